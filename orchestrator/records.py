@@ -1,0 +1,83 @@
+"""The supervisor's own records. Frozen; values stay encoded (see runtime.codec) until a caller asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from runtime.codec import decode
+from runtime.errors import QuiesceError
+from runtime.model import ExecutionStatus, InterruptSignal
+
+TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
+"""Task states that never change. INTERRUPTED is not one: the task runs again on resume."""
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """One input on its way into the journal. `input` is encoded as `encoding` says."""
+
+    key: str
+    input: bytes
+    encoding: str = "json"
+    priority: int = 0
+
+
+class PendingTask(msgspec.Struct, frozen=True):
+    """A task that is not terminal, as the journal hands it out. `attempts` are the ones already used up."""
+
+    seq: int
+    key: str
+    input: bytes
+    encoding: str = "json"
+    attempts: int = 0
+    agent: int = 0
+    snapshot: bytes | None = None
+    snapshot_encoding: str = ""
+    priority: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task ended, for now (interrupted) or for good. Times are Unix seconds.
+
+    `error` is one line, `detail` the traceback or more; `slot` and `incarnation` say who executed it.
+    """
+
+    seq: int
+    key: str
+    status: ExecutionStatus
+    attempts: int
+    encoded: bytes | None = None
+    encoding: str = "json"
+    error: str | None = None
+    detail: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    slot: int | None = None
+    incarnation: int | None = None
+    signal: InterruptSignal | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the task completed."""
+        return self.status is ExecutionStatus.COMPLETED
+
+    @property
+    def value(self) -> Any:
+        """The result, decoded now, in the caller's process. Raises QuiesceError if there is none."""
+        if self.encoded is None or not self.ok:
+            raise QuiesceError(f"task {self.key} has no value: it is {self.status} ({self.error or 'no error'})")
+        return decode(self.encoded, self.encoding)
+
+
+class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a run. `seq` is given by the journal, from 1 without gaps; `data` is a JSON object."""
+
+    kind: str
+    at: float
+    data: bytes = b"{}"
+    address: str = ""
+    task: int = 0
+    slot: int | None = None
+    incarnation: int | None = None
+    seq: int = 0

@@ -1,0 +1,86 @@
+"""What an agent is: a callable `agent(task_input, state)`, sync or async, and how one is checked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from runtime.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = "__quiesce_agent__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """What `@agent(...)` can say of an agent. None means: as the run says.
+
+    `timeout`, `grace` and `term_grace` are seconds; `retries` is how often a failed task is tried again.
+    """
+
+    name: str | None = None
+    timeout: float | None = None
+    retries: int | None = None
+    grace: float | None = None
+    term_grace: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """What was found out about a callable that is to be an agent."""
+
+    name: str
+    asynchronous: bool
+    options: AgentOptions
+
+
+@overload
+def agent(function: F, /) -> F: ...
+@overload
+def agent(
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    retries: int | None = None,
+    grace: float | None = None,
+    term_grace: float | None = None,
+) -> Callable[[F], F]: ...
+def agent(function: Any = None, /, **options: Any) -> Any:
+    """Mark a callable as an agent, bare (`@agent`) or with AgentOptions (`@agent(timeout=30)`).
+
+    The callable itself comes back, so it stays picklable by name and callable by hand. Marking is optional:
+    any callable with the right signature will do. Raises UsageError when it cannot be called with
+    `(task_input, state)`.
+    """
+
+    def mark(target: Any) -> Any:
+        setattr(target, _OPTIONS, AgentOptions(**options))
+        describe(target)
+        return target
+
+    return mark if function is None else mark(function)
+
+
+def describe(target: object) -> AgentInfo:
+    """Check that `target` can be an agent. Raises UsageError, in one line, when it cannot."""
+    options: AgentOptions = getattr(target, _OPTIONS, None) or AgentOptions()
+    name = options.name or getattr(target, "__qualname__", None) or type(target).__name__
+    if not callable(target):
+        raise UsageError(f"{target!r:.80} is a {type(target).__name__}, not callable; an agent is agent(task_input, state)")
+    if inspect.isclass(target):
+        raise UsageError(f"{name} is a class; an agent is a callable agent(task_input, state): name an instance or a function")
+    try:
+        inspect.signature(target).bind(None, None)
+    except TypeError:
+        raise UsageError(f"{name}{inspect.signature(target)} cannot be called as agent(task_input, state)") from None
+    except ValueError:  # a builtin without a signature: its first call will tell
+        pass
+    call = target if inspect.isroutine(target) else getattr(type(target), "__call__", target)
+    inner = inspect.unwrap(call)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise UsageError(f"{name} is a generator function; an agent returns its result and reports with state.progress or events")
+    asynchronous = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(inner)
+    return AgentInfo(name=name, asynchronous=asynchronous, options=options)

@@ -1,0 +1,120 @@
+"""The records that everybody shares. A leaf: it imports nothing of this project.
+
+A record is frozen and does nothing; a new state is a new record.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class InterruptReason(StrEnum):
+    """Why work is asked to stop. The order is the code in the shared flag (1 = the first): only append."""
+
+    USER_CANCELLED = "user_cancelled"
+    TIMEOUT = "timeout"
+    RESOURCE_LIMIT = "resource_limit"
+    ERROR_THRESHOLD = "error_threshold"
+    PRIORITY_OVERRIDE = "priority_override"
+    SYSTEM_SHUTDOWN = "system_shutdown"
+    CUSTOM = "custom"
+
+    @property
+    def code(self) -> int:
+        """The non-zero byte that stands for this reason in the interrupt flag."""
+        return _CODES[self]
+
+    @classmethod
+    def from_code(cls, code: int) -> InterruptReason:
+        """The reason for a flag byte; an unknown code (a newer writer) reads as CUSTOM."""
+        return _REASONS.get(code, cls.CUSTOM)
+
+
+_CODES = {reason: index for index, reason in enumerate(InterruptReason, start=1)}
+_REASONS = {code: reason for reason, code in _CODES.items()}
+
+
+class InterruptSignal(BaseModel):
+    """The record that says why something was interrupted.
+
+    `triggered_at` is an aware UTC datetime. `save_checkpoint` asks the agent to keep its snapshot.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: InterruptReason
+    message: str = ""
+    triggered_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    triggered_by: str = ""
+    save_checkpoint: bool = True
+
+
+class ExecutionStatus(StrEnum):
+    """The state of one execution."""
+
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    AWAITING = "awaiting"
+    HUMAN_INTERVENTION = "human_intervention"
+    RECOVERED = "recovered"
+    INTERRUPTED = "interrupted"
+    CANCELLING = "cancelling"
+    RETRYING = "retrying"
+
+
+class Severity(StrEnum):
+    """How much a log line matters."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One immutable, numbered record of something that happened. It streams up, never down.
+
+    `seq` counts from 1 within one bus; `at` is Unix time in seconds; `address` is where in the nest of
+    executions it happened (`audit::parse::llm_call`, empty at the top); `data` must be JSON-able.
+    """
+
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
+    state_id: str = ""
+    seq: int = 0
+    at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptEvent(Event):
+    """Published exactly once for an interrupted execution state; the last thing its streams yield."""
+
+    signal: InterruptSignal
+    kind: str = "interrupt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResult(Generic[T]):
+    """How one execution ended. `execution_time` is in seconds, on the monotonic clock.
+
+    `ok` is true for COMPLETED and RECOVERED only; `signal` is set exactly when `status` is INTERRUPTED.
+    """
+
+    result: T | None = None
+    ok: bool
+    status: ExecutionStatus
+    error_message: str | None = None
+    signal: InterruptSignal | None = None
+    execution_time: float = 0.0

@@ -1,0 +1,232 @@
+"""Frames and records: what travels on the pipes between the processes. Pure: bytes in, records out.
+
+A frame is a little-endian u32 payload length and a msgpack payload. Every record is a typed, tagged array;
+decoding one checks its types and executes nothing. Values inside (inputs, results, snapshots, event data)
+stay encoded bytes, which the supervisor passes on unopened.
+
+Four channels, each one way:
+
+    tasks    supervisor -> executor   Hire, Tasks, Retire           read by the executor's main thread
+    control  supervisor -> executor   Interrupt, Revoke, Dump       read by a thread; EOF = the supervisor is gone
+    events   executor -> supervisor   frames of `UpFrame`, numbered from 1 for each incarnation
+    guardian supervisor <-> guardian  see guardian.py, same frames
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+import msgspec
+
+from runtime.errors import WireError
+
+VERSION = 1
+"""Both sides must agree; Ready carries it."""
+
+MAX_FRAME = 256 * 1024 * 1024
+"""Bytes. A larger frame is refused by its writer and ends an executor that sends one."""
+
+_HEADER = struct.Struct("<I")
+T = TypeVar("T")
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of every record on the wire."""
+
+
+# -- down: tasks -----------------------------------------------------------------------------------------
+
+
+class Hire(_Record, tag=1):
+    """An agent that tasks may name from now on. `by_name`: `source` is MODULE:NAME or FILE.py:NAME, else a blob."""
+
+    agent: int
+    by_name: bool
+    source: bytes
+
+
+class Task(_Record):
+    """One task for an executor. `attempt` counts from 1; `timeout` in seconds."""
+
+    task: int
+    key: str
+    agent: int
+    attempt: int
+    input: bytes
+    encoding: str
+    snapshot: bytes | None = None
+    snapshot_encoding: str = ""
+    timeout: float | None = None
+
+
+class Tasks(_Record, tag=2):
+    """Tasks to execute, in order."""
+
+    tasks: list[Task]
+
+
+class Retire(_Record, tag=3):
+    """Finish what you have been given, say Bye and exit."""
+
+
+# -- down: control ---------------------------------------------------------------------------------------
+
+
+class Interrupt(_Record, tag=11):
+    """Interrupt one task; `signal` is an InterruptSignal as JSON."""
+
+    task: int
+    signal: bytes
+
+
+class Revoke(_Record, tag=12):
+    """Give back up to `count` tasks that have not begun, the last ones first."""
+
+    count: int
+
+
+class Dump(_Record, tag=13):
+    """Write the Python stacks of every thread to standard error."""
+
+
+# -- up ----------------------------------------------------------------------------------------------------
+
+
+class Ready(_Record, tag=21):
+    """The handlers stand, the flag is mapped: work may come."""
+
+    version: int
+    pid: int
+
+
+class Hired(_Record, tag=22):
+    """An agent is loaded. `options` is AgentOptions as JSON."""
+
+    agent: int
+    name: str
+    asynchronous: bool
+    options: bytes
+
+
+class Refused(_Record, tag=23):
+    """An agent cannot be loaded; `message` is one line for the user."""
+
+    agent: int
+    message: str
+    detail: str
+
+
+class Started(_Record, tag=24):
+    """An async executor began a task. (A sync one writes it into shared memory instead.)"""
+
+    task: int
+
+
+class Done(_Record, tag=25):
+    """A task ended. `status` is completed, failed or interrupted; times are Unix and monotonic seconds."""
+
+    task: int
+    status: str
+    value: bytes | None
+    encoding: str
+    error: str | None
+    detail: str | None
+    started_at: float
+    seconds: float
+    signal: bytes | None = None
+    unchecked: float = 0.0
+
+
+class Snapshot(_Record, tag=26):
+    """A task's own saved progress."""
+
+    task: int
+    data: bytes
+    encoding: str
+
+
+class Emitted(_Record, tag=27):
+    """An event of a task (0 = of the executor itself). `data` is a JSON object."""
+
+    task: int
+    kind: str
+    address: str
+    at: float
+    data: bytes
+
+
+class Returned(_Record, tag=28):
+    """Tasks given back unbegun: revoked, or left over when the flag went up or the executor retired."""
+
+    tasks: list[int]
+
+
+class Bye(_Record, tag=29):
+    """Nothing more comes; the executor exits by itself."""
+
+
+Down = Hire | Tasks | Retire
+Control = Interrupt | Revoke | Dump
+Up = Ready | Hired | Refused | Started | Done | Snapshot | Emitted | Returned | Bye
+
+
+class UpFrame(_Record):
+    """What one write of an executor carries."""
+
+    seq: int
+    records: list[Up]
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def pack(payload: msgspec.Struct) -> bytes:
+    """One frame. Raises WireError when it would be larger than MAX_FRAME."""
+    data = _encoder.encode(payload)
+    if len(data) > MAX_FRAME:
+        raise WireError(f"a frame of {len(data)} bytes is larger than the {MAX_FRAME} that may travel")
+    return _HEADER.pack(len(data)) + data
+
+
+class FrameReader(Generic[T]):
+    """Cuts a byte stream into frames and decodes them.
+
+    `shape` is what a payload must be, e.g. `UpFrame` or `Down`. After a WireError the reader is spent.
+    """
+
+    def __init__(self, shape: object, limit: int = MAX_FRAME) -> None:
+        self._decode = msgspec.msgpack.Decoder(shape).decode
+        self._limit = limit
+        self._rest = b""
+
+    @property
+    def torn(self) -> int:
+        """Bytes of an unfinished frame; what is left of it when the stream ends is lost."""
+        return len(self._rest)
+
+    def feed(self, data: bytes) -> Iterator[T]:
+        """The payloads that are complete now. Raises WireError for garbage, an oversized or alien frame."""
+        rest = self._rest + data if self._rest else data
+        at, size, header = 0, len(rest), _HEADER.size
+        try:
+            while size - at >= header:
+                (length,) = _HEADER.unpack_from(rest, at)
+                if length > self._limit:
+                    raise WireError(f"a frame claims {length} bytes; at most {self._limit} may travel")
+                if size - at - header < length:
+                    break
+                payload = rest[at + header : at + header + length]
+                at += header + length
+                try:
+                    yield self._decode(payload)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise WireError(f"a frame of {length} bytes is not of version {VERSION}: {error}") from error
+        finally:
+            self._rest = rest[at:]
+
+
+def read_all(reader: FrameReader[T], chunks: Iterable[bytes]) -> list[T]:
+    """Every payload of a finished stream. For tests and tools."""
+    return [payload for chunk in chunks for payload in reader.feed(chunk)]
