@@ -15,12 +15,25 @@ TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """One input on its way into the journal. `input` is encoded as `encoding` says."""
+    """One input on its way into the journal. `input` is encoded as `encoding` says.
+
+    `seq` is its place in the run's input, rising (the line number of a file); 0 means the one after the last.
+    """
 
     key: str
     input: bytes
     encoding: str = "json"
     priority: int = 0
+    seq: int = 0
+    agent: int = 0
+
+
+class TaskSnapshot(msgspec.Struct, frozen=True):
+    """A task's own saved progress, on its way into the journal. The latest one replaces those before it."""
+
+    seq: int
+    data: bytes
+    encoding: str = "json"
 
 
 class PendingTask(msgspec.Struct, frozen=True):

@@ -21,6 +21,14 @@ class ResultError(QuiesceError):
     """A result cannot travel: it is neither JSON-able nor picklable. It fails its own task only."""
 
 
+class CircuitOpenError(QuiesceError):
+    """A circuit breaker is open: the attempt was not made."""
+
+
+class ChildCancelledError(QuiesceError):
+    """A child of a parallel group was cancelled by somebody else than the group."""
+
+
 class ExecutionInterrupted(BaseException):
     """Raised at a checkpoint once the interrupt flag is up.
 
@@ -44,3 +52,20 @@ class ExecutionInterrupted(BaseException):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}" if self.message else str(self.reason)
+
+
+def interruption_behind(error: BaseException) -> ExecutionInterrupted | None:
+    """The interrupt behind an exception: itself, inside a group (TaskGroup's), or what a failing clean-up hides."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, ExecutionInterrupted):
+            return one
+        if isinstance(one, BaseExceptionGroup):
+            todo.extend(one.exceptions)
+        todo.extend((one.__cause__, one.__context__))
+    return None

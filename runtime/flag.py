@@ -11,7 +11,8 @@ Layout, in bytes (native order; both sides are forks of one build):
     12    signal         JSON  the InterruptSignal, written *before* any flag byte
     4096  flags          u8    one per slot
     8192  progress       32 bytes per slot, written by that slot's executor only:
-                         u64 task in hand (0 = none), f64 when it began, f64 last sign of life (monotonic)
+                         u64 task in hand (0 = none), f64 when it began, f64 last sign of life (monotonic);
+                         its last u8 is the guardian's: 1 = the SIGTERM that comes is the TERM rung
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _SIGNAL_AT = 12
 _FLAGS_AT = 4096
 _PROGRESS_AT = 8192
 _PROGRESS_SIZE = 32
+_TERM_AT = 24  # within a slot's progress
 _MESSAGE_LIMIT = 1000  # characters; four bytes each still fit in front of the flags
 
 MAX_SLOTS = _PROGRESS_AT - _FLAGS_AT
@@ -90,6 +92,10 @@ class InterruptFlag:
         at = _PROGRESS_AT + slot * _PROGRESS_SIZE
         self._memory[at : at + _PROGRESS_SIZE] = bytes(_PROGRESS_SIZE)
 
+    def mark_term(self, slot: int) -> None:
+        """Say that the next SIGTERM to this slot is the TERM rung, and not somebody's stray `kill`."""
+        self._memory[_PROGRESS_AT + slot * _PROGRESS_SIZE + _TERM_AT] = 1
+
     def _write_signal(self, signal: InterruptSignal) -> None:
         short = signal.model_copy(
             update={"message": signal.message[:_MESSAGE_LIMIT], "triggered_by": signal.triggered_by[:100]}
@@ -122,6 +128,10 @@ class InterruptFlag:
         """When the ladder's next rung comes (monotonic seconds), or None."""
         (at,) = _RUNG.unpack_from(self._memory, 0)
         return at or None
+
+    def is_term_rung(self, slot: int) -> bool:
+        """Whether the TERM rung was marked for this slot."""
+        return self._memory[_PROGRESS_AT + slot * _PROGRESS_SIZE + _TERM_AT] != 0
 
     def begin(self, slot: int, task: int) -> None:
         """Write down the task now in hand, so that a crash is charged to it and to nobody else."""

@@ -8,6 +8,8 @@ called at least once after the trip, by the tripping thread, and must itself be 
 The checkpoint reads one attribute. Locally that is False or True; in an executor it is the byte in shared
 memory (see flag.py). A local trip replaces the byte by True, so one look serves both.
 
+Inside an event loop one asks `when_interrupted`: its callbacks share one waker (see bell.py).
+
 Alternatives rejected: an Event (a lock), a counter (a second read), raising from a thread by
 PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally).
 """
@@ -19,8 +21,9 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
+from runtime.bell import Bell, watch
 from runtime.errors import ExecutionInterrupted
 from runtime.host import Host, Standalone
 from runtime.model import InterruptSignal
@@ -35,8 +38,11 @@ class Interruptible:
         self.host: Host = host or Standalone()
         self._flag: object = self.host.flag
         self._won: dict[str, InterruptSignal] = {}
-        self._wakers: list[Callable[[], None]] = []
+        self._wakers: dict[object, Callable[[], None]] = {}
+        self._bells: dict[asyncio.AbstractEventLoop, tuple[Bell, list[Callable[[], None]]]] = {}
         self._shielded: dict[object, int] = {}
+        self._deferred: dict[object, list[Callable[[], object]]] = {}
+        self._guards: dict[asyncio.Task[Any], CancelOnInterrupt] = {}
 
     # -- looking ------------------------------------------------------------------------------------
 
@@ -57,8 +63,12 @@ class Interruptible:
     def interrupt_signal(self) -> InterruptSignal | None:
         """The signal that won, or None."""
         if self._flag and not self._won:
-            self.trip(self.host.signal())
+            self.trip(self._raised_by())
         return self._won.get("signal")
+
+    def _raised_by(self) -> InterruptSignal:
+        """The signal of a flag that is up although nobody called `trip`."""
+        return self.host.signal()
 
     def _interrupted(self) -> None:
         signal = self.interrupt_signal
@@ -75,7 +85,7 @@ class Interruptible:
         if self._won.setdefault("signal", signal) is not signal:
             return False
         self._flag = True
-        for waker in tuple(self._wakers):
+        for waker in tuple(self._wakers.copy().values()):  # copy is one step; iterating is not
             waker()
         return True
 
@@ -84,15 +94,48 @@ class Interruptible:
 
         It may be called twice and from any thread: it must be idempotent and thread-safe.
         """
-        self._wakers.append(waker)
-        if self._won:  # tripped before, or between the caller's look and the append
+        key = object()
+        self._wakers[key] = waker
+        if self._won:  # tripped before, or between the caller's look and the line above
             waker()
 
         def remove() -> None:
-            if waker in self._wakers:
-                self._wakers.remove(waker)
+            self._wakers.pop(key, None)
 
         return remove
+
+    def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `callback` called in the running loop once this is interrupted, soon if it already is.
+
+        Returns its remover, to be called in the same loop. Raises RuntimeError without a running loop.
+        """
+        loop = asyncio.get_running_loop()
+        if loop not in self._bells:
+            self._bells[loop] = self._hang_bell(loop)
+        bell = self._bells[loop][0]
+        unhang = bell.add(callback)
+
+        def remove() -> None:
+            unhang()
+            if not bell and loop in self._bells and self._bells[loop][0] is bell:
+                self._take_down_bell(loop)
+
+        return remove
+
+    def _hang_bell(self, loop: asyncio.AbstractEventLoop) -> tuple[Bell, list[Callable[[], None]]]:
+        bell = Bell(loop, before=self._heard)
+        fd = self.host.wake_fd()
+        undo = [] if fd is None else [watch(loop, fd, bell.ring)]
+        undo.append(self.add_waker(bell.ring))
+        return bell, undo
+
+    def _heard(self) -> None:
+        """A loop has heard that the flag is up; its callbacks come next. Looking is what makes the signal final."""
+        _ = self.interrupt_signal
+
+    def _take_down_bell(self, loop: asyncio.AbstractEventLoop) -> None:
+        for undo in self._bells.pop(loop)[1]:
+            undo()
 
     # -- shields ------------------------------------------------------------------------------------
 
@@ -113,6 +156,30 @@ class Interruptible:
         """Whether a task (an asyncio.Task) or a thread (its ident) stands in a shield of this state."""
         return place in self._shielded
 
+    def once_unshielded(self, place: object, callback: Callable[[], object]) -> None:
+        """Call `callback` when `place` has left its shield: now, or as its outermost shield ends.
+
+        Not called if leaving raises ExecutionInterrupted: that says it already.
+        """
+        if place in self._shielded:
+            self._deferred.setdefault(place, []).append(callback)
+        else:
+            callback()
+
+    def _enter_shield(self, place: object) -> None:
+        self._shielded[place] = self._shielded.get(place, 0) + 1
+
+    def _leave_shield(self, place: object, failing: bool) -> None:
+        self._shielded[place] -= 1
+        if self._shielded[place]:
+            return
+        del self._shielded[place]
+        deferred = self._deferred.pop(place, [])
+        if not failing:
+            self.raise_if_interrupted()
+        for callback in deferred:
+            callback()
+
 
 class Shield:
     """The context manager of `Interruptible.shield`. Use each one once."""
@@ -123,10 +190,9 @@ class Shield:
         self._place: object = None
         self._token: Token[tuple[Shield, ...]] | None = None
 
-    def __enter__(self) -> Shield:
+    def __enter__(self) -> Self:
         self._place = current_place()
-        held = self.owner._shielded  # noqa: SLF001 - the two are one concept in one file
-        held[self._place] = held.get(self._place, 0) + 1
+        self.owner._enter_shield(self._place)  # noqa: SLF001 - the two are one concept in one file
         self.active = True
         self._token = _shields.set((*_shields.get(), self))
         return self
@@ -134,15 +200,10 @@ class Shield:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        held = self.owner._shielded  # noqa: SLF001
-        held[self._place] -= 1
-        if not held[self._place]:
-            del held[self._place]
         self.active = False
         if self._token is not None:
             _shields.reset(self._token)
-        if error is None:
-            self.owner.raise_if_interrupted()
+        self.owner._leave_shield(self._place, failing=error is not None)  # noqa: SLF001
 
 
 def current_place() -> object:
@@ -159,52 +220,68 @@ class CancelOnInterrupt:
 
     The cancellation is turned into ExecutionInterrupted as the body is left. A cancellation by somebody else
     stays one, also when both arrive: the outer one wins, as with asyncio.timeout. A shielded body is left
-    alone; its shield's end raises. Use each one once.
+    alone; its shield's end raises. Nested ones in a task cancel it once: the innermost does. Use each one once.
     """
 
     def __init__(self, state: Interruptible) -> None:
         self._state = state
         self._task: asyncio.Task[Any] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._remove: Callable[[], None] | None = None
+        self._outer: CancelOnInterrupt | None = None
+        self._inherited = state.is_shielded
         self._cancelling = 0
+        self._rung = False
         self._cancelled = False
         self._left = False
 
-    async def __aenter__(self) -> CancelOnInterrupt:
-        self._task = asyncio.current_task()
-        if self._task is None:
+    async def __aenter__(self) -> Self:
+        task = self._task = asyncio.current_task()
+        if task is None:
             raise RuntimeError("CancelOnInterrupt must be used inside an asyncio task")
-        self._loop = self._task.get_loop()
-        self._cancelling = self._task.cancelling()
+        self._cancelling = task.cancelling()
         self._state.raise_if_interrupted()
-        self._remove = self._state.add_waker(self._wake)
+        self._remove = self._state.when_interrupted(self._cancel)
+        self._outer = self._guards.get(task)
+        self._guards[task] = self
         return self
 
-    def _wake(self) -> None:
-        try:
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._cancel)
-        except RuntimeError:  # the loop is closed: there is no await left to cancel
-            pass
+    @property
+    def _guards(self) -> dict[asyncio.Task[Any], CancelOnInterrupt]:
+        return self._state._guards  # noqa: SLF001 - the two are one concept in one file
 
     def _cancel(self) -> None:
-        assert self._task is not None
-        if self._left or self._cancelled or self._task.done() or self._state.is_shielded_in(self._task):
+        """Cancel the body. Only ever called by the loop, so that the cancellation arrives in the next step."""
+        task = self._task
+        assert task is not None
+        self._rung = True
+        if self._left or self._cancelled or self._inherited or self._guards.get(task) is not self:
             return
-        self._cancelled = True
-        self._task.cancel()
+        if self._state.is_shielded_in(task):
+            loop = task.get_loop()
+            self._state.once_unshielded(task, lambda: loop.call_soon(self._cancel))
+        elif task.cancel():
+            self._cancelled = True
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        self._left = True
+        if self._remove is not None:
+            self._remove()
+        if self._outer is None:
+            self._guards.pop(task, None)
+        else:
+            self._guards[task] = self._outer
+            if self._outer._rung:  # noqa: SLF001 - it held back for us
+                task.get_loop().call_soon(self._outer._cancel)  # noqa: SLF001
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._left = True
-        if self._remove is not None:
-            self._remove()
+        task = self._task
+        assert task is not None
+        self._leave(task)
         if not self._cancelled:
             return
-        assert self._task is not None
-        if self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+        if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
             signal = self._state.interrupt_signal
             assert signal is not None
             raise ExecutionInterrupted(signal) from error

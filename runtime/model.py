@@ -71,6 +71,17 @@ class ExecutionStatus(StrEnum):
     RETRYING = "retrying"
 
 
+class ErrorStrategy(StrEnum):
+    """What a parallel group does about a child that fails. An interrupt is no failure: it ends every group."""
+
+    FAIL_FAST = "fail_fast"
+    """The first failure cancels the others and is raised."""
+    FAIL_SLOW = "fail_slow"
+    """All run to their end; then an ExceptionGroup of the failures is raised."""
+    COLLECT = "collect"
+    """All run to their end; a failure stands among the results, as its exception."""
+
+
 class Severity(StrEnum):
     """How much a log line matters."""
 
@@ -118,3 +129,19 @@ class ExecutionResult(Generic[T]):
     error_message: str | None = None
     signal: InterruptSignal | None = None
     execution_time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRecord:
+    """One line of an execution's history: it entered `status` at `at` (Unix seconds). Never changed, never dropped.
+
+    `execution_time` is seconds since it started; `attempt` counts from 1.
+    """
+
+    name: str
+    address: str
+    status: ExecutionStatus
+    at: float
+    execution_time: float = 0.0
+    attempt: int = 1
+    message: str | None = None

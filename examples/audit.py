@@ -1,0 +1,92 @@
+"""Audit Python source files, as one would audit a company's code base.
+
+    python examples/audit.py inputs > files.jsonl                    # the standard library, or: inputs DIRECTORY
+    quiesce run examples/audit.py:audit --input files.jsonl --workers 2 --journal audit.db
+    quiesce results RUN --journal audit.db --json | python examples/audit.py report
+
+The agent is `audit`, below. It shows what a sync agent has to do to be stopped well: look at checkpoints often,
+tell what it does, and save a snapshot where starting again would hurt. The analysis itself is in auditlib/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from auditlib import pipeline, report, sources, summary
+from auditlib.model import Json, Unreadable, digest, module_name, parse
+from runtime import ExecutionState, agent
+
+LARGE = 50_000
+"""Bytes from which on a file's finished stages are kept in a snapshot."""
+
+
+@agent(name="audit")
+def audit(task_input: dict[str, Any], state: ExecutionState) -> Json:
+    """Audit one file: `{"key": "json/decoder.py", "path": "/…/json/decoder.py"}`.
+
+    The result depends on the file only: not on time, place, or how often the task was interrupted.
+    """
+    key, path = str(task_input["key"]), Path(task_input["path"])
+    data = path.read_bytes()
+    version = digest(data)
+    root = path.parents[key.count("/")]
+    try:
+        source = parse(key, data, sources.top_level(root))
+    except Unreadable as error:  # test data with bad syntax, bad encodings: worth telling, not a failure
+        state.emit("finding", what="unreadable", file=key, line=error.line, text=str(error))
+        return pipeline.unreadable(module_name(key), error)
+
+    parts = finished_stages(state.snapshot, version)
+    for number, stage in enumerate(pipeline.STAGES, start=1):
+        state.raise_if_interrupted()
+        if stage not in parts:
+            parts[stage] = pipeline.run_stage(stage, source, look=state.raise_if_interrupted)
+            for one in parts[stage]["findings"]:
+                if one["kind"] in pipeline.NOTABLE:
+                    state.emit("finding", what=one["kind"], file=key, line=one["line"], text=one["text"])
+            if len(data) >= LARGE:
+                state.save_snapshot({"version": version, "parts": parts})
+        state.progress(number, len(pipeline.STAGES))
+    return pipeline.combine(source, parts)
+
+
+def finished_stages(snapshot: Any, version: str) -> dict[str, Json]:
+    """The stages that an interrupted attempt has finished, if it was of the same version of the file."""
+    if isinstance(snapshot, dict) and snapshot.get("version") == version:
+        return dict(snapshot["parts"])
+    return {}
+
+
+def main() -> int:
+    """`inputs` before a run, `report` after it."""
+    parser = argparse.ArgumentParser(description="Inputs for, and the report of, an audit.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    inputs = commands.add_parser("inputs", help="print one task for each source file, as JSON Lines")
+    inputs.add_argument("root", nargs="?", type=Path, default=sources.standard_library())
+    reading = commands.add_parser("report", help="read `quiesce results --json`, print what it says")
+    reading.add_argument("results", nargs="?", type=argparse.FileType(encoding="utf-8"), default=sys.stdin)
+    reading.add_argument("--tests", action="store_true", help="rank test code too")
+    arguments = parser.parse_args()
+    if arguments.command == "inputs":
+        if not arguments.root.is_dir():
+            parser.error(f"{arguments.root} is not a directory")
+        for line in sources.inputs(arguments.root):
+            print(json.dumps(line))
+        return 0
+    try:
+        found = summary.summarise(json.loads(line) for line in arguments.results)
+    except (ValueError, KeyError, TypeError):
+        parser.error("this is not the output of `quiesce results --json` of an audit")
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
+    report.show(found, console, tests=arguments.tests)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

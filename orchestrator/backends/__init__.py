@@ -1,0 +1,80 @@
+"""Where processes are started is behind a small protocol, so that a cluster can take the local machine's place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from runtime.guardian import Report
+from runtime.model import InterruptSignal
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """The supervisor's ends of one executor's pipes, as file descriptors."""
+
+    tasks: int
+    control: int
+    events: int
+    stdout: int
+    stderr: int
+
+
+class Backend(Protocol):
+    """Starts executors, raises the flag, signals, watches. Nothing here blocks for long."""
+
+    def open(self) -> None:
+        """Make ready to start executors."""
+        ...
+
+    def fileno(self) -> int:
+        """Readable when `reports` has something, or at the backend's own death."""
+        ...
+
+    def reports(self) -> list[Report] | None:
+        """What happened to processes; None when whoever watches them has died."""
+        ...
+
+    def start(self, slot: int, incarnation: int) -> Channels:
+        """Start an executor. Raises OSError when the host has no process or descriptor left for it."""
+        ...
+
+    def terminate(self, slot: int, incarnation: int) -> None:
+        """SIGTERM and SIGCONT to an executor."""
+        ...
+
+    def kill_tree(self, slot: int, incarnation: int) -> None:
+        """SIGKILL to an executor and all its descendants."""
+        ...
+
+    def raise_flag(self, signal: InterruptSignal) -> None:
+        """Raise every slot's flag and wake whoever sleeps."""
+        ...
+
+    def show_rung(self, at: float | None) -> None:
+        """Tell the executors when the next rung comes (monotonic seconds)."""
+        ...
+
+    def progress(self, slot: int) -> tuple[int, float, float]:
+        """The task that a slot has in hand, since when, the last sign of life (monotonic)."""
+        ...
+
+    def dump_stacks(self) -> None:
+        """Have every executor write its Python stacks to its standard error."""
+        ...
+
+    def sweep(self) -> None:
+        """Look for whatever is left and end it; a Swept report comes."""
+        ...
+
+    def last_resort(self) -> list[str]:
+        """After the sweep: kill what still carries the run's id. What was found, in words."""
+        ...
+
+    def lose_guardian(self) -> None:
+        """Whoever watched the processes has died: make an end of them, so that `open` can start anew."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. Safe at any time, and twice."""
+        ...

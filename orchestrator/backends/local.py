@@ -1,0 +1,235 @@
+"""Executors on this machine: below one guardian process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+import runtime
+from orchestrator.backends import Channels
+from orchestrator.config import Settings
+from runtime import tree
+from runtime.flag import InterruptFlag
+from runtime.guardian import Fork, KillTree, Order, Report, Signal, Sweep
+from runtime.guardian import Settings as GuardianSettings
+from runtime.model import InterruptSignal
+from runtime.wire import FrameReader, pack
+
+_HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+_HOME = str(Path(runtime.__file__).parent.parent)
+_GUARDIAN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from runtime.guardian import main; main()"
+"""Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own."""
+
+
+class LocalBackend:
+    """See Backend."""
+
+    def __init__(self, run_id: str, settings: Settings) -> None:
+        self._run_id = run_id
+        self._settings = settings
+        self._flag = InterruptFlag(settings.workers)
+        self._wake_read, self._wake_write = os.pipe()
+        self._socket: socket.socket | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._reader: FrameReader[Report] = FrameReader(Report)
+        self._closed = False
+
+    # -- the guardian -------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start the guardian, with the stop signals blocked from its first instruction on."""
+        ours, theirs = socket.socketpair()
+        settings = GuardianSettings(
+            run_id=self._run_id,
+            slots=self._settings.workers,
+            flag_fd=self._flag.fd,
+            socket_fd=theirs.fileno(),
+            wake_read_fd=self._wake_read,
+            wake_write_fd=self._wake_write,
+            concurrency=self._settings.concurrency,
+            grace=self._settings.grace,
+            term_grace=self._settings.term_grace,
+            sys_path=_sys_path(),
+            cwd=os.getcwd(),
+            keep_children=self._settings.keep_children,
+        )
+        inherited = (theirs.fileno(), self._flag.fd, self._wake_read, self._wake_write)
+        with theirs, _signals_blocked():
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-P", "-c", _GUARDIAN, _HOME, msgspec.json.encode(settings).decode()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=inherited,
+                start_new_session=True,
+                env=_environment(self._run_id),
+            )
+        ours.setblocking(False)
+        self._socket = ours
+        self._reader = FrameReader(Report)
+
+    @property
+    def pid(self) -> int | None:
+        """The guardian's."""
+        return self._guardian.pid if self._guardian is not None else None
+
+    def fileno(self) -> int:
+        """The guardian's socket."""
+        assert self._socket is not None
+        return self._socket.fileno()
+
+    def reports(self) -> list[Report] | None:
+        """What the guardian says, without waiting; None when it has died."""
+        assert self._socket is not None
+        found: list[Report] = []
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return found
+            except OSError:
+                data = b""
+            if not data:
+                return found or None
+            found.extend(self._reader.feed(data))
+
+    def _order(self, order: Order, fds: tuple[int, ...] = ()) -> None:
+        assert self._socket is not None
+        with suppress(BrokenPipeError, ConnectionResetError):  # its death is noticed where it is read
+            self._socket.setblocking(True)  # orders are few and small, and the guardian never waits for us
+            try:
+                if fds:
+                    socket.send_fds(self._socket, [pack(order)], fds)
+                else:
+                    self._socket.sendall(pack(order))
+            finally:
+                self._socket.setblocking(False)
+
+    # -- executors ----------------------------------------------------------------------------------
+
+    def start(self, slot: int, incarnation: int) -> Channels:
+        """Make an executor's pipes and have the guardian fork it."""
+        made: list[int] = []
+        try:
+            for _ in range(5):
+                made.extend(os.pipe())
+        except OSError:
+            for fd in made:
+                os.close(fd)
+            raise
+        (tasks_r, tasks_w, control_r, control_w, events_r, events_w, out_r, out_w, err_r, err_w) = made
+        theirs = (tasks_r, control_r, events_w, out_w, err_w)
+        self._order(Fork(slot, incarnation), theirs)
+        for fd in theirs:
+            os.close(fd)
+        for fd in (tasks_w, events_r, out_r, err_r):
+            os.set_blocking(fd, False)
+        return Channels(tasks_w, control_w, events_r, out_r, err_r)
+
+    def terminate(self, slot: int, incarnation: int) -> None:
+        """SIGTERM and SIGCONT."""
+        self._order(Signal(slot, incarnation, signal.SIGTERM))
+
+    def kill_tree(self, slot: int, incarnation: int) -> None:
+        """SIGKILL to the whole tree."""
+        self._order(KillTree(slot, incarnation))
+
+    def raise_flag(self, signal: InterruptSignal) -> None:
+        """The bytes first, then one byte on the shared wake-up pipe, which nobody reads: all see it."""
+        self._flag.raise_all(signal)
+        with suppress(BlockingIOError):
+            os.write(self._wake_write, b"!")
+
+    def show_rung(self, at: float | None) -> None:
+        """Write it beside the flag."""
+        self._flag.set_next_rung(at)
+
+    def progress(self, slot: int) -> tuple[int, float, float]:
+        """From shared memory."""
+        return self._flag.progress(slot)
+
+    def dump_stacks(self) -> None:
+        """faulthandler answers SIGUSR1 in every executor."""
+        if self._guardian is not None:
+            for process in tree.children(self._guardian.pid, recursive=False):
+                tree.send([process], signal.SIGUSR1)
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """The guardian ends what is left, says so, and goes."""
+        self._order(Sweep())
+
+    def last_resort(self) -> list[str]:
+        """What carries the run's id although guardian and executors are gone."""
+        guardian = self._guardian.pid if self._guardian is not None and self._guardian.poll() is None else None
+        left = [process for process in tree.of_run(self._run_id) if process.pid != guardian]
+        found = [tree.describe(process) for process in left]
+        tree.send(left, signal.SIGKILL)
+        return found
+
+    def lose_guardian(self) -> None:
+        """It died: what it watched dies with it or is killed here; a new one can be opened."""
+        if self._guardian is not None:
+            self._guardian.wait()
+        self.last_resort()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def close(self) -> None:
+        """Close the socket, which ends the guardian if it is still there, and wait for it."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._socket is not None:
+            self._socket.close()
+        if self._guardian is not None:
+            _await(self._guardian)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        self._flag.close()
+
+
+def _await(process: subprocess.Popen[bytes]) -> None:
+    """Bounded: a process in D state must not keep us for ever."""
+    end = time.monotonic() + 5.0
+    try:
+        process.wait(timeout=max(0.1, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1.0)
+
+
+def _environment(run_id: str) -> dict[str, str]:
+    """For every process of the run. A service manager's sockets are the supervisor's alone."""
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN}
+    environment[tree.RUN_VARIABLE] = run_id
+    environment[tree.SLOT_VARIABLE] = tree.SLOT_PLACEHOLDER
+    return environment
+
+
+def _sys_path() -> list[str]:
+    """As here; '' means the current directory, for the executors too."""
+    return [path or os.getcwd() for path in sys.path] or [os.getcwd()]
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """The mask is inherited over fork and exec: no signal finds the child before its handlers stand."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

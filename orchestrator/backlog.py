@@ -1,0 +1,100 @@
+"""Tasks on their way from the store to the executors: a bounded window on the store's pending ones. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+
+from orchestrator.records import PendingTask
+
+WINDOW_TASKS = 4096
+"""At most this many tasks are fetched at a time…"""
+
+WINDOW_BYTES = 16 << 20
+"""…and about this many bytes of input."""
+
+
+class Backlog:
+    """First in, first out; what comes back goes to the front; retries wait for their time."""
+
+    def __init__(self) -> None:
+        self._ready: deque[PendingTask] = deque()
+        self._suspects: deque[PendingTask] = deque()
+        self._waiting: list[tuple[float, int, PendingTask]] = []
+        self._crashes: dict[int, int] = {}
+        self._average_bytes = 256.0
+        self._last_seq = 0
+        self._read_to = 0
+        self._fetching = False
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._suspects)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Nothing here, nothing on its way, nothing in the store that was not fetched."""
+        return not (self._ready or self._suspects or self._waiting or self._fetching) and self._read_to >= self._last_seq
+
+    @property
+    def due(self) -> float | None:
+        """When the next waiting task may run again."""
+        return self._waiting[0][0] if self._waiting else None
+
+    # -- from the store -----------------------------------------------------------------------------
+
+    def spooled(self, last_seq: int) -> None:
+        """The store now has tasks up to here."""
+        self._last_seq = max(self._last_seq, last_seq)
+
+    def fetch(self) -> tuple[int, int, int] | None:
+        """What to fetch now, as (after, to, limit), or None. The answer must come back through `fetched`."""
+        limit = max(1, min(WINDOW_TASKS, int(WINDOW_BYTES / self._average_bytes)))
+        if self._fetching or self._read_to >= self._last_seq or len(self._ready) > limit // 2:
+            return None
+        self._fetching = True
+        return self._read_to, self._last_seq, limit
+
+    def fetched(self, tasks: Sequence[PendingTask], read_to: int) -> None:
+        """The answer to a fetch, which has read the store up to `read_to`."""
+        self._fetching = False
+        self._read_to = max(self._read_to, read_to)
+        self._ready.extend(tasks)
+        if tasks:
+            size = sum(len(task.input) + len(task.snapshot or b"") for task in tasks) / len(tasks)
+            self._average_bytes = max(64.0, (self._average_bytes + size) / 2)
+
+    # -- back again ---------------------------------------------------------------------------------
+
+    def put_back(self, tasks: Sequence[PendingTask]) -> None:
+        """Tasks that had not begun, or are to begin again at once: in front, in their order."""
+        self._ready.extendleft(reversed(tasks))
+
+    def suspect(self, tasks: Sequence[PendingTask]) -> None:
+        """Tasks one of which killed its executor: each runs alone from now on, so that the culprit is known."""
+        self._suspects.extend(tasks)
+
+    def retry(self, task: PendingTask, at: float) -> None:
+        """A task that runs again, not before `at`."""
+        heapq.heappush(self._waiting, (at, task.seq, task))
+
+    def crashed(self, seq: int) -> int:
+        """Count a crash of this task; how many it has now."""
+        self._crashes[seq] = self._crashes.get(seq, 0) + 1
+        return self._crashes[seq]
+
+    # -- out ----------------------------------------------------------------------------------------
+
+    def wake(self, now: float) -> None:
+        """Let the retries run whose time has come."""
+        while self._waiting and self._waiting[0][0] <= now:
+            self._ready.appendleft(heapq.heappop(self._waiting)[2])
+
+    def take(self, count: int) -> list[PendingTask]:
+        """Up to `count` tasks, in order."""
+        ready = self._ready
+        return [ready.popleft() for _ in range(min(count, len(ready)))]
+
+    def take_suspect(self) -> PendingTask | None:
+        """A task that must run alone, or None."""
+        return self._suspects.popleft() if self._suspects else None

@@ -1,0 +1,69 @@
+"""The settings of a supervisor, checked once, frozen after."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.ladder import Ladder
+from runtime.errors import UsageError
+from runtime.flag import MAX_SLOTS
+
+
+class MaxFailures(BaseModel):
+    """How many failed tasks a run bears: a count, or a share of the tasks that ended (percent)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int | None = Field(default=None, ge=0)
+    percent: float | None = Field(default=None, ge=0, le=100)
+
+    @classmethod
+    def parse(cls, text: str | int) -> MaxFailures:
+        """From `N` or `P%`. Raises ValueError."""
+        words = str(text).strip()
+        if words.endswith("%"):
+            return cls(percent=float(words[:-1]))
+        return cls(count=int(words))
+
+    def is_exceeded(self, failed: int, ended: int) -> bool:
+        """Whether this many failures are too many. A share counts from 20 ended tasks on."""
+        if self.count is not None:
+            return failed > self.count
+        return self.percent is not None and ended >= 20 and failed * 100 > self.percent * ended  # noqa: PLR2004
+
+
+class Settings(BaseModel):
+    """How a supervisor works. Times in seconds, sizes in bytes; None = no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=MAX_SLOTS)
+    concurrency: int = Field(default=1, ge=1, le=100_000)
+    grace: float = Field(default=10.0, ge=0)
+    term_grace: float = Field(default=5.0, ge=0)
+    kill_patience: float = Field(default=2.0, gt=0)
+    timeout: float | None = Field(default=None, gt=0)
+    deadline: float | None = Field(default=None, gt=0)
+    retries: int = Field(default=0, ge=0)
+    max_failures: MaxFailures | None = None
+    memory_limit: int | None = Field(default=None, gt=0)
+    crash_limit: int = Field(default=3, ge=1)
+    keep_children: bool = False
+
+    @classmethod
+    def of(cls, **chosen: Any) -> Settings:
+        """Settings, or UsageError with one line that names what is wrong."""
+        try:
+            return cls(**chosen)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"{name} = {first['input']!r}: {first['msg']}") from None
+
+    @property
+    def ladder(self) -> Ladder:
+        """The graces as a ladder."""
+        return Ladder(self.grace, self.term_grace, self.kill_patience)

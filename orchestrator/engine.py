@@ -1,0 +1,375 @@
+"""The loop: waits, turns what happens into stimuli, and performs what the machine says. One thread, one inbox.
+
+It holds no policy (machine.py), knows no SQL (store.py), starts no process itself (backends/). Everything
+that may block is elsewhere: the journal's thread, the user's thread, the executors.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from orchestrator import instructions as do
+from orchestrator import stimuli as told
+from orchestrator.backends import Backend
+from orchestrator.config import Settings
+from orchestrator.machine import Machine
+from orchestrator.mux import Pipes
+from orchestrator.records import RunEvent, TaskSnapshot
+from orchestrator.signals import STOPPING, SignalPipe
+from orchestrator.store import Batch, Store
+from orchestrator.view import Phase, StatusView
+from runtime import codec, guardian, wire
+from runtime.errors import WireError
+from runtime.model import Severity
+
+SAMPLE_SECONDS = 0.25
+"""How often shared memory is looked at while somebody needs to know (a time limit, a display)."""
+
+Logger = Callable[[str, Severity, Mapping[str, Any]], None]
+"""Takes one named log event. Called from the engine's thread: it must not block for long, nor raise."""
+
+
+class Engine:
+    """One supervisor's loop. `run` is the thread; `tell` is for everybody else."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        log: Logger,
+        on_agent: Callable[[do.AgentKnown], None],
+        signals: SignalPipe | None = None,
+    ) -> None:
+        self.machine = Machine(settings)
+        self.status: StatusView = self.machine.view(time.monotonic())
+        self.crash: BaseException | None = None
+        self._backend = backend
+        self._log = log
+        self._on_agent = on_agent
+        self._signals = signals
+        self._store: Store | None = None
+        self._pipes: dict[int, Pipes] = {}
+        self._inbox: queue.SimpleQueue[told.Stimulus] = queue.SimpleQueue()
+        self._wake_read, self._wake_write = os.pipe()
+        self._awake = False
+        self._selector = selectors.DefaultSelector()
+        self._batch = Batch()
+        self._ended = False
+        self._sweeping = False
+        self._sample_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
+        self._performers: dict[type[Any], Callable[[Any], None]] = {
+            do.StartExecutor: self._start,
+            do.Send: self._send,
+            do.SendControl: self._send_control,
+            do.RaiseFlag: lambda it: self._backend.raise_flag(it.signal),
+            do.ShowRung: lambda it: self._backend.show_rung(it.at),
+            do.Terminate: lambda it: self._backend.terminate(it.slot, it.incarnation),
+            do.KillTree: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
+            do.Fetch: lambda it: self._stored().fetch(it.after, it.to, it.limit),
+            do.Record: lambda it: self._batch.outcomes.extend(it.outcomes),
+            do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
+            do.AgentKnown: lambda it: self._on_agent(it),
+            do.SweepProcesses: lambda _: self._sweep(),
+            do.Log: lambda it: self.log(it.name, it.severity, it.fields),
+            do.Finish: lambda _: self._finish(),
+        }
+
+    # -- from other threads -------------------------------------------------------------------------
+
+    def start(self, store: Store) -> None:
+        """Start the guardian and the loop."""
+        self._store = store
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
+        if self._signals is not None:
+            self._selector.register(self._signals.fileno(), selectors.EVENT_READ, self._on_signals)
+        self._open_backend()
+        self._thread.start()
+        self.tell(told.Begin())
+
+    def tell(self, stimulus: told.Stimulus) -> None:
+        """Hand in a stimulus, from any thread."""
+        self._inbox.put(stimulus)
+        if not self._awake:
+            self._awake = True
+            with suppress(OSError):  # full: it is awake; closed: it has ended
+                os.write(self._wake_write, b"!")
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the loop. Whether it has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Let go of the descriptors, after the end."""
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    # -- the loop -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._ended:
+                self._turn()
+        except BaseException as error:  # noqa: BLE001 - a defect of ours: everything must still be taken down
+            self.crash = error
+        finally:
+            self._flush()
+            for pipes in self._pipes.values():
+                pipes.close_all(self._forget)
+            self._backend.close()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._patience()):
+            key.data()
+        with suppress(queue.Empty):
+            while True:
+                self._handle(self._inbox.get_nowait())
+        now = time.monotonic()
+        due = self.machine.due()
+        if due is not None and due <= now:
+            self._handle(told.Tick())
+        if now >= self._sample_at:
+            self._sample(now)
+        self._flush()
+
+    def _patience(self) -> float | None:
+        now = time.monotonic()
+        due = self.machine.due()
+        until = self._sample_at if due is None else min(due, self._sample_at)
+        return max(0.0, until - now)
+
+    def _sample(self, now: float) -> None:
+        """Look at shared memory, and renew what people see."""
+        self._sample_at = now + SAMPLE_SECONDS
+        slots = range(self.machine.settings.workers)
+        self._handle(told.Progress([self._backend.progress(slot) for slot in slots]))
+        self.status = self.machine.view(now)
+
+    def _handle(self, stimulus: told.Stimulus) -> None:
+        for instruction in self.machine.handle(stimulus, time.monotonic()):
+            self._performers[type(instruction)](instruction)
+
+    def _flush(self) -> None:
+        """What this turn produced goes to the store as one batch."""
+        batch, self._batch = self._batch, Batch()
+        if batch and self._store is not None:
+            self._store.commit(batch)
+
+    def _drain_wakeups(self) -> None:
+        self._awake = False
+        with suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+
+    def _stored(self) -> Store:
+        assert self._store is not None
+        return self._store
+
+    def log(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+        """One named event: to the log, and into the journal."""
+        self._log(name, severity, fields)
+        data = codec.encode_json(dict(fields))
+        slot, incarnation = fields.get("slot"), fields.get("incarnation")
+        self._batch.events.append(RunEvent(kind=name, at=time.time(), data=data, slot=slot, incarnation=incarnation))
+
+    # -- signals ------------------------------------------------------------------------------------
+
+    def _on_signals(self) -> None:
+        assert self._signals is not None
+        for signum in self._signals.arrived():
+            if signum in STOPPING:
+                self._handle(told.Signalled(signum.name, signum == signal.SIGINT))
+                self.status = self.machine.view(time.monotonic())
+            elif signum == signal.SIGUSR1:
+                self._backend.dump_stacks()
+
+    # -- executors ----------------------------------------------------------------------------------
+
+    def _open_backend(self) -> None:
+        self._backend.open()
+        self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_reports)
+
+    def _start(self, order: do.StartExecutor) -> None:
+        try:
+            channels = self._backend.start(order.slot, order.incarnation)
+        except OSError as error:
+            how = f"it could not be started: {error.strerror or error}"
+            self._tell_exit(told.Exited(order.slot, order.incarnation, 0, None, 0.0, 0, 0, how))
+            return
+        pipes = Pipes(order.slot, order.incarnation, channels)
+        self._pipes[order.slot] = pipes
+        self._selector.register(channels.events, selectors.EVENT_READ, lambda: self._on_events(pipes))
+        for fd in pipes.output:
+            self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(pipes, fd))
+
+    def _tell_exit(self, stimulus: told.Exited) -> None:
+        """Later, not from inside the machine's own instructions."""
+        self.tell(stimulus)
+
+    def _send(self, order: do.Send) -> None:
+        pipes = self._pipes.get(order.slot)
+        if pipes is not None and not pipes.send(order.order):
+            with suppress(KeyError):
+                self._selector.get_key(pipes.channels.tasks)
+                return
+            self._selector.register(pipes.channels.tasks, selectors.EVENT_WRITE, lambda: self._on_writable(pipes))
+
+    def _on_writable(self, pipes: Pipes) -> None:
+        if pipes.flush():
+            self._forget(pipes.channels.tasks)
+
+    def _send_control(self, order: do.SendControl) -> None:
+        pipes = self._pipes.get(order.slot)
+        if pipes is not None:
+            pipes.send_control(order.order)
+
+    def _on_events(self, pipes: Pipes) -> bool:
+        """Read once. Whether the pipe may have more."""
+        if pipes.distrusted:
+            return False
+        try:
+            records, goes_on = pipes.read_events()
+        except WireError as error:
+            pipes.distrusted = True
+            self._forget(pipes.channels.events)
+            self._handle(told.Garbled(pipes.slot, pipes.incarnation, str(error)))
+            return False
+        if records:
+            self._take(pipes, records)
+        if not goes_on:
+            self._forget(pipes.channels.events)
+        return goes_on and bool(records)
+
+    def _take(self, pipes: Pipes, records: list[wire.Up]) -> None:
+        """Events and snapshots go straight to the store; what decides something goes to the machine."""
+        batch = self._batch
+        decisive = []
+        for record in records:
+            if isinstance(record, wire.Emitted):
+                batch.events.append(
+                    RunEvent(
+                        kind=record.kind, at=record.at, data=record.data, address=record.address, task=record.task,
+                        slot=pipes.slot, incarnation=pipes.incarnation,
+                    )
+                )  # fmt: skip
+                continue
+            if isinstance(record, wire.Snapshot):
+                batch.snapshots.append(TaskSnapshot(record.task, record.data, record.encoding))
+            decisive.append(record)
+        if decisive:
+            self._handle(told.Heard(pipes.slot, pipes.incarnation, decisive))
+
+    def _on_output(self, pipes: Pipes, fd: int) -> bool:
+        lines, goes_on = pipes.read_output(fd)
+        stream = pipes.output[fd].name
+        for line in lines:
+            self._log("executor.output", Severity.INFO, {"slot": pipes.slot, "stream": stream, "line": line})
+        if not goes_on:
+            self._forget(fd)
+        return goes_on and bool(lines)
+
+    def _forget(self, fd: int) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(fd)
+
+    # -- the guardian -------------------------------------------------------------------------------
+
+    def _on_reports(self) -> None:
+        fd = self._backend.fileno()
+        try:
+            reports = self._backend.reports()
+        except WireError as error:
+            self.log("guardian.garbled", Severity.ERROR, {"why": str(error)})
+            reports = None
+        if reports is None:
+            self._forget(fd)
+            self._on_guardian_lost()
+            return
+        for report in reports:
+            if isinstance(report, guardian.Forked):
+                self._handle(told.Forked(report.slot, report.incarnation, report.pid))
+            elif isinstance(report, guardian.Exited):
+                self._on_exit(report)
+            elif isinstance(report, guardian.Strays):
+                self._handle(told.StraysFound(report.slot, report.incarnation, report.found))
+            else:
+                self._on_swept(report)
+
+    def _on_exit(self, report: guardian.Exited) -> None:
+        """First everything that it had still said, then its end."""
+        in_hand = self._backend.progress(report.slot)[0]
+        self._bury(report.slot, report.incarnation)
+        self._handle(
+            told.Exited(
+                report.slot, report.incarnation, report.pid, report.code, report.seconds, report.max_rss, in_hand,
+                describe_exit(report.code),
+            )
+        )  # fmt: skip
+
+    def _bury(self, slot: int, incarnation: int) -> None:
+        pipes = self._pipes.get(slot)
+        if pipes is None or pipes.incarnation != incarnation:
+            return
+        while self._on_events(pipes):
+            pass
+        for fd in pipes.output:
+            while self._on_output(pipes, fd):
+                pass
+        if pipes.torn:
+            self.log(
+                "executor.torn_frame", Severity.WARNING, {"slot": slot, "incarnation": incarnation, "bytes": pipes.torn}
+            )
+        del self._pipes[slot]
+        pipes.close_all(self._forget)
+
+    def _on_guardian_lost(self) -> None:
+        """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
+        if self._sweeping:
+            self._on_swept(guardian.Swept(0, 0, []))
+            return
+        self.log("guardian.lost", Severity.ERROR, {})
+        in_hand = {slot: self._backend.progress(slot)[0] for slot in self._pipes}
+        self._backend.lose_guardian()
+        self._open_backend()
+        for slot, pipes in list(self._pipes.items()):
+            self._bury(slot, pipes.incarnation)
+            self._handle(
+                told.Exited(slot, pipes.incarnation, 0, None, 0.0, 0, in_hand[slot], "the guardian was killed")
+            )
+
+    def _sweep(self) -> None:
+        self._sweeping = True
+        self._backend.sweep()
+
+    def _on_swept(self, report: guardian.Swept) -> None:
+        if self.machine.phase is not Phase.SWEEPING:
+            return
+        late = self._backend.last_resort()
+        self._handle(
+            told.Swept(report.found + len(late), report.ended + len(late), report.remaining)
+        )
+
+    def _finish(self) -> None:
+        self.status = self.machine.view(time.monotonic())
+        self._ended = True
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words: `SIGSEGV`, `exit code 3`."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,78 @@
+"""What `Supervisor.submit` gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any
+
+from orchestrator.records import Outcome
+from runtime.errors import ExecutionInterrupted, QuiesceError
+from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+
+
+class TaskFailed(QuiesceError):
+    """A task failed. `outcome` has the whole story, `outcome.detail` the traceback."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"task {outcome.key} failed: {outcome.error}")
+        self.outcome = outcome
+
+
+class Handle:
+    """One task that was handed in. Wait with `result`, `outcome` or `await`."""
+
+    def __init__(
+        self,
+        key: str,
+        future: Future[Outcome | None],
+        why_not: Callable[[], BaseException],
+        interrupt: Callable[[], None],
+    ) -> None:
+        self.key = key
+        self._future = future
+        self._why_not = why_not
+        self._interrupt = interrupt
+
+    def done(self) -> bool:
+        """Whether there is an outcome, or there will be none."""
+        return self._future.done()
+
+    def interrupt(self) -> None:
+        """Interrupt this task. Returns at once."""
+        self._interrupt()
+
+    def outcome(self, timeout: float | None = None) -> Outcome:
+        """Wait for how it ended. `timeout` in seconds, then TimeoutError.
+
+        Raises ExecutionInterrupted (or QuiesceError) when the run ended before the task began.
+        """
+        return self._told(self._future.result(timeout))
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the value. Raises TaskFailed, ExecutionInterrupted, or TimeoutError after `timeout` seconds."""
+        return _value(self.outcome(timeout))
+
+    async def outcome_async(self) -> Outcome:
+        """As `outcome`, without blocking the event loop."""
+        return self._told(await asyncio.wrap_future(self._future))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        outcome = yield from self.outcome_async().__await__()
+        return _value(outcome)
+
+    def _told(self, outcome: Outcome | None) -> Outcome:
+        if outcome is None:
+            raise self._why_not()
+        return outcome
+
+
+def _value(outcome: Outcome) -> Any:
+    if outcome.status is ExecutionStatus.INTERRUPTED:
+        raise ExecutionInterrupted(
+            outcome.signal or InterruptSignal(reason=InterruptReason.CUSTOM, message=outcome.error or "")
+        )
+    if not outcome.ok:
+        raise TaskFailed(outcome)
+    return outcome.value

@@ -1,0 +1,154 @@
+"""A connection to the journal's file: transactions, statements for many rows, and errors in words.
+
+Used by one thread at a time. Knows nothing of runs and tasks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from orchestrator.journal.base import JournalError
+from orchestrator.journal.opening import Mode, connect, explain
+from orchestrator.journal.rows import UNLIMITED, Pager, Row, pieces
+
+
+class Batch(NamedTuple):
+    """How rows of one kind are inserted.
+
+    `many` takes the run, rows of which `pack` makes a JSON value, and `more(at)` for a part that begins at row
+    `at`; `one` takes the run and `bind(at, row)`. `texts` are the columns that are text.
+    """
+
+    many: str
+    one: str
+    texts: tuple[int, ...]
+    pack: Callable[[Sequence[Row]], Any] = list
+    more: Callable[[int], Row] = lambda _: ()
+    bind: Callable[[int, Row], Row] = lambda _, row: row
+
+
+class Database:
+    """One file, its sidecar with the locks, and the transaction that is under way, if any."""
+
+    def __init__(self, path: str, mode: Mode) -> None:
+        self.path = os.path.realpath(path)
+        self._db, self.locks = connect(self.path, mode)
+        self._files: tuple[tuple[int, int] | None, ...] | None = None
+        self._depth = 0
+        self._closed = False
+
+    def close(self) -> bool:
+        """Move the WAL into the file and close. False if it was closed already."""
+        if self._closed:
+            return False
+        self._closed = True
+        with contextlib.suppress(sqlite3.Error):  # full disk, reader in the way: the WAL simply stays
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        self._db.close()
+        if self.locks is not None:
+            self.locks.close()
+        return True
+
+    # -- statements ----------------------------------------------------------------------------------------
+
+    def execute(self, statement: str, values: Row = ()) -> int:
+        """The number of rows that it changed."""
+        return self._db.execute(statement, values).rowcount
+
+    def one(self, statement: str, values: Row = ()) -> Any:
+        """The first column of its only row."""
+        return self._db.execute(statement, values).fetchone()[0]
+
+    def all(self, statement: str, values: Row = ()) -> list[Any]:
+        """Its rows: for few of them (see statements.py)."""
+        return self._db.execute(statement, values).fetchall()
+
+    def put(self, batch: Batch, run: int, values: Sequence[Row]) -> int:
+        """Insert rows, and count what changed: many at once, and the rare ones (see `pieces`) alone."""
+        changed = 0
+        for at, text in pieces(values, batch.texts, batch.pack):
+            if text is None:
+                changed += self.execute(batch.one, (run, *batch.bind(at, values[at])))
+            else:
+                changed += self.execute(batch.many, (run, text, *batch.more(at)))
+        return changed
+
+    def page(self, statement: str, pager: Pager, start: Row, rest: Row = (), limit: int = UNLIMITED) -> Row:
+        """The next rows as columns of JSON text: fewer rows than `limit` when they are large."""
+        while True:
+            pager.asked = min(limit, pager.limit)
+            try:
+                with self.reading():
+                    page: Row = self._db.execute(statement, (*start, pager.asked, *rest)).fetchone()
+            except JournalError as error:
+                if not isinstance(error.__cause__, sqlite3.DataError) or pager.asked == 1:
+                    raise
+                pager.limit = pager.asked // 2  # it was longer than SQLite lets a text be
+            else:
+                pager.saw(sum(len(text) for text in page))
+                return page
+
+    # -- transactions --------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._depth > 0
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """SQLite's errors as JournalError."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(f"journal {self.path}: {explain(error)}") from error
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction: all of it durable, or none of it. Inside of another, a part of that."""
+        self._depth += 1
+        try:
+            with self.reading():
+                if self._depth > 1:
+                    yield
+                    return
+                try:
+                    self._db.execute("BEGIN IMMEDIATE")
+                    yield
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    self._roll_back()
+                    raise
+        finally:
+            self._depth -= 1
+        self._check_files()
+
+    def start_again(self) -> None:
+        """Undo what the transaction has done so far, and go on in a new one."""
+        self._db.execute("ROLLBACK")
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # the error that brought us here is the one to tell
+                self._db.execute("ROLLBACK")
+
+    def _check_files(self) -> None:
+        """SQLite goes on writing into files that somebody has deleted, and so into nothing."""
+        now = tuple(_identity(self.path + suffix) for suffix in ("", "-wal", "-lock"))
+        if self._files is None and None not in now:
+            self._files = now
+        if now != self._files:
+            raise JournalError(f"journal {self.path} was deleted, or replaced, underneath this process")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

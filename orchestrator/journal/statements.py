@@ -1,0 +1,214 @@
+"""All SQL of the SQLite journal. Pure text.
+
+Rows are written and read many at a time through ONE statement and one JSON parameter or result. The reason is
+the GIL: `sqlite3` gives it up and takes it back around every `sqlite3_step`, and beside a busy Python thread
+each taking back costs up to a switch interval (5 ms). `executemany` steps once a row; scripts/bench_journal.py
+shows what that does. Outcomes and events keep what is never searched for in one JSON array, `body`, because
+taking a column out of JSON costs as much as inserting it. The views spell the arrays out for people.
+
+Everything is text: a value that is not JSON is stored as base64, and its `encoding` says so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x71756965
+"""`quie`: marks an SQLite file as a journal."""
+
+SCHEMA_VERSION: Final = 1
+"""In `user_version`. A journal with a higher one is refused."""
+
+SCHEMA: Final = """
+CREATE TABLE runs(
+    id INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL UNIQUE,
+    agent TEXT NOT NULL,
+    config TEXT NOT NULL,
+    cwd TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    ended_at REAL,
+    sealed INTEGER NOT NULL DEFAULT 0,
+    signal TEXT,
+    starts INTEGER NOT NULL DEFAULT 0,
+    owner_pid INTEGER,
+    owner_host TEXT
+);
+CREATE TABLE tasks(
+    run INTEGER NOT NULL REFERENCES runs(id),
+    seq INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    input TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    agent INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX tasks_by_key ON tasks(run, key);
+CREATE TABLE outcomes(
+    run INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
+CREATE TRIGGER outcomes_are_final BEFORE UPDATE ON outcomes WHEN OLD.status IN ('completed', 'failed')
+BEGIN
+    SELECT RAISE(ABORT, 'a terminal outcome never changes');
+END;
+CREATE TABLE snapshots(
+    run INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    data TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
+CREATE TABLE events(
+    run INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
+CREATE TABLE requests(
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    signal TEXT NOT NULL,
+    task INTEGER,
+    key TEXT
+);
+CREATE VIEW outcome_list AS
+    SELECT r.run_id, t.key, o.seq, o.status, o.body ->> 2 AS attempts, o.body ->> 3 AS value,
+        o.body ->> 4 AS encoding, o.body ->> 5 AS error, o.body ->> 6 AS detail,
+        o.body ->> 7 AS started_at, o.body ->> 8 AS ended_at,
+        o.body ->> 9 AS slot, o.body ->> 10 AS incarnation, o.body ->> 11 AS signal
+    FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq JOIN runs r ON r.id = o.run;
+CREATE VIEW event_list AS
+    SELECT r.run_id, e.seq, e.body ->> 0 AS kind, e.body ->> 1 AS at, e.body ->> 2 AS data,
+        e.body ->> 3 AS address, e.body ->> 4 AS task, e.body ->> 5 AS slot, e.body ->> 6 AS incarnation
+    FROM events e JOIN runs r ON r.id = e.run;
+"""
+
+# -- runs --------------------------------------------------------------------------------------------------
+
+_RUN_COLUMNS: Final = (
+    "id, run_id, agent, config, cwd, status, created_at, started_at, ended_at, sealed, signal, starts,"
+    " owner_pid, owner_host"
+)
+ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id"
+RUN_BY_NUMBER: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"
+RUN_BY_ID: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ?"
+RUNS_BY_PREFIX: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY id"
+LATEST_RUN: Final = f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT 1"
+RESUMABLE_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE status NOT IN ('completed', 'failed') ORDER BY id DESC"
+CREATE_RUN: Final = (
+    "INSERT INTO runs(run_id, agent, config, cwd, status, created_at) VALUES (?, ?, ?, ?, 'awaiting', ?)"
+    " ON CONFLICT DO NOTHING"
+)
+CLAIM_RUN: Final = """
+UPDATE runs SET owner_pid = ?2, owner_host = ?3, starts = starts + 1, started_at = coalesce(started_at, ?4),
+    status = CASE WHEN status IN ('completed', 'failed') THEN status ELSE 'started' END,
+    ended_at = CASE WHEN status IN ('completed', 'failed') THEN ended_at END,
+    signal = CASE WHEN status IN ('completed', 'failed') THEN signal END
+WHERE id = ?1
+"""
+FINISH_RUN: Final = (
+    "UPDATE runs SET status = ?2, ended_at = ?3, signal = ?4 WHERE id = ?1 AND status NOT IN ('completed', 'failed')"
+)
+SEAL_RUN: Final = "UPDATE runs SET sealed = 1 WHERE id = ?"
+COUNTS: Final = """
+SELECT coalesce(sum(n), 0) - (SELECT count(*) FROM outcomes WHERE run = ?1) AS pending,
+    (SELECT count(*) FROM outcomes WHERE run = ?1 AND status = 'completed'),
+    (SELECT count(*) FROM outcomes WHERE run = ?1 AND status = 'failed'),
+    (SELECT count(*) FROM outcomes WHERE run = ?1 AND status = 'interrupted')
+FROM (SELECT count(*) AS n FROM tasks WHERE run = ?1)
+"""
+
+# -- tasks -------------------------------------------------------------------------------------------------
+
+LAST_TASK: Final = "SELECT coalesce(max(seq), 0) FROM tasks WHERE run = ?"
+ADD_TASKS: Final = """
+INSERT INTO tasks(run, seq, key, input, encoding, priority, agent)
+SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+FROM json_each(?2)
+"""
+ADD_PLAIN_TASKS: Final = """
+INSERT INTO tasks(run, seq, key, input, encoding, priority, agent)
+SELECT ?1, ?3 + key, CAST(?3 + key AS TEXT), value, 'json', 0, 0 FROM json_each(?2)
+"""
+ADD_TASK: Final = "INSERT INTO tasks(run, seq, key, input, encoding, priority, agent) VALUES (?, ?, ?, ?, ?, ?, ?)"
+TASKS_WITH_KEYS: Final = """
+SELECT json_group_array(json_array(key, seq)) FROM tasks
+WHERE run = ?1 AND key IN (SELECT value FROM json_each(?2))
+"""
+TASK_WITH_KEY: Final = "SELECT seq FROM tasks WHERE run = ? AND key = ?"
+PENDING: Final = """
+SELECT json_group_array(seq), json_group_array(key), json_group_array(input),
+    json_group_array(json_array(seq, attempts, priority, agent, encoding, stored, data))
+        FILTER (WHERE attempts OR priority OR agent OR encoding <> 'json' OR stored IS NOT NULL)
+FROM (
+    SELECT t.seq, t.key, t.input, t.attempts, t.priority, t.agent, t.encoding, s.encoding AS stored, s.data
+    FROM tasks t LEFT JOIN snapshots s ON s.run = t.run AND s.seq = t.seq
+    WHERE t.run = ?1 AND t.seq > ?2 AND NOT EXISTS (
+        SELECT 1 FROM outcomes o WHERE o.run = t.run AND o.seq = t.seq AND o.status IN ('completed', 'failed'))
+    ORDER BY t.seq LIMIT ?3
+)
+"""
+USE_ATTEMPTS: Final = """
+UPDATE tasks SET attempts = j.value FROM json_each(?2) AS j WHERE tasks.run = ?1 AND tasks.seq = CAST(j.key AS INTEGER)
+"""
+
+# -- what happened -----------------------------------------------------------------------------------------
+
+PUT_OUTCOMES: Final = """
+INSERT INTO outcomes(run, seq, status, body)
+SELECT ?1, CAST(key AS INTEGER), ?3, value FROM json_each(?2) WHERE true
+ON CONFLICT(run, seq) DO UPDATE SET status = excluded.status, body = excluded.body
+WHERE outcomes.status = 'interrupted'
+"""
+PUT_OUTCOME: Final = """
+INSERT INTO outcomes(run, seq, status, body) VALUES (?, ?, ?, ?)
+ON CONFLICT(run, seq) DO UPDATE SET status = excluded.status, body = excluded.body
+WHERE outcomes.status = 'interrupted'
+"""
+TERMINAL_OF: Final = """
+SELECT json_group_array(seq) FROM outcomes
+WHERE run = ?1 AND seq IN (SELECT value FROM json_each(?2)) AND status IN ('completed', 'failed')
+"""
+RESULTS: Final = """
+SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']'
+FROM (
+    SELECT t.key, o.body FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
+    WHERE o.run = ?1 AND o.seq > ?2 AND o.status IN (SELECT value FROM json_each(?4))
+    ORDER BY o.seq LIMIT ?3
+)
+"""
+PUT_SNAPSHOTS: Final = """
+INSERT INTO snapshots(run, seq, data, encoding)
+SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+FROM json_each(?2) WHERE true
+ON CONFLICT(run, seq) DO UPDATE SET data = excluded.data, encoding = excluded.encoding
+"""
+PUT_SNAPSHOT: Final = """
+INSERT INTO snapshots(run, seq, data, encoding) VALUES (?, ?, ?, ?)
+ON CONFLICT(run, seq) DO UPDATE SET data = excluded.data, encoding = excluded.encoding
+"""
+ANY_SNAPSHOT: Final = "SELECT EXISTS (SELECT 1 FROM snapshots WHERE run = ?)"
+DROP_SNAPSHOTS: Final = "DELETE FROM snapshots WHERE run = ?1 AND seq IN (SELECT value FROM json_each(?2))"
+LAST_EVENT: Final = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?"
+PUT_EVENTS: Final = "INSERT INTO events(run, seq, body) SELECT ?1, ?3 + key, value FROM json_each(?2)"
+PUT_EVENT: Final = "INSERT INTO events(run, seq, body) VALUES (?, ?, ?)"
+EVENTS: Final = """
+SELECT json_group_array(seq), '[' || coalesce(group_concat(body), '') || ']'
+FROM (SELECT seq, body FROM events WHERE run = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3)
+"""
+
+# -- from outside ------------------------------------------------------------------------------------------
+
+ADD_REQUEST: Final = "INSERT INTO requests(run, signal, task, key) VALUES (?, ?, ?, ?)"
+REQUESTS: Final = "SELECT id, signal, task, key FROM requests WHERE run = ? ORDER BY id"
+DROP_REQUESTS: Final = "DELETE FROM requests WHERE run = ? AND id <= ?"
+FORGET_REQUESTS: Final = "DELETE FROM requests WHERE run = ?"

@@ -1,0 +1,122 @@
+"""Named log events, through structlog. Every one that the supervisor writes is listed in docs/log-events.md.
+
+The stream is written so that nobody can hang us by not reading it: a pipe that stays full for `PATIENCE` seconds
+loses lines, with a count, instead of the run its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from runtime.model import Severity
+
+PATIENCE = 1.0
+"""Seconds that a full pipe is waited for before lines are dropped."""
+
+_LEVELS = {severity: logging.getLevelName(severity.name) for severity in Severity}
+
+Log = Callable[[str, Severity, Mapping[str, Any]], None]
+"""Takes one named event, how much it matters, and its fields. Never raises."""
+
+
+class Sink(Protocol):
+    """Takes whole lines of text, without their end."""
+
+    def write_line(self, line: str) -> None:
+        """Show a line."""
+        ...
+
+
+class DescriptorSink:
+    """Lines to a file descriptor, waiting for a slow reader only so long."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._lock = threading.Lock()
+        self._given_up_until = 0.0
+        self.dropped = 0
+
+    def write_line(self, line: str) -> None:
+        """Write a line, or drop it when the reader does not read, or is gone."""
+        data = (line + "\n").encode("utf-8", "backslashreplace")
+        with self._lock:
+            if self.dropped and self._is_writable(0):
+                data = f"... {self.dropped} lines were lost: standard error was not read\n".encode() + data
+                self.dropped = 0
+            while data:
+                if not self._is_writable(PATIENCE):
+                    self.dropped += 1
+                    return
+                try:
+                    # at most PIPE_BUF bytes: poll(2) promises room for no more
+                    data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
+                except OSError:  # closed, or its reader is gone
+                    return
+
+    def _is_writable(self, patience: float) -> bool:
+        now = time.monotonic()
+        if patience and now < self._given_up_until:
+            patience = 0
+        if self._poll.poll(patience * 1000):
+            self._given_up_until = 0.0
+            return True
+        self._given_up_until = now + PATIENCE * 10
+        return False
+
+
+def make_log(sink: Sink, log_format: str, level: Severity = Severity.INFO, *, colors: bool = False) -> Log:
+    """A Log that writes `console` lines for people or `json` ones for machines, from `level` on."""
+    shared: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json"),
+    ]
+    if log_format == "json":
+        shared.append(structlog.processors.JSONRenderer(default=str))
+    else:
+        shared[1] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        shared.append(structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False))
+    logger = structlog.wrap_logger(
+        _SinkLogger(sink),
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        cache_logger_on_first_use=True,
+    ).bind()
+    return _adapter(logger)
+
+
+def default_log() -> Log:
+    """For a program that uses the library: its own structlog, if it configured one; else warnings on stderr."""
+    if structlog.is_configured():
+        return _adapter(structlog.get_logger("quiesce"))
+    return make_log(DescriptorSink(sys.__stderr__.fileno() if sys.__stderr__ else 2), "console", Severity.WARNING)
+
+
+def _adapter(logger: Any) -> Log:
+    def log(name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+        logger.log(_LEVELS[severity], name, **fields)
+
+    return log
+
+
+class _SinkLogger:
+    """What structlog calls at the end of its chain."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def msg(self, message: str) -> None:
+        """One rendered line."""
+        self._sink.write_line(message)
+
+    log = debug = info = warning = error = critical = msg

@@ -1,0 +1,252 @@
+"""One supervisor from its start to its end: the engine, the store, the signals, and the run in the journal.
+
+What Supervisor (for Python) and the command line have in common. Blocking calls say so.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import stimuli as told
+from orchestrator.backends.local import LocalBackend
+from orchestrator.config import Settings
+from orchestrator.engine import Engine
+from orchestrator.hub import Hub
+from orchestrator.instructions import AgentKnown
+from orchestrator.journal import Journal, RunRecord
+from orchestrator.log import Log
+from orchestrator.records import NewTask, RunEvent
+from orchestrator.signals import SignalPipe
+from orchestrator.store import Batch, JournalStore, MemoryStore
+from orchestrator.view import StatusView
+from runtime import codec
+from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
+from runtime.model import ExecutionStatus, InterruptSignal, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended. `remaining` names processes that not even SIGKILL ended; `error` is one line or None."""
+
+    status: ExecutionStatus
+    signal: InterruptSignal | None
+    error: str | None
+    view: StatusView
+    remaining: Sequence[str]
+    seconds: float
+
+    @property
+    def signal_name(self) -> str | None:
+        """`SIGTERM` and the like, if an OS signal was the cause."""
+        by = self.signal.triggered_by if self.signal is not None else ""
+        return by.removeprefix("signal:") if by.startswith("signal:") else None
+
+
+def new_run_id() -> str:
+    """A name for a run: the time, so that names sort, and some chance, so that two never meet."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+class Session:
+    """See the module's docstring. `start`, then `hire`, `spool`, `seal`, and in the end `finish`."""
+
+    def __init__(
+        self, settings: Settings, run_id: str, log: Log, journal: Journal | None = None, *, handle_signals: bool = True
+    ) -> None:
+        self.settings = settings
+        self.run_id = run_id
+        self.hub = Hub()
+        self.journal = journal
+        self.run: RunRecord | None = None
+        self._began = time.monotonic()
+        self._log = log
+        self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
+        self._backend = LocalBackend(run_id, settings)
+        self._engine = Engine(settings, self._backend, log, self._on_agent, self._signals)
+        self._store = MemoryStore(self.hub, self.tell) if journal is None else JournalStore(self.hub, self.tell)
+        self._agents: dict[tuple[bool, bytes], tuple[int, Future[AgentKnown]]] = {}
+        self._numbers: dict[int, Future[AgentKnown]] = {}
+        self._ending: Ending | None = None
+        self._lock = threading.Lock()
+
+    # -- the beginning ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take the signals over, start the guardian and the loop."""
+        if self._signals is not None:
+            self._signals.install()
+        self._engine.start(self._store)
+        threading.Thread(target=self._watch_end, name="quiesce-end", daemon=True).start()
+
+    def _watch_end(self) -> None:
+        """Whoever waits for something that can no longer come is told so."""
+        self._engine.join()
+        for future in list(self._numbers.values()):
+            if not future.done():
+                future.set_exception(self.why_ended())
+        self.hub.abandon()
+
+    def tell(self, stimulus: told.Stimulus) -> None:
+        """Hand a stimulus to the loop, from any thread."""
+        self._engine.tell(stimulus)
+
+    @property
+    def status(self) -> StatusView:
+        """What a person may see, renewed a few times a second."""
+        return self._engine.status
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the loop is over: all processes gone, all outcomes handed to the store."""
+        return self._engine.join(0)
+
+    # -- agents -------------------------------------------------------------------------------------
+
+    def hire(self, *, by_name: bool, source: bytes) -> tuple[int, Future[AgentKnown]]:
+        """Make an agent known; its number, and a future of what the first executor says of it."""
+        with self._lock:
+            key = (by_name, source)
+            if key not in self._agents:
+                number = len(self._agents)
+                future: Future[AgentKnown] = Future()
+                self._agents[key] = (number, future)
+                self._numbers[number] = future
+                self.tell(told.HireAgent(number, by_name, source))
+            found = self._agents[key]
+        if self.has_ended and not found[1].done():
+            found[1].set_exception(self.why_ended())
+        return found
+
+    def _on_agent(self, known: AgentKnown) -> None:
+        future = self._numbers[known.agent]
+        if known.error is None:
+            future.set_result(known)
+        else:
+            future.set_exception(UsageError(known.error))
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether the run was stopped before all was done."""
+        return self._engine.machine.signal is not None
+
+    def why_ended(self) -> BaseException:
+        """What to raise at whoever waits for what will not come."""
+        machine = self._engine.machine
+        if self._engine.crash is not None:
+            return self._engine.crash
+        if machine.error is not None:
+            return QuiesceError(machine.error)
+        if machine.signal is not None:
+            return ExecutionInterrupted(machine.signal)
+        return QuiesceError("the supervisor has ended")
+
+    # -- the run ------------------------------------------------------------------------------------
+
+    def begin_run(self, agent: Any, prepare: Callable[[Journal, int], None] | None = None) -> None:
+        """Create the run in the journal, or take up the one of that id. Blocking.
+
+        `prepare` writes its first tasks; if it raises, there is no run. Raises UsageError (claimed by a living
+        supervisor, bad input), JournalError.
+        """
+        if self.journal is None or self.run is not None:
+            return
+        journal = self.journal
+        existing = next((run for run in journal.runs() if run.run_id == self.run_id), None)
+        if existing is None:
+            with journal.transaction():
+                config = self.settings.model_dump(mode="json")
+                run = journal.create_run(self.run_id, agent=agent, config=config, cwd=os.getcwd())
+                if prepare is not None:
+                    prepare(journal, run.id)
+            existing = run
+        self.take_up(existing)
+
+    def take_up(self, run: RunRecord) -> None:
+        """Claim a run that exists, and go on where it ended. Raises ClaimedError."""
+        assert self.journal is not None
+        assert isinstance(self._store, JournalStore)
+        self.run = self.journal.claim(run.id)
+        counts = self.journal.counts(run.id)
+        last = self.journal.last_seq(run.id)
+        self.tell(told.Resumed(last, counts.total, counts.completed, counts.failed))
+        if self.run.sealed:
+            self.tell(told.Sealed())
+        self._store.start(self.journal, run.id)
+
+    def spool(self, tasks: Sequence[NewTask]) -> None:
+        """Hand in tasks. Blocking. Raises UsageError for a duplicate key, JournalError."""
+        self._store.spool(tasks)
+
+    def seal(self) -> None:
+        """No more tasks will come: the run ends when all are done."""
+        self._store.seal()
+
+    def interrupt(self, signal: InterruptSignal, task: str | None = None) -> None:
+        """Stop everything, or one task by its key."""
+        self.tell(told.Interrupt(signal, task))
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the loop's end. Blocking. Whether it has ended."""
+        return self._engine.join(timeout)
+
+    def finish(self) -> Ending:
+        """Wait for the loop's end, then write down how it ended and let go of everything. Blocking, bounded."""
+        if self._ending is not None:
+            return self._ending
+        self._engine.join()
+        machine = self._engine.machine
+        status = self._final_status()
+        ending = Ending(
+            status=status,
+            signal=machine.signal,
+            error=machine.error if self._engine.crash is None else f"a defect in quiesce: {self._engine.crash!r}",
+            view=machine.view(time.monotonic()),
+            remaining=machine.remaining,
+            seconds=time.monotonic() - self._began,
+        )
+        self._write_end(ending)
+        self._engine.close()
+        if self._signals is not None:
+            self._signals.restore()
+            self._signals.close()
+        self._ending = ending
+        return ending
+
+    def _final_status(self) -> ExecutionStatus:
+        machine = self._engine.machine
+        if machine.signal is not None or self._engine.crash is not None or machine.counts[ExecutionStatus.INTERRUPTED]:
+            return ExecutionStatus.INTERRUPTED
+        return ExecutionStatus.FAILED if machine.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
+
+    def _write_end(self, ending: Ending) -> None:
+        view = ending.view
+        fields: Mapping[str, Any] = {
+            "run": self.run_id,
+            "status": ending.status.value,
+            "completed": view.completed,
+            "failed": view.failed,
+            "interrupted": view.interrupted,
+            "pending": view.accepted - view.completed - view.failed - view.interrupted,
+            "seconds": round(ending.seconds, 3),
+        }
+        self._log("run.finished", Severity.INFO, fields)
+        self._store.commit(Batch(events=[RunEvent(kind="run.finished", at=time.time(), data=codec.encode_json(fields))]))
+        self._store.close()
+        self.hub.close()
+        if self.journal is not None:
+            try:
+                if self.run is not None:
+                    self.journal.finish_run(self.run.id, ending.status, ending.signal)
+            except QuiesceError as error:
+                self._log("journal.failed", Severity.ERROR, {"error": str(error)})
+            finally:
+                self.journal.close()

@@ -1,0 +1,76 @@
+"""What becomes of a task that ended: pure verdicts and the records they are written in."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from orchestrator.records import Outcome
+from orchestrator.slots import Assigned, Slot
+from orchestrator.stimuli import Exited
+from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.wire import Done
+
+
+class Verdict(Enum):
+    """FAILED is final once the retries are used up; INTERRUPTED waits for the next start; AGAIN costs nothing."""
+
+    FAILED = auto()
+    INTERRUPTED = auto()
+    AGAIN = auto()
+
+
+_FAILURES = frozenset({InterruptReason.TIMEOUT, InterruptReason.RESOURCE_LIMIT})
+
+
+def judge(one: Assigned, signal: InterruptSignal | None, *, stopping: bool) -> Verdict:
+    """What an interrupted task's end means.
+
+    While the run stops it is kept for the next start. A task that was over its own limit has failed. One whose
+    executor was told to end by a stray SIGTERM, or that made room for another, runs again.
+    """
+    if stopping and (one.asked is None or one.asked.reason not in _FAILURES):
+        return Verdict.INTERRUPTED
+    signal = signal or one.asked
+    if signal is None:
+        return Verdict.AGAIN
+    if signal.reason in _FAILURES:
+        return Verdict.FAILED
+    if signal.reason is InterruptReason.PRIORITY_OVERRIDE or signal.triggered_by == "signal:SIGTERM":
+        return Verdict.AGAIN
+    return Verdict.INTERRUPTED
+
+
+def crash(how: str, why: str | None) -> str:
+    """The one line of a task whose executor died under it."""
+    return f"the executor died: {how}" + (f" ({why})" if why else "")
+
+
+def failed_start(times: int, how: str) -> str:
+    """The one line of a run whose executors do not come up."""
+    return (
+        f"{times} executors in a row died before they were ready (the last: {how}); "
+        "the environment is broken, see their output above"
+    )
+
+
+def outcome_of(
+    one: Assigned,
+    where: Slot | Exited,
+    record: Done | None,
+    status: ExecutionStatus,
+    error: str | None = None,
+    signal: InterruptSignal | None = None,
+) -> Outcome:
+    """The outcome of a task, from what its executor reported, or from nothing when it died."""
+    number = where.number if isinstance(where, Slot) else where.slot
+    if record is None:
+        return Outcome(
+            seq=one.task.seq, key=one.task.key, status=status, attempts=one.attempt, error=error, slot=number,
+            incarnation=where.incarnation, signal=signal,
+        )  # fmt: skip
+    return Outcome(
+        seq=one.task.seq, key=one.task.key, status=status, attempts=one.attempt, encoded=record.value,
+        encoding=record.encoding or "json", error=error or record.error, detail=record.detail,
+        started_at=record.started_at, ended_at=record.started_at + record.seconds, slot=number,
+        incarnation=where.incarnation, signal=signal,
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""Slots and what their executors have in hand. The machine's memory; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.ladder import Climb
+from orchestrator.records import PendingTask
+from runtime.model import InterruptSignal
+
+
+class SlotState(StrEnum):
+    """The life of one incarnation."""
+
+    EMPTY = "empty"
+    STARTING = "starting"
+    READY = "ready"
+    LEAVING = "leaving"
+
+
+@dataclass(slots=True)
+class Assigned:
+    """A task that an executor was given.
+
+    `since` is when it began, None while it has not (or nobody said so); `asked` is the interrupt that was sent
+    for it alone.
+    """
+
+    task: PendingTask
+    attempt: int
+    since: float | None = None
+    asked: InterruptSignal | None = None
+
+
+@dataclass(slots=True)
+class Slot:
+    """One place for an executor, and the incarnation that is in it now."""
+
+    number: int
+    state: SlotState = SlotState.EMPTY
+    incarnation: int = 0
+    pid: int | None = None
+    started_at: float = 0.0
+    heard_at: float = 0.0
+    window: int = 1
+    assigned: dict[int, Assigned] = field(default_factory=dict)
+    alone: bool = False
+    revoking: bool = False
+    failures: int = 0
+    restart_at: float = 0.0
+    climb: Climb | None = None
+    why: str | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a process."""
+        return self.state is not SlotState.EMPTY
+
+    def vacate(self) -> list[Assigned]:
+        """The executor is gone: what it had in hand, in order."""
+        left = list(self.assigned.values())
+        self.assigned = {}
+        self.state = SlotState.EMPTY
+        self.pid = None
+        self.window = 1
+        self.alone = self.revoking = False
+        self.climb = None
+        self.why = None
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorView:
+    """One executor as the console shows it; `since` on the machine's clock."""
+
+    slot: int
+    pid: int | None
+    state: str
+    tasks: tuple[str, ...]
+    since: float | None

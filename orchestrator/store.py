@@ -1,0 +1,308 @@
+"""Where tasks wait and outcomes are kept: in memory, or in a journal that has a thread of its own.
+
+The journal's thread takes everything that has piled up while it was committing, and commits it as one: the
+busier the run, the larger the group. The supervisor's loop never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from orchestrator import stimuli as told
+from orchestrator.hub import Hub
+from orchestrator.journal import Journal, JournalError
+from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
+from runtime.errors import QuiesceError, UsageError
+from runtime.model import ExecutionStatus
+
+Tell = Callable[[told.Stimulus], None]
+"""Hands a stimulus to the engine, from any thread."""
+
+POLL_SECONDS = 0.25
+"""How often a journal is looked at for requests from outside."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be made durable."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    snapshots: list[TaskSnapshot] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
+    attempts: dict[int, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.snapshots or self.events or self.attempts)
+
+    def add(self, other: Batch) -> None:
+        """Join two batches."""
+        self.outcomes.extend(other.outcomes)
+        self.snapshots.extend(other.snapshots)
+        self.events.extend(other.events)
+        self.attempts.update(other.attempts)
+
+
+class Store(Protocol):
+    """What the engine and the feeders see."""
+
+    def spool(self, tasks: Sequence[NewTask]) -> None:
+        """Hand in tasks. May wait for room. Raises UsageError for a duplicate key, JournalError."""
+        ...
+
+    def seal(self) -> None:
+        """No more tasks will come; told to the engine as Sealed."""
+        ...
+
+    def fetch(self, after: int, to: int, limit: int) -> None:
+        """Read up to `limit` pending tasks with after < seq <= to; answered by Fetched."""
+        ...
+
+    def commit(self, batch: Batch) -> None:
+        """Keep what happened; answered by Committed if there are outcomes, and published."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was asked for, and stop."""
+        ...
+
+
+def committed(asked: int, accepted: Sequence[Outcome]) -> told.Committed:
+    """The answer to a commit of `asked` outcomes."""
+    statuses = [outcome.status for outcome in accepted]
+    return told.Committed(
+        asked,
+        statuses.count(ExecutionStatus.COMPLETED),
+        statuses.count(ExecutionStatus.FAILED),
+        statuses.count(ExecutionStatus.INTERRUPTED),
+    )
+
+
+class MemoryStore:
+    """No journal: nothing outlives the process, nothing costs a thread."""
+
+    def __init__(self, hub: Hub, tell: Tell) -> None:
+        self._hub = hub
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._tasks: deque[PendingTask] = deque()
+        self._keys: set[str] = set()
+        self._seq = 0
+        self._events = 0
+
+    def spool(self, tasks: Sequence[NewTask]) -> None:
+        """Keep them until they are fetched."""
+        with self._lock:
+            for task in tasks:
+                if task.key in self._keys:
+                    raise UsageError(f"duplicate key {task.key!r}")
+                self._keys.add(task.key)
+                self._seq = task.seq or self._seq + 1
+                self._tasks.append(
+                    PendingTask(self._seq, task.key, task.input, task.encoding, 0, task.agent, priority=task.priority)
+                )
+            last = self._seq
+        self._tell(told.Spooled(last, len(tasks)))
+
+    def seal(self) -> None:
+        """Nothing to write down."""
+        self._tell(told.Sealed())
+
+    def fetch(self, after: int, to: int, limit: int) -> None:
+        """Answered at once."""
+        with self._lock:
+            tasks = [self._tasks.popleft() for _ in range(min(limit, len(self._tasks)))]
+            read_to = tasks[-1].seq if tasks else self._seq
+        self._tell(told.Fetched(tasks, read_to))
+
+    def commit(self, batch: Batch) -> None:
+        """Published at once."""
+        events = _numbered(batch.events, self._events + 1)
+        self._events += len(events)
+        with self._lock:
+            self._keys.difference_update(outcome.key for outcome in batch.outcomes)
+        self._hub.publish(batch.outcomes, events)
+        if batch.outcomes:
+            self._tell(committed(len(batch.outcomes), batch.outcomes))
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spool:
+    tasks: Sequence[NewTask]
+    done: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    after: int
+    to: int
+    limit: int
+
+
+class _Seal:
+    """The input is read to its end."""
+
+
+class _Close:
+    """The last thing in the queue."""
+
+
+_Job = _Spool | _Seal | _Fetch | Batch
+_Item = _Job | _Close
+
+
+class JournalStore:
+    """A journal and the thread that writes it. `start` it when the run exists; what was asked before waits."""
+
+    def __init__(self, hub: Hub, tell: Tell) -> None:
+        self._hub = hub
+        self._tell = tell
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._journal: Journal | None = None
+        self._run = 0
+        self._failed: str | None = None
+
+    def start(self, journal: Journal, run: int) -> None:
+        """Begin to write. The journal belongs to the thread from now on, until `close`."""
+        self._journal, self._run = journal, run
+        self._thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
+        self._thread.start()
+
+    def spool(self, tasks: Sequence[NewTask]) -> None:
+        """Waits until they are committed: who feeds is no faster than the disk."""
+        done: Future[None] = Future()
+        self._queue.put(_Spool(tasks, done))
+        done.result()
+
+    def seal(self) -> None:
+        """Written down behind the last task."""
+        self._queue.put(_Seal())
+
+    def fetch(self, after: int, to: int, limit: int) -> None:
+        """Answered when what was asked before is committed."""
+        self._queue.put(_Fetch(after, to, limit))
+
+    def commit(self, batch: Batch) -> None:
+        """Joined with whatever else is waiting."""
+        self._queue.put(batch)
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+        if self._thread is not None:
+            self._queue.put(_Close())
+            self._thread.join()
+            self._thread = None
+
+    # -- the thread ---------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        assert self._journal is not None
+        seen = self._journal.data_version()
+        while True:
+            waiting = self._waiting()
+            for item in _joined(waiting):
+                if isinstance(item, _Close):
+                    return
+                self._carry_out(self._journal, item)
+            if not waiting and self._failed is None:
+                seen = self._look_for_requests(self._journal, seen)
+
+    def _waiting(self) -> list[_Item]:
+        """Everything in the queue; waits for the first, but not for ever."""
+        try:
+            items: list[_Item] = [self._queue.get(timeout=POLL_SECONDS)]
+        except queue.Empty:
+            return []
+        with suppress(queue.Empty):
+            while True:
+                items.append(self._queue.get_nowait())
+        return items
+
+    def _carry_out(self, journal: Journal, item: _Job) -> None:
+        try:
+            if self._failed is not None:
+                raise JournalError(self._failed)
+            if isinstance(item, _Spool):
+                _, last = journal.add_tasks(self._run, item.tasks)
+                self._tell(told.Spooled(last, len(item.tasks)))
+                item.done.set_result(None)
+            elif isinstance(item, _Seal):
+                journal.seal(self._run)
+                self._tell(told.Sealed())
+            elif isinstance(item, _Fetch):
+                tasks = journal.pending(self._run, item.after, item.limit)
+                self._tell(told.Fetched(tasks, tasks[-1].seq if tasks else item.to))
+            else:
+                self._commit(journal, item)
+        except UsageError as error:  # a refused task is its feeder's business
+            if not isinstance(item, _Spool):
+                raise
+            item.done.set_exception(error)
+        except QuiesceError as error:  # a journal that fails is everybody's
+            self._give_up(item, error)
+
+    def _commit(self, journal: Journal, batch: Batch) -> None:
+        result = journal.commit(
+            self._run,
+            outcomes=batch.outcomes,
+            snapshots=batch.snapshots,
+            events=batch.events,
+            attempts=batch.attempts,
+        )
+        self._hub.publish(result.accepted, _numbered(batch.events, result.events.start))
+        if batch.outcomes:  # told last: when the engine ends, all that is to be shown was shown
+            self._tell(committed(len(batch.outcomes), result.accepted))
+
+    def _give_up(self, item: _Job, error: QuiesceError) -> None:
+        if self._failed is None:
+            self._failed = str(error)
+            self._tell(told.JournalFailed(self._failed))
+        if isinstance(item, _Spool):
+            item.done.set_exception(error)
+        elif isinstance(item, Batch) and item.outcomes:
+            self._tell(committed(len(item.outcomes), ()))
+
+    def _look_for_requests(self, journal: Journal, seen: int) -> int:
+        """`quiesce interrupt` writes into the journal; another connection's commit shows in data_version."""
+        try:
+            version = journal.data_version()
+            if version != seen:
+                for request in journal.take_requests(self._run):
+                    self._tell(told.Interrupt(request.signal, request.key))
+        except QuiesceError as error:
+            self._give_up(_Fetch(0, 0, 0), error)
+            return seen
+        return version
+
+
+def _joined(items: Sequence[_Item]) -> Iterator[_Item]:
+    """The same items in the same order, neighbouring batches made one."""
+    batch: Batch | None = None
+    for item in items:
+        if isinstance(item, Batch):
+            if batch is None:
+                batch = Batch()
+            batch.add(item)
+            continue
+        if batch is not None:
+            yield batch
+            batch = None
+        yield item
+    if batch is not None:
+        yield batch
+
+
+def _numbered(events: Sequence[RunEvent], first: int) -> list[RunEvent]:
+    return [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(events, first)]

@@ -1,0 +1,285 @@
+"""Supervisor: the library's front door, sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import queue
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, TypeVar
+
+from orchestrator.config import MaxFailures, Settings
+from orchestrator.handle import Handle
+from orchestrator.hub import EventStream
+from orchestrator.journal import open_journal
+from orchestrator.log import Log, default_log
+from orchestrator.records import NewTask, Outcome
+from orchestrator.session import Ending, Session, new_run_id
+from orchestrator.signals import raise_again
+from orchestrator.view import StatusView
+from runtime import codec
+from runtime.agent import describe
+from runtime.errors import ExecutionInterrupted, QuiesceError
+from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+
+T = TypeVar("T")
+
+FIRST_CHUNK, LAST_CHUNK = 1, 256
+"""Inputs are handed in a few at a time: the first result comes soon, and many cost little."""
+
+AHEAD = 2048
+"""Tasks that `map` has handed in beyond what was taken from it, at most: any iterable may be endless."""
+
+
+class Supervisor:
+    """Runs agents over inputs in supervised processes, and stops properly.
+
+        with Supervisor(workers=4, journal="runs.db", grace=20) as supervisor:
+            for outcome in supervisor.map(summarise, paths):
+                print(outcome.key, outcome.status, outcome.value)
+
+    Use it once, as a context manager, `with` or `async with`. One supervisor is one run. Leaving the block
+    normally waits for every task that was handed in; leaving it by an exception interrupts them.
+
+    workers: executor processes (default: one a core). concurrency: how many tasks of an async agent each of
+    them executes at once. journal: path of the journal; None keeps everything in memory. run_id: the run to
+    create, or to go on with if the journal has it. grace, term_grace: seconds of the ladder's first two
+    rungs. timeout: seconds a task may take. deadline: seconds the whole run may take. retries: how often a
+    failed task is tried again. max_failures: a count, or a share like "10%". handle_signals: take SIGINT, SIGTERM and
+    SIGHUP over while the block runs (main thread only); when it is left they are given back, and the one that stopped
+    the run is raised again, so that the program ends as if it had never been handled. log: where log events go.
+
+    Raises UsageError for settings or a journal that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        concurrency: int = 1,
+        journal: str | os.PathLike[str] | None = None,
+        run_id: str | None = None,
+        grace: float = 10.0,
+        term_grace: float = 5.0,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        retries: int = 0,
+        max_failures: int | str | None = None,
+        memory_limit: int | None = None,
+        keep_children: bool = False,
+        handle_signals: bool = True,
+        log: Log | None = None,
+    ) -> None:
+        chosen: dict[str, Any] = {
+            "concurrency": concurrency, "grace": grace, "term_grace": term_grace, "timeout": timeout,
+            "deadline": deadline, "retries": retries, "memory_limit": memory_limit, "keep_children": keep_children,
+        }  # fmt: skip
+        if workers is not None:
+            chosen["workers"] = workers
+        if max_failures is not None:
+            chosen["max_failures"] = MaxFailures.parse(max_failures)
+        self.settings = Settings.of(**chosen)
+        self.run_id = run_id or new_run_id()
+        self._where = journal
+        self._handle_signals = handle_signals
+        self._log = log or default_log()
+        self._session: Session | None = None
+        self._numbers = itertools.count(1)
+        self._feeding = threading.Lock()
+        self._blobs: dict[int, tuple[object, bytes]] = {}
+        self.ending: Ending | None = None
+
+    # -- the block ----------------------------------------------------------------------------------
+
+    def __enter__(self) -> Supervisor:
+        if self._session is not None:
+            raise QuiesceError("a Supervisor is used once; make another one")
+        journal = None if self._where is None else open_journal(self._where)
+        self._session = Session(self.settings, self.run_id, self._log, journal, handle_signals=self._handle_signals)
+        self._session.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+        self._end(self._live().finish())
+
+    async def __aenter__(self) -> Supervisor:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+        session = self._live()
+        while not await asyncio.to_thread(session.join, 3600.0):
+            pass
+        self._end(session.finish())
+
+    def _leave(self, error: BaseException | None) -> None:
+        session = self._live()
+        if error is None:
+            session.seal()
+        elif not isinstance(error, ExecutionInterrupted):
+            session.interrupt(
+                InterruptSignal(
+                    reason=InterruptReason.CUSTOM,
+                    message=f"the block was left by {type(error).__name__}",
+                    triggered_by="supervisor",
+                )
+            )
+        else:
+            session.interrupt(error.signal)
+
+    def _end(self, ending: Ending) -> None:
+        """All is written down and let go of: now the signal that stopped us may have its way."""
+        self.ending = ending
+        if ending.signal_name is not None:
+            raise_again(ending.signal_name)
+        if ending.error is not None:
+            raise QuiesceError(ending.error)
+
+    def _live(self) -> Session:
+        if self._session is None:
+            raise QuiesceError("a Supervisor works inside its block: `with Supervisor(...) as supervisor:`")
+        return self._session
+
+    # -- work ---------------------------------------------------------------------------------------
+
+    def map(
+        self, agent: Callable[[T, Any], Any], inputs: Iterable[T], *, keys: Iterable[str] | None = None
+    ) -> Iterator[Outcome]:
+        """Execute `agent` for every input; the outcomes, as they are committed.
+
+        `keys` name the inputs, one each; otherwise an input that is a dict with a "key" is named by it, and any other by
+        its number. `inputs` may be endless: it is read no further than a few thousand ahead of what was taken.
+
+        Raises UsageError when the agent cannot be executed or a key comes twice, ExecutionInterrupted when the run was
+        stopped before the last outcome (those that were interrupted are handed out first, with their status).
+        """
+        number = self._hire(agent)
+        return self._outcomes(self._tasks(number, inputs, keys))
+
+    async def amap(
+        self,
+        agent: Callable[[T, Any], Any],
+        inputs: Iterable[T] | AsyncIterable[T],
+        *,
+        keys: Iterable[str] | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """As `map`, for `async for`. The event loop is never blocked; `inputs` may be an async iterable too."""
+        number = await asyncio.to_thread(self._hire, agent)
+        if isinstance(inputs, AsyncIterable):
+            async for item in inputs:
+                yield await self._submit(number, item, next(iter(keys)) if keys else None).outcome_async()
+            return
+        outcomes = self._outcomes(self._tasks(number, inputs, keys))
+        done = object()
+        while (outcome := await asyncio.to_thread(next, outcomes, done)) is not done:
+            assert isinstance(outcome, Outcome)
+            yield outcome
+
+    def submit(
+        self, agent: Callable[[T, Any], Any], task_input: T, *, key: str | None = None, priority: int = 0
+    ) -> Handle:
+        """Hand in one task, from any thread, also while others run. See Handle for its result."""
+        return self._submit(self._hire(agent), task_input, key, priority)
+
+    def interrupt(
+        self,
+        reason: InterruptReason = InterruptReason.USER_CANCELLED,
+        message: str = "",
+        triggered_by: str = "api",
+        *,
+        key: str | None = None,
+    ) -> None:
+        """Stop everything, or the one task with this key. Returns at once; from any thread."""
+        signal = InterruptSignal(reason=reason, message=message, triggered_by=triggered_by)
+        self._live().interrupt(signal, key)
+
+    def events(self, limit: int = 10_000) -> EventStream:
+        """The run's events from now on, an iterator that ends with the run. At most `limit` wait to be read."""
+        return self._live().hub.subscribe(limit)
+
+    @property
+    def status(self) -> StatusView:
+        """The run as it stands, renewed a few times a second."""
+        return self._live().status
+
+    # -- behind it ----------------------------------------------------------------------------------
+
+    def _hire(self, agent: Callable[..., Any]) -> int:
+        """Blocking until the first executor has loaded it."""
+        known = self._blobs.get(id(agent))
+        if known is None or known[0] is not agent:
+            describe(agent)
+            known = (agent, codec.encode_blob(agent))
+            self._blobs[id(agent)] = known
+        number, loaded = self._live().hire(by_name=False, source=known[1])
+        loaded.result()
+        with self._feeding:
+            self._live().begin_run({"name": describe(agent).name})
+        return number
+
+    def _tasks(self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None) -> Iterator[NewTask]:
+        if keys is None:
+            return (self._task(agent, task_input, None) for task_input in inputs)
+        return (self._task(agent, task_input, key) for task_input, key in zip(inputs, keys, strict=True))
+
+    def _task(self, agent: int, task_input: Any, key: str | None, priority: int = 0) -> NewTask:
+        number = next(self._numbers)
+        if key is None and isinstance(task_input, dict) and isinstance(task_input.get("key"), str):
+            key = task_input["key"]
+        data, encoding = codec.encode(task_input)
+        return NewTask(str(number) if key is None else key, data, encoding, priority, agent=agent)
+
+    def _submit(self, agent: int, task_input: Any, key: str | None, priority: int = 0) -> Handle:
+        with self._feeding:
+            task = self._task(agent, task_input, key, priority)
+            future: Future[Outcome | None] = Future()
+            self._live().hub.wait_for(task.key, future.set_result)
+            self._spool([task])
+        return Handle(task.key, future, lambda: self._why_not(), lambda: self.interrupt(key=task.key))
+
+    def _spool(self, tasks: Sequence[NewTask]) -> None:
+        session = self._live()
+        try:
+            session.spool(tasks)
+        except BaseException:
+            for task in tasks:
+                session.hub.forget(task.key)
+            raise
+
+    def _outcomes(self, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
+        """Hand tasks in and their outcomes out, keeping a bounded number of them on the way."""
+        session = self._live()
+        arrived: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        waiting, size = 0, FIRST_CHUNK
+        while chunk := list(itertools.islice(tasks, size)):
+            with self._feeding:
+                for task in chunk:
+                    session.hub.wait_for(task.key, arrived.put)
+                self._spool(chunk)
+            waiting += len(chunk)
+            size = min(LAST_CHUNK, size * 2)
+            while waiting and (waiting > AHEAD or not arrived.empty()):
+                yield self._given(arrived.get())
+                waiting -= 1
+        while waiting:
+            yield self._given(arrived.get())
+            waiting -= 1
+        if session.was_interrupted:
+            raise self._why_not()
+
+    def _given(self, outcome: Outcome | None) -> Outcome:
+        if outcome is None:
+            raise self._why_not()
+        return outcome
+
+    def _why_not(self) -> BaseException:
+        return self._live().why_ended()

@@ -1,0 +1,66 @@
+"""What a person may see of the machine: one frozen record, made when asked for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from orchestrator.ladder import Climb, Rung
+from orchestrator.slots import ExecutorView, Slot
+from runtime.model import ExecutionStatus, InterruptSignal
+
+if TYPE_CHECKING:
+    from orchestrator.machine import Machine
+
+
+class Phase(StrEnum):
+    """Where a run is. FINISHING: all done, executors leave. SWEEPING: the last look."""
+
+    RUNNING = "running"
+    FINISHING = "finishing"
+    STOPPING = "stopping"
+    SWEEPING = "sweeping"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A run at one moment. `next_rung` is in seconds from then."""
+
+    phase: Phase
+    accepted: int
+    completed: int
+    failed: int
+    interrupted: int
+    running: int
+    executors: Sequence[ExecutorView]
+    signal: InterruptSignal | None
+    rung: Rung
+    next_rung: float | None
+
+
+def view(machine: Machine, climb: Climb, now: float) -> StatusView:
+    """The machine at `now` (monotonic seconds)."""
+    counts = machine.counts
+    due = climb.due
+    return StatusView(
+        phase=machine.phase,
+        accepted=machine.accepted,
+        completed=counts[ExecutionStatus.COMPLETED],
+        failed=counts[ExecutionStatus.FAILED],
+        interrupted=counts[ExecutionStatus.INTERRUPTED],
+        running=machine.outstanding,
+        executors=[_executor(slot) for slot in machine.slots if slot.is_alive],
+        signal=machine.signal,
+        rung=climb.rung,
+        next_rung=None if due is None else max(0.0, due - now),
+    )
+
+
+def _executor(slot: Slot) -> ExecutorView:
+    begun = [one for one in slot.assigned.values() if one.since is not None]
+    shown = begun or list(slot.assigned.values())
+    since = min((one.since for one in begun if one.since is not None), default=None)
+    return ExecutorView(slot.number, slot.pid, slot.state.value, tuple(one.task.key for one in shown[:3]), since)

@@ -1,0 +1,305 @@
+"""The event bus: what is published reaches every open stream and every subscriber, in one order.
+
+Theory. Publishing numbers an event and puts it into every consumer's own bounded queue in one step, so all see
+one order; only then does a publisher that can wait do so, for the queues that chose back-pressure. A consumer is
+a `Stream` (you pull) or a `Subscription` (a callback is pushed to: a sync one at once, an async one by a task).
+
+A bus serves one event loop at a time, the first that listens or publishes; other threads may publish, and their
+events are handed over to it. Without a loop, sync subscribers are called by the publishing thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from runtime.bell import running_loop
+from runtime.model import Event, InterruptEvent
+from runtime.outlet import Outlet, Policy
+
+log = logging.getLogger("quiesce.bus")
+
+Handler = Callable[[Event], Awaitable[object]] | Callable[[Event], object]
+
+
+class Stream(AsyncIterator[Event]):
+    """Events as they come, `async for event in bus.stream():`. Ends after the InterruptEvent, or with the bus.
+
+    Cancelled while it waits, it closes itself and the cancellation goes on. Dropped without being closed, it
+    unsubscribes when it is collected.
+    """
+
+    def __init__(self, outlet: Outlet, leave: Callable[[], None]) -> None:
+        self._outlet = outlet
+        self._leave = leave
+
+    @property
+    def dropped(self) -> int:
+        """How many events a full queue has cost this stream."""
+        return self._outlet.dropped
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be queued. What is queued already can still be read."""
+        return self._outlet.closed
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            event = await self._outlet.get()
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if event is None:
+            self.close()
+            raise StopAsyncIteration
+        return event
+
+    def close(self) -> None:
+        """Unsubscribe. Idempotent."""
+        self._leave()
+        self._outlet.close(discard=True)
+
+    async def aclose(self) -> None:
+        """Unsubscribe, for `contextlib.aclosing`."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._leave()
+
+
+class Subscription:
+    """A subscriber's handle: `close()` ends it, `dropped` counts what its full queue has cost it."""
+
+    def __init__(self, handler: Handler, outlet: Outlet | None, leave: Callable[[], None]) -> None:
+        self._handler = handler
+        self._outlet = outlet
+        self._leave = leave
+
+    @property
+    def dropped(self) -> int:
+        """How many events never reached the handler because its queue was full."""
+        return self._outlet.dropped if self._outlet is not None else 0
+
+    def close(self) -> None:
+        """Unsubscribe. What is queued for an async handler is still delivered. Idempotent."""
+        self._leave()
+        if self._outlet is not None:
+            self._outlet.close()
+
+    def call(self, event: Event) -> None:
+        """Run a sync handler. What it raises is logged and harms nobody else."""
+        try:
+            self._handler(event)
+        except Exception:  # noqa: BLE001 - a subscriber's error is the subscriber's
+            self._complain(event)
+
+    async def pump(self) -> None:
+        """Run an async handler for one event after the other, until its queue is closed and empty."""
+        assert self._outlet is not None
+        while (event := await self._outlet.get()) is not None:
+            try:
+                result = self._handler(event)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:  # noqa: BLE001 - a subscriber's error is the subscriber's
+                self._complain(event)
+
+    def _complain(self, event: Event) -> None:
+        log.exception("a subscriber of the event bus raised on %r", event.kind)  # noqa: LOG004 - called by handlers
+
+
+_Target = tuple[Container[str] | None, Outlet | Subscription]
+
+
+class EventBus:
+    """Carries events to whoever listens. See the module for the rules. `close()` ends every stream."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.RLock()
+        self._seq = 0
+        self._targets: dict[object, _Target] = {}
+        self._backlog: deque[tuple[Event, bool]] = deque()
+        self._delivering = False
+        self._interrupt: InterruptEvent | None = None
+        self._unpumped: list[Subscription] = []
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._on_bind: list[Callable[[], object]] = []
+
+    # -- listening ----------------------------------------------------------------------------------
+
+    def stream(
+        self, *, kinds: Container[str] | None = None, policy: Policy = Policy.BLOCK, limit: int = 1024
+    ) -> Stream:
+        """Everything published from now on (only `kinds`, and always the InterruptEvent), in order.
+
+        `limit` events are queued at most; `policy` says what happens then. On a bus that has been interrupted
+        it yields the InterruptEvent and ends. Needs a running event loop, else RuntimeError.
+        """
+        asyncio.get_running_loop()
+        self._bind()
+        outlet = Outlet(policy, limit, ends_on_interrupt=True)
+        stream = Stream(outlet, self._join(kinds, outlet))
+        if self._interrupt is not None:
+            outlet.put(self._interrupt, patient=False)
+        if self.closed:
+            outlet.close()
+        return stream
+
+    def subscribe(
+        self,
+        handler: Handler,
+        *,
+        kinds: Container[str] | None = None,
+        policy: Policy = Policy.BLOCK,
+        limit: int = 1024,
+    ) -> Subscription:
+        """Call `handler(event)` for everything published from now on (only `kinds`), in order.
+
+        A sync handler is called at once, so it must be quick. An async one has its own queue of `limit` events
+        and its own task, once there is an event loop; `policy` says what a full queue does.
+        """
+        if not _is_async(handler):
+            direct = Subscription(handler, None, lambda: None)
+            direct._leave = self._join(kinds, direct)  # noqa: SLF001 - the handle of what has just been joined
+            return direct
+        outlet = Outlet(policy, limit, ends_on_interrupt=False)
+        subscription = Subscription(handler, outlet, self._join(kinds, outlet))
+        if self.closed:
+            outlet.close()
+        self._unpumped.append(subscription)
+        self._bind()
+        return subscription
+
+    def _join(self, kinds: Container[str] | None, target: Outlet | Subscription) -> Callable[[], None]:
+        key = object()
+        if not self.closed:
+            self._targets[key] = (kinds, target)
+
+        def leave() -> None:
+            self._targets.pop(key, None)
+
+        return leave
+
+    # -- publishing ---------------------------------------------------------------------------------
+
+    async def publish(self, event: Event) -> None:
+        """Publish, and wait while a queue that chose `Policy.BLOCK` is full. Nothing on a closed bus."""
+        self._bind()
+        if self._loop is not asyncio.get_running_loop():
+            self.post(event)
+            return
+        self._deliver(event, True)
+        for _, target in tuple(self._targets.values()):
+            if isinstance(target, Outlet) and target.full:
+                await target.room()
+
+    def post(self, event: Event) -> None:
+        """Publish without waiting, from any thread; a queue that is full loses its oldest event."""
+        self._bind()
+        if self._loop is None or self._loop is running_loop():
+            self._deliver(event, False)
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, event, False)
+        except RuntimeError:  # the loop was closed just now: nobody listens
+            pass
+
+    def _deliver(self, event: Event, patient: bool) -> None:
+        with self._lock:
+            self._backlog.append((event, patient))
+            if self._delivering:  # a handler published: its event comes after the one it was called for
+                return
+            self._delivering = True
+            try:
+                while self._backlog:
+                    self._deliver_one(*self._backlog.popleft())
+            finally:
+                self._delivering = False
+
+    def _deliver_one(self, event: Event, patient: bool) -> None:
+        if self.closed:
+            return
+        self._seq += 1
+        event = replace(event, seq=self._seq)
+        if isinstance(event, InterruptEvent):
+            self._interrupt = self._interrupt or event
+        for kinds, target in tuple(self._targets.values()):
+            if isinstance(target, Outlet):
+                if kinds is None or event.kind in kinds or isinstance(event, InterruptEvent):
+                    target.put(event, patient=patient)
+            elif kinds is None or event.kind in kinds:
+                target.call(event)
+
+    # -- the loop -----------------------------------------------------------------------------------
+
+    def on_bind(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called in each event loop that this bus comes to serve, at once if it serves this one."""
+        self._on_bind.append(callback)
+        if self._loop is not None and self._loop is running_loop():
+            callback()
+
+    def _bind(self) -> None:
+        if self._loop is None or self._loop.is_closed():
+            self._loop = running_loop()
+            if self._loop is not None:
+                for callback in self._on_bind:
+                    callback()
+        if self._unpumped and self._loop is not None and self._loop is running_loop():
+            waiting, self._unpumped = self._unpumped, []
+            for subscription in waiting:
+                task = asyncio.create_task(subscription.pump(), name="quiesce-subscriber")
+                self._pumps.add(task)
+                task.add_done_callback(self._pumps.discard)
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End every stream and subscription once it has read what is queued. Idempotent; from any thread."""
+        if self._loop is None or self._loop.is_closed() or self._loop is running_loop():
+            self._close()
+        else:
+            self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        self.closed = True
+        for _, target in tuple(self._targets.values()):
+            if isinstance(target, Outlet):
+                target.close()
+        self._targets.clear()
+
+    async def aclose(self, limit: float = 5.0) -> None:
+        """Close, and let async subscribers finish what is queued, for `limit` seconds; then they are cancelled."""
+        self.close()
+        pumps = {task for task in self._pumps if task is not asyncio.current_task()}
+        if not pumps or self._loop is not asyncio.get_running_loop():
+            return
+        _, late = await asyncio.wait(pumps, timeout=limit)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("%d subscribers of the event bus did not finish within %g s", len(late), limit)
+            await asyncio.wait(late, timeout=limit)
+
+
+def _is_async(handler: Handler) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)

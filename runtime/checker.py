@@ -1,0 +1,159 @@
+"""The external interrupt checker: somebody else's word on whether to stop, asked at checkpoints, now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from runtime.interrupt import Interruptible
+from runtime.model import InterruptReason, InterruptSignal
+
+log = logging.getLogger("quiesce.checker")
+
+_SHORTEST = 0.01
+"""Seconds between two questions of a patrol, also where checkpoints may ask without a pause."""
+
+Verdict = bool | InterruptSignal | None
+Checker = Callable[[], Verdict] | Callable[[], Awaitable[Verdict]]
+
+
+class ExternalChecker:
+    """Asks `checker` at most once every `min_interval` seconds and interrupts when it says so.
+
+    A sync checker runs in a thread of its own, so that it may block. One that raises, answers nonsense or takes
+    longer than `limit` seconds is logged (once for each kind of trouble in a row) and never harms the work; one
+    that hangs in its thread is not asked again until it comes back.
+    """
+
+    def __init__(self, checker: Checker, *, min_interval: float, limit: float, clock: Callable[[], float]) -> None:
+        self.min_interval = min_interval
+        self._checker = checker
+        self._limit = limit
+        self._clock = clock
+        self._next = 0.0
+        self._busy = False
+        self._trouble = ""
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to ask, and nobody is asking."""
+        return not self._busy and self._clock() >= self._next
+
+    @property
+    def wait(self) -> float:
+        """Seconds until it is time to ask again."""
+        return max(0.0, self._next - self._clock())
+
+    async def ask(self, state: Interruptible) -> None:
+        """Ask, if due, and interrupt `state` if the answer says so. Does not raise what the checker raises."""
+        if not self.due:
+            return
+        self._busy = True
+        try:
+            signal = _signal(await asyncio.wait_for(self._call(), self._limit))
+            self._trouble = ""
+        except TimeoutError:
+            self._complain(f"took longer than {self._limit:g} s")
+        except Exception as error:  # noqa: BLE001 - a checker must never kill the work
+            self._complain(f"failed: {error!r}")
+        else:
+            if signal is not None:
+                state.trip(signal)
+        finally:
+            self._next = self._clock() + self.min_interval
+            self._busy = False
+
+    async def _call(self) -> Any:
+        if inspect.iscoroutinefunction(self._checker):
+            return await self._checker()
+        answer = await in_thread(self._checker)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def _complain(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            log.warning("the interrupt checker %s", trouble)
+
+
+class Patrol:
+    """Asks a checker whenever it is due, for as long as somebody waits in an event loop. Belongs to that loop."""
+
+    def __init__(self, checker: ExternalChecker, state: Interruptible, loop: asyncio.AbstractEventLoop) -> None:
+        self._checker = checker
+        self._state = state
+        self._loop = loop
+        self._asking: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._timer = loop.call_later(checker.wait, self._go)
+
+    def _go(self) -> None:
+        if self._stopped or self._state.is_interrupted:
+            return
+        if self._checker.due:
+            self._asking = self._loop.create_task(self._checker.ask(self._state), name="quiesce-checker")
+            self._asking.add_done_callback(self._again)
+        else:
+            self._again()
+
+    def _again(self, _: object = None) -> None:
+        if not self._stopped:
+            self._timer = self._loop.call_later(max(self._checker.wait, _SHORTEST), self._go)
+
+    def stop(self) -> None:
+        """Ask no more, and take back the question that is open."""
+        self._stopped = True
+        self._timer.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def stopped(self) -> None:
+        """Wait until the question that was taken back is gone."""
+        if self._asking is not None and not self._asking.done():
+            await asyncio.wait([self._asking])
+
+
+def _signal(verdict: object) -> InterruptSignal | None:
+    if verdict is None or verdict is False:
+        return None
+    if verdict is True:
+        return InterruptSignal(
+            reason=InterruptReason.CUSTOM, message="the interrupt checker said so", triggered_by="checker"
+        )
+    if isinstance(verdict, InterruptSignal):
+        return verdict
+    raise TypeError(f"an interrupt checker answers bool, InterruptSignal or None, not {type(verdict).__name__}")
+
+
+async def in_thread(function: Callable[[], Any]) -> Any:
+    """Run `function` in a daemon thread: one that hangs holds up neither the loop nor the interpreter's exit."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(result)
+        else:
+            answer.set_exception(error)
+
+    def run() -> None:
+        result: Any = None
+        failure: BaseException | None = None
+        try:
+            result = context.run(function)
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one who awaits
+            failure = error
+        try:
+            loop.call_soon_threadsafe(settle, result, failure)
+        except RuntimeError:  # the loop is closed: nobody awaits it any more
+            pass
+
+    threading.Thread(target=run, name="quiesce-checker", daemon=True).start()
+    return await answer

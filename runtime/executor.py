@@ -1,0 +1,363 @@
+"""What runs inside an executor process: the main loop, the signals, the control thread.
+
+The main thread runs sync agents itself, and async agents on an event loop, `concurrency` many at once. It reads
+its own orders, so a tiny task costs no thread switch. A second thread waits on the control pipe: it interrupts
+single tasks, gives back what has not begun, and shows a sign of life once a second (which it cannot do
+while the process is stopped or C code holds the GIL: that is what the supervisor wants to know).
+
+The end: the flag goes up (or Retire comes, or the orders' pipe ends) → running tasks are interrupted at their
+checkpoints or awaits → what has not begun is given back → Bye → atexit hooks → gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import faulthandler
+import os
+import random
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from runtime import tree
+from runtime.agent import AgentInfo
+from runtime.flag import InterruptFlag
+from runtime.inbox import Inbox
+from runtime.loader import AgentRefused, load
+from runtime.model import InterruptReason, InterruptSignal
+from runtime.outbox import Outbox, PipesLost
+from runtime.task import Cell, TaskRunner
+from runtime.wire import (
+    VERSION,
+    Bye,
+    Control,
+    Dump,
+    FrameReader,
+    Hire,
+    Hired,
+    Interrupt,
+    Ready,
+    Refused,
+    Retire,
+    Returned,
+    Revoke,
+    Started,
+    Task,
+)
+
+BROKEN = 70
+"""Exit code (EX_SOFTWARE, sysexits.h) of an executor that could not go on: its pipes were taken from it."""
+
+HEARTBEAT = 1.0
+"""Seconds between signs of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an executor stands."""
+
+    slot: int
+    incarnation: int
+    run_id: str
+    concurrency: int
+    sys_path: list[str]
+    cwd: str
+    wake_fd: int
+
+
+def main(
+    place: Place, flag: InterruptFlag, tasks_fd: int, control_fd: int, events_fd: int, stdout_fd: int, stderr_fd: int
+) -> int:
+    """Be an executor. Returns the exit code. Signals are blocked when it is called, and handled after."""
+    os.setsid()
+    tree.mark_slot(place.slot, place.incarnation)
+    _redirect(stdout_fd, stderr_fd)
+    random.seed()
+    sys.path[:] = place.sys_path
+    os.chdir(place.cwd)
+    outbox = Outbox(events_fd)
+    executor = Executor(place, flag, Inbox(tasks_fd), outbox)
+    executor.install_signal_handlers()
+    threading.Thread(target=executor.obey_control, args=(control_fd,), name="quiesce-control", daemon=True).start()
+    code = 0
+    try:
+        outbox.send(Ready(VERSION, os.getpid()))
+        executor.run()
+        outbox.send(Bye())
+    except PipesLost:
+        sys.stderr.write("quiesce: the agent closed or replaced the executor's pipes; it cannot go on\n")
+        code = BROKEN
+    _leave(outbox)
+    return code
+
+
+def _redirect(stdout_fd: int, stderr_fd: int) -> None:
+    """Standard streams: nothing to read, and pipes to the supervisor, flushed at every line."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (stdout_fd, 1), (stderr_fd, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    for stream, fd in (("stdout", 1), ("stderr", 2)):
+        text = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        setattr(sys, stream, text)
+        setattr(sys, f"__{stream}__", text)
+    faulthandler.enable(file=2)
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+
+
+def _leave(outbox: Outbox) -> None:
+    """What a program does at its end; threads that the agent left running are not waited for."""
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001 - the only way to run them without waiting for threads
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # the agent closed them, or nobody reads
+        pass
+    outbox.close()
+
+
+class Executor:
+    """One incarnation of one slot."""
+
+    def __init__(self, place: Place, flag: InterruptFlag, inbox: Inbox, outbox: Outbox) -> None:
+        self._place = place
+        self._flag = flag
+        self._raised = flag.byte(place.slot)
+        self._inbox = inbox
+        self._outbox = outbox
+        self._agents: dict[int, tuple[Callable[[Any, Any], Any], AgentInfo]] = {}
+        self._tasks = TaskRunner(
+            Cell(run_id=place.run_id, slot=place.slot, flag=flag, wake_fd=place.wake_fd, outbox=outbox)
+        )
+        self._asked_to_end = False
+        self._poke = os.pipe()
+
+    # -- signals ------------------------------------------------------------------------------------
+
+    def install_signal_handlers(self) -> None:
+        """Handlers first, then unblock: no signal falls between. SIGINT is the supervisor's to understand."""
+        signal.signal(signal.SIGINT, _ignore)  # not SIG_IGN: that would be inherited by what the agent execs
+        signal.signal(signal.SIGHUP, _ignore)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
+
+    def _on_term(self, _signum: int, _frame: FrameType | None) -> None:
+        """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end."""
+        if self._flag.is_term_rung(self._place.slot):
+            self._tasks.raise_here()
+            return
+        self._asked_to_end = True
+        os.write(self._poke[1], b"!")  # whoever waits for orders must look again
+        self._tasks.interrupt_all(
+            InterruptSignal(
+                reason=InterruptReason.SYSTEM_SHUTDOWN,
+                message="the executor was sent SIGTERM",
+                triggered_by="signal:SIGTERM",
+            )
+        )
+
+    # -- the control thread -------------------------------------------------------------------------
+
+    def obey_control(self, fd: int) -> None:
+        """Read the control pipe until it ends. Runs in its own thread."""
+        reader: FrameReader[Control] = FrameReader(Control)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        while True:
+            ready = poll.poll(HEARTBEAT * 1000)
+            self._flag.beat(self._place.slot)
+            if not ready:
+                continue
+            try:
+                data = os.read(fd, 1 << 16)
+            except OSError:
+                return
+            if not data:  # the supervisor is gone; the guardian raises the flag
+                return
+            for order in reader.feed(data):
+                self._obey(order)
+
+    def _obey(self, order: Control) -> None:
+        if isinstance(order, Interrupt):
+            self._tasks.interrupt(order.task, InterruptSignal.model_validate_json(order.signal))
+        elif isinstance(order, Revoke):
+            self._outbox.send(Returned(self._inbox.revoke(order.count)))
+        elif isinstance(order, Dump):
+            faulthandler.dump_traceback(file=2, all_threads=True)
+
+    # -- the main thread ----------------------------------------------------------------------------
+
+    @property
+    def _ending(self) -> bool:
+        return bool(self._raised) or self._asked_to_end
+
+    def run(self) -> None:
+        """Execute tasks until the flag is up, or all is done after Retire or the end of the orders."""
+        poll = select.poll()
+        poll.register(self._inbox.fd, select.POLLIN)
+        poll.register(self._place.wake_fd, select.POLLIN)
+        poll.register(self._poke[0], select.POLLIN)
+        with asyncio.Runner() as runner:
+            while not self._ending:
+                order = self._inbox.take()
+                if isinstance(order, Task):
+                    if self._is_async(order):
+                        runner.run(self._run_async(order))
+                    else:
+                        self._run_sync(order)
+                elif isinstance(order, Hire):
+                    self._hire(order)
+                elif isinstance(order, Retire) or self._inbox.closed:
+                    break
+                else:
+                    poll.poll()
+                    self._inbox.fill()
+            runner.run(_nothing())  # so that what the agents left on the loop is cancelled as the runner closes
+        self._give_back()
+
+    def _is_async(self, order: Task) -> bool:
+        agent = self._agents.get(order.agent)
+        return agent is not None and agent[1].asynchronous
+
+    def _hire(self, order: Hire) -> None:
+        try:
+            function, info = load(order)
+        except AgentRefused as refusal:
+            self._outbox.send(Refused(order.agent, str(refusal), refusal.detail))
+            return
+        self._agents[order.agent] = (function, info)
+        options = msgspec.json.encode(info.options)
+        self._outbox.send(Hired(order.agent, info.name, info.asynchronous, options))
+
+    def _run_sync(self, order: Task) -> None:
+        agent = self._agents.get(order.agent)
+        if agent is None:
+            self._outbox.send(Returned([order.task]))
+            return
+        self._flag.begin(self._place.slot, order.task)
+        done = self._tasks.run(order, agent[0])
+        self._flag.begin(self._place.slot, 0)
+        self._outbox.send(done)
+        self._keep_handlers()
+
+    def _keep_handlers(self) -> None:
+        """An agent may have changed the handler of SIGTERM: after its task ours stands again."""
+        if signal.getsignal(signal.SIGTERM) != self._on_term:
+            self.install_signal_handlers()
+
+    async def _run_async(self, first: Task) -> None:
+        """Run async tasks, `concurrency` at once, until the next order is something else."""
+        session = _AsyncSession()
+        order: Task | None = first
+        try:
+            while True:
+                while order is not None and not self._ending:
+                    session.start(self._run_one(order))
+                    order = self._next_async(session)
+                if self._ending:
+                    self._tasks.notice_flag()
+                if session.is_idle and (self._ending or len(self._inbox) or self._inbox.closed):
+                    return
+                await session.wait(self._sources(session))
+                order = self._next_async(session)
+        finally:
+            await session.close()
+
+    def _sources(self, session: _AsyncSession) -> list[int]:
+        """What is worth listening to: these stay readable until somebody reads them, the wake-up for ever."""
+        sources = [] if self._ending else [self._place.wake_fd, self._poke[0]]
+        if len(session) < self._place.concurrency and not len(self._inbox) and not self._inbox.closed:
+            sources.append(self._inbox.fd)
+        return sources
+
+    def _next_async(self, session: _AsyncSession) -> Task | None:
+        if len(session) >= self._place.concurrency:
+            return None
+        self._inbox.fill()
+        order = self._inbox.peek()
+        if isinstance(order, Task) and self._is_async(order):
+            self._inbox.take()
+            return order
+        return None
+
+    async def _run_one(self, order: Task) -> None:
+        self._outbox.send(Started(order.task))
+        self._outbox.send(await self._tasks.run_async(order, self._agents[order.agent][0]))
+        self._keep_handlers()
+
+    def _give_back(self) -> None:
+        self._inbox.fill()
+        left = self._inbox.revoke(len(self._inbox))
+        if left:
+            self._outbox.send(Returned(left))
+
+
+class _AsyncSession:
+    """Async tasks on the running loop, and a wait for whatever comes first."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._running: set[asyncio.Task[None]] = set()
+        self._news = self._loop.create_future()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task runs."""
+        return not self._running
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task of its own."""
+        task = self._loop.create_task(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._tell(None if task.cancelled() else task.exception())
+
+    def _tell(self, error: BaseException | None = None) -> None:
+        if self._news.done():
+            return
+        if error is None:
+            self._news.set_result(None)
+        else:
+            self._news.set_exception(error)  # PipesLost, or a defect of ours: it must end the executor
+
+    async def wait(self, sources: list[int]) -> None:
+        """Until a task ends or one of the descriptors is readable."""
+        for fd in sources:
+            self._loop.add_reader(fd, self._tell)
+        try:
+            await self._news
+        finally:
+            for fd in sources:
+                self._loop.remove_reader(fd)
+        self._news = self._loop.create_future()
+
+    async def close(self) -> None:
+        """Cancel what still runs, and wait for it."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        if not self._news.done():
+            self._news.cancel()
+
+
+async def _nothing() -> None:
+    """The shortest session."""
+
+
+def _ignore(_signum: int, _frame: FrameType | None) -> None:
+    """A signal that means nothing to an executor."""

@@ -1,0 +1,436 @@
+"""The guardian: one small helper process that is three things and holds no user code.
+
+- A fork server: executors start in milliseconds from its warm, single-threaded image.
+- The child subreaper: whatever executors leave behind is re-parented to it, reaped, reported and ended.
+  Being the parent it never signals a stale pid: a pid is free again only after its parent has waited.
+- The heir: when the supervisor dies, it takes everything down the ladder, within the grace, and then ends.
+
+It is exec'd, in its own session, with SIGINT, SIGTERM and SIGHUP blocked for
+good: it ends when the supervisor says so or is gone, and for nobody else. Executors inherit the blocked mask
+and unblock when their handlers stand.
+
+Rejected: executors as children of the supervisor (a killed supervisor leaves them to init, and a library that
+waits for any child loses their exit codes); a thread in each executor (cannot run while C code holds the GIL).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import psutil
+
+from runtime import executor, tree
+from runtime.flag import InterruptFlag
+from runtime.model import InterruptReason, InterruptSignal
+from runtime.wire import FrameReader, pack
+
+STRAY_GRACE = 0.5
+"""Seconds between SIGTERM and SIGKILL for what an executor left behind."""
+
+KILL_PATIENCE = 2.0
+"""Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
+
+FDS_PER_EXECUTOR = 5
+"""Sent along with Fork: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the records between supervisor and guardian."""
+
+
+class Settings(_Record, frozen=True):
+    """What the guardian is exec'd with. `grace` and `term_grace` in seconds are for the day it is the heir."""
+
+    run_id: str
+    slots: int
+    flag_fd: int
+    socket_fd: int
+    wake_read_fd: int
+    wake_write_fd: int
+    concurrency: int
+    grace: float
+    term_grace: float
+    sys_path: list[str]
+    cwd: str
+    keep_children: bool = False
+
+
+class Fork(_Record, tag=1):
+    """Start an executor; FDS_PER_EXECUTOR descriptors come with the frame's first byte (SCM_RIGHTS)."""
+
+    slot: int
+    incarnation: int
+
+
+class Signal(_Record, tag=2):
+    """Signal an executor. With SIGTERM the TERM rung is marked in the flag first, and SIGCONT follows."""
+
+    slot: int
+    incarnation: int
+    signum: int
+
+
+class KillTree(_Record, tag=3):
+    """SIGKILL an executor and all its descendants."""
+
+    slot: int
+    incarnation: int
+
+
+class Sweep(_Record, tag=4):
+    """End every process that is left, report Swept, and exit."""
+
+
+class Forked(_Record, tag=11):
+    """An executor process exists."""
+
+    slot: int
+    incarnation: int
+    pid: int
+
+
+class Exited(_Record, tag=12):
+    """An executor is gone and reaped. `code` is the exit code, negative = minus the signal; RSS in bytes."""
+
+    slot: int
+    incarnation: int
+    pid: int
+    code: int
+    seconds: float
+    max_rss: int
+
+
+class Strays(_Record, tag=13):
+    """What an executor left behind is being ended; each as `pid (command)`."""
+
+    slot: int
+    incarnation: int
+    found: list[str]
+
+
+class Swept(_Record, tag=14):
+    """The end: how many processes were still found, how many were ended, and which could not be."""
+
+    found: int
+    ended: int
+    remaining: list[str]
+
+
+Order = Fork | Signal | KillTree | Sweep
+Report = Forked | Exited | Strays | Swept
+
+
+@dataclass
+class _Executor:
+    slot: int
+    incarnation: int
+    pid: int
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Doomed:
+    """Processes that were told to end, and when they are made to."""
+
+    processes: list[psutil.Process]
+    kill_at: float
+
+
+class Guardian:
+    """The event loop. `run` returns when everything below is gone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._socket = socket.socket(fileno=settings.socket_fd)
+        self._reader: FrameReader[Order] = FrameReader(Order)
+        self._flag = InterruptFlag(settings.slots, settings.flag_fd)
+        self._executors: dict[int, _Executor] = {}
+        self._doomed: list[_Doomed] = []
+        self._known: dict[tuple[int, int], list[psutil.Process]] = {}
+        self._supervised = True
+        self._selector = selectors.DefaultSelector()
+        self._child_died = self._watch_children()
+        self._selector.register(self._socket, selectors.EVENT_READ)
+
+    def _watch_children(self) -> int:
+        """A descriptor that becomes readable on SIGCHLD."""
+        read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        os.set_blocking(read_fd, False)
+        os.set_blocking(write_fd, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        self._selector.register(read_fd, selectors.EVENT_READ)
+        self._wakeup = (read_fd, write_fd)
+        return read_fd
+
+    # -- the loop -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until the supervisor asks for the sweep, or is gone."""
+        while self._supervised:
+            for key, _ in self._selector.select(self._patience()):
+                if key.fd == self._child_died:
+                    self._drain_wakeups()
+                elif not self._serve():
+                    return
+            self._reap()
+            self._kill_due()
+        self._inherit()
+
+    def _serve(self) -> bool:
+        """Read one frame and carry it out. False when the work is over."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self._socket, 4, FDS_PER_EXECUTOR)
+            for part in self._rest_of_frame(data):
+                data += part
+        except OSError:
+            data, fds = b"", []
+        if len(data) < 4:
+            self._supervised = False
+            return True
+        for order in self._reader.feed(data):
+            if isinstance(order, Sweep):
+                self._report(self._sweep())
+                return False
+            self._obey(order, fds)
+        return True
+
+    def _rest_of_frame(self, header: bytes) -> list[bytes]:
+        """Exactly the frame's remaining bytes, so that descriptors never belong to a later frame."""
+        parts: list[bytes] = []
+        want = int.from_bytes(header, "little") if len(header) == 4 else 0
+        while want > 0:
+            part = self._socket.recv(want)
+            if not part:
+                raise OSError("the supervisor's socket ended inside a frame")
+            parts.append(part)
+            want -= len(part)
+        return parts
+
+    def _obey(self, order: Order, fds: list[int]) -> None:
+        if isinstance(order, Fork):
+            self._fork(order, fds)
+        elif isinstance(order, Signal):
+            self._signal(order.slot, order.incarnation, order.signum)
+        elif isinstance(order, KillTree):
+            self._kill_tree(order.slot, order.incarnation)
+
+    def _report(self, report: Report) -> None:
+        with suppress(OSError):  # a dead supervisor is noticed where its socket is read
+            self._socket.sendall(pack(report))
+
+    # -- starting -----------------------------------------------------------------------------------
+
+    def _fork(self, order: Fork, fds: list[int]) -> None:
+        self._flag.forget(order.slot)
+        guardian = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_executor(order, fds, guardian)
+        for fd in fds:
+            os.close(fd)
+        self._executors[pid] = _Executor(order.slot, order.incarnation, pid)
+        self._report(Forked(order.slot, order.incarnation, pid))
+
+    def _become_executor(self, order: Fork, fds: list[int], guardian: int) -> None:
+        """In the child: drop what is the guardian's, then never return."""
+        code = executor.BROKEN
+        try:
+            tree.die_with_parent(guardian)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._selector.close()
+            self._socket.close()
+            for fd in (*self._wakeup, self._settings.wake_write_fd):
+                os.close(fd)
+            place = executor.Place(
+                slot=order.slot,
+                incarnation=order.incarnation,
+                run_id=self._settings.run_id,
+                concurrency=self._settings.concurrency,
+                sys_path=self._settings.sys_path,
+                cwd=self._settings.cwd,
+                wake_fd=self._settings.wake_read_fd,
+            )
+            code = executor.main(place, self._flag, *fds)
+        except BaseException:  # noqa: BLE001 - nothing may climb back into the guardian's frames
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+
+    # -- signalling ---------------------------------------------------------------------------------
+
+    def _find(self, slot: int, incarnation: int) -> _Executor | None:
+        for one in self._executors.values():
+            if (one.slot, one.incarnation) == (slot, incarnation):
+                return one
+        return None
+
+    def _signal(self, slot: int, incarnation: int, signum: int) -> None:
+        """To the executor only; its descendants come when it has ended, or with KillTree."""
+        one = self._find(slot, incarnation)
+        if one is None:
+            return
+        if signum == signal.SIGTERM:
+            self._flag.mark_term(slot)
+            self._remember(one)
+        with suppress(ProcessLookupError):
+            os.kill(one.pid, signum)
+            if signum == signal.SIGTERM:
+                os.kill(one.pid, signal.SIGCONT)
+
+    def _kill_tree(self, slot: int, incarnation: int) -> None:
+        one = self._find(slot, incarnation)
+        if one is None:
+            return
+        self._remember(one)
+        tree.send(self._known[slot, incarnation], signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(one.pid, signal.SIGKILL)
+
+    def _remember(self, one: _Executor) -> None:
+        """Snapshot the tree before a signal: once the parent is dead its children are nobody's (circus#1044)."""
+        known = self._known.setdefault((one.slot, one.incarnation), [])
+        known.extend(process for process in tree.children(one.pid) if process not in known)
+
+    # -- reaping ------------------------------------------------------------------------------------
+
+    def _drain_wakeups(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._child_died, 4096):
+                pass
+
+    def _reap(self) -> None:
+        """Wait for whoever has ended. Nothing else in this process waits, so -1 steals from nobody."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            one = self._executors.pop(pid, None)
+            if one is not None:
+                self._buried(one, os.waitstatus_to_exitcode(status), usage)
+
+    def _buried(self, one: _Executor, code: int, usage: Any) -> None:
+        scale = 1 if sys.platform == "darwin" else 1024  # getrusage(2): kibibytes on Linux
+        self._end_strays(one)
+        seconds = time.monotonic() - one.since
+        self._report(Exited(one.slot, one.incarnation, one.pid, code, seconds, usage.ru_maxrss * scale))
+
+    def _end_strays(self, one: _Executor) -> None:
+        """What the dead executor left: remembered, in its session, or carrying its mark."""
+        known = self._known.pop((one.slot, one.incarnation), [])
+        left = [process for process in known if tree.is_running(process)]
+        if tree.has_children() and not self._settings.keep_children:
+            mark = tree.slot_mark(one.slot, one.incarnation)
+            left += [process for process in self._orphans() if process not in left and _belongs(process, one.pid, mark)]
+        if left:
+            self._report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
+            tree.send(left, signal.SIGTERM)
+            self._doomed.append(_Doomed(left, time.monotonic() + STRAY_GRACE))
+
+    def _orphans(self) -> list[psutil.Process]:
+        """Everything below this process that is not below a living executor."""
+        roots = [child for child in tree.children(recursive=False) if child.pid not in self._executors]
+        return [process for root in roots for process in (root, *tree.children(root.pid))]
+
+    def _patience(self) -> float | None:
+        """Seconds until the next SIGKILL is due."""
+        if not self._doomed:
+            return None
+        return max(0.0, min(doomed.kill_at for doomed in self._doomed) - time.monotonic())
+
+    def _kill_due(self) -> None:
+        now = time.monotonic()
+        for doomed in [doomed for doomed in self._doomed if doomed.kill_at <= now]:
+            self._doomed.remove(doomed)
+            family = [found for process in doomed.processes for found in (process, *tree.children(process.pid))]
+            tree.send(family, signal.SIGKILL)
+        self._doomed = [doomed for doomed in self._doomed if any(map(tree.is_running, doomed.processes))]
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def _sweep(self) -> Swept:
+        """End all descendants, TERM first, and look again until there are none or patience is over."""
+        found: dict[int, psutil.Process] = {}
+        self._reap()
+        if not tree.has_children():
+            return Swept(0, 0, [])
+        kill_at = time.monotonic() + STRAY_GRACE
+        give_up_at = kill_at + KILL_PATIENCE
+        tree.send(self._notice(found), signal.SIGTERM)
+        while (left := self._notice(found)) and time.monotonic() < give_up_at:
+            if time.monotonic() >= kill_at:
+                tree.send(left, signal.SIGKILL)
+            self._selector.select(0.02)
+            self._drain_wakeups()
+            self._reap()
+        return Swept(len(found), len(found) - len(left), [tree.describe(process) for process in left])
+
+    def _notice(self, found: dict[int, psutil.Process]) -> list[psutil.Process]:
+        left = tree.children()
+        found.update((process.pid, process) for process in left)
+        return left
+
+    def _inherit(self) -> None:
+        """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace."""
+        self._selector.unregister(self._socket)
+        settings, began = self._settings, time.monotonic()
+        term_at = began + max(0.0, settings.grace - settings.term_grace)
+        self._flag.set_next_rung(term_at)
+        self._flag.raise_all(
+            InterruptSignal(
+                reason=InterruptReason.SYSTEM_SHUTDOWN, message="the supervisor is gone", triggered_by="guardian"
+            )
+        )
+        with suppress(OSError):
+            os.write(settings.wake_write_fd, b"!")
+        self._wait_for_executors(term_at)
+        for one in list(self._executors.values()):
+            self._signal(one.slot, one.incarnation, signal.SIGTERM)
+        self._wait_for_executors(began + settings.grace)
+        for one in list(self._executors.values()):
+            self._kill_tree(one.slot, one.incarnation)
+        self._sweep()
+
+    def _wait_for_executors(self, until: float) -> None:
+        while self._executors and (left := until - time.monotonic()) > 0:
+            patience = self._patience()
+            self._selector.select(left if patience is None else min(left, patience))
+            self._drain_wakeups()
+            self._reap()
+            self._kill_due()
+
+
+def _belongs(process: psutil.Process, executor_pid: int, mark: str) -> bool:
+    """Whether an orphan descends from the executor that had this pid (its session) and this mark."""
+    try:
+        if os.getsid(process.pid) == executor_pid:
+            return True
+    except OSError:
+        return False
+    return tree.environ_of(process).get(tree.SLOT_VARIABLE) == mark
+
+
+def main() -> None:
+    """Entry point of the helper process: argv[1] is Settings as JSON."""
+    settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    tree.become_subreaper()
+    gc.collect()
+    gc.freeze()  # what is warm stays shared with every executor
+    Guardian(settings).run()
+    os._exit(0)

@@ -1,0 +1,103 @@
+"""Loading an agent inside an executor: from a module, a file, or a blob."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from runtime import codec
+from runtime.agent import AgentInfo, describe
+from runtime.errors import UsageError
+from runtime.wire import Hire
+
+
+class AgentRefused(UsageError):
+    """An agent cannot be loaded. The text is one line; `detail` is the traceback, if there is one."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+def load(hire: Hire) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
+    """The callable of a Hire, checked. Raises AgentRefused."""
+    name = hire.source.decode() if hire.by_name else "the agent"
+    try:
+        target = _by_name(name) if hire.by_name else codec.decode(hire.source, codec.BLOB)
+        return target, describe(target)
+    except AgentRefused:
+        raise
+    except UsageError as error:
+        raise AgentRefused(str(error)) from error
+    except (KeyboardInterrupt, Exception, SystemExit) as error:
+        raise AgentRefused(f"cannot load {name}: {_one_line(error)}", traceback.format_exc()) from error
+
+
+def _by_name(name: str) -> Any:
+    source, separator, attribute = name.rpartition(":")
+    if not separator or not source or not attribute:
+        raise AgentRefused(f"{name!r} is not an agent: write package.module:name or path/to/file.py:name")
+    module = _from_file(source) if source.endswith(".py") or os.sep in source else _from_module(source)
+    target: Any = module
+    for part in attribute.split("."):
+        try:
+            target = getattr(target, part)
+        except AttributeError:
+            raise AgentRefused(f"{source} has no {attribute!r}{_hint(module)}") from None
+    return target
+
+
+def _from_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise AgentRefused(f"there is no module {error.name!r} (looked in the current directory and sys.path)") from None
+        raise
+
+
+def _from_file(source: str) -> ModuleType:
+    path = Path(source).resolve()
+    if not path.is_file():
+        raise AgentRefused(f"there is no file {source}")
+    name = path.stem
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # as `python file.py` would: its neighbours can be imported
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    if loaded is not None:  # a module of that name exists already: keep both
+        name = f"{name}__agent"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise AgentRefused(f"{source} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _hint(module: ModuleType) -> str:
+    names = [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and not isinstance(value, type) and getattr(value, "__module__", None) == module.__name__
+    ]
+    return f"; it has {', '.join(sorted(names)[:8])}" if names else ""
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:300]
+    where = ""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if not frame.filename.startswith("<frozen") and "runtime/loader" not in frame.filename]
+    if outside:
+        where = f" ({outside[-1].filename}:{outside[-1].lineno})"
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"

@@ -1,0 +1,101 @@
+"""One consumer's end of a bus: a bounded queue that says what happens when it is full."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import StrEnum
+
+from runtime.model import Event, InterruptEvent
+
+
+class Policy(StrEnum):
+    """What a full queue does with one more event."""
+
+    BLOCK = "block"
+    """`await bus.publish(...)` waits for room. Who cannot wait (`bus.post`, a sync agent) pushes out the oldest."""
+    DROP_OLDEST = "drop_oldest"
+    """The oldest goes, and is counted in `dropped`."""
+    LATEST = "latest"
+    """Only the newest is kept; what it replaces is counted in `dropped`."""
+
+
+class Outlet:
+    """The queue between a bus and one consumer. Belongs to one event loop.
+
+    An InterruptEvent is always let in. `ends_on_interrupt`: it is also the last thing that comes out.
+    """
+
+    def __init__(self, policy: Policy, limit: int, *, ends_on_interrupt: bool) -> None:
+        if limit < 1:
+            raise ValueError(f"a queue needs room for at least one event, not {limit}")
+        self.policy = policy
+        self.limit = 1 if policy is Policy.LATEST else limit
+        self.dropped = 0
+        self.closed = False
+        self._ends_on_interrupt = ends_on_interrupt
+        self._queue: deque[Event] = deque()
+        self._wanted: asyncio.Future[None] | None = None
+        self._room: deque[asyncio.Future[None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether a publisher that can wait should."""
+        return self.policy is Policy.BLOCK and not self.closed and len(self._queue) > self.limit
+
+    def put(self, event: Event, *, patient: bool) -> None:
+        """Queue an event. `patient` publishers then wait until the outlet is no longer `full`."""
+        if self.closed:
+            return
+        last = isinstance(event, InterruptEvent)
+        if len(self._queue) >= self.limit and not last and not (patient and self.policy is Policy.BLOCK):
+            self._queue.popleft()
+            self.dropped += 1
+        self._queue.append(event)
+        if last and self._ends_on_interrupt:
+            self.close()
+        _wake(self._wanted)
+
+    async def get(self) -> Event | None:
+        """The next event; None when the outlet is closed and empty. For one consumer at a time."""
+        while not self._queue:
+            if self.closed:
+                return None
+            self._wanted = asyncio.get_running_loop().create_future()
+            try:
+                await self._wanted
+            finally:
+                self._wanted = None
+        event = self._queue.popleft()
+        if self._room and not self.full:
+            _wake(self._room[0])
+        return event
+
+    async def room(self) -> None:
+        """Wait until the outlet is no longer full, or closed. Publishers get their turn in order."""
+        while self.full:
+            turn = asyncio.get_running_loop().create_future()
+            self._room.append(turn)
+            try:
+                await turn
+            finally:
+                self._room.remove(turn)
+        if self._room and not self.full:
+            _wake(self._room[0])
+
+    def close(self, *, discard: bool = False) -> None:
+        """Let nothing more in, and what is queued out, unless it is to be discarded."""
+        self.closed = True
+        if discard:
+            self._queue.clear()
+        _wake(self._wanted)
+        for turn in self._room:
+            _wake(turn)
+
+
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done() and not future.get_loop().is_closed():
+        future.set_result(None)

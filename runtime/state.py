@@ -1,0 +1,389 @@
+"""ExecutionState: what an agent holds in its hand. A façade; each thing it offers lives in a file of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+from runtime.bell import running_loop
+from runtime.breaker import CircuitBreaker
+from runtime.bus import EventBus
+from runtime.checker import Checker, ExternalChecker, Patrol
+from runtime.deadline import Deadline
+from runtime.generators import Generator, GeneratorRegistry, KillReport
+from runtime.host import Host, Standalone
+from runtime.interrupt import Interruptible
+from runtime.model import (
+    ErrorStrategy,
+    Event,
+    ExecutionRecord,
+    InterruptEvent,
+    InterruptReason,
+    InterruptSignal,
+    Severity,
+)
+from runtime.parallel import ParallelExecutionManager
+from runtime.retry import RetryPolicy
+from runtime.scope import current_address
+from runtime.sleep import Done, Doorbell, sleep_blocking, sleep_in_loop
+
+logger = logging.getLogger("quiesce.agent")
+
+GENERATOR_LIMIT = 5.0
+"""Seconds that generators get to end, if there is no grace that ends earlier."""
+
+_LEVELS = {severity: logging.getLevelNamesMapping()[severity.name] for severity in Severity}
+
+
+class ExecutionState(Interruptible):
+    """One execution: its interrupt, its events, its generators, its snapshot.
+
+    `snapshot` is what an earlier attempt saved; `host` is the executor it runs in, if any; `clock` counts
+    monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_id: str | None = None,
+        host: Host | None = None,
+        snapshot: Any = None,
+        event_bus: EventBus | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(host)
+        self.state_id = state_id or uuid.uuid4().hex
+        self.snapshot = snapshot
+        self._clock = clock
+        self._bus = event_bus
+        self._checker: ExternalChecker | None = None
+        self._deadline: Deadline | None = None
+        self._generators = GeneratorRegistry(self)
+        self._groups: WeakSet[ParallelExecutionManager] = WeakSet()
+        self._history: list[ExecutionRecord] = []
+        self._patrols: dict[asyncio.AbstractEventLoop, Patrol] = {}
+        self._snapshot_saved = False
+        self._doorbell: Doorbell | None = None
+        self._announced: dict[str, object] = {}
+        self._closed = False
+        if event_bus is not None:
+            event_bus.on_bind(self._listen)
+
+    @property
+    def history(self) -> tuple[ExecutionRecord, ...]:
+        """Every status that every execution on this state has entered, in order."""
+        return tuple(self._history)
+
+    def record(self, record: ExecutionRecord) -> None:
+        """Add a line to the history, and publish it as an event of kind `execution`."""
+        self._history.append(record)
+        data = {
+            "name": record.name,
+            "status": str(record.status),
+            "execution_time": record.execution_time,
+            "attempt": record.attempt,
+            "message": record.message,
+        }
+        self._send(Event(kind="execution", data=data, address=record.address, state_id=self.state_id, at=record.at))
+
+    # -- interrupting -------------------------------------------------------------------------------
+
+    def request_interrupt(
+        self,
+        reason: InterruptReason = InterruptReason.USER_CANCELLED,
+        message: str = "",
+        triggered_by: str = "",
+        save_checkpoint: bool = True,
+    ) -> bool:
+        """Interrupt this execution. True if this signal won, False if it had been interrupted before.
+
+        From any thread and from a signal handler.
+        """
+        return self.trip(
+            InterruptSignal(reason=reason, message=message, triggered_by=triggered_by, save_checkpoint=save_checkpoint)
+        )
+
+    async def check_interrupt(self) -> None:
+        """Checkpoint: the flag, then the external checker if it is due. Raises ExecutionInterrupted."""
+        if self._flag:
+            self._interrupted()
+        if self._checker is not None and self._checker.due:
+            await self._checker.ask(self)
+            self.raise_if_interrupted()
+
+    def set_interrupt_checker(
+        self, checker: Checker | None, min_interval: float = 0.1, time_limit: float = 5.0
+    ) -> None:
+        """Have `checker` asked at every `check_interrupt`, and while this execution waits in an event loop.
+
+        It is a callable without arguments, sync or async, that answers with a bool, an InterruptSignal or None.
+        It is asked at most once every `min_interval` seconds and has `time_limit` seconds to answer. None
+        removes it.
+        """
+        for loop in tuple(self._patrols):
+            self._patrols.pop(loop).stop()
+        self._checker = (
+            None
+            if checker is None
+            else ExternalChecker(checker, min_interval=min_interval, limit=time_limit, clock=self._clock)
+        )
+        current = running_loop()
+        if current is not None and current in self._bells:
+            self._patrol(current)
+
+    def _patrol(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Somebody waits in this loop: ask the checker now and then, as the waiting code comes to no checkpoint."""
+        if self._checker is not None and loop not in self._patrols and not self._won:
+            self._patrols[loop] = Patrol(self._checker, self, loop)
+
+    def _interrupted(self) -> None:
+        self._announce()
+        super()._interrupted()
+
+    def _raised_by(self) -> InterruptSignal:
+        if self._deadline is not None and not self._deadline.under:
+            return self._deadline.signal
+        return super()._raised_by()
+
+    def _announce(self) -> None:
+        """Publish the InterruptEvent, once however many checkpoints see the flag."""
+        signal = self.interrupt_signal
+        mine = object()
+        if signal is None or self._announced.setdefault("by", mine) is not mine:
+            return
+        groups = [f"{len(group.running)} of {group.name}" for group in tuple(self._groups) if group.running]
+        cancels = [*self._generators.names, *groups]
+        data = {"snapshot_saved": self._snapshot_saved and signal.save_checkpoint, "cancels": cancels}
+        self._send(InterruptEvent(signal=signal, data=data, address=current_address(), state_id=self.state_id))
+
+    def _heard(self) -> None:
+        super()._heard()
+        self._announce()
+
+    def _listen(self) -> None:
+        """The bus serves a loop now: keep a bell there, so that its streams hear of an interrupt by themselves."""
+        self.when_interrupted(self._announce)
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    def set_timeout(self, seconds: float, message: str | None = None) -> None:
+        """Interrupt this execution, with reason `timeout`, in `seconds`. Set again, it is armed anew.
+
+        Works with and without an event loop. Raises ValueError for NaN.
+        """
+        deadline = Deadline(seconds, message, under=self.host.flag, clock=self._clock)
+        self.cancel_timeout()
+        self._deadline = deadline
+        self._lay_flag(deadline)
+        for loop in tuple(self._bells):
+            loop.call_soon_threadsafe(self._arm, loop)
+
+    def cancel_timeout(self) -> None:
+        """Drop the time limit. Nothing happens without one, or when it is too late."""
+        if self._deadline is not None:
+            self._deadline.disarm()
+            self._deadline = None
+            self._lay_flag(self.host.flag)
+
+    def _lay_flag(self, flag: object) -> None:
+        self._flag = flag
+        if self._won:  # tripped meanwhile: a trip is for good
+            self._flag = True
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        deadline = self._deadline
+        if deadline is not None:
+            deadline.arm(loop, lambda: self._deadline is deadline and self.trip(deadline.signal))
+
+    def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """As Interruptible.when_interrupted; a time limit wakes this loop too from now on."""
+        remove = super().when_interrupted(callback)
+        loop = asyncio.get_running_loop()
+        if self._deadline is not None:
+            self._arm(loop)
+        if self._checker is not None:
+            self._patrol(loop)
+        return remove
+
+    def _take_down_bell(self, loop: asyncio.AbstractEventLoop) -> None:
+        super()._take_down_bell(loop)
+        patrol = self._patrols.pop(loop, None)
+        if patrol is not None:
+            patrol.stop()
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Sleep until the time is over or, at once, the interrupt: then it raises ExecutionInterrupted.
+
+        `await state.sleep(1)` in an event loop; plain `state.sleep(1)` where there is none, which blocks.
+        """
+        if running_loop() is None:
+            self._sleep_blocking(seconds)
+            return Done()
+        return sleep_in_loop(self, seconds)
+
+    def _sleep_blocking(self, seconds: float) -> None:
+        self.raise_if_interrupted()
+        if self._doorbell is None:
+            self._doorbell = Doorbell()
+            self.add_waker(self._doorbell.ring)
+        wake = self.host.wake_fd()
+        fds = [self._doorbell.fileno(), *(() if wake is None else (wake,))]
+        sleep_blocking(self, seconds, fds, float("inf") if self._deadline is None else self._deadline.left)
+
+    @property
+    def remaining_grace(self) -> float | None:
+        """Seconds until the ladder's next rung, 0.0 when it is due; None when no rung is coming."""
+        at = self.host.next_rung_at()
+        return None if at is None else max(0.0, at - self._clock())
+
+    # -- events -------------------------------------------------------------------------------------
+
+    @property
+    def event_bus(self) -> EventBus:
+        """Where this execution's events are published."""
+        if self._bus is None:
+            self._bus = EventBus()
+            self._bus.on_bind(self._listen)
+        return self._bus
+
+    def emit(self, kind: str, **data: Any) -> None:
+        """Publish an event, from any thread; `data` must be JSON-able."""
+        self._send(Event(kind=kind, data=data, address=current_address(), state_id=self.state_id))
+
+    def _send(self, event: Event) -> None:
+        self.host.emit(event)
+        if self._bus is not None or isinstance(event, InterruptEvent):
+            self.event_bus.post(event)
+
+    async def log(
+        self, message: str, severity: Severity = Severity.INFO, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Log a line: an event of kind `log` and, without a supervisor, a record of the `quiesce.agent` logger."""
+        data = {"message": message, "severity": str(severity), "metadata": metadata or {}}
+        event = Event(kind="log", data=data, address=current_address(), state_id=self.state_id)
+        if isinstance(self.host, Standalone):
+            logger.log(_LEVELS[Severity(severity)], message, extra={"metadata": metadata or {}})
+        self.host.emit(event)
+        if self._bus is not None:
+            await self._bus.publish(event)
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Say how far this execution is: an event of kind `progress`."""
+        self.emit("progress", done=done, total=total)
+
+    def save_snapshot(self, snapshot: Any) -> bool:
+        """Keep this execution's own progress, to be handed back when it runs again.
+
+        True if it will outlive this process. Refused, with False, once an interrupt asked for no checkpoint.
+        """
+        signal = self._won.get("signal")
+        if signal is not None and not signal.save_checkpoint:
+            return False
+        self.snapshot = snapshot
+        self._snapshot_saved = True
+        return self.host.save_snapshot(snapshot)
+
+    # -- children -----------------------------------------------------------------------------------
+
+    def parallel(
+        self,
+        max_workers: int | None = None,
+        error_strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST,
+        timeout: float | None = None,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        circuit_breaker: CircuitBreaker | None = None,
+    ) -> ParallelExecutionManager:
+        """A group of children that ends as one: `async with state.parallel(max_workers=8) as group:`."""
+        group = ParallelExecutionManager(
+            self,
+            max_workers=max_workers,
+            error_strategy=error_strategy,
+            timeout=timeout,
+            name=name,
+            retry=retry,
+            circuit_breaker=circuit_breaker,
+            emit=self.emit,
+        )
+        self._groups.add(group)
+        return group
+
+    def register_generator(self, generator: Generator, name: str | None = None) -> None:
+        """Have a task or async generator cancelled and awaited on interrupt and at the end.
+
+        The end is that of the outermost ExecutionEvent it was registered in, or of the state. Raises TypeError
+        for anything else.
+        """
+        self._generators.register(generator, name)
+
+    def unregister_generator(self, generator: Generator) -> None:
+        """Let go of a registered generator. Nothing happens if it is not registered."""
+        self._generators.unregister(generator)
+
+    @property
+    def active_generators(self) -> tuple[Generator, ...]:
+        """The registered generators that have not finished."""
+        return self._generators.active
+
+    async def kill_generators(self, limit: float | None = None) -> KillReport:
+        """Cancel and await every registered generator, for `limit` seconds at most (5, or what is left of the grace).
+
+        One that refuses to end is named in the report and in the log, and holds up nobody.
+        """
+        return await self._generators.kill(self._patience() if limit is None else limit)
+
+    def executing(self) -> AbstractAsyncContextManager[None]:
+        """The body is an execution on this state; generators registered in an outermost one end with it."""
+        return self._generators.owning(self._patience)
+
+    def _patience(self) -> float:
+        grace = self.remaining_grace
+        return GENERATOR_LIMIT if grace is None else min(GENERATOR_LIMIT, grace)
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """End this execution: its generators, its bus, its timers, its descriptors. Idempotent.
+
+        `async with ExecutionState() as state:` does it for you.
+        """
+        await self.kill_generators()
+        patrols = tuple(self._patrols.values())
+        self.close()
+        for patrol in patrols:
+            await patrol.stopped()
+        if self._bus is not None:
+            await self._bus.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def close(self) -> None:
+        """End this execution without waiting for anybody. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._flag:
+            self._announce()
+        if self._generators.names and running_loop() is not None:
+            self._generators.cancel()
+        if self._deadline is not None:
+            self._deadline.disarm()
+        if self._bus is not None:
+            self._bus.close()
+        if self._doorbell is not None:
+            self._doorbell.close()
+        for loop in tuple(self._bells):
+            self._take_down_bell(loop)

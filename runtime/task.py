@@ -1,0 +1,245 @@
+"""Running one task inside an executor: its state, its host, and the record of how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+import traceback
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runtime import codec
+from runtime.errors import ExecutionInterrupted, ResultError
+from runtime.flag import InterruptFlag
+from runtime.interrupt import CancelOnInterrupt
+from runtime.model import Event, ExecutionStatus, InterruptSignal
+from runtime.outbox import Outbox, PipesLost
+from runtime.state import ExecutionState
+from runtime.wire import Done, Emitted, Snapshot, Task
+
+_UNSET: Final = object()
+_DETAIL_LIMIT = 20_000  # characters of a traceback that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What all tasks of one executor share."""
+
+    run_id: str
+    slot: int
+    flag: InterruptFlag
+    wake_fd: int
+    outbox: Outbox
+
+
+class TaskHost:
+    """The Host of a task's execution state: the shared flag above it, the event pipe up."""
+
+    def __init__(self, cell: Cell, task: int) -> None:
+        self.flag: object = cell.flag.byte(cell.slot)
+        self._cell = cell
+        self._task = task
+
+    def signal(self) -> InterruptSignal:
+        """The signal that the supervisor wrote before it raised the flag."""
+        return self._cell.flag.signal(self._cell.slot)
+
+    def wake_fd(self) -> int | None:
+        """The run's wake-up pipe."""
+        return self._cell.wake_fd
+
+    def next_rung_at(self) -> float | None:
+        """When the ladder goes on."""
+        return self._cell.flag.next_rung_at()
+
+    def emit(self, event: Event) -> None:
+        """Send an event up; waits while the pipe is full. Raises ResultError for data that JSON has no word for."""
+        try:
+            data = codec.encode_json(event.data)
+        except (TypeError, NotImplementedError, ValueError) as error:
+            raise ResultError(f"the data of event {event.kind!r} is not JSON-able: {error}") from error
+        self._cell.outbox.send(Emitted(self._task, event.kind, event.address, event.at, data))
+
+    def save_snapshot(self, snapshot: Any) -> bool:
+        """Send a snapshot up; it is handed back when the task runs again."""
+        data, encoding = codec.encode(snapshot)
+        self._cell.outbox.send(Snapshot(self._task, data, encoding))
+        return True
+
+
+@dataclass(slots=True)
+class _Running:
+    """A task between its beginning and its Done."""
+
+    order: Task
+    state: ExecutionState
+    started_at: float
+    began: float
+    raised: bool = False
+
+
+_current: ContextVar[_Running | None] = ContextVar("quiesce_current_task", default=None)
+
+
+class TaskRunner:
+    """Runs tasks and interrupts them. `run` and `run_async` belong to the main thread; the rest to any."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._running: dict[int, _Running] = {}
+
+    # -- interrupting -------------------------------------------------------------------------------
+
+    def interrupt(self, task: int, signal: InterruptSignal) -> None:
+        """Interrupt one task, if it is still running."""
+        running = self._running.get(task)
+        if running is not None:
+            running.state.trip(signal)
+
+    def interrupt_all(self, signal: InterruptSignal) -> None:
+        """Interrupt whatever runs. Safe in a signal handler."""
+        for running in tuple(self._running.values()):
+            running.state.trip(signal)
+
+    def notice_flag(self) -> None:
+        """Wake every running task's waiters because the shared flag is up."""
+        for running in tuple(self._running.values()):
+            _ = running.state.interrupt_signal  # looking trips it
+
+    def raise_here(self) -> None:
+        """The TERM rung: raise ExecutionInterrupted in the code that the main thread is in, if that is a task's.
+
+        Held back by a shield (whose end raises) and while a frame is being written. At most once a task.
+        """
+        running = _current.get()
+        if running is None or running.raised or running.state.is_shielded:
+            return
+        if self._cell.outbox.is_writing:
+            self._cell.outbox.on_written = self.raise_here
+            return
+        signal = running.state.interrupt_signal
+        if signal is not None:
+            running.raised = True
+            raise ExecutionInterrupted(signal)
+
+    # -- running ------------------------------------------------------------------------------------
+
+    def run(self, order: Task, agent: Callable[[Any, Any], Any]) -> Done:
+        """Execute a sync agent's task. Raises nothing but PipesLost."""
+        running = self._begin(order)
+        value: Any = _UNSET
+        token = _current.set(running)
+        try:
+            value = agent(codec.decode(order.input, order.encoding), running.state)
+        except BaseException as error:  # noqa: BLE001 - sys.exit and the like fail the task, not the executor
+            _current.reset(token)
+            return self._end(running, value, error)
+        _current.reset(token)
+        return self._end(running, value, None)
+
+    async def run_async(self, order: Task, agent: Callable[[Any, Any], Any]) -> Done:
+        """Execute an async agent's task. Raises nothing but PipesLost, and CancelledError if itself is cancelled."""
+        running = self._begin(order)
+        value: Any = _UNSET
+        _current.set(running)  # this asyncio task's own context: nothing to reset
+        try:
+            async with CancelOnInterrupt(running.state):
+                value = await agent(codec.decode(order.input, order.encoding), running.state)
+        except BaseException as error:  # noqa: BLE001
+            _current.set(None)
+            await running.state.aclose()
+            return self._end(running, value, error)
+        _current.set(None)
+        await running.state.aclose()
+        return self._end(running, value, None)
+
+    def _begin(self, order: Task) -> _Running:
+        snapshot = None
+        if order.snapshot is not None:
+            snapshot = codec.decode(order.snapshot, order.snapshot_encoding)
+        host = TaskHost(self._cell, order.task)
+        state = ExecutionState(state_id=f"{self._cell.run_id}:{order.key}", host=host, snapshot=snapshot)
+        running = _Running(order, state, time.time(), time.perf_counter())
+        self._running[order.task] = running
+        return running
+
+    def _end(self, running: _Running, value: Any, error: BaseException | None) -> Done:
+        self._running.pop(running.order.task, None)
+        running.state.close()
+        if isinstance(error, PipesLost):
+            raise error
+        if value is not _UNSET:  # an interrupt after the last line of the agent comes too late: it is finished
+            return self._completed(running, value)
+        assert error is not None
+        interrupted = _interruption(error)
+        if interrupted is not None:
+            return self._interrupted(running, interrupted, error)
+        return self._failed(running, error)
+
+    def _completed(self, running: _Running, value: Any) -> Done:
+        try:
+            data, encoding = _encode_result(value)
+        except ResultError as error:
+            return _done(running, ExecutionStatus.FAILED, error=f"the result cannot be kept: {error}")
+        return _done(running, ExecutionStatus.COMPLETED, value=data, encoding=encoding)
+
+    def _interrupted(self, running: _Running, interrupted: ExecutionInterrupted, error: BaseException) -> Done:
+        detail = None if error is interrupted else _detail(error)
+        signal = interrupted.signal.model_dump_json().encode()
+        return _done(running, ExecutionStatus.INTERRUPTED, error=str(interrupted), detail=detail, signal=signal)
+
+    def _failed(self, running: _Running, error: BaseException) -> Done:
+        text = " ".join(str(error).split())[:1000]
+        line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
+
+
+def _done(
+    running: _Running,
+    status: ExecutionStatus,
+    *,
+    value: bytes | None = None,
+    encoding: str = "",
+    error: str | None = None,
+    detail: str | None = None,
+    signal: bytes | None = None,
+) -> Done:
+    seconds = time.perf_counter() - running.began
+    task = running.order.task
+    return Done(task, status, value, encoding, error, detail, running.started_at, seconds, signal)
+
+
+def _encode_result(value: Any) -> tuple[bytes, str]:
+    if inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
+        if asyncio.iscoroutine(value):
+            value.close()
+        raise ResultError(f"the agent returned a {type(value).__name__}; declare it `async def`, or return a plain value")
+    return codec.encode(value)
+
+
+def _interruption(error: BaseException) -> ExecutionInterrupted | None:
+    """The interrupt behind an exception: itself, inside a group, or what a failing clean-up hides."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, ExecutionInterrupted):
+            return one
+        if isinstance(one, BaseExceptionGroup):
+            todo.extend(one.exceptions)
+        todo.extend((one.__cause__, one.__context__))
+    return None
+
+
+def _detail(error: BaseException) -> str:
+    """The traceback, without this module's own frames, its end if it is long."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))[-_DETAIL_LIMIT:]

@@ -1,0 +1,143 @@
+"""Processes: looking at them, and ending them. The one owner of kill and psutil.
+
+A process is always pid *and* create time, never a bare pid (psutil#2400): between looking and signalling the
+pid can become somebody else's. Where the kernel has pidfds they close the rest of that gap.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+
+import psutil
+
+RUN_VARIABLE = "QUIESCE_RUN_ID"
+"""In the environment of every process of a run, so that strays can be found as a last resort."""
+
+SLOT_VARIABLE = "QUIESCE_SLOT"
+"""`slot.incarnation` of the executor that a process descends from. Of fixed width, see `mark_slot`."""
+
+_SLOT_WIDTH = 24
+SLOT_PLACEHOLDER = "-" * _SLOT_WIDTH
+"""What SLOT_VARIABLE must hold when the guardian is exec'd."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+try:
+    _libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
+except OSError:
+    _libc = None
+
+
+def become_subreaper() -> bool:
+    """Have orphaned descendants re-parented to this process (prctl(2)). False where there is no such thing."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> bool:
+    """Be SIGKILLed when the parent's thread that forked us ends (prctl(2)). False where that is not to be had.
+
+    Closes the race between fork and prctl: when `parent` is gone already, this process ends at once.
+    """
+    armed = _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    return armed
+
+
+def _prctl(option: int, value: int) -> bool:
+    if _libc is None or not hasattr(_libc, "prctl"):
+        return False
+    return bool(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) == 0)
+
+
+def slot_mark(slot: int, incarnation: int) -> str:
+    """What SLOT_VARIABLE holds below one incarnation of an executor."""
+    return f"{slot}.{incarnation}".ljust(_SLOT_WIDTH, "-")
+
+
+def mark_slot(slot: int, incarnation: int) -> None:
+    """Mark this process and all its future descendants as belonging to a slot.
+
+    Programs that it execs get the mark with os.environ. A child that only forks keeps the environment block
+    of the guardian's exec, which is what /proc/PID/environ shows; so the mark is also written *into* that
+    block, over the placeholder of the same length. A daemon that forks twice without exec is found by it.
+    """
+    mark = slot_mark(slot, incarnation)
+    if _libc is not None:
+        _libc.getenv.restype = ctypes.c_void_p
+        address = _libc.getenv(SLOT_VARIABLE.encode())
+        if address and len(ctypes.string_at(address)) == _SLOT_WIDTH:
+            ctypes.memmove(address, mark.encode(), _SLOT_WIDTH)
+    os.environ[SLOT_VARIABLE] = mark
+
+
+def environ_of(process: psutil.Process) -> dict[str, str]:
+    """A process's environment, empty when it is gone, a zombie, or not ours to see."""
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
+def children(pid: int | None = None, *, recursive: bool = True) -> list[psutil.Process]:
+    """The living descendants of a process (default: of this one), parents before their children."""
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=recursive)
+    except psutil.Error:
+        return []
+    return [process for process in found if is_running(process)]
+
+
+def has_children() -> bool:
+    """Whether this process has any child at all, a zombie included. One system call."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether it is still that process, and not a zombie."""
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def of_run(run_id: str) -> list[psutil.Process]:
+    """Every living process that carries a run's id in its environment, except this one. The last resort."""
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and environ_of(process).get(RUN_VARIABLE) == run_id and is_running(process)
+    ]
+
+
+def send(processes: Iterable[psutil.Process], signum: int) -> int:
+    """Signal processes, leaves first, each only if it is still itself; SIGTERM comes with SIGCONT.
+
+    A stopped process takes no SIGTERM before it is continued. Returns how many were signalled.
+    """
+    sent = 0
+    for process in reversed(list(processes)):
+        with suppress(psutil.Error):
+            process.send_signal(signum)
+            sent += 1
+            if signum == signal.SIGTERM:
+                process.send_signal(signal.SIGCONT)
+    return sent
+
+
+def describe(process: psutil.Process) -> str:
+    """`pid (command line)` for a log line, short."""
+    try:
+        words = " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        words = "?"
+    return f"{process.pid} ({words[:80]})"

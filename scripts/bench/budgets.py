@@ -1,0 +1,177 @@
+"""The budgets, one function each: who is measured, how often, against whom."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bench.contenders import CONTENDERS, available
+from bench.report import Table, best, percentile
+from bench.run import Answer, Scale, Stood, ask, in_turns, stand_and_fall
+from bench.wake import KINDS
+
+OURS = "quiesce"
+WITH_JOURNAL = "quiesce + journal"
+FLOOR = "bare pipes"
+PEERS = ("concurrent.futures", "multiprocess.Pool", "pebble", "mpire", "loky", "joblib")
+
+
+def present(names: Sequence[str]) -> list[str]:
+    """Those that are installed; a line for each that is not."""
+    for name in names:
+        if not available(name):
+            print(f"  skipped: {name} ({CONTENDERS[name].needs} is not installed; pip install '.[bench]')")
+    return [name for name in names if available(name)]
+
+
+def numbers(answers: Sequence[Answer], word: str) -> tuple[list[float], str]:
+    """One figure of every answer that has it, and the first problem."""
+    values = [float(each.last[word]) for each in answers if word in each.last and not each.problem]
+    return values, next((each.problem for each in answers if each.problem), "")
+
+
+def wake_up(scale: Scale) -> Table:
+    """Flag raised until a blocked executor notices, 8 executors."""
+    table = Table(
+        "Wake-up: flag raised -> 8 executors blocked in a wait notice (p50 of all, ms)",
+        "ms",
+        "<= 1.5 x a byte in a shared pipe with poll(); in asyncio <= 3 x",
+        yardstick="a byte in a shared pipe, poll()",
+    )
+    kinds = [kind for kind in KINDS if not kind.startswith(OURS) or available(OURS)]
+    asked = in_turns(kinds, scale.rounds * 3, lambda kind: ask("bench.wake", kind, workers=8, limit=30))
+    for kind, answers in asked.items():
+        all_of_them = [latency for each in answers for latency in each.last.get("latencies", [])]
+        problem = next((each.problem for each in answers if each.problem), "")
+        p99 = f"p99 {percentile(all_of_them, 0.99):.3g} ms" if all_of_them else ""
+        middle = [percentile(all_of_them, 0.5)] if all_of_them else []
+        table.add(kind, middle, "; ".join(filter(None, [p99, problem])))
+    return table
+
+
+def gone(scale: Scale) -> Table:
+    """SIGTERM until everything is gone, cooperative executors."""
+    table = Table(
+        f"TERM -> everything gone, {scale.executors} cooperative executors (s)",
+        "s",
+        "<= 0.3 s with 32",
+        yardstick=OURS,
+    )
+    names = present([OURS, *PEERS])
+    slow: dict[str, Stood] = {}
+
+    def measure(name: str) -> Stood:
+        if name not in slow:
+            stood = stand_and_fall(name, scale.executors, scale.limit, fall=True)
+            if stood.gone is not None:
+                return stood
+            slow[name] = stood  # once is enough to know that it does not end
+        return slow[name]
+
+    for name, results in in_turns(names, scale.rounds, measure).items():
+        table.add(name, [each.gone for each in results if each.gone is not None], results[-1].problem)
+    return table
+
+
+def start(scale: Scale) -> list[Table]:
+    """From exec of the interpreter to the first result, and to many executors at work."""
+    names = present([OURS, "multiprocess.Pool", "multiprocess.Pool forkserver", "loky"])
+    one = Table("Start: exec -> first result, 2 executors (s)", "s", "<= 0.4 s", yardstick="multiprocess.Pool")
+    for name, results in in_turns(names, scale.rounds, first_result).items():
+        table_row(one, name, results)
+    many = Table(
+        f"Start: exec -> {scale.many} executors at work (s)", "s", "<= 1 s with 64", yardstick="multiprocess.Pool"
+    )
+
+    def ready(name: str) -> Stood:
+        return stand_and_fall(name, scale.many, scale.limit, fall=False)
+
+    for name, results in in_turns(names, max(1, scale.rounds // 2), ready).items():
+        many.add(name, [each.ready for each in results if each.ready is not None], results[-1].problem)
+    return [one, many]
+
+
+def first_result(name: str) -> Answer:
+    """Seconds from before the exec to the first result."""
+    began = time.monotonic()
+    answer = ask("bench.child", name, mode="first", workers=2, limit=30)
+    for line in answer.lines:
+        line["seconds"] = line["at"] - began
+    return answer
+
+
+def table_row(table: Table, name: str, answers: Sequence[Answer], word: str = "seconds") -> None:
+    """One contender's figures as a row."""
+    values, problem = numbers(answers, word)
+    table.add(name, values, problem)
+
+
+def tiny_tasks(scale: Scale) -> Table:
+    """Tiny tasks one by one, 2 executors."""
+    table = Table(
+        "Tiny tasks one by one, 2 executors (tasks/s; ours with the journal on is the budget's line)",
+        "/s",
+        ">= 3 x the best pool, then >= 5 x",
+    )
+    names = present([WITH_JOURNAL, OURS, *PEERS, FLOOR])
+
+    def measure(name: str) -> Answer:
+        tasks = scale.tasks // 10 if name == "joblib" else scale.tasks
+        return ask("bench.child", name, mode="throughput", workers=2, tasks=tasks)
+
+    for name, answers in in_turns(names, scale.rounds, measure).items():
+        table_row(table, name, answers, "rate")
+    table.yardstick = best(table, PEERS, highest=True)
+    return table
+
+
+def round_trip(scale: Scale) -> Table:
+    """One task there and back."""
+    table = Table("One task there and back, journal off (median, µs)", "µs", "<= 0.5 x the best pool")
+    names = present([OURS, WITH_JOURNAL, *PEERS, FLOOR])
+
+    def measure(name: str) -> Answer:
+        trips = scale.trips // 10 if name == "joblib" else scale.trips
+        return ask("bench.child", name, mode="round_trip", workers=2, tasks=trips)
+
+    for name, answers in in_turns(names, scale.rounds, measure).items():
+        table_row(table, name, answers, "microseconds")
+    table.yardstick = best(table, PEERS, highest=False)
+    return table
+
+
+def crash(scale: Scale) -> Table:
+    """One executor killed -9 in mid-run of 200 tasks."""
+    table = Table(
+        "One of 4 executors killed -9 in mid-run of 200 tasks of 10 ms (results that arrived)",
+        "of 200",
+        "200 results, <= 0.2 s lost",
+    )
+    names = present([OURS, *PEERS])
+
+    def measure(name: str) -> tuple[Answer, Answer]:
+        with tempfile.TemporaryDirectory(prefix="quiesce-bench-") as folder:
+            order = {"workers": 4, "tasks": 200, "mark": os.path.join(folder, "died")}
+            calm = ask("bench.child", name, mode="crash", kill=False, limit=scale.limit, **order)
+            return calm, ask("bench.child", name, mode="crash", kill=True, limit=scale.limit, **order)
+
+    for name, results in in_turns(names, max(1, scale.rounds // 2), measure).items():
+        got = [float(struck.last.get("got", 0)) for _, struck in results]
+        lost = [struck.last["seconds"] - calm.last["seconds"] for calm, struck in results if struck.last and calm.last]
+        complete = bool(got) and min(got) == 200
+        note = f"{sorted(lost)[len(lost) // 2]:.2f} s lost" if lost and complete else ""
+        table.add(name, got, "; ".join(filter(None, [note, results[-1][1].problem])))
+    return table
+
+
+BUDGETS: dict[str, Callable[[Scale], Any]] = {
+    "wake": wake_up,
+    "gone": gone,
+    "start": start,
+    "tasks": tiny_tasks,
+    "trip": round_trip,
+    "crash": crash,
+}

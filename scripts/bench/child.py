@@ -1,0 +1,104 @@
+"""One measurement of one contender, in an interpreter of its own: `python -m bench.child MODE CONTENDER JSON`.
+
+Prints one JSON line when it has something to say. `stand` says nothing: its parent sees it through the proof.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from bench.contenders import CONTENDERS, Contender
+from bench.tasks import die_once, stand, tiny
+
+
+def say(**words: Any) -> None:
+    print(json.dumps(words), flush=True)
+
+
+def throughput(pool: Contender, order: dict[str, Any]) -> None:
+    """Tasks a second, one by one, after the pool has warmed up."""
+    for _ in pool.each(tiny, range(200)):
+        pass
+    began = time.perf_counter()
+    got = sum(1 for _ in pool.each(tiny, range(order["tasks"])))
+    seconds = time.perf_counter() - began
+    say(rate=got / seconds, got=got)
+
+
+def round_trip(pool: Contender, order: dict[str, Any]) -> None:
+    """Microseconds for one task there and back, nothing else under way."""
+    for number in range(50):
+        pool.call(tiny, number)
+    times = []
+    for number in range(order["tasks"]):
+        began = time.perf_counter()
+        pool.call(tiny, number)
+        times.append(time.perf_counter() - began)
+    say(microseconds=statistics.median(times) * 1e6)
+
+
+def first(pool: Contender, order: dict[str, Any]) -> None:
+    """The first result is here; how long that took is the parent's to say."""
+    pool.call(tiny, 1)
+    say(at=time.monotonic())
+
+
+def crash(pool: Contender, order: dict[str, Any]) -> None:
+    """How many of the results arrive although one worker is SIGKILLed; each is told at once, in case it hangs."""
+    middle = order["tasks"] // 2
+    orders = [
+        {"number": number, "dies": order["kill"] and number == middle, "mark": order["mark"]}
+        for number in range(order["tasks"])
+    ]
+    for _ in pool.each(tiny, range(50)):  # every worker is up
+        pass
+    began = time.perf_counter()
+    got = 0
+    try:
+        for _ in pool.each(die_once, orders):
+            got += 1
+            say(got=got, seconds=time.perf_counter() - began)
+    finally:
+        say(got=got, seconds=time.perf_counter() - began, ended=True)
+
+
+def standing(pool: Contender, order: dict[str, Any]) -> None:
+    """Every worker holds the proof, until somebody ends this process."""
+    for _ in pool.each(stand, [order["proof"]] * pool.workers):
+        pass
+
+
+MODES: dict[str, Callable[[Contender, dict[str, Any]], None]] = {
+    "throughput": throughput,
+    "round_trip": round_trip,
+    "first": first,
+    "crash": crash,
+    "stand": standing,
+}
+
+
+def end(number: int, frame: FrameType | None) -> None:
+    """What every tutorial says: turn SIGTERM into an exit, so that `finally` runs."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    mode, name, order = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    pool = CONTENDERS[name](order["workers"])
+    if not name.startswith("quiesce"):  # our supervisor handles its signals itself
+        signal.signal(signal.SIGTERM, end)
+    try:
+        MODES[mode](pool, order)
+    finally:
+        pool.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The work that every contender is given. With `state` each is an agent; without, what other pools call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime import ExecutionState
+
+NAP = 0.01
+"""Seconds that one task of the crash benchmark takes."""
+
+
+def tiny(number: int, state: ExecutionState | None = None) -> int:
+    """As good as nothing, so that what is measured is the way there and back."""
+    return number + 1
+
+
+def stand(path: str, state: ExecutionState | None = None) -> None:
+    """Take hold of the proof at `path`, then wait for as long as one lets us: a cooperative task, doing nothing."""
+    fd = os.open(path, os.O_WRONLY)
+    os.write(fd, b".")
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if state is None:
+            time.sleep(0.05)
+        else:
+            state.sleep(120)
+
+
+def die_once(order: dict[str, Any], state: ExecutionState | None = None) -> int:
+    """A short task; the one that is named to die is SIGKILLed, with its executor, the first time it runs."""
+    time.sleep(NAP)
+    if order["dies"] and not os.path.exists(order["mark"]):
+        with open(order["mark"], "w"):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+    return int(order["number"])

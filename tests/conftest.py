@@ -1,0 +1,49 @@
+"""What every test gets without asking: no leaks, stacks when stuck, a seedable and quiet hypothesis."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from tests.support.leaks import no_leaks
+from tests.support.stacks import tell_children
+
+__all__ = ["no_leaks"]
+
+settings.register_profile("quiet", deadline=None, database=None)
+settings.load_profile("quiet")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _children_tell_their_stacks() -> Generator[None]:
+    """Children write the stacks of all threads when they crash or are aborted (see tests.support.stacks)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONFAULTHANDLER", "1")
+        yield
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio: it is what executors run."""
+    return "asyncio"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer() -> Generator[None, Any, Any]:
+    """When a test's time is up, its children tell what they were doing before pytest-timeout fails it."""
+    done = yield
+    fail = signal.getsignal(signal.SIGALRM)
+
+    def tell_then_fail(number: int, frame: FrameType | None) -> None:
+        tell_children()
+        if callable(fail):
+            fail(number, frame)
+
+    if callable(fail):
+        signal.signal(signal.SIGALRM, tell_then_fail)
+    return done

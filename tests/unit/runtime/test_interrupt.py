@@ -1,0 +1,420 @@
+"""The latch, the shield, the guard around an await, and the bell that loops hear."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+
+import pytest
+
+from runtime.errors import ExecutionInterrupted, interruption_behind
+from runtime.interrupt import CancelOnInterrupt, Interruptible
+from runtime.model import InterruptReason, InterruptSignal
+from tests.unit.runtime.support import FakeHost, run, settle
+
+FIRST = InterruptSignal(reason=InterruptReason.TIMEOUT, message="first")
+SECOND = InterruptSignal(reason=InterruptReason.CUSTOM, message="second")
+
+
+def test_first_signal_wins_and_never_changes() -> None:
+    state = Interruptible()
+    assert state.trip(FIRST)
+    assert not state.trip(SECOND)
+    assert state.interrupt_signal is FIRST
+    with pytest.raises(ExecutionInterrupted) as caught:
+        state.raise_if_interrupted()
+    assert (caught.value.signal, caught.value.reason, caught.value.message) == (FIRST, InterruptReason.TIMEOUT, "first")
+
+
+def test_of_many_threads_one_wins() -> None:
+    """Each thread is told the truth about whether its signal won."""
+    state = Interruptible()
+    gate = threading.Barrier(16)
+    won: list[InterruptSignal] = []
+
+    def trip(number: int) -> None:
+        mine = InterruptSignal(reason=InterruptReason.CUSTOM, message=str(number))
+        gate.wait()
+        if state.trip(mine):
+            won.append(mine)
+
+    threads = [threading.Thread(target=trip, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won == [state.interrupt_signal]
+
+
+def test_an_interrupt_is_not_an_exception() -> None:
+    assert not issubclass(ExecutionInterrupted, Exception)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_waker_is_called_whether_added_before_or_after(when: str) -> None:
+    state = Interruptible()
+    called: list[int] = []
+    if when == "before":
+        state.add_waker(lambda: called.append(1))
+        state.trip(FIRST)
+    else:
+        state.trip(FIRST)
+        state.add_waker(lambda: called.append(1))
+    assert called == [1]
+
+
+def test_a_removed_waker_is_not_called() -> None:
+    state = Interruptible()
+    called: list[int] = []
+    remove = state.add_waker(lambda: called.append(1))
+    remove()
+    remove()
+    state.trip(FIRST)
+    assert called == []
+
+
+def test_a_waker_that_trips_again_changes_nothing() -> None:
+    state = Interruptible()
+    state.add_waker(lambda: state.trip(SECOND))
+    assert state.trip(FIRST)
+    assert state.interrupt_signal is FIRST
+
+
+def test_the_flag_of_the_host_is_an_interrupt() -> None:
+    """Nobody calls trip: the supervisor's byte is up, and its signal is asked for."""
+    host = FakeHost()
+    state = Interruptible(host)
+    state.raise_if_interrupted()
+    host.raised.append(FIRST)
+    assert state.is_interrupted
+    with pytest.raises(ExecutionInterrupted, match="first"):
+        state.raise_if_interrupted()
+    assert not state.trip(SECOND)
+
+
+def test_a_local_interrupt_beats_a_later_flag() -> None:
+    host = FakeHost()
+    state = Interruptible(host)
+    state.trip(FIRST)
+    host.raised.append(SECOND)
+    assert state.interrupt_signal is FIRST
+
+
+# -- shields ------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_in_a_shield_waits_until_it_is_left() -> None:
+    state = Interruptible()
+    reached = []
+    with pytest.raises(ExecutionInterrupted), state.shield():
+        state.trip(FIRST)
+        state.raise_if_interrupted()
+        assert state.is_interrupted
+        reached.append("end")
+    assert reached == ["end"]
+
+
+def test_the_outermost_shield_counts() -> None:
+    state = Interruptible()
+    with pytest.raises(ExecutionInterrupted), state.shield():
+        with state.shield():
+            state.trip(FIRST)
+        state.raise_if_interrupted()
+
+
+def test_leaving_a_shield_by_an_exception_does_not_replace_it() -> None:
+    state = Interruptible()
+    with pytest.raises(ValueError, match="mine"), state.shield():
+        state.trip(FIRST)
+        raise ValueError("mine")
+
+
+def test_a_shield_is_of_its_own_state_only() -> None:
+    shielded, other = Interruptible(), Interruptible()
+    other.trip(FIRST)
+    with shielded.shield(), pytest.raises(ExecutionInterrupted):
+        other.raise_if_interrupted()
+
+
+def test_a_shield_covers_its_own_thread_only() -> None:
+    state = Interruptible()
+    state.trip(FIRST)
+    outcome: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            state.raise_if_interrupted()
+        except ExecutionInterrupted as error:
+            outcome.append(error)
+
+    with pytest.raises(ExecutionInterrupted), state.shield():
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert len(outcome) == 1
+
+
+# -- the guard around an await ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_an_await_is_interrupted(when: str) -> None:
+    async def main() -> None:
+        state = Interruptible()
+        if when == "before":
+            state.trip(FIRST)
+        else:
+            asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+        with pytest.raises(ExecutionInterrupted, match="first"):
+            async with CancelOnInterrupt(state):
+                await asyncio.Event().wait()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    run(main)
+
+
+def test_an_interrupt_after_the_await_is_none_of_the_guards_business() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        async with CancelOnInterrupt(state):
+            await asyncio.sleep(0)
+        state.trip(FIRST)
+        await settle()
+
+    run(main)
+
+
+def test_a_body_that_ends_as_the_interrupt_comes_keeps_its_result() -> None:
+    """The interrupt rings, but the body returns before its next await."""
+
+    async def main() -> str:
+        state = Interruptible()
+        async with CancelOnInterrupt(state):
+            await asyncio.sleep(0)
+            state.trip(FIRST)
+        await settle()
+        return "kept"
+
+    assert run(main) == "kept"
+
+
+def test_a_cancellation_from_outside_stays_one() -> None:
+    async def main() -> None:
+        state = Interruptible()
+
+        async def body() -> None:
+            async with CancelOnInterrupt(state):
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(body())
+        await settle()
+        task.cancel()
+        state.trip(FIRST)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main)
+
+
+def test_a_timeout_around_the_guard_stays_a_timeout() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1), CancelOnInterrupt(state):
+                await asyncio.Event().wait()
+
+    run(main)
+
+
+def test_nested_guards_cancel_once_and_the_inner_one_tells() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+        seen = []
+        with pytest.raises(ExecutionInterrupted):
+            async with CancelOnInterrupt(state):
+                try:
+                    async with CancelOnInterrupt(state):
+                        await asyncio.Event().wait()
+                except ExecutionInterrupted as error:
+                    seen.append(error)
+                    raise
+        assert len(seen) == 1
+
+    run(main)
+
+
+def test_swallowed_inside_the_outer_guard_still_interrupts_its_next_await() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+        with pytest.raises(ExecutionInterrupted):
+            async with CancelOnInterrupt(state):
+                try:
+                    async with CancelOnInterrupt(state):
+                        await asyncio.Event().wait()
+                except ExecutionInterrupted:
+                    pass
+                await asyncio.Event().wait()
+
+    run(main)
+
+
+def test_a_shielded_await_is_left_alone_and_its_end_raises() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        done = []
+        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+        with pytest.raises(ExecutionInterrupted):
+            async with CancelOnInterrupt(state):
+                with state.shield():
+                    await asyncio.sleep(10)
+                    done.append("committed")
+        assert done == ["committed"]
+
+    run(main)
+
+
+def test_an_exception_out_of_a_shield_leaves_the_next_await_interruptible() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+        with pytest.raises(ExecutionInterrupted):
+            async with CancelOnInterrupt(state):
+                try:
+                    with state.shield():
+                        await asyncio.sleep(10)
+                        raise ValueError
+                except ValueError:
+                    await asyncio.Event().wait()
+
+    run(main)
+
+
+def test_a_guard_needs_a_task() -> None:
+    guard = CancelOnInterrupt(Interruptible())
+    with pytest.raises(RuntimeError):
+        guard.__aenter__().send(None)
+
+
+# -- the bell -----------------------------------------------------------------------------------------------
+
+
+def test_the_bell_is_taken_down_with_its_last_callback() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        removers = [state.when_interrupted(lambda: None) for _ in range(3)]
+        assert len(state._bells) == len(state._wakers) == 1
+        for remove in removers:
+            remove()
+            remove()
+        assert not state._bells
+        assert not state._wakers
+
+    run(main)
+
+
+def test_callbacks_run_once_and_late_ones_soon() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        called: list[str] = []
+        state.when_interrupted(lambda: called.append("early"))
+        state.trip(FIRST)
+        state.trip(SECOND)
+        await settle()
+        state.when_interrupted(lambda: called.append("late"))
+        assert called == ["early"]
+        await settle()
+        assert called == ["early", "late"]
+
+    run(main)
+
+
+def test_a_thread_wakes_the_loop() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        thread = threading.Thread(target=state.trip, args=(FIRST,))
+        with pytest.raises(ExecutionInterrupted):
+            async with CancelOnInterrupt(state):
+                thread.start()
+                await asyncio.Event().wait()
+        thread.join()
+
+    run(main)
+
+
+def test_a_signal_handler_wakes_the_loop() -> None:
+    async def main() -> None:
+        state = Interruptible()
+        before = signal.signal(signal.SIGUSR2, lambda *_: state.trip(FIRST))
+        try:
+            with pytest.raises(ExecutionInterrupted):
+                async with CancelOnInterrupt(state):
+                    asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGUSR2)
+                    await asyncio.Event().wait()
+        finally:
+            signal.signal(signal.SIGUSR2, before)
+
+    run(main, virtual=False)
+
+
+def test_states_of_one_loop_share_one_reader_of_the_wake_descriptor() -> None:
+    """And it is not the reader of somebody else who watches the same descriptor in the same loop."""
+
+    async def main() -> None:
+        read, write = os.pipe()
+        loop = asyncio.get_running_loop()
+        mine: list[str] = []
+        loop.add_reader(read, lambda: (mine.append("readable"), loop.remove_reader(read)))
+        hosts = [FakeHost(read) for _ in range(3)]
+        states = [Interruptible(host) for host in hosts]
+
+        async def wait(state: Interruptible) -> None:
+            with pytest.raises(ExecutionInterrupted):
+                async with CancelOnInterrupt(state):
+                    await asyncio.Event().wait()
+
+        async with asyncio.TaskGroup() as group:
+            for state in states:
+                group.create_task(wait(state))
+            await settle()
+            for host in hosts:
+                host.raised.append(FIRST)
+            os.write(write, b"!")
+        with pytest.raises(ExecutionInterrupted):  # a newcomer, long after the descriptor became readable
+            async with CancelOnInterrupt(Interruptible(hosts[0])):
+                await asyncio.Event().wait()
+        assert mine == ["readable"]
+        os.close(read)
+        os.close(write)
+
+    run(main, virtual=False)
+
+
+def test_tripping_after_the_loop_is_closed_is_harmless() -> None:
+    state = Interruptible()
+
+    async def main() -> None:
+        state.when_interrupted(lambda: None)
+
+    run(main)
+    assert state.trip(FIRST)
+
+
+# -- what is behind an exception ----------------------------------------------------------------------------
+
+
+def test_an_interrupt_is_found_in_groups_and_behind_failing_clean_up() -> None:
+    inner = ExecutionInterrupted(FIRST)
+    assert interruption_behind(BaseExceptionGroup("g", [ValueError(), BaseExceptionGroup("h", [inner])])) is inner
+    hidden = ValueError()
+    hidden.__context__ = inner
+    assert interruption_behind(hidden) is inner
+    assert interruption_behind(ValueError()) is None
+    circle = ValueError()
+    circle.__cause__ = circle
+    assert interruption_behind(circle) is None
