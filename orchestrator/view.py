@@ -27,8 +27,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """A run at one moment. `next_rung` is in seconds from then."""
+    """A run at one moment, `at` (monotonic seconds). `next_rung` is in seconds from then."""
 
+    at: float
     phase: Phase
     accepted: int
     completed: int
@@ -46,6 +47,7 @@ def view(machine: Machine, climb: Climb, now: float) -> StatusView:
     counts = machine.counts
     due = climb.due
     return StatusView(
+        at=now,
         phase=machine.phase,
         accepted=machine.accepted,
         completed=counts[ExecutionStatus.COMPLETED],

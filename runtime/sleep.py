@@ -83,6 +83,8 @@ class Doorbell:
             for fd in fds - {-1}:
                 os.close(fd)
 
+    __del__ = close
+
 
 def _pair() -> tuple[int, int]:
     if hasattr(os, "eventfd"):
@@ -96,11 +98,8 @@ def _pair() -> tuple[int, int]:
 def sleep_blocking(state: Interruptible, seconds: float, fds: list[int], time_left: float) -> None:
     """Block this thread. Raises ExecutionInterrupted as soon as one of `fds` is readable or `time_left` is over.
 
-    In a shield it only sleeps.
+    Not for use in a shield.
     """
-    if state.is_shielded:
-        time.sleep(max(0.0, seconds))
-        return
     poller = select.poll()
     for fd in fds:
         poller.register(fd, select.POLLIN)

@@ -19,7 +19,7 @@ from runtime.checker import Checker, ExternalChecker, Patrol
 from runtime.deadline import Deadline
 from runtime.generators import Generator, GeneratorRegistry, KillReport
 from runtime.host import Host, Standalone
-from runtime.interrupt import Interruptible
+from runtime.interrupt import CancelOnInterrupt, Interruptible
 from runtime.model import (
     ErrorStrategy,
     Event,
@@ -71,7 +71,7 @@ class ExecutionState(Interruptible):
         self._patrols: dict[asyncio.AbstractEventLoop, Patrol] = {}
         self._snapshot_saved = False
         self._doorbell: Doorbell | None = None
-        self._announced: dict[str, object] = {}
+        self._once: dict[str, Any] = {}
         self._closed = False
         if event_bus is not None:
             event_bus.on_bind(self._listen)
@@ -115,7 +115,8 @@ class ExecutionState(Interruptible):
         if self._flag:
             self._interrupted()
         if self._checker is not None and self._checker.due:
-            await self._checker.ask(self)
+            async with CancelOnInterrupt(self):  # a request need not wait for a checker that hangs
+                await self._checker.ask(self)
             self.raise_if_interrupted()
 
     def set_interrupt_checker(
@@ -156,12 +157,21 @@ class ExecutionState(Interruptible):
         """Publish the InterruptEvent, once however many checkpoints see the flag."""
         signal = self.interrupt_signal
         mine = object()
-        if signal is None or self._announced.setdefault("by", mine) is not mine:
+        if signal is None or self._once.setdefault("announcer", mine) is not mine:
             return
         groups = [f"{len(group.running)} of {group.name}" for group in tuple(self._groups) if group.running]
         cancels = [*self._generators.names, *groups]
         data = {"snapshot_saved": self._snapshot_saved and signal.save_checkpoint, "cancels": cancels}
-        self._send(InterruptEvent(signal=signal, data=data, address=current_address(), state_id=self.state_id))
+        event = InterruptEvent(signal=signal, data=data, address=current_address(), state_id=self.state_id)
+        self.host.emit(event)
+        self._once["interrupt"] = event
+        self._post_interrupt()
+
+    def _post_interrupt(self) -> None:
+        """Put the InterruptEvent on the bus once both exist, whichever comes first and in whatever thread."""
+        event, bus, mine = self._once.get("interrupt"), self._bus, object()
+        if event is not None and bus is not None and self._once.setdefault("poster", mine) is mine:
+            bus.post(event)
 
     def _heard(self) -> None:
         super()._heard()
@@ -229,6 +239,9 @@ class ExecutionState(Interruptible):
         return sleep_in_loop(self, seconds)
 
     def _sleep_blocking(self, seconds: float) -> None:
+        if self.is_shielded:
+            time.sleep(seconds)
+            return
         self.raise_if_interrupted()
         if self._doorbell is None:
             self._doorbell = Doorbell()
@@ -249,8 +262,11 @@ class ExecutionState(Interruptible):
     def event_bus(self) -> EventBus:
         """Where this execution's events are published."""
         if self._bus is None:
-            self._bus = EventBus()
-            self._bus.on_bind(self._listen)
+            mine = EventBus()
+            self._bus = self._once.setdefault("bus", mine)
+            if self._bus is mine:
+                mine.on_bind(self._listen)
+            self._post_interrupt()
         return self._bus
 
     def emit(self, kind: str, **data: Any) -> None:
@@ -259,8 +275,8 @@ class ExecutionState(Interruptible):
 
     def _send(self, event: Event) -> None:
         self.host.emit(event)
-        if self._bus is not None or isinstance(event, InterruptEvent):
-            self.event_bus.post(event)
+        if self._bus is not None:
+            self._bus.post(event)
 
     async def log(
         self, message: str, severity: Severity = Severity.INFO, metadata: dict[str, Any] | None = None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runtime import ExecutionState
+
+TIME = struct.Struct("=d")
+"""How a process tells a moment of the shared monotonic clock."""
 
 NAP = 0.01
 """Seconds that one task of the crash benchmark takes."""
@@ -39,3 +44,23 @@ def die_once(order: dict[str, Any], state: ExecutionState | None = None) -> int:
             pass
         os.kill(os.getpid(), signal.SIGKILL)
     return int(order["number"])
+
+
+def blocked(path: str, state: ExecutionState) -> None:
+    """An agent that tells when its sleep was cut short."""
+    with open(path, "wb", buffering=0) as out:
+        out.write(TIME.pack(0))
+        try:
+            state.sleep(60)
+        finally:
+            out.write(TIME.pack(time.monotonic()))
+
+
+async def awaiting(path: str, state: ExecutionState) -> None:
+    """An async agent that tells when its await was cut short."""
+    with open(path, "wb", buffering=0) as out:  # noqa: ASYNC230 - a FIFO whose other end is open
+        out.write(TIME.pack(0))
+        try:
+            await asyncio.sleep(60)
+        finally:
+            out.write(TIME.pack(time.monotonic()))

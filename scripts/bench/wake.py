@@ -11,16 +11,13 @@ import json
 import mmap
 import os
 import select
-import struct
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from runtime import ExecutionState
+from bench.tasks import TIME, awaiting, blocked
 
-_TIME = struct.Struct("=d")
 _PAUSE = 0.05  # seconds between "I am about to wait" and the raise, so that everybody is blocked by then
 
 Wait = Callable[[int], None]
@@ -54,9 +51,9 @@ def forked(workers: int, wait: Wait, fd: int, raise_flag: Callable[[], object]) 
     read, write = os.pipe()
     for _ in range(workers):
         if os.fork() == 0:
-            os.write(write, _TIME.pack(0))
+            os.write(write, TIME.pack(0))
             wait(fd)
-            os.write(write, _TIME.pack(time.monotonic()))
+            os.write(write, TIME.pack(time.monotonic()))
             os._exit(0)
     take(read, workers)
     time.sleep(_PAUSE)
@@ -73,9 +70,9 @@ def forked(workers: int, wait: Wait, fd: int, raise_flag: Callable[[], object]) 
 def take(fd: int, count: int) -> list[float]:
     """Read `count` times from a pipe."""
     data = b""
-    while len(data) < count * _TIME.size:
-        data += os.read(fd, count * _TIME.size - len(data))
-    return [each[0] for each in _TIME.iter_unpack(data)]
+    while len(data) < count * TIME.size:
+        data += os.read(fd, count * TIME.size - len(data))
+    return [each[0] for each in TIME.iter_unpack(data)]
 
 
 def pipe_round(workers: int) -> list[float]:
@@ -98,26 +95,6 @@ def eventfd_round(workers: int) -> list[float]:
 def polling_round(workers: int) -> list[float]:
     with mmap.mmap(-1, 1) as memory:
         return forked(workers, watch_memory(memory), -1, lambda: memory.write(b"\1"))
-
-
-def blocked(path: str, state: ExecutionState) -> None:
-    """An agent that tells when its sleep was cut short."""
-    with open(path, "wb", buffering=0) as out:
-        out.write(_TIME.pack(0))
-        try:
-            state.sleep(60)
-        finally:
-            out.write(_TIME.pack(time.monotonic()))
-
-
-async def awaiting(path: str, state: ExecutionState) -> None:
-    """An async agent that tells when its await was cut short."""
-    with open(path, "wb", buffering=0) as out:  # noqa: ASYNC230 - a FIFO whose other end is open
-        out.write(_TIME.pack(0))
-        try:
-            await asyncio.sleep(60)
-        finally:
-            out.write(_TIME.pack(time.monotonic()))
 
 
 def supervised(workers: int, agent: Callable[..., Any]) -> list[float]:

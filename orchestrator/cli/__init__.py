@@ -1,0 +1,51 @@
+"""The command line. `main` is the entry point; each group of commands is a module of its own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import queries, run
+from orchestrator.cli.ending import USAGE, leave, say
+from runtime.errors import QuiesceError
+
+app = typer.Typer(
+    name="quiesce",
+    help="Run agents over batches of inputs, in processes that stop properly.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+run.register(app)
+queries.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"quiesce {importlib.metadata.version('quiesce')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _quiesce(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line. A user's mistake is one line on standard error, and exit code 2."""
+    try:
+        app()
+    except QuiesceError as error:
+        say(f"quiesce: {error}")
+        leave(USAGE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

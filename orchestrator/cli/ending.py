@@ -1,0 +1,73 @@
+"""How the process ends: the last words, and the exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from orchestrator.session import Ending
+from orchestrator.signals import die_by
+from runtime.model import ExecutionStatus
+
+if TYPE_CHECKING:
+    from orchestrator.cli.run import _Runner
+
+FAILED = 1
+USAGE = 2
+RESUMABLE = 75
+"""EX_TEMPFAIL (sysexits.h): try again later, here with `quiesce resume`."""
+
+
+def end(ran: tuple[Ending, _Runner], interrupted_exit_code: int | None) -> NoReturn:
+    """Say the last words, and end the process as the run ended."""
+    ending, runner = ran
+    say(last_words(ending, runner.session.run_id, runner.journal.location))
+    if ending.status is ExecutionStatus.COMPLETED:
+        leave(0)
+    if ending.status is ExecutionStatus.FAILED:
+        leave(FAILED)
+    if interrupted_exit_code is not None:
+        leave(interrupted_exit_code)
+    if ending.signal_name is not None:
+        leave_by(signal.Signals[ending.signal_name])
+    leave(RESUMABLE)
+
+
+def last_words(ending: Ending, run_id: str, journal: str) -> str:
+    """What a person wants to know now, in one or two lines."""
+    view = ending.view
+    left = view.accepted - view.completed - view.failed
+    words = f"run {run_id}: {ending.status.value} after {ending.seconds:.1f} s: {view.completed} completed"
+    words += f", {view.failed} failed" if view.failed else ""
+    words += f", {left} left" if left else ""
+    if ending.signal is not None:
+        words += f" ({ending.signal.message or ending.signal.reason.value})"
+    if ending.error is not None and ending.signal is not None and ending.error != ending.signal.message:
+        words += f"\nquiesce: {ending.error}"
+    if ending.remaining:
+        words += f"\nquiesce: could not end: {', '.join(ending.remaining)}"
+    if ending.status is ExecutionStatus.INTERRUPTED and view.accepted:
+        words += f"\ngo on with: quiesce resume {run_id} --journal {journal}"
+    return words
+
+
+def say(text: str) -> None:
+    """A line on standard error, if anybody reads it."""
+    try:
+        os.write(2, (text + "\n").encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def leave(code: int) -> NoReturn:
+    """End with an exit code. Threads that wait for input are not waited for."""
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def leave_by(signum: int) -> NoReturn:
+    """End by a signal; as PID 1, with 128 + n."""
+    sys.stdout.flush()
+    leave(die_by(signum))

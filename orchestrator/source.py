@@ -1,0 +1,79 @@
+"""Inputs: JSON Lines, from a file or as a stream. One task a line; what is wrong is said with file and line."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from orchestrator.records import NewTask
+from runtime.errors import UsageError
+
+BATCH = 1000
+"""Tasks that are handed in at a time when there is no reason to hurry."""
+
+
+class _Keyed(msgspec.Struct):
+    """What is looked for in an input that is an object."""
+
+    key: str | int | None = None
+
+
+_any = msgspec.json.Decoder()
+_keyed = msgspec.json.Decoder(_Keyed)
+
+
+def open_input(path: str) -> BinaryIO:
+    """An input file. Raises UsageError when it cannot be read or is empty."""
+    try:
+        file = Path(path).open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read the input {path}: {error.strerror}") from None
+    try:
+        if not file.peek(1):
+            raise UsageError(f"the input {path} is empty: it needs one JSON value a line")
+    except OSError as error:  # a directory opens, and cannot be read
+        file.close()
+        raise UsageError(f"cannot read the input {path}: {error.strerror}") from None
+    except UsageError:
+        file.close()
+        raise
+    return file
+
+
+def parse(lines: Iterable[bytes], name: str) -> Iterator[NewTask]:
+    """One task a line, `seq` = line number; blank lines are passed over.
+
+    An object's "key" (text, or a whole number) is the task's key, the line number any other's. Raises
+    UsageError that names the line which is not JSON.
+    """
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text:
+            continue
+        key: str | int | None = None
+        try:
+            if text[0] == 0x7B:  # an object
+                _any.decode(text)
+                key = _keyed.decode(text).key
+            else:
+                _any.decode(text)
+        except msgspec.ValidationError as error:
+            raise UsageError(f'{name}, line {number}: "key" must be text or a whole number ({error})') from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UsageError(f"{name}, line {number}: not JSON ({error}): {_shown(text)}") from None
+        yield NewTask(str(number) if key is None else str(key), text, seq=number)
+
+
+def batches(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTask]]:
+    """The same tasks, many at a time."""
+    while batch := list(itertools.islice(tasks, size)):
+        yield batch
+
+
+def _shown(text: bytes) -> str:
+    shown = text[:60].decode("utf-8", "backslashreplace")
+    return shown + ("…" if len(text) > 60 else "")  # noqa: PLR2004
