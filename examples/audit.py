@@ -1,8 +1,10 @@
 """Audit Python source files, as one would audit a company's code base.
 
-    python examples/audit.py inputs > files.jsonl                    # the standard library, or: inputs DIRECTORY
-    quiesce run examples/audit.py:audit --input files.jsonl --workers 2 --journal audit.db
-    quiesce results RUN --journal audit.db --json | python examples/audit.py report
+    python examples/audit.py demo                     # all that follows; again after Ctrl-C: it goes on
+
+    python examples/audit.py inputs > files.jsonl     # the standard library, or: inputs DIRECTORY
+    quiesce run examples/audit.py:audit --input files.jsonl --workers 2 --journal audit.db --run-id audit
+    quiesce results audit --journal audit.db --json | python examples/audit.py report
 
 The agent is `audit`, below. It shows what a sync agent has to do to be stopped well: look at checkpoints often,
 tell what it does, and save a snapshot where starting again would hurt. The analysis itself is in auditlib/.
@@ -16,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from driver import Batch, end_as, tell
 from rich.console import Console
 
 from auditlib import pipeline, report, sources, summary
@@ -64,28 +67,54 @@ def finished_stages(snapshot: Any, version: str) -> dict[str, Json]:
 
 
 def main() -> int:
-    """`inputs` before a run, `report` after it."""
+    """`inputs` before a run, `report` after it; `demo` does both and the run."""
     parser = argparse.ArgumentParser(description="Inputs for, and the report of, an audit.")
     commands = parser.add_subparsers(dest="command", required=True)
     inputs = commands.add_parser("inputs", help="print one task for each source file, as JSON Lines")
     inputs.add_argument("root", nargs="?", type=Path, default=sources.standard_library())
     reading = commands.add_parser("report", help="read `quiesce results --json`, print what it says")
     reading.add_argument("results", nargs="?", type=argparse.FileType(encoding="utf-8"), default=sys.stdin)
-    reading.add_argument("--tests", action="store_true", help="rank test code too")
+    showing = commands.add_parser("demo", help="run or resume an audit, then print its report")
+    showing.add_argument("root", nargs="?", type=Path, default=sources.standard_library())
+    showing.add_argument("--folder", type=Path, default=Path("audit-demo"), help="of the journal and the inputs")
+    showing.add_argument("--workers", type=int, default=2)
+    for one in (reading, showing):
+        one.add_argument("--tests", action="store_true", help="rank test code too")
     arguments = parser.parse_args()
+    if arguments.command != "report" and not arguments.root.is_dir():
+        parser.error(f"{arguments.root} is not a directory")
+    if arguments.command == "demo":
+        return demo(arguments)
     if arguments.command == "inputs":
-        if not arguments.root.is_dir():
-            parser.error(f"{arguments.root} is not a directory")
-        for line in sources.inputs(arguments.root):
-            print(json.dumps(line))
+        sys.stdout.writelines(json.dumps(one) + "\n" for one in sources.inputs(arguments.root))
         return 0
     try:
-        found = summary.summarise(json.loads(line) for line in arguments.results)
+        show_report([json.loads(line) for line in arguments.results], tests=arguments.tests)
     except (ValueError, KeyError, TypeError):
         parser.error("this is not the output of `quiesce results --json` of an audit")
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
-    report.show(found, console, tests=arguments.tests)
     return 0
+
+
+def show_report(rows: list[Json], *, tests: bool) -> None:
+    """Print the report of the rows of `quiesce results --json`."""
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
+    report.show(summary.summarise(rows), console, tests=tests)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Run the audit to its end, or go on with the one that was stopped, and print its report. Ends as quiesce does."""
+    folder: Path = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = folder / "files.jsonl"
+    if not inputs.exists():
+        inputs.write_text("".join(json.dumps(one) + "\n" for one in sources.inputs(arguments.root)), "utf-8")
+    batch = Batch("audit", f"{__file__}:audit", inputs, folder / "audit.db", ("--workers", str(arguments.workers)))
+    code = batch.start()
+    if code in {0, 1}:  # finished; with 1 some tasks have failed, and the report names them
+        show_report(batch.results(), tests=arguments.tests)
+    else:
+        tell("Stopped. What is finished is kept; the same command goes on from here.")
+    return end_as(code)
 
 
 if __name__ == "__main__":

@@ -114,13 +114,14 @@ def main() -> int:
     serving.add_argument("--failing", type=float, default=server.Settings().failing, help="share of prompts, 0 to 1")
     serving.add_argument("--capacity", type=int, default=server.Settings().capacity, help="streams at once")
     showing = commands.add_parser("demo", help="start the server, run or resume a batch against it, stop it")
-    showing.add_argument("--questions", type=int, default=100)
+    showing.add_argument("--folder", type=Path, default=Path("llm-demo"), help="of the journal and the questions")
+    showing.add_argument("--questions", type=int, default=200)
     showing.add_argument("--workers", type=int, default=2)
     showing.add_argument("--concurrency", type=int, default=16, help="questions at once in one worker")
-    showing.add_argument("--journal", type=Path, default=Path("llm.db"))
     arguments = parser.parse_args()
     if arguments.command == "demo":
-        return demo.run(__file__, arguments.questions, arguments.workers, arguments.concurrency, arguments.journal, URL)
+        options = ("--workers", str(arguments.workers), "--concurrency", str(arguments.concurrency))
+        return demo.run(__file__, URL, arguments.folder, arguments.questions, options)
     settings = server.Settings(word=arguments.word, failing=arguments.failing, capacity=arguments.capacity)
     asyncio.run(server.serve(settings, arguments.port))
     return 0

@@ -26,7 +26,7 @@ from orchestrator.records import RunEvent, TaskSnapshot
 from orchestrator.signals import STOPPING, SignalPipe
 from orchestrator.store import Batch, Store
 from orchestrator.view import Phase, StatusView
-from runtime import codec, guardian, wire
+from runtime import codec, protocol, wire
 from runtime.errors import WireError
 from runtime.model import Severity
 
@@ -168,9 +168,11 @@ class Engine:
             self._store.commit(batch)
 
     def _drain_wakeups(self) -> None:
-        self._awake = False
         with suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
+        # Only now: a byte written between a reset and the read would be eaten, and `_awake` left on with an
+        # empty pipe. Whoever finds it on has put its stimulus in the inbox already, which is read next.
+        self._awake = False
 
     def _stored(self) -> Store:
         assert self._store is not None
@@ -297,16 +299,16 @@ class Engine:
             self._on_guardian_lost()
             return
         for report in reports:
-            if isinstance(report, guardian.Forked):
+            if isinstance(report, protocol.Forked):
                 self._handle(told.Forked(report.slot, report.incarnation, report.pid))
-            elif isinstance(report, guardian.Exited):
+            elif isinstance(report, protocol.Exited):
                 self._on_exit(report)
-            elif isinstance(report, guardian.Strays):
+            elif isinstance(report, protocol.Strays):
                 self._handle(told.StraysFound(report.slot, report.incarnation, report.found))
             else:
                 self._on_swept(report)
 
-    def _on_exit(self, report: guardian.Exited) -> None:
+    def _on_exit(self, report: protocol.Exited) -> None:
         """First everything that it had still said, then its end."""
         in_hand = self._backend.progress(report.slot)[0]
         self._bury(report.slot, report.incarnation)
@@ -336,7 +338,7 @@ class Engine:
     def _on_guardian_lost(self) -> None:
         """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
         if self._sweeping:
-            self._on_swept(guardian.Swept(0, 0, []))
+            self._on_swept(protocol.Swept(0, 0, []))
             return
         self.log("guardian.lost", Severity.ERROR, {})
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._pipes}
@@ -352,7 +354,7 @@ class Engine:
         self._sweeping = True
         self._backend.sweep()
 
-    def _on_swept(self, report: guardian.Swept) -> None:
+    def _on_swept(self, report: protocol.Swept) -> None:
         if self.machine.phase is not Phase.SWEEPING:
             return
         late = self._backend.last_resort()

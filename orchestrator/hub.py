@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from orchestrator.records import Outcome, RunEvent
+from runtime.errors import UsageError
 
 Sink = Callable[[Outcome | None], None]
 """Takes one outcome, or None when none can come any more. Called from the store's thread: it must neither block nor raise."""
@@ -21,7 +22,12 @@ class Hub:
         self._events: list[EventStream] = []
 
     def wait_for(self, key: str, sink: Sink) -> None:
-        """Have `sink` called with the outcome of this key, once. Register before the task is handed in."""
+        """Have `sink` called with the outcome of this key, once. Register before the task is handed in.
+
+        Raises UsageError when somebody waits for that key already.
+        """
+        if key in self._waiting:
+            raise UsageError(f"duplicate key {key!r}: a task of that key is on its way")
         self._waiting[key] = sink
         if self._abandoned and self._waiting.pop(key, None) is not None:
             sink(None)

@@ -95,6 +95,38 @@ def make_log(sink: Sink, log_format: str, level: Severity = Severity.INFO, *, co
     return _adapter(logger)
 
 
+class HeldLog:
+    """A Log that keeps everything back until it is clear whether there will be a run."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._held: list[tuple[str, Severity, Mapping[str, Any]]] | None = []
+        self._discarding = False
+
+    def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+        """Log it now, or later, or never."""
+        with self._lock:
+            if self._discarding:
+                return
+            if self._held is not None:
+                self._held.append((name, severity, fields))
+                return
+        self._log(name, severity, fields)
+
+    def release(self) -> None:
+        """From now on, and what was held."""
+        with self._lock:
+            held, self._held = self._held, None
+        for name, severity, fields in held or ():
+            self._log(name, severity, fields)
+
+    def discard(self) -> None:
+        """Nothing, ever."""
+        with self._lock:
+            self._discarding, self._held = True, None
+
+
 def default_log() -> Log:
     """For a program that uses the library: its own structlog, if it configured one; else warnings on stderr."""
     if structlog.is_configured():

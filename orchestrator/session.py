@@ -9,7 +9,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ from orchestrator.view import StatusView
 from runtime import codec
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal, Severity
+
+SPOOL_AHEAD = 8
+"""Batches that may wait to be written; who feeds more is slowed down to the disk's pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +184,30 @@ class Session:
             self.tell(told.Sealed())
         self._store.start(self.journal, run.id)
 
-    def spool(self, tasks: Sequence[NewTask]) -> None:
-        """Hand in tasks. Blocking. Raises UsageError for a duplicate key, JournalError."""
-        self._store.spool(tasks)
+    def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
+        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError."""
+        return self._store.spool(tasks)
+
+    def feed(self, batches: Iterable[Sequence[NewTask]]) -> int:
+        """Hand in many tasks, a few batches ahead of the disk. Blocking. How many they were. Raises as `spool`."""
+        count = 0
+        unwritten: deque[Future[None]] = deque()
+        for batch in batches:
+            unwritten.append(self.spool(batch))
+            count += len(batch)
+            while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
+                unwritten.popleft().result()
+        for future in unwritten:
+            future.result()
+        return count
 
     def seal(self) -> None:
         """No more tasks will come: the run ends when all are done."""
         self._store.seal()
+
+    def give_up(self) -> None:
+        """There will be no run: let the executors go."""
+        self.tell(told.Sealed())
 
     def interrupt(self, signal: InterruptSignal, task: str | None = None) -> None:
         """Stop everything, or one task by its key."""

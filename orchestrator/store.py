@@ -54,8 +54,8 @@ class Batch:
 class Store(Protocol):
     """What the engine and the feeders see."""
 
-    def spool(self, tasks: Sequence[NewTask]) -> None:
-        """Hand in tasks. May wait for room. Raises UsageError for a duplicate key, JournalError."""
+    def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
+        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError."""
         ...
 
     def seal(self) -> None:
@@ -98,12 +98,15 @@ class MemoryStore:
         self._seq = 0
         self._events = 0
 
-    def spool(self, tasks: Sequence[NewTask]) -> None:
-        """Keep them until they are fetched."""
+    def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
+        """Keep them until they are fetched. A key may come again when its first task has ended."""
+        done: Future[None] = Future()
         with self._lock:
+            twice = next((task.key for task in tasks if task.key in self._keys), None)
+            if twice is not None:
+                done.set_exception(UsageError(f"duplicate key {twice!r}"))
+                return done
             for task in tasks:
-                if task.key in self._keys:
-                    raise UsageError(f"duplicate key {task.key!r}")
                 self._keys.add(task.key)
                 self._seq = task.seq or self._seq + 1
                 self._tasks.append(
@@ -111,6 +114,8 @@ class MemoryStore:
                 )
             last = self._seq
         self._tell(told.Spooled(last, len(tasks)))
+        done.set_result(None)
+        return done
 
     def seal(self) -> None:
         """Nothing to write down."""
@@ -180,11 +185,11 @@ class JournalStore:
         self._thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
         self._thread.start()
 
-    def spool(self, tasks: Sequence[NewTask]) -> None:
-        """Waits until they are committed: who feeds is no faster than the disk."""
+    def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
+        """Joined with what else is waiting. Who feeds a lot must wait for an earlier future now and then."""
         done: Future[None] = Future()
         self._queue.put(_Spool(tasks, done))
-        done.result()
+        return done
 
     def seal(self) -> None:
         """Written down behind the last task."""

@@ -7,6 +7,7 @@ import itertools
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
@@ -18,7 +19,7 @@ from orchestrator.hub import EventStream
 from orchestrator.journal import open_journal
 from orchestrator.log import Log, default_log
 from orchestrator.records import NewTask, Outcome
-from orchestrator.session import Ending, Session, new_run_id
+from orchestrator.session import SPOOL_AHEAD, Ending, Session, new_run_id
 from orchestrator.signals import raise_again
 from orchestrator.view import StatusView
 from runtime import codec
@@ -28,10 +29,10 @@ from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 T = TypeVar("T")
 
-FIRST_CHUNK, LAST_CHUNK = 1, 256
+FIRST_CHUNK, LAST_CHUNK = 1, 512
 """Inputs are handed in a few at a time: the first result comes soon, and many cost little."""
 
-AHEAD = 2048
+AHEAD = 4096
 """Tasks that `map` has handed in beyond what was taken from it, at most: any iterable may be endless."""
 
 
@@ -107,7 +108,7 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave(error)
-        self._end(self._live().finish())
+        self._end(self._live().finish(), error)
 
     async def __aenter__(self) -> Supervisor:
         return self.__enter__()
@@ -119,7 +120,7 @@ class Supervisor:
         session = self._live()
         while not await asyncio.to_thread(session.join, 3600.0):
             pass
-        self._end(session.finish())
+        self._end(session.finish(), error)
 
     def _leave(self, error: BaseException | None) -> None:
         session = self._live()
@@ -136,12 +137,12 @@ class Supervisor:
         else:
             session.interrupt(error.signal)
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: Ending, error: BaseException | None) -> None:
         """All is written down and let go of: now the signal that stopped us may have its way."""
         self.ending = ending
         if ending.signal_name is not None:
             raise_again(ending.signal_name)
-        if ending.error is not None:
+        if ending.error is not None and error is None:
             raise QuiesceError(ending.error)
 
     def _live(self) -> Session:
@@ -243,33 +244,41 @@ class Supervisor:
             task = self._task(agent, task_input, key, priority)
             future: Future[Outcome | None] = Future()
             self._live().hub.wait_for(task.key, future.set_result)
-            self._spool([task])
+            self._spool([task]).result()
         return Handle(task.key, future, lambda: self._why_not(), lambda: self.interrupt(key=task.key))
 
-    def _spool(self, tasks: Sequence[NewTask]) -> None:
-        session = self._live()
-        try:
-            session.spool(tasks)
-        except BaseException:
-            for task in tasks:
-                session.hub.forget(task.key)
-            raise
+    def _spool(self, tasks: Sequence[NewTask]) -> Future[None]:
+        hub = self._live().hub
+        spooled = self._live().spool(tasks)
+
+        def forget(done: Future[None]) -> None:
+            if done.exception() is not None:
+                for task in tasks:
+                    hub.forget(task.key)
+
+        spooled.add_done_callback(forget)
+        return spooled
 
     def _outcomes(self, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
         """Hand tasks in and their outcomes out, keeping a bounded number of them on the way."""
         session = self._live()
         arrived: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         waiting, size = 0, FIRST_CHUNK
+        unwritten: deque[Future[None]] = deque()
         while chunk := list(itertools.islice(tasks, size)):
             with self._feeding:
                 for task in chunk:
                     session.hub.wait_for(task.key, arrived.put)
-                self._spool(chunk)
+                unwritten.append(self._spool(chunk))
+            while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
+                unwritten.popleft().result()
             waiting += len(chunk)
             size = min(LAST_CHUNK, size * 2)
             while waiting and (waiting > AHEAD or not arrived.empty()):
                 yield self._given(arrived.get())
                 waiting -= 1
+        for spooled in unwritten:
+            spooled.result()
         while waiting:
             yield self._given(arrived.get())
             waiting -= 1

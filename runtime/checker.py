@@ -37,12 +37,16 @@ class ExternalChecker:
         self._clock = clock
         self._next = 0.0
         self._busy = False
+        self._thread: threading.Thread | None = None
+        self._stuck: threading.Thread | None = None
         self._trouble = ""
 
     @property
     def due(self) -> bool:
-        """Whether it is time to ask, and nobody is asking."""
-        return not self._busy and self._clock() >= self._next
+        """Whether it is time to ask, nobody is asking, and the last one asked is not stuck."""
+        if self._busy or self._clock() < self._next:
+            return False
+        return self._stuck is None or not self._stuck.is_alive()
 
     @property
     def wait(self) -> float:
@@ -58,6 +62,7 @@ class ExternalChecker:
             signal = _signal(await asyncio.wait_for(self._call(), self._limit))
             self._trouble = ""
         except TimeoutError:
+            self._stuck = self._thread
             self._complain(f"took longer than {self._limit:g} s")
         except Exception as error:  # noqa: BLE001 - a checker must never kill the work
             self._complain(f"failed: {error!r}")
@@ -71,7 +76,8 @@ class ExternalChecker:
     async def _call(self) -> Any:
         if inspect.iscoroutinefunction(self._checker):
             return await self._checker()
-        answer = await in_thread(self._checker)
+        self._thread, future = in_thread(self._checker)
+        answer = await future
         return await answer if inspect.isawaitable(answer) else answer
 
     def _complain(self, trouble: str) -> None:
@@ -129,7 +135,7 @@ def _signal(verdict: object) -> InterruptSignal | None:
     raise TypeError(f"an interrupt checker answers bool, InterruptSignal or None, not {type(verdict).__name__}")
 
 
-async def in_thread(function: Callable[[], Any]) -> Any:
+def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, asyncio.Future[Any]]:
     """Run `function` in a daemon thread: one that hangs holds up neither the loop nor the interpreter's exit."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Any] = loop.create_future()
@@ -155,5 +161,6 @@ async def in_thread(function: Callable[[], Any]) -> Any:
         except RuntimeError:  # the loop is closed: nobody awaits it any more
             pass
 
-    threading.Thread(target=run, name="quiesce-checker", daemon=True).start()
-    return await answer
+    thread = threading.Thread(target=run, name="quiesce-checker", daemon=True)
+    thread.start()
+    return thread, answer

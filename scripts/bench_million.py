@@ -25,7 +25,7 @@ from bench import SCRIPTS
 QUIESCE = [sys.executable, "-m", "orchestrator.cli"]
 BUDGET_MB = 100
 _LOOK_EVERY = 0.1  # seconds
-_SETTLED_AFTER = 1000  # lines taken, after which everything is imported and every executor is up
+_SETTLED_AFTER = 15_000  # lines written: more than a pipe holds, so the supervisor has begun to work
 
 
 @dataclass

@@ -14,8 +14,8 @@ TOO_MANY_ARGUMENTS = 10
 WORST = 5
 """How many of a file's most complex functions go into its result."""
 
-BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match)
-BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.match_case)
+BLOCKS = {ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match}
+BRANCHES = {ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.match_case}
 
 
 def run(source: Source, look: Look) -> Json:
@@ -48,7 +48,7 @@ def measure(function: Function) -> Json:
     complexity, cognitive, depth = 1, 0, 0
     for inner, nesting in with_nesting(node):
         depth = max(depth, nesting)
-        if isinstance(inner, BRANCHES):
+        if type(inner) in BRANCHES:
             complexity += 1
             cognitive += 1 + nesting
         elif isinstance(inner, ast.BoolOp):
@@ -76,10 +76,10 @@ def with_nesting(function: ast.AST) -> Iterator[tuple[ast.AST, int]]:
         yield node, nesting
         if isinstance(node, SCOPES):
             continue
-        inside = nesting + isinstance(node, BLOCKS)
-        chained = node.orelse[0] if isinstance(node, ast.If) and len(node.orelse) == 1 else None
-        for child in children(node):
-            stack.append((child, nesting if child is chained and isinstance(child, ast.If) else inside))
+        inside = nesting + (type(node) in BLOCKS)
+        stack += [(child, inside) for child in children(node)]
+        if isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+            stack[-1] = (node.orelse[0], nesting)
 
 
 def judge(facts: Json) -> Iterator[Json]:

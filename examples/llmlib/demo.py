@@ -1,22 +1,20 @@
-"""The driver of the demonstration: a server, a run against it, and nothing left of either."""
+"""The demonstration: a server, a run against it, and nothing left of either."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
+
+from driver import Batch, end_as, tell
 
 from llmlib import http
 
-RUN_ID = "llm-demo"
 TOPICS = ("signals", "subprocess pipes", "asyncio streams", "sqlite3 journals", "pickle protocols", "logging handlers")
 FILES = ("signal.py", "subprocess.py", "selectors.py", "pickle.py", "queue.py", "threading.py")
 
@@ -25,28 +23,23 @@ def questions(count: int) -> Iterator[dict[str, str]]:
     """Task inputs, the same every time."""
     for number in range(1, count + 1):
         topic, file = TOPICS[number % len(TOPICS)], FILES[number // len(TOPICS) % len(FILES)]
-        sum_ = f"{number} * {number % 7 + 2} + {number // 3}"
-        yield {"key": f"q{number:04}", "question": f"How do {topic} depend on {file}, and what is {sum_}?"}
+        expression = f"{number} * {number % 7 + 2} + {number // 3}"
+        yield {"key": f"q{number:04}", "question": f"How do {topic} depend on {file}, and what is {expression}?"}
 
 
-def run(script: str, count: int, workers: int, concurrency: int, journal: Path, variable: str) -> int:
+def run(script: str, variable: str, folder: Path, count: int, options: tuple[str, ...]) -> int:
     """Run the batch to its end, or resume the one that an interrupt has left. Ends as quiesce does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = folder / "questions.jsonl"
+    if not inputs.exists():
+        inputs.write_text("".join(json.dumps(one) + "\n" for one in questions(count)), "utf-8")
     with serving(script) as url:
-        environment = os.environ | {variable: url}
-        command = [sys.executable, "-m", "orchestrator"]
-        options = ["--workers", str(workers), "--concurrency", str(concurrency), "--journal", str(journal)]
-        if journal.exists():
-            command += ["resume", RUN_ID, *options]
-        else:
-            inputs = journal.with_suffix(".jsonl")
-            inputs.write_text("".join(json.dumps(one) + "\n" for one in questions(count)), "utf-8")
-            command += ["run", f"{script}:answer", "--input", str(inputs), "--run-id", RUN_ID, *options]
-        code = supervise(command, environment)
-        tell(asyncio.run(http.post(url, "/v1/stats", {})))
-    if code < 0:  # it died by a signal that it was sent: so do we, and a shell sees the truth
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    return code
+        batch = Batch("llm", f"{script}:answer", inputs, folder / "llm.db", options, {variable: url})
+        code = batch.start()
+        tell(told(asyncio.run(http.post(url, "/v1/stats", {}))))
+    if code not in {0, 1}:
+        tell("Stopped. The same command goes on from here.")
+    return end_as(code)
 
 
 @contextmanager
@@ -71,23 +64,11 @@ def serving(script: str) -> Iterator[str]:
         process.wait()
 
 
-def supervise(command: list[str], environment: dict[str, str]) -> int:
-    """Run quiesce, and pass on SIGTERM. Ctrl-C reaches it by itself: it is in our group."""
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
-
-    def pass_on(number: int, _: FrameType | None) -> None:
-        process.send_signal(number)
-
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, lambda *_: None)
-    return process.wait()
-
-
-def tell(stats: dict[str, Any]) -> None:
+def told(stats: dict[str, Any]) -> str:
     """What the server has seen, which is how one can tell that nothing was cut in half."""
     half = [key for key, count in stats["begun"].items() if stats["stored"].get(key, 0) != count]
-    print(
-        f"the server: {stats['completed']} streams completed, {stats['aborted']} aborted, {stats['open']} open, "
-        f"{stats['failed'] + stats['refused']} refused; {len(stats['stored'])} answers stored, {len(half)} cut in half",
-        file=sys.stderr,
+    return (
+        f"The server saw {stats['completed']} whole streams, {stats['aborted']} broken off, {stats['open']} open; "
+        f"it refused {stats['failed'] + stats['refused']} requests; "
+        f"{len(stats['stored'])} answers are stored, {len(half)} half stored."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtime.guardian import Report
+from runtime.protocol import Report
 from runtime.model import InterruptSignal
 
 

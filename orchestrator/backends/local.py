@@ -19,8 +19,8 @@ from orchestrator.backends import Channels
 from orchestrator.config import Settings
 from runtime import tree
 from runtime.flag import InterruptFlag
-from runtime.guardian import Fork, KillTree, Order, Report, Signal, Sweep
-from runtime.guardian import Settings as GuardianSettings
+from runtime.protocol import Fork, KillTree, Order, Report, Signal, Sweep
+from runtime.protocol import Settings as GuardianSettings
 from runtime.model import InterruptSignal
 from runtime.wire import FrameReader, pack
 

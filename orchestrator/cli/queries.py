@@ -11,35 +11,25 @@ import os
 import signal
 import sys
 import time
-from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
-import msgspec
 import typer
 
-from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord, open_journal
-from orchestrator.records import Outcome, RunEvent
-from runtime.codec import JSON
+from orchestrator.cli import rendering
+from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, open_journal
+from orchestrator.records import RunEvent
 from runtime.errors import QuiesceError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 POLL_SECONDS: Final = 0.05
 """How often `events --follow` looks for new commits; it costs a few microseconds."""
 
-_COLOURS: Final = {
-    ExecutionStatus.COMPLETED: typer.colors.GREEN,
-    ExecutionStatus.FAILED: typer.colors.RED,
-    ExecutionStatus.INTERRUPTED: typer.colors.YELLOW,
-}
-_encode = msgspec.json.Encoder().encode
-
 RunId = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="A run id, or a unique beginning of one. Default: the latest.")
+    str | None, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one. Default: the latest.")
 ]
 JournalPath = Annotated[
-    str, typer.Option("--journal", metavar="PATH", envvar="QUIESCE_JOURNAL", help="Where the journal is.")
+    str, typer.Option("--journal", "-j", metavar="PATH", envvar="QUIESCE_JOURNAL", help="Where the journal is.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
 
@@ -57,37 +47,22 @@ def runs(journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
     """List all runs, the oldest first."""
     with _query(journal) as found:
         if not json:
-            _say(f"{'RUN':24} {'STATUS':12} {'DONE':>9} {'TOTAL':>9} {'FAILED':>7}  {'CREATED':19}")
+            _say(rendering.RUN_HEAD)
         for run in found.runs():
             counts = found.counts(run.id)
-            if json:
-                _say_json(_run_object(found, run))
-            else:
-                _say(
-                    f"{_plain(run.run_id):24} {_coloured(run.status, 12)} {counts.completed + counts.failed:9}"
-                    f" {counts.total:9} {counts.failed:7}  {_local(run.created_at)}"
-                )
+            _say_json(rendering.run_object(run, counts)) if json else _say(rendering.run_line(run, counts))
 
 
 def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
     """Tell how a run stands: its tasks by status, who executes it, why it was interrupted."""
     with _query(journal) as found:
         record = found.get_run(run)
-        if json:
-            _say_json(_run_object(found, record))
-            return
         counts = found.counts(record.id)
-        _say(f"run        {_plain(record.run_id)}")
-        _say(f"status     {_coloured(record.status)}{_standing(record)}")
-        _say(
-            f"tasks      {counts.total}{'' if record.sealed else ' so far'}: {counts.completed} completed,"
-            f" {counts.failed} failed, {counts.interrupted} interrupted, {counts.pending} pending"
-        )
-        _say(f"created    {_local(record.created_at)}")
-        _say(f"started    {_local(record.started_at)} ({record.starts} start{'' if record.starts == 1 else 's'})")
-        _say(f"ended      {_local(record.ended_at)}")
-        if record.signal is not None:
-            _say(f"signal     {record.signal.reason}: {_plain(record.signal.message)}")
+        if json:
+            _say_json(rendering.run_object(record, counts))
+            return
+        for line in rendering.run_lines(record, counts):
+            _say(line)
 
 
 def results(
@@ -103,10 +78,9 @@ def results(
     with _query(journal) as found:
         for outcome in found.results(found.get_run(run).id, status or None):
             if json:
-                _say_json(_outcome_object(outcome))
+                _say_json(rendering.outcome_object(outcome))
             else:
-                text = outcome.error if outcome.encoded is None else _text(_value(outcome.encoded, outcome.encoding))
-                _say(f"{_plain(outcome.key):12} {_coloured(outcome.status, 12)} {_plain(text or '')}")
+                _say(rendering.outcome_line(outcome))
 
 
 def events(
@@ -122,7 +96,7 @@ def events(
     with _query(journal) as found:
         number = found.get_run(run).id
         for event in _followed(found, number, first) if follow else found.events(number, first):
-            _say_json(_event_object(event)) if json else _say(_event_line(event))
+            _say_json(rendering.event_object(event)) if json else _say(rendering.event_line(event))
 
 
 def interrupt(
@@ -185,108 +159,12 @@ def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
                 break
 
 
-# -- objects for --json ------------------------------------------------------------------------------------
-
-
-def _run_object(journal: Journal, run: RunRecord) -> dict[str, Any]:
-    counts = journal.counts(run.id)
-    return {
-        "run_id": run.run_id,
-        "status": run.status,
-        "agent": run.agent,
-        "tasks": {**msgspec.structs.asdict(counts), "total": counts.total},
-        "sealed": run.sealed,
-        "created_at": _iso(run.created_at),
-        "started_at": _iso(run.started_at),
-        "ended_at": _iso(run.ended_at),
-        "signal": None if run.signal is None else run.signal.model_dump(mode="json"),
-        "owner": run.owner,
-        "starts": run.starts,
-        "cwd": run.cwd,
-        "journal": journal.location,
-    }
-
-
-def _outcome_object(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "key": outcome.key,
-        "seq": outcome.seq,
-        "status": outcome.status,
-        "value": None if outcome.encoded is None else _value(outcome.encoded, outcome.encoding),
-        "error": outcome.error,
-        "detail": outcome.detail,
-        "attempts": outcome.attempts,
-        "started_at": _iso(outcome.started_at),
-        "ended_at": _iso(outcome.ended_at),
-        "slot": outcome.slot,
-        "incarnation": outcome.incarnation,
-        "signal": None if outcome.signal is None else outcome.signal.model_dump(mode="json"),
-    }
-
-
-def _event_object(event: RunEvent) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(event), "at": _iso(event.at), "data": _value(event.data, JSON)}
-
-
-def _value(data: bytes, encoding: str) -> Any:
-    """JSON as it is, on one line; anything else as a blob, unopened."""
-    if encoding == JSON:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            return msgspec.Raw(msgspec.json.format(data, indent=-1))
-    return {"$blob": b64encode(data).decode(), "encoding": encoding}
-
-
-def _iso(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
-
-
-# -- text for people ---------------------------------------------------------------------------------------
-
-
-def _standing(run: RunRecord) -> str:
-    """What the status alone does not tell."""
-    if run.owner is not None and run.owner.alive:
-        return f" (process {run.owner.pid} on {_plain(run.owner.host)})"
-    if run.ended or not run.starts:
-        return ""
-    gone = ", but its supervisor is gone" if run.status is ExecutionStatus.STARTED else ""
-    return f"{gone}; to go on: quiesce resume {_plain(run.run_id)}"
-
-
-def _event_line(event: RunEvent) -> str:
-    task = f" task {event.task}" if event.task else ""
-    address = f" {_plain(event.address)}" if event.address else ""
-    return f"{event.seq:6} {_local(event.at)} {_plain(event.kind)}{task}{address} {_plain(_text(_value(event.data, JSON)))}"
-
-
-def _text(value: Any) -> str:
-    return _encode(value).decode()
-
-
-def _local(at: float | None) -> str:
-    return "-" if at is None else datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _plain(text: str) -> str:
-    """One line without control characters: what a task says must not drive the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
-def _coloured(state: ExecutionStatus, width: int = 0) -> str:
-    text = f"{state:{width}}"
-    return typer.style(text, fg=_COLOURS.get(state)) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
-
-
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
 def _say_json(value: Any) -> None:
-    _say(_encode(value).decode())
+    _say(rendering.text(value))
 
 
 def _complain(line: str) -> None:

@@ -19,7 +19,7 @@ from orchestrator.cli.options import JournalOption, seconds, size
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.console import Display, LiveDisplay, choose_display
 from orchestrator.journal import Journal, RunRecord, open_journal
-from orchestrator.log import make_log
+from orchestrator.log import HeldLog, make_log
 from orchestrator.session import Ending, Session, new_run_id
 from orchestrator.source import batches, open_input, parse
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
@@ -164,9 +164,9 @@ class _Runner:
         self.display: Display = choose_display(look.progress.value, run_id)
         live = isinstance(self.display, LiveDisplay)
         level = look.log_level or (Severity.WARNING if live else Severity.INFO)
-        log = make_log(self.display.sink, look.log_format.value, level, colors=live or sys.stderr.isatty())
+        self._log = HeldLog(make_log(self.display.sink, look.log_format.value, level, colors=sys.stderr.isatty()))
         self.journal = journal
-        self.session = Session(settings, run_id, log, journal)
+        self.session = Session(settings, run_id, self._log, journal)
         self.problem: UsageError | None = None
         self._live = live
 
@@ -184,9 +184,9 @@ class _Runner:
                 pass  # stopped before it began: the ending says why
             except QuiesceError as error:
                 self.problem = error if isinstance(error, UsageError) else UsageError(str(error))
-                session.interrupt(
-                    InterruptSignal(reason=InterruptReason.CUSTOM, message=str(error), triggered_by="supervisor")
-                )
+                self._log.discard()  # the one line that matters is the problem
+                session.give_up()
+            self._log.release()
             self._show_while(lambda: False)
             ending = session.finish()
         if self.problem is not None:
@@ -234,11 +234,7 @@ class _Runner:
 
     def _feed(self, stream: BinaryIO, label: str) -> None:
         try:
-            some = False
-            for batch in batches(parse(_lines(stream), label), 500):
-                self.session.spool(batch)
-                some = True
-            if not some:
+            if not self.session.feed(batches(parse(_lines(stream), label))):
                 raise UsageError(f"{label} has no tasks: it needs one JSON value a line")
             self.session.seal()
         except UsageError as error:

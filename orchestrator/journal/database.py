@@ -41,17 +41,18 @@ class Database:
         self._depth = 0
         self._closed = False
 
-    def close(self) -> bool:
-        """Move the WAL into the file and close. False if it was closed already."""
+    def close(self, *, tidy: bool) -> None:
+        """Close. `tidy` moves the WAL into the file, which SQLite does by itself only for the last connection."""
         if self._closed:
-            return False
+            return
         self._closed = True
-        with contextlib.suppress(sqlite3.Error):  # full disk, reader in the way: the WAL simply stays
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        if tidy:
+            with contextlib.suppress(sqlite3.Error):  # full disk, a reader in the way: the WAL simply stays
+                self._db.execute("PRAGMA busy_timeout=100").close()  # milliseconds
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         self._db.close()
         if self.locks is not None:
             self.locks.close()
-        return True
 
     # -- statements ----------------------------------------------------------------------------------------
 

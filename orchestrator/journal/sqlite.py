@@ -87,7 +87,7 @@ class SqliteJournal:
         """See Journal."""
         for run in tuple(self._claims):
             self.release(run)
-        self._db.close()
+        self._db.close(tidy=bool(self._last_event))  # whoever had a claim has written much
 
     def __enter__(self) -> Self:
         return self
@@ -219,8 +219,11 @@ class SqliteJournal:
 
     def _duplicate(self, run: int, values: Sequence[rows.Row]) -> DuplicateKeyError | None:
         """Which key of a refused batch exists already: the first one, in the order of the input."""
-        keys = rows.to_json([row[1] for row in values])
-        known: dict[str, int] = dict(json.loads(self._db.one(sql.TASKS_WITH_KEYS, (run, keys))))
+        keys = [row[1] for row in values]
+        known: dict[str, int] = dict(json.loads(self._db.one(sql.TASKS_WITH_KEYS, (run, rows.to_json(keys)))))
+        for key in keys:
+            if "\0" in key:  # which JSON in SQLite has no word for
+                known.update((key, seq) for (seq,) in self._db.all(sql.TASK_WITH_KEY, (run, key)))
         for seq, key, *_ in values:
             if key in known:
                 return DuplicateKeyError(key, seq, known[key])

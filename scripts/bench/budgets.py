@@ -38,8 +38,8 @@ def wake_up(scale: Scale) -> Table:
     table = Table(
         "Wake-up: flag raised -> 8 executors blocked in a wait notice (p50 of all, ms)",
         "ms",
-        "<= 1.5 x a byte in a shared pipe with poll(); in asyncio <= 3 x",
-        yardstick="a byte in a shared pipe, poll()",
+        "<= 1.5 x a byte in a shared pipe with poll(); in asyncio <= 3 x; it wakes once: fresh beside fresh",
+        yardstick="pipe and poll(), a fresh fork",
     )
     kinds = [kind for kind in KINDS if not kind.startswith(OURS) or available(OURS)]
     asked = in_turns(kinds, scale.rounds * 3, lambda kind: ask("bench.wake", kind, workers=8, limit=30))

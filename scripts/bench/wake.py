@@ -13,23 +13,29 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.tasks import TIME, awaiting, blocked
 
 _PAUSE = 0.05  # seconds between "I am about to wait" and the raise, so that everybody is blocked by then
 
-Wait = Callable[[int], None]
+_WARM_ROUNDS = 8
+
+Wait = Callable[[], object]
+Raise = Callable[[], object]
 
 
 def poll_pipe(fd: int) -> None:
+    """Block in poll() until a descriptor is readable."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     poll.poll()
 
 
 def add_reader(fd: int) -> None:
+    """Block in an event loop until a descriptor is readable."""
+
     async def main() -> None:
         woken = asyncio.Event()
         asyncio.get_running_loop().add_reader(fd, woken.set)
@@ -38,32 +44,34 @@ def add_reader(fd: int) -> None:
     asyncio.run(main())
 
 
-def watch_memory(memory: mmap.mmap) -> Wait:
-    def wait(_: int) -> None:
-        while not memory[0]:
-            time.sleep(0.1)
-
-    return wait
+def watch(memory: mmap.mmap) -> None:
+    """Look at shared memory every 100 ms."""
+    while not memory[0]:
+        time.sleep(0.1)
 
 
-def forked(workers: int, wait: Wait, fd: int, raise_flag: Callable[[], object]) -> list[float]:
-    """One round over bare forks: each tells when `wait` came back."""
-    read, write = os.pipe()
+def forked(workers: int, rounds: Sequence[tuple[Wait, Raise]]) -> list[list[float]]:
+    """Bare forks that wait, once a round, and tell when each wait came back; milliseconds from the raise, by round."""
+    ready_read, ready_write = os.pipe()
+    time_read, time_write = os.pipe()
     for _ in range(workers):
         if os.fork() == 0:
-            os.write(write, TIME.pack(0))
-            wait(fd)
-            os.write(write, TIME.pack(time.monotonic()))
+            for wait, _ in rounds:
+                os.write(ready_write, TIME.pack(0))
+                wait()
+                os.write(time_write, TIME.pack(time.monotonic()))
             os._exit(0)
-    take(read, workers)
-    time.sleep(_PAUSE)
-    began = time.monotonic()
-    raise_flag()
-    latencies = [(at - began) * 1e3 for at in take(read, workers)]
+    latencies = []
+    for _, raise_flag in rounds:
+        take(ready_read, workers)
+        time.sleep(_PAUSE)
+        began = time.monotonic()
+        raise_flag()
+        latencies.append([(at - began) * 1e3 for at in take(time_read, workers)])
     for _ in range(workers):
         os.wait()
-    os.close(read)
-    os.close(write)
+    for fd in (ready_read, ready_write, time_read, time_write):
+        os.close(fd)
     return latencies
 
 
@@ -75,26 +83,32 @@ def take(fd: int, count: int) -> list[float]:
     return [each[0] for each in TIME.iter_unpack(data)]
 
 
-def pipe_round(workers: int) -> list[float]:
+def by_pipe() -> tuple[Wait, Raise]:
+    """A byte in a pipe that everybody polls and nobody reads."""
     read, write = os.pipe()
-    try:
-        return forked(workers, poll_pipe, read, lambda: os.write(write, b"."))
-    finally:
-        os.close(read)
-        os.close(write)
+    return lambda: poll_pipe(read), lambda: os.write(write, b".")
 
 
-def eventfd_round(workers: int) -> list[float]:
+def by_eventfd() -> tuple[Wait, Raise]:
+    """An eventfd on an event loop."""
     fd = os.eventfd(0)
-    try:
-        return forked(workers, add_reader, fd, lambda: os.eventfd_write(fd, 1))
-    finally:
-        os.close(fd)
+    return lambda: add_reader(fd), lambda: os.eventfd_write(fd, 1)
 
 
-def polling_round(workers: int) -> list[float]:
-    with mmap.mmap(-1, 1) as memory:
-        return forked(workers, watch_memory(memory), -1, lambda: memory.write(b"\1"))
+def by_memory() -> tuple[Wait, Raise]:
+    """A byte of shared memory that is polled."""
+    memory = mmap.mmap(-1, 1)
+    return lambda: watch(memory), lambda: memory.write(b"\1")
+
+
+def first(means: Callable[[], tuple[Wait, Raise]]) -> Callable[[int], list[float]]:
+    """A fresh fork's first wake-up: it pays for its first touch of the pages it shares, as an executor does."""
+    return lambda workers: forked(workers, [means()])[0]
+
+
+def again(means: Callable[[], tuple[Wait, Raise]]) -> Callable[[int], list[float]]:
+    """The wake-ups of a process that has been woken before."""
+    return lambda workers: [each for one in forked(workers, [means() for _ in range(_WARM_ROUNDS)])[1:] for each in one]
 
 
 def supervised(workers: int, agent: Callable[..., Any]) -> list[float]:
@@ -121,13 +135,16 @@ def supervised(workers: int, agent: Callable[..., Any]) -> list[float]:
 KINDS: dict[str, Callable[[int], list[float]]] = {
     "quiesce, blocked in state.sleep": lambda workers: supervised(workers, blocked),
     "quiesce, awaiting in asyncio": lambda workers: supervised(workers, awaiting),
-    "a byte in a shared pipe, poll()": pipe_round,
-    "eventfd + add_reader in asyncio": eventfd_round,
-    "shared memory, polled every 100 ms": polling_round,
+    "pipe and poll(), a fresh fork": first(by_pipe),
+    "pipe and poll(), woken before": again(by_pipe),
+    "eventfd + add_reader in asyncio, a fresh fork": first(by_eventfd),
+    "eventfd + add_reader in asyncio, woken before": again(by_eventfd),
+    "shared memory, polled every 100 ms": first(by_memory),
 }
 
 
 def main() -> None:
+    """One round of one kind."""
     order = json.loads(sys.argv[2])
     latencies = KINDS[sys.argv[1]](order["workers"])
     print(json.dumps({"latencies": latencies}), flush=True)

@@ -13,7 +13,7 @@ import pytest
 from runtime.errors import ExecutionInterrupted
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.state import ExecutionState
-from tests.unit.runtime.support import run, settle, state_in_loop
+from tests.unit.runtime.support import run, state_in_loop
 
 MINE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="mine")
 
@@ -174,13 +174,15 @@ def test_a_checker_and_a_request_at_the_same_time(first: str) -> None:
             if first == "request":
                 answers.append(state.request_interrupt(message="request"))
             else:
-                asyncio.get_running_loop().call_soon(lambda: answers.append(state.request_interrupt(message="request")))
+                asyncio.get_running_loop().call_later(
+                    0.001, lambda: answers.append(state.request_interrupt(message="request"))
+                )
             return MINE
 
         state.set_interrupt_checker(checker)
         with pytest.raises(ExecutionInterrupted, match="mine" if first == "checker" else "request"):
             await state.check_interrupt()
-        await settle()
+        await asyncio.sleep(1)
         assert answers == [first == "request"]
 
     run(main)

@@ -150,6 +150,7 @@ class Clock:
 def test_a_sync_agent_meets_its_time_limit_at_a_checkpoint() -> None:
     """No event loop and no timer thread."""
     clock = Clock()
+    threads = threading.active_count()
     state = ExecutionState(clock=clock)
     state.set_timeout(10, "too slow")
     clock.now = 59.9
@@ -161,7 +162,7 @@ def test_a_sync_agent_meets_its_time_limit_at_a_checkpoint() -> None:
         state.raise_if_interrupted()
     state.cancel_timeout()  # too late
     assert state.is_interrupted
-    assert threading.active_count() == 1
+    assert threading.active_count() <= threads
 
 
 def test_a_time_limit_can_be_cancelled_and_armed_anew() -> None:

@@ -1,0 +1,166 @@
+"""What the query commands show: objects for --json, lines for people. Values are not opened, only passed on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from base64 import b64encode
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import typer
+
+from orchestrator.journal import Counts, RunRecord
+from orchestrator.records import Outcome, RunEvent
+from runtime.codec import JSON
+from runtime.model import ExecutionStatus
+
+_COLOURS: Final = {
+    ExecutionStatus.COMPLETED: typer.colors.GREEN,
+    ExecutionStatus.FAILED: typer.colors.RED,
+    ExecutionStatus.INTERRUPTED: typer.colors.YELLOW,
+}
+_encode = msgspec.json.Encoder().encode
+
+# -- objects for --json ------------------------------------------------------------------------------------
+
+
+def run_object(run: RunRecord, counts: Counts) -> dict[str, Any]:
+    """A run, for `runs` and `status`."""
+    return {
+        "run_id": run.run_id,
+        "status": run.status,
+        "agent": run.agent,
+        "tasks": {**msgspec.structs.asdict(counts), "total": counts.total},
+        "sealed": run.sealed,
+        "created_at": _iso(run.created_at),
+        "started_at": _iso(run.started_at),
+        "ended_at": _iso(run.ended_at),
+        "signal": None if run.signal is None else run.signal.model_dump(mode="json"),
+        "owner": run.owner,
+        "starts": run.starts,
+        "cwd": run.cwd,
+    }
+
+
+def outcome_object(outcome: Outcome) -> dict[str, Any]:
+    """An outcome, for `results`."""
+    return {
+        "key": outcome.key,
+        "seq": outcome.seq,
+        "status": outcome.status,
+        "value": None if outcome.encoded is None else _value(outcome.encoded, outcome.encoding),
+        "error": outcome.error,
+        "detail": outcome.detail,
+        "attempts": outcome.attempts,
+        "started_at": _iso(outcome.started_at),
+        "ended_at": _iso(outcome.ended_at),
+        "slot": outcome.slot,
+        "incarnation": outcome.incarnation,
+        "signal": None if outcome.signal is None else outcome.signal.model_dump(mode="json"),
+    }
+
+
+def event_object(event: RunEvent) -> dict[str, Any]:
+    """An event, for `events`."""
+    return {"seq": event.seq, **msgspec.structs.asdict(event), "at": _iso(event.at), "data": _value(event.data, JSON)}
+
+
+def _value(data: bytes, encoding: str) -> Any:
+    """JSON as it is, on one line; anything else as a blob, unopened."""
+    if encoding == JSON:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.Raw(msgspec.json.format(data, indent=-1))
+    return {"$blob": b64encode(data).decode(), "encoding": encoding}
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
+
+
+# -- text for people ---------------------------------------------------------------------------------------
+
+
+RUN_HEAD: Final = f"{'RUN':24} {'STATUS':12} {'DONE':>9} {'TOTAL':>9} {'FAILED':>7}  CREATED"
+
+
+def run_line(run: RunRecord, counts: Counts) -> str:
+    """One line under RUN_HEAD."""
+    done = counts.completed + counts.failed
+    numbers = f"{done:9} {counts.total:9} {counts.failed:7}"
+    return f"{plain(run.run_id):24} {coloured(run.status, 12)} {numbers}  {local(run.created_at)}"
+
+
+def run_lines(run: RunRecord, counts: Counts) -> list[str]:
+    """All about one run."""
+    known = str(counts.total) if run.sealed else f"{counts.total} so far"
+    starts = f"{run.starts} start" if run.starts == 1 else f"{run.starts} starts"
+    lines = [
+        f"run        {plain(run.run_id)}",
+        f"status     {coloured(run.status)}{_standing(run)}",
+        (
+            f"tasks      {known}: {counts.completed} completed, {counts.failed} failed,"
+            f" {counts.interrupted} interrupted, {counts.pending} pending"
+        ),
+        f"created    {local(run.created_at)}",
+        f"started    {local(run.started_at)} ({starts})",
+        f"ended      {local(run.ended_at)}",
+    ]
+    if run.signal is not None:
+        why = f": {plain(run.signal.message)}" if run.signal.message else ""
+        lines.append(f"signal     {run.signal.reason}{why}")
+    return lines
+
+
+def _standing(run: RunRecord) -> str:
+    """What the status alone does not tell."""
+    if run.owner is not None and run.owner.alive:
+        return f" (process {run.owner.pid} on {plain(run.owner.host)})"
+    if run.ended or not run.starts:
+        return ""
+    gone = ", but its supervisor is gone" if run.status is ExecutionStatus.STARTED else ""
+    return f"{gone}; to go on: quiesce resume {plain(run.run_id)}"
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """One line: key, status, and the value or what went wrong."""
+    if outcome.encoded is not None:
+        what = text(_value(outcome.encoded, outcome.encoding))
+    else:
+        what = outcome.error or (outcome.signal.message if outcome.signal else "")
+    return f"{plain(outcome.key):12} {coloured(outcome.status, 12)} {plain(what)}"
+
+
+def event_line(event: RunEvent) -> str:
+    """One line: number, time, kind, where, and its data."""
+    task = f" task {event.task}" if event.task else ""
+    address = f" {plain(event.address)}" if event.address else ""
+    data = plain(text(_value(event.data, JSON)))
+    return f"{event.seq:6} {local(event.at)} {plain(event.kind)}{task}{address} {data}"
+
+
+def text(value: Any) -> str:
+    """JSON on one line."""
+    return _encode(value).decode()
+
+
+def local(at: float | None) -> str:
+    """A time on the clock of whoever reads, to the second."""
+    return "-" if at is None else datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def plain(text: str) -> str:
+    """One line without control characters: what a task says must not drive the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def coloured(state: ExecutionStatus, width: int = 0) -> str:
+    """A status, at least so wide, in its colour on a terminal."""
+    text = f"{state:{width}}"
+    return typer.style(text, fg=_COLOURS.get(state)) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text

@@ -1,0 +1,94 @@
+"""Records between the supervisor and its guardian, in the frames of wire.py. A leaf: both sides share it."""
+
+from __future__ import annotations
+
+import msgspec
+
+FDS_PER_EXECUTOR = 5
+"""Sent along with Fork: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the records between supervisor and guardian."""
+
+
+class Settings(_Record, frozen=True):
+    """What the guardian is exec'd with. `grace` and `term_grace` in seconds are for the day it is the heir."""
+
+    run_id: str
+    slots: int
+    flag_fd: int
+    socket_fd: int
+    wake_read_fd: int
+    wake_write_fd: int
+    concurrency: int
+    grace: float
+    term_grace: float
+    sys_path: list[str]
+    cwd: str
+    keep_children: bool = False
+
+
+class Fork(_Record, tag=1):
+    """Start an executor; FDS_PER_EXECUTOR descriptors come with the frame's first byte (SCM_RIGHTS)."""
+
+    slot: int
+    incarnation: int
+
+
+class Signal(_Record, tag=2):
+    """Signal an executor. With SIGTERM the TERM rung is marked in the flag first, and SIGCONT follows."""
+
+    slot: int
+    incarnation: int
+    signum: int
+
+
+class KillTree(_Record, tag=3):
+    """SIGKILL an executor and all its descendants."""
+
+    slot: int
+    incarnation: int
+
+
+class Sweep(_Record, tag=4):
+    """End every process that is left, report Swept, and exit."""
+
+
+class Forked(_Record, tag=11):
+    """An executor process exists."""
+
+    slot: int
+    incarnation: int
+    pid: int
+
+
+class Exited(_Record, tag=12):
+    """An executor is gone and reaped. `code` is the exit code, negative = minus the signal; RSS in bytes."""
+
+    slot: int
+    incarnation: int
+    pid: int
+    code: int
+    seconds: float
+    max_rss: int
+
+
+class Strays(_Record, tag=13):
+    """What an executor left behind is being ended; each as `pid (command)`."""
+
+    slot: int
+    incarnation: int
+    found: list[str]
+
+
+class Swept(_Record, tag=14):
+    """The end: how many processes were still found, how many were ended, and which could not be."""
+
+    found: int
+    ended: int
+    remaining: list[str]
+
+
+Order = Fork | Signal | KillTree | Sweep
+Report = Forked | Exited | Strays | Swept

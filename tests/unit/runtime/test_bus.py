@@ -1,0 +1,437 @@
+"""The event bus: everything to everybody, in order, bounded, and to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+
+import pytest
+
+from runtime.bus import EventBus
+from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal
+from runtime.outlet import Policy
+from tests.unit.runtime.support import run, settle
+
+INTERRUPT = InterruptEvent(signal=InterruptSignal(reason=InterruptReason.CUSTOM))
+
+
+def event(number: int, kind: str = "n") -> Event:
+    return Event(kind=kind, data={"n": number})
+
+
+def numbers(events: list[Event]) -> list[int]:
+    return [event.data["n"] for event in events if event.kind == "n"]
+
+
+def test_everything_reaches_every_stream_in_one_order() -> None:
+    """100 streams, 5 publishers that wait in between, one order for all."""
+
+    async def main() -> None:
+        bus = EventBus()
+        streams = [bus.stream(limit=3) for _ in range(100)]
+
+        async def read(number: int) -> list[int]:
+            got = []
+            async for one in streams[number]:
+                got.append(one.seq)
+                if number % 10 == 0:
+                    await asyncio.sleep(0)
+            return got
+
+        async def write() -> None:
+            for number in range(20):
+                await bus.publish(event(number))
+
+        readers = [asyncio.create_task(read(number)) for number in range(100)]
+        await asyncio.gather(*(write() for _ in range(5)))
+        bus.close()
+        for reader in readers:
+            assert await reader == list(range(1, 101))
+
+    run(main)
+
+
+def test_a_stream_sees_what_is_published_before_it_is_first_read() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream()
+        await bus.publish(event(1))
+        assert (await anext(stream)).data == {"n": 1}
+        bus.close()
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+    run(main)
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "queued", "while it waits"])
+def test_a_stream_yields_the_interrupt_and_ends(when: str) -> None:
+    async def main() -> None:
+        bus = EventBus()
+        if when == "before it is opened":
+            await bus.publish(INTERRUPT)
+        stream = bus.stream()
+        if when == "queued":
+            await bus.publish(INTERRUPT)
+            await bus.publish(event(1))
+        elif when == "while it waits":
+            asyncio.get_running_loop().call_later(1, bus.post, INTERRUPT)
+        assert [one.kind async for one in stream] == ["interrupt"]
+        assert stream.closed
+
+    run(main)
+
+
+def test_subscribers_go_on_after_the_interrupt() -> None:
+    """The end of an execution is an event too."""
+    bus = EventBus()
+    seen: list[Event] = []
+    bus.subscribe(seen.append)
+    bus.post(INTERRUPT)
+    bus.post(event(1))
+    assert [one.kind for one in seen] == ["interrupt", "n"]
+
+
+def test_a_cancelled_consumer_closes_its_stream() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream()
+
+        async def consume() -> None:
+            async for _ in stream:
+                pass
+
+        task = asyncio.create_task(consume())
+        await settle()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert stream.closed
+        assert not bus._targets
+
+    run(main)
+
+
+def test_a_stream_that_is_left_or_forgotten_unsubscribes() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        async with bus.stream() as stream:
+            assert len(bus._targets) == 1
+        assert stream.closed
+        forgotten = bus.stream()
+        del forgotten
+        gc.collect()
+        assert not bus._targets
+
+    run(main)
+
+
+def test_a_stream_needs_a_loop() -> None:
+    with pytest.raises(RuntimeError):
+        EventBus().stream()
+
+
+def test_kinds_are_filtered_but_never_the_interrupt() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream(kinds={"log"})
+        seen: list[Event] = []
+        bus.subscribe(seen.append, kinds={"log"})
+        for one in (event(1), event(2, "log"), INTERRUPT):
+            await bus.publish(one)
+        assert [one.kind async for one in stream] == ["log", "interrupt"]
+        assert [one.kind for one in seen] == ["log"]
+
+    run(main)
+
+
+# -- a full queue -------------------------------------------------------------------------------------------
+
+
+def test_block_makes_the_publisher_wait() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream(policy=Policy.BLOCK, limit=2)
+        published: list[int] = []
+
+        async def publish() -> None:
+            for number in range(5):
+                await bus.publish(event(number))
+                published.append(number)
+
+        task = asyncio.create_task(publish())
+        await settle()
+        assert published == [0, 1]
+        await anext(stream)
+        await settle()
+        assert published == [0, 1, 2]
+        got = [await anext(stream) for _ in range(4)]
+        await task
+        assert numbers(got) == [1, 2, 3, 4]
+        assert stream.dropped == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["the stream is closed", "the bus is closed", "it is cancelled"])
+def test_a_waiting_publisher_is_released(how: str) -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream(limit=1)
+        await bus.publish(event(0))
+        task = asyncio.create_task(bus.publish(event(1)))
+        await settle()
+        assert not task.done()
+        if how == "the stream is closed":
+            stream.close()
+        elif how == "the bus is closed":
+            bus.close()
+        else:
+            task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() is (how == "it is cancelled")
+
+    run(main)
+
+
+def test_waiting_publishers_are_released_by_the_interrupt() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream(limit=1)
+        await bus.publish(event(0))
+        tasks = [asyncio.create_task(bus.publish(event(number))) for number in (1, 2)]
+        await settle()
+        bus.post(INTERRUPT)
+        await asyncio.gather(*tasks)
+        assert [one.kind async for one in stream] == ["n", "n", "n", "interrupt"]
+
+    run(main)
+
+
+def test_who_cannot_wait_pushes_out_the_oldest() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream(policy=Policy.BLOCK, limit=2)
+        for number in range(5):
+            bus.post(event(number))
+        bus.close()
+        assert numbers([one async for one in stream]) == [3, 4]
+        assert stream.dropped == 3
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept", "dropped"), [(Policy.DROP_OLDEST, [3, 4], 3), (Policy.LATEST, [4], 4)]
+)
+def test_a_slow_consumer_loses_its_own_events_only(policy: Policy, kept: list[int], dropped: int) -> None:
+    async def main() -> None:
+        bus = EventBus()
+        slow = bus.stream(policy=policy, limit=2)
+        other = bus.stream(limit=100)
+        for number in range(5):
+            await bus.publish(event(number))
+        bus.close()
+        assert numbers([one async for one in slow]) == kept
+        assert slow.dropped == dropped
+        assert numbers([one async for one in other]) == [0, 1, 2, 3, 4]
+
+    run(main)
+
+
+def test_the_interrupt_is_never_dropped() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream(policy=Policy.LATEST)
+        bus.post(event(1))
+        bus.post(INTERRUPT)
+        assert [one.kind async for one in stream] == ["n", "interrupt"]
+
+    run(main)
+
+
+def test_a_queue_without_room_is_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            EventBus().stream(limit=0)
+
+    run(main)
+
+
+# -- subscribers --------------------------------------------------------------------------------------------
+
+
+def test_sync_and_async_subscribers_get_everything_in_order() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        sync_seen: list[Event] = []
+        async_seen: list[Event] = []
+
+        async def handler(one: Event) -> None:
+            await asyncio.sleep(0)
+            async_seen.append(one)
+
+        bus.subscribe(sync_seen.append)
+        bus.subscribe(handler)
+        for number in range(10):
+            await bus.publish(event(number))
+        await bus.aclose()
+        assert numbers(sync_seen) == numbers(async_seen) == list(range(10))
+
+    run(main)
+
+
+def test_a_subscriber_that_raises_harms_nobody_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        bus = EventBus()
+        seen: list[Event] = []
+
+        def bad(one: Event) -> None:
+            raise ValueError("bad sync")
+
+        async def worse(one: Event) -> None:
+            raise ValueError("bad async")
+
+        bus.subscribe(bad)
+        bus.subscribe(worse)
+        bus.subscribe(seen.append)
+        for number in range(2):
+            await bus.publish(event(number))
+        await bus.aclose()
+        assert numbers(seen) == [0, 1]
+
+    with caplog.at_level(logging.ERROR):
+        run(main)
+    assert caplog.text.count("ValueError: bad sync") == caplog.text.count("ValueError: bad async") == 2
+
+
+def test_a_subscriber_that_publishes_does_not_change_the_order_of_others() -> None:
+    bus = EventBus()
+    seen: list[Event] = []
+
+    def echo(one: Event) -> None:
+        if one.kind == "n":
+            bus.post(event(one.data["n"], "echo"))
+
+    bus.subscribe(echo)
+    bus.subscribe(seen.append)
+    bus.post(event(1))
+    bus.post(event(2))
+    assert [(one.kind, one.seq) for one in seen] == [("n", 1), ("echo", 2), ("n", 3), ("echo", 4)]
+
+
+def test_a_subscriber_that_has_left_gets_nothing() -> None:
+    bus = EventBus()
+    seen: list[Event] = []
+    subscription = bus.subscribe(seen.append)
+    bus.post(event(1))
+    subscription.close()
+    subscription.close()
+    bus.post(event(2))
+    assert numbers(seen) == [1]
+    assert subscription.dropped == 0
+
+
+def test_an_async_subscriber_from_before_the_loop_is_served_in_it() -> None:
+    bus = EventBus()
+    seen: list[Event] = []
+
+    async def handler(one: Event) -> None:
+        seen.append(one)
+
+    bus.subscribe(handler)
+    bus.post(event(1))
+
+    async def main() -> None:
+        await bus.publish(event(2))
+        await bus.aclose()
+
+    run(main)
+    assert numbers(seen) == [1, 2]
+
+
+def test_an_async_subscriber_that_hangs_does_not_hold_up_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        bus = EventBus()
+
+        async def handler(one: Event) -> None:
+            await asyncio.Event().wait()
+
+        subscription = bus.subscribe(handler, policy=Policy.LATEST)
+        for number in range(4):
+            await bus.publish(event(number))
+            await settle()
+        await bus.aclose(limit=3)
+        assert asyncio.get_running_loop().time() == pytest.approx(1003)
+        assert subscription.dropped == 2
+
+    run(main)
+    assert "did not finish" in caplog.text
+
+
+# -- threads and the end ------------------------------------------------------------------------------------
+
+
+def test_threads_may_publish() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream(limit=10_000)
+
+        def publish() -> None:
+            for number in range(100):
+                bus.post(event(number))
+
+        threads = [threading.Thread(target=publish) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        got = [await anext(stream) for _ in range(400)]
+        assert [one.seq for one in got] == list(range(1, 401))
+        for thread in threads:
+            thread.join()
+
+    run(main, virtual=False)
+
+
+def test_another_threads_loop_may_publish() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream()
+        await asyncio.to_thread(lambda: asyncio.run(bus.publish(event(1))))
+        assert (await anext(stream)).data == {"n": 1}
+        await asyncio.to_thread(bus.close)
+        assert [one async for one in stream] == []
+
+    run(main, virtual=False)
+
+
+def test_closing_ends_every_stream_after_what_is_queued() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        waiting = [asyncio.create_task(anext(bus.stream(), None)) for _ in range(3)]  # type: ignore[arg-type]
+        await settle()
+        full = bus.stream()
+        await bus.publish(event(1))
+        bus.close()
+        bus.close()
+        await bus.publish(event(2))
+        assert numbers([one async for one in full]) == [1]
+        assert [one.data if one else None for one in await asyncio.gather(*waiting)] == [{"n": 1}] * 3
+        assert [one async for one in bus.stream()] == []
+        bus.subscribe(lambda _: None)
+        assert not bus._targets
+
+    run(main)
+
+
+def test_a_bus_outlives_its_loop() -> None:
+    bus = EventBus()
+
+    async def main() -> list[Event]:
+        stream = bus.stream()
+        await bus.publish(event(1))
+        return [await anext(stream)]
+
+    assert [one.seq for one in run(main) + run(main)] == [1, 2]
+    bus.close()

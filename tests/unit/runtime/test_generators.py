@@ -1,0 +1,329 @@
+"""Generators must not outlive their execution."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from runtime.errors import ExecutionInterrupted
+from runtime.event import ExecutionEvent
+from runtime.state import ExecutionState
+from tests.unit.runtime.support import FakeHost, run, settle, state_in_loop
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+def test_a_finished_one_leaves_by_itself() -> None:
+    async def main() -> None:
+        state = ExecutionState()
+        task = asyncio.create_task(asyncio.sleep(1))
+        state.register_generator(task)
+        assert state.active_generators == (task,)
+        await task
+        await settle()
+        assert state.active_generators == ()
+        assert not state._bells
+
+    run(main)
+
+
+def test_unregistered_is_left_alone() -> None:
+    async def main() -> None:
+        state = ExecutionState()
+        task = asyncio.create_task(forever())
+        state.register_generator(task)
+        state.unregister_generator(task)
+        state.unregister_generator(task)
+        assert (await state.kill_generators()).killed == 0
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(main)
+
+
+def test_killed_ones_are_awaited() -> None:
+    """Their finally has run when kill_generators returns."""
+
+    async def main() -> None:
+        state = state_in_loop()
+        cleaned: list[int] = []
+
+        async def worker() -> None:
+            try:
+                await forever()
+            finally:
+                await asyncio.sleep(1)
+                cleaned.append(1)
+
+        for _ in range(3):
+            state.register_generator(asyncio.create_task(worker()))
+        await settle()
+        report = await state.kill_generators()
+        assert (report.killed, report.refused, cleaned) == (3, (), [1, 1, 1])
+
+    run(main)
+
+
+@pytest.mark.parametrize("when", ["before it is registered", "after"])
+def test_an_interrupt_cancels_them(when: str) -> None:
+    async def main() -> None:
+        state = ExecutionState()
+        if when == "before it is registered":
+            state.request_interrupt()
+        task = asyncio.create_task(forever())
+        state.register_generator(task)
+        if when == "after":
+            state.request_interrupt()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await state.aclose()
+
+    run(main)
+
+
+def test_cancelled_once_however_many_ask() -> None:
+    """A second cancellation would cut its clean-up short."""
+
+    async def main() -> None:
+        state = state_in_loop()
+        cleaned: list[int] = []
+
+        async def worker() -> None:
+            try:
+                await forever()
+            finally:
+                await asyncio.sleep(1)
+                cleaned.append(1)
+
+        state.register_generator(asyncio.create_task(worker()))
+        await settle()
+        state.request_interrupt()
+        await settle()
+        await asyncio.gather(state.kill_generators(), state.kill_generators(), state.aclose())
+        assert cleaned == [1]
+
+    run(main)
+
+
+def test_one_in_a_shield_is_cancelled_as_it_leaves() -> None:
+    async def main() -> None:
+        state = state_in_loop()
+        committed: list[int] = []
+
+        async def worker() -> None:
+            with state.shield():
+                await asyncio.sleep(2)
+                committed.append(1)
+            await forever()
+
+        task = asyncio.create_task(worker())
+        state.register_generator(task)
+        await settle()
+        assert (await state.kill_generators()).killed == 1
+        assert committed == [1]
+        assert task.cancelled()
+
+    run(main)
+
+
+def test_one_that_refuses_is_named_and_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        state = state_in_loop()
+        release = asyncio.Event()
+
+        async def stubborn() -> None:
+            while not release.is_set():
+                try:
+                    await release.wait()
+                except asyncio.CancelledError:
+                    pass
+
+        task = asyncio.create_task(stubborn(), name="mule")
+        other = asyncio.create_task(forever())
+        state.register_generator(task)
+        state.register_generator(other)
+        await settle()
+        report = await state.kill_generators(limit=2)
+        assert (report.killed, report.refused) == (1, ("mule",))
+        assert other.cancelled()
+        assert asyncio.get_running_loop().time() == pytest.approx(1002)
+        await state.aclose()  # not waited for again
+        assert asyncio.get_running_loop().time() == pytest.approx(1002)
+        release.set()
+        await task
+
+    with caplog.at_level(logging.WARNING):
+        run(main)
+    assert "mule" in caplog.text
+
+
+def test_they_get_no_longer_than_the_grace() -> None:
+    async def main() -> None:
+        host = FakeHost()
+        state = state_in_loop(host=host)
+        host.rung = 1001.5
+        release = asyncio.Event()
+
+        async def stubborn() -> None:
+            try:
+                await forever()
+            except asyncio.CancelledError:
+                await release.wait()
+
+        task = asyncio.create_task(stubborn())
+        state.register_generator(task, name="slow")
+        await settle()
+        assert (await state.kill_generators()).refused == ("slow",)
+        assert asyncio.get_running_loop().time() == pytest.approx(1001.5)
+        release.set()
+        await task
+
+    run(main)
+
+
+def test_an_async_generator_is_closed() -> None:
+    async def main() -> None:
+        state = ExecutionState()
+        closed: list[int] = []
+
+        async def ticks() -> AsyncGenerator[int, None]:
+            try:
+                yield 1
+                yield 2
+            finally:
+                closed.append(1)
+
+        generator, finished = ticks(), ticks()
+        state.register_generator(generator, name="ticks")
+        state.register_generator(finished)
+        assert await anext(generator) == 1
+        assert [tick async for tick in finished] == [1, 2]
+        assert state.active_generators == (generator,)
+        assert (await state.kill_generators()).killed == 1
+        assert closed == [1, 1]
+
+    run(main)
+
+
+def test_an_async_generator_that_somebody_iterates_is_reported() -> None:
+    async def main() -> None:
+        state = ExecutionState()
+
+        async def ticks() -> AsyncGenerator[int, None]:
+            await forever()
+            yield 1
+
+        generator = ticks()
+        task = asyncio.create_task(anext(generator))  # type: ignore[arg-type]
+        state.register_generator(generator, name="busy")
+        await settle()
+        assert (await state.kill_generators()).refused == ("busy",)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(main)
+
+
+def test_what_is_no_generator_is_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match="int"):
+            ExecutionState().register_generator(1)  # type: ignore[arg-type]
+
+    run(main)
+
+
+def test_one_that_fails_as_it_ends_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        state = ExecutionState()
+
+        async def clumsy() -> None:
+            try:
+                await forever()
+            finally:
+                raise ValueError("dropped it")
+
+        state.register_generator(asyncio.create_task(clumsy()))
+        await settle()
+        assert (await state.kill_generators()).killed == 1
+
+    run(main)
+    assert "dropped it" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["returns", "raises", "is interrupted", "is cancelled"])
+def test_an_execution_ends_what_was_registered_in_it(how: str) -> None:
+    """In a nested event too; what was registered outside lives until the state's end, or the interrupt."""
+
+    async def main() -> None:
+        state = ExecutionState()
+        outside = asyncio.create_task(forever())
+        state.register_generator(outside)
+        inside: list[asyncio.Task[None]] = []
+
+        def inner(data: object, state: ExecutionState) -> None:
+            inside.append(asyncio.create_task(forever()))
+            state.register_generator(inside[-1])
+
+        async def actor(data: object, state: ExecutionState) -> None:
+            await ExecutionEvent(actor=inner)(None, state)
+            assert not inside[0].done()
+            if how == "raises":
+                raise ValueError
+            if how == "is interrupted":
+                state.request_interrupt()
+            if how != "returns":
+                await forever()
+
+        task = asyncio.create_task(ExecutionEvent(actor=actor)(None, state))
+        await settle()
+        if how == "is cancelled":
+            task.cancel()
+        await asyncio.wait([task])
+        assert inside[0].cancelled()
+        assert outside.cancelled() is (how == "is interrupted")
+        await state.aclose()
+        assert outside.cancelled()
+
+    run(main)
+
+
+def test_killing_from_within_leaves_the_caller_alive() -> None:
+    async def main() -> None:
+        state = ExecutionState()
+        other = asyncio.create_task(forever())
+
+        async def worker() -> str:
+            await state.kill_generators()
+            return "alive"
+
+        task = asyncio.create_task(worker())
+        state.register_generator(task)
+        state.register_generator(other)
+        assert await task == "alive"
+        assert other.cancelled()
+
+    run(main)
+
+
+def test_a_raised_interrupt_in_a_generator_is_no_unhandled_error() -> None:
+    async def main() -> None:
+        state = ExecutionState()
+
+        async def worker() -> None:
+            await state.sleep(100)
+
+        task = asyncio.create_task(worker())
+        state.register_generator(task)
+        await settle()
+        state.request_interrupt()
+        await state.aclose()
+        with pytest.raises((ExecutionInterrupted, asyncio.CancelledError)):
+            task.result()
+
+    run(main)
