@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from driver import Batch, end_as, tell
+from driver import USAGE, Batch, end_as, tell
 from rich.console import Console
 
 from auditlib import pipeline, report, sources, summary
@@ -106,13 +106,13 @@ def demo(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     inputs = folder / "files.jsonl"
-    if not inputs.exists():
+    if not (folder / "audit.db").exists():
         inputs.write_text("".join(json.dumps(one) + "\n" for one in sources.inputs(arguments.root)), "utf-8")
     batch = Batch("audit", f"{__file__}:audit", inputs, folder / "audit.db", ("--workers", str(arguments.workers)))
     code = batch.start()
     if code in {0, 1}:  # finished; with 1 some tasks have failed, and the report names them
         show_report(batch.results(), tests=arguments.tests)
-    else:
+    elif code != USAGE:
         tell("Stopped. What is finished is kept; the same command goes on from here.")
     return end_as(code)
 

@@ -18,6 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+USAGE = 2
+"""quiesce's exit code when it was asked for something that it cannot do; it has said what."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -36,13 +39,13 @@ class Batch:
         state = self.status()
         if state is None:
             return self._supervise("run", self.agent, "--input", str(self.inputs), "--run-id", self.run_id, *where)
-        if state == "completed":
-            tell(f"{self.run_id} is finished already; delete {self.journal} to start over.")
-            return 0
+        if state in {"completed", "failed"}:
+            tell(f"The run {self.run_id} is finished already; to start over, delete {self.journal.parent}.")
+            return int(state == "failed")
         return self._supervise("resume", self.run_id, *where)
 
     def status(self) -> str | None:
-        """The status of the run, None if there is none."""
+        """The status of the run, None if there is none. `failed` is finished too: some of its tasks have failed."""
         if not self.journal.exists():
             return None
         command = [quiesce(), "status", self.run_id, "--journal", str(self.journal), "--json"]

@@ -34,7 +34,9 @@ class Backlog:
     @property
     def is_exhausted(self) -> bool:
         """Nothing here, nothing on its way, nothing in the store that was not fetched."""
-        return not (self._ready or self._suspects or self._waiting or self._fetching) and self._read_to >= self._last_seq
+        return (
+            not (self._ready or self._suspects or self._waiting or self._fetching) and self._read_to >= self._last_seq
+        )
 
     @property
     def due(self) -> float | None:

@@ -32,7 +32,7 @@ class MaxFailures(BaseModel):
         """Whether this many failures are too many. A share counts from 20 ended tasks on."""
         if self.count is not None:
             return failed > self.count
-        return self.percent is not None and ended >= 20 and failed * 100 > self.percent * ended  # noqa: PLR2004
+        return self.percent is not None and ended >= 20 and failed * 100 > self.percent * ended
 
 
 class Settings(BaseModel):

@@ -6,7 +6,7 @@ import os
 import queue
 import sys
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -30,7 +30,7 @@ class Display(Protocol):
         """Where log lines go meanwhile."""
         ...
 
-    def __enter__(self) -> Display: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
@@ -50,7 +50,7 @@ class PlainDisplay:
         """Standard error."""
         return self._sink
 
-    def __enter__(self) -> PlainDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,7 +88,7 @@ class LiveDisplay:
         """Show a line soon."""
         self._lines.put(line)
 
-    def __enter__(self) -> LiveDisplay:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -117,7 +117,10 @@ class LiveDisplay:
         if status.signal is not None:
             lines.append(Text(stopping_line(status, now), style="bold yellow", no_wrap=True, overflow="ellipsis"))
         busy = [view for view in status.executors if view.tasks]
-        lines += [Text(executor_line(view, now), style="dim", no_wrap=True, overflow="ellipsis") for view in busy[:_SHOWN_EXECUTORS]]
+        lines += [
+            Text(executor_line(view, now), style="dim", no_wrap=True, overflow="ellipsis")
+            for view in busy[:_SHOWN_EXECUTORS]
+        ]
         if len(busy) > _SHOWN_EXECUTORS:
             lines.append(Text(f"  … and {len(busy) - _SHOWN_EXECUTORS} more", style="dim"))
         return lines
@@ -155,5 +158,3 @@ def choose_display(progress: str, title: str) -> Display:
     if progress == "on" or (progress == "auto" and can):
         return LiveDisplay(title)
     return PlainDisplay()
-
-

@@ -77,7 +77,7 @@ class Engine:
             do.Fetch: lambda it: self._stored().fetch(it.after, it.to, it.limit),
             do.Record: lambda it: self._batch.outcomes.extend(it.outcomes),
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
-            do.AgentKnown: lambda it: self._on_agent(it),
+            do.AgentKnown: self._on_agent,
             do.SweepProcesses: lambda _: self._sweep(),
             do.Log: lambda it: self.log(it.name, it.severity, it.fields),
             do.Finish: lambda _: self._finish(),
@@ -358,9 +358,7 @@ class Engine:
         if self.machine.phase is not Phase.SWEEPING:
             return
         late = self._backend.last_resort()
-        self._handle(
-            told.Swept(report.found + len(late), report.ended + len(late), report.remaining)
-        )
+        self._handle(told.Swept(report.found + len(late), report.ended + len(late), report.remaining))
 
     def _finish(self) -> None:
         self.status = self.machine.view(time.monotonic())

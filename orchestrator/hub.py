@@ -10,7 +10,9 @@ from orchestrator.records import Outcome, RunEvent
 from runtime.errors import UsageError
 
 Sink = Callable[[Outcome | None], None]
-"""Takes one outcome, or None when none can come any more. Called from the store's thread: it must neither block nor raise."""
+"""Takes one outcome, or None when none can come any more.
+
+Called from the store's thread: it must neither block nor raise."""
 
 
 class Hub:

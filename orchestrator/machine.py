@@ -404,7 +404,9 @@ class Machine:
         if status is ExecutionStatus.FAILED and limit is not None and limit.is_exceeded(failed, ended):
             self._stop(
                 InterruptSignal(
-                    reason=InterruptReason.ERROR_THRESHOLD, message=f"{failed} tasks failed", triggered_by="max-failures"
+                    reason=InterruptReason.ERROR_THRESHOLD,
+                    message=f"{failed} tasks failed",
+                    triggered_by="max-failures",
                 ),
                 now,
             )
@@ -441,7 +443,9 @@ class Machine:
         if self.phase is Phase.RUNNING:
             reason = InterruptReason.USER_CANCELLED if stimulus.user else InterruptReason.SYSTEM_SHUTDOWN
             self._stop(
-                InterruptSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=f"signal:{stimulus.name}"),
+                InterruptSignal(
+                    reason=reason, message=f"received {stimulus.name}", triggered_by=f"signal:{stimulus.name}"
+                ),
                 now,
             )
         else:
@@ -596,10 +600,10 @@ class Machine:
                 self._hand_out()
             elif self._sealed and self.backlog.is_exhausted and not self.outstanding:
                 self._finish(now)
-        if self.phase in (Phase.STOPPING, Phase.FINISHING) and not any(slot.is_alive for slot in self.slots):
-            if not self._uncommitted or self._journal_broken:
-                self.phase = Phase.SWEEPING
-                self._do(SweepProcesses())
+        ending = self.phase in (Phase.STOPPING, Phase.FINISHING) and not any(slot.is_alive for slot in self.slots)
+        if ending and (not self._uncommitted or self._journal_broken):
+            self.phase = Phase.SWEEPING
+            self._do(SweepProcesses())
 
     def _fill_slots(self, now: float) -> None:
         if self._sealed and self.backlog.is_exhausted and not self.outstanding:
@@ -663,7 +667,7 @@ class Machine:
         self.remaining = (*self.remaining, *stimulus.remaining)
         seconds = {"seconds": round(now - self._stopped_at, 3)} if self.signal is not None else {}
         self._log(
-            "cleanup.verified", Severity.ERROR if self.remaining else Severity.INFO, found=stimulus.found + self._cleaned,
-            ended=stimulus.ended + self._cleaned, remaining=list(self.remaining), **seconds,
+            "cleanup.verified", Severity.ERROR if self.remaining else Severity.INFO,
+            found=stimulus.found + self._cleaned, ended=stimulus.ended + self._cleaned, remaining=list(self.remaining), **seconds,
         )  # fmt: skip
         self._do(Finish())

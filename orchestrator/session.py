@@ -260,7 +260,9 @@ class Session:
             "seconds": round(ending.seconds, 3),
         }
         self._log("run.finished", Severity.INFO, fields)
-        self._store.commit(Batch(events=[RunEvent(kind="run.finished", at=time.time(), data=codec.encode_json(fields))]))
+        self._store.commit(
+            Batch(events=[RunEvent(kind="run.finished", at=time.time(), data=codec.encode_json(fields))])
+        )
         self._store.close()
         self.hub.close()
         if self.journal is not None:

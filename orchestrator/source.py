@@ -29,7 +29,7 @@ _keyed = msgspec.json.Decoder(_Keyed)
 def open_input(path: str) -> BinaryIO:
     """An input file. Raises UsageError when it cannot be read or is empty."""
     try:
-        file = Path(path).open("rb")
+        file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
     except OSError as error:
         raise UsageError(f"cannot read the input {path}: {error.strerror}") from None
     try:
@@ -76,4 +76,4 @@ def batches(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTas
 
 def _shown(text: bytes) -> str:
     shown = text[:60].decode("utf-8", "backslashreplace")
-    return shown + ("…" if len(text) > 60 else "")  # noqa: PLR2004
+    return shown + ("…" if len(text) > 60 else "")

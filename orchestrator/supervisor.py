@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.handle import Handle
@@ -25,7 +25,7 @@ from orchestrator.view import StatusView
 from runtime import codec
 from runtime.agent import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.model import InterruptReason, InterruptSignal
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ class Supervisor:
 
     # -- the block ----------------------------------------------------------------------------------
 
-    def __enter__(self) -> Supervisor:
+    def __enter__(self) -> Self:
         if self._session is not None:
             raise QuiesceError("a Supervisor is used once; make another one")
         journal = None if self._where is None else open_journal(self._where)
@@ -110,7 +110,7 @@ class Supervisor:
         self._leave(error)
         self._end(self._live().finish(), error)
 
-    async def __aenter__(self) -> Supervisor:
+    async def __aenter__(self) -> Self:
         return self.__enter__()
 
     async def __aexit__(
@@ -157,8 +157,8 @@ class Supervisor:
     ) -> Iterator[Outcome]:
         """Execute `agent` for every input; the outcomes, as they are committed.
 
-        `keys` name the inputs, one each; otherwise an input that is a dict with a "key" is named by it, and any other by
-        its number. `inputs` may be endless: it is read no further than a few thousand ahead of what was taken.
+        `keys` name the inputs, one each; otherwise an input that is a dict with a "key" is named by it, and any
+        other by its number. `inputs` may be endless: it is read no further than a few thousand ahead of what was taken.
 
         Raises UsageError when the agent cannot be executed or a key comes twice, ExecutionInterrupted when the run was
         stopped before the last outcome (those that were interrupted are handed out first, with their status).
@@ -245,7 +245,7 @@ class Supervisor:
             future: Future[Outcome | None] = Future()
             self._live().hub.wait_for(task.key, future.set_result)
             self._spool([task]).result()
-        return Handle(task.key, future, lambda: self._why_not(), lambda: self.interrupt(key=task.key))
+        return Handle(task.key, future, self._why_not, lambda: self.interrupt(key=task.key))
 
     def _spool(self, tasks: Sequence[NewTask]) -> Future[None]:
         hub = self._live().hub

@@ -69,18 +69,26 @@ def describe(target: object) -> AgentInfo:
     options: AgentOptions = getattr(target, _OPTIONS, None) or AgentOptions()
     name = options.name or getattr(target, "__qualname__", None) or type(target).__name__
     if not callable(target):
-        raise UsageError(f"{target!r:.80} is a {type(target).__name__}, not callable; an agent is agent(task_input, state)")
+        raise UsageError(
+            f"{target!r:.80} is a {type(target).__name__}, not callable; an agent is agent(task_input, state)"
+        )
     if inspect.isclass(target):
-        raise UsageError(f"{name} is a class; an agent is a callable agent(task_input, state): name an instance or a function")
+        raise UsageError(
+            f"{name} is a class; an agent is a callable agent(task_input, state): name an instance or a function"
+        )
     try:
         inspect.signature(target).bind(None, None)
     except TypeError:
         raise UsageError(f"{name}{inspect.signature(target)} cannot be called as agent(task_input, state)") from None
     except ValueError:  # a builtin without a signature: its first call will tell
         pass
-    call = target if inspect.isroutine(target) else getattr(type(target), "__call__", target)
+    call: Any = target
+    if not inspect.isroutine(call):  # an object: what it does is in its __call__
+        call = call.__call__
     inner = inspect.unwrap(call)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
-        raise UsageError(f"{name} is a generator function; an agent returns its result and reports with state.progress or events")
+        raise UsageError(
+            f"{name} is a generator function; an agent returns its result and reports with state.progress or events"
+        )
     asynchronous = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(inner)
     return AgentInfo(name=name, asynchronous=asynchronous, options=options)

@@ -43,7 +43,7 @@ def encode_blob(value: Any) -> bytes:
     """
     try:
         return bytes(ForkingPickler.dumps(value, recurse=True))
-    except Exception as error:  # noqa: BLE001 - any object's __reduce__ may raise anything
+    except Exception as error:
         raise ResultError(f"a {type(value).__name__} can be neither JSON nor pickled: {_line(error)}") from error
 
 

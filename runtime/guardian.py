@@ -27,12 +27,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import psutil
 
 from runtime import executor, tree
 from runtime.flag import InterruptFlag
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.protocol import FDS_PER_EXECUTOR, Exited, Fork, Forked, KillTree, Order, Report, Settings, Signal, Strays, Sweep, Swept
+from runtime.protocol import (
+    FDS_PER_EXECUTOR,
+    Exited,
+    Fork,
+    Forked,
+    KillTree,
+    Order,
+    Report,
+    Settings,
+    Signal,
+    Strays,
+    Sweep,
+    Swept,
+)
 from runtime.wire import FrameReader, pack
 
 STRAY_GRACE = 0.5
@@ -54,7 +66,7 @@ class _Executor:
 class _Doomed:
     """Processes that were told to end, and when they are made to."""
 
-    processes: list[psutil.Process]
+    processes: list[tree.Process]
     kill_at: float
 
 
@@ -68,7 +80,7 @@ class Guardian:
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
         self._executors: dict[int, _Executor] = {}
         self._doomed: list[_Doomed] = []
-        self._known: dict[tuple[int, int], list[psutil.Process]] = {}
+        self._known: dict[tuple[int, int], list[tree.Process]] = {}
         self._supervised = True
         self._selector = selectors.DefaultSelector()
         self._child_died = self._watch_children()
@@ -253,7 +265,7 @@ class Guardian:
             tree.send(left, signal.SIGTERM)
             self._doomed.append(_Doomed(left, time.monotonic() + STRAY_GRACE))
 
-    def _orphans(self) -> list[psutil.Process]:
+    def _orphans(self) -> list[tree.Process]:
         """Everything below this process that is not below a living executor."""
         roots = [child for child in tree.children(recursive=False) if child.pid not in self._executors]
         return [process for root in roots for process in (root, *tree.children(root.pid))]
@@ -276,7 +288,7 @@ class Guardian:
 
     def _sweep(self) -> Swept:
         """End all descendants, TERM first, and look again until there are none or patience is over."""
-        found: dict[int, psutil.Process] = {}
+        found: dict[int, tree.Process] = {}
         self._reap()
         if not tree.has_children():
             return Swept(0, 0, [])
@@ -291,7 +303,7 @@ class Guardian:
             self._reap()
         return Swept(len(found), len(found) - len(left), [tree.describe(process) for process in left])
 
-    def _notice(self, found: dict[int, psutil.Process]) -> list[psutil.Process]:
+    def _notice(self, found: dict[int, tree.Process]) -> list[tree.Process]:
         left = tree.children()
         found.update((process.pid, process) for process in left)
         return left
@@ -326,7 +338,7 @@ class Guardian:
             self._kill_due()
 
 
-def _belongs(process: psutil.Process, executor_pid: int, mark: str) -> bool:
+def _belongs(process: tree.Process, executor_pid: int, mark: str) -> bool:
     """Whether an orphan descends from the executor that had this pid (its session) and this mark."""
     try:
         if os.getsid(process.pid) == executor_pid:

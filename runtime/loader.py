@@ -59,7 +59,9 @@ def _from_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise AgentRefused(f"there is no module {error.name!r} (looked in the current directory and sys.path)") from None
+            raise AgentRefused(
+                f"there is no module {error.name!r} (looked in the current directory and sys.path)"
+            ) from None
         raise
 
 
@@ -97,7 +99,9 @@ def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())[:300]
     where = ""
     frames = traceback.extract_tb(error.__traceback__)
-    outside = [frame for frame in frames if not frame.filename.startswith("<frozen") and "runtime/loader" not in frame.filename]
+    outside = [
+        frame for frame in frames if not frame.filename.startswith("<frozen") and "runtime/loader" not in frame.filename
+    ]
     if outside:
         where = f" ({outside[-1].filename}:{outside[-1].lineno})"
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"

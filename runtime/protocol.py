@@ -29,14 +29,14 @@ class Settings(_Record, frozen=True):
     keep_children: bool = False
 
 
-class Fork(_Record, tag=1):
+class Fork(_Record, frozen=True, tag=1):
     """Start an executor; FDS_PER_EXECUTOR descriptors come with the frame's first byte (SCM_RIGHTS)."""
 
     slot: int
     incarnation: int
 
 
-class Signal(_Record, tag=2):
+class Signal(_Record, frozen=True, tag=2):
     """Signal an executor. With SIGTERM the TERM rung is marked in the flag first, and SIGCONT follows."""
 
     slot: int
@@ -44,18 +44,18 @@ class Signal(_Record, tag=2):
     signum: int
 
 
-class KillTree(_Record, tag=3):
+class KillTree(_Record, frozen=True, tag=3):
     """SIGKILL an executor and all its descendants."""
 
     slot: int
     incarnation: int
 
 
-class Sweep(_Record, tag=4):
+class Sweep(_Record, frozen=True, tag=4):
     """End every process that is left, report Swept, and exit."""
 
 
-class Forked(_Record, tag=11):
+class Forked(_Record, frozen=True, tag=11):
     """An executor process exists."""
 
     slot: int
@@ -63,7 +63,7 @@ class Forked(_Record, tag=11):
     pid: int
 
 
-class Exited(_Record, tag=12):
+class Exited(_Record, frozen=True, tag=12):
     """An executor is gone and reaped. `code` is the exit code, negative = minus the signal; RSS in bytes."""
 
     slot: int
@@ -74,7 +74,7 @@ class Exited(_Record, tag=12):
     max_rss: int
 
 
-class Strays(_Record, tag=13):
+class Strays(_Record, frozen=True, tag=13):
     """What an executor left behind is being ended; each as `pid (command)`."""
 
     slot: int
@@ -82,7 +82,7 @@ class Strays(_Record, tag=13):
     found: list[str]
 
 
-class Swept(_Record, tag=14):
+class Swept(_Record, frozen=True, tag=14):
     """The end: how many processes were still found, how many were ended, and which could not be."""
 
     found: int

@@ -216,7 +216,9 @@ def _encode_result(value: Any) -> tuple[bytes, str]:
     if inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
         if asyncio.iscoroutine(value):
             value.close()
-        raise ResultError(f"the agent returned a {type(value).__name__}; declare it `async def`, or return a plain value")
+        raise ResultError(
+            f"the agent returned a {type(value).__name__}; declare it `async def`, or return a plain value"
+        )
     return codec.encode(value)
 
 

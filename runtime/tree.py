@@ -14,6 +14,9 @@ from contextlib import suppress
 
 import psutil
 
+Process = psutil.Process
+"""A process: pid and create time."""
+
 RUN_VARIABLE = "QUIESCE_RUN_ID"
 """In the environment of every process of a run, so that strays can be found as a last resort."""
 

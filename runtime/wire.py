@@ -39,7 +39,7 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
 # -- down: tasks -----------------------------------------------------------------------------------------
 
 
-class Hire(_Record, tag=1):
+class Hire(_Record, frozen=True, tag=1):
     """An agent that tasks may name from now on. `by_name`: `source` is MODULE:NAME or FILE.py:NAME, else a blob."""
 
     agent: int
@@ -47,7 +47,7 @@ class Hire(_Record, tag=1):
     source: bytes
 
 
-class Task(_Record):
+class Task(_Record, frozen=True):
     """One task for an executor. `attempt` counts from 1; `timeout` in seconds."""
 
     task: int
@@ -61,47 +61,47 @@ class Task(_Record):
     timeout: float | None = None
 
 
-class Tasks(_Record, tag=2):
+class Tasks(_Record, frozen=True, tag=2):
     """Tasks to execute, in order."""
 
     tasks: list[Task]
 
 
-class Retire(_Record, tag=3):
+class Retire(_Record, frozen=True, tag=3):
     """Finish what you have been given, say Bye and exit."""
 
 
 # -- down: control ---------------------------------------------------------------------------------------
 
 
-class Interrupt(_Record, tag=11):
+class Interrupt(_Record, frozen=True, tag=11):
     """Interrupt one task; `signal` is an InterruptSignal as JSON."""
 
     task: int
     signal: bytes
 
 
-class Revoke(_Record, tag=12):
+class Revoke(_Record, frozen=True, tag=12):
     """Give back up to `count` tasks that have not begun, the last ones first."""
 
     count: int
 
 
-class Dump(_Record, tag=13):
+class Dump(_Record, frozen=True, tag=13):
     """Write the Python stacks of every thread to standard error."""
 
 
 # -- up ----------------------------------------------------------------------------------------------------
 
 
-class Ready(_Record, tag=21):
+class Ready(_Record, frozen=True, tag=21):
     """The handlers stand, the flag is mapped: work may come."""
 
     version: int
     pid: int
 
 
-class Hired(_Record, tag=22):
+class Hired(_Record, frozen=True, tag=22):
     """An agent is loaded. `options` is AgentOptions as JSON."""
 
     agent: int
@@ -110,7 +110,7 @@ class Hired(_Record, tag=22):
     options: bytes
 
 
-class Refused(_Record, tag=23):
+class Refused(_Record, frozen=True, tag=23):
     """An agent cannot be loaded; `message` is one line for the user."""
 
     agent: int
@@ -118,13 +118,13 @@ class Refused(_Record, tag=23):
     detail: str
 
 
-class Started(_Record, tag=24):
+class Started(_Record, frozen=True, tag=24):
     """An async executor began a task. (A sync one writes it into shared memory instead.)"""
 
     task: int
 
 
-class Done(_Record, tag=25):
+class Done(_Record, frozen=True, tag=25):
     """A task ended. `status` is completed, failed or interrupted; times are Unix and monotonic seconds."""
 
     task: int
@@ -139,7 +139,7 @@ class Done(_Record, tag=25):
     unchecked: float = 0.0
 
 
-class Snapshot(_Record, tag=26):
+class Snapshot(_Record, frozen=True, tag=26):
     """A task's own saved progress."""
 
     task: int
@@ -147,7 +147,7 @@ class Snapshot(_Record, tag=26):
     encoding: str
 
 
-class Emitted(_Record, tag=27):
+class Emitted(_Record, frozen=True, tag=27):
     """An event of a task (0 = of the executor itself). `data` is a JSON object."""
 
     task: int
@@ -157,13 +157,13 @@ class Emitted(_Record, tag=27):
     data: bytes
 
 
-class Returned(_Record, tag=28):
+class Returned(_Record, frozen=True, tag=28):
     """Tasks given back unbegun: revoked, or left over when the flag went up or the executor retired."""
 
     tasks: list[int]
 
 
-class Bye(_Record, tag=29):
+class Bye(_Record, frozen=True, tag=29):
     """Nothing more comes; the executor exits by itself."""
 
 
@@ -172,7 +172,7 @@ Control = Interrupt | Revoke | Dump
 Up = Ready | Hired | Refused | Started | Done | Snapshot | Emitted | Returned | Bye
 
 
-class UpFrame(_Record):
+class UpFrame(_Record, frozen=True):
     """What one write of an executor carries."""
 
     seq: int

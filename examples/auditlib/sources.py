@@ -19,13 +19,15 @@ def standard_library() -> Path:
 
 
 def inputs(root: Path) -> Iterator[Json]:
-    """One task input for each source file, sorted by key, the path relative to `root`."""
-    root = root.absolute()
+    """One task input for each source file, sorted by key: its path below `root`, or from its top-level package on."""
+    root = base = root.absolute()
+    while (base / "__init__.py").exists():
+        base = base.parent
     found: list[Path] = []
     for folder, inner, names in os.walk(root):
         inner[:] = [name for name in inner if name not in SKIPPED and not name.startswith(".")]
         found += [Path(folder, name) for name in names if name.endswith(".py")]
-    for key, path in sorted((path.relative_to(root).as_posix(), path) for path in found):
+    for key, path in sorted((path.relative_to(base).as_posix(), path) for path in found):
         if path.is_file():
             yield {"key": key, "path": str(path)}
 

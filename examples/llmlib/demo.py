@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from driver import Batch, end_as, tell
+from driver import USAGE, Batch, end_as, tell
 
 from llmlib import http
 
@@ -31,13 +31,13 @@ def run(script: str, variable: str, folder: Path, count: int, options: tuple[str
     """Run the batch to its end, or resume the one that an interrupt has left. Ends as quiesce does."""
     folder.mkdir(parents=True, exist_ok=True)
     inputs = folder / "questions.jsonl"
-    if not inputs.exists():
+    if not (folder / "llm.db").exists():
         inputs.write_text("".join(json.dumps(one) + "\n" for one in questions(count)), "utf-8")
     with serving(script) as url:
         batch = Batch("llm", f"{script}:answer", inputs, folder / "llm.db", options, {variable: url})
         code = batch.start()
         tell(told(asyncio.run(http.post(url, "/v1/stats", {}))))
-    if code not in {0, 1}:
+    if code not in {0, 1, USAGE}:
         tell("Stopped. The same command goes on from here.")
     return end_as(code)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtime.protocol import Report
 from runtime.model import InterruptSignal
+from runtime.protocol import Report
 
 
 @dataclass(frozen=True, slots=True)

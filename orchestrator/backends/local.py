@@ -14,20 +14,19 @@ from pathlib import Path
 
 import msgspec
 
-import runtime
 from orchestrator.backends import Channels
 from orchestrator.config import Settings
 from runtime import tree
 from runtime.flag import InterruptFlag
+from runtime.model import InterruptSignal
 from runtime.protocol import Fork, KillTree, Order, Report, Signal, Sweep
 from runtime.protocol import Settings as GuardianSettings
-from runtime.model import InterruptSignal
 from runtime.wire import FrameReader, pack
 
 _HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
 
-_HOME = str(Path(runtime.__file__).parent.parent)
+_HOME = str(Path(tree.__file__).parent.parent)
 _GUARDIAN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from runtime.guardian import main; main()"
 """Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own."""
 
@@ -159,7 +158,7 @@ class LocalBackend:
         return self._flag.progress(slot)
 
     def dump_stacks(self) -> None:
-        """faulthandler answers SIGUSR1 in every executor."""
+        """Python's faulthandler answers SIGUSR1 in every executor."""
         if self._guardian is not None:
             for process in tree.children(self._guardian.pid, recursive=False):
                 tree.send([process], signal.SIGUSR1)

@@ -54,20 +54,49 @@ class Look:
     interrupted_exit_code: int | None
 
 
-WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Executor processes (default: one a core).")]
-ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="Tasks of an async agent that each executor runs at once.")]
-TimeoutOption = Annotated[float | None, typer.Option(parser=seconds, metavar="S", help="Seconds that one task may take.")]
-DeadlineOption = Annotated[float | None, typer.Option(parser=seconds, metavar="S", help="Seconds that the whole run may take.")]
-GraceOption = Annotated[float | None, typer.Option(parser=seconds, metavar="S", help="Seconds between the interrupt flag and SIGTERM. [default: 10]")]
-TermGraceOption = Annotated[float | None, typer.Option(parser=seconds, metavar="S", help="Seconds between SIGTERM and SIGKILL. [default: 5]")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", "-w", min=1, help="Executor processes (default: one a core).")
+]
+ConcurrencyOption = Annotated[
+    int | None, typer.Option(min=1, help="Tasks of an async agent that each executor runs at once.")
+]
+TimeoutOption = Annotated[
+    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds that one task may take.")
+]
+DeadlineOption = Annotated[
+    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds that the whole run may take.")
+]
+GraceOption = Annotated[
+    float | None,
+    typer.Option(parser=seconds, metavar="S", help="Seconds between the interrupt flag and SIGTERM. [default: 10]"),
+]
+TermGraceOption = Annotated[
+    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds between SIGTERM and SIGKILL. [default: 5]")
+]
 RetriesOption = Annotated[int | None, typer.Option(min=0, help="How often a failed task is tried again.")]
-MaxFailuresOption = Annotated[str | None, typer.Option(metavar="N|P%", help="Stop when more tasks than this have failed.")]
-MemoryOption = Annotated[int | None, typer.Option(parser=size, metavar="SIZE", help="Memory that an executor and its children may use, like 500M or 2G.")]
+MaxFailuresOption = Annotated[
+    str | None, typer.Option(metavar="N|P%", help="Stop when more tasks than this have failed.")
+]
+MemoryOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=size, metavar="SIZE", help="Memory that an executor and its children may use, like 500M or 2G."
+    ),
+]
 LogFormatOption = Annotated[LogFormat, typer.Option(help="Log lines for people or for machines.")]
-LogLevelOption = Annotated[Severity | None, typer.Option(help="The least severe lines to show. [default: info; warning under a live display]")]
-ProgressOption = Annotated[ProgressMode, typer.Option(help="A live display on standard error; auto: if that is a terminal.")]
-ExitCodeOption = Annotated[int | None, typer.Option(min=0, max=255, help="Exit with this code when interrupted, instead of dying by the signal, or 75.")]
-KeepOption = Annotated[bool, typer.Option("--keep-children", help="Do not end the processes that an executor leaves behind.")]
+LogLevelOption = Annotated[
+    Severity | None, typer.Option(help="The least severe lines to show. [default: info; warning under a live display]")
+]
+ProgressOption = Annotated[
+    ProgressMode, typer.Option(help="A live display on standard error; auto: if that is a terminal.")
+]
+ExitCodeOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=255, help="Exit with this code when interrupted, instead of dying by the signal, or 75."),
+]
+KeepOption = Annotated[
+    bool, typer.Option("--keep-children", help="Do not end the processes that an executor leaves behind.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +108,10 @@ def register(app: typer.Typer) -> None:
 def run(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="package.module:name or path/to/file.py:name")],
     *,
-    source: Annotated[str | None, typer.Option("--input", "-i", metavar="FILE|-", help="JSON Lines, one task a line; - is standard input.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--input", "-i", metavar="FILE|-", help="JSON Lines, one task a line; - is standard input."),
+    ] = None,
     workers: WorkersOption = None,
     concurrency: ConcurrencyOption = None,
     timeout: TimeoutOption = None,
@@ -102,7 +134,17 @@ def run(
     Ctrl-C, SIGTERM, SIGHUP or a limit stop it in good order; `quiesce resume` goes on where it ended.
     """
     settings = _settings(
-        {}, workers, concurrency, timeout, deadline, grace, term_grace, retries, max_failures, memory_limit, keep_children
+        {},
+        workers,
+        concurrency,
+        timeout,
+        deadline,
+        grace,
+        term_grace,
+        retries,
+        max_failures,
+        memory_limit,
+        keep_children,
     )
     look = Look(log_format, log_level, progress, interrupted_exit_code)
     name = _absolute(agent)
@@ -111,11 +153,18 @@ def run(
     if source is not None and source != "-":
         end(runner.go(name, lambda it: it.begin_with_file({"agent": name}, stream, label)), look.interrupted_exit_code)
     else:
-        end(runner.go(name, lambda it: it.begin_with_stream({"agent": name}, stream, label)), look.interrupted_exit_code)
+        end(
+            runner.go(name, lambda it: it.begin_with_stream({"agent": name}, stream, label)), look.interrupted_exit_code
+        )
 
 
 def resume(
-    run_id: Annotated[str | None, typer.Argument(metavar="[RUN_ID]", help="The run, or a unique beginning of its id. [default: the latest that is not over]")] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN_ID]", help="The run, or a unique beginning of its id. [default: the latest that is not over]"
+        ),
+    ] = None,
     *,
     workers: WorkersOption = None,
     concurrency: ConcurrencyOption = None,
@@ -142,14 +191,16 @@ def resume(
     if found is None:
         raise UsageError(f"every run in {opened.location} is over: there is nothing to resume")
     settings = _settings(
-        found.config or {}, workers, concurrency, timeout, deadline, grace, term_grace, retries, max_failures, memory_limit,
-        keep_children,
+        found.config or {}, workers, concurrency, timeout, deadline, grace, term_grace, retries, max_failures,
+        memory_limit, keep_children,
     )  # fmt: skip
     name = _agent_of(found)
     if found.cwd:
         _enter(found.cwd)
     look = Look(log_format, log_level, progress, interrupted_exit_code)
-    end(_Runner(settings, found.run_id, look, opened).go(name, lambda it: it.take_up(found)), look.interrupted_exit_code)
+    end(
+        _Runner(settings, found.run_id, look, opened).go(name, lambda it: it.take_up(found)), look.interrupted_exit_code
+    )
 
 
 def where(journal: str | None) -> str:
@@ -177,7 +228,7 @@ class _Runner:
         with self.display:
             try:
                 _, loaded = session.hire(by_name=True, source=agent.encode())
-                self._show_while(lambda: loaded.done())
+                self._show_while(loaded.done)
                 loaded.result()
                 begin(self)
             except ExecutionInterrupted:
@@ -195,7 +246,7 @@ class _Runner:
 
     def _show_while(self, is_done: Callable[[], bool]) -> None:
         """Draw until something is so, or the run has ended."""
-        while not is_done() and not self.session.join(REFRESH_SECONDS if self._live or is_done is not None else 1.0):
+        while not is_done() and not self.session.join(REFRESH_SECONDS):
             self.display.update(self.session.status, time.monotonic())
 
     # -- beginnings ---------------------------------------------------------------------------------
@@ -230,7 +281,10 @@ class _Runner:
 
     def _refuse_known(self) -> None:
         if any(run.run_id == self.session.run_id for run in self.journal.runs()):
-            raise UsageError(f"there is a run {self.session.run_id} already in {self.journal.location}: resume it, or choose another id")
+            raise UsageError(
+                f"there is a run {self.session.run_id} already in {self.journal.location}: "
+                "resume it, or choose another id"
+            )
 
     def _feed(self, stream: BinaryIO, label: str) -> None:
         try:
@@ -298,7 +352,8 @@ def _agent_of(run: RunRecord) -> str:
     name = run.agent.get("agent") if isinstance(run.agent, dict) else None
     if not isinstance(name, str):
         raise UsageError(
-            f"run {run.run_id} was started from Python: go on with it by Supervisor(run_id={run.run_id!r}, journal=…) there"
+            f"run {run.run_id} was started from Python: "
+            f"go on with it there, by Supervisor(run_id={run.run_id!r}, journal=…)"
         )
     return name
 

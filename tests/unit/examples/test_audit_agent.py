@@ -126,6 +126,14 @@ def test_inputs_are_sorted_and_skip_what_is_installed(tmp_path: Path) -> None:
     assert sources.top_level(tmp_path) == {"a", "b", ".hidden"}
 
 
+def test_a_package_keeps_its_name(tmp_path: Path) -> None:
+    """Audited alone, a package's files are named as they are imported."""
+    for name in ("a/__init__.py", "a/b/__init__.py", "a/b/c.py", "d.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    assert [one["key"] for one in sources.inputs(tmp_path / "a" / "b")] == ["a/b/__init__.py", "a/b/c.py"]
+
+
 def test_the_standard_library_is_large_enough() -> None:
     """The default inputs are a code base worth the name."""
     assert sum(1 for _ in sources.inputs(sources.standard_library())) > 600  # 1,500 with its tests

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.journal import Counts, JournalError, rows
@@ -36,6 +36,7 @@ _OUTCOME = st.builds(
 )
 
 
+@settings(max_examples=20)  # each makes a journal of its own
 @given(st.lists(_OUTCOME, min_size=1, max_size=8))
 def test_outcomes_come_back_as_they_went_in(tmp_path_factory: pytest.TempPathFactory, outcomes: list[Outcome]) -> None:
     """Every field, in the order of the input, with the key that the task has."""
@@ -52,6 +53,7 @@ def _replace(outcome: Outcome, seq: int, key: str) -> Outcome:
     return Outcome(**{**fields, "seq": seq, "key": key})
 
 
+@settings(max_examples=20)  # each makes a journal of its own
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(1, 4), st.sampled_from([COMPLETED, FAILED, INTERRUPTED])), max_size=5),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.journal import DuplicateKeyError, rows
@@ -39,6 +39,7 @@ def _expected(task: NewTask, seq: int) -> PendingTask:
     return PendingTask(seq, task.key, task.input, encoding, agent=task.agent, priority=task.priority)
 
 
+@settings(max_examples=20)  # each makes a journal of its own
 @given(tasks=st.lists(_TASK, min_size=1, max_size=12, unique_by=lambda task: task.key), gap=st.integers(1, 3))
 def test_tasks_come_out_as_they_went_in(
     tasks: list[NewTask], gap: int, tmp_path_factory: pytest.TempPathFactory

@@ -1,0 +1,146 @@
+"""What is wrong with a journal is said in one clear line, as a UsageError."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal
+from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.records import NewTask
+from runtime.errors import UsageError
+
+
+def _foreign(path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE cats(name)")
+    other.close()
+
+
+def _foreign_with_id(path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA application_id=1")
+    other.close()
+
+
+def _newer(path: Path) -> None:
+    SqliteJournal(str(path)).close()
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version=99")
+    other.close()
+
+
+def _corrupt(path: Path) -> None:
+    SqliteJournal(str(path)).close()
+    data = bytearray(path.read_bytes())
+    data[100:4096] = b"\xa5" * 3996
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("mode", ["create", "write", "read"])
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [
+        (lambda path: path.write_text("{}\n"), "is not a journal: it is another kind of file"),
+        (lambda path: path.write_bytes(b"\x89PNG" * 5000), "is not a journal: it is another kind of file"),
+        (_foreign, "is not a journal: it is another program's SQLite database"),
+        (_foreign_with_id, "is not a journal: it is another program's SQLite database"),
+        (_newer, "is of version 99, from a newer quiesce; this one knows up to version 1"),
+        (_corrupt, "the file is corrupt"),
+        (lambda path: path.mkdir(), "it is a directory"),
+        (os.mkfifo, "it is not a regular file"),
+    ],
+)
+def test_what_is_not_a_journal_is_refused_and_left_alone(
+    path: Path, prepare: Callable[[Path], object], says: str, mode: Mode
+) -> None:
+    """One line that names the file; nothing is written into it or beside it."""
+    prepare(path)
+    before = (path.read_bytes() if path.is_file() else None, sorted(os.listdir(path.parent)))
+    with pytest.raises(UsageError) as caught:
+        open_journal(path, mode)
+    message = str(caught.value)
+    assert says in message
+    assert str(path) in message
+    assert "\n" not in message
+    after = sorted(name for name in os.listdir(path.parent) if not name.endswith(("-wal", "-shm")))
+    assert (path.read_bytes() if path.is_file() else None, after) == before
+
+
+@pytest.mark.parametrize("mode", ["write", "read"])
+def test_a_journal_that_must_be_there_is_not_made(path: Path, mode: Mode) -> None:
+    """A typing error in --journal must not leave an empty journal behind; an empty file is none either."""
+    with pytest.raises(UsageError, match=f"there is no journal at {path}"):
+        open_journal(path, mode)
+    assert not path.exists()
+    path.touch()
+    with pytest.raises(UsageError, match="is empty, not a journal"):
+        open_journal(path, mode)
+    assert path.stat().st_size == 0
+
+
+def test_an_empty_file_becomes_a_journal(path: Path) -> None:
+    """mktemp makes such."""
+    path.touch()
+    with open_journal(path) as journal:
+        assert journal.runs() == []
+
+
+def test_a_missing_directory_is_named(path: Path) -> None:
+    """It is not created: more likely it is a typing error, or a volume that is not mounted."""
+    with pytest.raises(UsageError, match=f"there is no directory {path.parent / 'x'}"):
+        open_journal(path.parent / "x" / "runs.db")
+
+
+@pytest.mark.parametrize("where", ["postgresql://host/db", "postgres://host/db", "mysql://host/db"])
+def test_another_kind_of_journal_is_refused_in_words(where: str) -> None:
+    """PostgreSQL comes later."""
+    with pytest.raises(UsageError, match="give the path of a file"):
+        open_journal(where)
+
+
+def test_a_path_may_hold_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters that mean something in a URL, a relative path, a symbolic link."""
+    odd = tmp_path / "a b?c#d%20é"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    with open_journal(DEFAULT_JOURNAL) as journal:
+        journal.claim(journal.create_run("r", agent=None).id)
+        link = tmp_path / "link.db"
+        link.symlink_to(odd / DEFAULT_JOURNAL)
+        with open_journal(link, "write") as other:
+            assert other.location == journal.location
+            owner = other.get_run("r").owner
+            assert owner is not None
+            assert owner.alive
+    assert sorted(os.listdir(odd)) == [DEFAULT_JOURNAL, DEFAULT_JOURNAL + "-lock"]
+
+
+def test_reading_changes_nothing(path: Path) -> None:
+    """The query commands cannot write, by construction."""
+    with open_journal(path) as journal:
+        run = journal.create_run("r", agent=None).id
+    before = path.read_bytes()
+    with open_journal(path, "read") as reader, pytest.raises(JournalError, match="read-only"):
+        reader.add_tasks(run, [NewTask("a", b"1")])
+    assert path.read_bytes() == before
+
+
+def test_damage_that_shows_later_is_one_line_too(path: Path) -> None:
+    """Opening looks at the first page only; the rest is found when it is read."""
+    with open_journal(path) as journal:
+        run = journal.create_run("r", agent=None).id
+        journal.add_tasks(run, [NewTask(str(n), b'"%s"' % (b"x" * 500)) for n in range(1, 2001)])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = b"\xa5" * (len(data) - len(data) // 2)
+    path.write_bytes(data)
+    with open_journal(path, "read") as journal, pytest.raises(JournalError) as caught:
+        after = 0
+        while page := journal.pending(run, after):
+            after = page[-1].seq
+    assert "the file is corrupt" in str(caught.value)
+    assert "\n" not in str(caught.value)
