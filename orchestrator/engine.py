@@ -49,6 +49,7 @@ class Engine:
         signals: SignalPipe | None = None,
     ) -> None:
         self.machine = Machine(settings)
+        self.mind = self.machine.mind
         self.status: StatusView = self.machine.view(time.monotonic())
         self.crash: BaseException | None = None
         self._backend = backend
@@ -355,7 +356,7 @@ class Engine:
         self._backend.sweep()
 
     def _on_swept(self, report: protocol.Swept) -> None:
-        if self.machine.phase is not Phase.SWEEPING:
+        if self.mind.phase is not Phase.SWEEPING:
             return
         late = self._backend.last_resort()
         self._handle(told.Swept(report.found + len(late), report.ended + len(late), report.remaining))

@@ -138,17 +138,17 @@ class Session:
     @property
     def was_interrupted(self) -> bool:
         """Whether the run was stopped before all was done."""
-        return self._engine.machine.signal is not None
+        return self._engine.mind.signal is not None
 
     def why_ended(self) -> BaseException:
         """What to raise at whoever waits for what will not come."""
-        machine = self._engine.machine
+        mind = self._engine.mind
         if self._engine.crash is not None:
             return self._engine.crash
-        if machine.error is not None:
-            return QuiesceError(machine.error)
-        if machine.signal is not None:
-            return ExecutionInterrupted(machine.signal)
+        if mind.error is not None:
+            return QuiesceError(mind.error)
+        if mind.signal is not None:
+            return ExecutionInterrupted(mind.signal)
         return QuiesceError("the supervisor has ended")
 
     # -- the run ------------------------------------------------------------------------------------
@@ -224,14 +224,14 @@ class Session:
         if self._ending is not None:
             return self._ending
         self._engine.join()
-        machine = self._engine.machine
+        mind = self._engine.mind
         status = self._final_status()
         ending = Ending(
             status=status,
-            signal=machine.signal,
-            error=machine.error if self._engine.crash is None else f"a defect in quiesce: {self._engine.crash!r}",
-            view=machine.view(time.monotonic()),
-            remaining=machine.remaining,
+            signal=mind.signal,
+            error=mind.error if self._engine.crash is None else f"a defect in quiesce: {self._engine.crash!r}",
+            view=self._engine.machine.view(time.monotonic()),
+            remaining=mind.remaining,
             seconds=time.monotonic() - self._began,
         )
         self._write_end(ending)
@@ -243,10 +243,10 @@ class Session:
         return ending
 
     def _final_status(self) -> ExecutionStatus:
-        machine = self._engine.machine
-        if machine.signal is not None or self._engine.crash is not None or machine.counts[ExecutionStatus.INTERRUPTED]:
+        mind = self._engine.mind
+        if mind.signal is not None or self._engine.crash is not None or mind.counts[ExecutionStatus.INTERRUPTED]:
             return ExecutionStatus.INTERRUPTED
-        return ExecutionStatus.FAILED if machine.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
+        return ExecutionStatus.FAILED if mind.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
 
     def _write_end(self, ending: Ending) -> None:
         view = ending.view

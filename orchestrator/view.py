@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from orchestrator.ladder import Climb, Rung
+from orchestrator.ladder import Rung
 from orchestrator.slots import ExecutorView, Slot
 from runtime.model import ExecutionStatus, InterruptSignal
 
 if TYPE_CHECKING:
-    from orchestrator.machine import Machine
+    from orchestrator.mind import Mind
 
 
 class Phase(StrEnum):
@@ -42,21 +42,21 @@ class StatusView:
     next_rung: float | None
 
 
-def view(machine: Machine, climb: Climb, now: float) -> StatusView:
-    """The machine at `now` (monotonic seconds)."""
-    counts = machine.counts
-    due = climb.due
+def view(mind: Mind, now: float) -> StatusView:
+    """The mind at `now` (monotonic seconds)."""
+    counts = mind.counts
+    due = mind.climb.due
     return StatusView(
         at=now,
-        phase=machine.phase,
-        accepted=machine.accepted,
+        phase=mind.phase,
+        accepted=mind.accepted,
         completed=counts[ExecutionStatus.COMPLETED],
         failed=counts[ExecutionStatus.FAILED],
         interrupted=counts[ExecutionStatus.INTERRUPTED],
-        running=machine.outstanding,
-        executors=[_executor(slot) for slot in machine.slots if slot.is_alive],
-        signal=machine.signal,
-        rung=climb.rung,
+        running=mind.outstanding,
+        executors=[_executor(slot) for slot in mind.slots if slot.is_alive],
+        signal=mind.signal,
+        rung=mind.climb.rung,
         next_rung=None if due is None else max(0.0, due - now),
     )
 

@@ -38,7 +38,7 @@ class Interruptible:
         self.host: Host = host or Standalone()
         self._flag: object = self.host.flag
         self._won: dict[str, InterruptSignal] = {}
-        self._wakers: dict[object, Callable[[], None]] = {}
+        self._wakers: dict[object, Callable[[], object]] = {}
         self._bells: dict[asyncio.AbstractEventLoop, tuple[Bell, list[Callable[[], None]]]] = {}
         self._shielded: dict[object, int] = {}
         self._deferred: dict[object, list[Callable[[], object]]] = {}
@@ -89,7 +89,7 @@ class Interruptible:
             waker()
         return True
 
-    def add_waker(self, waker: Callable[[], None]) -> Callable[[], None]:
+    def add_waker(self, waker: Callable[[], object]) -> Callable[[], None]:
         """Have `waker` called when this is interrupted, at once if it already is. Returns its remover.
 
         It may be called twice and from any thread: it must be idempotent and thread-safe.

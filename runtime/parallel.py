@@ -143,9 +143,9 @@ class ParallelExecutionManager:
     @overload
     async def gather(self, a: Child[A], b: Child[B], c: Child[C], d: Child[D], /) -> tuple[A, B, C, D]: ...
     @overload
-    async def gather(self, *children: Child[X]) -> list[X]: ...
+    async def gather(self, *children: Child[X]) -> tuple[X, ...]: ...
     async def gather(self, *children: Child[Any]) -> Any:
-        """Run all, and return the results of `children` (all by default) in order.
+        """Run all. Returns a list of all results in the order of adding, or a tuple of those of `children`.
 
         Raises ExecutionInterrupted, TimeoutError, the first failure, or an ExceptionGroup, as the group's
         strategy says, after every child has ended.
@@ -154,7 +154,9 @@ class ParallelExecutionManager:
             pass
         if self._strategy is ErrorStrategy.FAIL_SLOW:
             self._raise_failures()
-        return [child.outcome for child in children or self._children]
+        if children:
+            return tuple(child.outcome for child in children)
+        return [child.outcome for child in self._children]
 
     async def gather_dict(self) -> dict[str, Any]:
         """As gather, by key."""

@@ -64,7 +64,12 @@ def connect(path: str, mode: Mode) -> tuple[sqlite3.Connection, RunLocks | None]
 
 def _look(path: str, mode: Mode) -> None:
     """Refuse what SQLite would have only vague words for."""
+    parent = os.path.dirname(path)
     if os.path.isfile(path):
+        if not os.access(path, os.R_OK):
+            raise UsageError(f"cannot open journal {path}: permission denied")
+        if mode != "read" and not (os.access(path, os.W_OK) and os.access(parent, os.W_OK)):
+            raise UsageError(f"cannot open journal {path}: the file or its directory is read-only")
         return
     if os.path.isdir(path):
         raise UsageError(f"cannot open journal {path}: it is a directory")
@@ -72,7 +77,6 @@ def _look(path: str, mode: Mode) -> None:
         raise UsageError(f"cannot open journal {path}: it is not a regular file")
     if mode != "create":
         raise UsageError(f"there is no journal at {path}")
-    parent = os.path.dirname(path)
     if not os.path.isdir(parent):
         raise UsageError(f"cannot create journal {path}: there is no directory {parent}")
     if not os.access(parent, os.W_OK):

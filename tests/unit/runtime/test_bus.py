@@ -223,9 +223,7 @@ def test_who_cannot_wait_pushes_out_the_oldest() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(
-    ("policy", "kept", "dropped"), [(Policy.DROP_OLDEST, [3, 4], 3), (Policy.LATEST, [4], 4)]
-)
+@pytest.mark.parametrize(("policy", "kept", "dropped"), [(Policy.DROP_OLDEST, [3, 4], 3), (Policy.LATEST, [4], 4)])
 def test_a_slow_consumer_loses_its_own_events_only(policy: Policy, kept: list[int], dropped: int) -> None:
     async def main() -> None:
         bus = EventBus()
@@ -409,7 +407,7 @@ def test_another_threads_loop_may_publish() -> None:
 def test_closing_ends_every_stream_after_what_is_queued() -> None:
     async def main() -> None:
         bus = EventBus()
-        waiting = [asyncio.create_task(anext(bus.stream(), None)) for _ in range(3)]  # type: ignore[arg-type]
+        waiting = [asyncio.ensure_future(anext(bus.stream(), None)) for _ in range(3)]
         await settle()
         full = bus.stream()
         await bus.publish(event(1))

@@ -26,7 +26,9 @@ def asynchronous(answer: Any) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("wrap", [lambda answer: lambda: answer, asynchronous], ids=["sync", "async"])
-@pytest.mark.parametrize(("answer", "reason"), [(True, "custom"), (MINE, "error_threshold"), (False, None), (None, None)])
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(True, "custom"), (MINE, "error_threshold"), (False, None), (None, None)]
+)
 def test_every_shape(wrap: Callable[[Any], Any], answer: Any, reason: str | None) -> None:
     async def main() -> None:
         async with ExecutionState() as state:
@@ -45,7 +47,7 @@ def test_every_shape(wrap: Callable[[Any], Any], answer: Any, reason: str | None
 def test_a_sync_callable_that_returns_an_awaitable() -> None:
     async def main() -> None:
         state = ExecutionState()
-        state.set_interrupt_checker(lambda: asynchronous(True)())
+        state.set_interrupt_checker(lambda: asyncio.sleep(0, True))
         with pytest.raises(ExecutionInterrupted):
             await state.check_interrupt()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.errors import ExecutionInterrupted
-from runtime.event import ExecutionEvent
+from runtime.event import Condition, ExecutionEvent
 from runtime.model import ExecutionResult, ExecutionStatus, InterruptReason
 from runtime.retry import RetryPolicy
 from runtime.scope import current_address
@@ -50,7 +50,7 @@ ACTORS: list[Callable[[Any, ExecutionState], Any]] = [
     double_async,
     Doubler(),
     functools.partial(lambda number, _state, factor: number * factor, factor=2),
-    lambda number, state: double_async(number, state),
+    lambda number, state: double_async(number + 0, state),
 ]
 
 
@@ -189,9 +189,12 @@ def test_interrupted_twice_one_signal() -> None:
 
 def test_an_interrupt_hidden_in_a_task_group_or_behind_clean_up_is_no_failure() -> None:
     async def main() -> None:
+        async def asleep(state: ExecutionState) -> None:
+            await state.sleep(100)
+
         async def grouped(data: Any, state: ExecutionState) -> None:
             async with asyncio.TaskGroup() as group:
-                group.create_task(state.sleep(100))  # type: ignore[arg-type]
+                group.create_task(asleep(state))
                 interrupts(data, state)
 
         async def clumsy(data: Any, state: ExecutionState) -> None:
@@ -232,7 +235,12 @@ def test_conditions_that_are_not_met(which: str, answer: object) -> None:
                 raise LookupError("nothing there")
             return answer
 
-        event = ExecutionEvent(actor=double, **{which: [lambda subject, state: None, is_ready]})
+        conditions: list[Condition] = [lambda subject, state: None, is_ready]
+        event = ExecutionEvent(
+            actor=double,
+            preconditions=conditions if which == "preconditions" else (),
+            postconditions=conditions if which == "postconditions" else (),
+        )
         result = await event(1, ExecutionState())
         assert result.status is ExecutionStatus.FAILED
         assert result.error_message in {
@@ -336,7 +344,7 @@ def test_history_is_frozen_and_complete() -> None:
         assert state.history[0] is during[0][0]
         assert statuses(state) == ["started", "completed"]
         with pytest.raises(AttributeError):
-            state.history[0].status = ExecutionStatus.FAILED  # type: ignore[misc]
+            state.history[0].status = ExecutionStatus.FAILED
 
     run(main)
 

@@ -23,10 +23,10 @@ def test_a_finished_one_leaves_by_itself() -> None:
         state = ExecutionState()
         task = asyncio.create_task(asyncio.sleep(1))
         state.register_generator(task)
-        assert state.active_generators == (task,)
+        assert list(state.active_generators) == [task]
         await task
         await settle()
-        assert state.active_generators == ()
+        assert list(state.active_generators) == []
         assert not state._bells
 
     run(main)
@@ -220,7 +220,7 @@ def test_an_async_generator_that_somebody_iterates_is_reported() -> None:
             yield 1
 
         generator = ticks()
-        task = asyncio.create_task(anext(generator))  # type: ignore[arg-type]
+        task = asyncio.ensure_future(anext(generator))
         state.register_generator(generator, name="busy")
         await settle()
         assert (await state.kill_generators()).refused == ("busy",)

@@ -369,7 +369,12 @@ def test_states_of_one_loop_share_one_reader_of_the_wake_descriptor() -> None:
         read, write = os.pipe()
         loop = asyncio.get_running_loop()
         mine: list[str] = []
-        loop.add_reader(read, lambda: (mine.append("readable"), loop.remove_reader(read)))
+
+        def readable() -> None:
+            mine.append("readable")
+            loop.remove_reader(read)
+
+        loop.add_reader(read, readable)
         hosts = [FakeHost(read) for _ in range(3)]
         states = [Interruptible(host) for host in hosts]
 

@@ -1,0 +1,161 @@
+"""What becomes of tasks: done, failed, again, whose fault. Pure."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from orchestrator import stimuli as told
+from orchestrator.instructions import RecordAttempts
+from orchestrator.ladder import Climb
+from orchestrator.mind import Mind
+from orchestrator.settle import Verdict, crash, judge, outcome_of
+from orchestrator.slots import Assigned, Slot
+from orchestrator.stopping import Stopping
+from runtime import wire
+from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
+
+FIRST_RETRY, MAX_RETRY = 0.2, 30.0
+"""Seconds before a failed task is tried again; doubled each time, up to the maximum."""
+
+
+class Ledger:
+    """A task is with one executor at most, and an outcome that is final is recorded once."""
+
+    def __init__(self, mind: Mind, stopping: Stopping) -> None:
+        self._mind = mind
+        self._stopping = stopping
+        self.task_seconds: float | None = None
+
+    # -- what executors say -------------------------------------------------------------------------
+
+    def started(self, slot: Slot, record: wire.Started, now: float) -> None:
+        """An async task began."""
+        if record.task in slot.assigned:
+            slot.assigned[record.task].since = now
+
+    def snapshot(self, slot: Slot, record: wire.Snapshot, _now: float) -> None:
+        """A task saved its progress: it is handed back if the task runs again."""
+        one = slot.assigned.get(record.task)
+        if one is not None:
+            one.task = replace(one.task, snapshot=record.data, snapshot_encoding=record.encoding)
+
+    def returned(self, slot: Slot, record: wire.Returned, _now: float) -> None:
+        """Tasks that had not begun come back."""
+        slot.revoking = False
+        back = [slot.assigned.pop(task).task for task in record.tasks if task in slot.assigned]
+        self._mind.backlog.put_back(back[::-1])
+
+    def done(self, slot: Slot, record: wire.Done, now: float) -> None:
+        """A task ended."""
+        one = slot.assigned.pop(record.task, None)
+        if one is None:
+            return
+        slot.alone = False
+        if one.asked is not None:
+            slot.climb = None
+        if record.status == ExecutionStatus.COMPLETED:
+            self._average(record.seconds)
+            self._mind.keep(outcome_of(one, slot, record, ExecutionStatus.COMPLETED))
+        elif record.status == ExecutionStatus.INTERRUPTED:
+            signal = InterruptSignal.model_validate_json(record.signal) if record.signal else one.asked
+            verdict = judge(one, signal, stopping=self._mind.signal is not None)
+            self._settle(one, verdict, slot, record.error, now, record)
+        else:
+            self._average(record.seconds)
+            self._settle(one, Verdict.FAILED, slot, record.error, now, record)
+
+    def _average(self, seconds: float) -> None:
+        old = self.task_seconds
+        self.task_seconds = seconds if old is None else old + 0.1 * (seconds - old)
+
+    # -- an executor died ---------------------------------------------------------------------------
+
+    def charge(
+        self, left: list[Assigned], exited: told.Exited, why: str | None, climb: Climb | None, now: float
+    ) -> None:
+        """Whose fault was it? That task pays an attempt; the others did not begin, or are innocent."""
+        backlog = self._mind.backlog
+        begun = [one for one in left if one.since is not None or one.task.seq == exited.in_hand]
+        asked = [one for one in begun if one.asked is not None]
+        if self._mind.signal is not None:
+            for one in begun:
+                self._record(one, exited, ExecutionStatus.INTERRUPTED, f"ended by {exited.how}", now)
+        elif climb is not None and asked:
+            for one in asked:
+                self._settle(one, judge(one, one.asked, stopping=False), exited, f"ended by {exited.how}", now)
+            backlog.put_back([one.task for one in begun if one.asked is None])
+        elif len(begun) == 1:
+            self._crashed(begun[0], exited, why, now)
+        else:
+            backlog.suspect([one.task for one in begun])
+        backlog.put_back([one.task for one in left if one not in begun])
+
+    def _crashed(self, one: Assigned, exited: told.Exited, why: str | None, now: float) -> None:
+        crashes = self._mind.backlog.crashed(one.task.seq)
+        text = crash(exited.how, why)
+        self._mind.log(
+            "task.crashed", Severity.WARNING, key=one.task.key, attempt=one.attempt, crashes=crashes, error=text
+        )
+        if crashes >= self._mind.settings.crash_limit:
+            self._record(one, exited, ExecutionStatus.FAILED, f"{text} ({crashes} times)", now)
+        else:
+            self._again(one, now)
+
+    # -- verdicts -----------------------------------------------------------------------------------
+
+    def _settle(
+        self,
+        one: Assigned,
+        verdict: Verdict,
+        where: Slot | told.Exited,
+        error: str | None,
+        now: float,
+        record: wire.Done | None = None,
+    ) -> None:
+        """Carry a verdict out: final, again, or kept for the next start."""
+        if verdict is Verdict.AGAIN:
+            self._mind.backlog.put_back([one.task])
+        elif verdict is Verdict.INTERRUPTED:
+            self._record(one, where, ExecutionStatus.INTERRUPTED, error, now, record)
+        elif one.attempt <= self._mind.settings.retries and self._mind.signal is None:
+            self._mind.log("task.retrying", Severity.WARNING, key=one.task.key, attempt=one.attempt, error=error)
+            self._again(one, now + min(MAX_RETRY, FIRST_RETRY * 2 ** (one.attempt - 1)))
+        else:
+            self._record(one, where, ExecutionStatus.FAILED, error, now, record)
+
+    def _again(self, one: Assigned, at: float) -> None:
+        """Run a task again; the attempt that it has used is kept in the journal too."""
+        self._mind.do(RecordAttempts({one.task.seq: one.attempt}))
+        self._mind.backlog.retry(replace(one.task, attempts=one.attempt), at)
+
+    def _record(
+        self,
+        one: Assigned,
+        where: Slot | told.Exited,
+        status: ExecutionStatus,
+        error: str | None,
+        now: float,
+        record: wire.Done | None = None,
+    ) -> None:
+        mind = self._mind
+        signal = one.asked or (mind.signal if status is ExecutionStatus.INTERRUPTED else None)
+        mind.keep(outcome_of(one, where, record, status, error, signal))
+        limit, failures = mind.settings.max_failures, mind.failures
+        ended = failures + mind.counts[ExecutionStatus.COMPLETED]
+        if status is ExecutionStatus.FAILED and limit is not None and limit.is_exceeded(failures, ended):
+            self._stopping.stop(
+                InterruptSignal(
+                    reason=InterruptReason.ERROR_THRESHOLD,
+                    message=f"{failures} tasks failed",
+                    triggered_by="max-failures",
+                ),
+                now,
+            )
+
+    def committed(self, stimulus: told.Committed) -> None:
+        """Outcomes are in the journal: now they count."""
+        counts = self._mind.counts
+        self._mind.uncommitted -= stimulus.asked
+        counts[ExecutionStatus.COMPLETED] += stimulus.completed
+        counts[ExecutionStatus.FAILED] += stimulus.failed
+        counts[ExecutionStatus.INTERRUPTED] += stimulus.interrupted

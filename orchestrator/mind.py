@@ -1,0 +1,97 @@
+"""What the parts of the machine share: its memory, and the list of what is to be done. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.backlog import Backlog
+from orchestrator.config import Settings
+from orchestrator.instructions import Instruction, Log, Record
+from orchestrator.ladder import Climb
+from orchestrator.records import Outcome
+from orchestrator.slots import Slot
+from orchestrator.view import Phase
+from runtime.model import ExecutionStatus, InterruptSignal, Severity
+from runtime.wire import Hire, Hired
+
+
+class Mind:
+    """The memory. Only the parts of the machine write it, each what its file is about."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.phase = Phase.RUNNING
+        self.slots = [Slot(number) for number in range(settings.workers)]
+        self.backlog = Backlog()
+        self.agents: dict[int, Hire] = {}
+        self.hired: dict[int, Hired] = {}
+        self.sealed = False
+        self.accepted = 0
+        self.counts = dict.fromkeys(ExecutionStatus, 0)
+        self.uncommitted = 0
+        self.journal_broken = False
+        self.signal: InterruptSignal | None = None
+        self.error: str | None = None
+        self.climb = Climb(settings.ladder)
+        self.remaining: Sequence[str] = ()
+        self._out: list[Instruction] = []
+        self._outcomes: list[Outcome] = []
+
+    @property
+    def outstanding(self) -> int:
+        """Tasks that are with an executor."""
+        return sum(len(slot.assigned) for slot in self.slots)
+
+    @property
+    def alive(self) -> list[Slot]:
+        """Slots with a process in them."""
+        return [slot for slot in self.slots if slot.is_alive]
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether nothing is left to execute and nothing more will come."""
+        return self.sealed and self.backlog.is_exhausted and not self.outstanding
+
+    @property
+    def width(self) -> int:
+        """How many tasks an executor executes at once."""
+        asynchronous = any(hired.asynchronous for hired in self.hired.values())
+        return self.settings.concurrency if asynchronous else 1
+
+    def slot(self, number: int, incarnation: int) -> Slot | None:
+        """The slot, if it still holds that incarnation."""
+        slot = self.slots[number]
+        return slot if slot.incarnation == incarnation and slot.is_alive else None
+
+    # -- what is to be done -------------------------------------------------------------------------
+
+    def do(self, instruction: Instruction) -> None:
+        """Add an instruction."""
+        self._out.append(instruction)
+
+    def log(self, name: str, severity: Severity = Severity.INFO, **fields: Any) -> None:
+        """Add a named log event."""
+        self._out.append(Log(name, severity, fields))
+
+    def keep(self, outcome: Outcome) -> None:
+        """Add an outcome; all of one step are recorded together."""
+        self._outcomes.append(outcome)
+
+    @property
+    def failures(self) -> int:
+        """Failed tasks, those of this step included."""
+        fresh = sum(outcome.status is ExecutionStatus.FAILED for outcome in self._outcomes)
+        return self.counts[ExecutionStatus.FAILED] + fresh
+
+    def collect(self) -> None:
+        """Ask for this step's outcomes to be recorded."""
+        if self._outcomes:
+            self.uncommitted += len(self._outcomes)
+            self.do(Record(self._outcomes))
+            self._outcomes = []
+
+    def take(self) -> list[Instruction]:
+        """Everything that is to be done, in order."""
+        out, self._out = self._out, []
+        return out

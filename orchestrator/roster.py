@@ -1,0 +1,166 @@
+"""Executors come and go: start, ready, trusted or not, gone, started again. Pure."""
+
+from __future__ import annotations
+
+from orchestrator import stimuli as told
+from orchestrator.instructions import AgentKnown, KillTree, Send, StartExecutor
+from orchestrator.ladder import Climb, Rung
+from orchestrator.ledger import Ledger
+from orchestrator.mind import Mind
+from orchestrator.settle import failed_start
+from orchestrator.slots import Slot, SlotState
+from orchestrator.stopping import Stopping
+from orchestrator.view import Phase
+from runtime import wire
+from runtime.model import Severity
+
+START_FAILURES = 5
+"""Executors that may die in a row before one is ready; then the environment is broken and the run ends."""
+
+FIRST_BACKOFF, MAX_BACKOFF = 0.1, 5.0
+"""Seconds before an executor is started again after a failed start; doubled each time, up to the maximum."""
+
+
+class Roster:
+    """Who is in which slot. After the first interrupt nobody is started any more."""
+
+    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping) -> None:
+        self._mind = mind
+        self._ledger = ledger
+        self._stopping = stopping
+        self._refused: set[int] = set()
+        self._start_failures = 0
+        self.cleaned = 0
+
+    # -- they come ----------------------------------------------------------------------------------
+
+    def fill(self, now: float) -> None:
+        """Start an executor in every empty slot whose time has come."""
+        for slot in self._mind.slots:
+            if slot.state is SlotState.EMPTY and slot.restart_at <= now:
+                slot.incarnation += 1
+                slot.state = SlotState.STARTING
+                slot.started_at = slot.heard_at = now
+                slot.restart_at = 0.0
+                self._mind.do(StartExecutor(slot.number, slot.incarnation))
+
+    def hire(self, stimulus: told.HireAgent) -> None:
+        """An agent for every executor that is ready, and for every one that will be."""
+        order = wire.Hire(stimulus.agent, stimulus.by_name, stimulus.source)
+        self._mind.agents[stimulus.agent] = order
+        for slot in self._mind.slots:
+            if slot.state is SlotState.READY:
+                self._mind.do(Send(slot.number, order))
+
+    def forked(self, stimulus: told.Forked) -> None:
+        """The process exists."""
+        slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
+        if slot is not None:
+            slot.pid = stimulus.pid
+
+    def ready(self, slot: Slot, record: wire.Ready, now: float) -> None:
+        """Its handlers stand."""
+        if record.version != wire.VERSION:
+            self._distrust(slot, f"it speaks version {record.version} of the wire, not {wire.VERSION}")
+            return
+        slot.state = SlotState.READY
+        slot.pid = record.pid
+        self._mind.log(
+            "executor.started",
+            slot=slot.number,
+            incarnation=slot.incarnation,
+            pid=record.pid,
+            seconds=round(now - slot.started_at, 4),
+        )
+        for order in self._mind.agents.values():
+            self._mind.do(Send(slot.number, order))
+
+    def hired(self, _slot: Slot, record: wire.Hired, _now: float) -> None:
+        """It has loaded an agent."""
+        self._start_failures = 0
+        if record.agent not in self._mind.hired:
+            self._mind.hired[record.agent] = record
+            self._mind.do(AgentKnown(record.agent, record.name))
+
+    def refused(self, slot: Slot, record: wire.Refused, now: float) -> None:
+        """It cannot load an agent."""
+        if record.agent in self._mind.hired:  # it loaded elsewhere: this executor is in a changed world
+            slot.why = record.message
+            self.dismiss(slot, now)
+        elif record.agent not in self._refused:
+            self._refused.add(record.agent)
+            self._mind.do(AgentKnown(record.agent, "", record.message, record.detail))
+
+    # -- they go ------------------------------------------------------------------------------------
+
+    def dismiss(self, slot: Slot, now: float) -> None:
+        """Have one executor end, by the ladder if it does not."""
+        self._mind.do(Send(slot.number, wire.Retire()))
+        slot.state = SlotState.LEAVING
+        slot.climb = Climb(self._mind.settings.ladder, Rung.FLAG, now)
+
+    def bye(self, slot: Slot, _record: wire.Bye, _now: float) -> None:
+        """It takes no more work."""
+        slot.state = SlotState.LEAVING
+
+    def garbled(self, stimulus: told.Garbled) -> None:
+        """What it sent was no frame."""
+        slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
+        if slot is not None:
+            self._distrust(slot, stimulus.why)
+
+    def _distrust(self, slot: Slot, why: str) -> None:
+        slot.why = why
+        slot.state = SlotState.LEAVING
+        self._mind.log(
+            "executor.garbled", Severity.ERROR, slot=slot.number, incarnation=slot.incarnation, pid=slot.pid, why=why
+        )
+        self._mind.do(KillTree(slot.number, slot.incarnation))
+
+    def exited(self, stimulus: told.Exited, now: float) -> None:
+        """It is gone, and all that it had said was heard."""
+        slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
+        if slot is None:
+            return
+        was, why, climb = slot.state, slot.why, slot.climb
+        self._log_exit(slot, stimulus)
+        self._ledger.charge(slot.vacate(), stimulus, why, climb, now)
+        failed = was is SlotState.STARTING or why is not None
+        slot.failures = slot.failures + 1 if failed else 0
+        slot.restart_at = now + (min(MAX_BACKOFF, FIRST_BACKOFF * 2**slot.failures) if failed else 0.0)
+        if was is SlotState.STARTING and self._mind.phase is Phase.RUNNING:
+            self._start_failures += 1
+            if self._start_failures >= START_FAILURES:
+                self._stopping.fail(failed_start(self._start_failures, stimulus.how), now)
+
+    def _log_exit(self, slot: Slot, stimulus: told.Exited) -> None:
+        expected = slot.state is SlotState.LEAVING or self._mind.phase is not Phase.RUNNING
+        self._mind.log(
+            "executor.exited",
+            Severity.INFO if expected and slot.why is None else Severity.WARNING,
+            slot=slot.number,
+            incarnation=slot.incarnation,
+            pid=stimulus.pid,
+            exit=stimulus.how,
+            code=stimulus.code,
+            seconds=round(stimulus.seconds, 3),
+            max_rss=stimulus.max_rss,
+            tasks=len(slot.assigned),
+            **({"why": slot.why} if slot.why else {}),
+        )
+
+    def strays(self, stimulus: told.StraysFound) -> None:
+        """It left processes behind, which the guardian is ending."""
+        self.cleaned += len(stimulus.found)
+        self._mind.log(
+            "executor.strays",
+            Severity.WARNING,
+            slot=stimulus.slot,
+            incarnation=stimulus.incarnation,
+            count=len(stimulus.found),
+            processes=list(stimulus.found),
+        )
+
+    def due(self) -> list[float]:
+        """When an executor may be started again (monotonic seconds)."""
+        return [slot.restart_at for slot in self._mind.slots if not slot.is_alive and slot.restart_at]

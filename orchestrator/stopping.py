@@ -1,0 +1,184 @@
+"""Stopping: of everything, by the ladder; of one task, by its executor's own climb. Pure."""
+
+from __future__ import annotations
+
+from orchestrator import stimuli as told
+from orchestrator.instructions import KillTree, RaiseFlag, SendControl, ShowRung, Terminate
+from orchestrator.ladder import Climb, Rung
+from orchestrator.mind import Mind
+from orchestrator.settle import outcome_of
+from orchestrator.slots import Assigned, Slot
+from orchestrator.view import Phase
+from runtime import wire
+from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
+
+DEBOUNCE = 0.5
+"""Seconds in which a second signal counts as the same press: a terminal and a parent may both send one."""
+
+
+class Stopping:
+    """The first signal wins; what follows hurries. A stop ends at most `ladder.total` after it began."""
+
+    def __init__(self, mind: Mind) -> None:
+        self._mind = mind
+        self._pressed_at: float | None = None
+        self._ends_at: float | None = None
+        self.began_at = 0.0
+
+    # -- why ----------------------------------------------------------------------------------------
+
+    def set_deadline(self, now: float) -> None:
+        """The run has begun."""
+        deadline = self._mind.settings.deadline
+        self._ends_at = None if deadline is None else now + deadline
+
+    def signalled(self, stimulus: told.Signalled, now: float) -> None:
+        """An OS signal: the first stops, a later one skips to the next rung."""
+        if self._pressed_at is not None and now - self._pressed_at < DEBOUNCE:
+            return
+        self._pressed_at = now
+        by = f"signal:{stimulus.name}"
+        if self._mind.phase is Phase.RUNNING:
+            reason = InterruptReason.USER_CANCELLED if stimulus.user else InterruptReason.SYSTEM_SHUTDOWN
+            self.stop(InterruptSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=by), now)
+        elif self._mind.phase in (Phase.STOPPING, Phase.FINISHING):
+            self._mind.log("interrupt.hurried", Severity.WARNING, triggered_by=by)
+            self._climb(now)
+
+    def interrupt(self, stimulus: told.Interrupt, now: float) -> None:
+        """A request from the program, the journal or a limit."""
+        if stimulus.task is None:
+            self.stop(stimulus.signal, now)
+            return
+        for slot in self._mind.slots:
+            for one in slot.assigned.values():
+                if one.task.key == stimulus.task:
+                    self.ask(slot, one, stimulus.signal, now)
+                    return
+        self._mind.log("interrupt.ignored", Severity.WARNING, key=stimulus.task, why="no executor has this task")
+
+    def fail(self, why: str, now: float, reason: InterruptReason = InterruptReason.ERROR_THRESHOLD) -> None:
+        """Something that the run cannot go on without is broken."""
+        self._mind.error = self._mind.error or why
+        self.stop(InterruptSignal(reason=reason, message=why, triggered_by="supervisor"), now)
+
+    # -- everything ---------------------------------------------------------------------------------
+
+    def stop(self, signal: InterruptSignal, now: float) -> None:
+        """The flag goes up at once; the rest of the ladder follows by the clock."""
+        mind = self._mind
+        if mind.phase is not Phase.RUNNING:  # also FINISHING: what is complete is not interrupted any more
+            return
+        mind.signal = signal
+        mind.phase = Phase.STOPPING
+        self.began_at = now
+        self._ends_at = None
+        mind.do(RaiseFlag(signal))
+        mind.log(
+            "interrupt.requested",
+            Severity.WARNING,
+            reason=signal.reason.value,
+            message=signal.message,
+            triggered_by=signal.triggered_by,
+            executors=len(mind.alive),
+            running=mind.outstanding,
+            grace=mind.settings.grace,
+            term_grace=mind.settings.term_grace,
+        )
+        mind.climb = Climb(mind.settings.ladder)
+        self._climb(now)
+
+    def finish(self, now: float) -> None:
+        """All is done and every executor was told to go; the ladder is for those that do not."""
+        self._mind.phase = Phase.FINISHING
+        self._ends_at = None
+        self._mind.climb = Climb(self._mind.settings.ladder, Rung.FLAG, now)
+
+    def _climb(self, now: float) -> None:
+        """The next rung, for everybody who is left."""
+        mind = self._mind
+        mind.climb = mind.climb.next(now)
+        mind.do(ShowRung(mind.climb.due))
+        left = mind.alive
+        if left:
+            self._log_rung(mind.climb.rung, left)
+        for slot in left:
+            self._push(slot, mind.climb.rung)
+
+    def _log_rung(self, rung: Rung, slots: list[Slot]) -> None:
+        self._mind.log(
+            "ladder.rung",
+            Severity.INFO if rung is Rung.FLAG else Severity.WARNING,
+            rung=rung.name,
+            executors=[slot.number for slot in slots],
+            pids=[slot.pid for slot in slots],
+            seconds=self._mind.settings.ladder.seconds(rung),
+        )
+
+    def _push(self, slot: Slot, rung: Rung) -> None:
+        if rung is Rung.TERM:
+            self._mind.do(Terminate(slot.number, slot.incarnation))
+        elif rung is Rung.KILL:
+            self._mind.do(KillTree(slot.number, slot.incarnation))
+        elif rung is Rung.ABANDONED:
+            self._abandon(slot)
+
+    def _abandon(self, slot: Slot) -> None:
+        """Not even SIGKILL ended it in time (D state): nobody waits any longer, and everybody is told."""
+        mind = self._mind
+        mind.remaining = (*mind.remaining, f"executor {slot.number} (pid {slot.pid})")
+        incarnation = slot.incarnation
+        for one in slot.vacate():
+            if one.since is not None:
+                where = Slot(slot.number, incarnation=incarnation)
+                mind.keep(
+                    outcome_of(
+                        one, where, None, ExecutionStatus.INTERRUPTED, "its executor cannot be killed", mind.signal
+                    )
+                )
+
+    # -- one task -----------------------------------------------------------------------------------
+
+    def ask(self, slot: Slot, one: Assigned, signal: InterruptSignal, now: float) -> None:
+        """Interrupt one task; if it does not end, its executor goes down the ladder."""
+        if one.asked is not None:
+            return
+        one.asked = signal
+        slot.climb = slot.climb or Climb(self._mind.settings.ladder, Rung.FLAG, now)
+        self._mind.log(
+            "task.interrupting",
+            Severity.WARNING,
+            key=one.task.key,
+            reason=signal.reason.value,
+            message=signal.message,
+            slot=slot.number,
+            pid=slot.pid,
+        )
+        self._mind.do(SendControl(slot.number, wire.Interrupt(one.task.seq, signal.model_dump_json().encode())))
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    def due(self) -> list[float | None]:
+        """When something here is due (monotonic seconds)."""
+        climbs = [slot.climb.due for slot in self._mind.slots if slot.climb] if self._mind.signal is None else []
+        return [self._mind.climb.due, self._ends_at, *climbs]
+
+    def tick(self, now: float) -> None:
+        """Whatever is due."""
+        mind = self._mind
+        if self._ends_at is not None and now >= self._ends_at:
+            message = f"the run's deadline of {mind.settings.deadline:g} s is over"
+            self.stop(InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="deadline"), now)
+        while (due := mind.climb.due) is not None and due <= now:
+            self._climb(now)
+        if mind.signal is None:
+            for slot in mind.slots:
+                self._tick_slot(slot, now)
+
+    def _tick_slot(self, slot: Slot, now: float) -> None:
+        """One executor's own climb: a task of it was told to end, or it was told to go, and did not."""
+        due = slot.climb.due if slot.climb is not None else None
+        if slot.climb is not None and due is not None and due <= now:
+            slot.climb = slot.climb.next(now)
+            self._log_rung(slot.climb.rung, [slot])
+            self._push(slot, slot.climb.rung)

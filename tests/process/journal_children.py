@@ -1,0 +1,62 @@
+"""What the processes of test_journal do: `python -m tests.process.journal_children FUNCTION ARGUMENT...`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.records import Outcome, RunEvent
+from runtime.model import ExecutionStatus
+
+BATCH = 50
+TASKS = 100 * BATCH
+
+
+def outcomes(first: int) -> list[Outcome]:
+    return [
+        Outcome(seq=n, key="", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b'"%s"' % (b"x" * 200))
+        for n in range(first, first + BATCH)
+    ]
+
+
+def events(first: int) -> list[RunEvent]:
+    return [RunEvent(kind="ended", at=1.0, task=n) for n in range(first, first + BATCH)]
+
+
+def hold_claim(path: str, fork: str = "") -> None:
+    """Claim the run, say so, and wait; with a forked child that outlives everything if asked."""
+    journal = SqliteJournal(path)
+    journal.claim(journal.get_run().id)
+    if fork:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        print("forked", child)
+    print("claimed")
+    signal.pause()
+
+
+def create(path: str) -> None:
+    """Open a new journal at the moment that the test chooses."""
+    print("ready")
+    sys.stdin.read()
+    with SqliteJournal(path) as journal:
+        journal.create_run(f"r{os.getpid()}", agent=None)
+
+
+def write(path: str, done: str, steps: str = "") -> None:
+    """Commit batch after batch and say the last seq of each; die in mid-statement of the second if asked."""
+    journal = SqliteJournal(path)
+    run = journal.claim(journal.get_run().id).id
+    begin = int(done) + 1
+    for first in range(begin, TASKS, BATCH):
+        if steps and first > begin:
+            journal._db._db.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), int(steps))
+        journal.commit(run, outcomes=outcomes(first), events=events(first))
+        os.write(1, b"%d\n" % (first + BATCH - 1))
+
+
+if __name__ == "__main__":
+    {each.__name__: each for each in (hold_claim, create, write)}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,150 @@
+"""Ready-made interrupt sources. The Redis checker meets a real server in tests/process."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.interrupt import Interruptible
+from runtime.model import InterruptReason, InterruptSignal
+from runtime.sources import FileChecker, HttpChecker, RedisChecker, ResourceMonitor, parse_signal, rss_of_tree
+from runtime.state import ExecutionState
+from tests.unit.runtime.support import run
+
+WHOLE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="m", triggered_by="ops")
+
+
+@pytest.mark.parametrize("text", ["", " \n", "0", "false", "No", "OFF", "null"])
+def test_words_that_say_no(text: str) -> None:
+    assert parse_signal(text, "t") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("1", ""), ("TRUE\n", ""), ("disk is full", "disk is full"), ("{not ours}", "{not ours}")]
+)
+def test_words_that_say_yes(text: str, message: str) -> None:
+    signal = parse_signal(text, "t")
+    assert signal is not None
+    assert (signal.reason, signal.message, signal.triggered_by) == (InterruptReason.CUSTOM, message, "t")
+
+
+def test_a_whole_signal_is_taken_as_it_is() -> None:
+    assert parse_signal(WHOLE.model_dump_json(), "t") == WHOLE
+
+
+def test_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "stop"
+    checker = FileChecker(str(path))
+    assert checker() is None
+    path.touch()
+    signal = checker()
+    assert signal is not None
+    assert signal.triggered_by == f"file:{path}"
+    path.write_text("off")
+    assert checker() is None
+    path.write_text("enough")
+    assert (signal := checker()) is not None
+    assert signal.message == "enough"
+    with pytest.raises(OSError, match="directory"):
+        FileChecker(str(tmp_path))()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    answers: dict[str, tuple[int, bytes]] = {  # noqa: RUF012 - a constant
+        "/go": (204, b""),
+        "/no": (200, b"false"),
+        "/stop": (200, WHOLE.model_dump_json().encode()),
+    }
+
+    def do_GET(self) -> None:
+        status, body = self.answers.get(self.path, (500, b"true"))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_address[1]}"
+        httpd.shutdown()
+        thread.join()
+
+
+def test_http(server: str) -> None:
+    assert HttpChecker(f"{server}/go")() is None
+    assert HttpChecker(f"{server}/no")() is None
+    assert HttpChecker(f"{server}/stop")() == WHOLE
+    with pytest.raises(OSError, match="500") as caught:
+        HttpChecker(f"{server}/broken")()
+    caught.value.close()  # type: ignore[attr-defined]  # an HTTPError is a response too
+    with pytest.raises(ValueError, match="http"):
+        HttpChecker("file:///etc/passwd")
+
+
+@pytest.mark.parametrize("value", [None, b"0", "off"])
+def test_redis_says_no(value: object) -> None:
+    assert RedisChecker(_Client(value), "k")() is None
+
+
+def test_redis_says_yes() -> None:
+    signal = RedisChecker(_Client(b"stop please"), "k")()
+    assert signal is not None
+    assert (signal.message, signal.triggered_by) == ("stop please", "redis:k")
+
+
+class _Client:
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def get(self, name: str, /) -> object:
+        assert name == "k"
+        return self._value
+
+
+def test_a_checker_in_a_state(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with ExecutionState() as state:
+            state.set_interrupt_checker(FileChecker(str(tmp_path / "stop")), min_interval=0)
+            await state.check_interrupt()
+            (tmp_path / "stop").touch()
+            with pytest.raises(BaseException, match="custom"):
+                await state.check_interrupt()
+
+    run(main, virtual=False)
+
+
+def test_memory_above_the_limit_interrupts() -> None:
+    state = Interruptible()
+    sizes = iter([1, 2**20, 3 * 2**20])
+    looked = threading.Event()
+
+    def measure() -> int:
+        size = next(sizes)
+        if size > 2**20:
+            looked.set()
+        return size
+
+    with ResourceMonitor(state, rss_limit=2**20, interval=0.001, measure=measure):
+        assert looked.wait(10)
+    signal = state.interrupt_signal
+    assert signal is not None
+    assert (signal.reason, signal.message) == (InterruptReason.RESOURCE_LIMIT, "3 MiB in use, 1 MiB allowed")
+
+
+def test_a_monitor_ends_with_its_block() -> None:
+    state = Interruptible()
+    with ResourceMonitor(state, rss_limit=2**50, interval=1000) as monitor:
+        assert not monitor.look()
+    assert not state.is_interrupted
+    assert rss_of_tree() > 2**20
