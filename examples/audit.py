@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def main() -> int:
     for one in (reading, showing):
         one.add_argument("--tests", action="store_true", help="rank test code too")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it as it ends any Unix tool, without a traceback
     if arguments.command != "report" and not arguments.root.is_dir():
         parser.error(f"{arguments.root} is not a directory")
     if arguments.command == "demo":

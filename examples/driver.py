@@ -11,7 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,19 +61,33 @@ class Batch:
     def _supervise(self, *arguments: str) -> int:
         """Run quiesce. Ctrl-C reaches it by itself, being in our process group; SIGTERM is passed on."""
         tell("$ " + shlex.join(["quiesce", *arguments, *self.options]))
-        process = subprocess.Popen(
-            [quiesce(), *arguments, *self.options], env=os.environ | self.environment, stdin=subprocess.DEVNULL
-        )
-        with passing_on(process):
+        with passing_signals_on() as receive:
+            process = subprocess.Popen(
+                [quiesce(), *arguments, *self.options], env=os.environ | self.environment, stdin=subprocess.DEVNULL
+            )
+            receive(process)
             return process.wait()
 
 
 @contextmanager
-def passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While the block runs, SIGTERM and SIGHUP are the child's, and Ctrl-C is not ours."""
+def passing_signals_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """While the block runs, SIGTERM and SIGHUP are for the process that it names, and Ctrl-C is not for us.
+
+    The handlers stand before the process is started: a signal that comes in between is passed on as it is named.
+    """
+    receivers: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
 
     def pass_on(number: int, _: FrameType | None) -> None:
-        process.send_signal(number)
+        if receivers:
+            receivers[0].send_signal(number)
+        else:
+            early.append(number)
+
+    def receive(process: subprocess.Popen[bytes]) -> None:
+        receivers.append(process)
+        for number in early:
+            process.send_signal(number)
 
     handlers: dict[signal.Signals, Any] = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
@@ -81,7 +95,7 @@ def passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
     }
     try:
-        yield
+        yield receive
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

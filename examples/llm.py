@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 from contextlib import aclosing
@@ -119,6 +120,7 @@ def main() -> int:
     showing.add_argument("--workers", type=int, default=2)
     showing.add_argument("--concurrency", type=int, default=16, help="questions at once in one worker")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it as it ends any Unix tool, without a traceback
     if arguments.command == "demo":
         options = ("--workers", str(arguments.workers), "--concurrency", str(arguments.concurrency))
         return demo.run(__file__, URL, arguments.folder, arguments.questions, options)

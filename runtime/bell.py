@@ -41,10 +41,7 @@ class Bell:
 
     def ring(self) -> None:
         """Have the callbacks called in their loop. From any thread or signal handler, any number of times."""
-        try:
-            self.loop.call_soon_threadsafe(self._toll)
-        except RuntimeError:  # the loop is closed: there is nobody left to hear
-            pass
+        soon_in(self.loop, self._toll)
 
     def _toll(self) -> None:
         if self._rung:
@@ -81,7 +78,8 @@ class _Watch:
     def _stop_reading(self) -> None:
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._fd)
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._fd)
 
     @property
     def spent(self) -> bool:
@@ -110,6 +108,15 @@ def watch(loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], None]
             shared.close()
 
     return remove
+
+
+def soon_in(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: object) -> bool:
+    """Have `callback` called in `loop`, from any thread or signal handler. False if the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:  # closed, perhaps just now: there is nobody left to hear
+        return False
+    return True
 
 
 def loop_time() -> float:

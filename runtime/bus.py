@@ -20,7 +20,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from runtime.bell import running_loop
+from runtime.bell import running_loop, soon_in
 from runtime.model import Event, InterruptEvent
 from runtime.outlet import Outlet, Policy
 
@@ -143,7 +143,7 @@ class EventBus:
         self._interrupt: InterruptEvent | None = None
         self._unpumped: list[Subscription] = []
         self._pumps: set[asyncio.Task[None]] = set()
-        self._on_bind: list[Callable[[], object]] = []
+        self._on_bind: dict[object, Callable[[], object]] = {}
 
     # -- listening ----------------------------------------------------------------------------------
 
@@ -219,10 +219,7 @@ class EventBus:
         if self._loop is None or self._loop is running_loop():
             self._deliver(event, False)
             return
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, event, False)
-        except RuntimeError:  # the loop was closed just now: nobody listens
-            pass
+        soon_in(self._loop, self._deliver, event, False)
 
     def _deliver(self, event: Event, patient: bool) -> None:
         with self._lock:
@@ -252,17 +249,26 @@ class EventBus:
 
     # -- the loop -----------------------------------------------------------------------------------
 
-    def on_bind(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called in each event loop that this bus comes to serve, at once if it serves this one."""
-        self._on_bind.append(callback)
+    def on_bind(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `callback` called in each event loop that this bus comes to serve, at once if it serves this one.
+
+        Returns its remover.
+        """
+        key = object()
+        self._on_bind[key] = callback
         if self._loop is not None and self._loop is running_loop():
             callback()
+
+        def remove() -> None:
+            self._on_bind.pop(key, None)
+
+        return remove
 
     def _bind(self) -> None:
         if self._loop is None or self._loop.is_closed():
             self._loop = running_loop()
             if self._loop is not None:
-                for callback in self._on_bind:
+                for callback in tuple(self._on_bind.values()):
                     callback()
         if self._unpumped and self._loop is not None and self._loop is running_loop():
             waiting, self._unpumped = self._unpumped, []
@@ -275,10 +281,8 @@ class EventBus:
 
     def close(self) -> None:
         """End every stream and subscription once it has read what is queued. Idempotent; from any thread."""
-        if self._loop is None or self._loop.is_closed() or self._loop is running_loop():
+        if self._loop is None or self._loop is running_loop() or not soon_in(self._loop, self._close):
             self._close()
-        else:
-            self._loop.call_soon_threadsafe(self._close)
 
     def _close(self) -> None:
         self.closed = True

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from runtime.bell import soon_in
 from runtime.interrupt import Interruptible
 from runtime.model import InterruptReason, InterruptSignal
 
@@ -156,10 +157,7 @@ def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, asyncio.Fu
             result = context.run(function)
         except BaseException as error:  # noqa: BLE001 - it belongs to the one who awaits
             failure = error
-        try:
-            loop.call_soon_threadsafe(settle, result, failure)
-        except RuntimeError:  # the loop is closed: nobody awaits it any more
-            pass
+        soon_in(loop, settle, result, failure)
 
     thread = threading.Thread(target=run, name="quiesce-checker", daemon=True)
     thread.start()

@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from runtime.bell import soon_in
 from runtime.model import InterruptReason, InterruptSignal
 
 
@@ -48,5 +49,4 @@ class Deadline:
         """Drop the timers. A timer of another thread's loop is dropped by that loop."""
         timers, self._timers = self._timers, {}
         for loop, timer in timers.items():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(timer.cancel)
+            soon_in(loop, timer.cancel)

@@ -20,6 +20,7 @@ import select
 import signal
 import sys
 import threading
+from _signal import getsignal  # signal.getsignal makes an enum of every answer: a sixth of a tiny task
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import FrameType
@@ -55,6 +56,8 @@ from runtime.wire import (
 
 BROKEN = 70
 """Exit code (EX_SOFTWARE, sysexits.h) of an executor that could not go on: its pipes were taken from it."""
+
+_SIGTERM = int(signal.SIGTERM)
 
 HEARTBEAT = 1.0
 """Seconds between signs of life."""
@@ -135,9 +138,17 @@ class Executor:
         self._outbox = outbox
         self._agents: dict[int, tuple[Callable[[Any, Any], Any], AgentInfo]] = {}
         self._tasks = TaskRunner(
-            Cell(run_id=place.run_id, slot=place.slot, flag=flag, wake_fd=place.wake_fd, outbox=outbox)
+            Cell(
+                run_id=place.run_id,
+                slot=place.slot,
+                flag=flag,
+                raised=self._raised,
+                wake_fd=place.wake_fd,
+                outbox=outbox,
+            )
         )
         self._asked_to_end = False
+        self._handler = self._on_term
         self._poke = os.pipe()
 
     # -- signals ------------------------------------------------------------------------------------
@@ -146,7 +157,7 @@ class Executor:
         """Handlers first, then unblock: no signal falls between. SIGINT is the supervisor's to understand."""
         signal.signal(signal.SIGINT, _ignore)  # not SIG_IGN: that would be inherited by what the agent execs
         signal.signal(signal.SIGHUP, _ignore)
-        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGTERM, self._handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
 
     def _on_term(self, _signum: int, _frame: FrameType | None) -> None:
@@ -171,10 +182,14 @@ class Executor:
         reader: FrameReader[Control] = FrameReader(Control)
         poll = select.poll()
         poll.register(fd, select.POLLIN)
+        poll.register(self._outbox.fileno(), select.POLLIN)
+        flush_in: float | None = None
         while True:
-            ready = poll.poll(HEARTBEAT * 1000)
+            ready = dict(poll.poll(1000 * (HEARTBEAT if flush_in is None else flush_in)))
             self._flag.beat(self._place.slot)
-            if not ready:
+            if flush_in is not None or self._outbox.fileno() in ready:
+                flush_in = self._outbox.flush_old()
+            if fd not in ready:
                 continue
             try:
                 data = os.read(fd, 1 << 16)
@@ -245,12 +260,12 @@ class Executor:
         self._flag.begin(self._place.slot, order.task)
         done = self._tasks.run(order, agent[0])
         self._flag.begin(self._place.slot, 0)
-        self._outbox.send(done)
+        self._outbox.send_soon(done, more=len(self._inbox) > 0)
         self._keep_handlers()
 
     def _keep_handlers(self) -> None:
         """An agent may have changed the handler of SIGTERM: after its task ours stands again."""
-        if signal.getsignal(signal.SIGTERM) != self._on_term:
+        if getsignal(_SIGTERM) != self._handler:
             self.install_signal_handlers()
 
     async def _run_async(self, first: Task) -> None:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from runtime.wire import Up, UpFrame, pack
+from runtime.wire import Done, Up, UpFrame, pack
+
+HOLD_SECONDS = 0.001
+"""A finished task's record waits at most this long for the next one's, as long as tasks keep ending…"""
+
+FLUSH_SECONDS = 0.005
+"""…and when the next task turns out to be a long one, about this long for the control thread to send it."""
+
+HOLD_RECORDS = 128
+"""At most so many wait."""
 
 
 class PipesLost(BaseException):
@@ -32,6 +42,11 @@ class Outbox:
         self._pid = os.getpid()
         self._main = threading.main_thread().ident
         self._deaf = False
+        self._held: list[Done] = []
+        self._sent_at = 0.0
+        self._flusher_awake = False
+        self._bell_read, self._bell_write = os.pipe()
+        os.set_blocking(self._bell_read, False)
         self.is_writing = False
         self.on_written: Callable[[], None] | None = None
 
@@ -44,14 +59,51 @@ class Outbox:
             self.is_writing = True  # before the lock: an exception must not leave it locked either
         try:
             with self._lock:
-                self._seq += 1
-                self._write(pack(UpFrame(self._seq, list(records))))
+                held, self._held = self._held, []
+                if held or records:
+                    self._seq += 1
+                    self._write(pack(UpFrame(self._seq, [*held, *records])))
+                self._sent_at = time.monotonic()
         finally:
             if main:
                 self.is_writing = False
         if main and self.on_written is not None:
             hook, self.on_written = self.on_written, None
             hook()
+
+    def send_soon(self, record: Done, *, more: bool) -> None:
+        """Send the record of a finished task, together with the next ones if `more` tasks are waiting.
+
+        A write wakes the supervisor, which costs more than a tiny task; but no finished task may wait for a long
+        one behind it. So the first one that is held wakes the control thread, which calls `flush_old`.
+        """
+        self._held.append(record)
+        if not more or len(self._held) >= HOLD_RECORDS or time.monotonic() - self._sent_at > HOLD_SECONDS:
+            self.send()
+        elif not self._flusher_awake:
+            self._flusher_awake = True
+            try:
+                os.write(self._bell_write, b"!")
+            except OSError as error:
+                raise PipesLost from error
+
+    def fileno(self) -> int:
+        """Readable when the control thread should begin to call `flush_old`."""
+        return self._bell_read
+
+    def flush_old(self) -> float | None:
+        """Send what is held too long. From the control thread: in how many seconds to call again, or None."""
+        with suppress(OSError):
+            os.read(self._bell_read, 16)
+        idle = time.monotonic() - self._sent_at
+        if self._held and idle > FLUSH_SECONDS:
+            self.send()
+        if idle > 20 * FLUSH_SECONDS and not self._held:
+            self._flusher_awake = False
+            if not self._held:  # looked at again: one may have come in between, and rung no bell
+                return None
+            self._flusher_awake = True
+        return FLUSH_SECONDS
 
     def _write(self, data: bytes) -> None:
         if self._deaf:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
-from runtime.bell import running_loop
+from runtime.bell import running_loop, soon_in
 from runtime.breaker import CircuitBreaker
 from runtime.bus import EventBus
 from runtime.checker import Checker, ExternalChecker, Patrol
@@ -46,7 +46,8 @@ class ExecutionState(Interruptible):
     """One execution: its interrupt, its events, its generators, its snapshot.
 
     `snapshot` is what an earlier attempt saved; `host` is the executor it runs in, if any; `clock` counts
-    monotonic seconds.
+    monotonic seconds. An `event_bus` that is handed in stays open when this execution ends: share one among
+    states that stop together, for its streams end with the first InterruptEvent.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class ExecutionState(Interruptible):
         self._doorbell: Doorbell | None = None
         self._once: dict[str, Any] = {}
         self._closed = False
-        if event_bus is not None:
-            event_bus.on_bind(self._listen)
+        self._owns_bus = event_bus is None
+        self._leave_bus = event_bus.on_bind(self._listen) if event_bus is not None else None
 
     @property
     def history(self) -> tuple[ExecutionRecord, ...]:
@@ -193,7 +194,7 @@ class ExecutionState(Interruptible):
         self._deadline = deadline
         self._lay_flag(deadline)
         for loop in tuple(self._bells):
-            loop.call_soon_threadsafe(self._arm, loop)
+            soon_in(loop, self._arm, loop)
 
     def cancel_timeout(self) -> None:
         """Drop the time limit. Nothing happens without one, or when it is too late."""
@@ -265,7 +266,7 @@ class ExecutionState(Interruptible):
             mine = EventBus()
             self._bus = self._once.setdefault("bus", mine)
             if self._bus is mine:
-                mine.on_bind(self._listen)
+                self._leave_bus = mine.on_bind(self._listen)
             self._post_interrupt()
         return self._bus
 
@@ -278,17 +279,24 @@ class ExecutionState(Interruptible):
         if self._bus is not None:
             self._bus.post(event)
 
-    async def log(
+    def log(
         self, message: str, severity: Severity = Severity.INFO, metadata: dict[str, Any] | None = None
-    ) -> None:
-        """Log a line: an event of kind `log` and, without a supervisor, a record of the `quiesce.agent` logger."""
+    ) -> Awaitable[None]:
+        """Log a line: an event of kind `log` and, without a supervisor, a record of the `quiesce.agent` logger.
+
+        `await state.log(...)` in an event loop, where it waits for a full bus; plain `state.log(...)` elsewhere.
+        """
         data = {"message": message, "severity": str(severity), "metadata": metadata or {}}
         event = Event(kind="log", data=data, address=current_address(), state_id=self.state_id)
         if isinstance(self.host, Standalone):
             logger.log(_LEVELS[Severity(severity)], message, extra={"metadata": metadata or {}})
         self.host.emit(event)
-        if self._bus is not None:
-            await self._bus.publish(event)
+        if self._bus is None:
+            return Done()
+        if running_loop() is None:
+            self._bus.post(event)
+            return Done()
+        return self._bus.publish(event)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far this execution is: an event of kind `progress`."""
@@ -375,7 +383,7 @@ class ExecutionState(Interruptible):
         self.close()
         for patrol in patrols:
             await patrol.stopped()
-        if self._bus is not None:
+        if self._bus is not None and self._owns_bus:
             await self._bus.aclose()
 
     async def __aenter__(self) -> Self:
@@ -397,7 +405,9 @@ class ExecutionState(Interruptible):
             self._generators.cancel()
         if self._deadline is not None:
             self._deadline.disarm()
-        if self._bus is not None:
+        if self._leave_bus is not None:
+            self._leave_bus()
+        if self._bus is not None and self._owns_bus:
             self._bus.close()
         if self._doorbell is not None:
             self._doorbell.close()

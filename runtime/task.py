@@ -21,6 +21,7 @@ from runtime.state import ExecutionState
 from runtime.wire import Done, Emitted, Snapshot, Task
 
 _UNSET: Final = object()
+_PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _DETAIL_LIMIT = 20_000  # characters of a traceback that are kept
 
 
@@ -31,6 +32,7 @@ class Cell:
     run_id: str
     slot: int
     flag: InterruptFlag
+    raised: object
     wake_fd: int
     outbox: Outbox
 
@@ -39,7 +41,7 @@ class TaskHost:
     """The Host of a task's execution state: the shared flag above it, the event pipe up."""
 
     def __init__(self, cell: Cell, task: int) -> None:
-        self.flag: object = cell.flag.byte(cell.slot)
+        self.flag: object = cell.raised
         self._cell = cell
         self._task = task
 
@@ -213,7 +215,9 @@ def _done(
 
 
 def _encode_result(value: Any) -> tuple[bytes, str]:
-    if inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
+    if type(value) not in _PLAIN and (
+        inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value)
+    ):
         if asyncio.iscoroutine(value):
             value.close()
         raise ResultError(

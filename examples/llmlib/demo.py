@@ -36,7 +36,7 @@ def run(script: str, variable: str, folder: Path, count: int, options: tuple[str
     with serving(script) as url:
         batch = Batch("llm", f"{script}:answer", inputs, folder / "llm.db", options, {variable: url})
         code = batch.start()
-        tell(told(asyncio.run(http.post(url, "/v1/stats", {}))))
+        tell(told(asyncio.run(final_stats(url))))
     if code not in {0, 1, USAGE}:
         tell("Stopped. The same command goes on from here.")
     return end_as(code)
@@ -62,6 +62,16 @@ def serving(script: str) -> Iterator[str]:
         process.stdin.close()
         process.stdout.close()
         process.wait()
+
+
+async def final_stats(url: str) -> dict[str, Any]:
+    """The server's counters, once it has noticed that nobody reads any more, which takes it a word or two."""
+    stats: dict[str, Any] = await http.post(url, "/v1/stats", {})
+    for _ in range(20):
+        if stats["open"]:
+            await asyncio.sleep(0.05)
+            stats = await http.post(url, "/v1/stats", {})
+    return stats
 
 
 def told(stats: dict[str, Any]) -> str:

@@ -88,8 +88,8 @@ class Model:
             else:
                 refuse(writer, HTTPStatus.NOT_FOUND)
             await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client went away
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went away, or the server ends
         except (BadMessage, ValueError, KeyError, TypeError):
             refuse(writer, HTTPStatus.BAD_REQUEST)
         finally:

@@ -11,9 +11,12 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from orchestrator.journal.base import JournalError
 from orchestrator.journal.opening import Mode, connect, explain
 from orchestrator.journal.rows import UNLIMITED, Pager, Row, pieces
+from runtime.errors import UsageError
 
 
 class Batch(NamedTuple):
@@ -58,24 +61,33 @@ class Database:
 
     def execute(self, statement: str, values: Row = ()) -> int:
         """The number of rows that it changed."""
-        return self._db.execute(statement, values).rowcount
+        return self._execute(statement, values).rowcount
 
     def one(self, statement: str, values: Row = ()) -> Any:
         """The first column of its only row."""
-        return self._db.execute(statement, values).fetchone()[0]
+        return self._execute(statement, values).fetchone()[0]
 
     def all(self, statement: str, values: Row = ()) -> list[Any]:
         """Its rows: for few of them (see statements.py)."""
-        return self._db.execute(statement, values).fetchall()
+        return self._execute(statement, values).fetchall()
+
+    def _execute(self, statement: str, values: Row) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except UnicodeEncodeError as error:  # from a command line, or a Python caller
+            raise _not_text(error) from error
 
     def put(self, batch: Batch, run: int, values: Sequence[Row]) -> int:
         """Insert rows, and count what changed: many at once, and the rare ones (see `pieces`) alone."""
         changed = 0
-        for at, text in pieces(values, batch.texts, batch.pack):
-            if text is None:
-                changed += self.execute(batch.one, (run, *batch.bind(at, values[at])))
-            else:
-                changed += self.execute(batch.many, (run, text, *batch.more(at)))
+        try:
+            for at, text in pieces(values, batch.texts, batch.pack):
+                if text is None:
+                    changed += self.execute(batch.one, (run, *batch.bind(at, values[at])))
+                else:
+                    changed += self.execute(batch.many, (run, text, *batch.more(at)))
+        except UnicodeEncodeError as error:
+            raise _not_text(error) from error
         return changed
 
     def page(self, statement: str, pager: Pager, start: Row, rest: Row = (), limit: int = UNLIMITED) -> Row:
@@ -107,6 +119,14 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise JournalError(f"journal {self.path}: {explain(error)}") from error
+
+    @contextlib.contextmanager
+    def decoding(self) -> Iterator[None]:
+        """What SQLite gave without complaint and is no record, as JournalError."""
+        try:
+            yield
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise JournalError(f"journal {self.path}: the file is corrupt ({' '.join(str(error).split())})") from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -145,6 +165,10 @@ class Database:
             self._files = now
         if now != self._files:
             raise JournalError(f"journal {self.path} was deleted, or replaced, underneath this process")
+
+
+def _not_text(error: UnicodeEncodeError) -> UsageError:
+    return UsageError(f"{error.object[max(0, error.start - 20) : error.end + 20]!r} is not valid text")
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -18,8 +18,12 @@ Mode = Literal["create", "write", "read"]
 BUSY_SECONDS: Final = 30.0
 """How long to wait for another writer. Ingesting a large file is one transaction and takes seconds."""
 
+OLDEST_SQLITE: Final = (3, 33, 0)
+"""Of 2020: the first with UPDATE FROM."""
+
 _PRAGMAS: Final = (
     "PRAGMA synchronous=FULL",  # every commit reaches the disk
+    "PRAGMA fullfsync=ON",  # on macOS too, where fsync alone does not see to that
     "PRAGMA wal_autocheckpoint=4000",  # pages: 16 MB; small ones make every commit pay for a checkpoint
     "PRAGMA journal_size_limit=67108864",  # bytes: a WAL that a slow reader made grow shrinks again
     "PRAGMA cache_size=-16384",  # KiB
@@ -53,6 +57,9 @@ def connect(path: str, mode: Mode) -> tuple[sqlite3.Connection, RunLocks | None]
 
     Raises UsageError, in one line, for everything that is wrong with the file.
     """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise UsageError(f"this Python has SQLite {sqlite3.sqlite_version}; a journal needs {oldest} or later")
     _look(path, mode)
     try:
         return _connect_reader(path) if mode == "read" else _connect_writer(path, create=mode == "create")

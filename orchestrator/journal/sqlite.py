@@ -99,7 +99,7 @@ class SqliteJournal:
 
     def create_run(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> RunRecord:
         """See Journal."""
-        values = (run_id, rows.to_json(agent), rows.to_json(config), cwd, time.time())
+        values = (run_id, rows.to_json(agent), rows.to_json(config), rows.clean(cwd), time.time())
         with self._db.writing():
             if self._db.execute(sql.CREATE_RUN, values) == 0:
                 raise UsageError(f"there is a run {run_id} already in {self.location}: resume it, or choose another id")
@@ -172,7 +172,8 @@ class SqliteJournal:
 
     def _run_of(self, row: rows.Row) -> RunRecord:
         locks = self._db.locks
-        return rows.run_record(row, None if locks is None else locks.owner(row[0]))
+        with self._db.decoding():
+            return rows.run_record(row, None if locks is None else locks.owner(row[0]))
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
@@ -198,8 +199,6 @@ class SqliteJournal:
                 self._db.put(_plain_tasks_from(seqs[0]) if rows.are_plain(tasks, seqs) else _TASKS, run, values)
             except sqlite3.IntegrityError as error:
                 raise self._duplicate(run, values) or error from error
-            except UnicodeEncodeError as error:
-                raise UsageError(f"a key of the tasks {seqs[0]} to {seqs[-1]} is not valid text") from error
         self._last_task[run] = seqs[-1]
         return seqs[0], seqs[-1]
 
@@ -238,7 +237,9 @@ class SqliteJournal:
 
     def pending(self, run: int, after_seq: int = 0, limit: int = 1000) -> list[PendingTask]:
         """See Journal."""
-        return rows.pending_tasks(self._db.page(sql.PENDING, self._pending_pager, (run, after_seq), limit=limit))
+        page = self._db.page(sql.PENDING, self._pending_pager, (run, after_seq), limit=limit)
+        with self._db.decoding():
+            return rows.pending_tasks(page)
 
     def counts(self, run: int) -> Counts:
         """See Journal."""
@@ -317,18 +318,28 @@ class SqliteJournal:
         """See Journal. Each page is a transaction of its own, so that a slow reader does not hold up the WAL."""
         wanted = rows.to_json(list(TERMINAL | {ExecutionStatus.INTERRUPTED} if statuses is None else statuses))
         pager, after = rows.Pager(), 0
-        while page := rows.outcomes(self._db.page(sql.RESULTS, pager, (run, after), (wanted,))):
+        while page := self._results(run, after, wanted, pager):
             yield from page
             after = page[-1].seq
+
+    def _results(self, run: int, after: int, wanted: str, pager: rows.Pager) -> list[Outcome]:
+        page = self._db.page(sql.RESULTS, pager, (run, after), (wanted,))
+        with self._db.decoding():
+            return rows.outcomes(page)
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
         """See Journal. Each page is a transaction of its own."""
         pager, after = rows.Pager(), from_seq - 1
         left = rows.UNLIMITED if limit is None else limit
-        while left > 0 and (page := rows.events(self._db.page(sql.EVENTS, pager, (run, after), limit=left))):
+        while left > 0 and (page := self._events(run, after, left, pager)):
             yield from page
             after = page[-1].seq
             left -= len(page)
+
+    def _events(self, run: int, after: int, limit: int, pager: rows.Pager) -> list[RunEvent]:
+        page = self._db.page(sql.EVENTS, pager, (run, after), limit=limit)
+        with self._db.decoding():
+            return rows.events(page)
 
     # -- from outside --------------------------------------------------------------------------------------
 

@@ -80,14 +80,27 @@ CREATE TABLE requests(
     key TEXT
 );
 CREATE VIEW outcome_list AS
-    SELECT r.run_id, t.key, o.seq, o.status, o.body ->> 2 AS attempts, o.body ->> 3 AS value,
-        o.body ->> 4 AS encoding, o.body ->> 5 AS error, o.body ->> 6 AS detail,
-        o.body ->> 7 AS started_at, o.body ->> 8 AS ended_at,
-        o.body ->> 9 AS slot, o.body ->> 10 AS incarnation, o.body ->> 11 AS signal
+    SELECT r.run_id, t.key, o.seq, o.status,
+        json_extract(o.body, '$[2]') AS attempts,
+        json_extract(o.body, '$[3]') AS value,
+        json_extract(o.body, '$[4]') AS encoding,
+        json_extract(o.body, '$[5]') AS error,
+        json_extract(o.body, '$[6]') AS detail,
+        json_extract(o.body, '$[7]') AS started_at,
+        json_extract(o.body, '$[8]') AS ended_at,
+        json_extract(o.body, '$[9]') AS slot,
+        json_extract(o.body, '$[10]') AS incarnation,
+        json_extract(o.body, '$[11]') AS signal
     FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq JOIN runs r ON r.id = o.run;
 CREATE VIEW event_list AS
-    SELECT r.run_id, e.seq, e.body ->> 0 AS kind, e.body ->> 1 AS at, e.body ->> 2 AS data,
-        e.body ->> 3 AS address, e.body ->> 4 AS task, e.body ->> 5 AS slot, e.body ->> 6 AS incarnation
+    SELECT r.run_id, e.seq,
+        json_extract(e.body, '$[0]') AS kind,
+        json_extract(e.body, '$[1]') AS at,
+        json_extract(e.body, '$[2]') AS data,
+        json_extract(e.body, '$[3]') AS address,
+        json_extract(e.body, '$[4]') AS task,
+        json_extract(e.body, '$[5]') AS slot,
+        json_extract(e.body, '$[6]') AS incarnation
     FROM events e JOIN runs r ON r.id = e.run;
 """
 

@@ -11,8 +11,9 @@ import pytest
 
 from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal
 from orchestrator.journal.sqlite import SqliteJournal
-from orchestrator.records import NewTask
+from orchestrator.records import NewTask, RunEvent
 from runtime.errors import UsageError
+from tests.unit.journal.helpers import outcome
 
 
 def _foreign(path: Path) -> None:
@@ -144,3 +145,50 @@ def test_damage_that_shows_later_is_one_line_too(path: Path) -> None:
             after = page[-1].seq
     assert "the file is corrupt" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_row_that_is_no_record_is_one_line_too(path: Path) -> None:
+    """SQLite has no checksums: a flipped bit can leave its pages in order and our JSON not."""
+    with open_journal(path) as journal:
+        run = journal.claim(journal.create_run("r", agent=None).id).id
+        journal.add_tasks(run, [NewTask("a", b"1")])
+        journal.commit(run, events=[RunEvent(kind="k", at=1.0)])
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE events SET body = '[1, 2'")
+        other.execute("UPDATE runs SET status = 'nonsense'")
+    other.close()
+    with open_journal(path, "read") as journal:
+        for look in (lambda: list(journal.events(run)), journal.runs):
+            with pytest.raises(JournalError, match="the file is corrupt"):
+                look()
+
+
+def test_text_that_is_not_unicode_is_refused_by_name(path: Path) -> None:
+    """Such as bytes on a command line that are not UTF-8."""
+    with open_journal(path) as journal:
+        with pytest.raises(UsageError, match=r"'r\\udcff' is not valid text"):
+            journal.create_run("r\udcff", agent=None)
+        with pytest.raises(UsageError, match="is not valid text"):
+            journal.get_run("\udcff")
+        assert journal.create_run("r", agent=None, cwd="/\udcff").cwd == "/\\udcff"
+
+
+def test_the_views_spell_it_out_for_people(path: Path) -> None:
+    """`sqlite3 quiesce.db 'SELECT * FROM outcome_list'` needs no manual."""
+    with open_journal(path) as journal:
+        run = journal.claim(journal.create_run("r", agent=None).id).id
+        journal.add_tasks(run, [NewTask("a", b"1")])
+        journal.commit(run, outcomes=[outcome(1, value=b'{"n":1}')], events=[RunEvent(kind="k", at=1.5, task=1)])
+    with sqlite3.connect(path) as other:
+        assert other.execute("SELECT run_id, key, status, attempts, value FROM outcome_list").fetchall() == [
+            ("r", "a", "completed", 1, '{"n":1}')
+        ]
+        assert other.execute("SELECT run_id, seq, kind, at, task FROM event_list").fetchall() == [("r", 1, "k", 1.5, 1)]
+    other.close()
+
+
+def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than a syntax error in mid-run."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
+    with pytest.raises(UsageError, match=r"a journal needs 3\.33\.0 or later"):
+        open_journal(path)

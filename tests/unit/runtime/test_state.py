@@ -402,11 +402,44 @@ def test_log_is_an_event_and_without_a_supervisor_a_log_record(caplog: pytest.Lo
         await state.log("hello", Severity.WARNING, {"page": 3})
         supervised = ExecutionState(host=FakeHost())
         await supervised.log("not twice")
+        await asyncio.to_thread(state.log, "from a sync agent")
+        await settle()
         return seen
 
-    (event,) = run(main)
+    event, other = run(main)
+    assert other.data["message"] == "from a sync agent"
     assert event.data == {"message": "hello", "severity": "warning", "metadata": {"page": 3}}
     assert [(record.message, record.levelno) for record in caplog.records] == [("hello", logging.WARNING)]
+
+
+def test_a_bus_that_was_handed_in_outlives_the_state() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream()
+        async with ExecutionState(event_bus=bus) as state:
+            state.emit("one")
+        await bus.publish(Event(kind="two"))
+        bus.close()
+        assert [event.kind async for event in stream] == ["one", "two"]
+        assert not bus._on_bind
+
+    run(main)
+
+
+def test_a_state_is_closed_after_its_loop() -> None:
+    """A stream was open, so a reader of the wake descriptor is still there when the loop has gone."""
+    read, write = os.pipe()
+    state = ExecutionState(host=FakeHost(read))
+
+    async def main() -> None:
+        state.event_bus.stream()
+        state.set_timeout(100)
+
+    run(main)
+    state.set_timeout(50)
+    state.close()
+    os.close(read)
+    os.close(write)
 
 
 def test_a_snapshot_is_kept_and_handed_back() -> None:
