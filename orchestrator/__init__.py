@@ -1,22 +1,47 @@
-"""quiesce: the supervisor's side. `from orchestrator import Supervisor`."""
+"""quiesce: the supervisor's side. `from orchestrator import Supervisor`.
 
-from orchestrator.config import MaxFailures, Settings
-from orchestrator.handle import Handle, TaskFailed
-from orchestrator.records import Outcome, RunEvent
-from orchestrator.session import Ending
-from orchestrator.supervisor import Supervisor
-from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
+The names below are loaded when they are first used, so that a command that only reads a journal is quick.
+"""
 
-__all__ = [
-    "Ending",
-    "ExecutionInterrupted",
-    "Handle",
-    "MaxFailures",
-    "Outcome",
-    "QuiesceError",
-    "RunEvent",
-    "Settings",
-    "Supervisor",
-    "TaskFailed",
-    "UsageError",
-]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.config import MaxFailures as MaxFailures
+    from orchestrator.config import Settings as Settings
+    from orchestrator.handle import Handle as Handle
+    from orchestrator.handle import TaskFailed as TaskFailed
+    from orchestrator.hub import EventStream as EventStream
+    from orchestrator.records import Outcome as Outcome
+    from orchestrator.records import RunEvent as RunEvent
+    from orchestrator.session import Ending as Ending
+    from orchestrator.supervisor import Supervisor as Supervisor
+    from runtime.errors import ExecutionInterrupted as ExecutionInterrupted
+    from runtime.errors import QuiesceError as QuiesceError
+    from runtime.errors import UsageError as UsageError
+
+_HOMES = {
+    "MaxFailures": "orchestrator.config",
+    "Settings": "orchestrator.config",
+    "Handle": "orchestrator.handle",
+    "TaskFailed": "orchestrator.handle",
+    "EventStream": "orchestrator.hub",
+    "Outcome": "orchestrator.records",
+    "RunEvent": "orchestrator.records",
+    "Ending": "orchestrator.session",
+    "Supervisor": "orchestrator.supervisor",
+    "ExecutionInterrupted": "runtime.errors",
+    "QuiesceError": "runtime.errors",
+    "UsageError": "runtime.errors",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names is enough
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name's module when the name is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -50,6 +50,8 @@ class Settings(BaseModel):
     retries: int = Field(default=0, ge=0)
     max_failures: MaxFailures | None = None
     memory_limit: int | None = Field(default=None, gt=0)
+    silence: float | None = Field(default=60.0, gt=0)
+    max_tasks_per_executor: int | None = Field(default=None, ge=1)
     crash_limit: int = Field(default=3, ge=1)
     keep_children: bool = False
 

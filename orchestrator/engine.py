@@ -6,13 +6,14 @@ that may block is elsewhere: the journal's thread, the user's thread, the execut
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import queue
 import selectors
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -36,6 +37,10 @@ SAMPLE_SECONDS = 0.25
 Logger = Callable[[str, Severity, Mapping[str, Any]], None]
 """Takes one named log event. Called from the engine's thread: it must not block for long, nor raise."""
 
+Observer = Callable[[StatusView], None]
+"""Is shown the run at every sample and change of phase, by the supervision loop itself (so a watchdog's pings that come
+from here prove that it turns). It must not block, nor raise."""
+
 
 class Engine:
     """One supervisor's loop. `run` is the thread; `tell` is for everybody else."""
@@ -47,6 +52,7 @@ class Engine:
         log: Logger,
         on_agent: Callable[[do.AgentKnown], None],
         signals: SignalPipe | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.machine = Machine(settings)
         self.mind = self.machine.mind
@@ -56,6 +62,7 @@ class Engine:
         self._log = log
         self._on_agent = on_agent
         self._signals = signals
+        self._observers = observers
         self._store: Store | None = None
         self._pipes: dict[int, Pipes] = {}
         self._inbox: queue.SimpleQueue[told.Stimulus] = queue.SimpleQueue()
@@ -75,6 +82,7 @@ class Engine:
             do.ShowRung: lambda it: self._backend.show_rung(it.at),
             do.Terminate: lambda it: self._backend.terminate(it.slot, it.incarnation),
             do.KillTree: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
+            do.DumpStacks: lambda it: self._backend.dump_stacks(it.slot),
             do.Fetch: lambda it: self._stored().fetch(it.after, it.to, it.limit),
             do.Record: lambda it: self._batch.outcomes.extend(it.outcomes),
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
@@ -156,7 +164,12 @@ class Engine:
         self._sample_at = now + SAMPLE_SECONDS
         slots = range(self.machine.settings.workers)
         self._handle(told.Progress([self._backend.progress(slot) for slot in slots]))
+        self._show(now)
+
+    def _show(self, now: float) -> None:
         self.status = self.machine.view(now)
+        for observe in self._observers:
+            observe(self.status)
 
     def _handle(self, stimulus: told.Stimulus) -> None:
         for instruction in self.machine.handle(stimulus, time.monotonic()):
@@ -193,9 +206,11 @@ class Engine:
         for signum in self._signals.arrived():
             if signum in STOPPING:
                 self._handle(told.Signalled(signum.name, signum == signal.SIGINT))
-                self.status = self.machine.view(time.monotonic())
+                self._show(time.monotonic())
             elif signum == signal.SIGUSR1:
-                self._backend.dump_stacks()
+                for slot in self._pipes:
+                    self._backend.dump_stacks(slot)
+                faulthandler.dump_traceback(file=2, all_threads=True)
 
     # -- executors ----------------------------------------------------------------------------------
 
@@ -306,6 +321,9 @@ class Engine:
                 self._on_exit(report)
             elif isinstance(report, protocol.Strays):
                 self._handle(told.StraysFound(report.slot, report.incarnation, report.found))
+            elif isinstance(report, protocol.Grown):
+                self._sample(time.monotonic())  # who has what in hand, now
+                self._handle(told.Grown(report.slot, report.incarnation, report.rss))
             else:
                 self._on_swept(report)
 
@@ -362,7 +380,7 @@ class Engine:
         self._handle(told.Swept(report.found + len(late), report.ended + len(late), report.remaining))
 
     def _finish(self) -> None:
-        self.status = self.machine.view(time.monotonic())
+        self._show(time.monotonic())
         self._ended = True
 
 

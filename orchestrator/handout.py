@@ -32,7 +32,7 @@ class Handout:
         width = mind.width
         ahead = 0 if average is None else min(MAX_WINDOW, int(PREFETCH / max(1e-6, average)))
         for slot in mind.slots:
-            if slot.state is not SlotState.READY or slot.alone or slot.climb is not None:
+            if slot.state is not SlotState.READY or slot.alone or slot.spent or slot.climb is not None:
                 continue
             suspect = None if slot.assigned else mind.backlog.take_suspect()
             if suspect is not None:

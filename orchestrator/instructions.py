@@ -66,6 +66,13 @@ class KillTree:
 
 
 @dataclass(frozen=True, slots=True)
+class DumpStacks:
+    """Have a slot's executor write its Python stacks to its standard error."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
     """Read pending tasks from the store."""
 
@@ -125,6 +132,7 @@ Instruction = (
     | ShowRung
     | Terminate
     | KillTree
+    | DumpStacks
     | Fetch
     | Record
     | RecordAttempts

@@ -51,6 +51,7 @@ class Ledger:
         if one is None:
             return
         slot.alone = False
+        slot.executed += 1
         if one.asked is not None:
             slot.climb = None
         if record.status == ExecutionStatus.COMPLETED:

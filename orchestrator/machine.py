@@ -44,7 +44,7 @@ class Machine:
         self._ledger = Ledger(mind, self._stopping)
         self._roster = Roster(mind, self._ledger, self._stopping)
         self._handout = Handout(mind, self._ledger)
-        self._watch = Watch(mind, self._stopping)
+        self._watch = Watch(mind, self._stopping, self._roster)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             told.Begin: lambda _, now: self._stopping.set_deadline(now),
             told.HireAgent: lambda it, _: self._roster.hire(it),
@@ -63,6 +63,7 @@ class Machine:
             told.Interrupt: self._stopping.interrupt,
             told.Signalled: self._stopping.signalled,
             told.Progress: self._watch.progress,
+            told.Grown: self._watch.grown,
             told.Tick: self._tick,
         }
         self._records: dict[type[Any], Callable[[Slot, Any, float], None]] = {
@@ -150,6 +151,7 @@ class Machine:
         request = self.mind.backlog.fetch()
         if request is not None:
             self.mind.do(Fetch(*request))
+        self._watch.replace_spent(now)
         if len(self.mind.backlog):
             self._handout.hand_out()
 

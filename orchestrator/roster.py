@@ -125,7 +125,7 @@ class Roster:
         was, why, climb = slot.state, slot.why, slot.climb
         self._log_exit(slot, stimulus)
         self._ledger.charge(slot.vacate(), stimulus, why, climb, now)
-        failed = was is SlotState.STARTING or why is not None
+        failed = was is SlotState.STARTING or (why is not None and was is SlotState.LEAVING)
         slot.failures = slot.failures + 1 if failed else 0
         slot.restart_at = now + (min(MAX_BACKOFF, FIRST_BACKOFF * 2**slot.failures) if failed else 0.0)
         if was is SlotState.STARTING and self._mind.phase is Phase.RUNNING:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from typing import Any
 from orchestrator import stimuli as told
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import Settings
-from orchestrator.engine import Engine
+from orchestrator.engine import Engine, Observer
 from orchestrator.hub import Hub
 from orchestrator.instructions import AgentKnown
 from orchestrator.journal import Journal, RunRecord
@@ -30,6 +31,10 @@ from orchestrator.view import StatusView
 from runtime import codec
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal, Severity
+
+SWITCH_SECONDS = 0.0005
+"""How long a busy thread keeps the interpreter from the others while a supervisor works. The default of 5 ms makes
+the journal's thread wait that long at every statement (scripts/bench_journal.py shows a factor of two)."""
 
 SPOOL_AHEAD = 8
 """Batches that may wait to be written; who feeds more is slowed down to the disk's pace."""
@@ -62,7 +67,14 @@ class Session:
     """See the module's docstring. `start`, then `hire`, `spool`, `seal`, and in the end `finish`."""
 
     def __init__(
-        self, settings: Settings, run_id: str, log: Log, journal: Journal | None = None, *, handle_signals: bool = True
+        self,
+        settings: Settings,
+        run_id: str,
+        log: Log,
+        journal: Journal | None = None,
+        *,
+        handle_signals: bool = True,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.settings = settings
         self.run_id = run_id
@@ -73,17 +85,19 @@ class Session:
         self._log = log
         self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
         self._backend = LocalBackend(run_id, settings)
-        self._engine = Engine(settings, self._backend, log, self._on_agent, self._signals)
+        self._engine = Engine(settings, self._backend, log, self._on_agent, self._signals, observers)
         self._store = MemoryStore(self.hub, self.tell) if journal is None else JournalStore(self.hub, self.tell)
         self._agents: dict[tuple[bool, bytes], tuple[int, Future[AgentKnown]]] = {}
         self._numbers: dict[int, Future[AgentKnown]] = {}
         self._ending: Ending | None = None
         self._lock = threading.Lock()
+        self._switch_before = sys.getswitchinterval()
 
     # -- the beginning ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Take the signals over, start the guardian and the loop."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         if self._signals is not None:
             self._signals.install()
         self._engine.start(self._store)
@@ -236,6 +250,7 @@ class Session:
         )
         self._write_end(ending)
         self._engine.close()
+        sys.setswitchinterval(self._switch_before)
         if self._signals is not None:
             self._signals.restore()
             self._signals.close()

@@ -35,7 +35,10 @@ class Assigned:
 
 @dataclass(slots=True)
 class Slot:
-    """One place for an executor, and the incarnation that is in it now."""
+    """One place for an executor, and the incarnation that is in it now.
+
+    `alone`: it has a suspect in hand and gets nothing else. `spent`: it gets nothing more and is to be replaced.
+    """
 
     number: int
     state: SlotState = SlotState.EMPTY
@@ -47,6 +50,8 @@ class Slot:
     assigned: dict[int, Assigned] = field(default_factory=dict)
     alone: bool = False
     revoking: bool = False
+    spent: bool = False
+    executed: int = 0
     failures: int = 0
     restart_at: float = 0.0
     climb: Climb | None = None
@@ -64,7 +69,8 @@ class Slot:
         self.state = SlotState.EMPTY
         self.pid = None
         self.window = 1
-        self.alone = self.revoking = False
+        self.alone = self.revoking = self.spent = False
+        self.executed = 0
         self.climb = None
         self.why = None
         return left

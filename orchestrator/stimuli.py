@@ -109,6 +109,15 @@ class StraysFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Grown:
+    """An executor's tree holds more memory than it may: `rss` bytes."""
+
+    slot: int
+    incarnation: int
+    rss: int
+
+
+@dataclass(frozen=True, slots=True)
 class Swept:
     """The last look: processes found after everything should have been gone."""
 
@@ -174,6 +183,7 @@ Stimulus = (
     | Garbled
     | Exited
     | StraysFound
+    | Grown
     | Swept
     | Committed
     | JournalFailed

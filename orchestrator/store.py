@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -214,14 +215,16 @@ class JournalStore:
 
     def _work(self) -> None:
         assert self._journal is not None
-        seen = self._journal.data_version()
+        seen, look_at = -1, 0.0  # at once: a request may have come between the claim and now
         while True:
             waiting = self._waiting()
             for item in _joined(waiting):
                 if isinstance(item, _Close):
                     return
                 self._carry_out(self._journal, item)
-            if not waiting and self._failed is None:
+            now = time.monotonic()
+            if now >= look_at and self._failed is None:
+                look_at = now + POLL_SECONDS
                 seen = self._look_for_requests(self._journal, seen)
 
     def _waiting(self) -> list[_Item]:

@@ -1,34 +1,106 @@
-"""Watching executors through shared memory: how long a task has been in hand. Pure."""
+"""Watching executors: how long a task takes, how much memory, whether it lives, when it is used up. Pure."""
 
 from __future__ import annotations
 
 from orchestrator import stimuli as told
+from orchestrator.instructions import DumpStacks, SendControl
+from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
+from orchestrator.roster import Roster
+from orchestrator.slots import Slot, SlotState
 from orchestrator.stopping import Stopping
 from orchestrator.view import Phase
-from runtime.model import InterruptReason, InterruptSignal
+from runtime import wire
+from runtime.model import InterruptReason, InterruptSignal, Severity
 
 
 class Watch:
     """The supervisor's clock decides, never the executor's: a thread there cannot run while C code holds the GIL."""
 
-    def __init__(self, mind: Mind, stopping: Stopping) -> None:
+    def __init__(self, mind: Mind, stopping: Stopping, roster: Roster) -> None:
         self._mind = mind
         self._stopping = stopping
+        self._roster = roster
 
     def progress(self, stimulus: told.Progress, now: float) -> None:
         """What shared memory shows."""
-        for slot, (task, since, _beat) in zip(self._mind.slots, stimulus.slots, strict=True):
+        for slot, (task, since, beat) in zip(self._mind.slots, stimulus.slots, strict=True):
             one = slot.assigned.get(task)
             if one is not None:
                 one.since = since
+            if self._mind.phase is Phase.RUNNING and slot.state is SlotState.READY and beat:
+                self._listen(slot, max(beat, slot.heard_at), now)
         if self._mind.phase is Phase.RUNNING and self._mind.settings.timeout is not None:
-            self._limit_tasks(self._mind.settings.timeout, now)
+            self._limit_time(self._mind.settings.timeout, now)
 
-    def _limit_tasks(self, timeout: float, now: float) -> None:
+    def _limit_time(self, timeout: float, now: float) -> None:
+        message = f"the task took longer than {timeout:g} s"
         for slot in self._mind.slots:
             for one in list(slot.assigned.values()):
                 if one.since is not None and now - one.since >= timeout:
-                    message = f"the task took longer than {timeout:g} s"
                     signal = InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
                     self._stopping.ask(slot, one, signal, now)
+
+    def _listen(self, slot: Slot, last: float, now: float) -> None:
+        """An executor that shows no sign of life is stopped, wedged or deadlocked: it goes down the ladder."""
+        silence = self._mind.settings.silence
+        if silence is None or slot.climb is not None or now - last < silence:
+            return
+        slot.why = f"it showed no sign of life for {now - last:.1f} s"
+        self._mind.log(
+            "executor.silent",
+            Severity.WARNING,
+            slot=slot.number,
+            incarnation=slot.incarnation,
+            pid=slot.pid,
+            seconds=round(now - last, 1),
+            keys=[one.task.key for one in slot.assigned.values()][:10],
+        )
+        self._mind.do(DumpStacks(slot.number))
+        slot.spent = True
+        slot.climb = Climb(self._mind.settings.ladder, Rung.FLAG, now - self._mind.settings.grace)
+
+    def grown(self, stimulus: told.Grown, now: float) -> None:
+        """An executor's tree holds too much memory: what it executes has failed, and the executor is replaced."""
+        slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
+        if slot is None or self._mind.phase is not Phase.RUNNING:
+            return
+        limit = self._mind.settings.memory_limit or 0
+        message = f"the executor and its children hold {_size(stimulus.rss)}, the limit is {_size(limit)}"
+        if not slot.spent:
+            slot.spent = True
+            self._log_grown(slot, stimulus.rss, limit)
+            self._mind.do(SendControl(slot.number, wire.Revoke(len(slot.assigned))))
+        signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by="memory-limit")
+        for one in list(slot.assigned.values()):
+            if one.since is not None:
+                self._stopping.ask(slot, one, signal, now)
+
+    def _log_grown(self, slot: Slot, rss: int, limit: int) -> None:
+        self._mind.log(
+            "executor.grown",
+            Severity.WARNING,
+            slot=slot.number,
+            incarnation=slot.incarnation,
+            pid=slot.pid,
+            rss=rss,
+            limit=limit,
+        )
+
+    def replace_spent(self, now: float) -> None:
+        """Executors that are to be replaced go when they have nothing in hand."""
+        most = self._mind.settings.max_tasks_per_executor
+        for slot in self._mind.slots:
+            if most is not None and slot.executed >= most:
+                slot.spent = True
+            if slot.spent and slot.state is SlotState.READY and not slot.assigned and slot.climb is None:
+                self._roster.dismiss(slot, now)
+
+
+def _size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

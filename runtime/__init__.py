@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# Not when it is first used: importing the module `runtime.agent` sets this very name to the module; that comes first.
+from runtime.agent import agent as agent
+
 if TYPE_CHECKING:
-    from runtime.agent import agent as agent
     from runtime.breaker import CircuitBreaker as CircuitBreaker
     from runtime.bus import EventBus as EventBus
     from runtime.bus import Stream as Stream
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from runtime.state import ExecutionState as ExecutionState
 
 _HOMES = {
-    "agent": ("agent",),
     "breaker": ("CircuitBreaker",),
     "bus": ("EventBus", "Stream", "Subscription"),
     "child": ("Child",),
@@ -73,7 +74,7 @@ _HOMES = {
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605 - one list of names is enough; the test of the package compares it
+__all__ = sorted(["agent", *_MODULES])  # noqa: PLE0605 - one list of names is enough; the test of the package compares it
 
 
 def __getattr__(name: str) -> Any:

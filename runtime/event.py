@@ -174,6 +174,7 @@ class _Execution(Generic[T]):
 
     def _interrupted(self, interrupted: ExecutionInterrupted) -> ExecutionResult[T]:
         signal: InterruptSignal = interrupted.signal
+        self._state.settle()
         self._record(ExecutionStatus.INTERRUPTED, str(interrupted))
         return ExecutionResult(
             ok=False,

@@ -20,7 +20,9 @@ import select
 import signal
 import sys
 import threading
-from _signal import getsignal  # signal.getsignal makes an enum of every answer: a sixth of a tiny task
+
+# signal.getsignal makes an enum of every answer, which is a sixth of a tiny task
+from _signal import getsignal  # type: ignore[import-not-found]
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import FrameType

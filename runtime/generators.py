@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.errors import ExecutionInterrupted
 from runtime.interrupt import Interruptible
 
 log = logging.getLogger("quiesce.generators")
@@ -62,7 +63,7 @@ class GeneratorRegistry:
         """
         if isinstance(generator, asyncio.Task):
             own_name = generator.get_name()
-            generator.add_done_callback(self.unregister)
+            generator.add_done_callback(self._finished)
         elif isinstance(generator, AsyncGenerator):
             own_name = getattr(generator, "__qualname__", type(generator).__name__)
         else:
@@ -77,6 +78,16 @@ class GeneratorRegistry:
         if not self._entries and self._stop_listening is not None:
             self._stop_listening()
             self._stop_listening = None
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        """It has ended. What it raised is for whoever awaits it, unless it was told to end: then it is for the log."""
+        entry = self._entries.get(task)
+        self.unregister(task)
+        if entry is None or task.cancelled() or not (entry.dying is not None or self._state.is_interrupted):
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, ExecutionInterrupted):
+            log.warning("the generator %s failed as it ended: %r", entry.name, error)
 
     @property
     def active(self) -> tuple[Generator, ...]:
@@ -130,16 +141,16 @@ class GeneratorRegistry:
 
     def _condemn(self, generator: Generator) -> asyncio.Task[Any]:
         if isinstance(generator, asyncio.Task):
-            self._state.once_unshielded(generator, generator.cancel)
+            self._state.cancel(generator)
             return generator
         return asyncio.create_task(self._close(generator), name="quiesce-aclose")
 
     async def _close(self, generator: AsyncGenerator[Any, Any]) -> None:
         try:
             await generator.aclose()
-        except RuntimeError as error:  # "already running": whoever iterates it must end it
-            log.warning("the async generator %s cannot be closed: %s", self._entries[generator].name, error)
-        else:
+        except Exception as error:  # noqa: BLE001 - its own, or "already running": then whoever iterates it must end it
+            log.warning("the async generator %s was not closed: %r", self._entries[generator].name, error)
+        if getattr(generator, "ag_frame", None) is None:
             self.unregister(generator)
 
     async def kill(self, limit: float, owner: _Owner | None = None) -> KillReport:
@@ -151,10 +162,7 @@ class GeneratorRegistry:
         waiting = {entry.dying: entry for entry in entries if entry.dying is not None and not entry.refused}
         if not waiting:
             return KillReport(refused=tuple(entry.name for entry in entries))
-        done, _ = await asyncio.wait(waiting, timeout=limit)
-        for task in done:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.warning("the generator %s failed as it ended: %r", waiting[task].name, error)
+        await asyncio.wait(waiting, timeout=limit)
         left = set(map(id, self._entries.values()))
         for entry in waiting.values():
             entry.refused = id(entry) in left

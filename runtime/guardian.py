@@ -36,6 +36,7 @@ from runtime.protocol import (
     Exited,
     Fork,
     Forked,
+    Grown,
     KillTree,
     Order,
     Report,
@@ -49,6 +50,9 @@ from runtime.wire import FrameReader, pack
 
 STRAY_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for what an executor left behind."""
+
+MEMORY_SECONDS = 0.25
+"""How often memory is looked at, when there is a limit."""
 
 KILL_PATIENCE = 2.0
 """Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
@@ -82,6 +86,7 @@ class Guardian:
         self._doomed: list[_Doomed] = []
         self._known: dict[tuple[int, int], list[tree.Process]] = {}
         self._supervised = True
+        self._measure_at: float | None = None if settings.memory_limit is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._child_died = self._watch_children()
         self._selector.register(self._socket, selectors.EVENT_READ)
@@ -109,6 +114,7 @@ class Guardian:
                     return
             self._reap()
             self._kill_due()
+            self._measure()
         self._inherit()
 
     def _serve(self) -> bool:
@@ -271,10 +277,22 @@ class Guardian:
         return [process for root in roots for process in (root, *tree.children(root.pid))]
 
     def _patience(self) -> float | None:
-        """Seconds until the next SIGKILL is due."""
-        if not self._doomed:
-            return None
-        return max(0.0, min(doomed.kill_at for doomed in self._doomed) - time.monotonic())
+        """Seconds until something is due: a SIGKILL, a look at the memory."""
+        times = [doomed.kill_at for doomed in self._doomed]
+        if self._measure_at is not None:
+            times.append(self._measure_at)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _measure(self) -> None:
+        """Report executors whose tree holds more memory than it may."""
+        now, limit = time.monotonic(), self._settings.memory_limit
+        if self._measure_at is None or limit is None or now < self._measure_at:
+            return
+        self._measure_at = now + MEMORY_SECONDS
+        for one in self._executors.values():
+            rss = tree.resident(one.pid)
+            if rss > limit:
+                self._report(Grown(one.slot, one.incarnation, rss))
 
     def _kill_due(self) -> None:
         now = time.monotonic()

@@ -17,11 +17,13 @@ PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally).
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 from runtime.bell import Bell, watch
 from runtime.errors import ExecutionInterrupted
@@ -43,6 +45,7 @@ class Interruptible:
         self._shielded: dict[object, int] = {}
         self._deferred: dict[object, list[Callable[[], object]]] = {}
         self._guards: dict[asyncio.Task[Any], CancelOnInterrupt] = {}
+        self._told: WeakSet[Any] | None = None
 
     # -- looking ------------------------------------------------------------------------------------
 
@@ -73,7 +76,32 @@ class Interruptible:
     def _interrupted(self) -> None:
         signal = self.interrupt_signal
         if signal is not None and not self.is_shielded:
+            self._tell()
             raise ExecutionInterrupted(signal)
+
+    def _tell(self) -> None:
+        place = current_place()
+        if isinstance(place, asyncio.Task):
+            if self._told is None:
+                self._told = WeakSet()
+            self._told.add(place)
+
+    def has_told(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a checkpoint has raised in a task, and nobody has turned that into a result since.
+
+        Such a task is on its way out: cancelling it too would cut its clean-up short.
+        """
+        return self._told is not None and task in self._told
+
+    def settle(self) -> None:
+        """The running task has turned its ExecutionInterrupted into a result: its next await is fair game again."""
+        if self._told is not None:
+            self._told.discard(current_place())
+
+    def cancel(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task of this execution gently: after its shield, and not if a checkpoint has told it already."""
+        if not self.has_told(task):
+            self.once_unshielded(task, task.cancel)
 
     # -- interrupting -------------------------------------------------------------------------------
 
@@ -142,8 +170,9 @@ class Interruptible:
     def shield(self) -> Shield:
         """A critical section, `with state.shield():`, sync or async. An interrupt waits until it is left.
 
-        Leaving the outermost shield is a checkpoint, unless an exception is already on its way. A shield
-        covers what runs inside it, tasks started there included; it does not stop the KILL rung.
+        Leaving the outermost shield is a checkpoint, unless an exception is on its way out of it, or it stood in
+        clean-up: in a `finally` or `except` that an interrupt or a cancellation has led to, and must not replace.
+        A shield covers what runs inside it, tasks started there included; it does not stop the KILL rung.
         """
         return Shield(self)
 
@@ -159,7 +188,7 @@ class Interruptible:
     def once_unshielded(self, place: object, callback: Callable[[], object]) -> None:
         """Call `callback` when `place` has left its shield: now, or as its outermost shield ends.
 
-        Not called if leaving raises ExecutionInterrupted: that says it already.
+        Not called if leaving raises ExecutionInterrupted, or the shield was part of clean-up: that says it already.
         """
         if place in self._shielded:
             self._deferred.setdefault(place, []).append(callback)
@@ -169,12 +198,14 @@ class Interruptible:
     def _enter_shield(self, place: object) -> None:
         self._shielded[place] = self._shielded.get(place, 0) + 1
 
-    def _leave_shield(self, place: object, failing: bool) -> None:
+    def _leave_shield(self, place: object, *, failing: bool, cleaning_up: bool) -> None:
         self._shielded[place] -= 1
         if self._shielded[place]:
             return
         del self._shielded[place]
         deferred = self._deferred.pop(place, [])
+        if cleaning_up:
+            return
         if not failing:
             self.raise_if_interrupted()
         for callback in deferred:
@@ -189,9 +220,11 @@ class Shield:
         self.active = False
         self._place: object = None
         self._token: Token[tuple[Shield, ...]] | None = None
+        self._cleaning_up = False
 
     def __enter__(self) -> Self:
         self._place = current_place()
+        self._cleaning_up = isinstance(sys.exc_info()[1], ExecutionInterrupted | asyncio.CancelledError)
         self.owner._enter_shield(self._place)  # noqa: SLF001 - the two are one concept in one file
         self.active = True
         self._token = _shields.set((*_shields.get(), self))
@@ -203,7 +236,9 @@ class Shield:
         self.active = False
         if self._token is not None:
             _shields.reset(self._token)
-        self.owner._leave_shield(self._place, failing=error is not None)  # noqa: SLF001
+        self.owner._leave_shield(  # noqa: SLF001
+            self._place, failing=error is not None, cleaning_up=self._cleaning_up
+        )
 
 
 def current_place() -> object:
@@ -220,7 +255,8 @@ class CancelOnInterrupt:
 
     The cancellation is turned into ExecutionInterrupted as the body is left. A cancellation by somebody else
     stays one, also when both arrive: the outer one wins, as with asyncio.timeout. A shielded body is left
-    alone; its shield's end raises. Nested ones in a task cancel it once: the innermost does. Use each one once.
+    alone; its shield's end raises. One that a checkpoint has told already is cleaning up, and is left alone too.
+    Nested ones in a task cancel it once: the innermost does. Use each one once.
     """
 
     def __init__(self, state: Interruptible) -> None:
@@ -255,6 +291,8 @@ class CancelOnInterrupt:
         assert task is not None
         self._rung = True
         if self._left or self._cancelled or self._inherited or self._guards.get(task) is not self:
+            return
+        if self._state.has_told(task):
             return
         if self._state.is_shielded_in(task):
             loop = task.get_loop()

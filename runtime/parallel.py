@@ -1,33 +1,22 @@
 """Parallel groups: `async with state.parallel() as group: group.add(...); await group.gather()`.
 
-Theory. Nothing runs until the group is started. Then the children are asyncio tasks; how each ends is seen by its
-done-callback, which starts the next. The one who awaits the group sleeps on a single future, `_changed`, and four
-things may wake it: a child's end, the interrupt (a callback on the state's bell: woken, not polling, and no task of
-its own that could outlive the group), the group's time limit, and a cancellation from outside. Each of the last
-three, and a failure under FAIL_FAST, ends the group the same way: what has not begun is discarded, what runs is
-cancelled and awaited, and only then is the verdict raised.
-
-A child that stands in a shield is cancelled when it leaves it. A group that was started inside a shield goes on.
+Nothing runs until the group is started, by `gather`, `stream` or the end of its block. How it runs is in group.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 from runtime.breaker import CircuitBreaker
 from runtime.child import Attempts, Child
-from runtime.errors import ExecutionInterrupted
+from runtime.group import Crew
 from runtime.interrupt import Interruptible
 from runtime.model import ErrorStrategy
 from runtime.retry import RetryPolicy
-
-log = logging.getLogger("quiesce.parallel")
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -35,8 +24,7 @@ C = TypeVar("C")
 D = TypeVar("D")
 X = TypeVar("X")
 
-SLUGGISH = 5.0
-"""Seconds after which children that were cancelled and have not ended are named in the log."""
+_NOTHING: Final = object()
 
 
 class ParallelExecutionManager:
@@ -62,20 +50,18 @@ class ParallelExecutionManager:
             raise ValueError(f"max_workers must be at least 1, not {max_workers}")
         self.name = name or "parallel"
         self._state = state
-        self._max_workers = max_workers
         self._strategy = ErrorStrategy(error_strategy)
         self._timeout = timeout
-        self._attempts = Attempts(retry=retry, breaker=circuit_breaker, emit=emit)
+        self._repeats = retry is not None
+        self._crew = Crew(
+            state,
+            name=self.name,
+            max_workers=max_workers,
+            fail_fast=self._strategy is ErrorStrategy.FAIL_FAST,
+            attempts=Attempts(retry=retry, breaker=circuit_breaker, emit=emit),
+        )
         self._children: list[Child[Any]] = []
         self._keys: set[str] = set()
-        self._pending: deque[Child[Any]] = deque()
-        self._running: dict[asyncio.Task[Any], Child[Any]] = {}
-        self._ended: deque[Child[Any]] = deque()
-        self._verdict: BaseException | None = None
-        self._changed: asyncio.Future[None] | None = None
-        self._started = False
-        self._over = False
-        self._undo: list[Callable[[], object]] = []
 
     # -- filling it ---------------------------------------------------------------------------------
 
@@ -104,20 +90,18 @@ class ParallelExecutionManager:
         child: Child[Any] = Child(call, key=key, index=len(self._children))
         self._keys.add(key)
         self._children.append(child)
-        self._pending.append(child)
-        if self._started:
-            self._fill()
+        self._crew.add(child)
         return child
 
     def _check(self, work: object, key: str) -> None:
         self._state.raise_if_interrupted()
-        if self._over or self._verdict is not None:
+        if self._crew.over:
             raise RuntimeError(f"group {self.name!r} has ended")
         if key in self._keys:
             raise ValueError(f"group {self.name!r} has a child {key!r} already")
         if not callable(work) and not isinstance(work, Awaitable):
             raise TypeError(f"a child is a callable or an awaitable, not a {type(work).__name__}")
-        if not callable(work) and self._attempts.retry is not None:
+        if not callable(work) and self._repeats:
             raise TypeError("a coroutine runs only once: a group that retries needs add(function, *args)")
 
     @property
@@ -128,7 +112,7 @@ class ParallelExecutionManager:
     @property
     def running(self) -> tuple[str, ...]:
         """The keys of the children that run now."""
-        return tuple(child.key for child in self._running.values())
+        return self._crew.running
 
     # -- its results --------------------------------------------------------------------------------
 
@@ -150,10 +134,9 @@ class ParallelExecutionManager:
         Raises ExecutionInterrupted, TimeoutError, the first failure, or an ExceptionGroup, as the group's
         strategy says, after every child has ended.
         """
-        async for _ in self.as_completed():
+        async for _ in _Results(self._crew, self._timeout, self._whole):
             pass
-        if self._strategy is ErrorStrategy.FAIL_SLOW:
-            self._raise_failures()
+        self._judge()
         if children:
             return tuple(child.outcome for child in children)
         return [child.outcome for child in self._children]
@@ -163,150 +146,30 @@ class ParallelExecutionManager:
         results = await self.gather()
         return {child.key: result for child, result in zip(self._children, results, strict=True)}
 
-    async def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:  # noqa: ASYNC109 - of the whole, not of one await
+    def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:
         """Run all, and yield results as they come. `timeout`, seconds for the whole stream, raises TimeoutError.
 
         Leave it early and the group's end cancels what still runs.
         """
-        async for child in self.as_completed(timeout):
-            if child.error is None or self._strategy is ErrorStrategy.COLLECT:
-                yield child.outcome
-        if self._strategy is ErrorStrategy.FAIL_SLOW:
-            self._raise_failures()
+        return _Results(self._crew, self._timeout, self._outcome, limit=timeout, judge=self._judge)
 
     def as_completed(self, timeout: float | None = None) -> AsyncIterator[Child[Any]]:
         """As stream, but yields the children's handles, failed ones included, and leaves judging them to you."""
-        return _Completed(self, timeout)
+        return _Results(self._crew, self._timeout, self._whole, limit=timeout)
 
-    def _raise_failures(self) -> None:
+    def _whole(self, child: Child[Any]) -> Any:
+        return child
+
+    def _outcome(self, child: Child[Any]) -> Any:
+        return child.outcome if child.error is None or self._strategy is ErrorStrategy.COLLECT else _NOTHING
+
+    def _judge(self) -> None:
+        self._state.raise_if_interrupted()
+        if self._strategy is not ErrorStrategy.FAIL_SLOW:
+            return
         failures = [child.error for child in self._children if isinstance(child.error, Exception)]
         if failures:
             raise ExceptionGroup(f"{len(failures)} of {len(self._children)} children of {self.name!r} failed", failures)
-
-    # -- running ------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        if self._started:
-            return
-        try:
-            self._state.raise_if_interrupted()
-        except ExecutionInterrupted:
-            self._discard_pending()  # nothing has been created, and no coroutine is left un-awaited
-            raise
-        self._started = True
-        if not self._state.is_shielded:
-            self._undo.append(self._state.when_interrupted(self._on_interrupt))
-        if self._timeout is not None:
-            self._limit(self._timeout, "group")
-        self._fill()
-
-    def _limit(self, seconds: float, what: str) -> None:
-        error = TimeoutError(f"{what} {self.name!r} was not done within {seconds:g} s")
-        self._undo.append(asyncio.get_running_loop().call_later(seconds, self._end, error).cancel)
-
-    def _fill(self) -> None:
-        """Start children while there is room. Looks at the flag before each: a signal may come in between."""
-        while self._pending and self._verdict is None:
-            if self._max_workers is not None and len(self._running) >= self._max_workers:
-                return
-            if self._state.is_interrupted and not self._state.is_shielded:
-                self._on_interrupt()
-                return
-            child = self._pending.popleft()
-            task = asyncio.create_task(child.run(self._state, self._attempts), name=f"{self.name}[{child.key}]")
-            self._running[task] = child
-            task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: asyncio.Task[Any]) -> None:
-        child = self._running.pop(task)
-        child.settle(task)
-        self._ended.append(child)
-        error = child.error
-        if isinstance(error, ExecutionInterrupted) and self._state.is_interrupted:
-            self._on_interrupt()
-        elif error is not None and (self._strategy is ErrorStrategy.FAIL_FAST or not isinstance(error, Exception)):
-            self._end(error)
-        self._fill()
-        self._wake()
-
-    def _on_interrupt(self) -> None:
-        signal = self._state.interrupt_signal
-        assert signal is not None
-        self._end(ExecutionInterrupted(signal))
-
-    def _end(self, verdict: BaseException) -> None:
-        """Discard what has not begun and cancel what runs. The first verdict stays, but an interrupt beats it."""
-        if self._verdict is not None:
-            if isinstance(verdict, ExecutionInterrupted):
-                self._verdict = verdict
-            return
-        self._verdict = verdict
-        self._discard_pending()
-        for task in tuple(self._running):
-            self._state.once_unshielded(task, task.cancel)
-        if self._running:
-            self._undo.append(asyncio.get_running_loop().call_later(SLUGGISH, self._complain).cancel)
-        self._wake()
-
-    def _discard_pending(self) -> None:
-        while self._pending:
-            self._pending.popleft().discard()
-
-    def _complain(self) -> None:
-        log.warning("children of %r were cancelled and have not ended: %s", self.name, ", ".join(self.running))
-
-    def _wake(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-
-    async def _change(self) -> None:
-        self._changed = asyncio.get_running_loop().create_future()
-        try:
-            await self._changed
-        finally:
-            self._changed = None
-
-    async def _advance(self, limit: float | None) -> Child[Any] | None:
-        """The next child that has ended; None after the last. `limit` is counted from now on."""
-        self._start()
-        if limit is not None:
-            self._limit(limit, "stream")
-        child = await self._next()
-        if child is None:
-            self._state.raise_if_interrupted()
-        return child
-
-    async def _next(self) -> Child[Any] | None:
-        try:
-            while self._verdict is None:
-                if self._ended:
-                    return self._ended.popleft()
-                if not self._running:
-                    break
-                await self._change()
-        except asyncio.CancelledError as error:
-            self._end(error)
-            await self._finish()
-            raise
-        await self._finish()
-        if self._verdict is not None:
-            raise self._verdict
-        self._over = True
-        return None
-
-    async def _finish(self) -> None:
-        """Wait for the last child, whatever is thrown at us meanwhile, and leave nothing behind."""
-        cancelled: asyncio.CancelledError | None = None
-        while self._running:
-            try:
-                await self._change()
-            except asyncio.CancelledError as error:
-                cancelled = error
-        for undo in self._undo:
-            undo()
-        self._undo.clear()
-        if cancelled is not None:
-            raise cancelled
 
     # -- the block ----------------------------------------------------------------------------------
 
@@ -317,27 +180,40 @@ class ParallelExecutionManager:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and not self._started and self._children:
+        if error is None and not self._crew.started and self._children:
             await self.gather()
-            return
-        if self._running or self._pending:
-            self._end(error or asyncio.CancelledError())
-        await self._finish()
+        else:
+            await self._crew.leave(error)
 
 
-class _Completed(AsyncIterator[Child[Any]]):
-    """The children of a group as they end. Not an async generator: one that is left early needs no closing."""
+class _Results(AsyncIterator[Any]):
+    """What a group's children come to, as they end. Not an async generator: one left early needs no closing."""
 
-    def __init__(self, group: ParallelExecutionManager, timeout: float | None) -> None:
-        self._group = group
+    def __init__(
+        self,
+        crew: Crew,
+        timeout: float | None,
+        select: Callable[[Child[Any]], Any],
+        *,
+        limit: float | None = None,
+        judge: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._crew = crew
         self._timeout = timeout
+        self._select = select
+        self._limit = limit
+        self._judge = judge
 
-    async def __anext__(self) -> Child[Any]:
-        child = await self._group._advance(self._timeout)  # noqa: SLF001 - the group's own iterator
-        self._timeout = None
-        if child is None:
-            raise StopAsyncIteration
-        return child
+    async def __anext__(self) -> Any:
+        self._crew.start(self._timeout)
+        if self._limit is not None:
+            self._crew.limit(self._limit, "stream")
+            self._limit = None
+        while (child := await self._crew.next()) is not None:
+            if (selected := self._select(child)) is not _NOTHING:
+                return selected
+        self._judge()
+        raise StopAsyncIteration
 
 
 def _close(work: object) -> None:

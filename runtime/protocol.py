@@ -27,6 +27,7 @@ class Settings(_Record, frozen=True):
     sys_path: list[str]
     cwd: str
     keep_children: bool = False
+    memory_limit: int | None = None
 
 
 class Fork(_Record, frozen=True, tag=1):
@@ -74,6 +75,14 @@ class Exited(_Record, frozen=True, tag=12):
     max_rss: int
 
 
+class Grown(_Record, frozen=True, tag=15):
+    """An executor and its descendants hold more memory than the limit, in bytes (resident)."""
+
+    slot: int
+    incarnation: int
+    rss: int
+
+
 class Strays(_Record, frozen=True, tag=13):
     """What an executor left behind is being ended; each as `pid (command)`."""
 
@@ -91,4 +100,4 @@ class Swept(_Record, frozen=True, tag=14):
 
 
 Order = Fork | Signal | KillTree | Sweep
-Report = Forked | Exited | Strays | Swept
+Report = Forked | Exited | Grown | Strays | Swept

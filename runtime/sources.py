@@ -7,15 +7,16 @@ becomes the signal's message. A source that cannot be read is logged by the stat
 
 from __future__ import annotations
 
+import os
 import threading
 import urllib.request
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import psutil
 from pydantic import ValidationError
 
+from runtime import tree
 from runtime.model import InterruptReason, InterruptSignal
 
 _NO = frozenset({"", "0", "false", "no", "off", "null", "none"})
@@ -104,15 +105,8 @@ class Interruptee(Protocol):
 
 
 def rss_of_tree() -> int:
-    """Bytes of memory that this process and all its descendants hold. Shared pages count in each."""
-    total = 0
-    me = psutil.Process()
-    for process in (me, *me.children(recursive=True)):
-        try:
-            total += process.memory_info().rss
-        except psutil.Error:  # ended meanwhile
-            pass
-    return total
+    """Bytes of memory that this process and all its descendants hold."""
+    return tree.resident(os.getpid())
 
 
 class ResourceMonitor:

@@ -270,7 +270,7 @@ class ExecutionState(Interruptible):
             self._post_interrupt()
         return self._bus
 
-    def emit(self, kind: str, **data: Any) -> None:
+    def emit(self, kind: str, /, **data: Any) -> None:
         """Publish an event, from any thread; `data` must be JSON-able."""
         self._send(Event(kind=kind, data=data, address=current_address(), state_id=self.state_id))
 

@@ -96,6 +96,17 @@ def children(pid: int | None = None, *, recursive: bool = True) -> list[psutil.P
     return [process for process in found if is_running(process)]
 
 
+def resident(pid: int) -> int:
+    """Bytes of memory that a process and its descendants hold (RSS: shared pages count for each of them)."""
+    total = 0
+    with suppress(psutil.Error):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += process.memory_info().rss
+    return total
+
+
 def has_children() -> bool:
     """Whether this process has any child at all, a zombie included. One system call."""
     try:

@@ -18,11 +18,12 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from bench import SCRIPTS
 
-QUIESCE = [sys.executable, "-m", "orchestrator.cli"]
+QUIESCE = [str(Path(sys.executable).with_name("quiesce"))]
 BUDGET_MB = 100
 _LOOK_EVERY = 0.1  # seconds
 _SETTLED_AFTER = 15_000  # lines written: more than a pipe holds, so the supervisor has begun to work

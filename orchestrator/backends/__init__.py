@@ -59,8 +59,8 @@ class Backend(Protocol):
         """The task that a slot has in hand, since when, the last sign of life (monotonic)."""
         ...
 
-    def dump_stacks(self) -> None:
-        """Have every executor write its Python stacks to its standard error."""
+    def dump_stacks(self, slot: int) -> None:
+        """Have an executor write its Python stacks to its standard error."""
         ...
 
     def sweep(self) -> None:

@@ -42,6 +42,7 @@ class LocalBackend:
         self._socket: socket.socket | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
+        self._incarnations: dict[int, int] = {}
         self._closed = False
 
     # -- the guardian -------------------------------------------------------------------------------
@@ -62,6 +63,7 @@ class LocalBackend:
             sys_path=_sys_path(),
             cwd=os.getcwd(),
             keep_children=self._settings.keep_children,
+            memory_limit=self._settings.memory_limit,
         )
         inherited = (theirs.fileno(), self._flag.fd, self._wake_read, self._wake_write)
         with theirs, _signals_blocked():
@@ -128,6 +130,7 @@ class LocalBackend:
             raise
         (tasks_r, tasks_w, control_r, control_w, events_r, events_w, out_r, out_w, err_r, err_w) = made
         theirs = (tasks_r, control_r, events_w, out_w, err_w)
+        self._incarnations[slot] = incarnation
         self._order(Fork(slot, incarnation), theirs)
         for fd in theirs:
             os.close(fd)
@@ -157,11 +160,9 @@ class LocalBackend:
         """From shared memory."""
         return self._flag.progress(slot)
 
-    def dump_stacks(self) -> None:
-        """Python's faulthandler answers SIGUSR1 in every executor."""
-        if self._guardian is not None:
-            for process in tree.children(self._guardian.pid, recursive=False):
-                tree.send([process], signal.SIGUSR1)
+    def dump_stacks(self, slot: int) -> None:
+        """Python's faulthandler answers SIGUSR1 in every executor, also while C code holds the GIL."""
+        self._order(Signal(slot, self._incarnations.get(slot, 0), signal.SIGUSR1))
 
     # -- the end ------------------------------------------------------------------------------------
 

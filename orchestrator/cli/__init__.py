@@ -44,7 +44,3 @@ def main() -> None:
     except QuiesceError as error:
         say(f"quiesce: {error}")
         leave(USAGE)
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ from orchestrator.cli.ending import end
 from orchestrator.cli.options import JournalOption, seconds, size
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.console import Display, LiveDisplay, choose_display
-from orchestrator.journal import Journal, RunRecord, open_journal
+from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord, open_journal
 from orchestrator.log import HeldLog, make_log
 from orchestrator.session import Ending, Session, new_run_id
 from orchestrator.source import batches, open_input, parse
@@ -205,7 +205,7 @@ def resume(
 
 def where(journal: str | None) -> str:
     """The journal's place: the option, the environment, or the default."""
-    return journal or os.environ.get("QUIESCE_JOURNAL") or "quiesce.db"
+    return journal or os.environ.get("QUIESCE_JOURNAL") or DEFAULT_JOURNAL
 
 
 class _Runner:

@@ -28,7 +28,7 @@ from tests.support import procs
 from tests.support.stacks import autopsy
 
 ROOT = Path(__file__).resolve().parents[2]
-QUIESCE = (sys.executable, "-m", "orchestrator.cli")
+QUIESCE = (str(Path(sys.executable).with_name("quiesce")),)
 _DRAIN = 5.0  # seconds that output may take to end once the process has
 
 Command = Sequence[str | os.PathLike[str]]

@@ -131,6 +131,30 @@ def test_leaving_a_shield_by_an_exception_does_not_replace_it() -> None:
         raise ValueError("mine")
 
 
+@pytest.mark.parametrize("error", [ExecutionInterrupted(SECOND), asyncio.CancelledError()])
+def test_a_shield_in_clean_up_does_not_replace_what_led_to_it(error: BaseException) -> None:
+    state = Interruptible()
+    state.trip(FIRST)
+    with pytest.raises(type(error)) as caught:
+        try:
+            raise error
+        finally:
+            with state.shield():
+                pass
+    assert caught.value is error
+
+
+def test_a_shield_in_the_handling_of_a_failure_is_a_checkpoint() -> None:
+    state = Interruptible()
+    state.trip(FIRST)
+    with pytest.raises(ExecutionInterrupted):
+        try:
+            raise ValueError
+        except ValueError:
+            with state.shield():
+                pass
+
+
 def test_a_shield_is_of_its_own_state_only() -> None:
     shielded, other = Interruptible(), Interruptible()
     other.trip(FIRST)
@@ -291,6 +315,25 @@ def test_an_exception_out_of_a_shield_leaves_the_next_await_interruptible() -> N
                         raise ValueError
                 except ValueError:
                     await asyncio.Event().wait()
+
+    run(main)
+
+
+def test_a_body_that_a_checkpoint_has_told_is_not_cancelled_in_its_clean_up() -> None:
+    """The flag is up, a checkpoint raises, and the loop hears of it only while the body is in its finally."""
+
+    async def main() -> None:
+        state = Interruptible()
+        cleaned = []
+        with pytest.raises(ExecutionInterrupted):
+            async with CancelOnInterrupt(state):
+                try:
+                    state.trip(FIRST)
+                    state.raise_if_interrupted()
+                finally:
+                    await asyncio.sleep(1)
+                    cleaned.append(1)
+        assert cleaned == [1]
 
     run(main)
 

@@ -13,9 +13,10 @@ import pytest
 
 from runtime.breaker import CircuitBreaker
 from runtime.errors import ChildCancelledError, CircuitOpenError, ExecutionInterrupted
+from runtime.group import SLUGGISH
 from runtime.interrupt import Interruptible
 from runtime.model import ErrorStrategy, Event, InterruptReason, InterruptSignal
-from runtime.parallel import SLUGGISH, ParallelExecutionManager
+from runtime.parallel import ParallelExecutionManager
 from runtime.retry import Backoff, RetryPolicy
 from runtime.scope import current_address
 from runtime.state import ExecutionState
@@ -530,6 +531,29 @@ def test_interrupted_twice_is_interrupted_once() -> None:
     run(main)
 
 
+def test_a_child_that_a_checkpoint_has_told_is_not_cancelled_in_its_clean_up() -> None:
+    async def main() -> None:
+        state = ExecutionState()
+        cleaned: list[int] = []
+
+        async def child() -> None:
+            try:
+                state.request_interrupt()
+                await state.check_interrupt()
+            finally:
+                await asyncio.sleep(1)
+                cleaned.append(1)
+
+        with pytest.raises(ExecutionInterrupted):
+            async with state.parallel() as group:
+                group.add(child)
+                group.add(forever)
+                await group.gather()
+        assert cleaned == [1]
+
+    run(main)
+
+
 def test_a_thousand_children() -> None:
     async def main() -> None:
         state = ExecutionState()
@@ -609,7 +633,7 @@ def test_a_time_limit_that_is_kept_leaves_no_timer() -> None:
         async with ExecutionState().parallel(timeout=3) as group:
             group.add(after, 1)
             await group.gather()
-        assert not group._undo
+        assert not group._crew._undo
 
     run(main)
 
