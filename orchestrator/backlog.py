@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from orchestrator.records import PendingTask
 
@@ -21,6 +21,7 @@ class Backlog:
     def __init__(self) -> None:
         self._ready: deque[PendingTask] = deque()
         self._suspects: deque[PendingTask] = deque()
+        self._parked: dict[int, list[PendingTask]] = {}
         self._waiting: list[tuple[float, int, PendingTask]] = []
         self._crashes: dict[int, int] = {}
         self._average_bytes = 256.0
@@ -57,14 +58,25 @@ class Backlog:
         self._fetching = True
         return self._read_to, self._last_seq, limit
 
-    def fetched(self, tasks: Sequence[PendingTask], read_to: int) -> None:
-        """The answer to a fetch, which has read the store up to `read_to`."""
+    def fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> None:
+        """The answer to a fetch, which has read the store up to `read_to`.
+
+        Tasks of an agent that is not there (an earlier start had it, this one has not yet) are put aside.
+        """
         self._fetching = False
         self._read_to = max(self._read_to, read_to)
-        self._ready.extend(tasks)
+        for task in tasks:
+            if task.agent in agents:
+                self._ready.append(task)
+            else:
+                self._parked.setdefault(task.agent, []).append(task)
         if tasks:
             size = sum(len(task.input) + len(task.snapshot or b"") for task in tasks) / len(tasks)
             self._average_bytes = max(64.0, (self._average_bytes + size) / 2)
+
+    def hired(self, agent: int) -> None:
+        """An agent is there now: what was put aside for it is ready."""
+        self._ready.extend(self._parked.pop(agent, ()))
 
     # -- back again ---------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from orchestrator.backends import Backend
 from orchestrator.config import Settings
 from orchestrator.machine import Machine
 from orchestrator.mux import Pipes
-from orchestrator.records import RunEvent, TaskSnapshot
+from orchestrator.records import Outcome, RunEvent, TaskSnapshot
 from orchestrator.signals import STOPPING, SignalPipe
 from orchestrator.store import Batch, Store
 from orchestrator.view import Phase, StatusView
@@ -84,7 +84,7 @@ class Engine:
             do.KillTree: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
             do.DumpStacks: lambda it: self._backend.dump_stacks(it.slot),
             do.Fetch: lambda it: self._stored().fetch(it.after, it.to, it.limit),
-            do.Record: lambda it: self._batch.outcomes.extend(it.outcomes),
+            do.Record: self._record,
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
             do.AgentKnown: self._on_agent,
             do.SweepProcesses: lambda _: self._sweep(),
@@ -198,6 +198,11 @@ class Engine:
         data = codec.encode_json(dict(fields))
         slot, incarnation = fields.get("slot"), fields.get("incarnation")
         self._batch.events.append(RunEvent(kind=name, at=time.time(), data=data, slot=slot, incarnation=incarnation))
+
+    def _record(self, order: do.Record) -> None:
+        """Outcomes, and the events that tell of them, are committed together."""
+        self._batch.outcomes.extend(order.outcomes)
+        self._batch.events.extend(map(event_of, order.outcomes))
 
     # -- signals ------------------------------------------------------------------------------------
 
@@ -382,6 +387,23 @@ class Engine:
     def _finish(self) -> None:
         self._show(time.monotonic())
         self._ended = True
+
+
+def event_of(outcome: Outcome) -> RunEvent:
+    """`task.completed`, `task.failed` or `task.interrupted`."""
+    data: dict[str, Any] = {"key": outcome.key, "attempts": outcome.attempts}
+    if outcome.started_at is not None and outcome.ended_at is not None:
+        data["seconds"] = round(outcome.ended_at - outcome.started_at, 6)
+    if outcome.error is not None:
+        data["error"] = outcome.error
+    return RunEvent(
+        kind=f"task.{outcome.status.value}",
+        at=outcome.ended_at or time.time(),
+        data=codec.encode_json(data),
+        task=outcome.seq,
+        slot=outcome.slot,
+        incarnation=outcome.incarnation,
+    )
 
 
 def describe_exit(code: int) -> str:

@@ -50,7 +50,7 @@ class Machine:
             told.HireAgent: lambda it, _: self._roster.hire(it),
             told.Spooled: self._spooled,
             told.Resumed: self._resumed,
-            told.Fetched: lambda it, _: mind.backlog.fetched(it.tasks, it.read_to),
+            told.Fetched: lambda it, _: mind.backlog.fetched(it.tasks, it.read_to, mind.agents),
             told.Sealed: self._sealed,
             told.Forked: lambda it, _: self._roster.forked(it),
             told.Heard: self._heard,

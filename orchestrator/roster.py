@@ -48,6 +48,7 @@ class Roster:
         """An agent for every executor that is ready, and for every one that will be."""
         order = wire.Hire(stimulus.agent, stimulus.by_name, stimulus.source)
         self._mind.agents[stimulus.agent] = order
+        self._mind.backlog.hired(stimulus.agent)
         for slot in self._mind.slots:
             if slot.state is SlotState.READY:
                 self._mind.do(Send(slot.number, order))

@@ -183,20 +183,25 @@ class Session:
                 run = journal.create_run(self.run_id, agent=agent, config=config, cwd=os.getcwd())
                 if prepare is not None:
                     prepare(journal, run.id)
-            existing = run
-        self.take_up(existing)
+            self.take_up(run)
+        else:
+            self.take_up(existing, again=True)
 
-    def take_up(self, run: RunRecord) -> None:
-        """Claim a run that exists, and go on where it ended. Raises ClaimedError."""
+    def take_up(self, run: RunRecord, *, again: bool = False) -> None:
+        """Claim a run that exists, and go on where it ended. Raises ClaimedError.
+
+        `again`: a program hands the same tasks in once more; those that are known are not added a second time, and the
+        run goes on until it says that it is done.
+        """
         assert self.journal is not None
         assert isinstance(self._store, JournalStore)
         self.run = self.journal.claim(run.id)
         counts = self.journal.counts(run.id)
         last = self.journal.last_seq(run.id)
         self.tell(told.Resumed(last, counts.total, counts.completed, counts.failed))
-        if self.run.sealed:
+        if self.run.sealed and not again:
             self.tell(told.Sealed())
-        self._store.start(self.journal, run.id)
+        self._store.start(self.journal, run.id, taken_up=again)
 
     def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
         """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError."""
@@ -259,7 +264,8 @@ class Session:
 
     def _final_status(self) -> ExecutionStatus:
         mind = self._engine.mind
-        if mind.signal is not None or self._engine.crash is not None or mind.counts[ExecutionStatus.INTERRUPTED]:
+        ended = mind.counts[ExecutionStatus.COMPLETED] + mind.counts[ExecutionStatus.FAILED]
+        if mind.signal is not None or self._engine.crash is not None or ended < mind.accepted:
             return ExecutionStatus.INTERRUPTED
         return ExecutionStatus.FAILED if mind.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
 

@@ -178,11 +178,16 @@ class JournalStore:
         self._thread: threading.Thread | None = None
         self._journal: Journal | None = None
         self._run = 0
+        self._taken_up = False
         self._failed: str | None = None
 
-    def start(self, journal: Journal, run: int) -> None:
-        """Begin to write. The journal belongs to the thread from now on, until `close`."""
-        self._journal, self._run = journal, run
+    def start(self, journal: Journal, run: int, *, taken_up: bool) -> None:
+        """Begin to write. The journal belongs to the thread from now on, until `close`.
+
+        `taken_up`: the run has tasks already; one that comes again by its key is not a second task, but asks
+        for the outcome of the first.
+        """
+        self._journal, self._run, self._taken_up = journal, run, taken_up
         self._thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
         self._thread.start()
 
@@ -243,15 +248,17 @@ class JournalStore:
             if self._failed is not None:
                 raise JournalError(self._failed)
             if isinstance(item, _Spool):
-                _, last = journal.add_tasks(self._run, item.tasks)
-                self._tell(told.Spooled(last, len(item.tasks)))
+                tasks = self._new_ones(journal, item.tasks) if self._taken_up else item.tasks
+                if tasks:
+                    _, last = journal.add_tasks(self._run, tasks)
+                    self._tell(told.Spooled(last, len(tasks)))
                 item.done.set_result(None)
             elif isinstance(item, _Seal):
                 journal.seal(self._run)
                 self._tell(told.Sealed())
             elif isinstance(item, _Fetch):
-                tasks = journal.pending(self._run, item.after, item.limit)
-                self._tell(told.Fetched(tasks, tasks[-1].seq if tasks else item.to))
+                pending = journal.pending(self._run, item.after, item.limit)
+                self._tell(told.Fetched(pending, pending[-1].seq if pending else item.to))
             else:
                 self._commit(journal, item)
         except UsageError as error:  # a refused task is its feeder's business
@@ -260,6 +267,12 @@ class JournalStore:
             item.done.set_exception(error)
         except QuiesceError as error:  # a journal that fails is everybody's
             self._give_up(item, error)
+
+    def _new_ones(self, journal: Journal, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
+        """What an earlier start has not handed in; the outcomes of what it has are published, if they are there."""
+        known = journal.known(self._run, [task.key for task in tasks])
+        self._hub.publish([outcome for outcome in known.values() if outcome is not None], [])
+        return [task for task in tasks if task.key not in known]
 
     def _commit(self, journal: Journal, batch: Batch) -> None:
         result = journal.commit(

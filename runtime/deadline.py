@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable
 
 from runtime.bell import soon_in
+from runtime.host import Host
+from runtime.interrupt import Interruptible
 from runtime.model import InterruptReason, InterruptSignal
 
 
@@ -50,3 +52,62 @@ class Deadline:
         timers, self._timers = self._timers, {}
         for loop, timer in timers.items():
             soon_in(loop, timer.cancel)
+
+
+class TimeLimited(Interruptible):
+    """An Interruptible that can be given a time limit. Base of ExecutionState."""
+
+    def __init__(self, host: Host | None, clock: Callable[[], float]) -> None:
+        super().__init__(host)
+        self._clock = clock
+        self._deadline: Deadline | None = None
+
+    def set_timeout(self, seconds: float, message: str | None = None) -> None:
+        """Interrupt this execution, with reason `timeout`, in `seconds`. Set again, it is armed anew.
+
+        Works with and without an event loop. Raises ValueError for NaN.
+        """
+        deadline = Deadline(seconds, message, under=self.host.flag, clock=self._clock)
+        self.cancel_timeout()
+        self._deadline = deadline
+        self._lay_flag(deadline)
+        for loop in tuple(self._bells):
+            soon_in(loop, self._arm, loop)
+
+    def cancel_timeout(self) -> None:
+        """Drop the time limit. Nothing happens without one, or when it is too late."""
+        if self._deadline is not None:
+            self._deadline.disarm()
+            self._deadline = None
+            self._lay_flag(self.host.flag)
+
+    def _lay_flag(self, flag: object) -> None:
+        self._flag = flag
+        if self._won:  # tripped meanwhile: a trip is for good
+            self._flag = True
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        deadline = self._deadline
+        if deadline is not None:
+            deadline.arm(loop, lambda: self._deadline is deadline and self.trip(deadline.signal))
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the time limit, infinite without one."""
+        return math.inf if self._deadline is None else self._deadline.left
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.disarm()
+
+    def _raised_by(self) -> InterruptSignal:
+        if self._deadline is not None and not self._deadline.under:
+            return self._deadline.signal
+        return super()._raised_by()
+
+    def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """As Interruptible.when_interrupted; a time limit wakes this loop too from now on."""
+        remove = super().when_interrupted(callback)
+        if self._deadline is not None:
+            self._arm(asyncio.get_running_loop())
+        return remove

@@ -41,7 +41,7 @@ class Crew:
     ) -> None:
         self.name = name
         self.started = False
-        self.over = False
+        self._over = False
         self._state = state
         self._max_workers = max_workers
         self._fail_fast = fail_fast
@@ -52,6 +52,11 @@ class Crew:
         self._verdict: BaseException | None = None
         self._changed: asyncio.Future[None] | None = None
         self._undo: list[Callable[[], object]] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether it is too late to add a child."""
+        return self._over or self._verdict is not None
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -163,12 +168,12 @@ class Crew:
         await self.finish()
         if self._verdict is not None:
             raise self._verdict
-        self.over = True
+        self._over = True
         return None
 
     async def leave(self, error: BaseException | None) -> None:
         """The block is left: end what is left of it."""
-        self.over = True
+        self._over = True
         if self._running or self._pending:
             self._end(error or asyncio.CancelledError())
         await self.finish()

@@ -1,4 +1,4 @@
-"""How one execution is interrupted: the latch, the checkpoint, the shield, the cancelled await.
+"""How one execution is interrupted: the latch, the checkpoint, the cancelled await. (Shields: see shield.py.)
 
 Theory. An `Interruptible` has a flag and, once interrupted, a signal. The first signal wins and never changes.
 `trip` may be called from anywhere: the same thread, another thread, a signal handler. So it takes no lock
@@ -17,10 +17,7 @@ PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally).
 from __future__ import annotations
 
 import asyncio
-import sys
-import threading
 from collections.abc import Callable
-from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -29,8 +26,7 @@ from runtime.bell import Bell, watch
 from runtime.errors import ExecutionInterrupted
 from runtime.host import Host, Standalone
 from runtime.model import InterruptSignal
-
-_shields: ContextVar[tuple[Shield, ...]] = ContextVar("quiesce_shields", default=())
+from runtime.shield import Shield, Shields, current_place
 
 
 class Interruptible:
@@ -42,8 +38,7 @@ class Interruptible:
         self._won: dict[str, InterruptSignal] = {}
         self._wakers: dict[object, Callable[[], object]] = {}
         self._bells: dict[asyncio.AbstractEventLoop, tuple[Bell, list[Callable[[], None]]]] = {}
-        self._shielded: dict[object, int] = {}
-        self._deferred: dict[object, list[Callable[[], object]]] = {}
+        self.shields = Shields()
         self._guards: dict[asyncio.Task[Any], CancelOnInterrupt] = {}
         self._told: WeakSet[Any] | None = None
 
@@ -98,11 +93,6 @@ class Interruptible:
         if self._told is not None:
             self._told.discard(current_place())
 
-    def cancel(self, task: asyncio.Task[Any]) -> None:
-        """Cancel a task of this execution gently: after its shield, and not if a checkpoint has told it already."""
-        if not self.has_told(task):
-            self.once_unshielded(task, task.cancel)
-
     # -- interrupting -------------------------------------------------------------------------------
 
     def trip(self, signal: InterruptSignal) -> bool:
@@ -124,7 +114,7 @@ class Interruptible:
         """
         key = object()
         self._wakers[key] = waker
-        if self._won:  # tripped before, or between the caller's look and the line above
+        if self._won or self._flag:  # tripped before, or between the caller's look and the line above
             waker()
 
         def remove() -> None:
@@ -168,7 +158,7 @@ class Interruptible:
     # -- shields ------------------------------------------------------------------------------------
 
     def shield(self) -> Shield:
-        """A critical section, `with state.shield():`, sync or async. An interrupt waits until it is left.
+        """A critical section, `with state.shield():`, in sync and async code. An interrupt waits until it is left.
 
         Leaving the outermost shield is a checkpoint, unless an exception is on its way out of it, or it stood in
         clean-up: in a `finally` or `except` that an interrupt or a cancellation has led to, and must not replace.
@@ -179,75 +169,12 @@ class Interruptible:
     @property
     def is_shielded(self) -> bool:
         """Whether the code that asks stands in a shield of this state."""
-        return any(shield.active and shield.owner is self for shield in _shields.get())
+        return self.shields.here
 
-    def is_shielded_in(self, place: object) -> bool:
-        """Whether a task (an asyncio.Task) or a thread (its ident) stands in a shield of this state."""
-        return place in self._shielded
-
-    def once_unshielded(self, place: object, callback: Callable[[], object]) -> None:
-        """Call `callback` when `place` has left its shield: now, or as its outermost shield ends.
-
-        Not called if leaving raises ExecutionInterrupted, or the shield was part of clean-up: that says it already.
-        """
-        if place in self._shielded:
-            self._deferred.setdefault(place, []).append(callback)
-        else:
-            callback()
-
-    def _enter_shield(self, place: object) -> None:
-        self._shielded[place] = self._shielded.get(place, 0) + 1
-
-    def _leave_shield(self, place: object, *, failing: bool, cleaning_up: bool) -> None:
-        self._shielded[place] -= 1
-        if self._shielded[place]:
-            return
-        del self._shielded[place]
-        deferred = self._deferred.pop(place, [])
-        if cleaning_up:
-            return
-        if not failing:
-            self.raise_if_interrupted()
-        for callback in deferred:
-            callback()
-
-
-class Shield:
-    """The context manager of `Interruptible.shield`. Use each one once."""
-
-    def __init__(self, owner: Interruptible) -> None:
-        self.owner = owner
-        self.active = False
-        self._place: object = None
-        self._token: Token[tuple[Shield, ...]] | None = None
-        self._cleaning_up = False
-
-    def __enter__(self) -> Self:
-        self._place = current_place()
-        self._cleaning_up = isinstance(sys.exc_info()[1], ExecutionInterrupted | asyncio.CancelledError)
-        self.owner._enter_shield(self._place)  # noqa: SLF001 - the two are one concept in one file
-        self.active = True
-        self._token = _shields.set((*_shields.get(), self))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.active = False
-        if self._token is not None:
-            _shields.reset(self._token)
-        self.owner._leave_shield(  # noqa: SLF001
-            self._place, failing=error is not None, cleaning_up=self._cleaning_up
-        )
-
-
-def current_place() -> object:
-    """What runs now: the asyncio task if there is one, else the thread's ident."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    return threading.get_ident() if task is None else task
+    def cancel(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task of this execution gently: after its shield, and not if a checkpoint has told it already."""
+        if not self.has_told(task):
+            self.shields.once_left(task, task.cancel)
 
 
 class CancelOnInterrupt:
@@ -294,9 +221,9 @@ class CancelOnInterrupt:
             return
         if self._state.has_told(task):
             return
-        if self._state.is_shielded_in(task):
+        if self._state.shields.covers(task):
             loop = task.get_loop()
-            self._state.once_unshielded(task, lambda: loop.call_soon(self._cancel))
+            self._state.shields.once_left(task, lambda: loop.call_soon(self._cancel))
         elif task.cancel():
             self._cancelled = True
 

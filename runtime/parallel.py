@@ -155,7 +155,7 @@ class ParallelExecutionManager:
 
     def as_completed(self, timeout: float | None = None) -> AsyncIterator[Child[Any]]:
         """As stream, but yields the children's handles, failed ones included, and leaves judging them to you."""
-        return _Results(self._crew, self._timeout, self._whole, limit=timeout)
+        return _Results(self._crew, self._timeout, self._whole, limit=timeout, judge=self._state.raise_if_interrupted)
 
     def _whole(self, child: Child[Any]) -> Any:
         return child

@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
-from runtime.bell import running_loop, soon_in
+from runtime.bell import running_loop
 from runtime.breaker import CircuitBreaker
 from runtime.bus import EventBus
 from runtime.checker import Checker, ExternalChecker, Patrol
-from runtime.deadline import Deadline
+from runtime.deadline import TimeLimited
 from runtime.generators import Generator, GeneratorRegistry, KillReport
 from runtime.host import Host, Standalone
-from runtime.interrupt import CancelOnInterrupt, Interruptible
+from runtime.interrupt import CancelOnInterrupt
 from runtime.model import (
     ErrorStrategy,
     Event,
@@ -42,7 +42,7 @@ GENERATOR_LIMIT = 5.0
 _LEVELS = {severity: logging.getLevelNamesMapping()[severity.name] for severity in Severity}
 
 
-class ExecutionState(Interruptible):
+class ExecutionState(TimeLimited):
     """One execution: its interrupt, its events, its generators, its snapshot.
 
     `snapshot` is what an earlier attempt saved; `host` is the executor it runs in, if any; `clock` counts
@@ -59,15 +59,13 @@ class ExecutionState(Interruptible):
         event_bus: EventBus | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(host)
+        super().__init__(host, clock)
         self.state_id = state_id or uuid.uuid4().hex
         self.snapshot = snapshot
-        self._clock = clock
         self._bus = event_bus
         self._checker: ExternalChecker | None = None
-        self._deadline: Deadline | None = None
-        self._generators = GeneratorRegistry(self)
-        self._groups: WeakSet[ParallelExecutionManager] = WeakSet()
+        self._registry: GeneratorRegistry | None = None
+        self._groups: WeakSet[ParallelExecutionManager] | None = None
         self._history: list[ExecutionRecord] = []
         self._patrols: dict[asyncio.AbstractEventLoop, Patrol] = {}
         self._snapshot_saved = False
@@ -149,19 +147,14 @@ class ExecutionState(Interruptible):
         self._announce()
         super()._interrupted()
 
-    def _raised_by(self) -> InterruptSignal:
-        if self._deadline is not None and not self._deadline.under:
-            return self._deadline.signal
-        return super()._raised_by()
-
     def _announce(self) -> None:
         """Publish the InterruptEvent, once however many checkpoints see the flag."""
         signal = self.interrupt_signal
         mine = object()
         if signal is None or self._once.setdefault("announcer", mine) is not mine:
             return
-        groups = [f"{len(group.running)} of {group.name}" for group in tuple(self._groups) if group.running]
-        cancels = [*self._generators.names, *groups]
+        groups = [f"{len(group.running)} of {group.name}" for group in tuple(self._groups or ()) if group.running]
+        cancels = [*(self._registry.names if self._registry is not None else ()), *groups]
         data = {"snapshot_saved": self._snapshot_saved and signal.save_checkpoint, "cancels": cancels}
         event = InterruptEvent(signal=signal, data=data, address=current_address(), state_id=self.state_id)
         self.host.emit(event)
@@ -184,43 +177,11 @@ class ExecutionState(Interruptible):
 
     # -- time ---------------------------------------------------------------------------------------
 
-    def set_timeout(self, seconds: float, message: str | None = None) -> None:
-        """Interrupt this execution, with reason `timeout`, in `seconds`. Set again, it is armed anew.
-
-        Works with and without an event loop. Raises ValueError for NaN.
-        """
-        deadline = Deadline(seconds, message, under=self.host.flag, clock=self._clock)
-        self.cancel_timeout()
-        self._deadline = deadline
-        self._lay_flag(deadline)
-        for loop in tuple(self._bells):
-            soon_in(loop, self._arm, loop)
-
-    def cancel_timeout(self) -> None:
-        """Drop the time limit. Nothing happens without one, or when it is too late."""
-        if self._deadline is not None:
-            self._deadline.disarm()
-            self._deadline = None
-            self._lay_flag(self.host.flag)
-
-    def _lay_flag(self, flag: object) -> None:
-        self._flag = flag
-        if self._won:  # tripped meanwhile: a trip is for good
-            self._flag = True
-
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        deadline = self._deadline
-        if deadline is not None:
-            deadline.arm(loop, lambda: self._deadline is deadline and self.trip(deadline.signal))
-
     def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """As Interruptible.when_interrupted; a time limit wakes this loop too from now on."""
+        """As Interruptible.when_interrupted; the external checker is asked in this loop too from now on."""
         remove = super().when_interrupted(callback)
-        loop = asyncio.get_running_loop()
-        if self._deadline is not None:
-            self._arm(loop)
         if self._checker is not None:
-            self._patrol(loop)
+            self._patrol(asyncio.get_running_loop())
         return remove
 
     def _take_down_bell(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -249,7 +210,7 @@ class ExecutionState(Interruptible):
             self.add_waker(self._doorbell.ring)
         wake = self.host.wake_fd()
         fds = [self._doorbell.fileno(), *(() if wake is None else (wake,))]
-        sleep_blocking(self, seconds, fds, float("inf") if self._deadline is None else self._deadline.left)
+        sleep_blocking(self, seconds, fds, self.time_left)
 
     @property
     def remaining_grace(self) -> float | None:
@@ -336,6 +297,8 @@ class ExecutionState(Interruptible):
             circuit_breaker=circuit_breaker,
             emit=self.emit,
         )
+        if self._groups is None:
+            self._groups = WeakSet()
         self._groups.add(group)
         return group
 
@@ -345,27 +308,32 @@ class ExecutionState(Interruptible):
         The end is that of the outermost ExecutionEvent it was registered in, or of the state. Raises TypeError
         for anything else.
         """
-        self._generators.register(generator, name)
+        self._generators().register(generator, name)
 
     def unregister_generator(self, generator: Generator) -> None:
         """Let go of a registered generator. Nothing happens if it is not registered."""
-        self._generators.unregister(generator)
+        self._generators().unregister(generator)
 
     @property
     def active_generators(self) -> tuple[Generator, ...]:
         """The registered generators that have not finished."""
-        return self._generators.active
+        return self._registry.active if self._registry is not None else ()
 
     async def kill_generators(self, limit: float | None = None) -> KillReport:
         """Cancel and await every registered generator, for `limit` seconds at most (5, or what is left of the grace).
 
         One that refuses to end is named in the report and in the log, and holds up nobody.
         """
-        return await self._generators.kill(self._patience() if limit is None else limit)
+        return await self._generators().kill(self._patience() if limit is None else limit)
 
     def executing(self) -> AbstractAsyncContextManager[None]:
         """The body is an execution on this state; generators registered in an outermost one end with it."""
-        return self._generators.owning(self._patience)
+        return self._generators().owning(self._patience)
+
+    def _generators(self) -> GeneratorRegistry:
+        if self._registry is None:
+            self._registry = GeneratorRegistry(self)
+        return self._registry
 
     def _patience(self) -> float:
         grace = self.remaining_grace
@@ -378,7 +346,8 @@ class ExecutionState(Interruptible):
 
         `async with ExecutionState() as state:` does it for you.
         """
-        await self.kill_generators()
+        if self._registry is not None:
+            await self.kill_generators()
         patrols = tuple(self._patrols.values())
         self.close()
         for patrol in patrols:
@@ -401,10 +370,9 @@ class ExecutionState(Interruptible):
         self._closed = True
         if self._flag:
             self._announce()
-        if self._generators.names and running_loop() is not None:
-            self._generators.cancel()
-        if self._deadline is not None:
-            self._deadline.disarm()
+        if self._registry is not None and self._registry.names and running_loop() is not None:
+            self._registry.cancel()
+        self._disarm()
         if self._leave_bus is not None:
             self._leave_bus()
         if self._bus is not None and self._owns_bus:

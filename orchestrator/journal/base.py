@@ -164,6 +164,10 @@ class Journal(Protocol):
         """
         ...
 
+    def known(self, run: int, keys: Sequence[str]) -> dict[str, Outcome | None]:
+        """Those of the keys that the run has a task for, with its terminal outcome, or None when it has none yet."""
+        ...
+
     def last_seq(self, run: int) -> int:
         """The seq of its last task, 0 when it has none."""
         ...

@@ -202,6 +202,18 @@ class SqliteJournal:
         self._last_task[run] = seqs[-1]
         return seqs[0], seqs[-1]
 
+    def known(self, run: int, keys: Sequence[str]) -> dict[str, Outcome | None]:
+        """See Journal."""
+        text = rows.to_json(list(keys))
+        with self._db.reading():
+            found: dict[str, Outcome | None] = {
+                key: None for key, _ in json.loads(self._db.one(sql.TASKS_WITH_KEYS, (run, text)))
+            }
+            page = self._db.all(sql.RESULTS_OF_KEYS, (run, text))[0]
+        with self._db.decoding():
+            found.update((outcome.key, outcome) for outcome in rows.outcomes(page))
+        return found
+
     def last_seq(self, run: int) -> int:
         """See Journal."""
         with self._db.reading():

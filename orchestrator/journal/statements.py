@@ -199,6 +199,13 @@ FROM (
     ORDER BY o.seq LIMIT ?3
 )
 """
+RESULTS_OF_KEYS: Final = """
+SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']'
+FROM (
+    SELECT t.key, o.body FROM tasks t JOIN outcomes o ON o.run = t.run AND o.seq = t.seq
+    WHERE t.run = ?1 AND t.key IN (SELECT value FROM json_each(?2)) AND o.status IN ('completed', 'failed')
+)
+"""
 PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots(run, seq, data, encoding)
 SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
