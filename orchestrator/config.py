@@ -67,5 +67,5 @@ class Settings(BaseModel):
 
     @property
     def ladder(self) -> Ladder:
-        """The graces as a ladder."""
+        """The run's own graces; an agent may ask for others (Mind.ladder)."""
         return Ladder(self.grace, self.term_grace, self.kill_patience)

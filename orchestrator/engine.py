@@ -320,7 +320,9 @@ class Engine:
             self._on_guardian_lost()
             return
         for report in reports:
-            if isinstance(report, protocol.Forked):
+            if isinstance(report, protocol.Standing):
+                self._handle(told.Standing(report.pid, report.containment))
+            elif isinstance(report, protocol.Forked):
                 self._handle(told.Forked(report.slot, report.incarnation, report.pid))
             elif isinstance(report, protocol.Exited):
                 self._on_exit(report)

@@ -17,6 +17,9 @@ from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Sev
 FIRST_RETRY, MAX_RETRY = 0.2, 30.0
 """Seconds before a failed task is tried again; doubled each time, up to the maximum."""
 
+SLOW_TO_NOTICE = 1.0
+"""Seconds between an interrupt and the end of its task from which on that is worth a line in the log."""
+
 
 class Ledger:
     """A task is with one executor at most, and an outcome that is final is recorded once."""
@@ -58,12 +61,26 @@ class Ledger:
             self._average(record.seconds)
             self._mind.keep(outcome_of(one, slot, record, ExecutionStatus.COMPLETED))
         elif record.status == ExecutionStatus.INTERRUPTED:
+            self._notice_slow(slot, one, now)
             signal = InterruptSignal.model_validate_json(record.signal) if record.signal else one.asked
             verdict = judge(one, signal, stopping=self._mind.signal is not None)
             self._settle(one, verdict, slot, record.error, now, record)
         else:
             self._average(record.seconds)
             self._settle(one, Verdict.FAILED, slot, record.error, now, record)
+
+    def _notice_slow(self, slot: Slot, one: Assigned, now: float) -> None:
+        """A task that went long without a checkpoint is found out now, and not when it is too late."""
+        asked_at = one.asked_at or self._stopping.began_at
+        if asked_at and now - asked_at >= SLOW_TO_NOTICE:
+            self._mind.log(
+                "task.slow_to_stop",
+                Severity.WARNING,
+                key=one.task.key,
+                slot=slot.number,
+                seconds=round(now - asked_at, 2),
+                cure="call state.raise_if_interrupted() more often",
+            )
 
     def _average(self, seconds: float) -> None:
         old = self.task_seconds
@@ -118,7 +135,7 @@ class Ledger:
             self._mind.backlog.put_back([one.task])
         elif verdict is Verdict.INTERRUPTED:
             self._record(one, where, ExecutionStatus.INTERRUPTED, error, now, record)
-        elif one.attempt <= self._mind.settings.retries and self._mind.signal is None:
+        elif one.attempt <= self._mind.retries_of(one.task.agent) and self._mind.signal is None:
             self._mind.log("task.retrying", Severity.WARNING, key=one.task.key, attempt=one.attempt, error=error)
             self._again(one, now + min(MAX_RETRY, FIRST_RETRY * 2 ** (one.attempt - 1)))
         else:

@@ -52,6 +52,7 @@ class Machine:
             told.Resumed: self._resumed,
             told.Fetched: lambda it, _: mind.backlog.fetched(it.tasks, it.read_to, mind.agents),
             told.Sealed: self._sealed,
+            told.Standing: lambda it, _: mind.log("guardian.started", pid=it.pid, containment=list(it.containment)),
             told.Forked: lambda it, _: self._roster.forked(it),
             told.Heard: self._heard,
             told.Garbled: lambda it, _: self._roster.garbled(it),

@@ -8,10 +8,11 @@ from typing import Any
 from orchestrator.backlog import Backlog
 from orchestrator.config import Settings
 from orchestrator.instructions import Instruction, Log, Record
-from orchestrator.ladder import Climb
+from orchestrator.ladder import Climb, Ladder
 from orchestrator.records import Outcome
 from orchestrator.slots import Slot
 from orchestrator.view import Phase
+from runtime.agent import AgentOptions
 from runtime.model import ExecutionStatus, InterruptSignal, Severity
 from runtime.wire import Hire, Hired
 
@@ -26,6 +27,7 @@ class Mind:
         self.backlog = Backlog()
         self.agents: dict[int, Hire] = {}
         self.hired: dict[int, Hired] = {}
+        self.options: dict[int, AgentOptions] = {}
         self.sealed = False
         self.accepted = 0
         self.counts = dict.fromkeys(ExecutionStatus, 0)
@@ -58,6 +60,31 @@ class Mind:
         """How many tasks an executor executes at once."""
         asynchronous = any(hired.asynchronous for hired in self.hired.values())
         return self.settings.concurrency if asynchronous else 1
+
+    @property
+    def ladder(self) -> Ladder:
+        """The run's: an agent that says how long it needs gets that, the longest where there are several."""
+        return self._ladder(list(self.options))
+
+    def ladder_of(self, agent: int) -> Ladder:
+        """One agent's."""
+        return self._ladder([agent])
+
+    def _ladder(self, agents: Sequence[int]) -> Ladder:
+        settings, said = self.settings, [self.options[agent] for agent in agents if agent in self.options]
+        grace = max((one.grace for one in said if one.grace is not None), default=settings.grace)
+        term_grace = max((one.term_grace for one in said if one.term_grace is not None), default=settings.term_grace)
+        return Ladder(grace, term_grace, settings.kill_patience)
+
+    def timeout_of(self, agent: int) -> float | None:
+        """Seconds that a task of this agent may take, None = no limit."""
+        said = self.options[agent].timeout if agent in self.options else None
+        return self.settings.timeout if said is None else said
+
+    def retries_of(self, agent: int) -> int:
+        """How often a failed task of this agent is tried again."""
+        said = self.options[agent].retries if agent in self.options else None
+        return self.settings.retries if said is None else said
 
     def slot(self, number: int, incarnation: int) -> Slot | None:
         """The slot, if it still holds that incarnation."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from orchestrator import stimuli as told
 from orchestrator.instructions import AgentKnown, KillTree, Send, StartExecutor
 from orchestrator.ladder import Climb, Rung
@@ -12,6 +14,7 @@ from orchestrator.slots import Slot, SlotState
 from orchestrator.stopping import Stopping
 from orchestrator.view import Phase
 from runtime import wire
+from runtime.agent import AgentOptions
 from runtime.model import Severity
 
 START_FAILURES = 5
@@ -81,6 +84,7 @@ class Roster:
         self._start_failures = 0
         if record.agent not in self._mind.hired:
             self._mind.hired[record.agent] = record
+            self._mind.options[record.agent] = msgspec.json.decode(record.options, type=AgentOptions)
             self._mind.do(AgentKnown(record.agent, record.name))
 
     def refused(self, slot: Slot, record: wire.Refused, now: float) -> None:
@@ -98,7 +102,7 @@ class Roster:
         """Have one executor end, by the ladder if it does not."""
         self._mind.do(Send(slot.number, wire.Retire()))
         slot.state = SlotState.LEAVING
-        slot.climb = Climb(self._mind.settings.ladder, Rung.FLAG, now)
+        slot.climb = Climb(self._mind.ladder, Rung.FLAG, now)
 
     def bye(self, slot: Slot, _record: wire.Bye, _now: float) -> None:
         """It takes no more work."""

@@ -31,6 +31,7 @@ class Assigned:
     attempt: int
     since: float | None = None
     asked: InterruptSignal | None = None
+    asked_at: float = 0.0
 
 
 @dataclass(slots=True)

@@ -56,6 +56,14 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """The guardian is ready; by what it holds on to processes, the best first."""
+
+    pid: int
+    containment: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Forked:
     """An executor process exists."""
 
@@ -178,6 +186,7 @@ Stimulus = (
     | Resumed
     | Fetched
     | Sealed
+    | Standing
     | Forked
     | Heard
     | Garbled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import stimuli as told
-from orchestrator.instructions import KillTree, RaiseFlag, SendControl, ShowRung, Terminate
+from orchestrator.instructions import DumpStacks, KillTree, RaiseFlag, SendControl, ShowRung, Terminate
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
 from orchestrator.settle import outcome_of
@@ -82,17 +82,17 @@ class Stopping:
             triggered_by=signal.triggered_by,
             executors=len(mind.alive),
             running=mind.outstanding,
-            grace=mind.settings.grace,
-            term_grace=mind.settings.term_grace,
+            grace=mind.ladder.grace,
+            term_grace=mind.ladder.term_grace,
         )
-        mind.climb = Climb(mind.settings.ladder)
+        mind.climb = Climb(mind.ladder)
         self._climb(now)
 
     def finish(self, now: float) -> None:
         """All is done and every executor was told to go; the ladder is for those that do not."""
         self._mind.phase = Phase.FINISHING
         self._ends_at = None
-        self._mind.climb = Climb(self._mind.settings.ladder, Rung.FLAG, now)
+        self._mind.climb = Climb(self._mind.ladder, Rung.FLAG, now)
 
     def _climb(self, now: float) -> None:
         """The next rung, for everybody who is left."""
@@ -101,22 +101,23 @@ class Stopping:
         mind.do(ShowRung(mind.climb.due))
         left = mind.alive
         if left:
-            self._log_rung(mind.climb.rung, left)
+            self._log_rung(mind.climb, left)
         for slot in left:
             self._push(slot, mind.climb.rung)
 
-    def _log_rung(self, rung: Rung, slots: list[Slot]) -> None:
+    def _log_rung(self, climb: Climb, slots: list[Slot]) -> None:
         self._mind.log(
             "ladder.rung",
-            Severity.INFO if rung is Rung.FLAG else Severity.WARNING,
-            rung=rung.name,
+            Severity.INFO if climb.rung is Rung.FLAG else Severity.WARNING,
+            rung=climb.rung.name,
             executors=[slot.number for slot in slots],
             pids=[slot.pid for slot in slots],
-            seconds=self._mind.settings.ladder.seconds(rung),
+            seconds=climb.ladder.seconds(climb.rung),
         )
 
     def _push(self, slot: Slot, rung: Rung) -> None:
         if rung is Rung.TERM:
+            self._mind.do(DumpStacks(slot.number))  # where was it, that it saw no flag?
             self._mind.do(Terminate(slot.number, slot.incarnation))
         elif rung is Rung.KILL:
             self._mind.do(KillTree(slot.number, slot.incarnation))
@@ -143,8 +144,8 @@ class Stopping:
         """Interrupt one task; if it does not end, its executor goes down the ladder."""
         if one.asked is not None:
             return
-        one.asked = signal
-        slot.climb = slot.climb or Climb(self._mind.settings.ladder, Rung.FLAG, now)
+        one.asked, one.asked_at = signal, now
+        slot.climb = slot.climb or Climb(self._mind.ladder_of(one.task.agent), Rung.FLAG, now)
         self._mind.log(
             "task.interrupting",
             Severity.WARNING,
@@ -180,5 +181,5 @@ class Stopping:
         due = slot.climb.due if slot.climb is not None else None
         if slot.climb is not None and due is not None and due <= now:
             slot.climb = slot.climb.next(now)
-            self._log_rung(slot.climb.rung, [slot])
+            self._log_rung(slot.climb, [slot])
             self._push(slot, slot.climb.rung)

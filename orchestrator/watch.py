@@ -30,14 +30,15 @@ class Watch:
                 one.since = since
             if self._mind.phase is Phase.RUNNING and slot.state is SlotState.READY and beat:
                 self._listen(slot, max(beat, slot.heard_at), now)
-        if self._mind.phase is Phase.RUNNING and self._mind.settings.timeout is not None:
-            self._limit_time(self._mind.settings.timeout, now)
+        if self._mind.phase is Phase.RUNNING:
+            self._limit_time(now)
 
-    def _limit_time(self, timeout: float, now: float) -> None:
-        message = f"the task took longer than {timeout:g} s"
+    def _limit_time(self, now: float) -> None:
         for slot in self._mind.slots:
             for one in list(slot.assigned.values()):
-                if one.since is not None and now - one.since >= timeout:
+                timeout = self._mind.timeout_of(one.task.agent)
+                if timeout is not None and one.since is not None and now - one.since >= timeout:
+                    message = f"the task took longer than {timeout:g} s"
                     signal = InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
                     self._stopping.ask(slot, one, signal, now)
 
@@ -58,7 +59,7 @@ class Watch:
         )
         self._mind.do(DumpStacks(slot.number))
         slot.spent = True
-        slot.climb = Climb(self._mind.settings.ladder, Rung.FLAG, now - self._mind.settings.grace)
+        slot.climb = Climb(self._mind.ladder, Rung.FLAG, now - self._mind.ladder.grace)
 
     def grown(self, stimulus: told.Grown, now: float) -> None:
         """An executor's tree holds too much memory: what it executes has failed, and the executor is replaced."""

@@ -14,9 +14,9 @@ from runtime.agent import agent as agent
 if TYPE_CHECKING:
     from runtime.breaker import CircuitBreaker as CircuitBreaker
     from runtime.bus import EventBus as EventBus
-    from runtime.bus import Stream as Stream
-    from runtime.bus import Subscription as Subscription
     from runtime.child import Child as Child
+    from runtime.consumers import Stream as Stream
+    from runtime.consumers import Subscription as Subscription
     from runtime.errors import ChildCancelledError as ChildCancelledError
     from runtime.errors import CircuitOpenError as CircuitOpenError
     from runtime.errors import ExecutionInterrupted as ExecutionInterrupted
@@ -48,8 +48,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "breaker": ("CircuitBreaker",),
-    "bus": ("EventBus", "Stream", "Subscription"),
+    "bus": ("EventBus",),
     "child": ("Child",),
+    "consumers": ("Stream", "Subscription"),
     "errors": ("ChildCancelledError", "CircuitOpenError", "ExecutionInterrupted", "QuiesceError", "UsageError"),
     "event": ("ConditionError", "ExecutionEvent"),
     "generators": ("KillReport",),

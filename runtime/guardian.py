@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 
 from runtime import executor, tree
+from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.protocol import (
@@ -42,6 +43,7 @@ from runtime.protocol import (
     Report,
     Settings,
     Signal,
+    Standing,
     Strays,
     Sweep,
     Swept,
@@ -77,8 +79,9 @@ class _Doomed:
 class Guardian:
     """The event loop. `run` returns when everything below is gone."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, containment: list[str], leaf: Leaf | None) -> None:
         self._settings = settings
+        self._leaf = leaf
         self._socket = socket.socket(fileno=settings.socket_fd)
         self._reader: FrameReader[Order] = FrameReader(Order)
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
@@ -90,6 +93,7 @@ class Guardian:
         self._selector = selectors.DefaultSelector()
         self._child_died = self._watch_children()
         self._selector.register(self._socket, selectors.EVENT_READ)
+        self._report(Standing(os.getpid(), containment))
 
     def _watch_children(self) -> int:
         """A descriptor that becomes readable on SIGCHLD."""
@@ -308,7 +312,7 @@ class Guardian:
         """End all descendants, TERM first, and look again until there are none or patience is over."""
         found: dict[int, tree.Process] = {}
         self._reap()
-        if not tree.has_children():
+        if not tree.has_children() and (self._leaf is None or self._leaf.pids() == [os.getpid()]):
             return Swept(0, 0, [])
         kill_at = time.monotonic() + STRAY_GRACE
         give_up_at = kill_at + KILL_PATIENCE
@@ -323,7 +327,11 @@ class Guardian:
 
     def _notice(self, found: dict[int, tree.Process]) -> list[tree.Process]:
         left = tree.children()
-        found.update((process.pid, process) for process in left)
+        known = {process.pid for process in left} | {os.getpid()}
+        if self._leaf is not None:
+            left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
+        reported = [process for doomed in self._doomed for process in doomed.processes]
+        found.update((process.pid, process) for process in left if process not in reported)
         return left
 
     def _inherit(self) -> None:
@@ -369,10 +377,13 @@ def _belongs(process: tree.Process, executor_pid: int, mark: str) -> bool:
 def main() -> None:
     """Entry point of the helper process: argv[1] is Settings as JSON."""
     settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    leaf = Leaf(settings.leaf) if settings.leaf is not None else None
+    containment = ["cgroup"] if leaf is not None and leaf.enter() else []
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
-    tree.become_subreaper()
+    containment += ["subreaper"] if tree.become_subreaper() else []
+    containment += ["sessions", "environment"]
     gc.collect()
     gc.freeze()  # what is warm stays shared with every executor
-    Guardian(settings).run()
+    Guardian(settings, containment, leaf if "cgroup" in containment else None).run()
     os._exit(0)

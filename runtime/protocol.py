@@ -28,6 +28,7 @@ class Settings(_Record, frozen=True):
     cwd: str
     keep_children: bool = False
     memory_limit: int | None = None
+    leaf: str | None = None
 
 
 class Fork(_Record, frozen=True, tag=1):
@@ -54,6 +55,13 @@ class KillTree(_Record, frozen=True, tag=3):
 
 class Sweep(_Record, frozen=True, tag=4):
     """End every process that is left, report Swept, and exit."""
+
+
+class Standing(_Record, frozen=True, tag=16):
+    """The guardian is ready. `containment`: by what it holds on to processes, the best first."""
+
+    pid: int
+    containment: list[str]
 
 
 class Forked(_Record, frozen=True, tag=11):
@@ -100,4 +108,4 @@ class Swept(_Record, frozen=True, tag=14):
 
 
 Order = Fork | Signal | KillTree | Sweep
-Report = Forked | Exited | Grown | Strays | Swept
+Report = Standing | Forked | Exited | Grown | Strays | Swept

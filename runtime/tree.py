@@ -96,6 +96,17 @@ def children(pid: int | None = None, *, recursive: bool = True) -> list[psutil.P
     return [process for process in found if is_running(process)]
 
 
+def processes(pids: Iterable[int]) -> list[Process]:
+    """Those of these that are still there."""
+    found = []
+    for pid in pids:
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if is_running(process):
+                found.append(process)
+    return found
+
+
 def resident(pid: int) -> int:
     """Bytes of memory that a process and its descendants hold (RSS: shared pages count for each of them)."""
     total = 0

@@ -17,6 +17,7 @@ import msgspec
 from orchestrator.backends import Channels
 from orchestrator.config import Settings
 from runtime import tree
+from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag
 from runtime.model import InterruptSignal
 from runtime.protocol import Fork, KillTree, Order, Report, Signal, Sweep
@@ -42,6 +43,7 @@ class LocalBackend:
         self._socket: socket.socket | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
+        self._leaf = Leaf.create(f"quiesce-{run_id}-{os.getpid()}")
         self._incarnations: dict[int, int] = {}
         self._closed = False
 
@@ -64,6 +66,7 @@ class LocalBackend:
             cwd=os.getcwd(),
             keep_children=self._settings.keep_children,
             memory_limit=self._settings.memory_limit,
+            leaf=None if self._leaf is None else str(self._leaf.path),
         )
         inherited = (theirs.fileno(), self._flag.fd, self._wake_read, self._wake_write)
         with theirs, _signals_blocked():
@@ -174,6 +177,9 @@ class LocalBackend:
         """What carries the run's id although guardian and executors are gone."""
         guardian = self._guardian.pid if self._guardian is not None and self._guardian.poll() is None else None
         left = [process for process in tree.of_run(self._run_id) if process.pid != guardian]
+        if self._leaf is not None:
+            known = {guardian, *(process.pid for process in left)}
+            left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
         found = [tree.describe(process) for process in left]
         tree.send(left, signal.SIGKILL)
         return found
@@ -182,6 +188,8 @@ class LocalBackend:
         """It died: what it watched dies with it or is killed here; a new one can be opened."""
         if self._guardian is not None:
             self._guardian.wait()
+        if self._leaf is not None:
+            self._leaf.kill()
         self.last_resort()
         if self._socket is not None:
             self._socket.close()
@@ -196,6 +204,9 @@ class LocalBackend:
             self._socket.close()
         if self._guardian is not None:
             _await(self._guardian)
+        if self._leaf is not None and not self._leaf.remove():
+            self._leaf.kill()  # cannot happen after a sweep; after a crash of ours it can
+            self._leaf.remove()
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._flag.close()

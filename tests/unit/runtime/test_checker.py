@@ -149,6 +149,9 @@ def test_a_sync_checker_that_hangs_is_not_asked_again_until_it_is_back() -> None
             await asyncio.sleep(0.001)
 
     run(main, virtual=False)
+    for thread in threading.enumerate():
+        if thread.name == "quiesce-checker":
+            thread.join()
 
 
 def test_an_interrupt_does_not_wait_for_a_checker_that_hangs() -> None:

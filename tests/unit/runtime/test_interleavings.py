@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.bus import Stream
+from runtime.consumers import Stream
 from runtime.event import ExecutionEvent
 from runtime.model import Event, ExecutionResult, ExecutionStatus
 from runtime.retry import RetryPolicy

@@ -1,0 +1,91 @@
+"""A cgroup v2 leaf for a whole run, where the host lets us make one: what is born in it cannot leave it unnoticed.
+
+The guardian enters the leaf before it forks anybody, so every executor and descendant is born inside: detached,
+renamed, with a cleared environment, it makes no difference. (Moving each executor would cost a kernel-wide
+synchronisation a time.) `cgroup.kill` (Linux 5.14, cgroups(7)) ends all of them at once, also when the guardian itself
+was killed.
+
+Under systemd a cgroup may only be divided where it was delegated (Delegate=yes): systemd marks it with an extended
+attribute. Elsewhere, in a container or on a bare host, the kernel's permissions decide.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_MOUNTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+_SYSTEMD = Path("/run/systemd/system")
+
+
+class Leaf:
+    """One run's cgroup."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, name: str) -> Leaf | None:
+        """Make a leaf below our own cgroup; None where that is not possible or not ours to do."""
+        own = _own_cgroup()
+        if own is None or (_SYSTEMD.exists() and not _is_delegated(own)):
+            return None
+        leaf = cls(own / name)
+        try:
+            leaf.path.mkdir()
+        except OSError:
+            return None
+        if (leaf.path / "cgroup.kill").exists() and os.access(leaf.path / "cgroup.procs", os.W_OK):
+            return leaf
+        leaf.remove()
+        return None
+
+    def enter(self) -> bool:
+        """Move this process in. Whether that worked."""
+        try:
+            (self.path / "cgroup.procs").write_text("0")
+        except OSError:
+            return False
+        return True
+
+    def pids(self) -> list[int]:
+        """Who is in it."""
+        try:
+            return [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
+        except OSError:
+            return []
+
+    def kill(self) -> None:
+        """SIGKILL to everybody in it, at once; a process that is being forked included."""
+        with suppress(OSError):
+            (self.path / "cgroup.kill").write_text("1")
+
+    def remove(self) -> bool:
+        """Remove it. Whether it is gone; a leaf with processes in it stays."""
+        with suppress(OSError):
+            self.path.rmdir()
+        return not self.path.exists()
+
+
+def _own_cgroup() -> Path | None:
+    """Our place in the v2 hierarchy, mounted as it is on a unified or a hybrid host."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    place = next((line[3:] for line in lines if line.startswith("0::")), None)
+    if place is None:
+        return None
+    for mount in _MOUNTS:
+        if (mount / "cgroup.procs").exists() or (mount / "cgroup.controllers").exists():
+            return mount / place.lstrip("/")
+    return None
+
+
+def _is_delegated(path: Path) -> bool:
+    for name in ("user.delegate", "trusted.delegate"):
+        with suppress(OSError):
+            if os.getxattr(path, name) == b"1":
+                return True
+    return False
