@@ -6,6 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Container, Sequence
 
+from orchestrator.instructions import Fetch
 from orchestrator.records import PendingTask
 
 WINDOW_TASKS = 4096
@@ -21,6 +22,10 @@ class Backlog:
     def __init__(self) -> None:
         self._ready: deque[PendingTask] = deque()
         self._suspects: deque[PendingTask] = deque()
+        self._urgent: list[tuple[int, int, PendingTask]] = []
+        self._early: set[int] = set()
+        self._urgent_after = 0
+        self._urgent_to = 0
         self._parked: dict[int, list[PendingTask]] = {}
         self._waiting: list[tuple[float, int, PendingTask]] = []
         self._crashes: dict[int, int] = {}
@@ -30,14 +35,12 @@ class Backlog:
         self._fetching = False
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._suspects)
+        return len(self._ready) + len(self._suspects) + len(self._urgent)
 
     @property
     def is_exhausted(self) -> bool:
         """Nothing here, nothing on its way, nothing in the store that was not fetched."""
-        return (
-            not (self._ready or self._suspects or self._waiting or self._fetching) and self._read_to >= self._last_seq
-        )
+        return not (len(self) or self._waiting or self._fetching) and self._read_to >= self._last_seq
 
     @property
     def due(self) -> float | None:
@@ -46,17 +49,23 @@ class Backlog:
 
     # -- from the store -----------------------------------------------------------------------------
 
-    def spooled(self, last_seq: int) -> None:
-        """The store now has tasks up to here."""
+    def spooled(self, last_seq: int, *, urgent: bool = False) -> None:
+        """The store now has tasks up to here, some of them urgent."""
         self._last_seq = max(self._last_seq, last_seq)
+        if urgent:
+            self._urgent_to = last_seq
 
-    def fetch(self) -> tuple[int, int, int] | None:
-        """What to fetch now, as (after, to, limit), or None. The answer must come back through `fetched`."""
+    def fetch(self) -> Fetch | None:
+        """What to fetch now, or None. The answer must come back through `fetched`."""
+        if self._urgent_to > self._urgent_after:  # they do not wait for their turn in the queue
+            request = Fetch(max(self._urgent_after, self._read_to), self._urgent_to, WINDOW_TASKS, urgent=True)
+            self._urgent_after = self._urgent_to
+            return request
         limit = max(1, min(WINDOW_TASKS, int(WINDOW_BYTES / self._average_bytes)))
         if self._fetching or self._read_to >= self._last_seq or len(self._ready) > limit // 2:
             return None
         self._fetching = True
-        return self._read_to, self._last_seq, limit
+        return Fetch(self._read_to, self._last_seq, limit)
 
     def fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> None:
         """The answer to a fetch, which has read the store up to `read_to`.
@@ -66,23 +75,48 @@ class Backlog:
         self._fetching = False
         self._read_to = max(self._read_to, read_to)
         for task in tasks:
-            if task.agent in agents:
-                self._ready.append(task)
+            if task.seq in self._early:  # the urgent ones came before
+                self._early.discard(task.seq)
+            elif task.agent in agents:
+                self._add(task)
             else:
                 self._parked.setdefault(task.agent, []).append(task)
         if tasks:
             size = sum(len(task.input) + len(task.snapshot or b"") for task in tasks) / len(tasks)
             self._average_bytes = max(64.0, (self._average_bytes + size) / 2)
 
+    def fetched_urgent(self, tasks: Sequence[PendingTask]) -> None:
+        """The answer to a fetch of the urgent ones."""
+        for task in tasks:
+            if task.seq > self._read_to and task.seq not in self._early:
+                self._early.add(task.seq)
+                self._add(task)
+
+    def _add(self, task: PendingTask) -> None:
+        if task.priority > 0:
+            heapq.heappush(self._urgent, (-task.priority, task.seq, task))
+        else:
+            self._ready.append(task)
+
+    @property
+    def most_urgent(self) -> int:
+        """The highest priority that waits, 0 when nothing urgent does."""
+        return -self._urgent[0][0] if self._urgent else 0
+
     def hired(self, agent: int) -> None:
         """An agent is there now: what was put aside for it is ready."""
-        self._ready.extend(self._parked.pop(agent, ()))
+        for task in self._parked.pop(agent, ()):
+            self._add(task)
 
     # -- back again ---------------------------------------------------------------------------------
 
     def put_back(self, tasks: Sequence[PendingTask]) -> None:
         """Tasks that had not begun, or are to begin again at once: in front, in their order."""
-        self._ready.extendleft(reversed(tasks))
+        for task in reversed(tasks):
+            if task.priority > 0:
+                self._add(task)
+            else:
+                self._ready.appendleft(task)
 
     def suspect(self, tasks: Sequence[PendingTask]) -> None:
         """Tasks one of which killed its executor: each runs alone from now on, so that the culprit is known."""
@@ -102,11 +136,14 @@ class Backlog:
     def wake(self, now: float) -> None:
         """Let the retries run whose time has come."""
         while self._waiting and self._waiting[0][0] <= now:
-            self._ready.appendleft(heapq.heappop(self._waiting)[2])
+            self.put_back([heapq.heappop(self._waiting)[2]])
 
     def take(self, count: int) -> list[PendingTask]:
-        """Up to `count` tasks, in order."""
+        """Up to `count` tasks: the urgent ones first, then in order."""
         ready = self._ready
+        if self._urgent:
+            found = [heapq.heappop(self._urgent)[2] for _ in range(min(count, len(self._urgent)))]
+            return found + self.take(count - len(found)) if len(found) < count else found
         return [ready.popleft() for _ in range(min(count, len(ready)))]
 
     def take_suspect(self) -> PendingTask | None:

@@ -53,6 +53,7 @@ class Settings(BaseModel):
     silence: float | None = Field(default=60.0, gt=0)
     max_tasks_per_executor: int | None = Field(default=None, ge=1)
     crash_limit: int = Field(default=3, ge=1)
+    preempt: bool = False
     keep_children: bool = False
 
     @classmethod

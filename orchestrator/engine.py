@@ -83,7 +83,7 @@ class Engine:
             do.Terminate: lambda it: self._backend.terminate(it.slot, it.incarnation),
             do.KillTree: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
             do.DumpStacks: lambda it: self._backend.dump_stacks(it.slot),
-            do.Fetch: lambda it: self._stored().fetch(it.after, it.to, it.limit),
+            do.Fetch: lambda it: self._stored().fetch(it),
             do.Record: self._record,
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
             do.AgentKnown: self._on_agent,

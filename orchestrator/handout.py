@@ -7,7 +7,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.mind import Mind
 from orchestrator.records import PendingTask
 from orchestrator.slots import Assigned, Slot, SlotState
+from orchestrator.stopping import Stopping
 from runtime import wire
+from runtime.model import InterruptReason, InterruptSignal
 
 PREFETCH = 0.02
 """Seconds of work that an executor may hold in advance, by the average of the tasks so far."""
@@ -22,8 +24,9 @@ IDLE_BEFORE_REVOKE = 0.05
 class Handout:
     """Long tasks one by one; short ones many at a time, so that pipes and frames cost little."""
 
-    def __init__(self, mind: Mind, ledger: Ledger) -> None:
+    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping) -> None:
         self._mind = mind
+        self._stopping = stopping
         self._ledger = ledger
 
     def hand_out(self) -> None:
@@ -64,6 +67,29 @@ class Handout:
                 )
             )
         self._mind.do(Send(slot.number, wire.Tasks(orders)))
+
+    # -- making room --------------------------------------------------------------------------------
+
+    def preempt(self, now: float) -> None:
+        """Interrupt a less urgent task for one that waits. Its snapshot is kept, and it goes on later."""
+        mind = self._mind
+        wanted = mind.backlog.most_urgent
+        if not mind.settings.preempt or not wanted or any(slot.climb is not None for slot in mind.slots):
+            return
+        running = [
+            (one.task.priority, -slot.number, slot, one)
+            for slot in mind.slots
+            if slot.state is SlotState.READY and not slot.alone
+            for one in slot.assigned.values()
+            if one.task.priority < wanted
+        ]
+        if running:
+            _, _, slot, one = min(running, key=lambda each: each[:2])
+            mind.do(SendControl(slot.number, wire.Revoke(len(slot.assigned))))
+            message = f"a task of priority {wanted} waits"
+            reason = InterruptReason.PRIORITY_OVERRIDE
+            signal = InterruptSignal(reason=reason, message=message, triggered_by="priority")
+            self._stopping.ask(slot, one, signal, now)
 
     # -- taking back --------------------------------------------------------------------------------
 

@@ -74,11 +74,12 @@ class DumpStacks:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Read pending tasks from the store."""
+    """Read pending tasks from the store; only the ones with a priority above 0, if `urgent`."""
 
     after: int
     to: int
     limit: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

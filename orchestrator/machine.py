@@ -22,7 +22,7 @@ from typing import Any
 from orchestrator import stimuli as told
 from orchestrator.config import Settings
 from orchestrator.handout import Handout
-from orchestrator.instructions import Fetch, Finish, Instruction, Send, SweepProcesses
+from orchestrator.instructions import Finish, Instruction, Send, SweepProcesses
 from orchestrator.ledger import Ledger
 from orchestrator.mind import Mind
 from orchestrator.roster import Roster
@@ -43,14 +43,14 @@ class Machine:
         self._stopping = Stopping(mind)
         self._ledger = Ledger(mind, self._stopping)
         self._roster = Roster(mind, self._ledger, self._stopping)
-        self._handout = Handout(mind, self._ledger)
+        self._handout = Handout(mind, self._ledger, self._stopping)
         self._watch = Watch(mind, self._stopping, self._roster)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             told.Begin: lambda _, now: self._stopping.set_deadline(now),
             told.HireAgent: lambda it, _: self._roster.hire(it),
             told.Spooled: self._spooled,
             told.Resumed: self._resumed,
-            told.Fetched: lambda it, _: mind.backlog.fetched(it.tasks, it.read_to, mind.agents),
+            told.Fetched: self._fetched,
             told.Sealed: self._sealed,
             told.Standing: lambda it, _: mind.log("guardian.started", pid=it.pid, containment=list(it.containment)),
             told.Forked: lambda it, _: self._roster.forked(it),
@@ -102,7 +102,13 @@ class Machine:
 
     def _spooled(self, stimulus: told.Spooled, _now: float) -> None:
         self.mind.accepted += stimulus.count
-        self.mind.backlog.spooled(stimulus.last_seq)
+        self.mind.backlog.spooled(stimulus.last_seq, urgent=stimulus.urgent)
+
+    def _fetched(self, stimulus: told.Fetched, _now: float) -> None:
+        if stimulus.urgent:
+            self.mind.backlog.fetched_urgent(stimulus.tasks)
+        else:
+            self.mind.backlog.fetched(stimulus.tasks, stimulus.read_to, self.mind.agents)
 
     def _resumed(self, stimulus: told.Resumed, _now: float) -> None:
         self.mind.accepted += stimulus.accepted
@@ -151,10 +157,11 @@ class Machine:
         self._roster.fill(now)
         request = self.mind.backlog.fetch()
         if request is not None:
-            self.mind.do(Fetch(*request))
+            self.mind.do(request)
         self._watch.replace_spent(now)
         if len(self.mind.backlog):
             self._handout.hand_out()
+            self._handout.preempt(now)
 
     def _finish(self, now: float) -> None:
         """All is done: every executor may go."""

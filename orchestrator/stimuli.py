@@ -26,10 +26,11 @@ class HireAgent:
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """The store has tasks up to this seq; `count` of them are new."""
+    """The store has tasks up to this seq; `count` of them are new, and some of those `urgent`."""
 
     last_seq: int
     count: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,14 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The answer to Fetch: tasks in order, and up to which seq the store was read."""
+    """The answer to Fetch: tasks in order, and up to which seq the store was read.
+
+    `urgent`: only the urgent ones were asked for.
+    """
 
     tasks: Sequence[PendingTask]
     read_to: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

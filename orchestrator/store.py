@@ -20,6 +20,7 @@ import msgspec
 
 from orchestrator import stimuli as told
 from orchestrator.hub import Hub
+from orchestrator.instructions import Fetch
 from orchestrator.journal import Journal, JournalError
 from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
@@ -63,7 +64,7 @@ class Store(Protocol):
         """No more tasks will come; told to the engine as Sealed."""
         ...
 
-    def fetch(self, after: int, to: int, limit: int) -> None:
+    def fetch(self, request: Fetch) -> None:
         """Read up to `limit` pending tasks with after < seq <= to; answered by Fetched."""
         ...
 
@@ -114,7 +115,7 @@ class MemoryStore:
                     PendingTask(self._seq, task.key, task.input, task.encoding, 0, task.agent, priority=task.priority)
                 )
             last = self._seq
-        self._tell(told.Spooled(last, len(tasks)))
+        self._tell(told.Spooled(last, len(tasks), urgent=any(task.priority > 0 for task in tasks)))
         done.set_result(None)
         return done
 
@@ -122,10 +123,14 @@ class MemoryStore:
         """Nothing to write down."""
         self._tell(told.Sealed())
 
-    def fetch(self, after: int, to: int, limit: int) -> None:
+    def fetch(self, request: Fetch) -> None:
         """Answered at once."""
         with self._lock:
-            tasks = [self._tasks.popleft() for _ in range(min(limit, len(self._tasks)))]
+            if request.urgent:
+                found = [task for task in self._tasks if task.priority > 0 and task.seq > request.after]
+                self._tell(told.Fetched(found, request.after, urgent=True))
+                return
+            tasks = [self._tasks.popleft() for _ in range(min(request.limit, len(self._tasks)))]
             read_to = tasks[-1].seq if tasks else self._seq
         self._tell(told.Fetched(tasks, read_to))
 
@@ -149,13 +154,6 @@ class _Spool:
     done: Future[None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetch:
-    after: int
-    to: int
-    limit: int
-
-
 class _Seal:
     """The input is read to its end."""
 
@@ -164,7 +162,7 @@ class _Close:
     """The last thing in the queue."""
 
 
-_Job = _Spool | _Seal | _Fetch | Batch
+_Job = _Spool | _Seal | Fetch | Batch
 _Item = _Job | _Close
 
 
@@ -201,9 +199,9 @@ class JournalStore:
         """Written down behind the last task."""
         self._queue.put(_Seal())
 
-    def fetch(self, after: int, to: int, limit: int) -> None:
+    def fetch(self, request: Fetch) -> None:
         """Answered when what was asked before is committed."""
-        self._queue.put(_Fetch(after, to, limit))
+        self._queue.put(request)
 
     def commit(self, batch: Batch) -> None:
         """Joined with whatever else is waiting."""
@@ -251,14 +249,14 @@ class JournalStore:
                 tasks = self._new_ones(journal, item.tasks) if self._taken_up else item.tasks
                 if tasks:
                     _, last = journal.add_tasks(self._run, tasks)
-                    self._tell(told.Spooled(last, len(tasks)))
+                    self._tell(told.Spooled(last, len(tasks), urgent=any(task.priority > 0 for task in tasks)))
                 item.done.set_result(None)
             elif isinstance(item, _Seal):
                 journal.seal(self._run)
                 self._tell(told.Sealed())
-            elif isinstance(item, _Fetch):
-                pending = journal.pending(self._run, item.after, item.limit)
-                self._tell(told.Fetched(pending, pending[-1].seq if pending else item.to))
+            elif isinstance(item, Fetch):
+                pending = journal.pending(self._run, item.after, item.limit, urgent=item.urgent)
+                self._tell(told.Fetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
             else:
                 self._commit(journal, item)
         except UsageError as error:  # a refused task is its feeder's business
@@ -303,7 +301,7 @@ class JournalStore:
                 for request in journal.take_requests(self._run):
                     self._tell(told.Interrupt(request.signal, request.key))
         except QuiesceError as error:
-            self._give_up(_Fetch(0, 0, 0), error)
+            self._give_up(Fetch(0, 0, 0), error)
             return seen
         return version
 

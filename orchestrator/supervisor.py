@@ -46,13 +46,22 @@ class Supervisor:
     Use it once, as a context manager, `with` or `async with`. One supervisor is one run. Leaving the block
     normally waits for every task that was handed in; leaving it by an exception interrupts them.
 
-    workers: executor processes (default: one a core). concurrency: how many tasks of an async agent each of
-    them executes at once. journal: path of the journal; None keeps everything in memory. run_id: the run to
-    create, or to go on with if the journal has it. grace, term_grace: seconds of the ladder's first two
-    rungs. timeout: seconds a task may take. deadline: seconds the whole run may take. retries: how often a
-    failed task is tried again. max_failures: a count, or a share like "10%". handle_signals: take SIGINT, SIGTERM and
-    SIGHUP over while the block runs (main thread only); when it is left they are given back, and the one that stopped
-    the run is raised again, so that the program ends as if it had never been handled. log: where log events go.
+    workers: executor processes (default: one a core).
+    concurrency: how many tasks of an async agent each of them executes at once.
+    journal: path of the journal; None keeps everything in memory.
+    run_id: the run to create, or to go on with if the journal has it.
+    grace, term_grace: seconds of the ladder's first two rungs.
+    timeout: seconds that a task may take. deadline: seconds that the whole run may take.
+    retries: how often a failed task is tried again.
+    max_failures: how many tasks may fail before the run is stopped: a count, or a share like "10%".
+    memory_limit: bytes that an executor and its children may hold.
+    keep_children: leave alone what an executor leaves behind.
+    preempt: a task with a priority may interrupt a less urgent one, which goes on later.
+    max_tasks_per_executor: an executor that has executed so many is replaced.
+    silence: seconds without a sign of life after which an executor is taken for wedged; None = never.
+    handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
+    are given back, and the one that stopped the run is raised again: the program ends as if we had not been there.
+    log: where log events go.
 
     Raises UsageError for settings or a journal that cannot be used.
     """
@@ -72,12 +81,16 @@ class Supervisor:
         max_failures: int | str | None = None,
         memory_limit: int | None = None,
         keep_children: bool = False,
+        preempt: bool = False,
+        max_tasks_per_executor: int | None = None,
+        silence: float | None = 60.0,
         handle_signals: bool = True,
         log: Log | None = None,
     ) -> None:
         chosen: dict[str, Any] = {
             "concurrency": concurrency, "grace": grace, "term_grace": term_grace, "timeout": timeout,
             "deadline": deadline, "retries": retries, "memory_limit": memory_limit, "keep_children": keep_children,
+            "preempt": preempt, "max_tasks_per_executor": max_tasks_per_executor, "silence": silence,
         }  # fmt: skip
         if workers is not None:
             chosen["workers"] = workers

@@ -27,7 +27,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """A run at one moment, `at` (monotonic seconds). `next_rung` is in seconds from then."""
+    """A run at one moment, `at` (monotonic seconds). `next_rung` is in seconds from then.
+
+    `loaded`: some executor has loaded an agent. `restarts`: executors that took the place of an earlier one.
+    """
 
     at: float
     phase: Phase
@@ -40,6 +43,8 @@ class StatusView:
     signal: InterruptSignal | None
     rung: Rung
     next_rung: float | None
+    loaded: bool = False
+    restarts: int = 0
 
 
 def view(mind: Mind, now: float) -> StatusView:
@@ -58,6 +63,8 @@ def view(mind: Mind, now: float) -> StatusView:
         signal=mind.signal,
         rung=mind.climb.rung,
         next_rung=None if due is None else max(0.0, due - now),
+        loaded=bool(mind.hired),
+        restarts=sum(max(0, slot.incarnation - 1) for slot in mind.slots),
     )
 
 

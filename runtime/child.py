@@ -41,6 +41,7 @@ class Child(Generic[X]):
         self.done = False
         self.error: BaseException | None = None
         self._work = work
+        self._coroutine = work if asyncio.iscoroutine(work) else None
         self._value: X | None = None
 
     def result(self) -> X:
@@ -58,8 +59,8 @@ class Child(Generic[X]):
 
     def discard(self) -> None:
         """Never run it: a coroutine is closed, so that nobody warns that it was not awaited."""
-        if asyncio.iscoroutine(self._work):
-            self._work.close()
+        if self._coroutine is not None:
+            self._coroutine.close()
 
     def settle(self, task: asyncio.Task[X]) -> None:
         """Take over how its task ended."""

@@ -106,6 +106,10 @@ class Crew:
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         child = self._running.pop(task)
         child.settle(task)
+        if self._verdict is not None and not isinstance(child.error, ExecutionInterrupted):
+            if not self._running:
+                self._wake()
+            return
         self._ended.append(child)
         error = child.error
         if isinstance(error, ExecutionInterrupted) and self._state.is_interrupted:

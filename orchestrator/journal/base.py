@@ -176,7 +176,7 @@ class Journal(Protocol):
         """The input is read to its end: no more tasks."""
         ...
 
-    def pending(self, run: int, after_seq: int = 0, limit: int = 1000) -> list[PendingTask]:
+    def pending(self, run: int, after_seq: int = 0, limit: int = 1000, *, urgent: bool = False) -> list[PendingTask]:
         """The next tasks with `seq > after_seq` that are not terminal, in order, with attempts and snapshot.
 
         At most `limit`, fewer when they are large; empty only when there are none.

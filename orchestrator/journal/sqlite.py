@@ -247,9 +247,9 @@ class SqliteJournal:
             self._db.execute(sql.SEAL_RUN, (run,))
         self._last_task.pop(run, None)
 
-    def pending(self, run: int, after_seq: int = 0, limit: int = 1000) -> list[PendingTask]:
+    def pending(self, run: int, after_seq: int = 0, limit: int = 1000, *, urgent: bool = False) -> list[PendingTask]:
         """See Journal."""
-        page = self._db.page(sql.PENDING, self._pending_pager, (run, after_seq), limit=limit)
+        page = self._db.page(sql.URGENT if urgent else sql.PENDING, self._pending_pager, (run, after_seq), limit=limit)
         with self._db.decoding():
             return rows.pending_tasks(page)
 

@@ -48,6 +48,7 @@ CREATE TABLE tasks(
     PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX tasks_by_key ON tasks(run, key);
+CREATE INDEX tasks_urgent ON tasks(run, seq) WHERE priority > 0;
 CREATE TABLE outcomes(
     run INTEGER NOT NULL,
     seq INTEGER NOT NULL,
@@ -158,18 +159,20 @@ SELECT json_group_array(json_array(key, seq)) FROM tasks
 WHERE run = ?1 AND key IN (SELECT value FROM json_each(?2))
 """
 TASK_WITH_KEY: Final = "SELECT seq FROM tasks WHERE run = ? AND key = ?"
-PENDING: Final = """
+_PENDING: Final = """
 SELECT json_group_array(seq), json_group_array(key), json_group_array(input),
     json_group_array(json_array(seq, attempts, priority, agent, encoding, stored, data))
         FILTER (WHERE attempts OR priority OR agent OR encoding <> 'json' OR stored IS NOT NULL)
 FROM (
     SELECT t.seq, t.key, t.input, t.attempts, t.priority, t.agent, t.encoding, s.encoding AS stored, s.data
     FROM tasks t LEFT JOIN snapshots s ON s.run = t.run AND s.seq = t.seq
-    WHERE t.run = ?1 AND t.seq > ?2 AND NOT EXISTS (
+    WHERE t.run = ?1 AND t.seq > ?2 {urgent} AND NOT EXISTS (
         SELECT 1 FROM outcomes o WHERE o.run = t.run AND o.seq = t.seq AND o.status IN ('completed', 'failed'))
     ORDER BY t.seq LIMIT ?3
 )
 """
+PENDING: Final = _PENDING.format(urgent="")
+URGENT: Final = _PENDING.format(urgent="AND t.priority > 0")
 USE_ATTEMPTS: Final = """
 UPDATE tasks SET attempts = j.value FROM json_each(?2) AS j WHERE tasks.run = ?1 AND tasks.seq = CAST(j.key AS INTEGER)
 """

@@ -1,0 +1,69 @@
+"""Does the ladder fit into the time that the host grants between its SIGTERM and its SIGKILL? Pure.
+
+A ladder that is longer than that is cut off by a SIGKILL in the middle of a rung, with results unwritten. So it shrinks:
+first the patience with what SIGKILL does not end, which is hardly ever used up; then the graces, in proportion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from orchestrator.ladder import Ladder
+
+MARGIN: Final = 3.0
+"""Seconds that are needed beside the rungs: the last sweep, the last commit, an interpreter's end."""
+
+_PATIENCE: Final = 0.5
+"""Seconds of `kill_patience` that are kept: the kernel ends a process within that, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A ladder, and the one that fits. Seconds; `granted` None is no limit."""
+
+    wanted: Ladder
+    ladder: Ladder
+    granted: float | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing had to shrink."""
+        return self.wanted == self.ladder
+
+    @property
+    def needed(self) -> float:
+        """What the host should grant."""
+        return self.wanted.total + MARGIN
+
+
+def fit(ladder: Ladder, granted: float | None) -> Fit:
+    """The ladder, shrunk as far as it must be."""
+    if granted is None or ladder.total + margin(granted) <= granted:
+        return Fit(ladder, ladder, granted)
+    room = max(0.0, granted - margin(granted))
+    patience = min(ladder.kill_patience, max(_PATIENCE, room - ladder.grace - ladder.term_grace), room)
+    graces = ladder.grace + ladder.term_grace
+    share = min(1.0, (room - patience) / graces) if graces else 0.0
+    return Fit(
+        ladder,
+        replace(ladder, grace=ladder.grace * share, term_grace=ladder.term_grace * share, kill_patience=patience),
+        granted,
+    )
+
+
+def margin(granted: float) -> float:
+    """What is kept of a grant for what comes after the rungs: of a short one, a fifth."""
+    return min(MARGIN, granted / 5)
+
+
+def advice(found: Fit) -> str:
+    """The numbers and the cure, in one sentence."""
+    wanted, got = found.wanted, found.ladder
+    return (
+        f"the host kills {found.granted:g} s after its SIGTERM, but the ladder needs {found.needed:g} s "
+        f"({wanted.grace:g} s until SIGTERM, {wanted.term_grace:g} s until SIGKILL, {wanted.kill_patience:g} s for what is "
+        f"left, {MARGIN:g} s to write down the end): shortened to {got.grace:.3g} + {got.term_grace:.3g} + "
+        f"{got.kill_patience:.3g} s; grant {found.needed:g} s (TimeoutStopSec=, terminationGracePeriodSeconds), "
+        "or lower --grace and --term-grace"
+    )

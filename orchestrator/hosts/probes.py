@@ -1,0 +1,223 @@
+"""Answers for a kubelet and for Prometheus: /livez, /readyz, /startupz, /metrics, from a thread of their own.
+
+The supervision loop shows this module the run (an Observer: one assignment, it never waits); requests are answered from
+what was shown last. Nothing here may delay a stop, or be hung by somebody who connects and says nothing:
+- every connection has PATIENCE seconds in all, and there are at most CONNECTIONS: the oldest makes room for a new one;
+- all threads are daemons, and `close` waits for them CLOSE_SECONDS at most.
+"""
+
+from __future__ import annotations
+
+import http
+import importlib
+import os
+import selectors
+import socket
+import socketserver
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Self
+
+from orchestrator.hosts.health import Answer, Health
+from orchestrator.view import StatusView
+from runtime.errors import UsageError
+
+EVERYWHERE = "*"
+"""The address that means every interface, IPv6 and IPv4."""
+
+PATIENCE = 3.0
+"""Seconds that one connection may take, from its first byte to its last."""
+
+CONNECTIONS = 32
+"""So many are open at once; more make the oldest end."""
+
+CLOSE_SECONDS = 1.0
+"""How long `close` waits at most."""
+
+NO_METRICS = "metrics need the package prometheus-client: pip install 'quiesce[metrics]'"
+
+Page = tuple[http.HTTPStatus, str, bytes]
+"""Status, content type, body."""
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Probes:
+    """The server. It listens from its creation on, so that a port in use is known before anything begins."""
+
+    def __init__(self, port: int, address: str = "127.0.0.1", *, run_id: str = "") -> None:
+        self.health = Health(time.monotonic())
+        self._run_id = run_id
+        self._render: Callable[[Health], tuple[str, bytes]] | None = None
+        self._server = _Server(_listen(address, port), self._page)
+        self._wake_read, self._wake_write = os.pipe()
+        self._thread = threading.Thread(target=self._serve, name="quiesce-probes", daemon=True)
+        self._judges = {"/livez": Health.live, "/readyz": Health.ready, "/startupz": Health.startup}
+
+    def __call__(self, view: StatusView) -> None:
+        """The Observer: what is true now."""
+        self.health = self.health.seen(view)
+
+    @property
+    def port(self) -> int:
+        """The port; of use when 0 was asked for."""
+        return int(self._server.socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        with suppress(ImportError):
+            self._render = importlib.import_module("orchestrator.hosts.metrics").Metrics(self._run_id).render
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the server and its connections. Waits CLOSE_SECONDS at most."""
+        end = time.monotonic() + CLOSE_SECONDS
+        os.close(self._wake_write)
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_SECONDS)
+        self._server.server_close()
+        self._server.drop_all(end)
+        os.close(self._wake_read)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the thread ---------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Not `serve_forever`: that is told of its end by polling, and knows nothing of slow clients."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._server.socket, selectors.EVENT_READ)
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while not any(key.fd == self._wake_read for key, _ in selector.select(self._server.patience())):
+                self._server.handle_request()
+                self._server.drop_late()
+
+    # -- the pages ----------------------------------------------------------------------------------
+
+    def _page(self, path: str) -> Page:
+        if path == "/metrics":
+            return self._metrics()
+        judge = self._judges.get(path)
+        if judge is None:
+            return http.HTTPStatus.NOT_FOUND, _TEXT, f"there are {', '.join((*self._judges, '/metrics'))}\n".encode()
+        answer: Answer = judge(self.health, time.monotonic())
+        status = http.HTTPStatus.OK if answer.ok else http.HTTPStatus.SERVICE_UNAVAILABLE
+        return status, _TEXT, f"{answer.why}\n".encode()
+
+    def _metrics(self) -> Page:
+        if self._render is None:
+            return http.HTTPStatus.NOT_IMPLEMENTED, _TEXT, f"{NO_METRICS}\n".encode()
+        content_type, body = self._render(self.health)
+        return http.HTTPStatus.OK, content_type, body
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    """A listening socket, or UsageError in one line."""
+    try:
+        if address == EVERYWHERE:
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+            return socket.create_server(("", port))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return socket.create_server((address, port), family=family)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot serve the probes on {address} port {port}: {why}") from None
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    """A thread for each connection, with an eye on how many there are and for how long."""
+
+    daemon_threads = True
+    block_on_close = False  # it would wait without end; `drop_all` does not
+
+    def __init__(self, listening: socket.socket, page: Callable[[str], Page]) -> None:
+        super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        listening.setblocking(False)
+        self.timeout = 0.0  # handle_request: what is there now, never wait
+        self.page = page
+        self._open: OrderedDict[socket.socket, float] = OrderedDict()
+        self._changed = threading.Condition()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A new connection: note it, and make room for it."""
+        with self._changed:
+            self._open[request] = time.monotonic() + PATIENCE
+            late = list(self._open)[:-CONNECTIONS]
+        for connection in late:
+            _cut(connection)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """A connection has ended."""
+        super().shutdown_request(request)
+        with self._changed:
+            self._open.pop(request, None)
+            self._changed.notify_all()
+
+    def handle_error(self, _request: Any, _client_address: Any) -> None:
+        """A client that went away is nobody's concern."""
+
+    def patience(self) -> float | None:
+        """Seconds until a connection has had its time."""
+        with self._changed:
+            first = next(iter(self._open.values()), None)
+        return None if first is None else max(0.0, first - time.monotonic())
+
+    def drop_late(self) -> None:
+        """End the connections that have had their time."""
+        now = time.monotonic()
+        with self._changed:
+            late = [connection for connection, end in self._open.items() if end <= now]
+            for connection in late:
+                self._open[connection] = now + PATIENCE  # its thread is about to notice: no busy loop meanwhile
+        for connection in late:
+            _cut(connection)
+
+    def drop_all(self, until: float) -> None:
+        """End all connections and wait for their threads, until `until` (monotonic) at most."""
+        with self._changed:
+            for connection in self._open:
+                _cut(connection)
+            self._changed.wait_for(lambda: not self._open, max(0.0, until - time.monotonic()))
+
+
+def _cut(connection: socket.socket) -> None:
+    """Whoever reads or writes it sees its end. Its own thread closes it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """GET and HEAD, one request a connection."""
+
+    server: _Server
+    server_version = "quiesce"
+    sys_version = ""
+    timeout = PATIENCE
+
+    def do_GET(self) -> None:
+        status, content_type, body = self.server.page(self.path.partition("?")[0])
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """A probe every few seconds is not worth a line."""
