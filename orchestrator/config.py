@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.hosts.budget import Fit, fit
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 from runtime.flag import MAX_SLOTS
@@ -36,7 +37,11 @@ class MaxFailures(BaseModel):
 
 
 class Settings(BaseModel):
-    """How a supervisor works. Times in seconds, sizes in bytes; None = no limit."""
+    """How a supervisor works. Times in seconds, sizes in bytes; None = no limit.
+
+    `host_grace` is what the host grants between its SIGTERM and its SIGKILL. It is a fact about where this
+    supervisor runs, so it is not kept with the run.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +60,7 @@ class Settings(BaseModel):
     crash_limit: int = Field(default=3, ge=1)
     preempt: bool = False
     keep_children: bool = False
+    host_grace: float | None = Field(default=None, gt=0, exclude=True)
 
     @classmethod
     def of(cls, **chosen: Any) -> Settings:
@@ -68,5 +74,9 @@ class Settings(BaseModel):
 
     @property
     def ladder(self) -> Ladder:
-        """The run's own graces; an agent may ask for others (Mind.ladder)."""
-        return Ladder(self.grace, self.term_grace, self.kill_patience)
+        """The run's own graces, as far as the host grants them; an agent may ask for others (Mind.ladder)."""
+        return self.fit(self.grace, self.term_grace).ladder
+
+    def fit(self, grace: float, term_grace: float) -> Fit:
+        """How these graces fit into what the host grants."""
+        return fit(Ladder(grace, term_grace, self.kill_patience), self.host_grace)

@@ -58,6 +58,13 @@ class Climb:
             return None
         return self.since + self.ladder.seconds(self.rung)
 
+    @property
+    def ends(self) -> float | None:
+        """When the last rung is over (the clock of `now`), None before the first one."""
+        if self.rung is Rung.NONE:
+            return None
+        return self.since + sum(self.ladder.seconds(rung) for rung in Rung if rung >= self.rung)
+
     def next(self, now: float) -> Climb:
         """One rung further, at `now`. The last rung is its own next."""
         return Climb(self.ladder, Rung(min(self.rung + 1, Rung.ABANDONED)), now)

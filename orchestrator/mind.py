@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.backlog import Backlog
 from orchestrator.config import Settings
+from orchestrator.hosts.budget import Fit
 from orchestrator.instructions import Instruction, Log, Record
 from orchestrator.ladder import Climb, Ladder
 from orchestrator.records import Outcome
@@ -70,11 +71,18 @@ class Mind:
         """One agent's."""
         return self._ladder([agent])
 
+    def fit_of(self, agent: int) -> Fit:
+        """How what the agent wants fits into what the host grants."""
+        return self._fit([agent])
+
     def _ladder(self, agents: Sequence[int]) -> Ladder:
+        return self._fit(agents).ladder
+
+    def _fit(self, agents: Sequence[int]) -> Fit:
         settings, said = self.settings, [self.options[agent] for agent in agents if agent in self.options]
         grace = max((one.grace for one in said if one.grace is not None), default=settings.grace)
         term_grace = max((one.term_grace for one in said if one.term_grace is not None), default=settings.term_grace)
-        return Ladder(grace, term_grace, settings.kill_patience)
+        return settings.fit(grace, term_grace)
 
     def timeout_of(self, agent: int) -> float | None:
         """Seconds that a task of this agent may take, None = no limit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from orchestrator import stimuli as told
+from orchestrator.hosts.budget import advice
 from orchestrator.instructions import AgentKnown, KillTree, Send, StartExecutor
 from orchestrator.ladder import Climb, Rung
 from orchestrator.ledger import Ledger
@@ -85,7 +86,14 @@ class Roster:
         if record.agent not in self._mind.hired:
             self._mind.hired[record.agent] = record
             self._mind.options[record.agent] = msgspec.json.decode(record.options, type=AgentOptions)
+            self._warn_of_host(record.agent)
             self._mind.do(AgentKnown(record.agent, record.name))
+
+    def _warn_of_host(self, agent: int) -> None:
+        """Now it is known how long the ladder is: does the host know too?"""
+        found = self._mind.fit_of(agent)
+        if not found.fits:
+            self._mind.log("host.impatient", Severity.WARNING, granted=found.granted, needed=found.needed, cure=advice(found))
 
     def refused(self, slot: Slot, record: wire.Refused, now: float) -> None:
         """It cannot load an agent."""

@@ -27,7 +27,8 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """A run at one moment, `at` (monotonic seconds). `next_rung` is in seconds from then.
+    """A run at one moment, `at` (monotonic seconds). `next_rung` and `bound`, the end of the last rung, are in
+    seconds from then.
 
     `loaded`: some executor has loaded an agent. `restarts`: executors that took the place of an earlier one.
     """
@@ -43,6 +44,7 @@ class StatusView:
     signal: InterruptSignal | None
     rung: Rung
     next_rung: float | None
+    bound: float | None = None
     loaded: bool = False
     restarts: int = 0
 
@@ -50,7 +52,7 @@ class StatusView:
 def view(mind: Mind, now: float) -> StatusView:
     """The mind at `now` (monotonic seconds)."""
     counts = mind.counts
-    due = mind.climb.due
+    due, ends = mind.climb.due, mind.climb.ends
     return StatusView(
         at=now,
         phase=mind.phase,
@@ -63,6 +65,7 @@ def view(mind: Mind, now: float) -> StatusView:
         signal=mind.signal,
         rung=mind.climb.rung,
         next_rung=None if due is None else max(0.0, due - now),
+        bound=None if ends is None else max(0.0, ends - now),
         loaded=bool(mind.hired),
         restarts=sum(max(0, slot.incarnation - 1) for slot in mind.slots),
     )

@@ -7,6 +7,7 @@ passed as a sealed memory file. Find them with `journalctl QUIESCE_RUN_ID=… QU
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import os
 import select
@@ -91,7 +92,7 @@ class JournalLog:
                 return False
             self._socket.sendto(data, self._address)
         except OSError as error:
-            if error.errno not in _TOO_BIG:
+            if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
                 raise
             self._send_file(data)
         return True
@@ -101,7 +102,8 @@ class JournalLog:
         try:
             with os.fdopen(os.dup(fd), "wb") as file:
                 file.write(data)
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+            seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]).tobytes())]
             self._socket.sendmsg([], rights, 0, self._address)
         finally:
@@ -110,10 +112,6 @@ class JournalLog:
     def close(self) -> None:
         """Close our end."""
         self._socket.close()
-
-
-_TOO_BIG: Final = (90, 105)  # EMSGSIZE, ENOBUFS
-_SEALS: Final = 0xF  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
 
 
 def entry(run_id: str, name: str, severity: Severity, fields: Mapping[str, Any]) -> bytes:

@@ -16,7 +16,6 @@ import socket
 import socketserver
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -35,6 +34,9 @@ PATIENCE = 3.0
 CONNECTIONS = 32
 """So many are open at once; more make the oldest end."""
 
+FULL_PAUSE = 0.1
+"""Seconds until the next try when there is no descriptor left for a connection."""
+
 CLOSE_SECONDS = 1.0
 """How long `close` waits at most."""
 
@@ -42,6 +44,8 @@ NO_METRICS = "metrics need the package prometheus-client: pip install 'quiesce[m
 
 Page = tuple[http.HTTPStatus, str, bytes]
 """Status, content type, body."""
+
+Renderer = Callable[[Health], Page]
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -52,7 +56,8 @@ class Probes:
     def __init__(self, port: int, address: str = "127.0.0.1", *, run_id: str = "") -> None:
         self.health = Health(time.monotonic())
         self._run_id = run_id
-        self._render: Callable[[Health], tuple[str, bytes]] | None = None
+        self._render: Renderer | None = None
+        self._loading = threading.Lock()
         self._server = _Server(_listen(address, port), self._page)
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._serve, name="quiesce-probes", daemon=True)
@@ -69,8 +74,6 @@ class Probes:
 
     def start(self) -> None:
         """Begin to answer."""
-        with suppress(ImportError):
-            self._render = importlib.import_module("orchestrator.hosts.metrics").Metrics(self._run_id).render
         self._thread.start()
 
     def close(self) -> None:
@@ -114,10 +117,17 @@ class Probes:
         return status, _TEXT, f"{answer.why}\n".encode()
 
     def _metrics(self) -> Page:
-        if self._render is None:
-            return http.HTTPStatus.NOT_IMPLEMENTED, _TEXT, f"{NO_METRICS}\n".encode()
-        content_type, body = self._render(self.health)
-        return http.HTTPStatus.OK, content_type, body
+        with self._loading:  # by the first who asks: a run that nobody scrapes does not pay for it
+            self._render = self._render or _renderer(self._run_id)
+        return self._render(self.health)
+
+
+def _renderer(run_id: str) -> Renderer:
+    try:
+        metrics = importlib.import_module("orchestrator.hosts.metrics").Metrics(run_id)
+    except ImportError:
+        return lambda _: (http.HTTPStatus.NOT_IMPLEMENTED, _TEXT, f"{NO_METRICS}\n".encode())
+    return lambda health: (http.HTTPStatus.OK, *metrics.render(health))
 
 
 def _listen(address: str, port: int) -> socket.socket:
@@ -147,8 +157,18 @@ class _Server(socketserver.ThreadingTCPServer):
         listening.setblocking(False)
         self.timeout = 0.0  # handle_request: what is there now, never wait
         self.page = page
-        self._open: OrderedDict[socket.socket, float] = OrderedDict()
+        self._open: dict[socket.socket, float] = {}
         self._changed = threading.Condition()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept. Without a free descriptor the connection stays in the queue: not to be asked for at once again."""
+        try:
+            return super().get_request()
+        except BlockingIOError:
+            raise
+        except OSError:
+            time.sleep(FULL_PAUSE)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """A new connection: note it, and make room for it."""
@@ -172,7 +192,7 @@ class _Server(socketserver.ThreadingTCPServer):
     def patience(self) -> float | None:
         """Seconds until a connection has had its time."""
         with self._changed:
-            first = next(iter(self._open.values()), None)
+            first = min(self._open.values(), default=None)
         return None if first is None else max(0.0, first - time.monotonic())
 
     def drop_late(self) -> None:

@@ -406,7 +406,7 @@ def test_log_is_an_event_and_without_a_supervisor_a_log_record(caplog: pytest.Lo
         await settle()
         return seen
 
-    event, other = run(main)
+    event, other = run(main, virtual=False)
     assert other.data["message"] == "from a sync agent"
     assert event.data == {"message": "hello", "severity": "warning", "metadata": {"page": 3}}
     assert [(record.message, record.levelno) for record in caplog.records] == [("hello", logging.WARNING)]

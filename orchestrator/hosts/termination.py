@@ -1,0 +1,75 @@
+"""The termination message: what `kubectl describe pod` shows of a container that has ended.
+
+A kubelet makes the file, reads at most 4 KiB of it, and cuts what is longer without asking; so it is cut here, at the end
+of a character. A provisional word is written when a stop begins: should SIGKILL come before the end, that is what is known.
+Nothing here raises or waits: a full disk must not change how a run ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from orchestrator.view import Phase, StatusView
+
+DEFAULT_PATH = "/dev/termination-log"
+"""Where a kubelet looks if the Pod's specification does not say otherwise."""
+
+LIMIT = 4096
+"""Bytes that a kubelet reads (12 KiB is the limit for all containers of a Pod together)."""
+
+_ELLIPSIS = "…\n".encode()
+
+
+class TerminationMessage:
+    """The file, if there is to be one. Without a path: DEFAULT_PATH, if somebody has made it."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self._path = path or (DEFAULT_PATH if os.path.exists(DEFAULT_PATH) else None)
+        self._provisional = False
+        self.problem: str | None = None
+
+    def __call__(self, view: StatusView) -> None:
+        """The Observer: when a stop begins, say so once."""
+        if view.phase is Phase.STOPPING and not self._provisional:
+            self._provisional = True
+            self.write(provisional(view))
+
+    def write(self, text: str) -> None:
+        """Replace what the file says. What goes wrong is kept in `problem`, in one line."""
+        if self._path is None:
+            return
+        try:
+            _replace(self._path, fit(text))
+        except OSError as error:
+            self.problem = f"cannot write the termination message {self._path}: {error.strerror or error}"
+
+    def report(self, say: Callable[[str], None]) -> None:
+        """Say what went wrong, if anything did."""
+        if self.problem is not None:
+            say(f"quiesce: {self.problem}")
+
+
+def provisional(view: StatusView) -> str:
+    """What is known when a stop begins."""
+    why = "" if view.signal is None else f" ({view.signal.message or view.signal.reason.value})"
+    left = view.accepted - view.completed - view.failed
+    return f"stopping{why}: {view.completed} completed, {view.failed} failed, {left} left; no later word was written"
+
+
+def fit(text: str) -> bytes:
+    """At most LIMIT bytes of UTF-8, with a sign where something was cut off."""
+    data = (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace")
+    if len(data) <= LIMIT:
+        return data
+    kept = data[: LIMIT - len(_ELLIPSIS)]
+    return kept.decode("utf-8", "ignore").encode() + _ELLIPSIS
+
+
+def _replace(path: str, data: bytes) -> None:
+    """In place: the file is a bind mount, which no other file can be renamed onto. Never waits for a FIFO's reader."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
