@@ -19,11 +19,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from driver import USAGE, Batch, end_as, tell
 from rich.console import Console
 
 from auditlib import pipeline, report, sources, summary
 from auditlib.model import Json, Unreadable, digest, module_name, parse
+from driver import USAGE, Batch, end_as, tell
 from runtime import ExecutionState, agent
 
 LARGE = 50_000

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from llmlib import demo, http, server, tools
-
 from runtime import ExecutionState, RetryPolicy, agent
 
 URL = "LLM_URL"

@@ -22,7 +22,7 @@ from orchestrator import stimuli as told
 from orchestrator.backends import Backend
 from orchestrator.config import Settings
 from orchestrator.machine import Machine
-from orchestrator.mux import Pipes
+from orchestrator.mux import STUCK_SECONDS, Pipes
 from orchestrator.records import Outcome, RunEvent, TaskSnapshot
 from orchestrator.signals import STOPPING, SignalPipe
 from orchestrator.store import Batch, Store
@@ -88,6 +88,7 @@ class Engine:
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
             do.AgentKnown: self._on_agent,
             do.SweepProcesses: lambda _: self._sweep(),
+            do.LoseGuardian: lambda _: self._sweep_alone(),
             do.Log: lambda it: self.log(it.name, it.severity, it.fields),
             do.Finish: lambda _: self._finish(),
         }
@@ -162,8 +163,13 @@ class Engine:
     def _sample(self, now: float) -> None:
         """Look at shared memory, and renew what people see."""
         self._sample_at = now + SAMPLE_SECONDS
-        slots = range(self.machine.settings.workers)
-        self._handle(told.Progress([self._backend.progress(slot) for slot in slots]))
+        progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
+        self._handle(told.Progress(progress))
+        for slot, pipes in list(self._pipes.items()):
+            if pipes.garbage is None and pipes.is_stuck(now, progress[slot][2]):
+                pipes.garbage = f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"
+                self._forget(pipes.channels.events)
+                self._handle(told.Garbled(slot, pipes.incarnation, pipes.garbage))
         self._show(now)
 
     def _show(self, now: float) -> None:
@@ -230,6 +236,8 @@ class Engine:
             how = f"it could not be started: {error.strerror or error}"
             self._tell_exit(told.Exited(order.slot, order.incarnation, 0, None, 0.0, 0, 0, how))
             return
+        if (old := self._pipes.pop(order.slot, None)) is not None:  # abandoned: not even SIGKILL ended it in time
+            old.close_all(self._forget)
         pipes = Pipes(order.slot, order.incarnation, channels)
         self._pipes[order.slot] = pipes
         self._selector.register(channels.events, selectors.EVENT_READ, lambda: self._on_events(pipes))
@@ -259,19 +267,15 @@ class Engine:
 
     def _on_events(self, pipes: Pipes) -> bool:
         """Read once. Whether the pipe may have more."""
-        if pipes.distrusted:
+        if pipes.garbage is not None:
             return False
-        try:
-            records, goes_on = pipes.read_events()
-        except WireError as error:
-            pipes.distrusted = True
-            self._forget(pipes.channels.events)
-            self._handle(told.Garbled(pipes.slot, pipes.incarnation, str(error)))
-            return False
+        records, goes_on = pipes.read_events()
         if records:
             self._take(pipes, records)
         if not goes_on:
             self._forget(pipes.channels.events)
+        if pipes.garbage is not None:
+            self._handle(told.Garbled(pipes.slot, pipes.incarnation, pipes.garbage))
         return goes_on and bool(records)
 
     def _take(self, pipes: Pipes, records: list[wire.Up]) -> None:
@@ -364,7 +368,7 @@ class Engine:
     def _on_guardian_lost(self) -> None:
         """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
         if self._sweeping:
-            self._on_swept(protocol.Swept(0, 0, []))
+            self._sweep_alone()
             return
         self.log("guardian.lost", Severity.ERROR, {})
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._pipes}
@@ -379,6 +383,13 @@ class Engine:
     def _sweep(self) -> None:
         self._sweeping = True
         self._backend.sweep()
+
+    def _sweep_alone(self) -> None:
+        """The guardian has died, or does not answer, while it looked for what is left."""
+        with suppress(ValueError, KeyError):
+            self._forget(self._backend.fileno())
+        found, remaining = self._backend.lose_guardian()
+        self._on_swept(protocol.Swept(len(found), len(found) - len(remaining), remaining))
 
     def _on_swept(self, report: protocol.Swept) -> None:
         if self.mind.phase is not Phase.SWEEPING:

@@ -112,6 +112,11 @@ class SweepProcesses:
 
 
 @dataclass(frozen=True, slots=True)
+class LoseGuardian:
+    """The guardian does not answer: kill it and all that it watched, look yourself, report Swept."""
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """A named log event; `event` ones are also written into the journal's events."""
 
@@ -139,6 +144,7 @@ Instruction = (
     | RecordAttempts
     | AgentKnown
     | SweepProcesses
+    | LoseGuardian
     | Log
     | Finish
 )

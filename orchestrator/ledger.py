@@ -49,7 +49,8 @@ class Ledger:
         self._mind.backlog.put_back(back[::-1])
 
     def done(self, slot: Slot, record: wire.Done, now: float) -> None:
-        """A task ended."""
+        """A task ended. Raises ValueError, having done nothing, for a signal that is none."""
+        signal = InterruptSignal.model_validate_json(record.signal) if record.signal else None
         one = slot.assigned.pop(record.task, None)
         if one is None:
             return
@@ -62,8 +63,7 @@ class Ledger:
             self._mind.keep(outcome_of(one, slot, record, ExecutionStatus.COMPLETED))
         elif record.status == ExecutionStatus.INTERRUPTED:
             self._notice_slow(slot, one, now)
-            signal = InterruptSignal.model_validate_json(record.signal) if record.signal else one.asked
-            verdict = judge(one, signal, stopping=self._mind.signal is not None)
+            verdict = judge(one, signal or one.asked, stopping=self._mind.signal is not None)
             self._settle(one, verdict, slot, record.error, now, record)
         else:
             self._average(record.seconds)
@@ -89,9 +89,20 @@ class Ledger:
     # -- an executor died ---------------------------------------------------------------------------
 
     def charge(
-        self, left: list[Assigned], exited: told.Exited, why: str | None, climb: Climb | None, now: float
+        self,
+        left: list[Assigned],
+        exited: told.Exited,
+        why: str | None,
+        climb: Climb | None,
+        now: float,
+        *,
+        distrusted: bool = False,
     ) -> None:
-        """Whose fault was it? That task pays an attempt; the others did not begin, or are innocent."""
+        """Whose fault was it? That task pays an attempt; the others did not begin, or are innocent.
+
+        Of a `distrusted` executor nobody knows which tasks have ended: one whose record was lost in the garbage may
+        be the one that wrote it, so each is suspected, or the same garbage would come again for ever.
+        """
         backlog = self._mind.backlog
         begun = [one for one in left if one.since is not None or one.task.seq == exited.in_hand]
         asked = [one for one in begun if one.asked is not None]
@@ -102,7 +113,7 @@ class Ledger:
             for one in asked:
                 self._settle(one, judge(one, one.asked, stopping=False), exited, f"ended by {exited.how}", now)
             backlog.put_back([one.task for one in begun if one.asked is None])
-        elif len(begun) == 1:
+        elif len(begun := left if distrusted else begun) == 1:
             self._crashed(begun[0], exited, why, now)
         else:
             backlog.suspect([one.task for one in begun])

@@ -22,7 +22,7 @@ from typing import Any
 from orchestrator import stimuli as told
 from orchestrator.config import Settings
 from orchestrator.handout import Handout
-from orchestrator.instructions import Finish, Instruction, Send, SweepProcesses
+from orchestrator.instructions import Finish, Instruction, LoseGuardian, Send, SweepProcesses
 from orchestrator.ledger import Ledger
 from orchestrator.mind import Mind
 from orchestrator.roster import Roster
@@ -32,6 +32,9 @@ from orchestrator.view import Phase, StatusView, view
 from orchestrator.watch import Watch
 from runtime import wire
 from runtime.model import ExecutionStatus, InterruptReason, Severity
+
+SWEEP_PATIENCE = 4.0
+"""Seconds that the guardian may take for its last look: its own patience is 2.5, and a loaded machine is slow."""
 
 
 class Machine:
@@ -45,6 +48,7 @@ class Machine:
         self._roster = Roster(mind, self._ledger, self._stopping)
         self._handout = Handout(mind, self._ledger, self._stopping)
         self._watch = Watch(mind, self._stopping, self._roster)
+        self._sweep_by: float | None = None
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             told.Begin: lambda _, now: self._stopping.set_deadline(now),
             told.HireAgent: lambda it, _: self._roster.hire(it),
@@ -55,7 +59,7 @@ class Machine:
             told.Standing: lambda it, _: mind.log("guardian.started", pid=it.pid, containment=list(it.containment)),
             told.Forked: lambda it, _: self._roster.forked(it),
             told.Heard: self._heard,
-            told.Garbled: lambda it, _: self._roster.garbled(it),
+            told.Garbled: lambda it, now: self._roster.garbled(it, now),
             told.Exited: self._roster.exited,
             told.StraysFound: lambda it, _: self._roster.strays(it),
             told.Swept: self._swept,
@@ -89,7 +93,7 @@ class Machine:
 
     def due(self) -> float | None:
         """When the next Tick is needed (monotonic seconds), None if only a stimulus can change anything."""
-        times = self._stopping.due()
+        times = [*self._stopping.due(), self._sweep_by]
         if self.mind.phase is Phase.RUNNING:
             times += [self.mind.backlog.due, *self._roster.due(), *self._handout.due()]
         return min((time for time in times if time is not None), default=None)
@@ -125,7 +129,12 @@ class Machine:
             return
         slot.heard_at = now
         for record in stimulus.records:
-            self._records[type(record)](slot, record, now)
+            if slot.distrusted:
+                return
+            try:
+                self._records[type(record)](slot, record, now)
+            except ValueError as error:  # well-formed, and nonsense all the same: an agent has its hands in the pipe
+                self._roster.distrust(slot, f"it sent a {type(record).__name__} that makes no sense: {error}", now)
 
     def _journal_failed(self, stimulus: told.JournalFailed, now: float) -> None:
         self.mind.journal_broken = True
@@ -134,6 +143,10 @@ class Machine:
 
     def _tick(self, _: told.Tick, now: float) -> None:
         self._stopping.tick(now)
+        if self._sweep_by is not None and self._sweep_by <= now:
+            self._sweep_by = None
+            self.mind.log("guardian.silent", Severity.ERROR, seconds=SWEEP_PATIENCE)
+            self.mind.do(LoseGuardian())
         if self.mind.phase is Phase.RUNNING:
             self.mind.backlog.wake(now)
             self._handout.revoke(now)
@@ -151,6 +164,7 @@ class Machine:
         ending = mind.phase in (Phase.STOPPING, Phase.FINISHING) and not mind.alive
         if ending and (not mind.uncommitted or mind.journal_broken):
             mind.phase = Phase.SWEEPING
+            self._sweep_by = now + SWEEP_PATIENCE
             mind.do(SweepProcesses())
 
     def _work(self, now: float) -> None:
@@ -175,7 +189,8 @@ class Machine:
         if mind.phase is Phase.ENDED:
             return
         mind.phase = Phase.ENDED
-        mind.remaining = (*mind.remaining, *stimulus.remaining)
+        self._sweep_by = None
+        mind.remaining = tuple(stimulus.remaining)  # those that were abandoned on the way may have ended since
         mind.log(
             "cleanup.verified",
             Severity.ERROR if mind.remaining else Severity.INFO,

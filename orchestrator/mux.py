@@ -17,6 +17,9 @@ READ_SIZE = 1 << 18
 LINE_LIMIT = 1 << 16
 """Bytes after which an unfinished line of output is passed on as it is."""
 
+STUCK_SECONDS = 5.0
+"""An executor that lives finishes a frame it has begun within so many seconds: we always read."""
+
 
 class Pipes:
     """The supervisor's ends of one executor's pipes. It never blocks; nothing it hears is executed."""
@@ -30,7 +33,9 @@ class Pipes:
         self._seq = 0
         self._unsent: deque[memoryview] = deque()
         self._open = {channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr}
-        self.distrusted = False
+        self.garbage: str | None = None
+        self._received = 0
+        self._stuck = (0, 0.0)
 
     # -- down ---------------------------------------------------------------------------------------
 
@@ -66,19 +71,33 @@ class Pipes:
     def read_events(self) -> tuple[list[Up], bool]:
         """The records that have arrived, and whether the pipe goes on.
 
-        Raises WireError when what arrived cannot be a frame: it must not be read any further.
+        When what arrived behind them cannot be a frame, `garbage` says why: it must not be read any further.
         """
         data = self._read(self.channels.events)
         if data is None:
             return [], True
         records: list[Up] = []
-        for frame in self._reader.feed(data):
-            if frame.seq != self._seq + 1:
-                self.distrusted = True
-                raise WireError(f"frame {frame.seq} came after frame {self._seq}")
-            self._seq = frame.seq
-            records.extend(frame.records)
-        return records, bool(data)
+        try:
+            for frame in self._reader.feed(data):
+                if frame.seq != self._seq + 1:
+                    raise WireError(f"frame {frame.seq} came after frame {self._seq}")
+                self._seq = frame.seq
+                records.extend(frame.records)
+        except WireError as error:
+            self.garbage = str(error)
+        self._received += len(data)
+        return records, bool(data) and self.garbage is None
+
+    def is_stuck(self, now: float, beat: float) -> bool:
+        """Whether a frame was begun and is not going on, although the executor lives (monotonic seconds).
+
+        Its length was garbage that looks like a length, and swallows what the executor really says. One that
+        is stopped in the middle of a frame shows no sign of life, and is somebody else's business.
+        """
+        if not self.torn or now - beat > STUCK_SECONDS / 2 or self._stuck[0] != self._received:
+            self._stuck = (self._received, now)
+            return False
+        return now - self._stuck[1] > STUCK_SECONDS
 
     @property
     def torn(self) -> int:

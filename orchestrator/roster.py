@@ -66,8 +66,10 @@ class Roster:
     def ready(self, slot: Slot, record: wire.Ready, now: float) -> None:
         """Its handlers stand."""
         if record.version != wire.VERSION:
-            self._distrust(slot, f"it speaks version {record.version} of the wire, not {wire.VERSION}")
+            self.distrust(slot, f"it speaks version {record.version} of the wire, not {wire.VERSION}", now)
             return
+        if slot.state is not SlotState.STARTING:
+            raise ValueError("an executor is ready once")
         slot.state = SlotState.READY
         slot.pid = record.pid
         self._mind.log(
@@ -81,11 +83,16 @@ class Roster:
             self._mind.do(Send(slot.number, order))
 
     def hired(self, _slot: Slot, record: wire.Hired, _now: float) -> None:
-        """It has loaded an agent."""
+        """It has loaded an agent. Raises ValueError, having done nothing, when that cannot be."""
+        self._check_known(record.agent)
+        try:
+            options = msgspec.json.decode(record.options, type=AgentOptions)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"the options of agent {record.agent} cannot be read: {error}") from error
         self._start_failures = 0
         if record.agent not in self._mind.hired:
             self._mind.hired[record.agent] = record
-            self._mind.options[record.agent] = msgspec.json.decode(record.options, type=AgentOptions)
+            self._mind.options[record.agent] = options
             self._warn_of_host(record.agent)
             self._mind.do(AgentKnown(record.agent, record.name))
 
@@ -95,8 +102,13 @@ class Roster:
         if not found.fits:
             self._mind.log("host.impatient", Severity.WARNING, granted=found.granted, needed=found.needed, cure=advice(found))
 
+    def _check_known(self, agent: int) -> None:
+        if agent not in self._mind.agents:
+            raise ValueError(f"nobody has hired agent {agent}")
+
     def refused(self, slot: Slot, record: wire.Refused, now: float) -> None:
-        """It cannot load an agent."""
+        """It cannot load an agent. Raises ValueError for one that it was not asked to load."""
+        self._check_known(record.agent)
         if record.agent in self._mind.hired:  # it loaded elsewhere: this executor is in a changed world
             slot.why = record.message
             self.dismiss(slot, now)
@@ -112,19 +124,23 @@ class Roster:
         slot.state = SlotState.LEAVING
         slot.climb = Climb(self._mind.ladder, Rung.FLAG, now)
 
-    def bye(self, slot: Slot, _record: wire.Bye, _now: float) -> None:
-        """It takes no more work."""
+    def bye(self, slot: Slot, _record: wire.Bye, now: float) -> None:
+        """It takes no more work. What runs at its exit is the agents', and may hang: the ladder sees to its end."""
         slot.state = SlotState.LEAVING
+        slot.climb = slot.climb or Climb(self._mind.ladder, Rung.FLAG, now)
 
-    def garbled(self, stimulus: told.Garbled) -> None:
+    def garbled(self, stimulus: told.Garbled, now: float) -> None:
         """What it sent was no frame."""
         slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
         if slot is not None:
-            self._distrust(slot, stimulus.why)
+            self.distrust(slot, stimulus.why, now)
 
-    def _distrust(self, slot: Slot, why: str) -> None:
+    def distrust(self, slot: Slot, why: str, now: float) -> None:
+        """Nothing that it says is believed any more, and it is killed."""
         slot.why = why
+        slot.distrusted = True
         slot.state = SlotState.LEAVING
+        slot.climb = Climb(self._mind.ladder, Rung.KILL, now)
         self._mind.log(
             "executor.garbled", Severity.ERROR, slot=slot.number, incarnation=slot.incarnation, pid=slot.pid, why=why
         )
@@ -135,9 +151,9 @@ class Roster:
         slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
         if slot is None:
             return
-        was, why, climb = slot.state, slot.why, slot.climb
+        was, why, climb, distrusted = slot.state, slot.why, slot.climb, slot.distrusted
         self._log_exit(slot, stimulus)
-        self._ledger.charge(slot.vacate(), stimulus, why, climb, now)
+        self._ledger.charge(slot.vacate(), stimulus, why, climb, now, distrusted=distrusted)
         failed = was is SlotState.STARTING or (why is not None and was is SlotState.LEAVING)
         slot.failures = slot.failures + 1 if failed else 0
         slot.restart_at = now + (min(MAX_BACKOFF, FIRST_BACKOFF * 2**slot.failures) if failed else 0.0)

@@ -121,6 +121,11 @@ class Session:
         return self._engine.status
 
     @property
+    def guardian(self) -> int | None:
+        """The guardian's pid."""
+        return self._backend.pid
+
+    @property
     def has_ended(self) -> bool:
         """Whether the loop is over: all processes gone, all outcomes handed to the store."""
         return self._engine.join(0)
@@ -144,6 +149,8 @@ class Session:
 
     def _on_agent(self, known: AgentKnown) -> None:
         future = self._numbers[known.agent]
+        if future.done():  # one executor refused it, another one can load it: the first word counts
+            return
         if known.error is None:
             future.set_result(known)
         else:

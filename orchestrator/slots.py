@@ -39,6 +39,7 @@ class Slot:
     """One place for an executor, and the incarnation that is in it now.
 
     `alone`: it has a suspect in hand and gets nothing else. `spent`: it gets nothing more and is to be replaced.
+    `distrusted`: it sent what is no frame, or what makes no sense.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Slot:
     alone: bool = False
     revoking: bool = False
     spent: bool = False
+    distrusted: bool = False
     executed: int = 0
     failures: int = 0
     restart_at: float = 0.0
@@ -70,7 +72,7 @@ class Slot:
         self.state = SlotState.EMPTY
         self.pid = None
         self.window = 1
-        self.alone = self.revoking = self.spent = False
+        self.alone = self.revoking = self.spent = self.distrusted = False
         self.executed = 0
         self.climb = None
         self.why = None

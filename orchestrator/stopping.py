@@ -127,7 +127,6 @@ class Stopping:
     def _abandon(self, slot: Slot) -> None:
         """Not even SIGKILL ended it in time (D state): nobody waits any longer, and everybody is told."""
         mind = self._mind
-        mind.remaining = (*mind.remaining, f"executor {slot.number} (pid {slot.pid})")
         incarnation = slot.incarnation
         for one in slot.vacate():
             if one.since is not None:
@@ -137,6 +136,8 @@ class Stopping:
                         one, where, None, ExecutionStatus.INTERRUPTED, "its executor cannot be killed", mind.signal
                     )
                 )
+            else:
+                mind.backlog.put_back([one.task])
 
     # -- one task -----------------------------------------------------------------------------------
 

@@ -132,8 +132,7 @@ class _Execution(Generic[T]):
     async def _handle(self, input_data: Any) -> tuple[ExecutionStatus, Any]:
         while True:
             try:
-                async with asyncio.timeout(self._event.timeout):
-                    return ExecutionStatus.COMPLETED, await _call(self._event.actor, input_data, self._state)
+                return ExecutionStatus.COMPLETED, await self._attempt_once(input_data)
             except Exception as error:  # the policy says which are retried; the rest goes on
                 if interruption_behind(error) is not None:
                     raise
@@ -143,6 +142,12 @@ class _Execution(Generic[T]):
                 self._record(ExecutionStatus.RETRYING, _line(error))
             await sleep_in_loop(self._state, wait)
             self._attempt += 1
+
+    async def _attempt_once(self, input_data: Any) -> Any:
+        if self._event.timeout is None:
+            return await _call(self._event.actor, input_data, self._state)
+        async with asyncio.timeout(self._event.timeout):
+            return await _call(self._event.actor, input_data, self._state)
 
     def _wait_after(self, error: Exception) -> float | None:
         retry = self._event.retry

@@ -197,7 +197,8 @@ class Executor:
                 data = os.read(fd, 1 << 16)
             except OSError:
                 return
-            if not data:  # the supervisor is gone; the guardian raises the flag
+            if not data:  # the supervisor is gone; the guardian raises the flag, unless somebody has stopped it
+                tree.wake_parent()
                 return
             for order in reader.feed(data):
                 self._obey(order)

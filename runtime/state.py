@@ -83,6 +83,8 @@ class ExecutionState(TimeLimited):
     def record(self, record: ExecutionRecord) -> None:
         """Add a line to the history, and publish it as an event of kind `execution`."""
         self._history.append(record)
+        if self._bus is None and isinstance(self.host, Standalone):  # nobody to tell
+            return
         data = {
             "name": record.name,
             "status": str(record.status),
@@ -155,7 +157,11 @@ class ExecutionState(TimeLimited):
             return
         groups = [f"{len(group.running)} of {group.name}" for group in tuple(self._groups or ()) if group.running]
         cancels = [*(self._registry.names if self._registry is not None else ()), *groups]
-        data = {"snapshot_saved": self._snapshot_saved and signal.save_checkpoint, "cancels": cancels}
+        data = {
+            "signal": signal.model_dump(mode="json"),  # for those who see only data: the supervisor, the journal
+            "snapshot_saved": self._snapshot_saved and signal.save_checkpoint,
+            "cancels": cancels,
+        }
         event = InterruptEvent(signal=signal, data=data, address=current_address(), state_id=self.state_id)
         self.host.emit(event)
         self._once["interrupt"] = event

@@ -30,6 +30,8 @@ SLOT_PLACEHOLDER = "-" * _SLOT_WIDTH
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+_HAVE_CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN, proc(5)
+
 try:
     _libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
 except OSError:
@@ -50,6 +52,12 @@ def die_with_parent(parent: int) -> bool:
     if os.getppid() != parent:
         os._exit(1)
     return armed
+
+
+def wake_parent() -> None:
+    """SIGCONT to the parent. It can be nobody else's pid: a process that armed `die_with_parent` has its parent."""
+    with suppress(OSError):
+        os.kill(os.getppid(), signal.SIGCONT)
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -89,11 +97,30 @@ def environ_of(process: psutil.Process) -> dict[str, str]:
 
 def children(pid: int | None = None, *, recursive: bool = True) -> list[psutil.Process]:
     """The living descendants of a process (default: of this one), parents before their children."""
-    try:
-        found: list[psutil.Process] = psutil.Process(pid).children(recursive=recursive)
-    except psutil.Error:
-        return []
-    return [process for process in found if is_running(process)]
+    root = os.getpid() if pid is None else pid
+    if not _HAVE_CHILDREN_FILES:
+        try:
+            return [each for each in psutil.Process(root).children(recursive=recursive) if is_running(each)]
+        except psutil.Error:
+            return []
+    pids = child_pids(root)
+    if recursive:
+        for each in pids:  # grows while it is walked: breadth first
+            pids.extend(child_pids(each))
+    return processes(pids)
+
+
+def child_pids(pid: int) -> list[int]:
+    """The children of a process, zombies included, from the files that the kernel keeps of each thread's children.
+
+    They cost one read a thread; psutil must read every process of the host, and does that for every call.
+    """
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as file:
+                found.extend(map(int, file.read().split()))
+    return found
 
 
 def processes(pids: Iterable[int]) -> list[Process]:
@@ -112,7 +139,7 @@ def resident(pid: int) -> int:
     total = 0
     with suppress(psutil.Error):
         root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
+        for process in (root, *children(pid)):
             with suppress(psutil.Error):
                 total += process.memory_info().rss
     return total
@@ -125,6 +152,25 @@ def has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def has_zombie() -> bool:
+    """Whether some child has ended and nobody has waited for it. One system call; it stays to be waited for."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+
+
+def zombies() -> list[psutil.Process]:
+    """The children that have ended and that nobody has waited for."""
+    found = []
+    with suppress(psutil.Error):
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.status() == psutil.STATUS_ZOMBIE:
+                    found.append(child)
+    return found
 
 
 def is_running(process: psutil.Process) -> bool:

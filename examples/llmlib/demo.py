@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from driver import USAGE, Batch, end_as, tell
-
 from llmlib import http
 
 TOPICS = ("signals", "subprocess pipes", "asyncio streams", "sqlite3 journals", "pickle protocols", "logging handlers")

@@ -71,8 +71,11 @@ class Backend(Protocol):
         """After the sweep: kill what still carries the run's id. What was found, in words."""
         ...
 
-    def lose_guardian(self) -> None:
-        """Whoever watched the processes has died: make an end of them, so that `open` can start anew."""
+    def lose_guardian(self) -> tuple[list[str], list[str]]:
+        """Whoever watched the processes has died, or does not answer: make an end of them, so that `open` can start anew.
+
+        In words: what was found, and what could not be ended.
+        """
         ...
 
     def close(self) -> None:

@@ -31,6 +31,9 @@ _HOME = str(Path(tree.__file__).parent.parent)
 _GUARDIAN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from runtime.guardian import main; main()"
 """Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own."""
 
+LOSE_PATIENCE = 1.0
+"""Seconds that a killed guardian, and then what it watched, is given to be gone: the loop waits meanwhile."""
+
 
 class LocalBackend:
     """See Backend."""
@@ -109,6 +112,8 @@ class LocalBackend:
 
     def _order(self, order: Order, fds: tuple[int, ...] = ()) -> None:
         assert self._socket is not None
+        if self._guardian is not None:
+            self._guardian.send_signal(signal.SIGCONT)  # somebody may have stopped it: a ladder needs its guardian
         with suppress(BrokenPipeError, ConnectionResetError):  # its death is noticed where it is read
             self._socket.setblocking(True)  # orders are few and small, and the guardian never waits for us
             try:
@@ -175,25 +180,38 @@ class LocalBackend:
 
     def last_resort(self) -> list[str]:
         """What carries the run's id although guardian and executors are gone."""
+        left = self._left()
+        found = [tree.describe(process) for process in left]
+        tree.send(left, signal.SIGKILL)
+        return found
+
+    def _left(self) -> list[tree.Process]:
+        """What still carries the run's id, or is in its cgroup; a living guardian is not meant."""
         guardian = self._guardian.pid if self._guardian is not None and self._guardian.poll() is None else None
         left = [process for process in tree.of_run(self._run_id) if process.pid != guardian]
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in left)}
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
-        found = [tree.describe(process) for process in left]
-        tree.send(left, signal.SIGKILL)
-        return found
+        return left
 
-    def lose_guardian(self) -> None:
-        """It died: what it watched dies with it or is killed here; a new one can be opened."""
+    def lose_guardian(self) -> tuple[list[str], list[str]]:
+        """It died, or does not answer: an end of it and of what it watched. What was found, what could not be ended."""
         if self._guardian is not None:
-            self._guardian.wait()
+            self._guardian.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self._guardian.wait(LOSE_PATIENCE)
         if self._leaf is not None:
             self._leaf.kill()
-        self.last_resort()
+        found: dict[int, str] = {}
+        end = time.monotonic() + LOSE_PATIENCE
+        while (left := self._left()) and time.monotonic() < end:
+            found.update((process.pid, tree.describe(process)) for process in left)
+            tree.send(left, signal.SIGKILL)
+            time.sleep(0.01)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        return list(found.values()), [tree.describe(process) for process in left]
 
     def close(self) -> None:
         """Close the socket, which ends the guardian if it is still there, and wait for it."""

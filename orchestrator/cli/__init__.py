@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import queries, run
-from orchestrator.cli.ending import USAGE, leave, say
+from orchestrator.cli import containers, hosts, queries, run
+from orchestrator.cli.ending import USAGE, conclude, leave
 from runtime.errors import QuiesceError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 run.register(app)
 queries.register(app)
+containers.register(app)
+hosts.register(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -42,5 +44,5 @@ def main() -> None:
     try:
         app()
     except QuiesceError as error:
-        say(f"quiesce: {error}")
+        conclude(f"quiesce: {error}")
         leave(USAGE)

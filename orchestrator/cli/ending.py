@@ -7,6 +7,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from orchestrator.hosts.systemd import tell_over
+from orchestrator.hosts.termination import TerminationMessage
+from orchestrator.journal import Journal, RunRecord
 from orchestrator.session import Ending
 from orchestrator.signals import die_by
 from runtime.model import ExecutionStatus
@@ -19,11 +22,14 @@ USAGE = 2
 RESUMABLE = 75
 """EX_TEMPFAIL (sysexits.h): try again later, here with `quiesce resume`."""
 
+MESSAGE = TerminationMessage()
+"""Of this process, which ends once; `run` and `resume` choose where it goes."""
+
 
 def end(ran: tuple[Ending, _Runner], interrupted_exit_code: int | None) -> NoReturn:
     """Say the last words, and end the process as the run ended."""
     ending, runner = ran
-    say(last_words(ending, runner.session.run_id, runner.journal.location))
+    conclude(last_words(ending, runner.session.run_id, runner.journal.location))
     if ending.status is ExecutionStatus.COMPLETED:
         leave(0)
     if ending.status is ExecutionStatus.FAILED:
@@ -33,6 +39,15 @@ def end(ran: tuple[Ending, _Runner], interrupted_exit_code: int | None) -> NoRet
     if ending.signal_name is not None:
         leave_by(signal.Signals[ending.signal_name])
     leave(RESUMABLE)
+
+
+def leave_over(run: RunRecord, journal: Journal) -> NoReturn:
+    """There is nothing to do: the run is over already."""
+    counts = journal.counts(run.id)
+    words = f"run {run.run_id} is over: {counts.completed} completed, {counts.failed} failed"
+    tell_over(words)
+    conclude(words)
+    leave(0 if run.status is ExecutionStatus.COMPLETED else FAILED)
 
 
 def last_words(ending: Ending, run_id: str, journal: str) -> str:
@@ -51,6 +66,12 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     if ending.status is ExecutionStatus.INTERRUPTED and view.accepted:
         words += f"\ngo on with: quiesce resume {run_id} --journal {journal}"
     return words
+
+
+def conclude(text: str) -> None:
+    """The last words, for people and for the host."""
+    MESSAGE.write(text)
+    say(text if MESSAGE.problem is None else f"{text}\nquiesce: {MESSAGE.problem}")
 
 
 def say(text: str) -> None:

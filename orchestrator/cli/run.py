@@ -10,16 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NoReturn
 
 import typer
 
-from orchestrator.cli.ending import end
+from orchestrator.cli.ending import end, leave_over
+from orchestrator.cli.hosting import PROBE_ADDRESS, Hosting, ProbeAddressOption, ProbePortOption, TerminationOption
 from orchestrator.cli.options import JournalOption, seconds, size
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.console import Display, LiveDisplay, choose_display
+from orchestrator.hosts import here
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord, open_journal
-from orchestrator.log import HeldLog, make_log
+from orchestrator.log import HeldLog
 from orchestrator.session import Ending, Session, new_run_id
 from orchestrator.source import batches, open_input, parse
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
@@ -52,6 +54,7 @@ class Look:
     log_level: Severity | None
     progress: ProgressMode
     interrupted_exit_code: int | None
+    hosting: Hosting
 
 
 WorkersOption = Annotated[
@@ -97,6 +100,15 @@ ExitCodeOption = Annotated[
 KeepOption = Annotated[
     bool, typer.Option("--keep-children", help="Do not end the processes that an executor leaves behind.")
 ]
+HostGraceOption = Annotated[
+    float | None,
+    typer.Option(
+        parser=seconds,
+        metavar="S",
+        envvar="QUIESCE_HOST_GRACE",
+        help="Seconds between the host's own SIGTERM and SIGKILL; the graces shrink to fit. [default: systemd is asked]",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -123,7 +135,14 @@ def run(
     memory_limit: MemoryOption = None,
     keep_children: KeepOption = False,
     journal: JournalOption = None,
+    host_grace: HostGraceOption = None,
+    probe_port: ProbePortOption = None,
+    probe_address: ProbeAddressOption = PROBE_ADDRESS,
+    termination_message: TerminationOption = None,  # its callback has taken it to where the last words are said
     run_id: Annotated[str | None, typer.Option(help="A name for the run. [default: the time, and some chance]")] = None,
+    or_resume: Annotated[
+        bool, typer.Option("--or-resume", help="Go on with the run of --run-id if it exists; if it is over, just say so.")
+    ] = False,
     log_format: LogFormatOption = LogFormat.CONSOLE,
     log_level: LogLevelOption = None,
     progress: ProgressOption = ProgressMode.AUTO,
@@ -133,24 +152,22 @@ def run(
 
     Ctrl-C, SIGTERM, SIGHUP or a limit stop it in good order; `quiesce resume` goes on where it ended.
     """
+    is_file = source is not None and source != "-"
+    if or_resume and (run_id is None or not is_file):
+        raise UsageError("--or-resume needs --run-id ID and --input FILE: a stream cannot be read a second time")
+    opened = open_journal(where(journal)) if or_resume else None
+    found = None if opened is None else next((each for each in opened.runs() if each.run_id == run_id), None)
     settings = _settings(
-        {},
-        workers,
-        concurrency,
-        timeout,
-        deadline,
-        grace,
-        term_grace,
-        retries,
-        max_failures,
-        memory_limit,
-        keep_children,
-    )
-    look = Look(log_format, log_level, progress, interrupted_exit_code)
+        (found and found.config) or {}, workers, concurrency, timeout, deadline, grace, term_grace, retries,
+        max_failures, memory_limit, keep_children, host_grace,
+    )  # fmt: skip
+    look = Look(log_format, log_level, progress, interrupted_exit_code, Hosting(probe_port, probe_address))
     name = _absolute(agent)
+    if opened is not None and found is not None:
+        _go_on(settings, found, look, opened, name)
     stream, label = _open(source)
-    runner = _Runner(settings, run_id or new_run_id(), look, open_journal(where(journal)))
-    if source is not None and source != "-":
+    runner = _Runner(settings, run_id or new_run_id(), look, opened or open_journal(where(journal)))
+    if is_file:
         end(runner.go(name, lambda it: it.begin_with_file({"agent": name}, stream, label)), look.interrupted_exit_code)
     else:
         end(
@@ -177,6 +194,10 @@ def resume(
     memory_limit: MemoryOption = None,
     keep_children: KeepOption = False,
     journal: JournalOption = None,
+    host_grace: HostGraceOption = None,
+    probe_port: ProbePortOption = None,
+    probe_address: ProbeAddressOption = PROBE_ADDRESS,
+    termination_message: TerminationOption = None,  # its callback has taken it to where the last words are said
     log_format: LogFormatOption = LogFormat.CONSOLE,
     log_level: LogLevelOption = None,
     progress: ProgressOption = ProgressMode.AUTO,
@@ -192,14 +213,24 @@ def resume(
         raise UsageError(f"every run in {opened.location} is over: there is nothing to resume")
     settings = _settings(
         found.config or {}, workers, concurrency, timeout, deadline, grace, term_grace, retries, max_failures,
-        memory_limit, keep_children,
+        memory_limit, keep_children, host_grace,
     )  # fmt: skip
     name = _agent_of(found)
     if found.cwd:
         _enter(found.cwd)
-    look = Look(log_format, log_level, progress, interrupted_exit_code)
+    look = Look(log_format, log_level, progress, interrupted_exit_code, Hosting(probe_port, probe_address))
     end(
         _Runner(settings, found.run_id, look, opened).go(name, lambda it: it.take_up(found)), look.interrupted_exit_code
+    )
+
+
+def _go_on(settings: Settings, found: RunRecord, look: Look, journal: Journal, agent: str) -> NoReturn:
+    """`run --or-resume` with a run that exists: take it up where we are; one that is over stays so."""
+    if found.ended:
+        leave_over(found, journal)
+    end(
+        _Runner(settings, found.run_id, look, journal).go(agent, lambda it: it.take_up(found)),
+        look.interrupted_exit_code,
     )
 
 
@@ -215,9 +246,13 @@ class _Runner:
         self.display: Display = choose_display(look.progress.value, run_id)
         live = isinstance(self.display, LiveDisplay)
         level = look.log_level or (Severity.WARNING if live else Severity.INFO)
-        self._log = HeldLog(make_log(self.display.sink, look.log_format.value, level, colors=sys.stderr.isatty()))
+        self._log = HeldLog(
+            here.log(run_id, self.display.sink, look.log_format.value, level, colors=sys.stderr.isatty())
+        )
         self.journal = journal
-        self.session = Session(settings, run_id, self._log, journal)
+        self._hosting = look.hosting
+        observers = [*here.observers(), *look.hosting.observers(lambda: self.session.guardian)]
+        self.session = Session(settings, run_id, self._log, journal, observers=observers)
         self.problem: UsageError | None = None
         self._live = live
 
@@ -225,7 +260,7 @@ class _Runner:
         """From the start to the end. Raises UsageError when it cannot begin; then nothing is left."""
         session = self.session
         session.start()
-        with self.display:
+        with self._hosting.offered(session.run_id, self._log), self.display:
             try:
                 _, loaded = session.hire(by_name=True, source=agent.encode())
                 self._show_while(loaded.done)
@@ -317,11 +352,13 @@ def _settings(
     max_failures: str | None,
     memory_limit: int | None,
     keep_children: bool,
+    host_grace: float | None,
 ) -> Settings:
     given = {
         "workers": workers, "concurrency": concurrency, "timeout": timeout, "deadline": deadline, "grace": grace,
         "term_grace": term_grace, "retries": retries, "memory_limit": memory_limit,
         "keep_children": keep_children or None,
+        "host_grace": here.granted_seconds() if host_grace is None else host_grace,
     }  # fmt: skip
     chosen = {**before, **{name: value for name, value in given.items() if value is not None}}
     if max_failures is not None:

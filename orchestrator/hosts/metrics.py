@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, StateSetMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -107,9 +107,9 @@ def _executors(view: StatusView) -> Iterator[Metric]:
 
 
 def _stop(view: StatusView) -> Iterator[Metric]:
-    phases = StateSetMetricFamily(
-        "quiesce_phase", "Where the run is.", {phase.value: phase is view.phase for phase in Phase}
-    )
+    phases = GaugeMetricFamily("quiesce_phase", "Where the run is: one of them is 1.", labels=["phase"])
+    for phase in Phase:
+        phases.add_metric([phase.value], int(phase is view.phase))
     yield phases
     yield GaugeMetricFamily(
         "quiesce_ladder_rung", "0 none, 1 flag, 2 SIGTERM, 3 SIGKILL, 4 abandoned.", view.rung.value

@@ -1,7 +1,7 @@
 """PID 1 of a container: its signals have no default action, and whoever is orphaned becomes its child.
 
-Two things follow. A SIGTERM that comes before the handlers stand would be dropped by the kernel (signal(7)): `entry` uses
-`end_early` to catch it. And somebody has to wait for adopted children: those that were started by `exec` into the
+Two things follow. A SIGTERM that comes before the handlers stand would be dropped by the kernel (signal(7)): entry.py
+catches it from its first lines on. And somebody has to wait for adopted children: those that were started by `exec` into the
 container, and those of a guardian that was killed; while the guardian lives, it is the subreaper of the run's own.
 
 Whom this process itself started is left to those who wait for them: the guardian's pid is known, and anybody else's
@@ -26,20 +26,20 @@ class Reaper:
 
     def __init__(self, ours: Callable[[], int | None]) -> None:
         self._ours = ours
-        self._noticed: dict[tuple[int, float], float] = {}
+        self._noticed: dict[tree.Process, float] = {}
         self.reaped = 0
 
     def __call__(self, view: StatusView) -> None:
         """Look, at `view.at` (monotonic)."""
         if not self._noticed and not tree.has_zombie():
             return
-        seen = {tree.identity(zombie): zombie.pid for zombie in tree.zombies() if zombie.pid != self._ours()}
-        self._noticed = {who: self._noticed.get(who, view.at) for who in seen}
-        for who, since in list(self._noticed.items()):
+        zombies = [zombie for zombie in tree.zombies() if zombie.pid != self._ours()]
+        self._noticed = {zombie: self._noticed.get(zombie, view.at) for zombie in zombies}
+        for zombie, since in list(self._noticed.items()):
             if view.at - since >= PATIENCE:
-                del self._noticed[who]
-                with suppress(ChildProcessError):
-                    os.waitpid(seen[who], os.WNOHANG)
+                del self._noticed[zombie]
+                with suppress(ChildProcessError):  # whoever started it has waited after all
+                    os.waitpid(zombie.pid, os.WNOHANG)
                     self.reaped += 1
 
 

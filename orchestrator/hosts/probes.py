@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Self
+from typing import Any
 
 from orchestrator.hosts.health import Answer, Health
 from orchestrator.view import StatusView
@@ -53,9 +53,9 @@ _TEXT = "text/plain; charset=utf-8"
 class Probes:
     """The server. It listens from its creation on, so that a port in use is known before anything begins."""
 
-    def __init__(self, port: int, address: str = "127.0.0.1", *, run_id: str = "") -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self.health = Health(time.monotonic())
-        self._run_id = run_id
+        self._run_id = ""
         self._render: Renderer | None = None
         self._loading = threading.Lock()
         self._server = _Server(_listen(address, port), self._page)
@@ -72,8 +72,9 @@ class Probes:
         """The port; of use when 0 was asked for."""
         return int(self._server.socket.getsockname()[1])
 
-    def start(self) -> None:
-        """Begin to answer."""
+    def start(self, run_id: str = "") -> None:
+        """Begin to answer; the metrics carry the run's id."""
+        self._run_id = run_id
         self._thread.start()
 
     def close(self) -> None:
@@ -85,13 +86,6 @@ class Probes:
         self._server.server_close()
         self._server.drop_all(end)
         os.close(self._wake_read)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- the thread ---------------------------------------------------------------------------------
 

@@ -22,12 +22,16 @@ _ELLIPSIS = "…\n".encode()
 
 
 class TerminationMessage:
-    """The file, if there is to be one. Without a path: DEFAULT_PATH, if somebody has made it."""
+    """The file. Nothing is written before `choose` has said that there is to be one."""
 
-    def __init__(self, path: str | None = None) -> None:
-        self._path = path or (DEFAULT_PATH if os.path.exists(DEFAULT_PATH) else None)
+    def __init__(self) -> None:
+        self._path: str | None = None
         self._provisional = False
         self.problem: str | None = None
+
+    def choose(self, path: str | None) -> None:
+        """Write there. None: to DEFAULT_PATH, if somebody has made it."""
+        self._path = path or (DEFAULT_PATH if os.path.exists(DEFAULT_PATH) else None)
 
     def __call__(self, view: StatusView) -> None:
         """The Observer: when a stop begins, say so once."""
@@ -43,11 +47,6 @@ class TerminationMessage:
             _replace(self._path, fit(text))
         except OSError as error:
             self.problem = f"cannot write the termination message {self._path}: {error.strerror or error}"
-
-    def report(self, say: Callable[[str], None]) -> None:
-        """Say what went wrong, if anything did."""
-        if self.problem is not None:
-            say(f"quiesce: {self.problem}")
 
 
 def provisional(view: StatusView) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import audit
 import pytest
 
+import audit
 from auditlib import pipeline, sources
 from runtime import ExecutionInterrupted, ExecutionState
 from runtime.host import Standalone

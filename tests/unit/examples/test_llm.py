@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import llm
 import pytest
-from llmlib import demo, http, server, tools
 
+import llm
+from llmlib import demo, http, server, tools
 from runtime import ExecutionInterrupted, ExecutionState, RetryPolicy
 from runtime.host import Standalone
 from runtime.interrupt import CancelOnInterrupt

@@ -1,0 +1,100 @@
+"""`quiesce unit` and `quiesce doctor`: a service for systemd, and a look at the host."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import command as commands
+from orchestrator.cli.options import size
+from orchestrator.hosts import unit as units
+from runtime.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(unit)
+
+
+def unit(
+    context: typer.Context,
+    *,
+    user: Annotated[
+        str | None, typer.Option(help="Who runs it. [default: you; for root, the journal directory's owner]")
+    ] = None,
+    directory: Annotated[str, typer.Option("--directory", help="Its working directory.")] = ".",
+    writable: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="A directory that agents write to. May be given more than once.")
+    ] = None,
+    memory_max: Annotated[
+        int | None,
+        typer.Option(parser=size, metavar="SIZE", help="For the whole service. [default: workers × --memory-limit + 256M]"),
+    ] = None,
+    nice: Annotated[int | None, typer.Option(min=-20, max=19, help="Its priority.")] = None,
+) -> None:
+    """Print a hardened systemd service for a run: `quiesce unit AGENT --input FILE [options of quiesce run]`.
+
+    Install it as /etc/systemd/system/NAME.service. It resumes the run at every start, and stops within its
+    TimeoutStopSec, which is computed from --grace and --term-grace. Without --journal, the journal lives in
+    /var/lib/quiesce.
+    """
+    found = commands.parse(context.args, "quiesce unit")
+    home = os.path.abspath(directory)
+    journal, state, folders = _journal(found)
+    owner = user or _user(folders)
+    program = commands.program()
+    folders += [_existing(path) for path in writable or ()]
+    read = [os.path.realpath(path) for path in (*program, sys.executable, found.agent, found.source, home, *folders)]
+    _refuse_private(read)
+    service = units.Service(
+        run_id=found.run_id,
+        agent=found.agent,
+        command=found.words(program, journal),
+        directory=home,
+        ladder=found.settings.ladder,
+        user=owner,
+        state=state,
+        writable=folders,
+        reads_home=any(path.startswith(("/home/", "/root/", "/run/user/")) for path in read),
+        memory_max=memory_max or units.memory_for(found.settings.workers, found.settings.memory_limit),
+        nice=nice,
+    )
+    typer.echo(units.render(service), nl=False)
+
+
+def _journal(found: commands.RunCommand) -> tuple[str, str | None, list[str]]:
+    """Its place; the state directory that systemd is to make for it, if it is to; the folders to be written to."""
+    if found.journal is None:
+        state = f"quiesce/{commands.file_name(found.run_id)}"
+        return f"{units.STATE}/{state}/quiesce.db", state, []
+    if "://" in found.journal:
+        return found.journal, None, []
+    path = Path(os.path.abspath(found.journal))
+    return str(path), None, [_existing(str(path.parent))]
+
+
+def _refuse_private(paths: list[str]) -> None:
+    """What lies in /tmp is not there for a service with PrivateTmp=."""
+    for path in paths:
+        if path.startswith(("/tmp/", "/var/tmp/")):
+            raise UsageError(f"{path} is in /tmp, which a service has for itself: keep it elsewhere")
+
+
+def _existing(path: str) -> str:
+    """A directory that is there: systemd refuses to start a service whose ReadWritePaths are not."""
+    full = os.path.abspath(path)
+    if not os.path.isdir(full):
+        raise UsageError(f"there is no directory {full}: make it first, so that the service can write to it")
+    return full
+
+
+def _user(folders: list[str]) -> str | None:
+    """Whoever asks; root asks for somebody else: the owner of the journal's directory, or nobody in particular."""
+    if os.geteuid() != 0:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    return pwd.getpwuid(os.stat(folders[0]).st_uid).pw_name if folders else None

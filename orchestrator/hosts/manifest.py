@@ -1,0 +1,210 @@
+"""A run as a Kubernetes Job, or as a plain Pod for podman. Pure: a description goes in, a document comes out.
+
+What the fields mean for a run, and why they are as they are: docs/kubernetes.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.hosts.yaml import Value
+
+USER: Final = 65532
+"""The user of our Containerfile, as in other small images: nobody that a node knows."""
+
+HANDOVER: Final = 2
+"""Seconds between a kubelet's clock and the signal's arrival: the container runtime is in between."""
+
+CONTAINER: Final = "supervisor"
+
+_ENDS_BY_SIGNAL: Final = (129, 130, 143)
+"""128 + SIGHUP, SIGINT, SIGTERM: somebody asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Where the journal is kept: a volume claim at a directory, or a database whose URL a secret holds, or neither.
+
+    `size` makes a new claim of that size; without it the claim exists already.
+    """
+
+    claim: str | None = None
+    directory: str = "/data"
+    size: str | None = None
+    secret: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What is to run and where. `grace`: seconds between SIGTERM and SIGKILL. `resources`: as Kubernetes writes them."""
+
+    name: str
+    image: str
+    command: Sequence[str]
+    grace: int
+    probe_port: int
+    journal: Journal
+    namespace: str | None = None
+    config_map: str | None = None
+    user: int = USER
+    backoff_limit: int = 6
+    interrupted_exit_code: int | None = None
+    resources: Mapping[str, str] | None = None
+    termination_message: str = "/dev/termination-log"
+
+
+def grace_seconds(needed: float) -> int:
+    """terminationGracePeriodSeconds for what a stop may need."""
+    return math.ceil(needed) + HANDOVER
+
+
+def job(it: Deployment) -> list[Value]:
+    """The documents: a claim for the journal, if one is to be made, and the Job."""
+    spec: dict[str, Value] = {
+        "backoffLimit": it.backoff_limit,
+        "completions": 1,
+        "parallelism": 1,
+        "podReplacementPolicy": "Failed",  # never two supervisors at once on one journal
+        "podFailurePolicy": {"rules": _rules(it.interrupted_exit_code)},
+        "template": {"metadata": _template_metadata(it), "spec": _pod_spec(it)},
+    }
+    return [*_claims(it), {"apiVersion": "batch/v1", "kind": "Job", "metadata": _metadata(it), "spec": spec}]
+
+
+def pod(it: Deployment) -> list[Value]:
+    """The documents: a claim for the journal, if one is to be made, and the Pod."""
+    metadata = {**_metadata(it), **_template_metadata(it)}
+    return [*_claims(it), {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": _pod_spec(it)}]
+
+
+def _rules(interrupted_exit_code: int | None) -> list[Value]:
+    """The first that matches counts. What none matches (137: out of memory, 139: a crash) counts as a failure."""
+    ignored = list(_ENDS_BY_SIGNAL) if interrupted_exit_code is None else []
+    counted = [75] if interrupted_exit_code is None else [interrupted_exit_code]
+    final = [code for code in (1, 2) if code not in counted]  # some tasks failed for good; wrong usage
+    rules: list[Value] = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": _codes(final)},
+    ]
+    if ignored:
+        rules.append({"action": "Ignore", "onExitCodes": _codes(ignored)})
+    rules.append({"action": "Count", "onExitCodes": _codes([code for code in counted if code])})
+    return rules
+
+
+def _codes(codes: Sequence[int]) -> dict[str, Value]:
+    return {"containerName": CONTAINER, "operator": "In", "values": sorted(codes)}
+
+
+# -- the Pod ---------------------------------------------------------------------------------------------------
+
+
+def _labels(it: Deployment) -> dict[str, Value]:
+    return {"app.kubernetes.io/name": "quiesce", "app.kubernetes.io/instance": it.name}
+
+
+def _metadata(it: Deployment) -> dict[str, Value]:
+    where: dict[str, Value] = {"namespace": it.namespace} if it.namespace is not None else {}
+    return {"name": it.name, **where, "labels": _labels(it)}
+
+
+def _template_metadata(it: Deployment) -> dict[str, Value]:
+    annotations: dict[str, Value] = {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(it.probe_port),
+        "prometheus.io/path": "/metrics",
+    }
+    return {"labels": _labels(it), "annotations": annotations}
+
+
+def _pod_spec(it: Deployment) -> dict[str, Value]:
+    return {
+        "restartPolicy": "Never",  # a podFailurePolicy asks for it: each try is a new Pod
+        "terminationGracePeriodSeconds": it.grace,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": it.user,
+            "runAsGroup": it.user,
+            "fsGroup": it.user,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(it)],
+        "volumes": _volumes(it),
+    }
+
+
+def _container(it: Deployment) -> dict[str, Value]:
+    resources: dict[str, Value] = {"resources": {"requests": it.resources}} if it.resources else {}
+    return {
+        "name": CONTAINER,
+        "image": it.image,
+        "command": list(it.command),  # exec form: no shell in front that would keep SIGTERM to itself
+        "env": _environment(it),
+        "ports": [{"name": "probes", "containerPort": it.probe_port}],
+        "startupProbe": _probe("/startupz", it.probe_port, period=2, failures=150),
+        "livenessProbe": _probe("/livez", it.probe_port, period=10, failures=3),
+        "readinessProbe": _probe("/readyz", it.probe_port, period=5, failures=1),
+        "terminationMessagePath": it.termination_message,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        **resources,
+        "volumeMounts": _mounts(it),
+    }
+
+
+def _environment(it: Deployment) -> list[Value]:
+    found: list[Value] = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108 - the one place that is writable for all
+    if it.journal.secret is not None:
+        name, key = it.journal.secret
+        source: Value = {"secretKeyRef": {"name": name, "key": key}}
+        found.append({"name": "QUIESCE_JOURNAL", "valueFrom": source})
+    return found
+
+
+def _probe(path: str, port: int, *, period: int, failures: int) -> dict[str, Value]:
+    return {
+        "httpGet": {"path": path, "port": port},
+        "periodSeconds": period,
+        "timeoutSeconds": min(period, 5),
+        "failureThreshold": failures,
+    }
+
+
+# -- its volumes -----------------------------------------------------------------------------------------------
+
+
+def _mounts(it: Deployment) -> list[Value]:
+    mounts: list[Value] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the Pod's own
+    if it.journal.claim is not None:
+        mounts.append({"name": "journal", "mountPath": it.journal.directory})
+    if it.config_map is not None:
+        mounts.append({"name": "input", "mountPath": "/input", "readOnly": True})
+    return mounts
+
+
+def _volumes(it: Deployment) -> list[Value]:
+    volumes: list[Value] = [{"name": "tmp", "emptyDir": {}}]
+    if it.journal.claim is not None:
+        volumes.append({"name": "journal", "persistentVolumeClaim": {"claimName": it.journal.claim}})
+    if it.config_map is not None:
+        volumes.append({"name": "input", "configMap": {"name": it.config_map}})
+    return volumes
+
+
+def _claims(it: Deployment) -> list[Value]:
+    if it.journal.claim is None or it.journal.size is None:
+        return []
+    spec: Value = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": it.journal.size}}}
+    metadata = {**_metadata(it), "name": it.journal.claim}
+    return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}]

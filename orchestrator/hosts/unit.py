@@ -1,0 +1,169 @@
+"""A systemd service for a run: its times agree with the ladder, its restarts resume, its sandbox is tight. Pure.
+
+Why each line is as it is, is told in docs/systemd.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.hosts import budget
+from orchestrator.ladder import Ladder
+
+WATCHDOG_SECONDS: Final = 30
+"""The loop turns four times a second; a disk that stalls for longer than this is worth a restart."""
+
+_SUPERVISOR_MEMORY: Final = 256 << 20
+"""Bytes for the supervisor, its guardian and the journal, beside what the executors may use."""
+
+_HARDENING: Final = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome={home}
+PrivateTmp=yes
+# an agent that uses a GPU needs PrivateDevices=no
+PrivateDevices=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+LockPersonality=yes
+RemoveIPC=yes
+KeyringMode=private
+CapabilityBoundingSet=
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+UMask=0077"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What is to be served. Sizes in bytes; every path absolute.
+
+    `user` None lets systemd make one up (DynamicUser=). `state` is a directory below /var/lib that systemd makes and gives
+    to that user; `writable` are those that exist.
+    """
+
+    run_id: str
+    agent: str
+    command: Sequence[str]
+    directory: str
+    ladder: Ladder
+    user: str | None = None
+    state: str | None = None
+    writable: Sequence[str] = ()
+    reads_home: bool = False
+    memory_max: int | None = None
+    nice: int | None = None
+
+
+def memory_for(workers: int, limit: int | None) -> int | None:
+    """What a whole service may use when each executor may use `limit` bytes."""
+    return None if limit is None else workers * limit + _SUPERVISOR_MEMORY
+
+
+def stop_seconds(ladder: Ladder) -> int:
+    """TimeoutStopSec for a ladder: whole seconds, so that it is read as it was written."""
+    return math.ceil(ladder.total + budget.MARGIN)
+
+
+def render(service: Service) -> str:
+    """The text of the unit file."""
+    sections = [_unit(service), _service(service), "[Install]\nWantedBy=multi-user.target"]
+    return "\n\n".join(sections) + "\n"
+
+
+def _unit(service: Service) -> str:
+    return f"""\
+[Unit]
+Description=quiesce run {_plain(service.run_id)} of {_plain(service.agent)}
+# a run that fails again and again is left alone after {_BURST} starts in {_INTERVAL} s
+StartLimitIntervalSec={_INTERVAL}
+StartLimitBurst={_BURST}"""
+
+
+_INTERVAL, _BURST = 300, 30
+
+
+def _service(service: Service) -> str:
+    ladder = service.ladder
+    lines = [
+        "[Service]",
+        "Type=notify",
+        "NotifyAccess=main",
+        f"ExecStart={command_line(service.command)}",
+        f"WorkingDirectory={_plain(service.directory)}",
+        *_identity(service),
+        "",
+        "# 75: interrupted, to be resumed. 1: over, with failed tasks; 2: wrong usage; neither gets better by itself",
+        "Restart=on-failure",
+        "RestartSec=5",
+        "SuccessExitStatus=75",
+        "RestartForceExitStatus=75",
+        "RestartPreventExitStatus=1 2",
+        "TimeoutStartSec=300",
+        f"# {ladder.grace:g} s until SIGTERM, {ladder.term_grace:g} s until SIGKILL, {ladder.kill_patience:g} s for what is "
+        f"left, {budget.MARGIN:g} s to write down the end",
+        f"TimeoutStopSec={stop_seconds(ladder)}",
+        "KillMode=mixed",
+        f"WatchdogSec={WATCHDOG_SECONDS}",
+        "# an abort by the watchdog writes the stacks of all threads",
+        "Environment=PYTHONFAULTHANDLER=1",
+        "",
+        "# one executor that is out of memory costs one attempt of its task, not the service",
+        "OOMPolicy=continue",
+        *([f"MemoryMax={service.memory_max}"] if service.memory_max is not None else []),
+        *([f"Nice={service.nice}"] if service.nice is not None else []),
+        "",
+        _HARDENING.format(home="read-only" if service.reads_home else "yes"),
+    ]
+    return "\n".join(lines)
+
+
+def _identity(service: Service) -> list[str]:
+    lines = ["DynamicUser=yes"] if service.user is None else [f"User={_plain(service.user)}"]
+    if service.state is not None:
+        lines.append(f"StateDirectory={service.state}")
+    if service.writable:
+        lines.append("ReadWritePaths=" + " ".join(quote(path) for path in service.writable))
+    return lines
+
+
+def command_line(command: Sequence[str]) -> str:
+    """Words as ExecStart= reads them. `%S` stays what it is: systemd's state directory."""
+    return " ".join(quote(word, dollars=True) for word in command)
+
+
+STATE: Final = "\0S"
+"""Stands for systemd's state directory in a word, so that a user's own %S is not taken for it."""
+
+
+def quote(word: str, *, dollars: bool = False) -> str:
+    """One word, as systemd.syntax(7) reads it: %% and $$ for themselves, C's escapes inside double quotes."""
+    text = word.replace("%", "%%").replace(STATE, "%S")
+    if dollars:
+        text = text.replace("$", "$$")
+    if text and all(letter.isalnum() or letter in "%$@_+=:,./-" for letter in text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(letter if letter.isprintable() else _escape(letter) for letter in escaped) + '"'
+
+
+def _escape(letter: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode())
+
+
+def _plain(text: str) -> str:
+    """For an option that takes the rest of its line as it is."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("%", "%%")

@@ -1,0 +1,1 @@
+"""Agents that the process tests run; loaded by path, each in a real executor."""
