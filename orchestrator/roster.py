@@ -100,7 +100,9 @@ class Roster:
         """Now it is known how long the ladder is: does the host know too?"""
         found = self._mind.fit_of(agent)
         if not found.fits:
-            self._mind.log("host.impatient", Severity.WARNING, granted=found.granted, needed=found.needed, cure=advice(found))
+            self._mind.log(
+                "host.impatient", Severity.WARNING, granted=found.granted, needed=found.needed, cure=advice(found)
+            )
 
     def _check_known(self, agent: int) -> None:
         if agent not in self._mind.agents:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runtime import codec
-from runtime.errors import ExecutionInterrupted, ResultError
+from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind
 from runtime.flag import InterruptFlag
 from runtime.interrupt import CancelOnInterrupt
 from runtime.model import Event, ExecutionStatus, InterruptSignal
@@ -40,8 +40,9 @@ class Cell:
 class TaskHost:
     """The Host of a task's execution state: the shared flag above it, the event pipe up."""
 
-    def __init__(self, cell: Cell, task: int) -> None:
+    def __init__(self, cell: Cell, task: int, wake_fd: int | None) -> None:
         self.flag: object = cell.raised
+        self._wake_fd = wake_fd
         self._cell = cell
         self._task = task
 
@@ -50,8 +51,8 @@ class TaskHost:
         return self._cell.flag.signal(self._cell.slot)
 
     def wake_fd(self) -> int | None:
-        """The run's wake-up pipe."""
-        return self._cell.wake_fd
+        """The run's wake-up pipe; None where the executor's own loop watches it for every task."""
+        return self._wake_fd
 
     def next_rung_at(self) -> float | None:
         """When the ladder goes on."""
@@ -131,7 +132,7 @@ class TaskRunner:
 
     def run(self, order: Task, agent: Callable[[Any, Any], Any]) -> Done:
         """Execute a sync agent's task. Raises nothing but PipesLost."""
-        running = self._begin(order)
+        running = self._begin(order, self._cell.wake_fd)
         value: Any = _UNSET
         token = _current.set(running)
         try:
@@ -144,7 +145,7 @@ class TaskRunner:
 
     async def run_async(self, order: Task, agent: Callable[[Any, Any], Any]) -> Done:
         """Execute an async agent's task. Raises nothing but PipesLost, and CancelledError if itself is cancelled."""
-        running = self._begin(order)
+        running = self._begin(order, None)  # the executor itself watches the pipe, and wakes every task
         value: Any = _UNSET
         _current.set(running)  # this asyncio task's own context: nothing to reset
         try:
@@ -158,11 +159,11 @@ class TaskRunner:
         await running.state.aclose()
         return self._end(running, value, None)
 
-    def _begin(self, order: Task) -> _Running:
+    def _begin(self, order: Task, wake_fd: int | None) -> _Running:
         snapshot = None
         if order.snapshot is not None:
             snapshot = codec.decode(order.snapshot, order.snapshot_encoding)
-        host = TaskHost(self._cell, order.task)
+        host = TaskHost(self._cell, order.task, wake_fd)
         state = ExecutionState(state_id=f"{self._cell.run_id}:{order.key}", host=host, snapshot=snapshot)
         running = _Running(order, state, time.time(), time.perf_counter())
         self._running[order.task] = running
@@ -176,7 +177,7 @@ class TaskRunner:
         if value is not _UNSET:  # an interrupt after the last line of the agent comes too late: it is finished
             return self._completed(running, value)
         assert error is not None
-        interrupted = _interruption(error)
+        interrupted = interruption_behind(error)
         if interrupted is not None:
             return self._interrupted(running, interrupted, error)
         return self._failed(running, error)
@@ -224,23 +225,6 @@ def _encode_result(value: Any) -> tuple[bytes, str]:
             f"the agent returned a {type(value).__name__}; declare it `async def`, or return a plain value"
         )
     return codec.encode(value)
-
-
-def _interruption(error: BaseException) -> ExecutionInterrupted | None:
-    """The interrupt behind an exception: itself, inside a group, or what a failing clean-up hides."""
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, ExecutionInterrupted):
-            return one
-        if isinstance(one, BaseExceptionGroup):
-            todo.extend(one.exceptions)
-        todo.extend((one.__cause__, one.__context__))
-    return None
 
 
 def _detail(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -24,7 +24,7 @@ _OURS: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})
 
 @dataclass(frozen=True, slots=True)
 class RunCommand:
-    """A checked command. `options` are the words for everything that was given and is not named here."""
+    """A checked command. `options` are the words for everything that was given and is not named here, `given` the values."""
 
     agent: str
     source: str
@@ -32,6 +32,7 @@ class RunCommand:
     journal: str | None
     settings: Settings
     options: Sequence[str]
+    given: Mapping[str, Any]
 
     def words(self, program: Sequence[str], journal: str) -> list[str]:
         """The whole command, which resumes the run if it exists."""
@@ -41,8 +42,11 @@ class RunCommand:
         ]  # fmt: skip
 
 
-def parse(arguments: Sequence[str], name: str) -> RunCommand:
-    """Read the arguments of a `quiesce run`. `name` is the command that asks. Raises UsageError, click's errors."""
+def parse(arguments: Sequence[str], name: str, *, elsewhere: bool = False) -> RunCommand:
+    """Read the arguments of a `quiesce run`. `name` is the command that asks. Raises UsageError, click's errors.
+
+    `elsewhere`: paths mean something on another machine, and stay as they are.
+    """
     app = typer.Typer(add_completion=False)
     app.command()(run.run)
     command = typer.main.get_command(app)
@@ -57,12 +61,13 @@ def parse(arguments: Sequence[str], name: str) -> RunCommand:
         if source is None or source == "-":
             raise UsageError(f"{name} needs --input FILE: a service cannot read a stream again when it restarts")
         return RunCommand(
-            agent=_agent(values["agent"]),
-            source=os.path.abspath(source),
+            agent=values["agent"] if elsewhere else _agent(values["agent"]),
+            source=source if elsewhere else os.path.abspath(source),
             run_id=values.get("run_id") or _run_id(source),
             journal=values.get("journal"),
             settings=_settings(values),
             options=[word for parameter, value in given.items() for word in _words(parameter, value)],
+            given=values,
         )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
-import shlex
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
-from orchestrator.cli.runline import RunLine, parse
+from orchestrator.cli.command import RunCommand, parse
 from orchestrator.hosts import manifest as kubernetes
+from orchestrator.hosts.termination import DEFAULT_PATH
 from orchestrator.hosts.yaml import dump
 from runtime.errors import UsageError
 
@@ -66,60 +66,57 @@ def manifest(
 
     A Pod that was evicted, drained or lost is replaced, and the new one goes on where the old one ended.
     """
-    line = parse(context.args)
-    _refuse_streams(line)
-    name = _dns_name(name or line.params["run_id"] or line.params["agent"].rpartition(":")[2])
-    journal = _journal(line, name, journal_claim, journal_size, journal_secret)
-    grace = math.ceil(line.params["host_grace"] or 0) if "host_grace" in line.given else 0
-    grace = grace or kubernetes.grace_seconds(line.needed)
+    command = parse(context.args, "quiesce manifest", elsewhere=True)
+    given = command.given
+    name = _dns_name(name or command.run_id)
+    journal = _journal(command.journal, name, journal_claim, journal_size, journal_secret)
+    grace = _grace(command)
     deployment = kubernetes.Deployment(
         name=name,
         image=image,
-        command=_command(line, name, grace, journal),
+        command=_words(command, name, grace, journal),
         grace=grace,
-        probe_port=line.params["probe_port"] or PROBE_PORT,
+        probe_port=given.get("probe_port") or PROBE_PORT,
         journal=journal,
         namespace=namespace,
         config_map=config_map,
         user=user,
         backoff_limit=backoff_limit,
-        interrupted_exit_code=line.params["interrupted_exit_code"],
+        interrupted_exit_code=given.get("interrupted_exit_code"),
         resources={key: value for key, value in (("cpu", cpu), ("memory", memory)) if value is not None},
-        termination_message=line.params["termination_message"] or "/dev/termination-log",
+        termination_message=given.get("termination_message") or DEFAULT_PATH,
     )
     documents = kubernetes.pod(deployment) if pod else kubernetes.job(deployment)
-    typer.echo(_heading(line, pod=pod) + dump(*documents), nl=False)
-
-
-def _heading(line: RunLine, *, pod: bool) -> str:
     use = "podman play kube FILE" if pod else "kubectl apply -f FILE"
-    return f"# quiesce run {shlex.join(line.words)}\n# Use: {use}. What the fields mean: docs/kubernetes.md\n"
+    typer.echo(f"# Use: {use}. What the fields mean for a run: docs/kubernetes.md\n" + dump(*documents), nl=False)
 
 
-def _refuse_streams(line: RunLine) -> None:
-    if line.params["source"] in (None, "-"):
-        raise UsageError("a Pod has no standard input: give --input FILE, a path inside the container")
+def _grace(command: RunCommand) -> int:
+    """terminationGracePeriodSeconds: what was asked for, else what the ladder needs."""
+    granted = command.settings.host_grace
+    if granted is not None:
+        return math.ceil(granted)
+    return kubernetes.grace_seconds(command.settings.fit(command.settings.grace, command.settings.term_grace).needed)
 
 
-def _command(line: RunLine, name: str, grace: int, journal: kubernetes.Journal) -> list[str]:
+def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.Journal) -> list[str]:
     """The words that were given, and what a Pod needs beside them."""
-    wanted: dict[str, list[str]] = {
-        "run_id": ["--run-id", name],
-        "or_resume": ["--or-resume"],
+    wanted = {
         "host_grace": ["--host-grace", str(grace)],
         "probe_port": ["--probe-port", str(PROBE_PORT)],
         "probe_address": ["--probe-address", "*"],
         "log_format": ["--log-format", "json"],
         "progress": ["--progress", "off"],
     }
+    words = ["quiesce", "run", command.agent, "--input", command.source]
+    words += ["--run-id", command.given.get("run_id") or name, "--or-resume"]
     if journal.secret is None:
-        wanted["journal"] = ["--journal", DEFAULT_JOURNAL]
-    added = [word for option, words in wanted.items() if option not in line.given for word in words]
-    return ["quiesce", "run", *line.words, *added]
+        words += ["--journal", command.journal or DEFAULT_JOURNAL]
+    added = [word for option, some in wanted.items() if option not in command.given for word in some]
+    return [*words, *command.options, *added]
 
 
-def _journal(line: RunLine, name: str, claim: str | None, size: str, secret: str | None) -> kubernetes.Journal:
-    path = line.params["journal"] if "journal" in line.given else None
+def _journal(path: str | None, name: str, claim: str | None, size: str, secret: str | None) -> kubernetes.Journal:
     if secret is not None:
         if path is not None or claim is not None:
             raise UsageError("--journal-secret stands alone: it is where the journal's URL comes from")

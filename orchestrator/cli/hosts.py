@@ -11,9 +11,28 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import command as commands
-from orchestrator.cli.options import size
+from orchestrator.cli.options import seconds, size
 from orchestrator.hosts import unit as units
 from runtime.errors import UsageError
+
+UserOption = Annotated[
+    str | None, typer.Option(help="Who runs it. [default: you; for root, the owner of the journal's directory]")
+]
+DirectoryOption = Annotated[str, typer.Option(help="Its working directory.")]
+WritableOption = Annotated[
+    list[str] | None, typer.Option(metavar="PATH", help="A directory that agents write to. May be given more than once.")
+]
+MemoryMaxOption = Annotated[
+    int | None,
+    typer.Option(parser=size, metavar="SIZE", help="For the whole service. [default: workers * --memory-limit + 256M]"),
+]
+WatchdogOption = Annotated[
+    float, typer.Option(parser=seconds, metavar="S", help="Restart it when its loop is stuck for so long; 0: never.")
+]
+RestartOption = Annotated[float, typer.Option(parser=seconds, metavar="S", help="Seconds before a restart.")]
+
+_HOMES = ("/home/", "/root/", "/run/user/")
+_PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - names of what a service has for itself
 
 
 def register(app: typer.Typer) -> None:
@@ -24,23 +43,17 @@ def register(app: typer.Typer) -> None:
 def unit(
     context: typer.Context,
     *,
-    user: Annotated[
-        str | None, typer.Option(help="Who runs it. [default: you; for root, the journal directory's owner]")
-    ] = None,
-    directory: Annotated[str, typer.Option("--directory", help="Its working directory.")] = ".",
-    writable: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="A directory that agents write to. May be given more than once.")
-    ] = None,
-    memory_max: Annotated[
-        int | None,
-        typer.Option(parser=size, metavar="SIZE", help="For the whole service. [default: workers × --memory-limit + 256M]"),
-    ] = None,
-    nice: Annotated[int | None, typer.Option(min=-20, max=19, help="Its priority.")] = None,
+    user: UserOption = None,
+    directory: DirectoryOption = ".",
+    writable: WritableOption = None,
+    memory_max: MemoryMaxOption = None,
+    watchdog: WatchdogOption = units.WATCHDOG_SECONDS,
+    restart_delay: RestartOption = units.RESTART_SECONDS,
 ) -> None:
     """Print a hardened systemd service for a run: `quiesce unit AGENT --input FILE [options of quiesce run]`.
 
     Install it as /etc/systemd/system/NAME.service. It resumes the run at every start, and stops within its
-    TimeoutStopSec, which is computed from --grace and --term-grace. Without --journal, the journal lives in
+    TimeoutStopSec, which is computed from --grace and --term-grace. Without --journal, the journal lives below
     /var/lib/quiesce.
     """
     found = commands.parse(context.args, "quiesce unit")
@@ -60,9 +73,10 @@ def unit(
         user=owner,
         state=state,
         writable=folders,
-        reads_home=any(path.startswith(("/home/", "/root/", "/run/user/")) for path in read),
+        reads_home=any(path.startswith(_HOMES) for path in read),
         memory_max=memory_max or units.memory_for(found.settings.workers, found.settings.memory_limit),
-        nice=nice,
+        watchdog=watchdog,
+        restart_delay=restart_delay,
     )
     typer.echo(units.render(service), nl=False)
 
@@ -81,7 +95,7 @@ def _journal(found: commands.RunCommand) -> tuple[str, str | None, list[str]]:
 def _refuse_private(paths: list[str]) -> None:
     """What lies in /tmp is not there for a service with PrivateTmp=."""
     for path in paths:
-        if path.startswith(("/tmp/", "/var/tmp/")):
+        if path.startswith(_PRIVATE):
             raise UsageError(f"{path} is in /tmp, which a service has for itself: keep it elsewhere")
 
 

@@ -1,7 +1,7 @@
 """Does the ladder fit into the time that the host grants between its SIGTERM and its SIGKILL? Pure.
 
-A ladder that is longer than that is cut off by a SIGKILL in the middle of a rung, with results unwritten. So it shrinks:
-first the patience with what SIGKILL does not end, which is hardly ever used up; then the graces, in proportion.
+A ladder that is longer than that is cut off by a SIGKILL in the middle of a rung, with results unwritten. So it
+shrinks: first the patience with what SIGKILL does not end, which is hardly ever used up; then the graces, in proportion.
 """
 
 from __future__ import annotations
@@ -59,11 +59,17 @@ def margin(granted: float) -> float:
 
 def advice(found: Fit) -> str:
     """The numbers and the cure, in one sentence."""
-    wanted, got = found.wanted, found.ladder
+    got = found.ladder
     return (
         f"the host kills {found.granted:g} s after its SIGTERM, but the ladder needs {found.needed:g} s "
-        f"({wanted.grace:g} s until SIGTERM, {wanted.term_grace:g} s until SIGKILL, {wanted.kill_patience:g} s for what is "
-        f"left, {MARGIN:g} s to write down the end): shortened to {got.grace:.3g} + {got.term_grace:.3g} + "
-        f"{got.kill_patience:.3g} s; grant {found.needed:g} s (TimeoutStopSec=, terminationGracePeriodSeconds), "
-        "or lower --grace and --term-grace"
+        f"({rungs(found.wanted)}): shortened to {got.grace:.3g} + {got.term_grace:.3g} + {got.kill_patience:.3g} s; "
+        f"grant {found.needed:g} s (TimeoutStopSec=, terminationGracePeriodSeconds), or lower --grace and --term-grace"
+    )
+
+
+def rungs(ladder: Ladder) -> str:
+    """What the time of a stop is for."""
+    return (
+        f"{ladder.grace:g} s until SIGTERM, {ladder.term_grace:g} s until SIGKILL, "
+        f"{ladder.kill_patience:g} s for what is left, {MARGIN:g} s to write down the end"
     )

@@ -13,8 +13,11 @@ from typing import Final
 from orchestrator.hosts import budget
 from orchestrator.ladder import Ladder
 
-WATCHDOG_SECONDS: Final = 30
+WATCHDOG_SECONDS: Final = 30.0
 """The loop turns four times a second; a disk that stalls for longer than this is worth a restart."""
+
+RESTART_SECONDS: Final = 5.0
+"""Whatever killed it may need a moment to go away."""
 
 _SUPERVISOR_MEMORY: Final = 256 << 20
 """Bytes for the supervisor, its guardian and the journal, beside what the executors may use."""
@@ -49,10 +52,10 @@ UMask=0077"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What is to be served. Sizes in bytes; every path absolute.
+    """What is to be served. Sizes in bytes, times in seconds; every path absolute.
 
-    `user` None lets systemd make one up (DynamicUser=). `state` is a directory below /var/lib that systemd makes and gives
-    to that user; `writable` are those that exist.
+    `user` None lets systemd make one up (DynamicUser=). `state` is a directory below /var/lib that systemd makes
+    and gives to that user; `writable` are those that exist.
     """
 
     run_id: str
@@ -65,7 +68,8 @@ class Service:
     writable: Sequence[str] = ()
     reads_home: bool = False
     memory_max: int | None = None
-    nice: int | None = None
+    watchdog: float = WATCHDOG_SECONDS
+    restart_delay: float = RESTART_SECONDS
 
 
 def memory_for(workers: int, limit: int | None) -> int | None:
@@ -108,23 +112,21 @@ def _service(service: Service) -> str:
         "",
         "# 75: interrupted, to be resumed. 1: over, with failed tasks; 2: wrong usage; neither gets better by itself",
         "Restart=on-failure",
-        "RestartSec=5",
+        f"RestartSec={service.restart_delay:g}",
         "SuccessExitStatus=75",
         "RestartForceExitStatus=75",
         "RestartPreventExitStatus=1 2",
         "TimeoutStartSec=300",
-        f"# {ladder.grace:g} s until SIGTERM, {ladder.term_grace:g} s until SIGKILL, {ladder.kill_patience:g} s for what is "
-        f"left, {budget.MARGIN:g} s to write down the end",
+        f"# {budget.rungs(ladder)}",
         f"TimeoutStopSec={stop_seconds(ladder)}",
         "KillMode=mixed",
-        f"WatchdogSec={WATCHDOG_SECONDS}",
+        f"WatchdogSec={service.watchdog:g}",
         "# an abort by the watchdog writes the stacks of all threads",
         "Environment=PYTHONFAULTHANDLER=1",
         "",
         "# one executor that is out of memory costs one attempt of its task, not the service",
         "OOMPolicy=continue",
         *([f"MemoryMax={service.memory_max}"] if service.memory_max is not None else []),
-        *([f"Nice={service.nice}"] if service.nice is not None else []),
         "",
         _HARDENING.format(home="read-only" if service.reads_home else "yes"),
     ]
