@@ -61,8 +61,9 @@ class Outbox:
             with self._lock:
                 held, self._held = self._held, []
                 if held or records:
+                    frame = pack(UpFrame(self._seq + 1, [*held, *records]))
                     self._seq += 1
-                    self._write(pack(UpFrame(self._seq, [*held, *records])))
+                    self._write(frame)
                 self._sent_at = time.monotonic()
         finally:
             if main:

@@ -199,7 +199,8 @@ class FrameReader(Generic[T]):
     def __init__(self, shape: object, limit: int = MAX_FRAME) -> None:
         self._decode = msgspec.msgpack.Decoder(shape).decode
         self._limit = limit
-        self._rest = b""
+        self._rest = bytearray()
+        self._wanted = 0  # bytes; with fewer than these no frame is complete
 
     @property
     def torn(self) -> int:
@@ -208,14 +209,20 @@ class FrameReader(Generic[T]):
 
     def feed(self, data: bytes) -> Iterator[T]:
         """The payloads that are complete now. Raises WireError for garbage, an oversized or alien frame."""
-        rest = self._rest + data if self._rest else data
-        at, size, header = 0, len(rest), _HEADER.size
+        if self._rest:  # a large frame comes in many reads: it is copied once, not at each of them
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return
+            data = bytes(self._rest)
+        rest, at, size, header = data, 0, len(data), _HEADER.size
+        self._wanted = header
         try:
             while size - at >= header:
                 (length,) = _HEADER.unpack_from(rest, at)
                 if length > self._limit:
                     raise WireError(f"a frame claims {length} bytes; at most {self._limit} may travel")
                 if size - at - header < length:
+                    self._wanted = header + length
                     break
                 payload = rest[at + header : at + header + length]
                 at += header + length
@@ -224,7 +231,7 @@ class FrameReader(Generic[T]):
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise WireError(f"a frame of {length} bytes is not of version {VERSION}: {error}") from error
         finally:
-            self._rest = rest[at:]
+            self._rest = bytearray(rest[at:])
 
 
 def read_all(reader: FrameReader[T], chunks: Iterable[bytes]) -> list[T]:
