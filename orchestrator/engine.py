@@ -34,6 +34,9 @@ from runtime.model import Severity
 SAMPLE_SECONDS = 0.25
 """How often shared memory is looked at while somebody needs to know (a time limit, a display)."""
 
+LAST_READS = 16
+"""Reads that empty any pipe of an executor that is gone; an orphan that still writes into it may do so for ever."""
+
 Logger = Callable[[str, Severity, Mapping[str, Any]], None]
 """Takes one named log event. Called from the engine's thread: it must not block for long, nor raise."""
 
@@ -166,7 +169,7 @@ class Engine:
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
         self._handle(told.Progress(progress))
         for slot, pipes in list(self._pipes.items()):
-            if pipes.garbage is None and pipes.is_stuck(now, progress[slot][2]):
+            if not pipes.is_garbled and pipes.is_stuck(now, progress[slot][2]):
                 pipes.garbage = f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"
                 self._forget(pipes.channels.events)
                 self._handle(told.Garbled(slot, pipes.incarnation, pipes.garbage))
@@ -267,7 +270,7 @@ class Engine:
 
     def _on_events(self, pipes: Pipes) -> bool:
         """Read once. Whether the pipe may have more."""
-        if pipes.garbage is not None:
+        if pipes.is_garbled:
             return False
         records, goes_on = pipes.read_events()
         if records:
@@ -353,11 +356,13 @@ class Engine:
         pipes = self._pipes.get(slot)
         if pipes is None or pipes.incarnation != incarnation:
             return
-        while self._on_events(pipes):
-            pass
+        for _ in range(LAST_READS):
+            if not self._on_events(pipes):
+                break
         for fd in pipes.output:
-            while self._on_output(pipes, fd):
-                pass
+            for _ in range(LAST_READS):
+                if not self._on_output(pipes, fd):
+                    break
         if pipes.torn:
             self.log(
                 "executor.torn_frame", Severity.WARNING, {"slot": slot, "incarnation": incarnation, "bytes": pipes.torn}

@@ -59,7 +59,7 @@ class Machine:
             told.Standing: lambda it, _: mind.log("guardian.started", pid=it.pid, containment=list(it.containment)),
             told.Forked: lambda it, _: self._roster.forked(it),
             told.Heard: self._heard,
-            told.Garbled: lambda it, now: self._roster.garbled(it, now),
+            told.Garbled: self._roster.garbled,
             told.Exited: self._roster.exited,
             told.StraysFound: lambda it, _: self._roster.strays(it),
             told.Swept: self._swept,
@@ -134,7 +134,8 @@ class Machine:
             try:
                 self._records[type(record)](slot, record, now)
             except ValueError as error:  # well-formed, and nonsense all the same: an agent has its hands in the pipe
-                self._roster.distrust(slot, f"it sent a {type(record).__name__} that makes no sense: {error}", now)
+                why = " ".join(str(error).split())
+                self._roster.distrust(slot, f"it sent a {type(record).__name__} that makes no sense: {why}", now)
 
     def _journal_failed(self, stimulus: told.JournalFailed, now: float) -> None:
         self.mind.journal_broken = True

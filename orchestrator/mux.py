@@ -88,6 +88,11 @@ class Pipes:
         self._received += len(data)
         return records, bool(data) and self.garbage is None
 
+    @property
+    def is_garbled(self) -> bool:
+        """Whether it must not be read any more."""
+        return self.garbage is not None
+
     def is_stuck(self, now: float, beat: float) -> bool:
         """Whether a frame was begun and is not going on, although the executor lives (monotonic seconds).
 

@@ -55,7 +55,11 @@ class Roster:
         self._mind.backlog.hired(stimulus.agent)
         for slot in self._mind.slots:
             if slot.state is SlotState.READY:
-                self._mind.do(Send(slot.number, order))
+                self._load(slot, order)
+
+    def _load(self, slot: Slot, order: wire.Hire) -> None:
+        slot.loading += 1
+        self._mind.do(Send(slot.number, order))
 
     def forked(self, stimulus: told.Forked) -> None:
         """The process exists."""
@@ -80,9 +84,9 @@ class Roster:
             seconds=round(now - slot.started_at, 4),
         )
         for order in self._mind.agents.values():
-            self._mind.do(Send(slot.number, order))
+            self._load(slot, order)
 
-    def hired(self, _slot: Slot, record: wire.Hired, _now: float) -> None:
+    def hired(self, slot: Slot, record: wire.Hired, _now: float) -> None:
         """It has loaded an agent. Raises ValueError, having done nothing, when that cannot be."""
         self._check_known(record.agent)
         try:
@@ -90,6 +94,7 @@ class Roster:
         except msgspec.DecodeError as error:
             raise ValueError(f"the options of agent {record.agent} cannot be read: {error}") from error
         self._start_failures = 0
+        slot.loading -= 1
         if record.agent not in self._mind.hired:
             self._mind.hired[record.agent] = record
             self._mind.options[record.agent] = options
@@ -111,6 +116,7 @@ class Roster:
     def refused(self, slot: Slot, record: wire.Refused, now: float) -> None:
         """It cannot load an agent. Raises ValueError for one that it was not asked to load."""
         self._check_known(record.agent)
+        slot.loading -= 1
         if record.agent in self._mind.hired:  # it loaded elsewhere: this executor is in a changed world
             slot.why = record.message
             self.dismiss(slot, now)
@@ -154,12 +160,13 @@ class Roster:
         if slot is None:
             return
         was, why, climb, distrusted = slot.state, slot.why, slot.climb, slot.distrusted
+        unborn = was is SlotState.STARTING or (was is SlotState.READY and slot.loading > 0)  # an import can kill, too
         self._log_exit(slot, stimulus)
         self._ledger.charge(slot.vacate(), stimulus, why, climb, now, distrusted=distrusted)
-        failed = was is SlotState.STARTING or (why is not None and was is SlotState.LEAVING)
+        failed = unborn or (why is not None and was is SlotState.LEAVING)
         slot.failures = slot.failures + 1 if failed else 0
         slot.restart_at = now + (min(MAX_BACKOFF, FIRST_BACKOFF * 2**slot.failures) if failed else 0.0)
-        if was is SlotState.STARTING and self._mind.phase is Phase.RUNNING:
+        if unborn and self._mind.phase is Phase.RUNNING:
             self._start_failures += 1
             if self._start_failures >= START_FAILURES:
                 self._stopping.fail(failed_start(self._start_failures, stimulus.how), now)

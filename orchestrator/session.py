@@ -161,6 +161,12 @@ class Session:
         """Whether the run was stopped before all was done."""
         return self._engine.mind.signal is not None
 
+    def raise_if_interrupted(self) -> None:
+        """For long work in other threads. Raises ExecutionInterrupted."""
+        signal = self._engine.mind.signal
+        if signal is not None:
+            raise ExecutionInterrupted(signal)
+
     def why_ended(self) -> BaseException:
         """What to raise at whoever waits for what will not come."""
         mind = self._engine.mind

@@ -39,7 +39,8 @@ class Slot:
     """One place for an executor, and the incarnation that is in it now.
 
     `alone`: it has a suspect in hand and gets nothing else. `spent`: it gets nothing more and is to be replaced.
-    `distrusted`: it sent what is no frame, or what makes no sense.
+    `distrusted`: it sent what is no frame, or what makes no sense. `loading`: agents that it was told to load
+    and has said nothing of yet.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Slot:
     spent: bool = False
     distrusted: bool = False
     executed: int = 0
+    loading: int = 0
     failures: int = 0
     restart_at: float = 0.0
     climb: Climb | None = None
@@ -73,7 +75,7 @@ class Slot:
         self.pid = None
         self.window = 1
         self.alone = self.revoking = self.spent = self.distrusted = False
-        self.executed = 0
+        self.executed = self.loading = 0
         self.climb = None
         self.why = None
         return left

@@ -178,6 +178,7 @@ class JournalStore:
         self._run = 0
         self._taken_up = False
         self._failed: str | None = None
+        self._closed = False
 
     def start(self, journal: Journal, run: int, *, taken_up: bool) -> None:
         """Begin to write. The journal belongs to the thread from now on, until `close`.
@@ -193,6 +194,8 @@ class JournalStore:
         """Joined with what else is waiting. Who feeds a lot must wait for an earlier future now and then."""
         done: Future[None] = Future()
         self._queue.put(_Spool(tasks, done))
+        if self._closed:
+            self._refuse_waiting()
         return done
 
     def seal(self) -> None:
@@ -213,6 +216,16 @@ class JournalStore:
             self._queue.put(_Close())
             self._thread.join()
             self._thread = None
+        self._closed = True
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """Nobody will write any more what is still in the queue: who waits for it is told."""
+        with suppress(queue.Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if isinstance(item, _Spool):
+                    item.done.set_exception(QuiesceError("the supervisor has ended"))
 
     # -- the thread ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,7 +25,7 @@ from orchestrator.signals import raise_again
 from orchestrator.view import StatusView
 from runtime import codec
 from runtime.agent import describe
-from runtime.errors import ExecutionInterrupted, QuiesceError
+from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal
 
 T = TypeVar("T")
@@ -189,14 +190,12 @@ class Supervisor:
         """As `map`, for `async for`. The event loop is never blocked; `inputs` may be an async iterable too."""
         number = await asyncio.to_thread(self._hire, agent)
         if isinstance(inputs, AsyncIterable):
-            async for item in inputs:
-                yield await self._submit(number, item, next(iter(keys)) if keys else None).outcome_async()
+            async for outcome in self._outcomes_of_stream(number, inputs, None if keys is None else iter(keys)):
+                yield outcome
             return
         outcomes = self._outcomes(self._tasks(number, inputs, keys))
-        done = object()
-        while (outcome := await asyncio.to_thread(next, outcomes, done)) is not done:
-            assert isinstance(outcome, Outcome)
-            yield outcome
+        while (found := await asyncio.to_thread(next, outcomes, None)) is not None:
+            yield found
 
     def submit(
         self, agent: Callable[[T, Any], Any], task_input: T, *, key: str | None = None, priority: int = 0
@@ -272,6 +271,58 @@ class Supervisor:
         spooled.add_done_callback(forget)
         return spooled
 
+    def _wait_for(self, tasks: Sequence[NewTask], sink: Callable[[Outcome | None], None]) -> None:
+        """For all of them, or, when a key is refused, for none."""
+        hub = self._live().hub
+        for number, task in enumerate(tasks):
+            try:
+                hub.wait_for(task.key, sink)
+            except UsageError:
+                for earlier in tasks[:number]:
+                    hub.forget(earlier.key)
+                raise
+
+    async def _outcomes_of_stream(
+        self, agent: int, inputs: AsyncIterable[Any], keys: Iterator[str] | None
+    ) -> AsyncIterator[Outcome]:
+        """As `_outcomes`, for inputs that come one by one."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        room = asyncio.Semaphore(AHEAD)
+        count = 0
+
+        def tell(outcome: Outcome | None) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(arrived.put_nowait, outcome)
+
+        async def feed() -> None:
+            nonlocal count
+            async for task_input in inputs:
+                await room.acquire()
+                task = self._task(agent, task_input, None if keys is None else next(keys))
+                self._wait_for([task], tell)
+                count += 1
+                await asyncio.wrap_future(self._spool([task]))
+
+        feeding = asyncio.create_task(feed())
+        feeding.add_done_callback(lambda _: arrived.put_nowait(None))
+        try:
+            given = 0
+            while not feeding.done() or given < count:
+                outcome = await arrived.get()
+                if outcome is not None:
+                    yield outcome
+                    given += 1
+                    room.release()
+                elif not feeding.done() or self._live().has_ended:
+                    raise self._why_not()
+                else:
+                    feeding.result()
+        finally:
+            feeding.cancel()
+        if self._live().was_interrupted:
+            raise self._why_not()
+
     def _outcomes(self, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
         """Hand tasks in and their outcomes out, keeping a bounded number of them on the way."""
         session = self._live()
@@ -280,8 +331,7 @@ class Supervisor:
         unwritten: deque[Future[None]] = deque()
         while chunk := list(itertools.islice(tasks, size)):
             with self._feeding:
-                for task in chunk:
-                    session.hub.wait_for(task.key, arrived.put)
+                self._wait_for(chunk, arrived.put)
                 unwritten.append(self._spool(chunk))
             while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
                 unwritten.popleft().result()

@@ -49,6 +49,11 @@ class Leaf:
             return False
         return True
 
+    def leave(self) -> None:
+        """Move this process out, to where the leaf was made: nobody else is left to remove it."""
+        with suppress(OSError):
+            (self.path.parent / "cgroup.procs").write_text("0")
+
     def pids(self) -> list[int]:
         """Who is in it."""
         try:

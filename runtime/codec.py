@@ -6,6 +6,7 @@ A blob is made with dill through `multiprocess`. The supervisor passes blobs on 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,9 @@ from multiprocess.reduction import ForkingPickler
 from pydantic import BaseModel
 
 from runtime.errors import ResultError
+
+MAX_VALUE: Final = 128 << 20
+"""Bytes of one encoded value, so that its frame stays well below what the wire carries (wire.MAX_FRAME)."""
 
 JSON: Final = "json"
 BLOB: Final = "dill"
@@ -48,11 +52,48 @@ def encode_blob(value: Any) -> bytes:
 
 
 def encode(value: Any) -> tuple[bytes, str]:
-    """The bytes of a value and how they are encoded. Raises ResultError when there is no way."""
+    """The bytes of an input or a snapshot, and how they are encoded: it comes back as exactly what it was.
+
+    JSON for what JSON is exact about (dict with text keys, list, str, int, finite float, bool, None), else a blob.
+    Raises ResultError when there is no way.
+    """
+    return _encode(value, exact=True)
+
+
+def encode_result(value: Any) -> tuple[bytes, str]:
+    """The bytes of a result, and how they are encoded: readable in the journal wherever nothing is lost by it.
+
+    Beside what `encode` makes JSON of: tuples become arrays, dataclasses and pydantic models objects, dates text.
+    Bytes, sets, NaN and other keys than text would come back as something else, and make a blob. Raises ResultError.
+    """
+    return _encode(value, exact=False)
+
+
+def _encode(value: Any, *, exact: bool) -> tuple[bytes, str]:
     try:
-        return _encoder.encode(value), JSON
+        if _fits(value, exact):
+            return _encoder.encode(value), JSON
     except (TypeError, NotImplementedError, ValueError, RecursionError, OverflowError):
-        return encode_blob(value), BLOB
+        pass
+    return encode_blob(value), BLOB
+
+
+_ATOMS: Final = frozenset({str, int, bool, type(None)})
+_CHANGED: Final = (bytes, bytearray, memoryview, set, frozenset)
+
+
+def _fits(value: Any, exact: bool) -> bool:
+    """Whether JSON says this without changing it."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is float:
+        return math.isfinite(value)
+    if kind is list or (kind is tuple and not exact):
+        return all(_fits(item, exact) for item in value)
+    if kind is dict:
+        return all(type(key) is str and _fits(item, exact) for key, item in value.items())
+    return not exact and not isinstance(value, _CHANGED)
 
 
 def decode(data: bytes, encoding: str) -> Any:

@@ -262,8 +262,8 @@ class Executor:
             return
         self._flag.begin(self._place.slot, order.task)
         done = self._tasks.run(order, agent[0])
+        self._outbox.send_soon(done, more=len(self._inbox) > 0)  # if the agent took our pipes, the task pays for it
         self._flag.begin(self._place.slot, 0)
-        self._outbox.send_soon(done, more=len(self._inbox) > 0)
         self._keep_handlers()
 
     def _keep_handlers(self) -> None:

@@ -354,6 +354,9 @@ class Guardian:
         for one in list(self._executors.values()):
             self._kill_tree(one.slot, one.incarnation)
         self._sweep()
+        if self._leaf is not None:
+            self._leaf.leave()
+            self._leaf.remove()
 
     def _wait_for_executors(self, until: float) -> None:
         while self._executors and (left := until - time.monotonic()) > 0:

@@ -55,6 +55,9 @@ def _by_name(name: str) -> Any:
 
 
 def _from_module(name: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m module` would; the `quiesce` script's own path has it not
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

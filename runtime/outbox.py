@@ -50,9 +50,14 @@ class Outbox:
         self.is_writing = False
         self.on_written: Callable[[], None] | None = None
 
+    @property
+    def is_mine(self) -> bool:
+        """Whether this process made it; False in a fork of the executor."""
+        return os.getpid() == self._pid
+
     def send(self, *records: Up) -> None:
         """Send one frame. Does nothing in a forked child of the executor, nor when nobody reads any more."""
-        if os.getpid() != self._pid:
+        if not self.is_mine:
             return
         main = threading.get_ident() == self._main
         if main:
@@ -81,7 +86,10 @@ class Outbox:
         self._held.append(record)
         if not more or len(self._held) >= HOLD_RECORDS or time.monotonic() - self._sent_at > HOLD_SECONDS:
             self.send()
-        elif not self._flusher_awake:
+            return
+        if _identity(self._fd) != self._identity:  # now, so that not the next task pays for what this one did
+            raise PipesLost
+        if not self._flusher_awake:
             self._flusher_awake = True
             try:
                 os.write(self._bell_write, b"!")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from runtime import codec
 from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind
@@ -64,6 +67,8 @@ class TaskHost:
             data = codec.encode_json(event.data)
         except (TypeError, NotImplementedError, ValueError) as error:
             raise ResultError(f"the data of event {event.kind!r} is not JSON-able: {error}") from error
+        if len(data) > codec.MAX_VALUE:
+            raise ResultError(f"the data of event {event.kind!r} cannot travel: {codec.too_large(len(data))}")
         self._cell.outbox.send(Emitted(self._task, event.kind, event.address, event.at, data))
 
     def save_snapshot(self, snapshot: Any) -> bool:
@@ -170,6 +175,8 @@ class TaskRunner:
         return running
 
     def _end(self, running: _Running, value: Any, error: BaseException | None) -> Done:
+        if not self._cell.outbox.is_mine:  # a child that the agent forked has come back: it must not take our orders
+            _end_fork(error)
         self._running.pop(running.order.task, None)
         running.state.close()
         if isinstance(error, PipesLost):
@@ -215,6 +222,16 @@ def _done(
     return Done(task, status, value, encoding, error, detail, running.started_at, seconds, signal)
 
 
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """What a forked child of a program does when its work is over."""
+    if error is not None:
+        traceback.print_exception(error)
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0 if error is None else 1)
+
+
 def _encode_result(value: Any) -> tuple[bytes, str]:
     if type(value) not in _PLAIN and (
         inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value)
@@ -224,7 +241,7 @@ def _encode_result(value: Any) -> tuple[bytes, str]:
         raise ResultError(
             f"the agent returned a {type(value).__name__}; declare it `async def`, or return a plain value"
         )
-    return codec.encode(value)
+    return codec.encode_result(value)
 
 
 def _detail(error: BaseException) -> str:

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 PROBE_ADDRESS = "127.0.0.1"
 
 
-def _choose_message(path: str | None) -> str | None:
-    MESSAGE.choose(path)
-    return path
-
-
 ProbePortOption = Annotated[
     int | None,
     typer.Option(
@@ -40,7 +35,6 @@ TerminationOption = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        callback=_choose_message,
         help="Write how it ended into this file, in at most 4 KiB. [default: /dev/termination-log, if there is one]",
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Annotated, Any, BinaryIO, NoReturn
 
 import typer
 
-from orchestrator.cli.ending import end, leave_over
+from orchestrator.cli.ending import MESSAGE, end, leave_over
 from orchestrator.cli.hosting import PROBE_ADDRESS, Hosting, ProbeAddressOption, ProbePortOption, TerminationOption
 from orchestrator.cli.options import JournalOption, seconds, size
 from orchestrator.config import MaxFailures, Settings
@@ -138,7 +139,7 @@ def run(
     host_grace: HostGraceOption = None,
     probe_port: ProbePortOption = None,
     probe_address: ProbeAddressOption = PROBE_ADDRESS,
-    termination_message: TerminationOption = None,  # its callback has taken it to where the last words are said
+    termination_message: TerminationOption = None,
     run_id: Annotated[str | None, typer.Option(help="A name for the run. [default: the time, and some chance]")] = None,
     or_resume: Annotated[
         bool, typer.Option("--or-resume", help="Go on with the run of --run-id if it exists; if it is over, just say so.")
@@ -152,6 +153,7 @@ def run(
 
     Ctrl-C, SIGTERM, SIGHUP or a limit stop it in good order; `quiesce resume` goes on where it ended.
     """
+    MESSAGE.choose(termination_message)
     is_file = source is not None and source != "-"
     if or_resume and (run_id is None or not is_file):
         raise UsageError("--or-resume needs --run-id ID and --input FILE: a stream cannot be read a second time")
@@ -167,7 +169,7 @@ def run(
         _go_on(settings, found, look, opened, name)
     stream, label = _open(source)
     runner = _Runner(settings, run_id or new_run_id(), look, opened or open_journal(where(journal)))
-    if is_file:
+    if is_file and stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         end(runner.go(name, lambda it: it.begin_with_file({"agent": name}, stream, label)), look.interrupted_exit_code)
     else:
         end(
@@ -197,7 +199,7 @@ def resume(
     host_grace: HostGraceOption = None,
     probe_port: ProbePortOption = None,
     probe_address: ProbeAddressOption = PROBE_ADDRESS,
-    termination_message: TerminationOption = None,  # its callback has taken it to where the last words are said
+    termination_message: TerminationOption = None,
     log_format: LogFormatOption = LogFormat.CONSOLE,
     log_level: LogLevelOption = None,
     progress: ProgressOption = ProgressMode.AUTO,
@@ -207,6 +209,7 @@ def resume(
 
     The settings are those of the run, unless given anew.
     """
+    MESSAGE.choose(termination_message)
     opened = open_journal(where(journal), "write")
     found = opened.get_run(run_id) if run_id is not None else opened.latest_resumable()
     if found is None:
@@ -292,6 +295,7 @@ class _Runner:
         def prepare(journal: Journal, run: int) -> None:
             empty = True
             for batch in batches(parse(stream, label)):
+                self.session.raise_if_interrupted()
                 journal.add_tasks(run, batch)
                 empty = False
             if empty:

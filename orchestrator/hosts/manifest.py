@@ -20,6 +20,8 @@ HANDOVER: Final = 2
 
 CONTAINER: Final = "supervisor"
 
+_ASK: Final = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=2)"
+
 _ENDS_BY_SIGNAL: Final = (129, 130, 143)
 """128 + SIGHUP, SIGINT, SIGTERM: somebody asked for it."""
 
@@ -77,7 +79,8 @@ def job(it: Deployment) -> list[Value]:
 def pod(it: Deployment) -> list[Value]:
     """The documents: a claim for the journal, if one is to be made, and the Pod."""
     metadata = {**_metadata(it), **_template_metadata(it)}
-    return [*_claims(it), {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": _pod_spec(it)}]
+    spec = _pod_spec(it, plain=True)
+    return [*_claims(it), {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}]
 
 
 def _rules(interrupted_exit_code: int | None) -> list[Value]:
@@ -120,7 +123,7 @@ def _template_metadata(it: Deployment) -> dict[str, Value]:
     return {"labels": _labels(it), "annotations": annotations}
 
 
-def _pod_spec(it: Deployment) -> dict[str, Value]:
+def _pod_spec(it: Deployment, *, plain: bool = False) -> dict[str, Value]:
     return {
         "restartPolicy": "Never",  # a podFailurePolicy asks for it: each try is a new Pod
         "terminationGracePeriodSeconds": it.grace,
@@ -134,22 +137,23 @@ def _pod_spec(it: Deployment) -> dict[str, Value]:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(it)],
+        "containers": [_container(it, plain=plain)],
         "volumes": _volumes(it),
     }
 
 
-def _container(it: Deployment) -> dict[str, Value]:
-    resources: dict[str, Value] = {"resources": {"requests": it.resources}} if it.resources else {}
+def _container(it: Deployment, *, plain: bool) -> dict[str, Value]:
+    more: dict[str, Value] = {}
+    if not plain:  # they only inform, and podman refuses them together with the host's network
+        more["ports"] = [{"name": "probes", "containerPort": it.probe_port}]
+    if it.resources:
+        more["resources"] = {"requests": it.resources}
     return {
         "name": CONTAINER,
         "image": it.image,
         "command": list(it.command),  # exec form: no shell in front that would keep SIGTERM to itself
         "env": _environment(it),
-        "ports": [{"name": "probes", "containerPort": it.probe_port}],
-        "startupProbe": _probe("/startupz", it.probe_port, period=2, failures=150),
-        "livenessProbe": _probe("/livez", it.probe_port, period=10, failures=3),
-        "readinessProbe": _probe("/readyz", it.probe_port, period=5, failures=1),
+        **_probes(it, by_exec=plain),
         "terminationMessagePath": it.termination_message,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -158,7 +162,7 @@ def _container(it: Deployment) -> dict[str, Value]:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        **resources,
+        **more,
         "volumeMounts": _mounts(it),
     }
 
@@ -172,13 +176,25 @@ def _environment(it: Deployment) -> list[Value]:
     return found
 
 
-def _probe(path: str, port: int, *, period: int, failures: int) -> dict[str, Value]:
+def _probes(it: Deployment, *, by_exec: bool) -> dict[str, Value]:
+    """Patient at the start (an agent may import for minutes), then three misses in a row mean a stuck loop."""
+    kinds = (("startupProbe", "/startupz", 2, 150), ("livenessProbe", "/livez", 10, 3), ("readinessProbe", "/readyz", 5, 1))
     return {
-        "httpGet": {"path": path, "port": port},
-        "periodSeconds": period,
-        "timeoutSeconds": min(period, 5),
-        "failureThreshold": failures,
+        kind: {
+            **_question(path, it.probe_port, by_exec=by_exec),
+            "periodSeconds": period,
+            "timeoutSeconds": min(period, 5),
+            "failureThreshold": failures,
+        }
+        for kind, path, period, failures in kinds
     }
+
+
+def _question(path: str, port: int, *, by_exec: bool) -> dict[str, Value]:
+    """podman makes a `curl` in the container of an httpGet, which a small image does not have; Python it has."""
+    if by_exec:
+        return {"exec": {"command": ["python3", "-c", _ASK, f"http://localhost:{port}{path}"]}}
+    return {"httpGet": {"path": path, "port": port}}
 
 
 # -- its volumes -----------------------------------------------------------------------------------------------

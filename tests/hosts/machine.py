@@ -81,7 +81,7 @@ class Machine:
         self._do("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
         self._mounts.append(self.root)
         for path in self._shared():  # whoever it runs as must be able to get there
-            for parent in path.parents:
+            for parent in reversed(path.parents):
                 inside = self.root / parent.relative_to("/")
                 inside.mkdir(mode=0o755, exist_ok=True)
                 inside.chmod(inside.stat().st_mode | 0o011)
@@ -105,9 +105,11 @@ class Machine:
             wait_until(lambda: pidfile.exists() and pidfile.read_text().strip(), 10)
             self._outer = int(pidfile.read_text())
             self._init = wait_until(self._find_init, _BOOT, "an init process below systemd-nspawn")
-            wait_until(self._is_up, _BOOT, "systemd is up")
+            wait_until(self._is_up, _BOOT, lambda: f"systemd is up: {self._state()}")
         except AssertionError as error:
-            raise RuntimeError(f"systemd did not boot: {error}\n{self._log.read_text()[-2000:]}") from None
+            told = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []
+            last = next((line.strip() for line in reversed(told) if line.strip()), "nothing")
+            raise RuntimeError(f"systemd did not boot: {error}; the last it said: {last}") from None
         self._refuse_broken_python()
 
     def _find_init(self) -> int:
@@ -116,8 +118,11 @@ class Machine:
         return next((each.pid for each in procs.descendants(self._outer) if each.ppid() == self._outer), 0)
 
     def _is_up(self) -> bool:
+        return self._state() in ("running", "degraded")
+
+    def _state(self) -> str:
         done = self.run("systemctl", "is-system-running", check=False)
-        return done.stdout.strip() in ("running", "degraded")
+        return (done.stdout or done.stderr).strip()
 
     def _refuse_broken_python(self) -> None:
         done = self.run(*QUIESCE, "--version", check=False)
@@ -160,7 +165,7 @@ class Machine:
         self, *command: str, check: bool = True, timeout: float = 60.0, cwd: str = "/"
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, as root."""
-        enter = ("nsenter", "-t", str(self._init), "-m", "-p", "-u", "-i", "-n", f"--wd={self.root}{cwd}")
+        enter = ("nsenter", "-t", str(self._init), "-m", "-p", "-u", "-i", "-n", "env", "-C", cwd)
         clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "SYSTEMD_PAGER": ""}
         done = subprocess.run(
             [*enter, *command], capture_output=True, text=True, timeout=timeout, check=False, env=clean

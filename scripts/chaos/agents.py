@@ -1,0 +1,234 @@
+"""The agents of a chaos run: each task says how it behaves, and what its result will be is known beforehand.
+
+A hostile task is hostile once: it leaves a mark in the round's folder, and behaves when it is executed again. So
+every round can be completed, and its results compared with `truth`, which needs no quiesce to compute.
+
+Loaded by path in executors, so it imports nothing of its own package but `forgery` (through the path of ROOT).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from chaos.forgery import FORGERIES
+
+STEPS = 12
+"""Steps of a long task that saves snapshots."""
+
+_LARGE = 300_000  # characters: several pipes full
+
+
+def truth(task: dict[str, Any]) -> Any:
+    """The result of a task, None for one that always fails."""
+    n, kind = task["n"], task["kind"]
+    if kind in ("fails", "poison"):
+        return None
+    digest = hashlib.sha256(f"{task['seed']}:{n}".encode()).hexdigest()[:12]
+    answer: dict[str, Any] = {"n": n, "digest": digest}
+    if kind == "snapshot":
+        answer["sum"] = sum((n + step) ** 2 for step in range(STEPS))
+    if kind == "large":
+        answer["text"] = digest * (_LARGE // len(digest))
+    return answer
+
+
+def mixed(task: dict[str, Any], state: Any) -> Any:
+    """The sync agent."""
+    _hold(task["proof"])
+    kind = task["kind"]
+    if kind == "fails":
+        raise ValueError(f"task {task['n']} always fails")
+    if kind == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "snapshot":
+        for _ in _steps(task, state):
+            state.sleep(task["hold"] / STEPS)
+    elif kind in HOSTILE and _first(task):
+        HOSTILE[kind](task, state)
+    return truth(task)
+
+
+async def amixed(task: dict[str, Any], state: Any) -> Any:
+    """The async agent: many of these share an executor."""
+    _hold(task["proof"])
+    kind = task["kind"]
+    if kind == "fails":
+        raise ValueError(f"task {task['n']} always fails")
+    if kind == "snapshot":
+        for _ in _steps(task, state):
+            await asyncio.sleep(task["hold"] / STEPS)
+    elif kind == "shielded" and _first(task):
+        with state.shield():
+            await asyncio.sleep(task["hold"] / 2)
+    elif kind == "asleep" and _first(task):
+        await asyncio.sleep(task["hold"])
+    elif kind == "parallel" and _first(task):
+        async with state.parallel(max_workers=4) as group:
+            for _ in range(8):
+                group.add(asyncio.sleep, task["hold"] / 4)
+            await group.gather()
+    elif kind in HOSTILE and _first(task):
+        HOSTILE[kind](task, state)
+    else:
+        await asyncio.sleep(0.002)
+    return truth(task)
+
+
+# -- shared -----------------------------------------------------------------------------------------------
+
+_held: list[int] = []
+
+
+def _hold(path: str) -> None:
+    """Every process of the run that ever ran an agent, and all its forks, keep the proof's write end open."""
+    if not _held:
+        fd = os.open(path, os.O_WRONLY)
+        os.set_inheritable(fd, True)
+        os.write(fd, b".")
+        _held.append(fd)
+
+
+def _first(task: dict[str, Any]) -> bool:
+    try:
+        os.close(os.open(os.path.join(task["marks"], task["key"]), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _steps(task: dict[str, Any], state: Any) -> Iterator[int]:
+    """A long task: what it has so far is its snapshot, and its result depends on every step."""
+    step, total = state.snapshot or (0, 0)
+    while step < STEPS:
+        total += (task["n"] + step) ** 2
+        step += 1
+        state.save_snapshot([step, total])
+        yield step
+    assert total == truth(task)["sum"], f"a snapshot was wrong: {total} after {step} steps"
+
+
+# -- behaviours, each once a task -----------------------------------------------------------------------------
+
+
+def _cooperative(task: dict[str, Any], state: Any) -> None:
+    state.sleep(task["hold"])
+
+
+def _busy(task: dict[str, Any], state: Any) -> None:
+    end = time.monotonic() + task["hold"]
+    while time.monotonic() < end:
+        pass
+
+
+def _stuck(task: dict[str, Any], state: Any) -> None:
+    """C code that holds the GIL: no handler and no thread runs."""
+    ctypes.PyDLL(None).usleep(int(task["hold"] * 1e6))
+
+
+def _deaf(task: dict[str, Any], state: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end = time.monotonic() + task["hold"]
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _swallowing(task: dict[str, Any], state: Any) -> None:
+    """Catches everything, as bad retry code does."""
+    end = time.monotonic() + task["hold"]
+    while time.monotonic() < end:
+        try:
+            state.raise_if_interrupted()
+            time.sleep(0.01)
+        except BaseException:  # noqa: S112 - that is the point
+            continue
+
+
+def _child(task: dict[str, Any], state: Any) -> None:
+    """A child that is waited for."""
+    child = subprocess.Popen(["sleep", "60"], pass_fds=_held)
+    try:
+        state.sleep(task["hold"])
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _orphan(task: dict[str, Any], state: Any) -> None:
+    """A child that is left behind."""
+    subprocess.Popen(["sleep", "60"], pass_fds=_held)
+    state.sleep(task["hold"] / 2)
+
+
+def _daemon(task: dict[str, Any], state: Any) -> None:
+    """setsid and a double fork, deaf to SIGTERM, without exec."""
+    _detach(lambda: time.sleep(60))
+    time.sleep(task["hold"] / 4)
+
+
+def _hidden(task: dict[str, Any], state: Any) -> None:
+    """A daemon that execs with an empty environment: nothing in /proc tells whose it was."""
+    _detach(lambda: os.execve("/bin/sleep", ["sleep", "60"], {}))
+    state.sleep(task["hold"] / 2)
+
+
+def _detach(become: Callable[[], object]) -> None:
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            become()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _crash(task: dict[str, Any], state: Any) -> None:
+    os.kill(os.getpid(), (signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL)[task["n"] % 3])
+
+
+def _exit(task: dict[str, Any], state: Any) -> None:
+    os._exit(task["n"] % 2)
+
+
+def _allocate(task: dict[str, Any], state: Any) -> None:
+    block = bytearray(60 << 20)
+    state.sleep(task["hold"] / 2)
+    del block
+
+
+def _talk(task: dict[str, Any], state: Any) -> None:
+    """More output and events than a pipe holds."""
+    for number in range(400):
+        print(f"line {number} of task {task['n']} " + "." * 200, flush=True)
+        state.progress(number, 400)
+
+
+def _forge(name: str) -> Callable[[dict[str, Any], Any], None]:
+    return lambda task, state: FORGERIES[name]()
+
+
+HOSTILE: dict[str, Callable[[dict[str, Any], Any], None]] = {
+    "cooperative": _cooperative,
+    "busy": _busy,
+    "stuck": _stuck,
+    "deaf": _deaf,
+    "swallowing": _swallowing,
+    "child": _child,
+    "orphan": _orphan,
+    "daemon": _daemon,
+    "hidden": _hidden,
+    "crash": _crash,
+    "exit": _exit,
+    "allocate": _allocate,
+    "talk": _talk,
+    **{name: _forge(name) for name in FORGERIES},
+}
+"""What a task of each kind does the first time."""

@@ -1,0 +1,78 @@
+"""What an agent can do to its executor's event pipe: it lives in the same process, so it can write to it.
+
+The descriptor is found as any program could find it: the write end of a pipe whose other end is elsewhere.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Callable
+
+_HEADER = struct.Struct("<I")  # a frame is its length and a msgpack payload
+
+
+def events_fd() -> int:
+    """The descriptor of the event pipe."""
+    links = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            links[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:  # the descriptor of the listing itself
+            continue
+    ends = list(links.values())
+    for fd, target in links.items():
+        alone = fd > 2 and target.startswith("pipe:") and ends.count(target) == 1
+        if alone and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+            return fd
+    raise LookupError(f"no event pipe among {links}")
+
+
+def garbage() -> None:
+    """Bytes that are no frame."""
+    os.write(events_fd(), b"\x05\x00\x00\x00nonsense, and more of it")
+
+
+def oversized() -> None:
+    """A frame that claims four gigabytes."""
+    os.write(events_fd(), _HEADER.pack(0xFFFF_FFFF) + b"x" * 100)
+
+
+def replayed() -> None:
+    """A well-formed frame with a number that was there already."""
+    payload = b"\x92\x01\x90"  # msgpack: [1, []]
+    os.write(events_fd(), _HEADER.pack(len(payload)) + payload)
+
+
+def torn() -> None:
+    """A frame that claims more than comes: what the executor says next is swallowed by it."""
+    os.write(events_fd(), _HEADER.pack(300) + b"\x92\x01")
+
+
+def endless() -> None:
+    """A torn frame of a size that could be true: all that the executor will ever say is swallowed by it."""
+    os.write(events_fd(), _HEADER.pack(200_000_000) + b"\x92\x01")
+
+
+def cut() -> None:
+    """Half a frame, and then the executor's end."""
+    os.write(events_fd(), _HEADER.pack(1000) + b"half")
+    os._exit(9)
+
+
+def closed() -> None:
+    """No event pipe any more."""
+    os.close(events_fd())
+
+
+def replaced() -> None:
+    """The event pipe leads elsewhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, events_fd())
+
+
+FORGERIES: dict[str, Callable[[], None]] = {
+    each.__name__: each for each in (garbage, oversized, replayed, torn, endless, cut, closed, replaced)
+}
+"""By name; each is done once, and the task is executed again."""

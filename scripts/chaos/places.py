@@ -1,0 +1,140 @@
+"""Where a round's journal lies: on a disk that can be full or turn read-only, or in a world without cgroups.
+
+A small tmpfs is a disk that is full at once. An ext4 image with errors=remount-ro turns read-only under its writers
+when the kernel is told of an error, as a failing disk does: an ordinary remount is refused while files are open.
+Both need root; elsewhere those rounds are plain ones.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_DISK = 2 << 20  # bytes: a few times what a round's journal needs
+_FILLER = "filler"
+
+
+def run(*command: str) -> bool:
+    """Run a program quietly. Whether it succeeded."""
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=20).returncode == 0
+    except OSError:
+        return False
+
+
+class Disk:
+    """The file system of a journal."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def journal(self) -> Path:
+        """The journal on it."""
+        return self.folder / "journal.db"
+
+    def spoil(self) -> None:
+        """Full, or read-only."""
+
+    def mend(self) -> None:
+        """As before."""
+
+
+class SmallDisk(Disk):
+    """A tmpfs that is full when it is told to be."""
+
+    def spoil(self) -> None:
+        """Leave no page free."""
+        with suppress(OSError), (self.folder / _FILLER).open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+
+    def mend(self) -> None:
+        """Make room."""
+        with suppress(FileNotFoundError):
+            (self.folder / _FILLER).unlink()
+
+
+class FailingDisk(Disk):
+    """An ext4 image on a loop device, which the kernel makes read-only when it is told of an error."""
+
+    def __init__(self, folder: Path, image: Path) -> None:
+        super().__init__(folder)
+        self._image = image
+
+    def spoil(self) -> None:
+        """Tell the kernel of an error."""
+        for line in Path("/proc/mounts").read_text().splitlines():
+            device, place = line.split()[:2]
+            if place == os.fspath(self.folder):
+                Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error").write_text("1")
+
+    def mend(self) -> None:
+        """Check it, and mount it anew."""
+        run("umount", os.fspath(self.folder))
+        run("e2fsck", "-fy", os.fspath(self._image))
+        mount_image(self._image, self.folder)
+
+
+def mount_image(image: Path, folder: Path) -> bool:
+    """Mount an ext4 image. Whether that was possible."""
+    return run("mount", "-o", "loop,errors=remount-ro", os.fspath(image), os.fspath(folder))
+
+
+@contextmanager
+def disk_for(theme: str, folder: Path) -> Iterator[Disk | None]:
+    """The disk of a theme, below a round's folder. None where this host cannot have it."""
+    place = folder / "disk"
+    place.mkdir()
+    mounted = False
+    disk: Disk | None = Disk(place)
+    if theme == "disk full":
+        mounted = run("mount", "-t", "tmpfs", "-o", f"size={_DISK}", "none", os.fspath(place))
+        disk = SmallDisk(place) if mounted else None
+    elif theme == "read-only":
+        image = folder / "image"
+        with image.open("wb") as file:
+            file.truncate(4 * _DISK)
+        mounted = run("mkfs.ext4", "-q", "-F", os.fspath(image)) and mount_image(image, place)
+        disk = FailingDisk(place, image) if mounted else None
+    try:
+        yield disk
+    finally:
+        if mounted:
+            run("umount", "-l", os.fspath(place))
+
+
+@contextmanager
+def few_processes(name: str) -> Iterator[Path | None]:
+    """A cgroup (v1 or v2) whose pids can be limited, None where there is none to be had."""
+    for root in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")):
+        group = root / name
+        if not (root / "cgroup.procs").exists():
+            continue
+        with suppress(OSError):
+            group.mkdir()
+            if (group / "pids.max").exists():
+                try:
+                    yield group
+                finally:
+                    with suppress(OSError):
+                        group.rmdir()
+                return
+            group.rmdir()
+    yield None
+
+
+def without_cgroups() -> list[str]:
+    """A command that runs another one where no cgroup can be made; empty where that is not possible."""
+    hide = 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"'
+    wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, "sh"]
+    return wrapper if run(*wrapper, "true") else []
+
+
+def faketime() -> str | None:
+    """The library that shows processes another wall clock (Debian: faketime), if it is installed."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return os.fspath(found[0]) if found else None

@@ -1,0 +1,148 @@
+"""A seed becomes a round. Pure: the same seed is the same plan, everywhere and for ever.
+
+(What the plan cannot fix is how the machine's scheduler answers; a failing seed is run again a few times.)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+SYNC_KINDS = (
+    "cooperative", "busy", "stuck", "deaf", "swallowing", "child", "orphan", "daemon", "hidden", "crash", "exit",
+    "allocate", "talk", "large", "snapshot", "snapshot", "garbage", "oversized", "replayed", "torn", "cut", "closed",
+    "replaced", "fails",
+)  # fmt: skip
+ASYNC_KINDS = ("asleep", "asleep", "shielded", "parallel", "large", "snapshot", "fails", "busy", "crash", "daemon", "talk")
+FORKLESS = ("cooperative", "busy", "deaf", "large", "snapshot", "fails", "swallowing")
+"""Kinds that need no process and no descriptor: for rounds in which there are none to be had."""
+
+ENDING = (
+    "supervisor KILL", "supervisor KILL", "supervisor TERM", "supervisor TERM", "supervisor INT", "supervisor HUP",
+    "group INT", "supervisor storm",
+)  # fmt: skip
+"""Faults that end the attempt."""
+
+PASSING = (
+    "supervisor STOP+CONT", "executor KILL", "executor TERM", "executor INT", "executor STOP+CONT", "executor storm",
+    "guardian KILL", "guardian TERM", "guardian STOP+CONT", "guardian storm",
+)  # fmt: skip
+"""Faults that a run survives."""
+
+LASTING = ("executor STOP", "guardian STOP")
+"""Faults that stay until somebody ends the run: an ending one always follows."""
+
+THEMES = {
+    "plain": 66, "unread": 6, "no cgroup": 6, "clock": 4, "disk full": 4, "slow disk": 4, "deleted": 2, "read-only": 2,
+    "no descriptors": 3, "no processes": 3,
+}  # fmt: skip
+"""What the world is like, by weight in percent."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done, and when: seconds after the first task began, or (`early`) after the process was started."""
+
+    kind: str
+    at: float
+    early: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One round."""
+
+    seed: int
+    theme: str = "plain"
+    asynchronous: bool = False
+    kinds: Sequence[str] = ()
+    workers: int = 2
+    concurrency: int = 1
+    grace: float = 0.4
+    term_grace: float = 0.2
+    hold: float = 0.5
+    attempts: Sequence[Sequence[Fault]] = field(default=((),))
+
+    def tasks(self, folder: str, proof: str) -> list[dict[str, Any]]:
+        """The input lines."""
+        return [
+            {
+                "key": f"t{n:03}", "n": n, "kind": kind, "seed": self.seed, "marks": f"{folder}/marks", "proof": proof,
+                "hold": self.hold,
+            }
+            for n, kind in enumerate(self.kinds)
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        faults = " | ".join(
+            ", ".join(f"{fault.kind} at {fault.at:.2f}{' (early)' if fault.early else ''}" for fault in attempt) or "none"
+            for attempt in self.attempts
+        )
+        special = sorted({kind for kind in self.kinds if kind != "quick"})
+        return (
+            f"seed {self.seed}, {self.theme}, {'async' if self.asynchronous else 'sync'}, {len(self.kinds)} tasks of"
+            f" {special}, {self.workers} workers × {self.concurrency}, grace {self.grace:g}+{self.term_grace:g},"
+            f" faults: {faults}"
+        )
+
+
+def plan_of(seed: int, theme: str | None = None) -> Plan:
+    """The round of a seed. Its first attempt always has a fault, sometimes its second has one too."""
+    rng = random.Random(seed)
+    drawn = rng.choices(list(THEMES), list(THEMES.values()))[0]
+    theme = theme or drawn
+    asynchronous = theme in ("plain", "unread") and rng.random() < 0.25
+    kinds = _kinds(rng, theme, ASYNC_KINDS if asynchronous else SYNC_KINDS)
+    attempts = [_faults(rng, theme)]
+    if rng.random() < 0.3 and theme != "deleted":
+        attempts.append(_faults(rng, "plain"))
+    return Plan(
+        seed=seed,
+        theme=theme,
+        asynchronous=asynchronous,
+        kinds=kinds,
+        workers=rng.randint(1, 4),
+        concurrency=rng.choice((4, 16)) if asynchronous else 1,
+        grace=rng.choice((0.0, 0.2, 0.4, 0.6)),
+        term_grace=rng.choice((0.0, 0.1, 0.3)),
+        hold=rng.choice((0.2, 0.5, 0.9)),
+        attempts=attempts,
+    )
+
+
+def _kinds(rng: random.Random, theme: str, menu: Sequence[str]) -> list[str]:
+    if theme in ("no descriptors", "no processes"):
+        menu = FORKLESS
+    kinds = ["quick"] * rng.randint(80, 240)
+    hostile = rng.sample(menu, rng.randint(3, min(7, len(menu))))
+    if theme == "plain" and "crash" in menu and rng.random() < 0.1:
+        hostile.append("poison")
+    for kind in hostile:
+        kinds.insert(rng.randrange(len(kinds) // 2), kind)  # early enough to be met by the faults
+    return kinds
+
+
+def _faults(rng: random.Random, theme: str) -> list[Fault]:
+    """In order of time; whatever lasts is followed by an end."""
+    if theme in ("disk full", "slow disk", "deleted", "read-only", "no descriptors", "no processes"):
+        faults = [Fault(theme, rng.uniform(0.0, 0.4))]
+        if theme in ("no descriptors", "no processes"):
+            faults.append(Fault("executor KILL", faults[0].at + 0.05))
+        if theme == "slow disk" and rng.random() < 0.5:
+            faults.append(Fault(rng.choice(ENDING), faults[0].at + rng.uniform(0.0, 0.3)))
+        return faults
+    faults = [Fault(rng.choice(PASSING), rng.uniform(0.0, 0.7)) for _ in range(rng.choice((0, 0, 1, 1, 2)))]
+    if theme == "clock":
+        faults.append(Fault("clock jump", rng.uniform(0.0, 0.4)))
+    chance = rng.random()
+    if chance < 0.12:
+        faults.append(Fault(rng.choice(LASTING), rng.uniform(0.0, 0.4)))
+    if chance < 0.85 or not faults:
+        end = Fault(rng.choice(ENDING), rng.uniform(0.0, 0.8))
+        if rng.random() < 0.12:
+            end = replace(end, at=rng.uniform(0.0, 1.2), early=True)
+            faults = []
+        faults.append(replace(end, at=max(end.at, *(fault.at + 0.01 for fault in faults))) if faults else end)
+    return sorted(faults, key=lambda fault: fault.at)

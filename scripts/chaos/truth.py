@@ -1,0 +1,83 @@
+"""What the journal says, compared with what is known without it.
+
+Three questions: is everything that was ever shown as finished still there and unchanged; has any task two ends; is
+every result what it must be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos.agents import truth
+from orchestrator.journal import RunRecord, open_journal
+from orchestrator.records import TERMINAL, Outcome
+from runtime.errors import QuiesceError
+
+_OUTSIDE = "the executor died"
+
+
+@dataclass
+class Witness:
+    """Looks at a journal again and again, and forgets nothing."""
+
+    journal: Path
+    run_id: str
+    seen: dict[str, Outcome] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+    def look(self) -> RunRecord | None:
+        """Remember every finished result, and complain of those that have gone or changed. None: no such run."""
+        if not self.journal.exists():
+            return None
+        with open_journal(self.journal, "read") as journal:
+            run = next((run for run in journal.runs() if run.run_id == self.run_id), None)
+            if run is None:
+                return None
+            now = {outcome.key: outcome for outcome in journal.results(run.id, TERMINAL)}
+        for key, before in self.seen.items():
+            if key not in now:
+                self.lost.append(f"{key}: was {before.status}, is gone")
+            elif now[key] != before:
+                self.lost.append(f"{key}: was {before}, is {now[key]}")
+        self.seen.update(now)
+        return run
+
+    def try_to_look(self) -> None:
+        """In the middle of whatever happens: it may be that nothing can be read."""
+        try:
+            self.look()
+        except QuiesceError:
+            pass
+
+    def twice(self) -> list[str]:
+        """Tasks with two ends among the run's events."""
+        with open_journal(self.journal, "read") as journal:
+            run = next(run for run in journal.runs() if run.run_id == self.run_id)
+            ends = Counter(
+                event.task for event in journal.events(run.id) if event.kind in ("task.completed", "task.failed")
+            )
+        return [f"task {task} ended {count} times" for task, count in ends.items() if count > 1]
+
+    def wrong(self, tasks: Sequence[Mapping[str, Any]], kills: int) -> list[str]:
+        """Results that are missing, or are not what they must be; at the end of a complete run.
+
+        `kills`: executors that were killed from outside; a task may have been in the hands of three of them.
+        """
+        found = []
+        for task in tasks:
+            outcome, must = self.seen.get(task["key"]), truth(dict(task))
+            if outcome is None:
+                found.append(f"{task['key']} ({task['kind']}): no result")
+            elif must is None and not outcome.ok:
+                continue
+            elif not outcome.ok:
+                if not (_OUTSIDE in (outcome.error or "") and kills >= 2):
+                    found.append(f"{task['key']} ({task['kind']}): failed: {outcome.error}")
+            elif json.loads(outcome.encoded or b"null") != must:
+                found.append(f"{task['key']} ({task['kind']}): wrong value {(outcome.encoded or b'')[:100]!r}")
+        return found

@@ -1,0 +1,51 @@
+"""Agents that run into limits."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from runtime import ExecutionState, agent
+from tests.support.sync import announce
+
+
+def hog(task_input: dict[str, Any], state: ExecutionState) -> str:
+    """Takes memory, and holds it at a checkpoint."""
+    if task_input.get("bytes"):
+        block = bytearray(task_input["bytes"])
+        state.sleep(60)
+        return str(len(block))
+    return "small"
+
+
+def freezes(task_input: dict[str, Any], state: ExecutionState) -> str:
+    """Stops its own process the first time."""
+    if task_input.get("freeze") and state.snapshot is None:
+        state.save_snapshot("frozen once")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return "thawed" if state.snapshot else "fine"
+
+
+def counts(task_input: dict[str, Any], state: ExecutionState) -> list[int]:
+    """Steps forward, a snapshot at each; tells when it begins and from where."""
+    done = state.snapshot or 0
+    announce(task_input["post"], f"{task_input['key']} from {done}")
+    while done < task_input["steps"]:
+        done += 1
+        state.save_snapshot(done)
+        state.sleep(task_input["pause"])
+    return [done, os.getpid()]
+
+
+def pid(task_input: Any, state: ExecutionState) -> int:
+    """Who executes."""
+    return os.getpid()
+
+
+@agent(timeout=0.3, retries=1, name="short of time")
+def own_limits(task_input: Any, state: ExecutionState) -> Any:
+    """Brings its own time limit and retries."""
+    if task_input == "slow":
+        state.sleep(60)
+    return task_input

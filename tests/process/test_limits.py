@@ -1,0 +1,135 @@
+"""Limits and watchdogs: memory, silence, wear, priority, and what an agent says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator import Supervisor
+from orchestrator.records import Outcome
+from runtime.model import InterruptReason
+from tests.process.agents import limited
+from tests.process.helpers import agent, jsonl, look
+from tests.support.cli import run_cli
+from tests.support.sync import Post
+
+MEBIBYTE = 1 << 20
+
+
+def silent(*_: Any) -> None:
+    """A log that is not looked at."""
+
+
+def by_key(outcomes: Any) -> dict[str, Outcome]:
+    return {outcome.key: outcome for outcome in outcomes}
+
+
+def test_a_task_over_the_memory_limit_fails_with_the_size_and_its_executor_is_replaced(tmp_path: Path) -> None:
+    tasks = [{"key": "small 1"}, {"key": "big", "bytes": 300 * MEBIBYTE}, {"key": "small 2"}]
+    source, journal = jsonl(tmp_path / "in.jsonl", tasks), tmp_path / "j.db"
+    options = ("-w", "1", "--memory-limit", "150M", "--term-grace", "1")
+    done = run_cli("run", agent("limited:hog"), "-i", source, "-j", journal, *options)
+    assert done.returncode == 1, done
+    seen = look(journal)
+    assert seen.values == {"small 1": "small", "small 2": "small"}
+    big = seen.outcomes["big"]
+    assert big.error is not None
+    assert "resource_limit" in big.error
+    assert "the limit is 150 MiB" in big.error
+    assert big.signal is not None
+    assert big.signal.reason is InterruptReason.RESOURCE_LIMIT
+    (grown,) = seen.named("executor.grown")
+    assert grown["rss"] > 150 * MEBIBYTE
+    assert {event["incarnation"] for event in seen.named("executor.started")} == {1, 2}
+
+
+def test_an_executor_that_shows_no_sign_of_life_is_replaced_and_its_task_runs_again() -> None:
+    log: list[str] = []
+    with Supervisor(workers=1, silence=1.5, term_grace=0.2, log=lambda name, *_: log.append(name)) as supervisor:
+        outcomes = by_key(supervisor.map(limited.freezes, [{"key": "a"}, {"key": "b", "freeze": True}, {"key": "c"}]))
+    assert {key: outcome.value for key, outcome in outcomes.items()} == {"a": "fine", "b": "thawed", "c": "fine"}
+    assert "executor.silent" in log
+    assert outcomes["c"].attempts == 1
+
+
+def test_executors_are_replaced_after_so_many_tasks() -> None:
+    with Supervisor(workers=1, max_tasks_per_executor=3, log=silent) as supervisor:
+        pids = [supervisor.submit(limited.pid, number).result() for number in range(7)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+
+
+def test_an_urgent_task_makes_room_for_itself_and_the_other_goes_on_from_its_snapshot(tmp_path: Path) -> None:
+    for journal in (None, tmp_path / "j.db"):
+        with (
+            Post(tmp_path / f"post-{journal is None}") as post,
+            Supervisor(workers=1, preempt=True, journal=journal, log=silent) as supervisor,
+        ):
+            task = {"post": post.path, "steps": 5, "pause": 0.1}
+            first = supervisor.submit(limited.counts, {"key": "first", **task})
+            second = supervisor.submit(limited.counts, {"key": "second", **task})
+            assert post.expect() == ["first from 0"]
+            urgent = supervisor.submit(limited.counts, {"key": "urgent", **task, "pause": 0}, priority=7)
+            assert urgent.result()[0] == 5
+            assert not first.done()
+            assert first.result()[0] == second.result()[0] == 5
+            words = post.seen + post.expect(3)
+        assert words[1] == "urgent from 0"
+        assert words[2].startswith("first from ")
+        assert words[2] != "first from 0"
+        assert first.outcome().attempts == 1
+
+
+def test_without_preemption_an_urgent_task_is_only_the_next_one(tmp_path: Path) -> None:
+    with Post(tmp_path / "post") as post, Supervisor(workers=1, log=silent) as supervisor:
+        task = {"post": post.path, "steps": 2, "pause": 0.05}
+        handles = [supervisor.submit(limited.counts, {"key": f"n{number}", **task}) for number in range(3)]
+        post.expect()
+        handles.append(supervisor.submit(limited.counts, {"key": "urgent", **task}, priority=1))
+        for handle in handles:
+            handle.result()
+        post.expect(3)
+    assert post.seen == ["n0 from 0", "urgent from 0", "n1 from 0", "n2 from 0"]
+
+
+def test_an_agents_own_limits_are_kept() -> None:
+    with Supervisor(workers=1, log=silent) as supervisor:
+        outcomes = by_key(supervisor.map(limited.own_limits, ["quick", "slow"], keys=["quick", "slow"]))
+    assert outcomes["quick"].value == "quick"
+    assert outcomes["slow"].attempts == 2
+    assert outcomes["slow"].error == "timeout: the task took longer than 0.3 s"
+
+
+def test_a_program_that_hands_its_tasks_in_again_gets_what_is_known_and_executes_the_rest(tmp_path: Path) -> None:
+    journal = tmp_path / "j.db"
+    with Supervisor(workers=1, journal=journal, run_id="nightly", log=silent) as supervisor:
+        first = by_key(supervisor.map(limited.pid, range(3)))
+    with Supervisor(workers=1, journal=journal, run_id="nightly", log=silent) as supervisor:
+        again = by_key(supervisor.map(limited.pid, range(3)))
+    assert {key: outcome.value for key, outcome in again.items()} == {
+        key: outcome.value for key, outcome in first.items()
+    }
+    assert look(journal, "nightly").recorded == 3
+
+
+def test_tasks_of_an_agent_that_is_hired_later_wait_for_it(tmp_path: Path) -> None:
+    """An earlier start was stopped with tasks of two agents left; now the second agent is hired last."""
+    journal = tmp_path / "j.db"
+
+    def twice(task_input: int, state: Any) -> int:
+        return 2 * task_input
+
+    def stops(task_input: int, state: Any) -> int:
+        state.sleep(60)
+        return task_input
+
+    def goes_on(task_input: int, state: Any) -> int:
+        return task_input
+
+    with Supervisor(workers=1, journal=journal, run_id="two", log=silent) as supervisor:
+        held = [supervisor.submit(stops, 1, key="a"), supervisor.submit(twice, 2, key="b")]
+        supervisor.interrupt(message="for now")
+        del held
+    with Supervisor(workers=1, journal=journal, run_id="two", log=silent) as supervisor:
+        a = supervisor.submit(goes_on, 1, key="a")
+        assert a.result() == 1
+        assert supervisor.submit(twice, 2, key="b").result() == 4

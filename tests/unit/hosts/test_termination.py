@@ -1,0 +1,99 @@
+"""The termination message: at most 4 KiB, whole characters, and never a reason to fail."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.hosts import termination
+from orchestrator.hosts.termination import LIMIT, TerminationMessage, fit
+from orchestrator.view import Phase
+from tests.unit.hosts.test_health import STOP, VIEW
+
+
+@given(st.text(max_size=6000))
+def test_it_fits_and_is_text(text: str) -> None:
+    data = fit(text)
+    assert len(data) <= LIMIT
+    data.decode("utf-8")
+
+
+def test_a_short_one_is_kept_as_it_is() -> None:
+    assert fit("run 1: completed") == b"run 1: completed\n"
+
+
+def test_a_long_one_is_cut_between_characters_and_says_so() -> None:
+    data = fit("x" + "ä" * LIMIT)
+    assert data.endswith("ä…\n".encode())
+    assert LIMIT - 2 <= len(data) <= LIMIT
+
+
+def chosen(path: str) -> TerminationMessage:
+    message = TerminationMessage()
+    message.choose(path)
+    return message
+
+
+def test_it_is_written_in_place_because_a_bind_mount_cannot_be_renamed_onto(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("something much longer from before")
+    before = path.stat().st_ino
+    chosen(str(path)).write("done")
+    assert path.read_text() == "done\n"
+    assert path.stat().st_ino == before
+
+
+def test_nothing_is_written_before_a_place_is_chosen(tmp_path: Path) -> None:
+    message = TerminationMessage()
+    message.write("done")
+    assert message.problem is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_default_is_used_only_where_somebody_made_it(
+    exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "termination-log"
+    if exists:
+        path.touch()
+    monkeypatch.setattr(termination, "DEFAULT_PATH", str(path))
+    message = TerminationMessage()
+    message.choose(None)
+    message.write("done")
+    assert path.exists() is exists
+    assert not exists or path.read_text() == "done\n"
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_no_error(tmp_path: Path) -> None:
+    message = chosen(str(tmp_path / "missing" / "log"))
+    message.write("done")
+    assert message.problem is not None
+    assert "No such file or directory" in message.problem
+    assert "\n" not in message.problem
+
+
+def test_a_fifo_that_nobody_reads_does_not_hold_it_up(tmp_path: Path) -> None:
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    message = chosen(path)
+    message.write("done")
+    assert message.problem is not None
+
+
+def test_a_stop_is_told_when_it_begins_and_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    message = chosen(str(path))
+    message(VIEW)
+    assert not path.exists()
+    stopping = replace(VIEW, phase=Phase.STOPPING, signal=STOP)
+    message(stopping)
+    assert "stopping (received SIGTERM): 3 completed, 1 failed, 6 left" in path.read_text()
+    message.write("the end")
+    message(stopping)
+    assert path.read_text() == "the end\n"
