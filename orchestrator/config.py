@@ -57,6 +57,7 @@ class Settings(BaseModel):
     memory_limit: int | None = Field(default=None, gt=0)
     silence: float | None = Field(default=60.0, gt=0)
     max_tasks_per_executor: int | None = Field(default=None, ge=1)
+    max_memory_per_executor: int | None = Field(default=None, gt=0)
     crash_limit: int = Field(default=3, ge=1)
     preempt: bool = False
     keep_children: bool = False
@@ -80,3 +81,8 @@ class Settings(BaseModel):
     def fit(self, grace: float, term_grace: float) -> Fit:
         """How these graces fit into what the host grants."""
         return fit(Ladder(grace, term_grace, self.kill_patience), self.host_grace)
+
+    @property
+    def report_above(self) -> int | None:
+        """Bytes from which on somebody wants to know how large an executor's tree is."""
+        return min((size for size in (self.memory_limit, self.max_memory_per_executor) if size), default=None)

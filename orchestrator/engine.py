@@ -75,6 +75,7 @@ class Engine:
         self._batch = Batch()
         self._ended = False
         self._sweeping = False
+        self._guardian_gone = False
         self._sample_at = 0.0
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
         self._performers: dict[type[Any], Callable[[Any], None]] = {
@@ -144,8 +145,10 @@ class Engine:
             self._backend.close()
 
     def _turn(self) -> None:
+        registered = self._selector.get_map()
         for key, _ in self._selector.select(self._patience()):
-            key.data()
+            if registered.get(key.fd) is key:  # one before it may have closed it, and given its number to another pipe
+                key.data()
         with suppress(queue.Empty):
             while True:
                 self._handle(self._inbox.get_nowait())
@@ -378,7 +381,11 @@ class Engine:
         self.log("guardian.lost", Severity.ERROR, {})
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._pipes}
         self._backend.lose_guardian()
-        self._open_backend()
+        try:
+            self._open_backend()
+        except OSError as error:
+            self._guardian_gone = True
+            self._handle(told.Broken(f"the guardian cannot be started again: {error.strerror or error}"))
         for slot, pipes in list(self._pipes.items()):
             self._bury(slot, pipes.incarnation)
             self._handle(
@@ -387,14 +394,18 @@ class Engine:
 
     def _sweep(self) -> None:
         self._sweeping = True
-        self._backend.sweep()
+        if self._guardian_gone:
+            self._sweep_alone()
+        else:
+            self._backend.sweep()
 
     def _sweep_alone(self) -> None:
         """The guardian has died, or does not answer, while it looked for what is left."""
-        with suppress(ValueError, KeyError):
+        if not self._guardian_gone:
             self._forget(self._backend.fileno())
+        self._guardian_gone = True
         found, remaining = self._backend.lose_guardian()
-        self._on_swept(protocol.Swept(len(found), len(found) - len(remaining), remaining))
+        self.tell(told.Swept(len(found), len(found) - len(remaining), remaining))
 
     def _on_swept(self, report: protocol.Swept) -> None:
         if self.mind.phase is not Phase.SWEEPING:

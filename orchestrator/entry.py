@@ -20,5 +20,5 @@ def main() -> None:
 
 
 def _leave(signum: int, _frame: FrameType | None) -> None:
-    """The default action, which the kernel does not take for PID 1: a stop in the first half second must not be lost."""
+    """The default action, which the kernel does not take for PID 1: an early stop must not be lost."""
     os._exit(128 + signum)

@@ -42,10 +42,15 @@ class Handout:
                 slot.alone = True
                 self._assign(slot, [suspect])
                 continue
-            window = min(width + ahead, max(width, slot.window))
+            window = min(width + ahead, max(width, slot.window), self._life_left(slot))
             if len(slot.assigned) <= window // 2 or len(slot.assigned) < width:
                 slot.window = min(2 * window, width + MAX_WINDOW)
                 self._assign(slot, mind.backlog.take(window - len(slot.assigned)))
+
+    def _life_left(self, slot: Slot) -> int:
+        """How many tasks an executor may still begin before it is replaced."""
+        most = self._mind.settings.max_tasks_per_executor
+        return MAX_WINDOW * 2 + self._mind.width if most is None else most - slot.executed
 
     def _assign(self, slot: Slot, tasks: list[PendingTask]) -> None:
         if not tasks:

@@ -9,7 +9,7 @@ from orchestrator.instructions import RecordAttempts
 from orchestrator.ladder import Climb
 from orchestrator.mind import Mind
 from orchestrator.settle import Verdict, crash, judge, outcome_of
-from orchestrator.slots import Assigned, Slot
+from orchestrator.slots import Assigned, Slot, SlotState
 from orchestrator.stopping import Stopping
 from runtime import wire
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
@@ -43,9 +43,15 @@ class Ledger:
             one.task = replace(one.task, snapshot=record.data, snapshot_encoding=record.encoding)
 
     def returned(self, slot: Slot, record: wire.Returned, _now: float) -> None:
-        """Tasks that had not begun come back."""
+        """Tasks that had not begun come back; those of an agent that nobody can load have failed."""
         slot.revoking = False
-        back = [slot.assigned.pop(task).task for task in record.tasks if task in slot.assigned]
+        back = []
+        for one in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
+            why = None if one.task.agent in self._mind.hired else self._mind.refusals.get(one.task.agent)
+            if why is None:
+                back.append(one.task)
+            else:
+                self._mind.keep(outcome_of(one, slot, None, ExecutionStatus.FAILED, why))
         self._mind.backlog.put_back(back[::-1])
 
     def done(self, slot: Slot, record: wire.Done, now: float) -> None:
@@ -56,8 +62,8 @@ class Ledger:
             return
         slot.alone = False
         slot.executed += 1
-        if one.asked is not None:
-            slot.climb = None
+        if one.asked is not None and slot.state is SlotState.READY and not any(it.asked for it in slot.assigned.values()):
+            slot.climb = None  # nobody is left in there who was told to end
         if record.status == ExecutionStatus.COMPLETED:
             self._average(record.seconds)
             self._mind.keep(outcome_of(one, slot, record, ExecutionStatus.COMPLETED))

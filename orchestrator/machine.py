@@ -65,6 +65,7 @@ class Machine:
             told.Swept: self._swept,
             told.Committed: lambda it, _: self._ledger.committed(it),
             told.JournalFailed: self._journal_failed,
+            told.Broken: lambda it, now: self._stopping.fail(it.why, now, InterruptReason.RESOURCE_LIMIT),
             told.Interrupt: self._stopping.interrupt,
             told.Signalled: self._stopping.signalled,
             told.Progress: self._watch.progress,

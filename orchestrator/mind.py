@@ -28,6 +28,7 @@ class Mind:
         self.backlog = Backlog()
         self.agents: dict[int, Hire] = {}
         self.hired: dict[int, Hired] = {}
+        self.refusals: dict[int, str] = {}
         self.options: dict[int, AgentOptions] = {}
         self.sealed = False
         self.accepted = 0

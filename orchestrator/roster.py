@@ -32,7 +32,6 @@ class Roster:
         self._mind = mind
         self._ledger = ledger
         self._stopping = stopping
-        self._refused: set[int] = set()
         self._start_failures = 0
         self.cleaned = 0
 
@@ -120,8 +119,8 @@ class Roster:
         if record.agent in self._mind.hired:  # it loaded elsewhere: this executor is in a changed world
             slot.why = record.message
             self.dismiss(slot, now)
-        elif record.agent not in self._refused:
-            self._refused.add(record.agent)
+        elif record.agent not in self._mind.refusals:
+            self._mind.refusals[record.agent] = record.message
             self._mind.do(AgentKnown(record.agent, "", record.message, record.detail))
 
     # -- they go ------------------------------------------------------------------------------------
@@ -183,7 +182,8 @@ class Roster:
             code=stimulus.code,
             seconds=round(stimulus.seconds, 3),
             max_rss=stimulus.max_rss,
-            tasks=len(slot.assigned),
+            executed=slot.executed,
+            in_hand=len(slot.assigned),
             **({"why": slot.why} if slot.why else {}),
         )
 

@@ -96,11 +96,16 @@ class Session:
     # -- the beginning ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Take the signals over, start the guardian and the loop."""
+        """Take the signals over, start the guardian and the loop. QuiesceError: the host has no process left for it."""
         sys.setswitchinterval(SWITCH_SECONDS)
         if self._signals is not None:
             self._signals.install()
-        self._engine.start(self._store)
+        try:
+            self._engine.start(self._store)
+        except OSError as error:
+            if self._signals is not None:
+                self._signals.restore()
+            raise QuiesceError(f"the guardian cannot be started: {error.strerror or error}") from error
         threading.Thread(target=self._watch_end, name="quiesce-end", daemon=True).start()
 
     def _watch_end(self) -> None:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import msgspec
 
 from orchestrator.records import NewTask
+from runtime.codec import MAX_VALUE, too_large
 from runtime.errors import UsageError
 
 BATCH = 1000
@@ -55,6 +56,8 @@ def parse(lines: Iterable[bytes], name: str) -> Iterator[NewTask]:
         if not text:
             continue
         key: str | int | None = None
+        if len(text) > MAX_VALUE:
+            raise UsageError(f"{name}, line {number}: {too_large(len(text))}")
         try:
             if text[0] == 0x7B:  # an object
                 _any.decode(text)

@@ -157,6 +157,13 @@ class JournalFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """The run cannot go on: what it needs from the host is not to be had."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """Somebody asks for a stop, of everything or of one task."""
 
@@ -201,6 +208,7 @@ Stimulus = (
     | Swept
     | Committed
     | JournalFailed
+    | Broken
     | Interrupt
     | Signalled
     | Progress

@@ -58,7 +58,8 @@ class Supervisor:
     memory_limit: bytes that an executor and its children may hold.
     keep_children: leave alone what an executor leaves behind.
     preempt: a task with a priority may interrupt a less urgent one, which goes on later.
-    max_tasks_per_executor: an executor that has executed so many is replaced.
+    max_tasks_per_executor, max_memory_per_executor: an executor that has executed so many tasks, or holds so many
+    bytes with its children, is replaced when it has nothing in hand.
     silence: seconds without a sign of life after which an executor is taken for wedged; None = never.
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
     are given back, and the one that stopped the run is raised again: the program ends as if we had not been there.
@@ -84,6 +85,7 @@ class Supervisor:
         keep_children: bool = False,
         preempt: bool = False,
         max_tasks_per_executor: int | None = None,
+        max_memory_per_executor: int | None = None,
         silence: float | None = 60.0,
         handle_signals: bool = True,
         log: Log | None = None,
@@ -91,7 +93,8 @@ class Supervisor:
         chosen: dict[str, Any] = {
             "concurrency": concurrency, "grace": grace, "term_grace": term_grace, "timeout": timeout,
             "deadline": deadline, "retries": retries, "memory_limit": memory_limit, "keep_children": keep_children,
-            "preempt": preempt, "max_tasks_per_executor": max_tasks_per_executor, "silence": silence,
+            "preempt": preempt, "max_tasks_per_executor": max_tasks_per_executor,
+            "max_memory_per_executor": max_memory_per_executor, "silence": silence,
         }  # fmt: skip
         if workers is not None:
             chosen["workers"] = workers
@@ -105,6 +108,7 @@ class Supervisor:
         self._session: Session | None = None
         self._numbers = itertools.count(1)
         self._feeding = threading.Lock()
+        self._has_hired = False
         self._blobs: dict[int, tuple[object, bytes]] = {}
         self.ending: Ending | None = None
 
@@ -227,14 +231,19 @@ class Supervisor:
     # -- behind it ----------------------------------------------------------------------------------
 
     def _hire(self, agent: Callable[..., Any]) -> int:
-        """Blocking until the first executor has loaded it."""
+        """Blocking for the first agent, until an executor has loaded it: a broken one leaves no run behind.
+
+        Executors may be busy when others follow; one that cannot be loaded then fails its own tasks.
+        """
         known = self._blobs.get(id(agent))
         if known is None or known[0] is not agent:
             describe(agent)
             known = (agent, codec.encode_blob(agent))
             self._blobs[id(agent)] = known
         number, loaded = self._live().hire(by_name=False, source=known[1])
-        loaded.result()
+        if loaded.done() or not self._has_hired:
+            loaded.result()
+        self._has_hired = True
         with self._feeding:
             self._live().begin_run({"name": describe(agent).name})
         return number

@@ -62,22 +62,24 @@ class Watch:
         slot.climb = Climb(self._mind.ladder, Rung.FLAG, now - self._mind.ladder.grace)
 
     def grown(self, stimulus: told.Grown, now: float) -> None:
-        """An executor's tree holds too much memory: what it executes has failed, and the executor is replaced."""
+        """An executor's tree holds much memory: it is replaced; above the limit, what it executes has failed too."""
         slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
         if slot is None or self._mind.phase is not Phase.RUNNING:
             return
-        limit = self._mind.settings.memory_limit or 0
-        message = f"the executor and its children hold {_size(stimulus.rss)}, the limit is {_size(limit)}"
+        limit = self._mind.settings.memory_limit
         if not slot.spent:
             slot.spent = True
-            self._log_grown(slot, stimulus.rss, limit)
+            self._log_grown(slot, stimulus.rss)
             self._mind.do(SendControl(slot.number, wire.Revoke(len(slot.assigned))))
+        if limit is None or stimulus.rss <= limit:
+            return
+        message = f"the executor and its children hold {_size(stimulus.rss)}, the limit is {_size(limit)}"
         signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by="memory-limit")
         for one in list(slot.assigned.values()):
             if one.since is not None:
                 self._stopping.ask(slot, one, signal, now)
 
-    def _log_grown(self, slot: Slot, rss: int, limit: int) -> None:
+    def _log_grown(self, slot: Slot, rss: int) -> None:
         self._mind.log(
             "executor.grown",
             Severity.WARNING,
@@ -85,7 +87,7 @@ class Watch:
             incarnation=slot.incarnation,
             pid=slot.pid,
             rss=rss,
-            limit=limit,
+            limit=self._mind.settings.report_above,
         )
 
     def replace_spent(self, now: float) -> None:

@@ -70,12 +70,22 @@ def encode_result(value: Any) -> tuple[bytes, str]:
 
 
 def _encode(value: Any, *, exact: bool) -> tuple[bytes, str]:
+    data, encoding = None, JSON
     try:
         if _fits(value, exact):
-            return _encoder.encode(value), JSON
+            data = _encoder.encode(value)
     except (TypeError, NotImplementedError, ValueError, RecursionError, OverflowError):
         pass
-    return encode_blob(value), BLOB
+    if data is None:
+        data, encoding = encode_blob(value), BLOB
+    if len(data) > MAX_VALUE:
+        raise ResultError(too_large(len(data)))
+    return data, encoding
+
+
+def too_large(size: int) -> str:
+    """What is said of a value of so many bytes."""
+    return f"{size >> 20} MiB are more than the {MAX_VALUE >> 20} MiB that one value may have; hand over a file instead"
 
 
 _ATOMS: Final = frozenset({str, int, bool, type(None)})

@@ -93,6 +93,7 @@ def main(
     executor.install_signal_handlers()
     threading.Thread(target=executor.obey_control, args=(control_fd,), name="quiesce-control", daemon=True).start()
     code = 0
+    executor.rehearse()
     try:
         outbox.send(Ready(VERSION, os.getpid()))
         executor.run()
@@ -176,6 +177,10 @@ class Executor:
                 triggered_by="signal:SIGTERM",
             )
         )
+
+    def rehearse(self) -> None:
+        """See TaskRunner.rehearse."""
+        self._tasks.rehearse()
 
     # -- the control thread -------------------------------------------------------------------------
 

@@ -50,6 +50,9 @@ from runtime.protocol import (
 )
 from runtime.wire import FrameReader, pack
 
+NO_PROCESS = 71
+"""Exit code (EX_OSERR, sysexits.h) that is reported for an executor that the host had no process for."""
+
 STRAY_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for what an executor left behind."""
 
@@ -89,7 +92,7 @@ class Guardian:
         self._doomed: list[_Doomed] = []
         self._known: dict[tuple[int, int], list[tree.Process]] = {}
         self._supervised = True
-        self._measure_at: float | None = None if settings.memory_limit is None else 0.0
+        self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._child_died = self._watch_children()
         self._selector.register(self._socket, selectors.EVENT_READ)
@@ -168,11 +171,18 @@ class Guardian:
     def _fork(self, order: Fork, fds: list[int]) -> None:
         self._flag.forget(order.slot)
         guardian = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no process or no memory left; the next attempt may find some
+            sys.stderr.write(f"quiesce: an executor cannot be forked: {error.strerror}\n")
+            pid = -1
         if pid == 0:
             self._become_executor(order, fds, guardian)
         for fd in fds:
             os.close(fd)
+        if pid < 0:
+            self._report(Exited(order.slot, order.incarnation, 0, NO_PROCESS, 0.0, 0))
+            return
         self._executors[pid] = _Executor(order.slot, order.incarnation, pid)
         self._report(Forked(order.slot, order.incarnation, pid))
 
@@ -289,7 +299,7 @@ class Guardian:
 
     def _measure(self) -> None:
         """Report executors whose tree holds more memory than it may."""
-        now, limit = time.monotonic(), self._settings.memory_limit
+        now, limit = time.monotonic(), self._settings.report_above
         if self._measure_at is None or limit is None or now < self._measure_at:
             return
         self._measure_at = now + MEMORY_SECONDS
@@ -312,6 +322,8 @@ class Guardian:
         """End all descendants, TERM first, and look again until there are none or patience is over."""
         found: dict[int, tree.Process] = {}
         self._reap()
+        if self._settings.keep_children and not self._executors:
+            return Swept(0, 0, [])
         if not tree.has_children() and (self._leaf is None or self._leaf.pids() == [os.getpid()]):
             return Swept(0, 0, [])
         kill_at = time.monotonic() + STRAY_GRACE
@@ -354,9 +366,6 @@ class Guardian:
         for one in list(self._executors.values()):
             self._kill_tree(one.slot, one.incarnation)
         self._sweep()
-        if self._leaf is not None:
-            self._leaf.leave()
-            self._leaf.remove()
 
     def _wait_for_executors(self, until: float) -> None:
         while self._executors and (left := until - time.monotonic()) > 0:
@@ -389,4 +398,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # what is warm stays shared with every executor
     Guardian(settings, containment, leaf if "cgroup" in containment else None).run()
+    if leaf is not None:
+        leaf.leave()
+        leaf.remove()
     os._exit(0)

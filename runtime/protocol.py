@@ -13,7 +13,11 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Settings(_Record, frozen=True):
-    """What the guardian is exec'd with. `grace` and `term_grace` in seconds are for the day it is the heir."""
+    """What the guardian is exec'd with.
+
+    `grace` and `term_grace` in seconds are for the day it is the heir. It says Grown when an executor's tree holds more
+    than `report_above` bytes.
+    """
 
     run_id: str
     slots: int
@@ -27,7 +31,7 @@ class Settings(_Record, frozen=True):
     sys_path: list[str]
     cwd: str
     keep_children: bool = False
-    memory_limit: int | None = None
+    report_above: int | None = None
     leaf: str | None = None
 
 
@@ -84,7 +88,7 @@ class Exited(_Record, frozen=True, tag=12):
 
 
 class Grown(_Record, frozen=True, tag=15):
-    """An executor and its descendants hold more memory than the limit, in bytes (resident)."""
+    """An executor and its descendants hold more memory than is to be reported, in bytes (resident)."""
 
     slot: int
     incarnation: int

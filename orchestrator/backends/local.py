@@ -46,7 +46,7 @@ class LocalBackend:
         self._socket: socket.socket | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
-        self._leaf = Leaf.create(f"quiesce-{run_id}-{os.getpid()}")
+        self._leaf = None if settings.keep_children else Leaf.create(f"quiesce-{run_id}-{os.getpid()}")
         self._incarnations: dict[int, int] = {}
         self._closed = False
 
@@ -68,19 +68,23 @@ class LocalBackend:
             sys_path=_sys_path(),
             cwd=os.getcwd(),
             keep_children=self._settings.keep_children,
-            memory_limit=self._settings.memory_limit,
+            report_above=self._settings.report_above,
             leaf=None if self._leaf is None else str(self._leaf.path),
         )
         inherited = (theirs.fileno(), self._flag.fd, self._wake_read, self._wake_write)
-        with theirs, _signals_blocked():
-            self._guardian = subprocess.Popen(
-                [sys.executable, "-P", "-c", _GUARDIAN, _HOME, msgspec.json.encode(settings).decode()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=inherited,
-                start_new_session=True,
-                env=_environment(self._run_id),
-            )
+        try:
+            with theirs, _signals_blocked():
+                self._guardian = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _GUARDIAN, _HOME, msgspec.json.encode(settings).decode()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=inherited,
+                    start_new_session=True,
+                    env=_environment(self._run_id),
+                )
+        except OSError:
+            ours.close()
+            raise
         ours.setblocking(False)
         self._socket = ours
         self._reader = FrameReader(Report)
@@ -111,7 +115,8 @@ class LocalBackend:
             found.extend(self._reader.feed(data))
 
     def _order(self, order: Order, fds: tuple[int, ...] = ()) -> None:
-        assert self._socket is not None
+        if self._socket is None:  # it was lost, and there is nobody left to signal
+            return
         if self._guardian is not None:
             self._guardian.send_signal(signal.SIGCONT)  # somebody may have stopped it: a ladder needs its guardian
         with suppress(BrokenPipeError, ConnectionResetError):  # its death is noticed where it is read
@@ -180,6 +185,8 @@ class LocalBackend:
 
     def last_resort(self) -> list[str]:
         """What carries the run's id although guardian and executors are gone."""
+        if self._settings.keep_children:
+            return []
         left = self._left()
         found = [tree.describe(process) for process in left]
         tree.send(left, signal.SIGKILL)
@@ -204,7 +211,8 @@ class LocalBackend:
             self._leaf.kill()
         found: dict[int, str] = {}
         end = time.monotonic() + LOSE_PATIENCE
-        while (left := self._left()) and time.monotonic() < end:
+        left: list[tree.Process] = []
+        while not self._settings.keep_children and (left := self._left()) and time.monotonic() < end:
             found.update((process.pid, tree.describe(process)) for process in left)
             tree.send(left, signal.SIGKILL)
             time.sleep(0.01)

@@ -26,7 +26,8 @@ NameOption = Annotated[
 PodOption = Annotated[bool, typer.Option("--pod", help="Print a plain Pod, for `podman play kube`.")]
 NamespaceOption = Annotated[str | None, typer.Option(metavar="NAME", help="The namespace.")]
 ClaimOption = Annotated[
-    str | None, typer.Option(metavar="CLAIM", help="Keep the journal on this volume claim. [default: a new one is printed]")
+    str | None,
+    typer.Option(metavar="CLAIM", help="Keep the journal on this volume claim. [default: a new one is printed]"),
 ]
 SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="The size of a new claim.")]
 SecretOption = Annotated[

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import pwd
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from orchestrator.cli import command as commands
-from orchestrator.cli.options import seconds, size
+from orchestrator.cli.options import JournalOption, seconds, size
+from orchestrator.cli.run import GraceOption, HostGraceOption, MemoryOption, TermGraceOption, WorkersOption, where
+from orchestrator.config import Settings
+from orchestrator.hosts import survey
 from orchestrator.hosts import unit as units
+from orchestrator.hosts.doctor import Finding, Plan, Verdict, examine, worst
 from runtime.errors import UsageError
 
 UserOption = Annotated[
@@ -38,6 +44,7 @@ _PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - names of what a service has fo
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(unit)
+    app.command()(doctor)
 
 
 def unit(
@@ -79,6 +86,52 @@ def unit(
         restart_delay=restart_delay,
     )
     typer.echo(units.render(service), nl=False)
+
+
+def doctor(
+    *,
+    workers: WorkersOption = None,
+    grace: GraceOption = None,
+    term_grace: TermGraceOption = None,
+    memory_limit: MemoryOption = None,
+    journal: JournalOption = None,
+    host_grace: HostGraceOption = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON, one object.")] = False,
+) -> None:
+    """Look at this host, and tell what will work, what is degraded, and how to mend it.
+
+    Give it the options of the run. It ends with 0 if all works, 1 if something is degraded, 2 if something is broken.
+    """
+    given = {"workers": workers, "grace": grace, "term_grace": term_grace, "memory_limit": memory_limit}
+    settings = Settings.of(**{name: value for name, value in given.items() if value is not None})
+    facts = survey.look(where(journal))
+    findings = examine(facts, Plan(settings.workers, settings.ladder, settings.memory_limit, host_grace))
+    verdict = worst(findings)
+    if json:
+        typer.echo(
+            msgspec.json.encode({"verdict": verdict, "workers": settings.workers, "findings": findings}).decode()
+        )
+    else:
+        for line in _told(findings):
+            typer.echo(line)
+    raise typer.Exit(verdict.exit_code)
+
+
+def _told(findings: Sequence[Finding]) -> Iterator[str]:
+    for finding in findings:
+        verdict = f"{finding.verdict:8}"
+        if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+            verdict = typer.style(verdict, fg=_COLOURS[finding.verdict])
+        yield f"{verdict}  {finding.name:13}  {finding.found}"
+        if finding.mend:
+            yield f"{'':8}  {'':13}  → {finding.mend}"
+
+
+_COLOURS = {
+    Verdict.WORKS: typer.colors.GREEN,
+    Verdict.DEGRADED: typer.colors.YELLOW,
+    Verdict.BROKEN: typer.colors.RED,
+}
 
 
 def _journal(found: commands.RunCommand) -> tuple[str, str | None, list[str]]:

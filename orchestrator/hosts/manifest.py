@@ -41,7 +41,7 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is to run and where. `grace`: seconds between SIGTERM and SIGKILL. `resources`: as Kubernetes writes them."""
+    """What is to run, and where. `grace`: seconds between SIGTERM and SIGKILL. `resources`: what is requested."""
 
     name: str
     image: str
@@ -59,7 +59,7 @@ class Deployment:
 
 
 def grace_seconds(needed: float) -> int:
-    """terminationGracePeriodSeconds for what a stop may need."""
+    """What to ask for as terminationGracePeriodSeconds when a stop may need so many seconds."""
     return math.ceil(needed) + HANDOVER
 
 
@@ -178,7 +178,11 @@ def _environment(it: Deployment) -> list[Value]:
 
 def _probes(it: Deployment, *, by_exec: bool) -> dict[str, Value]:
     """Patient at the start (an agent may import for minutes), then three misses in a row mean a stuck loop."""
-    kinds = (("startupProbe", "/startupz", 2, 150), ("livenessProbe", "/livez", 10, 3), ("readinessProbe", "/readyz", 5, 1))
+    kinds = (
+        ("startupProbe", "/startupz", 2, 150),
+        ("livenessProbe", "/livez", 10, 3),
+        ("readinessProbe", "/readyz", 5, 1),
+    )
     return {
         kind: {
             **_question(path, it.probe_port, by_exec=by_exec),
@@ -191,7 +195,7 @@ def _probes(it: Deployment, *, by_exec: bool) -> dict[str, Value]:
 
 
 def _question(path: str, port: int, *, by_exec: bool) -> dict[str, Value]:
-    """podman makes a `curl` in the container of an httpGet, which a small image does not have; Python it has."""
+    """What is asked. Of an httpGet podman makes a `curl` in the container; a small image has none, but Python."""
     if by_exec:
         return {"exec": {"command": ["python3", "-c", _ASK, f"http://localhost:{port}{path}"]}}
     return {"httpGet": {"path": path, "port": port}}

@@ -1,7 +1,7 @@
 """A run in Prometheus' words. Needs prometheus-client, the extra `metrics`; only `probes` imports it, when asked to.
 
-One registry of our own: nothing of a user's program is shown, nothing is global. Values are computed when they are asked
-for, from the latest view; nothing is counted on the supervision loop.
+One registry of our own: nothing of a user's program is shown, nothing is global. Values are computed when they are
+asked for, from the latest view; nothing is counted on the supervision loop.
 """
 
 from __future__ import annotations

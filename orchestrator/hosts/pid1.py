@@ -1,8 +1,8 @@
 """PID 1 of a container: its signals have no default action, and whoever is orphaned becomes its child.
 
 Two things follow. A SIGTERM that comes before the handlers stand would be dropped by the kernel (signal(7)): entry.py
-catches it from its first lines on. And somebody has to wait for adopted children: those that were started by `exec` into the
-container, and those of a guardian that was killed; while the guardian lives, it is the subreaper of the run's own.
+catches it from its first lines on. And somebody has to wait for adopted children: those that were started by `exec`
+into the container, and those of a guardian that was killed; while it lives, it is the subreaper of the run's own.
 
 Whom this process itself started is left to those who wait for them: the guardian's pid is known, and anybody else's
 children get PATIENCE seconds in which to be waited for (a `subprocess.run` in another thread waits all the time).

@@ -134,7 +134,8 @@ def _listen(address: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         return socket.create_server((address, port), family=family)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        code = getattr(error, "errno", None) or 0  # negative: a name that is not known
+        why = os.strerror(code) if code > 0 else getattr(error, "strerror", None) or str(error)
         raise UsageError(f"cannot serve the probes on {address} port {port}: {why}") from None
 
 
@@ -222,6 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE
 
     def do_GET(self) -> None:
+        """Answer with the page."""
         status, content_type, body = self.server.page(self.path.partition("?")[0])
         self.send_response(status)
         self.send_header("Content-Type", content_type)
@@ -231,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - http.server finds the method by this name
 
     def log_message(self, *_: object) -> None:
         """A probe every few seconds is not worth a line."""

@@ -72,21 +72,25 @@ class Told:
     status: str = ""
     status_at: float = float("-inf")
     pinged_at: float = float("-inf")
+    extended_at: float = float("-inf")
     ends_at: float = 0.0
 
 
 def compose(told: Told, view: StatusView, watchdog: float | None) -> tuple[Told, list[str]]:
-    """What to say of a view, and what will have been said then. `watchdog`: seconds between pings at most. Pure."""
+    """What to say of a view, in one message, and what will have been said then. Pure.
+
+    `watchdog`: seconds between pings at most. READY=1 goes alone: in a message with STOPPING=1 it would be overheard.
+    """
+    if not told.ready and _has_begun(view):
+        return replace(told, ready=True), ["READY=1"]
     words: list[str] = []
     now = view.at
-    if not told.ready and _has_begun(view):
-        told = replace(told, ready=True)
-        words.append("READY=1")
     if view.phase is not Phase.RUNNING:
         if not told.stopping:
             told = replace(told, stopping=True, ends_at=now + (view.bound or 0.0) + MARGIN)
             words.append("STOPPING=1")
-        if told.ends_at > now and view.phase is not Phase.ENDED:
+        if now < told.ends_at and now - told.extended_at >= EXTENSION / 10:
+            told = replace(told, extended_at=now)
             words.append(f"EXTEND_TIMEOUT_USEC={int(min(EXTENSION, told.ends_at - now) * 1e6)}")
     status = status_line(view)
     if status != told.status and (now - told.status_at >= STATUS_SECONDS or words):
@@ -102,7 +106,7 @@ def _has_begun(view: StatusView) -> bool:
     """The first executor is ready and there is work; or there was, and all of it is done already."""
     if view.phase is Phase.RUNNING:
         return view.accepted > 0 and any(one.state == SlotState.READY for one in view.executors)
-    return view.signal is None
+    return view.accepted > 0 and view.signal is None
 
 
 def status_line(view: StatusView) -> str:
@@ -142,15 +146,21 @@ class Herald:
     def __call__(self, view: StatusView) -> None:
         """Say what is to be said of this view; what did not go out is said again at the next one."""
         told, words = compose(self._told, view, self._watchdog)
-        if words and self._notifier.tell(*words):
+        while words and self._notifier.tell(*words):
             self._told = told
+            told, words = compose(told, view, self._watchdog)
+
+    def close(self) -> None:
+        """Close our end."""
+        self._notifier.close()
 
 
 def tell_over(status: str) -> None:
     """There is nothing to do: a service that ends before it was ready would count as failed."""
     notifier = Notifier.here()
     if notifier is not None:
-        notifier.tell("READY=1", "STOPPING=1", f"STATUS={status}")
+        notifier.tell("READY=1")
+        notifier.tell("STOPPING=1", f"STATUS={status}")
         notifier.close()
 
 
@@ -201,7 +211,7 @@ def service_here() -> Service | None:
     return read_service(unit, done.stdout, os.environ["INVOCATION_ID"], os.getpid())
 
 
-def own_unit(cgroups: str) -> tuple[str, bool]| None:
+def own_unit(cgroups: str) -> tuple[str, bool] | None:
     """The service in /proc/self/cgroup, and whether it is one of a user's manager."""
     for line in cgroups.splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]

@@ -1,14 +1,13 @@
 """The termination message: what `kubectl describe pod` shows of a container that has ended.
 
-A kubelet makes the file, reads at most 4 KiB of it, and cuts what is longer without asking; so it is cut here, at the end
-of a character. A provisional word is written when a stop begins: should SIGKILL come before the end, that is what is known.
-Nothing here raises or waits: a full disk must not change how a run ends.
+A kubelet makes the file, reads at most 4 KiB of it, and cuts what is longer without asking; so it is cut here, at the
+end of a character. A provisional word is written when a stop begins: should SIGKILL come before the end, that is what
+is known. Nothing here raises or waits: a full disk must not change how a run ends.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from orchestrator.view import Phase, StatusView
 

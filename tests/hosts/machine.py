@@ -52,6 +52,11 @@ def rootfs() -> Path | str:
     return Path(done.stdout.strip())
 
 
+def _is_pid1(pid: int) -> bool:
+    """Whether a process is the first of its pid namespace."""
+    return b"\t1\n" in procs.read_bytes(f"/proc/{pid}/status").partition(b"NSpid:")[2].partition(b"NSpgid:")[0]
+
+
 class Machine:
     """The booted container. Raises RuntimeError when it does not boot."""
 
@@ -115,7 +120,7 @@ class Machine:
     def _find_init(self) -> int:
         if not os.path.exists(f"/proc/{self._outer}"):
             raise AssertionError("systemd-nspawn has ended")
-        return next((each.pid for each in procs.descendants(self._outer) if each.ppid() == self._outer), 0)
+        return next((each.pid for each in procs.descendants(self._outer) if _is_pid1(each.pid)), 0)
 
     def _is_up(self) -> bool:
         return self._state() in ("running", "degraded")

@@ -45,8 +45,9 @@ def test_a_task_over_the_memory_limit_fails_with_the_size_and_its_executor_is_re
 
 def test_an_executor_that_shows_no_sign_of_life_is_replaced_and_its_task_runs_again() -> None:
     log: list[str] = []
+    tasks: list[dict[str, Any]] = [{"key": "a"}, {"key": "b", "freeze": True}, {"key": "c"}]
     with Supervisor(workers=1, silence=1.5, term_grace=0.2, log=lambda name, *_: log.append(name)) as supervisor:
-        outcomes = by_key(supervisor.map(limited.freezes, [{"key": "a"}, {"key": "b", "freeze": True}, {"key": "c"}]))
+        outcomes = by_key(supervisor.map(limited.freezes, tasks))
     assert {key: outcome.value for key, outcome in outcomes.items()} == {"a": "fine", "b": "thawed", "c": "fine"}
     assert "executor.silent" in log
     assert outcomes["c"].attempts == 1
@@ -56,6 +57,14 @@ def test_executors_are_replaced_after_so_many_tasks() -> None:
     with Supervisor(workers=1, max_tasks_per_executor=3, log=silent) as supervisor:
         pids = [supervisor.submit(limited.pid, number).result() for number in range(7)]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+
+
+def test_an_executor_that_grew_is_replaced_and_nothing_fails() -> None:
+    with Supervisor(workers=1, max_memory_per_executor=100 * MEBIBYTE, log=silent) as supervisor:
+        before = supervisor.submit(limited.keeps, {"key": "a", "bytes": 200 * MEBIBYTE}).result()
+        pids = {supervisor.submit(limited.keeps, {"key": f"n{number}"}).result() for number in range(20)}
+    assert before in pids or len(pids) == 1
+    assert len(pids | {before}) == 2
 
 
 def test_an_urgent_task_makes_room_for_itself_and_the_other_goes_on_from_its_snapshot(tmp_path: Path) -> None:
@@ -109,6 +118,34 @@ def test_a_program_that_hands_its_tasks_in_again_gets_what_is_known_and_executes
         key: outcome.value for key, outcome in first.items()
     }
     assert look(journal, "nightly").recorded == 3
+
+
+def test_an_agent_that_no_executor_can_load_fails_its_own_tasks_only() -> None:
+    class Unloadable:
+        def __reduce__(self) -> Any:
+            return (getattr, ("nothing has", "this attribute"))
+
+        def __call__(self, task_input: Any, state: Any) -> Any:
+            return task_input
+
+    with Supervisor(workers=1, log=silent) as supervisor:
+        assert supervisor.submit(limited.pid, 1).result() > 0
+        broken = supervisor.submit(Unloadable(), 2).outcome()
+        assert supervisor.submit(limited.pid, 3).result() > 0
+    assert not broken.ok
+    assert broken.error is not None
+    assert "cannot load the agent" in broken.error
+
+
+def test_a_second_agent_can_be_handed_in_while_every_executor_is_busy(tmp_path: Path) -> None:
+    with Post(tmp_path / "post") as post, Supervisor(workers=1, log=silent) as supervisor:
+        task = {"key": "long", "post": post.path, "steps": 1000, "pause": 0.1}
+        long = supervisor.submit(limited.counts, task)
+        post.expect()
+        other = supervisor.submit(limited.pid, 1)
+        assert not other.done()
+        long.interrupt()
+        assert other.result() > 0
 
 
 def test_tasks_of_an_agent_that_is_hired_later_wait_for_it(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_what_is_odd_but_ends_well_completes(tmp_path: Path, wild: dict[str, Any
         ({"do": "raises", "what": "StopIteration"}, "StopIteration: on purpose"),
         ({"do": "recurses"}, "RecursionError"),
         ({"do": "eats_memory"}, "MemoryError"),
-        ({"do": "returns_lock"}, "the result cannot be kept: a lock"),
+        ({"do": "returns_socket"}, "the result cannot be kept: a socket"),
         ({"do": "returns_coroutine"}, "the result cannot be kept: the agent returned a coroutine"),
         ({"do": "returns_generator"}, "the result cannot be kept: the agent returned a generator"),
         ({"do": "returns_much", "bytes": 300_000_000}, "the result cannot be kept"),

@@ -19,6 +19,17 @@ def hog(task_input: dict[str, Any], state: ExecutionState) -> str:
     return "small"
 
 
+kept: list[bytearray] = []
+
+
+def keeps(task_input: dict[str, Any], state: ExecutionState) -> int:
+    """Leaks memory, and takes its time, so that somebody notices; tells who executes."""
+    if task_input.get("bytes"):
+        kept.append(bytearray(task_input["bytes"]))
+    state.sleep(0.1)
+    return os.getpid()
+
+
 def freezes(task_input: dict[str, Any], state: ExecutionState) -> str:
     """Stops its own process the first time."""
     if task_input.get("freeze") and state.snapshot is None:

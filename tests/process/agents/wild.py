@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -73,8 +74,8 @@ def eats_memory(task: Input, state: ExecutionState) -> Any:
 # -- what cannot be kept ------------------------------------------------------------------------------------
 
 
-def returns_lock(task: Input, state: ExecutionState) -> Any:
-    return threading.Lock()
+def returns_socket(task: Input, state: ExecutionState) -> Any:
+    return socket.socket()
 
 
 def returns_coroutine(task: Input, state: ExecutionState) -> Any:
@@ -280,7 +281,7 @@ def leaves_threads(task: Input, state: ExecutionState) -> Any:
 _DEEDS: dict[str, Callable[[Input, ExecutionState], Any]] = {
     deed.__name__: deed
     for deed in (
-        exits, sys_exits, segfaults, raises, recurses, eats_memory, returns_lock, returns_coroutine, returns_generator,
+        exits, sys_exits, segfaults, raises, recurses, eats_memory, returns_socket, returns_coroutine, returns_generator,
         returns_lambda, returns_much, emits_much, prints, floods, closes, closes_and_sleeps, replaces,
         changes_directory, forks_and_returns, forks_and_fails, has_children, has_daemon, has_alien_daemon,
         leaves_daemon, leaves_chatter, busy, sleeps, stuck_in_c, bad_regex, ignores_interrupts, ignores_term,

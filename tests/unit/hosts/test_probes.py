@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import socket
 import threading
 import time
@@ -62,7 +63,9 @@ def test_a_query_is_ignored_and_head_has_no_body(served: Probes) -> None:
     assert ask(served, "/livez", "HEAD") == (200, "")
 
 
-@pytest.mark.parametrize(("path", "method", "status"), [("/", "GET", 404), ("/livez/x", "GET", 404), ("/livez", "POST", 501)])
+@pytest.mark.parametrize(
+    ("path", "method", "status"), [("/", "GET", 404), ("/livez/x", "GET", 404), ("/livez", "POST", 501)]
+)
 def test_everything_else_is_refused(served: Probes, path: str, method: str, status: int) -> None:
     assert ask(served, path, method)[0] == status
 
@@ -92,7 +95,7 @@ def test_without_the_extra_metrics_say_what_is_missing(served: Probes, monkeypat
     def load(name: str) -> Any:
         raise ImportError(f"No module named {name}")
 
-    monkeypatch.setattr(probes.importlib, "import_module", load)
+    monkeypatch.setattr(importlib, "import_module", load)
     assert ask(served, "/metrics") == (501, f"{probes.NO_METRICS}\n")
     assert ask(served, "/livez")[0] == 200
 
@@ -135,7 +138,7 @@ def test_a_client_that_dawdles_is_cut_off(served: Probes, monkeypatch: pytest.Mo
     with closing(silent(served)) as client:
         began = time.monotonic()
         client.sendall(b"GET /livez HTTP/1.0\r\n")
-        with pytest.raises(OSError, match="."):  # noqa: PT012
+        with pytest.raises(OSError, match=r"cut off|reset|pipe"):
             while True:
                 client.sendall(b"X-Slow: yes\r\n")
                 client.settimeout(0.02)

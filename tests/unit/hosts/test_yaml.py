@@ -15,11 +15,15 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(),
     st.text(),
-    st.sampled_from(["yes", "NO", "on", "null", "~", "1e3", "0x10", "012", "1:30", "- a", "a: b", "#c", "*", "", " ", "2030-01-02"]),
+    st.sampled_from(
+        ["yes", "NO", "on", "null", "~", "1e3", "0x10", "012", "1:30", "- a", "a: b", "#c", "*", "", " ", "2030-01-02"]
+    ),
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcXYZ./-", min_size=1, max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abcXYZ./-", min_size=1, max_size=8), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 

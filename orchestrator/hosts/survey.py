@@ -1,0 +1,205 @@
+"""What is to be known of this host before a run. It looks and tries, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestrator.hosts.systemd import Service, service_here
+from runtime.cgroup import Leaf
+
+_PR_GET_CHILD_SUBREAPER: Final = 37
+_V2: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+_MEMORY: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_PIDS: Final = ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max")
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Where a journal lives, or would: its nearest directory that exists."""
+
+    path: str
+    directory: str
+    exists: bool
+    writable: bool
+    kind: str
+    free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A host. Sizes in bytes; None is no limit, or not to be known."""
+
+    system: str
+    python: tuple[int, int, int]
+    executable: str | None
+    cgroup: str
+    leaf: bool
+    kills_cgroups: bool
+    subreaper: bool
+    pidfd: bool
+    memfd: bool
+    files: int | None
+    files_hard: int | None
+    processes: int | None
+    memory: int | None
+    pid: int
+    parent: str
+    ignored: tuple[str, ...]
+    service: Service | None
+    notified: bool
+    terminal: bool
+    disk: Disk | None
+
+
+def look(journal: str) -> Facts:
+    """Look at this host. `journal` is a path, or a URL, which is not looked at."""
+    files, files_hard = (_limit(each) for each in resource.getrlimit(resource.RLIMIT_NOFILE))
+    version, kills = _cgroups()
+    return Facts(
+        system=os.uname().sysname,
+        python=sys.version_info[:3],
+        executable=sys.executable if sys.executable and os.access(sys.executable, os.X_OK) else None,
+        cgroup=version,
+        leaf=_can_make_leaf(),
+        kills_cgroups=kills,
+        subreaper=_has_subreaper(),
+        pidfd=_has_pidfd(),
+        memfd=hasattr(os, "memfd_create"),
+        files=files,
+        files_hard=files_hard,
+        processes=_processes_left(),
+        memory=_memory(),
+        pid=os.getpid(),
+        parent=_read(f"/proc/{os.getppid()}/comm").strip(),
+        ignored=tuple(each.name for each in _STOPS if signal.getsignal(each) is signal.SIG_IGN),
+        service=service_here(),
+        notified="NOTIFY_SOCKET" in os.environ,
+        terminal=os.isatty(2),
+        disk=None if "://" in journal else _disk(os.path.abspath(journal)),
+    )
+
+
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _limit(number: int) -> int | None:
+    return None if number == resource.RLIM_INFINITY else number
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+# -- processes --------------------------------------------------------------------------------------------------
+
+
+def _cgroups() -> tuple[str, bool]:
+    """Which hierarchies there are, and whether the kernel ends a whole cgroup when asked (cgroup.kill)."""
+    mount = next((each for each in _V2 if (each / "cgroup.controllers").exists()), None)
+    if mount is None:
+        return ("v1" if os.path.isdir("/sys/fs/cgroup/memory") else "none"), False
+    kills = any(mount.glob("*/cgroup.kill")) or (mount / "cgroup.kill").exists()
+    return ("v2" if mount == _V2[0] else "v1 and v2"), kills
+
+
+def _can_make_leaf() -> bool:
+    leaf = Leaf.create(f"quiesce-doctor-{os.getpid()}")
+    return leaf is not None and leaf.remove()
+
+
+def _has_subreaper() -> bool:
+    """Asked, not set: that would be an effect."""
+    try:
+        answer = ctypes.c_int()
+        return ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0
+    except (OSError, AttributeError):
+        return False
+
+
+def _has_pidfd() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _processes_left() -> int | None:
+    """How many more processes and threads this user and this container may have."""
+    left = [_number(path) - _used(path) for path in _PIDS if _number(path)]
+    soft = _limit(resource.getrlimit(resource.RLIMIT_NPROC)[0])
+    if soft is not None and os.geteuid() != 0:
+        left.append(soft - _threads_of(os.getuid()))
+    return min(left, default=None)
+
+
+def _number(path: str) -> int:
+    """A limit in a file; 0 where it has none (`max`), or there is no such file."""
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _used(path: str) -> int:
+    return _number(str(Path(path).with_name("pids.current")))
+
+
+def _threads_of(user: int) -> int:
+    total = 0
+    for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):
+        fields = dict(line.split(":", 1) for line in _read(f"/proc/{name}/status").splitlines() if ":" in line)
+        if fields.get("Uid", "").split()[:1] == [str(user)]:
+            total += int(fields.get("Threads", "1"))
+    return total
+
+
+def _memory() -> int | None:
+    """What may be used: what is free, or what the container leaves of it."""
+    fields = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
+    free = [int(fields["MemAvailable"].split()[0]) << 10] if "MemAvailable" in fields else []
+    return min([*free, *(limit for limit in map(_number, _MEMORY) if limit)], default=None)
+
+
+# -- disks ------------------------------------------------------------------------------------------------------
+
+
+def _disk(path: str) -> Disk:
+    directory = os.path.dirname(path)
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    existing = os.path.dirname(path) == directory
+    writable = os.access(directory, os.W_OK | os.X_OK) and (not os.path.exists(path) or os.access(path, os.W_OK))
+    kind = file_system(os.path.realpath(directory), _read("/proc/self/mountinfo"))
+    return Disk(path, directory, existing, writable, kind, _free(directory))
+
+
+def _free(directory: str) -> int:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return 0
+
+
+def file_system(directory: str, mounts: str) -> str:
+    """Its type, by /proc/self/mountinfo; the last mount that covers it counts. Empty if it cannot be known."""
+    found, length = "", 0
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        if len(fields) < 5 or not right:
+            continue
+        point = fields[4].encode().decode("unicode_escape")
+        inside = directory == point or directory.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= length:
+            found, length = right.split()[0], len(point)
+    return found

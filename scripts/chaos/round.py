@@ -1,0 +1,286 @@
+"""One round: a real run, attacked as planned, resumed until it is complete, and looked at from every side."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import traceback
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from chaos import SCRIPTS
+from chaos.faults import Target, inject
+from chaos.places import Disk, disk_for, faketime, few_processes, without_cgroups
+from chaos.plan import Fault, Plan
+from chaos.truth import Witness
+from tests.support import procs
+from tests.support.cli import QUIESCE, ROOT
+from tests.support.eof import EofProof
+from tests.support.stacks import autopsy
+
+LIMIT = 40.0
+"""Seconds that one attempt may take before it counts as hanging, a ladder included."""
+
+MOST_RESUMES = 6
+"""A round that is not complete after so many is stuck in a circle."""
+
+SLACK = 2.5
+"""Seconds beyond the graces within which everything must be gone, on a machine that has other things to do."""
+
+AGENT = str(SCRIPTS / "chaos" / "agents.py")
+_STOPS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
+
+
+@dataclass
+class Report:
+    """What a round showed. It is good when there are no `problems`."""
+
+    plan: Plan
+    faults: Counter[str] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is wrong, in words."""
+        named = (("lost", self.lost), ("twice", self.twice), ("left", self.left), ("", self.other))
+        return [f"{name}: {what}" if name else what for name, found in named for what in found]
+
+
+def play(plan: Plan) -> Report:
+    """Play one round, and clean up after it whatever happens."""
+    report = Report(plan)
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="quiesce-chaos-"))
+    try:
+        with ExitStack() as stack:
+            disk = stack.enter_context(disk_for(plan.theme, folder))
+            if disk is None:
+                report.other.append(f"this host cannot have the disk for {plan.theme!r}")
+            else:
+                _Round(plan, folder, disk, report, stack).play()
+    except Exception:
+        report.other.append(f"the round itself failed:\n{traceback.format_exc()}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+class _Round:
+    def __init__(self, plan: Plan, folder: Path, disk: Disk, report: Report, stack: ExitStack) -> None:
+        self.plan, self.folder, self.disk, self.report = plan, folder, disk, report
+        self.rng = random.Random(plan.seed ^ 0x5EED)
+        self.run_id = f"chaos-{plan.seed}-{uuid.uuid4().hex[:6]}"
+        self.marker = f"QUIESCE_CHAOS_{uuid.uuid4().hex[:12]}"
+        self.witness = Witness(disk.journal, self.run_id)
+        self.tmp, self.clock = folder / "tmp", folder / "clock"
+        for each in (self.tmp, folder / "marks"):
+            each.mkdir()
+        self.clock.write_text("+0\n")
+        wanted = plan.theme == "no processes"
+        self.pids = stack.enter_context(few_processes(self.marker.lower())) if wanted else None
+        self.wrapper = without_cgroups() if plan.theme == "no cgroup" else []
+
+    def play(self) -> None:
+        """Every planned attempt, then as many as it needs, then the last look."""
+        for number in range(MOST_RESUMES + len(self.plan.attempts)):
+            faults = self.plan.attempts[number] if number < len(self.plan.attempts) else ()
+            with EofProof() as proof:
+                self._attempt(faults, proof)
+            if self.report.problems:
+                return
+            if self.plan.theme == "deleted" and self.report.faults["deleted"]:
+                return  # there is nothing to go on with
+            self.disk.mend()
+            run = self.witness.look()
+            self.report.lost += self.witness.lost
+            if run is not None and run.ended:
+                break
+        else:
+            self.report.other.append("was not complete after many resumes")
+            return
+        tasks = self.plan.tasks(str(self.folder), "")
+        self.report.lost += self.witness.wrong(tasks, self.report.faults["executor KILL"])
+        self.report.twice += self.witness.twice()
+
+    # -- one attempt --------------------------------------------------------------------------------------
+
+    def _attempt(self, faults: Sequence[Fault], proof: EofProof) -> None:
+        began = time.monotonic()
+        with (self.folder / "stderr").open("w+b") as stderr:
+            popen = self._start(proof, stderr.fileno())
+            try:
+                stopped_at = self._attack(popen, faults, proof, began)
+                self._end(popen, stopped_at, proof)
+            finally:
+                self._clean(popen)
+            stderr.seek(0)
+            said = stderr.read().decode(errors="replace")
+            self._judge_end(popen.returncode, faults, said)
+            if self.report.problems:
+                self.report.other.append(f"it said:\n{said[-4000:]}")
+
+    def _start(self, proof: EofProof, stderr: int) -> subprocess.Popen[bytes]:
+        command = [*QUIESCE, *self._words(proof.path)]
+        path = os.pathsep.join([str(ROOT), str(SCRIPTS)])
+        env = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.tmp), self.marker: "1", "PYTHONFAULTHANDLER": "1"}
+        if self.plan.theme == "clock" and (library := faketime()) is not None:
+            env |= {
+                "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }  # fmt: skip
+        self.unread = os.pipe() if self.plan.theme == "unread" else None
+        out = stderr if self.unread is None else self.unread[1]
+        popen = subprocess.Popen(
+            [*self.wrapper, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=env,
+            cwd=self.folder,
+            process_group=0,
+        )
+        if self.pids is not None:
+            (self.pids / "cgroup.procs").write_text(str(popen.pid))
+        return popen
+
+    def _words(self, proof: str) -> list[str]:
+        journal = str(self.disk.journal)
+        try:
+            exists = self.witness.look() is not None
+        except Exception:  # a journal that cannot be read can still be resumed, or refused
+            exists = True
+        self._write_input(proof)
+        common = ["--journal", journal, "--progress", "off"]
+        if exists:
+            return ["resume", self.run_id, *common]
+        agent = f"{AGENT}:{'amixed' if self.plan.asynchronous else 'mixed'}"
+        settings = {
+            "--workers": self.plan.workers, "--concurrency": self.plan.concurrency, "--grace": self.plan.grace,
+            "--term-grace": self.plan.term_grace, "--input": self.folder / "input.jsonl", "--run-id": self.run_id,
+        }  # fmt: skip
+        return ["run", agent, *common, *(str(word) for pair in settings.items() for word in pair)]
+
+    def _write_input(self, proof: str) -> None:
+        """The proof is another one at every attempt, and the tasks name a link to it."""
+        link = self.folder / "proof"
+        with suppress(FileNotFoundError):
+            link.unlink()
+        link.symlink_to(proof)
+        lines = "".join(json.dumps(task) + "\n" for task in self.plan.tasks(str(self.folder), str(link)))
+        (self.folder / "input.jsonl").write_text(lines)
+
+    # -- the attack -----------------------------------------------------------------------------------------
+
+    def _attack(
+        self, popen: subprocess.Popen[bytes], faults: Sequence[Fault], proof: EofProof, began: float
+    ) -> float | None:
+        """Carry the faults out. When the last one came that ends the attempt (monotonic seconds)."""
+        try:
+            target = Target(psutil.Process(popen.pid), self.disk, self.rng, self.pids, self.clock)
+        except psutil.Error:
+            return None
+        stopped_at = None
+        if any(not fault.early for fault in faults):
+            began = self._wait_for_work(popen, proof)
+        for fault in faults:
+            self._wait(popen, began + fault.at)
+            if popen.poll() is not None:
+                break
+            self.witness.try_to_look()
+            if inject(fault.kind, target):
+                self.report.faults[fault.kind] += 1
+                if fault.kind.split()[0] in ("supervisor", "group") and not fault.kind.endswith("CONT"):
+                    stopped_at = time.monotonic()
+        target.settle()
+        return stopped_at
+
+    def _wait_for_work(self, popen: subprocess.Popen[bytes], proof: EofProof) -> float:
+        end = time.monotonic() + LIMIT
+        while popen.poll() is None and time.monotonic() < end:
+            with suppress(AssertionError):
+                proof.held(1, deadline=0.05)
+                break
+        return time.monotonic()
+
+    def _wait(self, popen: subprocess.Popen[bytes], until: float) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            popen.wait(max(0.0, until - time.monotonic()))
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _end(self, popen: subprocess.Popen[bytes], stopped_at: float | None, proof: EofProof) -> None:
+        """The supervisor ends; whatever it had started is gone soon after."""
+        try:
+            popen.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            everybody = [psutil.Process(popen.pid), *self._strays()]
+            self.report.other.append(f"did not end within {LIMIT:g} s:\n{autopsy(everybody)}")
+            return
+        graces = self.plan.grace + self.plan.term_grace
+        try:
+            proof.wait(graces + SLACK)
+        except AssertionError as error:
+            self.report.left.append(f"after exit {popen.returncode}: {error}")
+        bound = time.monotonic() + SLACK
+        while (strays := self._strays()) and time.monotonic() < bound:
+            time.sleep(0.01)
+        self.report.left += [procs.describe(each) for each in strays]
+        if stopped_at is not None:
+            seconds = time.monotonic() - stopped_at
+            self.report.ends.append(seconds)
+            if seconds > graces + SLACK:
+                self.report.other.append(f"it took {seconds:.2f} s until all was gone, the graces are {graces:g} s")
+
+    def _strays(self) -> list[psutil.Process]:
+        marked = procs.processes_with(self.marker)
+        known = {each.pid for each in marked}
+        return marked + [each for each in procs.processes_of_run(self.run_id) if each.pid not in known]
+
+    def _clean(self, popen: subprocess.Popen[bytes]) -> None:
+        """After a failure too, nothing stays; before a kill, what is left was written down."""
+        popen.kill()
+        popen.wait()
+        procs.kill_all(self._strays())
+        for fd in self.unread or ():
+            os.close(fd)
+        leaves = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/quiesce-{self.run_id}*")]
+        guardian_died = self.report.faults["guardian KILL"] and self.report.faults["supervisor KILL"]
+        if leaves and not guardian_died:
+            self.report.left += leaves
+        self.report.left += [str(path) for path in self.tmp.iterdir()]
+        allowed = {f"journal.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock")} | {"lost+found", "filler"}
+        self.report.left += [str(path) for path in self.disk.folder.iterdir() if path.name not in allowed]
+
+    def _judge_end(self, code: int, faults: Sequence[Fault], said: str) -> None:
+        """The exit status is one that the faults explain, and nobody fell over his own feet."""
+        allowed = {0, 1}
+        for fault in faults:
+            who, _, what = fault.kind.partition(" ")
+            if who in ("supervisor", "group") and what != "STOP+CONT":
+                allowed |= {-s for n, s in _STOPS.items() if what in (n, "storm")} | ({-9} if what == "KILL" else set())
+            elif who in ("disk", "deleted", "read-only", "no"):
+                allowed |= {75, 2}
+        if code not in allowed:
+            self.report.other.append(f"ended with {code}, not with one of {sorted(allowed)}")
+        for line in said.splitlines():
+            if line.startswith("Traceback") or "a defect in quiesce" in line:
+                self.report.other.append(line)
+                break

@@ -1,0 +1,5 @@
+"""Takes its process with it at import."""
+
+import os
+
+os._exit(3)

@@ -1,0 +1,250 @@
+"""How the process ends, told by its exit status; and that by then nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.process.helpers import agent, jsonl, look
+from tests.support import procs
+from tests.support.cli import QUIESCE, Completed, Running, run_cli, start_cli
+from tests.support.eof import EofProof
+from tests.support.sync import Latch, Post
+
+SHORT = ("--grace", "0.3", "--term-grace", "0.3")
+
+
+@dataclass
+class Waiting:
+    """A run whose task `b` waits until it is interrupted (wait) or the latch opens (meet); `a` is completed."""
+
+    running: Running
+    journal: Path
+    post: Post
+    latch: Latch
+    proof: EofProof
+
+    def ends(self, deadline: float = 10) -> Completed:
+        done = self.running.wait(deadline)
+        self.proof.wait(2)
+        assert procs.processes_of_run("r") == []
+        return done
+
+
+def waiting(tmp_path: Path, name: str, *options: str, prefix: tuple[str, ...] = ()) -> Iterator[Waiting]:
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch, EofProof() as proof:
+        source = jsonl(
+            tmp_path / "in.jsonl",
+            [{"key": "a"}, {"key": "b", "post": post.path, "latch": latch.path, "proof": proof.path}, {"key": "c"}],
+        )
+        journal = tmp_path / "j.db"
+        command = (*prefix, *QUIESCE, "run", agent(name), "-i", source, "-w", "1", "-j", journal, "--run-id", "r")
+        with Running([*command, *options], timeout=30) as running:
+            post.expect()
+            yield Waiting(running, journal, post, latch, proof)
+
+
+@pytest.fixture
+def polite(tmp_path: Path) -> Iterator[Waiting]:
+    yield from waiting(tmp_path, "plain:wait")
+
+
+@pytest.fixture
+def deaf(tmp_path: Path) -> Iterator[Waiting]:
+    """Its task hears neither flag nor anything else but SIGTERM's exception and SIGKILL."""
+    yield from waiting(tmp_path, "plain:meet", "--grace", "20", "--term-grace", "20")
+
+
+def test_all_completed_is_0_and_some_failed_is_1(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", range(40))
+    done = run_cli("run", agent("plain:double"), "-i", source, "-w", "2", "-j", tmp_path / "a.db")
+    assert done.returncode == 0, done
+    assert done.stdout == ""
+    seen = look(tmp_path / "a.db")
+    assert seen.values == {str(line): 2 * (line - 1) for line in range(1, 41)}
+    assert seen.recorded == 40
+    assert seen.record.status == "completed"
+    done = run_cli("run", agent("plain:fail_odd"), "-i", source, "-w", "2", "-j", tmp_path / "b.db")
+    assert done.returncode == 1, done
+    seen = look(tmp_path / "b.db")
+    assert len(seen.values) == 20
+    assert seen.outcomes["2"].error == "ValueError: 1 is odd"
+    assert "plain.py" in (seen.outcomes["2"].detail or "")
+    assert seen.record.status == "failed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda it: it.name)
+def test_a_signal_ends_it_by_that_signal_with_everything_written(polite: Waiting, number: signal.Signals) -> None:
+    polite.running.send(number)
+    done = polite.ends()
+    assert done.returncode == -number, done
+    seen = look(polite.journal)
+    assert seen.values == {"a": "a"}
+    assert seen.statuses() == {"a": "completed", "b": "interrupted"}
+    assert seen.record.status == "interrupted"
+    assert seen.record.signal is not None
+    assert seen.record.signal.triggered_by == f"signal:{number.name}"
+    assert seen.named("cleanup.verified")[0]["remaining"] == []
+    assert seen.events[-1][0] == "run.finished"
+    assert "quiesce resume r" in done.stderr
+
+
+def test_ctrl_c_reaches_the_supervisor_only(polite: Waiting) -> None:
+    """The whole foreground group gets SIGINT; the executors are not in it."""
+    polite.running.send_group(signal.SIGINT)
+    done = polite.ends()
+    assert done.returncode == -signal.SIGINT, done
+    assert look(polite.journal).statuses() == {"a": "completed", "b": "interrupted"}
+
+
+def test_the_interrupted_exit_code_overrides_the_signal(tmp_path: Path) -> None:
+    for it in waiting(tmp_path, "plain:wait", "--interrupted-exit-code", "5"):
+        it.running.send(signal.SIGTERM)
+        assert it.ends().returncode == 5
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 75), (("--interrupted-exit-code", "0"), 0)])
+def test_the_deadline_is_75(tmp_path: Path, options: tuple[str, ...], code: int) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [{"key": "a"}, {"key": "b", "post": os.devnull}])
+    done = run_cli(
+        "run", agent("plain:wait"), "-i", source, "-w", "1", "-j", tmp_path / "j.db", "--deadline", "1.5", *options
+    )
+    assert done.returncode == code, done
+    record = look(tmp_path / "j.db").record
+    assert record.signal is not None
+    assert record.signal.reason == "timeout"
+
+
+def test_two_signals_at_once_count_once(deaf: Waiting) -> None:
+    """A terminal and a parent both send one: the second within the debounce is not a second press."""
+    deaf.running.send(signal.SIGTERM)
+    deaf.running.send(signal.SIGINT)
+    deaf.running.expect("interrupt.requested")
+    deaf.latch.open()
+    done = deaf.ends()
+    assert done.returncode == -signal.SIGTERM, done
+    assert "interrupt.hurried" not in done.stderr
+    assert look(deaf.journal).values == {"a": "a", "b": "b"}
+
+
+def test_a_second_press_skips_to_term(deaf: Waiting) -> None:
+    deaf.running.send(signal.SIGTERM)
+    deaf.running.expect("interrupt.requested")
+    press_again(deaf)
+    done = deaf.ends()
+    assert done.returncode == -signal.SIGTERM, done
+    assert "rung=TERM" in done.stderr
+    assert "rung=KILL" not in done.stderr
+    assert look(deaf.journal).statuses() == {"a": "completed", "b": "interrupted"}
+
+
+def test_a_third_press_skips_to_kill(tmp_path: Path) -> None:
+    """The agent ignores SIGTERM: only the third press, long before the graces are over, ends it."""
+    with Post(tmp_path / "post") as post, EofProof() as proof:
+        source = jsonl(
+            tmp_path / "in.jsonl", [{"key": "a"}, {"do": "ignores_term", "post": post.path, "proof": proof.path}]
+        )
+        arguments = ("run", agent("wild:misbehave"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
+        with start_cli(*arguments, "--grace", "25", "--term-grace", "25") as running:
+            post.expect()
+            running.send(signal.SIGINT)
+            running.expect("interrupt.requested")
+            for rung in ("TERM", "KILL"):
+                press_until(running, f"rung=.?{rung}")
+            done = running.wait(10)
+            proof.wait(2)
+    assert done.returncode == -signal.SIGINT, done
+    assert look(tmp_path / "j.db").values == {"1": "good"}
+
+
+def press_again(it: Waiting) -> None:
+    press_until(it.running, "rung=.?TERM")
+
+
+def press_until(running: Running, pattern: str) -> None:
+    """Press, as a person does, until it is heard: presses within the debounce do not count."""
+    for _ in range(40):
+        running.send(signal.SIGINT)
+        try:
+            running.expect(pattern, deadline=0.25)
+        except AssertionError:
+            continue
+        return
+    raise AssertionError(f"{pattern} never came: {running}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda it: it.name)
+def test_an_inherited_ignored_signal_stays_ignored(tmp_path: Path, number: signal.Signals) -> None:
+    """As `nohup` and the background jobs of scripts mean it."""
+    ignore = f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    for it in waiting(tmp_path, "plain:meet", prefix=(sys.executable, "-c", ignore)):
+        it.running.send(number)
+        it.latch.open()
+        done = it.ends()
+        assert done.returncode == 0, done
+        assert len(look(it.journal).values) == 3
+
+
+def test_as_pid_1_it_ends_with_128_plus_n(tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    wrapper = (unshare or "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+    if unshare is None or subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no new pid namespace is to be had here")
+    for it in waiting(tmp_path, "plain:wait", prefix=wrapper):
+        (first,) = [each for each in procs.descendants(it.running.pid) if each.ppid() == it.running.pid]
+        first.send_signal(signal.SIGTERM)
+        done = it.running.wait(10)
+        assert done.returncode == 128 + signal.SIGTERM, done
+        assert look(it.journal).statuses() == {"a": "completed", "b": "interrupted"}
+
+
+def test_a_signal_while_the_agent_is_imported(tmp_path: Path) -> None:
+    """There is no run yet: nothing is left of it, and the ending is the signal all the same."""
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+        module = tmp_path / "slow_import.py"
+        module.write_text(
+            f"from tests.support.sync import announce, pass_latch\nannounce({post.path!r})\npass_latch({latch.path!r})\n"
+        )
+        source = jsonl(tmp_path / "in.jsonl", [1])
+        with start_cli("run", f"{module}:f", "-i", source, "-w", "1", "-j", tmp_path / "j.db", *SHORT) as running:
+            post.expect()
+            running.send(signal.SIGTERM)
+            done = running.wait(10)
+    assert done.returncode == -signal.SIGTERM, done
+    assert "Traceback" not in done.stderr
+
+
+def test_a_signal_while_a_slow_file_is_read(tmp_path: Path) -> None:
+    """A FIFO given as --input is read as a stream: it cannot hold the end up."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = os.open(fifo, os.O_RDWR)
+    try:
+        os.write(writer, b"1\n")
+        with start_cli("run", agent("plain:double"), "-i", fifo, "-w", "1", "-j", tmp_path / "j.db") as running:
+            running.expect("executor.started")
+            running.send(signal.SIGTERM)
+            done = running.wait(10)
+        assert done.returncode == -signal.SIGTERM, done
+    finally:
+        os.close(writer)
+
+
+def test_a_signal_while_a_large_file_is_taken_in(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(f"{number}\n" for number in range(1_000_000)))
+    with start_cli("run", agent("plain:double"), "-i", source, "-w", "1", "-j", tmp_path / "j.db", *SHORT) as running:
+        wal = tmp_path / "j.db-wal"
+        while not wal.exists():
+            assert running.popen.poll() is None
+        running.send(signal.SIGTERM)
+        done = running.wait(5)
+    assert done.returncode == -signal.SIGTERM, done

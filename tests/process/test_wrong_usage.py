@@ -1,0 +1,201 @@
+"""Where the user is wrong: exit code 2, one clear line on standard error, and no run is left in the journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.process.helpers import AGENTS, agent, jsonl, runs_in
+from tests.support.cli import Completed, run_cli, start_cli
+from tests.support.sync import Latch, Post
+
+DOUBLE = agent("plain:double")
+
+
+def refused(done: Completed, *words: str) -> str:
+    """The one line. Fails if it was not refused as promised."""
+    assert done.returncode == 2, done
+    assert done.stdout == "", done
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done
+    assert lines[0].startswith("quiesce: "), done
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[0], done
+    return lines[0]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return jsonl(tmp_path / "in.jsonl", [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no.such.module:f", ["no module 'no'"]),
+        ("os.nothing:f", ["no module 'os.nothing'"]),
+        ("no/such/file.py:f", ["no file", "no/such/file.py"]),
+        (agent("plain:nothing"), ["plain.py has no 'nothing'", "double"]),
+        (f"{AGENTS}/plain.py", ["not an agent", "module:name"]),
+        ("nonsense", ["not an agent"]),
+        (":f", ["not an agent"]),
+        (f"{AGENTS}:f", ["not a"]),
+        (agent("raises_at_import:f"), ["RuntimeError: import went wrong", "raises_at_import.py:3"]),
+        (agent("exits_at_import:f"), ["SystemExit: bye"]),
+        (agent("dies_at_import:f"), ["exit code 3"]),
+        (agent("bad_module:number"), ["int", "not callable"]),
+        (agent("bad_module:Class"), ["class"]),
+        (agent("bad_module:none"), ["none()", "agent(task_input, state)"]),
+        (agent("bad_module:one"), ["one(task", "agent(task_input, state)"]),
+        (agent("bad_module:three"), ["three(task", "agent(task_input, state)"]),
+        (agent("bad_module:generator"), ["generator function"]),
+    ],
+)
+def test_an_agent_that_is_none(tmp_path: Path, source: Path, name: str, words: list[str]) -> None:
+    journal = tmp_path / "j.db"
+    done = run_cli("run", name, "-i", source, "-w", "2", "-j", journal)
+    refused(done, *words)
+    assert runs_in(journal) == 0
+
+
+def test_a_file_that_is_not_python(tmp_path: Path, source: Path) -> None:
+    broken = tmp_path / "broken.py"
+    shutil.copy(AGENTS / "not_python.py.txt", broken)
+    refused(run_cli("run", f"{broken}:f", "-i", source, "-j", tmp_path / "j.db"), "SyntaxError", "broken.py")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["in.jsonl", "empty"]),
+        (b"\n  \n\t\n", ["in.jsonl", "no tasks"]),
+        (b"1\n2\n{oops\n", ["in.jsonl, line 3", "not JSON", "{oops"]),
+        (b'{"key": "a"}\n{"key": "b"}\n{"key": "a"}\n', ["duplicate key 'a'", "3", "1"]),
+    ],
+    ids=["empty", "blank", "not json", "duplicate"],
+)
+def test_an_input_that_is_none(tmp_path: Path, content: bytes, words: list[str]) -> None:
+    """(What a line may be is told in tests/unit/test_source.py.)"""
+    journal = tmp_path / "j.db"
+    (tmp_path / "in.jsonl").write_bytes(content)
+    refused(run_cli("run", DOUBLE, "-i", tmp_path / "in.jsonl", "-w", "1", "-j", journal), *words)
+    assert runs_in(journal) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_standard_input_without_a_task(tmp_path: Path, content: bytes) -> None:
+    done = run_cli("run", DOUBLE, "-i", "-", "-w", "1", "-j", tmp_path / "j.db", stdin=content)
+    assert done.returncode == 2, done
+    assert "standard input has no tasks" in done.stderr.splitlines()[-1]
+    assert runs_in(tmp_path / "j.db") == 0
+
+
+def test_an_input_that_cannot_be_read(tmp_path: Path) -> None:
+    journal = tmp_path / "j.db"
+    refused(run_cli("run", DOUBLE, "-i", tmp_path / "none.jsonl", "-j", journal), "none.jsonl", "No such file")
+    refused(run_cli("run", DOUBLE, "-i", tmp_path, "-j", journal), "Is a directory")
+    assert runs_in(journal) == 0
+
+
+def test_a_journal_that_is_none(tmp_path: Path, source: Path) -> None:
+    text = tmp_path / "text.db"
+    text.write_text("I am not a database, and long enough to look like one " * 40)
+    before = text.read_bytes()
+    refused(run_cli("run", DOUBLE, "-i", source, "-j", text), "text.db", "not a journal")
+    assert text.read_bytes() == before
+    other = tmp_path / "other.db"
+    connection = sqlite3.connect(other)
+    connection.execute("CREATE TABLE songs (name TEXT)")
+    connection.commit()
+    connection.close()
+    before = other.read_bytes()
+    refused(run_cli("run", DOUBLE, "-i", source, "-j", other), "other.db", "another program")
+    assert other.read_bytes() == before
+    refused(run_cli("run", DOUBLE, "-i", source, "-j", tmp_path), "directory")
+    refused(run_cli("run", DOUBLE, "-i", source, "-j", tmp_path / "no" / "j.db"), "no directory")
+    refused(run_cli("run", DOUBLE, "-i", source, "-j", "postgresql://db/x"), "PostgreSQL")
+    refused(run_cli("resume", "-j", tmp_path / "none.db"), "no journal")
+    refused(run_cli("resume", "-j", text), "not a journal")
+
+
+def test_a_journal_from_a_newer_version(tmp_path: Path, source: Path) -> None:
+    journal = tmp_path / "j.db"
+    assert run_cli("run", DOUBLE, "-i", source, "-j", journal).returncode == 0
+    connection = sqlite3.connect(journal)
+    connection.execute("PRAGMA user_version=999")
+    connection.commit()
+    connection.close()
+    refused(run_cli("run", DOUBLE, "-i", source, "-j", journal), "newer")
+    refused(run_cli("resume", "-j", journal), "newer")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_is_read_only(tmp_path: Path, source: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    refused(run_cli("run", DOUBLE, "-i", source, "-j", folder / "j.db"), "read-only")
+
+
+def test_a_run_that_somebody_else_executes(tmp_path: Path) -> None:
+    """The second supervisor is refused, and the first one goes on undisturbed."""
+    journal = tmp_path / "j.db"
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "post": post.path, "latch": latch.path}, {"key": "b"}])
+        arguments = ("run", agent("plain:meet"), "-i", source, "-w", "1", "-j", journal, "--run-id", "mine")
+        with start_cli(*arguments) as first:
+            post.expect()
+            refused(run_cli("resume", "mine", "-j", journal), "mine", f"process {first.pid}")
+            refused(run_cli("resume", "-j", journal), "mine", f"process {first.pid}")
+            refused(run_cli(*arguments), "run mine already")
+            latch.open()
+            done = first.wait()
+    assert done.returncode == 0, done
+    assert "2 completed" in done.stderr
+
+
+def test_a_resume_of_nothing(tmp_path: Path, source: Path) -> None:
+    journal = tmp_path / "j.db"
+    assert run_cli("run", DOUBLE, "-i", source, "-j", journal, "--run-id", "done").returncode == 0
+    refused(run_cli("resume", "-j", journal), "nothing to resume")
+    refused(run_cli("resume", "other", "-j", journal), "no run other")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--workers", "0"],
+        ["--timeout", "soon"],
+        ["--max-failures", "200%"],
+        ["--log-format", "xml"],
+        ["--no-such-option"],
+        ["one", "too", "many"],
+        ["--run-id", ""],
+    ],
+    ids=" ".join,
+)
+def test_options_that_are_none(tmp_path: Path, source: Path, options: list[str]) -> None:
+    done = run_cli("run", DOUBLE, "-i", source, "-j", tmp_path / "j.db", *options)
+    refused(done)
+    assert runs_in(tmp_path / "j.db") == 0
+
+
+def test_commands_that_are_none() -> None:
+    refused(run_cli("walk"), "walk")
+    refused(run_cli("run"), "AGENT")
+
+
+def test_keys_of_any_text(tmp_path: Path) -> None:
+    """A key is text: empty, long, or with line ends in it is no mistake."""
+    keys = ["", "a\nb", "ü" * 1000, "0", "{}", "'; DROP TABLE tasks; --", "\u0000"]
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"key": key, "n": 1}) + "\n" for key in keys))
+    done = run_cli("run", DOUBLE, "-i", source, "-w", "1", "-j", tmp_path / "j.db")
+    assert done.returncode == 0, done

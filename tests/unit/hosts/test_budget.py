@@ -1,0 +1,64 @@
+"""Whether a ladder fits into what a host grants."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as some
+
+from orchestrator.config import Settings
+from orchestrator.hosts.budget import MARGIN, advice, fit, margin
+from orchestrator.ladder import Ladder
+
+times = some.floats(0, 1000)
+
+
+def test_without_a_limit_nothing_changes() -> None:
+    ladder = Ladder(3600, 600, 2)
+    assert fit(ladder, None).ladder is ladder
+    assert fit(ladder, None).fits
+
+
+def test_a_ladder_that_fits_is_left_alone() -> None:
+    """To the second: its rungs, and the margin."""
+    ladder = Ladder(10, 5, 2)
+    assert fit(ladder, 20).fits
+    assert not fit(ladder, 19.9).fits
+    assert fit(ladder, 19.9).needed == 17 + MARGIN
+
+
+def test_patience_goes_before_the_graces() -> None:
+    """What SIGKILL does not end at once hardly ever ends."""
+    found = fit(Ladder(10, 5, 2), 19).ladder
+    assert (found.grace, found.term_grace, found.kill_patience) == (10, 5, 1.0)
+
+
+def test_the_graces_shrink_in_proportion() -> None:
+    found = fit(Ladder(20, 10, 2), 9.5).ladder
+    assert (round(found.grace, 3), round(found.term_grace, 3), found.kill_patience) == (4.733, 2.367, 0.5)
+
+
+@given(times, times, some.floats(0.01, 100), some.floats(0.01, 2000))
+def test_what_comes_out_fits(grace: float, term_grace: float, patience: float, granted: float) -> None:
+    """Whatever goes in; no rung grows, none is negative, and nothing shrinks that need not."""
+    wanted = Ladder(grace, term_grace, patience)
+    found = fit(wanted, granted)
+    assert found.ladder.total + margin(granted) <= granted + 1e-6 or found.fits
+    for rung in ("grace", "term_grace", "kill_patience"):
+        assert 0 <= getattr(found.ladder, rung) <= getattr(wanted, rung)
+    if not found.fits:
+        assert abs(found.ladder.total + margin(granted) - granted) < 1e-6
+
+
+def test_the_advice_has_the_numbers_and_the_cure() -> None:
+    said = advice(fit(Ladder(20, 10, 2), 9.5))
+    for word in ("9.5 s", "35 s", "20 s", "10 s", "4.73", "2.37", "TimeoutStopSec=", "--grace"):
+        assert word in said
+
+
+def test_the_host_is_no_part_of_a_run() -> None:
+    """It is asked anew wherever the run goes on; its own graces come back when there is time for them."""
+    settings = Settings(workers=1, grace=20, term_grace=10, host_grace=9.5)
+    assert settings.ladder.grace < 5
+    kept = settings.model_dump(mode="json")
+    assert "host_grace" not in kept
+    assert Settings(**kept).ladder == Ladder(20, 10, 2)

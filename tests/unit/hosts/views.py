@@ -1,0 +1,24 @@
+"""Views of runs, made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.ladder import Rung
+from orchestrator.slots import ExecutorView
+from orchestrator.view import Phase, StatusView
+from runtime.model import InterruptReason, InterruptSignal
+
+STOP = InterruptSignal(
+    reason=InterruptReason.SYSTEM_SHUTDOWN, message="received SIGTERM", triggered_by="signal:SIGTERM"
+)
+
+
+def view(at: float = 0.0, phase: Phase = Phase.RUNNING, executors: str = "ready ready", **fields: Any) -> StatusView:
+    """A run with these executors, by their states."""
+    given: dict[str, Any] = {
+        "accepted": 10, "completed": 0, "failed": 0, "interrupted": 0, "running": 0, "signal": None,
+        "rung": Rung.NONE, "next_rung": None, **fields,
+    }  # fmt: skip
+    views = [ExecutorView(slot, 100 + slot, state, (), None) for slot, state in enumerate(executors.split())]
+    return StatusView(at=at, phase=phase, executors=views, **given)

@@ -1,0 +1,406 @@
+"""What the machine decides: stimuli in, instructions out. The world checks the rules at every step."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import stimuli as told
+from orchestrator.roster import START_FAILURES
+from orchestrator.stopping import DEBOUNCE
+from orchestrator.view import Phase
+from runtime import wire
+from runtime.model import InterruptReason, InterruptSignal
+from tests.unit.world import STOP, World
+
+TIMEOUT = InterruptSignal(reason=InterruptReason.TIMEOUT, message="too long", triggered_by="timeout")
+
+
+def started(tasks: int, *, asynchronous: bool = False, **settings: object) -> World:
+    """A world whose executors are up and have their first tasks."""
+    world = World(tasks, **settings)
+    world.begin(asynchronous=asynchronous)
+    for slot in list(world.executors):
+        world.come_up(slot)
+    while world.fetches:
+        world.answer_fetch()
+    return world
+
+
+def wind_up(world: World) -> None:
+    """Let everybody do what they are told, to the end."""
+    for _ in range(10_000):
+        if world.finished:
+            return
+        if world.records:
+            world.answer_commit()
+        elif world.fetches:
+            world.answer_fetch()
+        elif world.sweeps:
+            world.answer_sweep()
+        elif (slot := next(iter(world.executors), None)) is not None and not _step(world, slot):
+            world.tick(0.1)
+        elif slot is None:
+            world.tick(0.1)
+    raise AssertionError("it does not end")
+
+
+def _step(world: World, slot: int) -> bool:
+    """Something that some executor can do now."""
+    for slot, executor in list(world.executors.items()):
+        if executor.killed:
+            world.die(slot)
+        elif not executor.ready or executor.hires:
+            world.come_up(slot)
+        elif world.flags or (executor.retiring and not executor.tasks):
+            world.leave(slot)
+        elif executor.tasks:
+            world.end_task(slot, "completed")
+        else:
+            continue
+        return True
+    return False
+
+
+# -- the plain course --------------------------------------------------------------------------------------
+
+
+def test_all_tasks_are_completed_and_everybody_leaves() -> None:
+    world = started(50)
+    wind_up(world)
+    assert [world.status(seq) for seq in range(1, 51)] == ["completed"] * 50
+    assert world.machine.mind.phase is Phase.ENDED
+    assert not world.flags
+    assert not world.killed
+
+
+def test_nothing_to_do_ends_at_once() -> None:
+    world = World(0)
+    world.begin()
+    wind_up(world)
+    assert world.finished
+
+
+def test_executors_are_told_the_agent_before_any_task() -> None:
+    world = World(3)
+    world.begin()
+    world.answer_fetch()
+    assert all(not executor.tasks for executor in world.executors.values())
+    world.executors[0].ready = True
+    world.hear(0, wire.Ready(wire.VERSION, 100))
+    assert world.executors[0].hires == [0]
+
+
+def test_the_sweep_waits_for_what_is_not_committed() -> None:
+    """What was finished must be durable before the last word."""
+    world = started(1, workers=1)
+    world.end_task(0, "completed")
+    world.leave(0)
+    assert not world.sweeps
+    world.answer_commit()
+    assert world.sweeps == 1
+
+
+# -- executors that die ------------------------------------------------------------------------------------
+
+
+def test_a_crash_is_charged_to_the_task_in_hand_and_to_nobody_else() -> None:
+    world = started(4, workers=1)
+    world.end_task(0, "completed")
+    (task,) = world.executors[0].tasks[:1]
+    others = world.executors[0].tasks[1:]
+    world.die(0, -11)
+    assert world.attempts == {task: 1}
+    wind_up(world)
+    assert world.outcomes[task][0].attempts == 2
+    assert all(world.outcomes[other][0].attempts == 1 for other in others)
+
+
+def test_a_task_that_kills_its_executor_is_failed_in_the_end() -> None:
+    world = started(1, workers=1)
+    for crash in range(3):
+        world.tick(1)
+        world.come_up(0)
+        assert world.executors[0].tasks == [1], crash
+        world.die(0, -11)
+    assert world.status(1) == "failed"
+    assert "3 times" in (world.outcomes[1][0].error or "")
+
+
+def test_of_several_in_flight_none_is_blamed_before_it_ran_alone() -> None:
+    """A crash with three async tasks begun: each runs alone afterwards, and the innocent keep their attempts."""
+    world = started(3, workers=1, concurrency=3, asynchronous=True)
+    assert len(world.executors[0].tasks) == 3
+    for task in world.executors[0].tasks:
+        world.hear(0, wire.Started(task))
+    world.die(0, -11, in_hand=0)
+    for _ in range(6):
+        world.tick(1)
+        if 0 not in world.executors:
+            break
+        world.come_up(0)
+        while world.records:
+            world.answer_commit()
+        if not world.executors[0].tasks:
+            break
+        (task,) = world.executors[0].tasks
+        world.hear(0, wire.Started(task))
+        if task == 2:
+            world.die(0, -11, in_hand=0)
+        else:
+            world.end_task(0, "completed")
+    assert world.outcomes[1][0].attempts == 1
+    assert world.outcomes[3][0].attempts == 1
+    assert world.status(2) == "failed"
+
+
+def test_an_environment_in_which_no_executor_comes_up_ends_the_run() -> None:
+    world = World(1, workers=1)
+    world.begin()
+    for _ in range(START_FAILURES):
+        world.tick(10)
+        world.die(0, 1)
+    assert world.machine.mind.phase is not Phase.RUNNING
+    assert "in a row died" in (world.machine.mind.error or "")
+
+
+def test_an_agent_whose_import_kills_the_executor_ends_the_run() -> None:
+    """Ready is not enough: who dies while it loads the agent has not come up."""
+    world = World(1, workers=1)
+    world.begin()
+    for _ in range(START_FAILURES):
+        world.tick(10)
+        world.executors[0].ready = True
+        world.hear(0, wire.Ready(wire.VERSION, 100))
+        world.die(0, 3)
+    assert world.machine.mind.phase is not Phase.RUNNING
+    assert "exit code 3" in (world.machine.mind.error or "")
+
+
+def test_an_executor_of_another_version_is_not_trusted() -> None:
+    world = World(1, workers=1)
+    world.begin()
+    world.executors[0].ready = True
+    world.hear(0, wire.Ready(wire.VERSION + 1, 100))
+    assert world.killed == [0]
+
+
+def test_garbage_ends_the_executor_and_not_the_run() -> None:
+    world = started(2, workers=1)
+    world.tell(told.Garbled(0, world.executors[0].incarnation, "noise"))
+    assert world.killed == [0]
+    wind_up(world)
+    assert [world.status(seq) for seq in (1, 2)] == ["completed", "completed"]
+
+
+def test_what_a_dead_incarnation_still_says_is_not_heard() -> None:
+    world = started(1, workers=1)
+    old = world.executors[0].incarnation
+    world.die(0, -9)
+    world.tick(1)
+    world.come_up(0)
+    world.tell(told.Heard(0, old, [wire.Done(1, "completed", b"1", "json", None, None, 0.0, 1.0)]))
+    world.tell(told.Exited(0, old, 100, -9, 1.0, 0, 1, "SIGKILL"))
+    assert 1 not in world.outcomes
+    assert world.executors[0].tasks == [1]
+
+
+def test_a_task_that_is_reported_twice_is_recorded_once() -> None:
+    world = started(1, workers=1)
+    world.end_task(0, "completed")
+    world.hear(0, wire.Done(1, "failed", None, "json", "E", None, 0.0, 1.0))
+    assert world.status(1) == "completed"
+    assert len(world.outcomes[1]) == 1
+
+
+# -- stopping ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_signal_wins_and_the_ladder_is_climbed_by_the_clock() -> None:
+    world = started(2)
+    world.tell(told.Signalled("SIGTERM", user=False))
+    world.tell(told.Interrupt(STOP))
+    assert [flag.triggered_by for flag in world.flags] == ["signal:SIGTERM"]
+    world.tick(0.9)
+    assert not world.terminated
+    world.tick(0.2)
+    assert world.terminated == [0, 1]
+    assert not world.killed
+    world.tick(1.0)
+    assert world.killed == [0, 1]
+
+
+def test_a_second_press_within_the_debounce_counts_once_and_a_later_one_hurries() -> None:
+    world = started(2, grace=100, term_grace=100)
+    world.tell(told.Signalled("SIGINT", user=True))
+    world.now += DEBOUNCE * 0.9
+    world.tell(told.Signalled("SIGTERM", user=False))
+    assert not world.terminated
+    world.now += DEBOUNCE
+    world.tell(told.Signalled("SIGINT", user=True))
+    assert world.terminated == [0, 1]
+    world.now += DEBOUNCE
+    world.tell(told.Signalled("SIGINT", user=True))
+    assert world.killed == [0, 1]
+
+
+def test_a_stop_is_over_at_last_even_if_nobody_ever_answers() -> None:
+    """Unkillable executors and a mute guardian: the end does not wait for ever."""
+    world = started(4)
+    world.tell(told.Signalled("SIGTERM", user=False))
+    world.tick(world.settings.ladder.total + 0.01)
+    while world.records:
+        world.answer_commit()
+    assert world.machine.mind.phase is Phase.SWEEPING
+    world.tick(5)
+    world.answer_sweep()
+    assert world.finished
+
+
+def test_what_ends_after_the_stop_keeps_its_verdict() -> None:
+    """Completed stays completed, failed stays failed, interrupted waits for the next start; no retry any more."""
+    world = started(3, workers=3, retries=5)
+    world.tell(told.Interrupt(STOP))
+    world.end_task(0, "completed")
+    world.end_task(1, "failed")
+    world.end_task(2, "interrupted", signal=STOP)
+    wind_up(world)
+    assert sorted(str(world.status(seq)) for seq in (1, 2, 3)) == ["completed", "failed", "interrupted"]
+
+
+def test_a_stop_while_executors_start() -> None:
+    world = World(3)
+    world.begin()
+    world.tell(told.Signalled("SIGTERM", user=False))
+    wind_up(world)
+    assert not world.outcomes
+    assert world.finished
+
+
+def test_a_signal_when_all_is_done_changes_nothing() -> None:
+    world = started(1, workers=1)
+    world.end_task(0, "completed")
+    world.answer_commit()
+    assert world.machine.mind.phase is Phase.FINISHING
+    world.tell(told.Signalled("SIGTERM", user=False))
+    assert not world.flags
+    wind_up(world)
+    assert world.machine.mind.signal is None
+
+
+def test_the_deadline() -> None:
+    world = started(2, deadline=30)
+    world.tick(29)
+    assert not world.flags
+    world.tick(2)
+    assert [flag.reason for flag in world.flags] == [InterruptReason.TIMEOUT]
+
+
+def test_a_journal_that_fails_ends_the_run_without_waiting_for_it() -> None:
+    world = started(2)
+    world.end_task(0, "completed")
+    world.tell(told.JournalFailed("the disk is full"))
+    for slot in (0, 1):
+        world.leave(slot)
+    assert world.sweeps == 1
+    world.answer_sweep()
+    assert world.machine.mind.error == "the disk is full"
+
+
+@pytest.mark.parametrize(("limit", "stops_after"), [(0, 1), (3, 4)])
+def test_too_many_failures_stop_the_run(limit: int, stops_after: int) -> None:
+    world = started(50, workers=1, max_failures={"count": limit})
+    failed = 0
+    while not world.flags:
+        world.end_task(0, "failed")
+        failed += 1
+        while world.records:
+            world.answer_commit()
+    assert failed == stops_after
+    assert world.flags[0].reason is InterruptReason.ERROR_THRESHOLD
+
+
+def test_a_share_of_failures_counts_from_twenty_tasks_on() -> None:
+    world = started(100, workers=1, max_failures={"percent": 50})
+    for number in range(19):
+        world.end_task(0, "failed")
+        while world.records:
+            world.answer_commit()
+        assert not world.flags, number
+    world.end_task(0, "failed")
+    assert world.flags
+
+
+# -- one task -------------------------------------------------------------------------------------------------
+
+
+def test_a_task_over_its_time_is_asked_then_its_executor_is_taken_down() -> None:
+    world = started(2, workers=1, timeout=5)
+    world.tick(0.1)
+    since = world.now
+    world.now += 5
+    world.tell(told.Progress([(1, since, world.now)]))
+    assert world.executors[0].asked == [1]
+    world.tick(1.1)
+    assert world.terminated == [0]
+    world.tick(1.1)
+    assert world.killed == [0]
+    world.die(0)
+    assert world.status(1) == "failed"
+    assert not world.flags
+    wind_up(world)
+    assert world.status(2) == "completed"
+
+
+def test_the_ladder_of_one_task_goes_on_when_another_one_that_was_asked_has_ended() -> None:
+    """Two async tasks were asked to end; one does, the other is stuck: it must not be forgotten."""
+    world = started(2, workers=1, concurrency=2, asynchronous=True)
+    for task in (1, 2):
+        world.hear(0, wire.Started(task))
+        world.tell(told.Interrupt(TIMEOUT, f"k{task}"))
+    world.end_task(0, "interrupted", 0, TIMEOUT)
+    world.tick(2.5)
+    assert world.terminated == [0]
+    assert world.killed == [0]
+
+
+def test_an_executor_that_leaves_is_seen_to_its_end() -> None:
+    """It says Bye and then hangs in what runs at its exit."""
+    world = started(2, workers=1)
+    back, world.executors[0].tasks = world.executors[0].tasks, []
+    world.hear(0, wire.Returned(back), wire.Bye())
+    world.tick(2.5)
+    assert world.killed == [0]
+
+
+def test_retries_wait_longer_each_time_and_are_used_up() -> None:
+    world = started(1, workers=1, retries=2)
+    gaps = []
+    for _ in range(2):
+        world.end_task(0, "failed")
+        at = world.now
+        while not world.executors[0].tasks:
+            world.tick(0.05)
+        gaps.append(world.now - at)
+    world.end_task(0, "failed")
+    assert world.status(1) == "failed"
+    assert world.outcomes[1][0].attempts == 3
+    assert gaps[1] > gaps[0] > 0
+
+
+def test_an_unbegun_task_behind_a_long_one_is_taken_back_for_an_idle_executor() -> None:
+    world = started(600)
+    def end_short_one(slot: int) -> None:
+        task = world.executors[slot].tasks.pop(0)
+        world.hear(slot, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
+
+    for _ in range(40):  # short tasks: the windows grow
+        end_short_one(0)
+        end_short_one(1)
+    assert len(world.executors[0].tasks) > 2
+    while world.executors[1].tasks:
+        end_short_one(1)
+    assert len(world.executors[0].tasks) > 2
+    world.tick(0.2)
+    assert world.executors[0].revoked > 0
+    world.give_back(0, world.executors[0].revoked)
+    assert world.executors[1].tasks

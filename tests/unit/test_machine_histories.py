@@ -1,0 +1,177 @@
+"""Random histories: whatever happens in whatever order, the rules hold and it comes to an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator import stimuli as told
+from orchestrator.machine import SWEEP_PATIENCE
+from orchestrator.records import TERMINAL
+from orchestrator.view import Phase
+from runtime import wire
+from tests.unit.world import STOP, World
+
+SLOTS = 3
+_STATUSES = ("completed", "completed", "failed", "interrupted")
+_CODES = (-9, -11, 0, 3)
+
+
+def _comes_up(world: World, slot: int, _: int) -> None:
+    if slot in world.executors:
+        world.come_up(slot)
+
+
+def _ends_a_task(world: World, slot: int, number: int) -> None:
+    executor = world.executors.get(slot)
+    if executor is not None and executor.ready and not executor.hires and executor.tasks:
+        which = number % len(executor.tasks)
+        status = _STATUSES[number % 4]
+        world.hear(slot, wire.Started(executor.tasks[which]))
+        world.end_task(slot, status, which, STOP if status == "interrupted" else None)
+
+
+def _begins_a_task(world: World, slot: int, number: int) -> None:
+    executor = world.executors.get(slot)
+    if executor is not None and executor.ready and executor.tasks:
+        world.hear(slot, wire.Started(executor.tasks[number % len(executor.tasks)]))
+
+
+def _gives_back(world: World, slot: int, number: int) -> None:
+    executor = world.executors.get(slot)
+    if executor is not None and executor.ready:
+        world.give_back(slot, number % 4)
+
+
+def _dies(world: World, slot: int, number: int) -> None:
+    if slot in world.executors:
+        world.die(slot, _CODES[number % 4])
+
+
+def _leaves(world: World, slot: int, _: int) -> None:
+    executor = world.executors.get(slot)
+    if executor is not None and executor.ready and (executor.retiring or world.flags):
+        world.leave(slot)
+
+
+def _sends_garbage(world: World, slot: int, _: int) -> None:
+    executor = world.executors.get(slot)
+    if executor is not None:
+        world.tell(told.Garbled(slot, executor.incarnation, "noise"))
+
+
+def _store_answers(world: World, _slot: int, _number: int) -> None:
+    if world.fetches:
+        world.answer_fetch()
+    if world.records:
+        world.answer_commit()
+
+
+def _time_passes(world: World, _slot: int, number: int) -> None:
+    world.tick((0.01, 0.3, 1.0, 3.0)[number % 4])
+
+
+def _one_task_is_interrupted(world: World, _slot: int, number: int) -> None:
+    world.tell(told.Interrupt(STOP, f"k{number + 1}"))
+
+
+def _signal(world: World, _slot: int, number: int) -> None:
+    name = ("SIGTERM", "SIGINT")[number % 2]
+    world.tell(told.Signalled(name, user=name == "SIGINT"))
+
+
+_PEACE: tuple[Callable[[World, int, int], None], ...] = (
+    _comes_up, _comes_up, _ends_a_task, _ends_a_task, _begins_a_task, _gives_back, _dies, _leaves, _sends_garbage,
+    _store_answers, _store_answers, _time_passes,
+)  # fmt: skip
+_TROUBLE = (*_PEACE, _one_task_is_interrupted, _signal)
+
+_steps = st.tuples(st.integers(0, 100), st.integers(0, SLOTS - 1), st.integers(0, 11))
+_worlds = st.fixed_dictionaries(
+    {
+        "tasks": st.integers(0, 12),
+        "retries": st.integers(0, 2),
+        "concurrency": st.sampled_from([1, 3]),
+        "max_failures": st.one_of(st.none(), st.builds(lambda count: {"count": count}, st.integers(0, 3))),
+    }
+)
+
+
+def lived(
+    made: dict[str, Any],
+    asynchronous: bool,
+    steps: list[tuple[int, int, int]],
+    events: tuple[Callable[[World, int, int], None], ...],
+) -> World:
+    """A world in which these things have happened; the world itself checks each instruction."""
+    world = World(workers=SLOTS, **made)
+    world.begin(asynchronous=asynchronous)
+    for what, slot, number in steps:
+        if world.finished:
+            break
+        if world.sweeps:
+            world.answer_sweep()
+            continue
+        events[what % len(events)](world, slot, number)
+        mind = world.machine.mind
+        assert mind.uncommitted == sum(len(record.outcomes) for record in world.records)
+        assert {slot.number for slot in mind.alive} <= set(world.executors)
+    return world
+
+
+@settings(max_examples=150)
+@given(_worlds, st.booleans(), st.lists(_steps, max_size=80))
+def test_a_stop_ends_in_bounded_time_although_nobody_answers(
+    made: dict[str, Any], asynchronous: bool, steps: list[tuple[int, int, int]]
+) -> None:
+    world = lived(made, asynchronous, steps, _TROUBLE)
+    if world.finished:
+        return
+    world.tell(told.Interrupt(STOP))
+    world.tick(world.settings.ladder.total + 0.1)
+    while world.records:
+        world.answer_commit()
+    world.tick(SWEEP_PATIENCE + 0.1)
+    if world.sweeps:
+        world.answer_sweep()
+    assert world.finished, world.machine.mind.phase
+
+
+@settings(max_examples=150)
+@given(_worlds, st.booleans(), st.lists(_steps, max_size=80))
+def test_left_in_peace_every_task_comes_to_its_end(
+    made: dict[str, Any], asynchronous: bool, steps: list[tuple[int, int, int]]
+) -> None:
+    world = lived(made, asynchronous, steps, _PEACE)
+    for _ in range(300):
+        if world.finished:
+            break
+        _settle(world)
+    assert world.finished, world.machine.mind.phase
+    mind = world.machine.mind
+    if mind.signal is None:
+        assert len(world.outcomes) == len(world.pending)
+        ends = [str(outcomes[-1].status) for outcomes in world.outcomes.values()]
+        assert all(outcomes[-1].status in TERMINAL or "interrupted" in ends for outcomes in world.outcomes.values())
+    assert mind.phase is Phase.ENDED
+
+
+def _settle(world: World) -> None:
+    """Everybody does what is expected of them."""
+    _store_answers(world, 0, 0)
+    if world.sweeps:
+        world.answer_sweep()
+    for slot, executor in list(world.executors.items()):
+        if executor.killed:
+            world.die(slot)
+        elif not executor.ready or executor.hires:
+            world.come_up(slot)
+        elif executor.tasks and not world.flags:
+            world.end_task(slot, "completed")
+        elif executor.retiring or world.flags:
+            world.leave(slot)
+    if not world.finished:
+        world.tick(0.3)

@@ -1,0 +1,61 @@
+"""One line, one task: what a line of input may be, and what is said when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.source import batches, open_input, parse
+from runtime.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"1\n2\n{oops\n", ["f, line 3", "not JSON", "{oops"]),
+        (b'1\n"\xff\xfe"\n', ["f, line 2", "not JSON"]),
+        (b'{"key": "\xff"}\n', ["f, line 1", "not JSON"]),
+        (b"\xff\xfe1\n", ["f, line 1", "not JSON"]),
+        (b'{"key": [1]}\n', ["f, line 1", '"key"']),
+        (b'{"key": 1.5}\n', ["f, line 1", '"key"']),
+        (b'{"key": true}\n', ["f, line 1", '"key"']),
+        (b'{"key": {"a": 1}}\n', ["f, line 1", '"key"']),
+        (b"NaN\n", ["f, line 1", "not JSON"]),
+        (b"1 2\n", ["f, line 1", "not JSON"]),
+        (b"{} {}\n", ["f, line 1", "not JSON"]),
+        (b'\n\n{"a": 1', ["f, line 3", "not JSON"]),
+        (b"[" * 100_000 + b"\n", ["f, line 1", "not JSON"]),
+        (b'{"a":' * 100_000 + b"\n", ["f, line 1", "not JSON"]),
+        (b'"' + b"x" * 100_000 + b"\n", ["f, line 1", "not JSON", "…"]),
+    ],
+    ids=range(15),
+)
+def test_a_line_that_is_no_task_is_named(content: bytes, words: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        list(parse(content.splitlines(keepends=True), "f"))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    for word in words:
+        assert word in message
+
+
+def test_keys_and_places() -> None:
+    """An object's key is its key, everything else is named by its line; blank lines count, but are no tasks."""
+    lines = [b"1\n", b"\n", b'{"key": "a"}\r\n', b'{"key": 7}\n', b'{"key": null}\n', b' [1] \n', b'{"key": ""}\n']
+    tasks = list(parse(lines, "f"))
+    assert [(task.key, task.seq) for task in tasks] == [("1", 1), ("a", 3), ("7", 4), ("5", 5), ("6", 6), ("", 7)]
+    assert tasks[1].input == b'{"key": "a"}'
+
+
+def test_batches_lose_nothing() -> None:
+    tasks = parse([b"%d\n" % number for number in range(25)], "f")
+    assert [len(batch) for batch in batches(tasks, 10)] == [10, 10, 5]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for name, word in (("none", "No such file"), (".", "Is a directory"), ("empty", "is empty")):
+        with pytest.raises(UsageError, match=word):
+            open_input(str(tmp_path / name))

@@ -1,0 +1,243 @@
+"""A make-believe world for the machine: it answers instructions as the engine would, and keeps the books.
+
+Every rule of machine.py is checked at every step, whatever the order of events. Time is a number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator import instructions as do
+from orchestrator import stimuli as told
+from orchestrator.config import Settings
+from orchestrator.machine import Machine
+from orchestrator.records import TERMINAL, Outcome, PendingTask
+from runtime import wire
+from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+
+STOP = InterruptSignal(reason=InterruptReason.CUSTOM, message="enough", triggered_by="test")
+
+
+class Executor:
+    """What a simulated process has in hand."""
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self.ready = False
+        self.tasks: list[int] = []
+        self.hires: list[int] = []
+        self.retiring = False
+        self.killed = False
+        self.asked: list[int] = []
+        self.revoked = 0
+
+
+class World:
+    """Slots, store and clock around one machine."""
+
+    def __init__(self, tasks: int, **settings: Any) -> None:
+        self.settings = Settings.of(**{"workers": 2, "grace": 1.0, "term_grace": 1.0, "kill_patience": 1.0, **settings})
+        self.machine = Machine(self.settings)
+        self.now = 1000.0
+        self.executors: dict[int, Executor] = {}
+        self.pending = {seq: PendingTask(seq, f"k{seq}", b"1") for seq in range(1, tasks + 1)}
+        self.outcomes: dict[int, list[Outcome]] = {}
+        self.fetches: list[do.Fetch] = []
+        self.records: list[do.Record] = []
+        self.logs: list[do.Log] = []
+        self.controls: list[tuple[int, wire.Control]] = []
+        self.sweeps = 0
+        self.flags: list[InterruptSignal] = []
+        self.terminated: list[int] = []
+        self.killed: list[int] = []
+        self.attempts: dict[int, int] = {}
+        self.stopped_at: float | None = None
+        self.finished = False
+        self.alive = True
+
+    # -- telling the machine ------------------------------------------------------------------------
+
+    def tell(self, stimulus: told.Stimulus) -> list[do.Instruction]:
+        """Feed, and carry out what is said."""
+        out = self.machine.handle(stimulus, self.now)
+        for instruction in out:
+            self._perform(instruction)
+        return out
+
+    def begin(self, *, asynchronous: bool = False) -> None:
+        """Everything up to the first task, with the answers of a healthy world."""
+        self.asynchronous = asynchronous
+        self.tell(told.Begin())
+        self.tell(told.HireAgent(0, by_name=True, source=b"m:f"))
+        if self.pending:
+            self.tell(told.Spooled(max(self.pending), len(self.pending)))
+        self.tell(told.Sealed())
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass, with a Tick wherever the machine wants one."""
+        end = self.now + seconds
+        for _ in range(1000):
+            due = self.machine.due()
+            if due is None or due > end:
+                break
+            self.now = max(self.now, due)
+            self.tell(told.Tick())
+        else:
+            raise AssertionError(f"the machine spins: it is always due at {due}")
+        self.now = end
+
+    def hear(self, slot: int, *records: wire.Up) -> None:
+        """A record of an executor."""
+        self.tell(told.Heard(slot, self.executors[slot].incarnation, records))
+
+    # -- what executors do --------------------------------------------------------------------------
+
+    def come_up(self, slot: int) -> None:
+        """Ready, and all agents loaded."""
+        executor = self.executors[slot]
+        if not executor.ready:
+            executor.ready = True
+            self.hear(slot, wire.Ready(wire.VERSION, 100 + slot))
+        self.load(slot)
+
+    def load(self, slot: int) -> None:
+        """Answer every Hire."""
+        executor = self.executors[slot]
+        while executor.hires:
+            agent = executor.hires.pop(0)
+            self.hear(slot, wire.Hired(agent, "m:f", asynchronous=self.asynchronous, options=b"{}"))
+
+    def end_task(self, slot: int, status: str, which: int = 0, signal: InterruptSignal | None = None) -> None:
+        """One of its tasks ends."""
+        task = self.executors[slot].tasks.pop(which)
+        encoded = None if signal is None else signal.model_dump_json().encode()
+        value = b"1" if status == "completed" else None
+        error = None if status == "completed" else "E: no"
+        self.hear(slot, wire.Done(task, status, value, "json", error, None, 0.0, 1.0, encoded))
+
+    def give_back(self, slot: int, count: int) -> None:
+        """Return what has not begun."""
+        executor = self.executors[slot]
+        count = min(count, max(0, len(executor.tasks) - 1))
+        back = [executor.tasks.pop() for _ in range(count)]
+        self.hear(slot, wire.Returned(back))
+
+    def die(self, slot: int, code: int = -9, *, in_hand: int | None = None) -> None:
+        """The process is gone; with what shared memory says it had in hand (default: its first task)."""
+        executor = self.executors.pop(slot)
+        first = executor.tasks[0] if executor.tasks and executor.ready and not executor.hires else 0
+        hand = first if in_hand is None else in_hand
+        self.tell(told.Exited(slot, executor.incarnation, 100, code, 1.0, 0, hand, f"exit code {code}"))
+
+    def leave(self, slot: int) -> None:
+        """In good order: what is left is given back, Bye, exit code 0."""
+        executor = self.executors[slot]
+        back, executor.tasks = executor.tasks, []
+        records: list[wire.Up] = [wire.Returned(back)] if back else []
+        self.hear(slot, *records, wire.Bye())
+        self.die(slot, 0)
+
+    # -- what the store does ------------------------------------------------------------------------
+
+    def answer_fetch(self) -> None:
+        """The oldest fetch."""
+        fetch = self.fetches.pop(0)
+        found = [task for seq, task in self.pending.items() if fetch.after < seq <= fetch.to][: fetch.limit]
+        read_to = found[-1].seq if found else fetch.to
+        self.tell(told.Fetched(found, read_to, urgent=fetch.urgent))
+
+    def answer_commit(self) -> None:
+        """The oldest commit."""
+        record = self.records.pop(0)
+        statuses = [outcome.status for outcome in record.outcomes]
+        self.tell(
+            told.Committed(
+                len(statuses),
+                statuses.count(ExecutionStatus.COMPLETED),
+                statuses.count(ExecutionStatus.FAILED),
+                statuses.count(ExecutionStatus.INTERRUPTED),
+            )
+        )
+
+    def answer_sweep(self) -> None:
+        """The guardian's last word."""
+        self.sweeps -= 1
+        self.tell(told.Swept(0, 0, []))
+
+    # -- the rules ----------------------------------------------------------------------------------
+
+    def _perform(self, it: do.Instruction) -> None:
+        assert not self.finished, f"{it} after Finish"
+        if isinstance(it, do.StartExecutor):
+            assert not self.flags, "an executor was started after the interrupt"
+            assert it.slot not in self.executors, "two executors in one slot"
+            self.executors[it.slot] = Executor(it.incarnation)
+        elif isinstance(it, do.Send):
+            self._send(it.slot, it.order)
+        elif isinstance(it, do.SendControl):
+            self._control(it.slot, it.order)
+        elif isinstance(it, do.RaiseFlag):
+            assert not self.flags, "the flag was raised twice"
+            self.flags.append(it.signal)
+            self.stopped_at = self.now
+        elif isinstance(it, do.Terminate):
+            self.terminated.append(it.slot)
+        elif isinstance(it, do.KillTree):
+            self.killed.append(it.slot)
+            if it.slot in self.executors:
+                self.executors[it.slot].killed = True
+        elif isinstance(it, do.Fetch):
+            self.fetches.append(it)
+        elif isinstance(it, do.Record):
+            self._record(it)
+        elif isinstance(it, do.RecordAttempts):
+            self.attempts.update(it.attempts)
+        elif isinstance(it, do.SweepProcesses):
+            self.sweeps += 1
+        elif isinstance(it, do.LoseGuardian):
+            self.sweeps = 1
+        elif isinstance(it, do.Log):
+            self.logs.append(it)
+        elif isinstance(it, do.Finish):
+            self.finished = True
+
+    def _send(self, slot: int, order: wire.Down) -> None:
+        executor = self.executors.get(slot)
+        assert executor is not None, f"{order} to an empty slot"
+        if isinstance(order, wire.Hire):
+            executor.hires.append(order.agent)
+        elif isinstance(order, wire.Retire):
+            executor.retiring = True
+        else:
+            assert not self.flags, "a task was handed out after the interrupt"
+            for task in order.tasks:
+                holders = [number for number, each in self.executors.items() if task.task in each.tasks]
+                assert not holders, f"task {task.task} went to {slot}, and {holders} have it"
+                final = [each for each in self.outcomes.get(task.task, []) if each.status in TERMINAL]
+                assert not final, f"task {task.task} was handed out after it had ended"
+                executor.tasks.append(task.task)
+
+    def _control(self, slot: int, order: wire.Control) -> None:
+        self.controls.append((slot, order))
+        executor = self.executors.get(slot)
+        if executor is not None and isinstance(order, wire.Interrupt):
+            executor.asked.append(order.task)
+        elif executor is not None and isinstance(order, wire.Revoke):
+            executor.revoked = order.count
+
+    def _record(self, it: do.Record) -> None:
+        self.records.append(it)
+        for outcome in it.outcomes:
+            known = self.outcomes.setdefault(outcome.seq, [])
+            assert not any(each.status in TERMINAL for each in known), f"task {outcome.seq} ended twice"
+            assert len(known) == 0 or not self.flags or known[-1].status is not ExecutionStatus.INTERRUPTED
+            known.append(outcome)
+
+    def named(self, name: str) -> list[do.Log]:
+        """The log events of one name."""
+        return [log for log in self.logs if log.name == name]
+
+    def status(self, seq: int) -> str | None:
+        """How a task stands."""
+        known = self.outcomes.get(seq)
+        return str(known[-1].status) if known else None
