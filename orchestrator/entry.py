@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import sys
 from types import FrameType
 
 
 def main() -> None:
     """Run the command line. A Ctrl-C during the imports ends the process by SIGINT, without a traceback."""
+    _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if os.getpid() == 1:
@@ -17,6 +19,17 @@ def main() -> None:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, _leave)
     importlib.import_module("orchestrator.cli").main()
+
+
+def _open_standard_streams() -> None:
+    """Whoever started us may have closed some (`2>&-`): nothing else must get their numbers, a journal least of all."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, mode, encoding="utf-8", closefd=False))
 
 
 def _leave(signum: int, _frame: FrameType | None) -> None:

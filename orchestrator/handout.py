@@ -34,7 +34,7 @@ class Handout:
         mind, average = self._mind, self._ledger.task_seconds
         width = mind.width
         ahead = 0 if average is None else min(MAX_WINDOW, int(PREFETCH / max(1e-6, average)))
-        for slot in mind.slots:
+        for slot in self._idle_first():
             if slot.state is not SlotState.READY or slot.alone or slot.spent or slot.climb is not None:
                 continue
             suspect = None if slot.assigned else mind.backlog.take_suspect()
@@ -46,6 +46,12 @@ class Handout:
             if len(slot.assigned) <= window // 2 or len(slot.assigned) < width:
                 slot.window = min(2 * window, width + MAX_WINDOW)
                 self._assign(slot, mind.backlog.take(window - len(slot.assigned)))
+
+    def _idle_first(self) -> list[Slot]:
+        """What was taken back for an idle executor must not go to the busy one again that had it."""
+        slots = self._mind.slots
+        idle = [slot for slot in slots if not slot.assigned]
+        return [*idle, *(slot for slot in slots if slot.assigned)] if idle else slots
 
     def _life_left(self, slot: Slot) -> int:
         """How many tasks an executor may still begin before it is replaced."""

@@ -185,7 +185,13 @@ class Executor:
     # -- the control thread -------------------------------------------------------------------------
 
     def obey_control(self, fd: int) -> None:
-        """Read the control pipe until it ends. Runs in its own thread."""
+        """Read the control pipe until it ends. Runs in its own thread.
+
+        Signals are blocked here: one that this thread took would not end the system call that the main thread is in,
+        and the TERM rung's exception would wait for its return. The kernel does give it to this thread when the main
+        thread has another signal pending, as it has when its stacks were just asked for.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1})
         reader: FrameReader[Control] = FrameReader(Control)
         poll = select.poll()
         poll.register(fd, select.POLLIN)

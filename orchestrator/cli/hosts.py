@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from orchestrator.cli import command as commands
+from orchestrator.cli.ending import say
 from orchestrator.cli.options import JournalOption, seconds, size
 from orchestrator.cli.run import GraceOption, HostGraceOption, MemoryOption, TermGraceOption, WorkersOption, where
 from orchestrator.config import Settings
@@ -69,8 +70,10 @@ def unit(
     owner = user or _user(folders)
     program = commands.program()
     folders += [_existing(path) for path in writable or ()]
-    read = [os.path.realpath(path) for path in (*program, sys.executable, found.agent, found.source, home, *folders)]
-    _refuse_private(read)
+    read = _read_by(found, program, home)
+    hidden = [path for path in (*read, *folders) if path.startswith(_PRIVATE)]
+    if hidden:
+        say(f"quiesce: warning: {hidden[0]} is in /tmp, which is cleaned up now and then: keep it elsewhere")
     service = units.Service(
         run_id=found.run_id,
         agent=found.agent,
@@ -79,7 +82,9 @@ def unit(
         ladder=found.settings.ladder,
         user=owner,
         state=state,
-        writable=folders,
+        writable=[path for path in folders if path not in hidden],
+        bound=[path for path in folders if path in hidden],
+        bound_read_only=_outermost(set(hidden) - set(folders)),
         reads_home=any(path.startswith(_HOMES) for path in read),
         memory_max=memory_max or units.memory_for(found.settings.workers, found.settings.memory_limit),
         watchdog=watchdog,
@@ -145,11 +150,17 @@ def _journal(found: commands.RunCommand) -> tuple[str, str | None, list[str]]:
     return str(path), None, [_existing(str(path.parent))]
 
 
-def _refuse_private(paths: list[str]) -> None:
-    """What lies in /tmp is not there for a service with PrivateTmp=."""
-    for path in paths:
-        if path.startswith(_PRIVATE):
-            raise UsageError(f"{path} is in /tmp, which a service has for itself: keep it elsewhere")
+def _read_by(found: commands.RunCommand, program: list[str], directory: str) -> list[str]:
+    """The files and directories that it cannot do without, as far as they are known."""
+    ours = str(Path(__file__).parents[2])
+    agent = os.path.dirname(found.agent.rpartition(":")[0])
+    paths = [program[0], sys.executable, sys.prefix, sys.base_prefix, ours, found.source, directory]
+    return [*filter(os.path.isabs, [*paths, agent]), *map(os.path.realpath, [program[0], sys.executable])]
+
+
+def _outermost(paths: set[str]) -> list[str]:
+    """Those that are not in one of the others."""
+    return sorted(path for path in paths if not any(path.startswith(f"{other}/") for other in paths))
 
 
 def _existing(path: str) -> str:

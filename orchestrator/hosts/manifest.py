@@ -20,8 +20,6 @@ HANDOVER: Final = 2
 
 CONTAINER: Final = "supervisor"
 
-_ASK: Final = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=2)"
-
 _ENDS_BY_SIGNAL: Final = (129, 130, 143)
 """128 + SIGHUP, SIGINT, SIGTERM: somebody asked for it."""
 
@@ -195,9 +193,9 @@ def _probes(it: Deployment, *, by_exec: bool) -> dict[str, Value]:
 
 
 def _question(path: str, port: int, *, by_exec: bool) -> dict[str, Value]:
-    """What is asked. Of an httpGet podman makes a `curl` in the container; a small image has none, but Python."""
+    """What is asked. Of an httpGet podman makes a `curl` in the container, and a small image has none."""
     if by_exec:
-        return {"exec": {"command": ["python3", "-c", _ASK, f"http://localhost:{port}{path}"]}}
+        return {"exec": {"command": ["python3", "-m", "orchestrator.hosts.ask", str(port), path]}}
     return {"httpGet": {"path": path, "port": port}}
 
 

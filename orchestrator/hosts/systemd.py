@@ -183,32 +183,45 @@ class Service:
 
 
 def service_here() -> Service | None:
-    """Ask systemd about our own service. None: there is none, or it does not say. Blocking, two seconds at most."""
-    if "INVOCATION_ID" not in os.environ:
-        return None
+    """Ask systemd about our own service. None: there is none, or it does not say. Blocking, some seconds at most.
+
+    Its bus does not answer a user that it made up for the service (DynamicUser=, with dbus-daemon): then the unit's files
+    are read.
+    """
+    invocation = os.environ.get("INVOCATION_ID")
     try:
         with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
             found = own_unit(file.read())
     except OSError:
         return None
-    if found is None:
+    if invocation is None or found is None:
         return None
     unit, is_user = found
     names = "MainPID,KillMode,TimeoutStopUSec,InvocationID"
-    command = ["systemctl", *(["--user"] if is_user else []), "show", unit, "-p", names]
+    shown = _ask("systemctl", *(["--user"] if is_user else []), "show", unit, "-p", names)
+    if shown:
+        return read_service(unit, shown, invocation, os.getpid())
+    kind = "user" if is_user else "system"
+    files = _ask("systemd-analyze", "cat-config", "--no-pager", f"systemd/{kind}/{unit}")
+    return read_files(unit, files, is_main=os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())) if files else None
+
+
+def _ask(*command: str) -> str:
+    """What a tool of systemd's says; nothing if it fails, or takes too long."""
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     try:
         done = subprocess.run(
             command,
-            capture_output=True,
-            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             timeout=_ASK_SECONDS,
             check=False,
-            stdin=subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return read_service(unit, done.stdout, os.environ["INVOCATION_ID"], os.getpid())
+        return ""
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
 
 
 def own_unit(cgroups: str) -> tuple[str, bool] | None:
@@ -229,6 +242,16 @@ def read_service(unit: str, shown: str, invocation: str, pid: int) -> Service | 
     return Service(
         unit, fields.get("MainPID") == str(pid), fields.get("KillMode", ""), parse_span(fields["TimeoutStopUSec"])
     )
+
+
+def read_files(unit: str, text: str, *, is_main: bool) -> Service:
+    """What a unit's files say, its drop-ins behind it: of each option, the last line counts."""
+    options = {"KillMode": "control-group", "TimeoutStopSec": "90"}
+    for line in map(str.strip, text.splitlines()):
+        name, separator, value = line.partition("=")
+        if separator and not line.startswith(("#", ";")):
+            options["TimeoutStopSec" if name.strip() == "TimeoutSec" else name.strip()] = value.strip()
+    return Service(unit, is_main, options["KillMode"], parse_span(options["TimeoutStopSec"]) or None)
 
 
 _UNITS: Final = {

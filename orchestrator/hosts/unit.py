@@ -55,7 +55,8 @@ class Service:
     """What is to be served. Sizes in bytes, times in seconds; every path absolute.
 
     `user` None lets systemd make one up (DynamicUser=). `state` is a directory below /var/lib that systemd makes
-    and gives to that user; `writable` are those that exist.
+    and gives to that user; `writable` are those that exist. `bound` and
+    `bound_read_only` are in /tmp, which it has for itself, and have to be shown to it.
     """
 
     run_id: str
@@ -66,6 +67,8 @@ class Service:
     user: str | None = None
     state: str | None = None
     writable: Sequence[str] = ()
+    bound: Sequence[str] = ()
+    bound_read_only: Sequence[str] = ()
     reads_home: bool = False
     memory_max: int | None = None
     watchdog: float = WATCHDOG_SECONDS
@@ -137,9 +140,10 @@ def _identity(service: Service) -> list[str]:
     lines = ["DynamicUser=yes"] if service.user is None else [f"User={_plain(service.user)}"]
     if service.state is not None:
         lines.append(f"StateDirectory={service.state}")
-    if service.writable:
-        lines.append("ReadWritePaths=" + " ".join(quote(path) for path in service.writable))
-    return lines
+    folders = {
+        "ReadWritePaths": service.writable, "BindPaths": service.bound, "BindReadOnlyPaths": service.bound_read_only,
+    }  # fmt: skip
+    return lines + [f"{name}={' '.join(map(quote, paths))}" for name, paths in folders.items() if paths]
 
 
 def command_line(command: Sequence[str]) -> str:

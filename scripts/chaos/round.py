@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import random
@@ -261,7 +262,7 @@ class _Round:
         procs.kill_all(self._strays())
         for fd in self.unread or ():
             os.close(fd)
-        leaves = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/quiesce-{self.run_id}*")]
+        leaves = glob.glob(f"/sys/fs/cgroup/**/quiesce-{self.run_id}*", recursive=True)
         guardian_died = self.report.faults["guardian KILL"] and self.report.faults["supervisor KILL"]
         if leaves and not guardian_died:
             self.report.left += leaves

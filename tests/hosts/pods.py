@@ -32,13 +32,15 @@ _RUN_ROOT = "/run/quiesce-podman"
 _WRAPPER = """#!/usr/bin/env python3
 # runc, but for the limits that podman asks for by default and that a host without CAP_SYS_RESOURCE refuses.
 import json, os, sys
-if "--bundle" in sys.argv:
-    path = os.path.join(sys.argv[sys.argv.index("--bundle") + 1], "config.json")
+def strip(path):
     with open(path) as file:
         config = json.load(file)
-    config["process"].pop("rlimits", None)
+    config.get("process", config).pop("rlimits", None)
     with open(path, "w") as file:
         json.dump(config, file)
+for option, name in (("--bundle", "config.json"), ("--process", "")):
+    if option in sys.argv:
+        strip(os.path.join(sys.argv[sys.argv.index(option) + 1], name).rstrip("/"))
 os.execvp("runc", ["runc", *sys.argv[1:]])
 """
 

@@ -214,7 +214,7 @@ def test_a_start_waits_until_the_agent_is_loaded(machine: Machine, saw: seen.Saw
     job = Job(machine, "nap", 100, 0.2, *SHORT)
     machine.write(f"{job.folder}/hold", "")
     machine.run("systemctl", "start", "--no-block", job.service)
-    wait_until(lambda: job.entries("QUIESCE_EVENT=executor.started"), 20, "an executor exists")
+    wait_until(lambda: len(procs.processes_of_run(job.name)) == 3, 20, "the guardian and two executors exist")
     assert job.state == "activating"
     (machine.root / job.folder.lstrip("/") / "hold").unlink()
     job.wait_for("active")
@@ -347,7 +347,7 @@ def test_a_supervisor_that_is_killed_is_restarted(machine: Machine, saw: seen.Sa
 
 def test_a_deadline_is_a_pause(machine: Machine, saw: seen.Saw) -> None:
     """75 is no failure: it is started again, until the run is over."""
-    job = Job(machine, "nap", 40, 0.1, "--deadline", "1", *SHORT)
+    job = Job(machine, "nap", 80, 0.2, "--deadline", "6", *SHORT)
     job.start()
     wait_until(lambda: job.quiesce("status")[0]["status"] == "completed", 60, job.told)
     job.wait_for("inactive")

@@ -13,6 +13,7 @@ from tests.support import procs
 from tests.support.cli import start_cli
 from tests.support.eof import EofProof
 from tests.support.sync import Post
+from tests.support.wait import wait_until
 
 GRACE = TERM_GRACE = 0.4
 
@@ -57,6 +58,7 @@ def test_when_the_supervisor_is_killed_nothing_of_it_survives(tmp_path: Path, de
         arguments = ("run", agent("wild:misbehave"), "-i", source, "-w", "1", "-j", journal, "--run-id", deed)
         with start_cli(*arguments, "--grace", "1", "--term-grace", "0.4") as running:
             post.expect()
+            wait_until(lambda: "before" in look(journal).values, 5, "the result of the task before is committed")
             running.send(signal.SIGKILL)
             assert proof.wait(5) < 1 + 1.5
             running.wait(5)

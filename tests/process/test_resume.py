@@ -72,8 +72,6 @@ def test_after_kill_9_of_the_supervisor(tmp_path: Path) -> None:
         assert procs.processes_of_run("r") == []
         assert look(journal).record.status == "started"
         latch.open()
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        latch.open()
         done = run_cli("resume", "-j", journal)
     assert done.returncode == 0, done
     seen = look(journal)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.helpers import AGENTS, agent, jsonl, runs_in
+from tests.process.helpers import AGENTS, agent, jsonl, look, runs_in
 from tests.support.cli import Completed, run_cli, start_cli
 from tests.support.sync import Latch, Post
 
@@ -46,7 +46,7 @@ def source(tmp_path: Path) -> Path:
         (f"{AGENTS}/plain.py", ["not an agent", "module:name"]),
         ("nonsense", ["not an agent"]),
         (":f", ["not an agent"]),
-        (f"{AGENTS}:f", ["not a"]),
+        (f"{AGENTS}:f", ["no file"]),
         (agent("raises_at_import:f"), ["RuntimeError: import went wrong", "raises_at_import.py:3"]),
         (agent("exits_at_import:f"), ["SystemExit: bye"]),
         (agent("dies_at_import:f"), ["exit code 3"]),
@@ -157,7 +157,7 @@ def test_a_run_that_somebody_else_executes(tmp_path: Path) -> None:
             refused(run_cli(*arguments), "run mine already")
             latch.open()
             done = first.wait()
-    assert done.returncode == 0, done
+    assert done.returncode == 0, f"{done}\n{look(journal).outcomes}"
     assert "2 completed" in done.stderr
 
 
@@ -177,7 +177,6 @@ def test_a_resume_of_nothing(tmp_path: Path, source: Path) -> None:
         ["--log-format", "xml"],
         ["--no-such-option"],
         ["one", "too", "many"],
-        ["--run-id", ""],
     ],
     ids=" ".join,
 )

@@ -170,7 +170,8 @@ class World:
         assert not self.finished, f"{it} after Finish"
         if isinstance(it, do.StartExecutor):
             assert not self.flags, "an executor was started after the interrupt"
-            assert it.slot not in self.executors, "two executors in one slot"
+            before = self.executors.get(it.slot)
+            assert before is None or before.killed, "two executors in one slot"  # unless not even SIGKILL ended it
             self.executors[it.slot] = Executor(it.incarnation)
         elif isinstance(it, do.Send):
             self._send(it.slot, it.order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,7 +131,8 @@ def test_the_probes_ask_where_the_run_listens(capsys: pytest.CaptureFixture[str]
 def test_a_plain_pod_needs_neither_curl_nor_ports(capsys: pytest.CaptureFixture[str]) -> None:
     container = pod_of(last(capsys, "--pod"))["containers"][0]
     assert "ports" not in container
-    assert container["livenessProbe"]["exec"]["command"][-1] == "http://localhost:8080/livez"
+    assert container["livenessProbe"]["exec"]["command"][-2:] == ["8080", "/livez"]
+    assert all(re.fullmatch(r"[\w./-]+", word) for word in container["livenessProbe"]["exec"]["command"])
 
 
 def test_the_journal_lives_on_a_new_claim_by_default(capsys: pytest.CaptureFixture[str]) -> None:

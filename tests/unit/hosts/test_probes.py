@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.hosts import probes
+from orchestrator.hosts.ask import ask as ask_inside
 from orchestrator.hosts.probes import EVERYWHERE, Probes
 from orchestrator.view import Phase
 from runtime.errors import UsageError
@@ -56,6 +57,19 @@ def test_a_loop_that_stands_still_is_told(served: Probes) -> None:
     status, why = ask(served, "/livez")
     assert status == 503
     assert "has not turned for 60 s" in why
+
+
+def test_asked_from_inside(served: Probes) -> None:
+    assert ask_inside(served.port, "/livez") == (True, "the supervision loop turns")
+    assert ask_inside(served.port, "/readyz") == (False, "no agent is loaded yet")
+
+
+def test_asked_where_nobody_listens() -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        yes, why = ask_inside(taken.getsockname()[1], "/livez")
+    assert not yes
+    assert why.startswith("no answer: ")
 
 
 def test_a_query_is_ignored_and_head_has_no_body(served: Probes) -> None:

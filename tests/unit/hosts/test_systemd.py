@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator.hosts import systemd
-from orchestrator.hosts.systemd import Herald, Notifier, Told, compose, own_unit, parse_span, ping_seconds, read_service
+from orchestrator.hosts.systemd import (
+    Herald,
+    Notifier,
+    Told,
+    compose,
+    own_unit,
+    parse_span,
+    ping_seconds,
+    read_files,
+    read_service,
+)
 from orchestrator.view import Phase
 from tests.unit.hosts.views import STOP, view
 
@@ -237,6 +247,35 @@ def test_a_service_that_does_not_kill_us_does_not_limit_us() -> None:
     forever = read_service("a.service", shown.format("mixed").replace("20s", "infinity"), "abc", 7)
     assert forever is not None
     assert not forever.limits_us
+
+
+FILES = """# /etc/systemd/system/batch.service
+[Service]
+# TimeoutStopSec=1
+ExecStart=/bin/true --x=y
+TimeoutStopSec=20
+KillMode=mixed
+
+# /etc/systemd/system/batch.service.d/override.conf
+[Service]
+TimeoutStopSec = 1min 4s
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "mode"),
+    [
+        (FILES, 64.0, "mixed"),
+        ("[Service]\nTimeoutStopSec=20\nTimeoutSec=7\n", 7.0, "control-group"),
+        ("[Service]\nTimeoutStopSec=infinity\n", None, "control-group"),
+        ("[Service]\nTimeoutStopSec=0\n", None, "control-group"),
+        ("[Service]\n", 90.0, "control-group"),
+    ],
+)
+def test_the_files_of_a_unit_say_it_too(text: str, seconds: float | None, mode: str) -> None:
+    """For whom the bus does not answer; drop-ins come last, and win."""
+    found = read_files("batch.service", text, is_main=True)
+    assert (found.stop_seconds, found.kill_mode) == (seconds, mode)
 
 
 def test_without_systemd_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

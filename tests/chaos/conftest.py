@@ -1,0 +1,105 @@
+"""What a scenario gets: a folder with an input, a way to start a real run on it, and the proof that all is gone."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from chaos.faults import Target
+from chaos.places import Disk
+from chaos.round import AGENT
+from chaos.truth import Witness
+from tests.support import procs
+from tests.support.cli import Completed, Running, run_cli, start_cli
+from tests.support.eof import EofProof
+
+SLACK = 2.0
+"""Seconds beyond the graces, for a machine that has other things to do."""
+
+
+@dataclass
+class Scenario:
+    """One run under attack."""
+
+    folder: Path
+    proof: EofProof
+    run_id: str = "scenario"
+
+    @property
+    def journal(self) -> Path:
+        """Where it is recorded."""
+        return self.folder / "journal.db"
+
+    @property
+    def witness(self) -> Witness:
+        """A fresh look at the journal."""
+        return Witness(self.journal, self.run_id)
+
+    def tasks(self, kinds: list[str], hold: float = 30.0) -> list[dict[str, Any]]:
+        """Write the input: one task a kind."""
+        (self.folder / "marks").mkdir(exist_ok=True)
+        tasks = [
+            {
+                "key": f"t{n:03}", "n": n, "kind": kind, "seed": 0, "marks": str(self.folder / "marks"),
+                "proof": self.proof.path, "hold": hold,
+            }
+            for n, kind in enumerate(kinds)
+        ]  # fmt: skip
+        (self.folder / "input.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+        return tasks
+
+    def words(self, workers: int = 2, grace: float = 0.3, term_grace: float = 0.3) -> list[str]:
+        """What `quiesce` is told."""
+        return [
+            "run", f"{AGENT}:mixed", "--input", str(self.folder / "input.jsonl"), "--journal", str(self.journal),
+            "--run-id", self.run_id, "--workers", str(workers), "--grace", str(grace), "--term-grace", str(term_grace),
+        ]  # fmt: skip
+
+    def start(self, **settings: Any) -> Running:
+        """`quiesce run` in the background."""
+        return start_cli(*self.words(**settings), env=self.environment(), cwd=self.folder)
+
+    def resume(self) -> Completed:
+        """`quiesce resume` to its end."""
+        return run_cli("resume", self.run_id, "--journal", str(self.journal), env=self.environment(), cwd=self.folder)
+
+    def environment(self) -> dict[str, str]:
+        """Agents find the package of their helpers."""
+        return {"PYTHONPATH": f"{Path(AGENT).parents[1]}:{Path(AGENT).parents[2]}"}
+
+    def target(self, running: Running) -> Target:
+        """The run as the injector sees it."""
+        return Target(psutil.Process(running.pid), Disk(self.folder), random.Random(0))
+
+    def gone(self, within: float) -> float:
+        """Block until every process that ever held the proof is gone; seconds. Nobody carries the run's id either."""
+        seconds = self.proof.wait(within)
+        assert procs.processes_of_run(self.run_id) == []
+        return seconds
+
+    def complete(self, tasks: list[dict[str, Any]]) -> None:
+        """Resume until it is over, and compare with the truth."""
+        for _ in range(4):
+            run = self.witness.look()
+            if run is not None and run.ended:
+                break
+            done = self.resume()
+            assert done.returncode in (0, 1), done
+        witness = self.witness
+        witness.look()
+        assert witness.wrong(tasks, kills=0) == []
+        assert witness.twice() == []
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Iterator[Scenario]:
+    """A run's folder and proof; at the end nothing may be left (tests.support.leaks sees to that)."""
+    with EofProof() as proof:
+        yield Scenario(tmp_path, proof)

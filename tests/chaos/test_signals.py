@@ -1,0 +1,134 @@
+"""Signals at the supervisor, its guardian and its executors: killed, stopped, stormed."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from chaos.faults import inject
+
+from tests.chaos.conftest import SLACK, Scenario
+from tests.support.wait import wait_until
+
+HOSTILE = ["cooperative", "busy", "stuck", "deaf", "swallowing", "child", "orphan", "daemon", "hidden"]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_after_sigterm_everything_is_gone_within_the_graces(scenario: Scenario, kind: str) -> None:
+    tasks = scenario.tasks([kind, kind, *["quick"] * 20])
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        running.send(signal.SIGTERM)
+        done = running.wait(0.6 + SLACK + 2)
+        scenario.gone(SLACK)
+    assert done.signal is signal.SIGTERM
+    scenario.complete(tasks)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_after_the_supervisors_death_everything_is_gone_within_the_grace_and_a_second(
+    scenario: Scenario, kind: str
+) -> None:
+    tasks = scenario.tasks([kind, kind, *["quick"] * 20])
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        running.send(signal.SIGKILL)
+        scenario.gone(0.3 + 1 + SLACK)
+    scenario.complete(tasks)
+
+
+def test_stopped_executors_are_continued_terminated_and_killed(scenario: Scenario) -> None:
+    tasks = scenario.tasks(["cooperative", "cooperative"])
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        for executor in scenario.target(running).executors():
+            executor.suspend()
+        running.send(signal.SIGTERM)
+        running.wait(0.6 + SLACK + 2)
+        scenario.gone(SLACK)
+    scenario.complete(tasks)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_guardian_holds_nothing_up(scenario: Scenario, end: signal.Signals) -> None:
+    """Its supervisor continues it with every order; when that is dead, its executors do."""
+    tasks = scenario.tasks(["cooperative", "cooperative"])
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        guardian = scenario.target(running).guardian()
+        assert guardian is not None
+        guardian.suspend()
+        running.send(end)
+        if end == signal.SIGTERM:
+            assert running.wait(0.6 + SLACK + 2).signal is end
+        scenario.gone(0.6 + SLACK + 1)
+    scenario.complete(tasks)
+
+
+def test_a_killed_guardian_costs_no_result(scenario: Scenario) -> None:
+    """Its executors die with it; a new one is started, and the run goes on by itself."""
+    tasks = scenario.tasks(["cooperative", "daemon", *["quick"] * 50])
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        assert inject("guardian KILL", scenario.target(running))
+        running.expect("guardian.lost")
+        done = running.wait()
+        scenario.gone(SLACK)
+    assert done.returncode == 0, done
+    scenario.complete(tasks)
+
+
+def test_a_killed_executor_costs_no_result(scenario: Scenario) -> None:
+    tasks = scenario.tasks(["cooperative", *["quick"] * 50], hold=0.5)
+    with scenario.start(workers=1) as running:
+        scenario.proof.held(1)
+        assert inject("executor KILL", scenario.target(running))
+        done = running.wait()
+    assert done.returncode == 0, done
+    scenario.complete(tasks)
+
+
+def test_a_thousand_signals_stop_it_once(scenario: Scenario) -> None:
+    tasks = scenario.tasks(["cooperative", "cooperative", *["quick"] * 20])
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        assert inject("supervisor storm", scenario.target(running))
+        done = running.wait(0.6 + SLACK + 2)
+        scenario.gone(SLACK)
+    assert done.signal in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    assert done.stderr.count("interrupt.requested") == 1
+    scenario.complete(tasks)
+
+
+@pytest.mark.parametrize("who", ["guardian", "executor"])
+def test_storms_at_its_helpers_change_nothing(scenario: Scenario, who: str) -> None:
+    tasks = scenario.tasks(["cooperative", "snapshot", *["quick"] * 50], hold=0.5)
+    with scenario.start() as running:
+        scenario.proof.held(1)
+        assert inject(f"{who} storm", scenario.target(running))
+        done = running.wait()
+    assert done.returncode == 0, done
+    scenario.complete(tasks)
+
+
+def test_a_stopped_supervisor_goes_on_where_it_was(scenario: Scenario) -> None:
+    tasks = scenario.tasks(["snapshot", *["quick"] * 100], hold=0.5)
+    with scenario.start() as running:
+        scenario.proof.held(1)
+        os.kill(running.pid, signal.SIGSTOP)
+        wait_until(lambda: scenario.target(running).supervisor.status() == "stopped", what="the supervisor to stop")
+        os.kill(running.pid, signal.SIGCONT)
+        done = running.wait()
+    assert done.returncode == 0, done
+    scenario.complete(tasks)
+
+
+def test_a_snapshot_survives_the_supervisors_death(scenario: Scenario) -> None:
+    tasks = scenario.tasks(["snapshot"], hold=2.0)
+    with scenario.start(workers=1) as running:
+        scenario.proof.held(1)
+        wait_until(lambda: b"\x00" in scenario.journal.read_bytes(), what="the journal to have something")
+        running.send(signal.SIGKILL)
+        scenario.gone(0.3 + 1 + SLACK)
+    scenario.complete(tasks)
