@@ -71,6 +71,9 @@ class Engine:
         self._inbox: queue.SimpleQueue[told.Stimulus] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
         self._awake = False
+        self._turn_lock = threading.Lock()
+        self._turning_in: int | None = None
+        self._sleeps_until = 0.0
         self._selector = selectors.DefaultSelector()
         self._batch = Batch()
         self._ended = False
@@ -111,9 +114,28 @@ class Engine:
         self._thread.start()
         self.tell(told.Begin())
 
-    def tell(self, stimulus: told.Stimulus) -> None:
-        """Hand in a stimulus, from any thread."""
+    def tell(self, stimulus: told.Stimulus, *, here: bool = False) -> None:
+        """Hand in a stimulus, from any thread.
+
+        `here`: if the loop is only waiting, take the turn in the calling thread, which saves the time that the
+        loop's own needs to wake up.
+        """
         self._inbox.put(stimulus)
+        if self._turning_in == threading.get_ident():
+            return  # the turn that we are in reads it before it ends
+        if here and self._turn_lock.acquire(blocking=False):
+            try:
+                self._take_turn(())
+            except BaseException as error:  # noqa: BLE001 - as in _run
+                self.crash, self._ended = error, True
+            finally:
+                self._turn_lock.release()
+            due = self.machine.due()
+            if not self._ended and (due is None or due >= self._sleeps_until):
+                return
+        self._wake()
+
+    def _wake(self) -> None:
         if not self._awake:
             self._awake = True
             with suppress(OSError):  # full: it is awake; closed: it has ended
@@ -145,26 +167,42 @@ class Engine:
             self._backend.close()
 
     def _turn(self) -> None:
-        registered = self._selector.get_map()
-        for key, _ in self._selector.select(self._patience()):
-            if registered.get(key.fd) is key:  # one before it may have closed it, and given its number to another pipe
-                key.data()
-        with suppress(queue.Empty):
-            while True:
-                self._handle(self._inbox.get_nowait())
-        now = time.monotonic()
-        due = self.machine.due()
-        if due is not None and due <= now:
-            self._handle(told.Tick())
-        if now >= self._sample_at:
-            self._sample(now)
-        self._flush()
+        ready = self._selector.select(self._patience())
+        with self._turn_lock:
+            self._take_turn(ready)
 
-    def _patience(self) -> float | None:
+    def _take_turn(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
+        """Everything that is to be done now. Only with the lock."""
+        self._turning_in = threading.get_ident()
+        try:
+            registered = self._selector.get_map()
+            for key, _ in ready:
+                if registered.get(key.fd) is key:  # one before it may have closed it, and its number be another pipe's
+                    key.data()
+            self._read_inbox()
+            now = time.monotonic()
+            due = self.machine.due()
+            if due is not None and due <= now:
+                self._handle(told.Tick())
+            if now >= self._sample_at:
+                self._sample(now)
+            self._flush()
+            while not self._ended and not self._inbox.empty():  # what this turn has told itself
+                self._read_inbox()
+                self._flush()
+        finally:
+            self._turning_in = None
+
+    def _read_inbox(self) -> None:
+        with suppress(queue.Empty):
+            while not self._ended:
+                self._handle(self._inbox.get_nowait())
+
+    def _patience(self) -> float:
         now = time.monotonic()
         due = self.machine.due()
-        until = self._sample_at if due is None else min(due, self._sample_at)
-        return max(0.0, until - now)
+        self._sleeps_until = self._sample_at if due is None else min(due, self._sample_at)
+        return max(0.0, self._sleeps_until - now)
 
     def _sample(self, now: float) -> None:
         """Look at shared memory, and renew what people see."""

@@ -86,7 +86,7 @@ class Session:
         self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
         self._backend = LocalBackend(run_id, settings)
         self._engine = Engine(settings, self._backend, log, self._on_agent, self._signals, observers)
-        self._store = MemoryStore(self.hub, self.tell) if journal is None else JournalStore(self.hub, self.tell)
+        self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalStore(self.hub, self.tell)
         self._agents: dict[tuple[bool, bytes], tuple[int, Future[AgentKnown]]] = {}
         self._numbers: dict[int, Future[AgentKnown]] = {}
         self._ending: Ending | None = None
@@ -119,6 +119,9 @@ class Session:
     def tell(self, stimulus: told.Stimulus) -> None:
         """Hand a stimulus to the loop, from any thread."""
         self._engine.tell(stimulus)
+
+    def _tell_here(self, stimulus: told.Stimulus) -> None:
+        self._engine.tell(stimulus, here=True)
 
     @property
     def status(self) -> StatusView:

@@ -109,7 +109,7 @@ class Supervisor:
         self._numbers = itertools.count(1)
         self._feeding = threading.Lock()
         self._has_hired = False
-        self._blobs: dict[int, tuple[object, bytes]] = {}
+        self._agents: dict[int, tuple[object, str, bytes]] = {}
         self.ending: Ending | None = None
 
     # -- the block ----------------------------------------------------------------------------------
@@ -235,17 +235,17 @@ class Supervisor:
 
         Executors may be busy when others follow; one that cannot be loaded then fails its own tasks.
         """
-        known = self._blobs.get(id(agent))
+        known = self._agents.get(id(agent))
         if known is None or known[0] is not agent:
-            describe(agent)
-            known = (agent, codec.encode_blob(agent))
-            self._blobs[id(agent)] = known
-        number, loaded = self._live().hire(by_name=False, source=known[1])
+            known = (agent, describe(agent).name, codec.encode_blob(agent))
+            self._agents[id(agent)] = known
+        _, name, source = known
+        number, loaded = self._live().hire(by_name=False, source=source)
         if loaded.done() or not self._has_hired:
             loaded.result()
         self._has_hired = True
         with self._feeding:
-            self._live().begin_run({"name": describe(agent).name})
+            self._live().begin_run({"name": name})
         return number
 
     def _tasks(self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None) -> Iterator[NewTask]:

@@ -20,6 +20,9 @@ Process = psutil.Process
 RUN_VARIABLE = "QUIESCE_RUN_ID"
 """In the environment of every process of a run, so that strays can be found as a last resort."""
 
+SUPERVISOR_VARIABLE = "QUIESCE_SUPERVISOR"
+"""Likewise, and different for every supervisor: two journals may each have a run of the same id at the same time."""
+
 SLOT_VARIABLE = "QUIESCE_SLOT"
 """`slot.incarnation` of the executor that a process descends from. Of fixed width, see `mark_slot`."""
 
@@ -181,12 +184,12 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def of_run(run_id: str) -> list[psutil.Process]:
-    """Every living process that carries a run's id in its environment, except this one. The last resort."""
+def of_supervisor(token: str) -> list[psutil.Process]:
+    """Every living process that carries a supervisor's token in its environment, except this one. The last resort."""
     return [
         process
         for process in psutil.process_iter()
-        if process.pid != os.getpid() and environ_of(process).get(RUN_VARIABLE) == run_id and is_running(process)
+        if process.pid != os.getpid() and environ_of(process).get(SUPERVISOR_VARIABLE) == token and is_running(process)
     ]
 
 

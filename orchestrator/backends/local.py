@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -40,6 +41,7 @@ class LocalBackend:
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._run_id = run_id
+        self._token = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._settings = settings
         self._flag = InterruptFlag(settings.workers)
         self._wake_read, self._wake_write = os.pipe()
@@ -80,7 +82,7 @@ class LocalBackend:
                     stdout=subprocess.DEVNULL,
                     pass_fds=inherited,
                     start_new_session=True,
-                    env=_environment(self._run_id),
+                    env=_environment(self._run_id, self._token),
                 )
         except OSError:
             ours.close()
@@ -184,7 +186,7 @@ class LocalBackend:
         self._order(Sweep())
 
     def last_resort(self) -> list[str]:
-        """What carries the run's id although guardian and executors are gone."""
+        """What carries our token although guardian and executors are gone."""
         if self._settings.keep_children:
             return []
         left = self._left()
@@ -193,9 +195,9 @@ class LocalBackend:
         return found
 
     def _left(self) -> list[tree.Process]:
-        """What still carries the run's id, or is in its cgroup; a living guardian is not meant."""
+        """What still carries our token, or is in its cgroup; a living guardian is not meant."""
         guardian = self._guardian.pid if self._guardian is not None and self._guardian.poll() is None else None
-        left = [process for process in tree.of_run(self._run_id) if process.pid != guardian]
+        left = [process for process in tree.of_supervisor(self._token) if process.pid != guardian]
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in left)}
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
@@ -249,10 +251,11 @@ def _await(process: subprocess.Popen[bytes]) -> None:
             process.wait(timeout=1.0)
 
 
-def _environment(run_id: str) -> dict[str, str]:
+def _environment(run_id: str, token: str) -> dict[str, str]:
     """For every process of the run. A service manager's sockets are the supervisor's alone."""
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN}
     environment[tree.RUN_VARIABLE] = run_id
+    environment[tree.SUPERVISOR_VARIABLE] = token
     environment[tree.SLOT_VARIABLE] = tree.SLOT_PLACEHOLDER
     return environment
 

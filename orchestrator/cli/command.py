@@ -24,7 +24,10 @@ _OURS: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})
 
 @dataclass(frozen=True, slots=True)
 class RunCommand:
-    """A checked command. `options` are the words for everything that was given and is not named here, `given` the values."""
+    """A checked command.
+
+    `options` are the words for everything that was given and is not named here, `given` the values.
+    """
 
     agent: str
     source: str
@@ -89,7 +92,10 @@ def _words(parameter: Any, value: Any) -> list[str]:
     option = max(parameter.opts, key=len)
     if value is True:
         return [option]
-    return [option, f"{value:g}" if isinstance(value, float) else str(value.value if isinstance(value, Enum) else value)]
+    return [
+        option,
+        f"{value:g}" if isinstance(value, float) else str(value.value if isinstance(value, Enum) else value),
+    ]
 
 
 def _agent(agent: str) -> str:

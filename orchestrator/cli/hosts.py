@@ -27,7 +27,8 @@ UserOption = Annotated[
 ]
 DirectoryOption = Annotated[str, typer.Option(help="Its working directory.")]
 WritableOption = Annotated[
-    list[str] | None, typer.Option(metavar="PATH", help="A directory that agents write to. May be given more than once.")
+    list[str] | None,
+    typer.Option(metavar="PATH", help="A directory that agents write to. May be given more than once."),
 ]
 MemoryMaxOption = Annotated[
     int | None,

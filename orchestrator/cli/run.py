@@ -107,7 +107,7 @@ HostGraceOption = Annotated[
         parser=seconds,
         metavar="S",
         envvar="QUIESCE_HOST_GRACE",
-        help="Seconds between the host's own SIGTERM and SIGKILL; the graces shrink to fit. [default: systemd is asked]",
+        help="Seconds between the host's SIGTERM and SIGKILL; the graces shrink to fit. [default: systemd is asked]",
     ),
 ]
 
@@ -142,7 +142,7 @@ def run(
     termination_message: TerminationOption = None,
     run_id: Annotated[str | None, typer.Option(help="A name for the run. [default: the time, and some chance]")] = None,
     or_resume: Annotated[
-        bool, typer.Option("--or-resume", help="Go on with the run of --run-id if it exists; if it is over, just say so.")
+        bool, typer.Option("--or-resume", help="Go on with the run of --run-id if it exists; if it is over, say so.")
     ] = False,
     log_format: LogFormatOption = LogFormat.CONSOLE,
     log_level: LogLevelOption = None,

@@ -1,7 +1,8 @@
 """Does the ladder fit into the time that the host grants between its SIGTERM and its SIGKILL? Pure.
 
 A ladder that is longer than that is cut off by a SIGKILL in the middle of a rung, with results unwritten. So it
-shrinks: first the patience with what SIGKILL does not end, which is hardly ever used up; then the graces, in proportion.
+shrinks: first the patience with what SIGKILL does not end, which is hardly ever used up; then the graces, in
+proportion.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def _role(facts: Facts, _plan: Plan) -> Finding:
     if facts.pid == 1:
         return Finding("pid 1", Verdict.WORKS, "yes: orphans are reaped, and a death by signal n is exit code 128 + n")
     if facts.parent in _SHELLS and facts.pid < 50 and not facts.terminal:
-        mend = "use the exec form (ENTRYPOINT [\"quiesce\", …]), or `exec quiesce …` in the script"
+        mend = 'use the exec form (ENTRYPOINT ["quiesce", …]), or `exec quiesce …` in the script'
         return Finding("pid 1", Verdict.DEGRADED, f"no: {facts.parent} may be, and would not pass SIGTERM on", mend)
     return Finding("pid 1", Verdict.WORKS, "no")
 
@@ -228,9 +228,13 @@ def _journal(facts: Facts, _plan: Plan) -> Finding:
         return Finding("journal", Verdict.WORKS, "a database, by its URL")
     found = f"{disk.path} ({disk.kind or 'unknown file system'}, {_size(disk.free)} free)"
     if not disk.exists:
-        return Finding("journal", Verdict.BROKEN, found, f"make its directory: {disk.directory} is as far as there is one")
+        return Finding(
+            "journal", Verdict.BROKEN, found, f"make its directory: {disk.directory} is as far as there is one"
+        )
     if not disk.writable:
-        return Finding("journal", Verdict.BROKEN, found, "make it and its directory writable, or choose another --journal")
+        return Finding(
+            "journal", Verdict.BROKEN, found, "make it and its directory writable, or choose another --journal"
+        )
     if disk.free == 0:
         return Finding("journal", Verdict.BROKEN, found, "the disk is full: make room, or choose another --journal")
     return _doubt(disk.kind, disk.free, found)

@@ -122,7 +122,7 @@ def _has_subreaper() -> bool:
     """Asked, not set: that would be an effect."""
     try:
         answer = ctypes.c_int()
-        return ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0
+        return bool(ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0)
     except (OSError, AttributeError):
         return False
 

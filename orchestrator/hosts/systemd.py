@@ -112,7 +112,8 @@ def _has_begun(view: StatusView) -> bool:
 def status_line(view: StatusView) -> str:
     """How it stands, in words: `312/1600 done, 4 executors, 2 failed`."""
     executors = len(view.executors)
-    line = f"{view.completed + view.failed}/{view.accepted} done, {executors} executor{'s' if executors != 1 else ''}"
+    done = f"{view.completed + view.failed}/{view.accepted} done" if view.accepted else "starting"
+    line = f"{done}, {executors} executor{'s' if executors != 1 else ''}"
     line += f", {view.failed} failed" if view.failed else ""
     if view.signal is not None:
         why = " ".join((view.signal.message or view.signal.reason.value).split())
@@ -185,8 +186,8 @@ class Service:
 def service_here() -> Service | None:
     """Ask systemd about our own service. None: there is none, or it does not say. Blocking, some seconds at most.
 
-    Its bus does not answer a user that it made up for the service (DynamicUser=, with dbus-daemon): then the unit's files
-    are read.
+    Its bus does not answer a user that was made up for the service (DynamicUser=, with dbus-daemon): then the unit's
+    files are read.
     """
     invocation = os.environ.get("INVOCATION_ID")
     try:

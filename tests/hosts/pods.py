@@ -126,7 +126,9 @@ class Podman:
             [*self._words(), *words], capture_output=True, text=True, check=False, timeout=timeout, cwd=ROOT
         )
         if check and done.returncode != 0:
-            raise RuntimeError(f"podman {' '.join(words)}: {done.returncode}\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+            raise RuntimeError(
+                f"podman {' '.join(words)}: {done.returncode}\n{done.stdout[-1000:]}{done.stderr[-2000:]}"
+            )
         return done
 
     def knows(self, kind: str, name: str) -> bool:
@@ -151,7 +153,9 @@ class Podman:
             "runc": subprocess.run(["runc", "--version"], capture_output=True, text=True, check=True).stdout.split()[2],
             "kernel": platform.release().split("-")[0],
             "cgroups": info["host"]["cgroupVersion"],
-            "python": self.run("run", "--rm", "--network=none", "--entrypoint=python3", self.image, "-V").stdout.split()[1],
+            "python": self.run(
+                "run", "--rm", "--network=none", "--entrypoint=python3", self.image, "-V"
+            ).stdout.split()[1],
         }
 
 

@@ -162,7 +162,7 @@ def test_a_third_press_skips_to_kill(tmp_path: Path) -> None:
             done = running.wait(10)
             proof.wait(2)
     assert done.returncode == -signal.SIGINT, done
-    assert look(tmp_path / "j.db").values == {"1": "good"}
+    assert look(tmp_path / "j.db").values == {"a": "good"}
 
 
 def press_again(it: Waiting) -> None:
@@ -184,7 +184,9 @@ def press_until(running: Running, pattern: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda it: it.name)
 def test_an_inherited_ignored_signal_stays_ignored(tmp_path: Path, number: signal.Signals) -> None:
     """As `nohup` and the background jobs of scripts mean it."""
-    ignore = f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    ignore = (
+        f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
     for it in waiting(tmp_path, "plain:meet", prefix=(sys.executable, "-c", ignore)):
         it.running.send(number)
         it.latch.open()

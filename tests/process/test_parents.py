@@ -191,7 +191,9 @@ def home(folder: Path) -> dict[str, str]:
 def test_cron_needs_no_terminal_and_no_environment(tmp_path: Path) -> None:
     """As crond starts it: `sh -c`, nothing but HOME, LOGNAME, SHELL and PATH, no locale, no standard input."""
     source = jsonl(tmp_path / "in.jsonl", ["naïve", "日本"])
-    line = f"cd {tmp_path} && {shell(*command(QUICK, source, tmp_path / 'q.db'))} && {QUIESCE[0]} results -j q.db --json"
+    line = (
+        f"cd {tmp_path} && {shell(*command(QUICK, source, tmp_path / 'q.db'))} && {QUIESCE[0]} results -j q.db --json"
+    )
     minimal = [f"HOME={tmp_path}", "LOGNAME=nobody", "SHELL=/bin/sh", "PATH=/usr/bin:/bin", f"PYTHONPATH={ROOT}"]
     with Running(["env", "-i", *minimal, "setsid", "--wait", "/bin/sh", "-c", line]) as running:
         done = running.wait()
@@ -350,7 +352,10 @@ def test_executors_inherit_nothing_of_it(tmp_path: Path) -> None:
             "NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "4000000", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "x",
         }  # fmt: skip
         line = command(agent("parents:inherited"), source, tmp_path / "q.db")
-        launch = f"import os; os.dup2({port.fileno()}, 3); os.environ['LISTEN_PID'] = str(os.getpid()); os.execv({line[0]!r}, {line!r})"
+        launch = (
+            f"import os; os.dup2({port.fileno()}, 3); "
+            f"os.environ['LISTEN_PID'] = str(os.getpid()); os.execv({line[0]!r}, {line!r})"
+        )
         with Running([sys.executable, "-c", launch], env=told, pass_fds=[port.fileno()]) as running:
             done = running.wait()
         assert done.returncode == 0, done

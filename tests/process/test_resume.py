@@ -191,9 +191,7 @@ def test_an_interrupt_uses_up_no_retry(tmp_path: Path) -> None:
 def test_failed_tasks_are_not_run_again(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
     with Post(tmp_path / "post") as post:
-        source = jsonl(
-            tmp_path / "in.jsonl", [{"key": "bad", "n": []}, {"key": "b", "post": post.path}, {"key": "c"}]
-        )
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "bad", "n": []}, {"key": "b", "post": post.path}, {"key": "c"}])
         with start_cli("run", agent("plain:fail_or_wait"), "-i", source, "-w", "1", "-j", journal) as running:
             post.expect()
             running.send(signal.SIGTERM)

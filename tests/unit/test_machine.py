@@ -37,9 +37,7 @@ def wind_up(world: World) -> None:
             world.answer_fetch()
         elif world.sweeps:
             world.answer_sweep()
-        elif (slot := next(iter(world.executors), None)) is not None and not _step(world, slot):
-            world.tick(0.1)
-        elif slot is None:
+        elif ((slot := next(iter(world.executors), None)) is not None and not _step(world, slot)) or slot is None:
             world.tick(0.1)
     raise AssertionError("it does not end")
 
@@ -389,6 +387,7 @@ def test_retries_wait_longer_each_time_and_are_used_up() -> None:
 
 def test_an_unbegun_task_behind_a_long_one_is_taken_back_for_an_idle_executor() -> None:
     world = started(600)
+
     def end_short_one(slot: int) -> None:
         task = world.executors[slot].tasks.pop(0)
         world.hear(slot, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 0.0001))

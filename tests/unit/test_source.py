@@ -43,7 +43,7 @@ def test_a_line_that_is_no_task_is_named(content: bytes, words: list[str]) -> No
 
 def test_keys_and_places() -> None:
     """An object's key is its key, everything else is named by its line; blank lines count, but are no tasks."""
-    lines = [b"1\n", b"\n", b'{"key": "a"}\r\n', b'{"key": 7}\n', b'{"key": null}\n', b' [1] \n', b'{"key": ""}\n']
+    lines = [b"1\n", b"\n", b'{"key": "a"}\r\n', b'{"key": 7}\n', b'{"key": null}\n', b" [1] \n", b'{"key": ""}\n']
     tasks = list(parse(lines, "f"))
     assert [(task.key, task.seq) for task in tasks] == [("1", 1), ("a", 3), ("7", 4), ("5", 5), ("6", 6), ("", 7)]
     assert tasks[1].input == b'{"key": "a"}'

@@ -93,6 +93,10 @@ def test_the_status_is_renewed_once_a_second_and_only_when_it_changed() -> None:
     assert compose(told, view(9.0, completed=5, failed=2, executors="ready"), None)[1] == []
 
 
+def test_before_there_is_work_it_starts() -> None:
+    assert systemd.status_line(view(accepted=0, executors="starting")) == "starting, 1 executor"
+
+
 def test_a_status_is_one_line() -> None:
     """A message with a line break must not become an assignment."""
     stop = STOP.model_copy(update={"message": "enough\nMAINPID=1"})
@@ -191,9 +195,7 @@ def test_no_socket_no_herald(address: str) -> None:
     assert Notifier.here({}) is None
 
 
-def test_nothing_to_do_counts_as_ready(
-    listener: tuple[str, socket.socket], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_to_do_counts_as_ready(listener: tuple[str, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that ends before it was ready would have failed."""
     name, reader = listener
     monkeypatch.setenv("NOTIFY_SOCKET", name)

@@ -109,7 +109,7 @@ def test_the_options_of_run_are_checked_and_handed_on(folder: Path) -> None:
     """Paths absolute, values as given, and what makes the run resume."""
     text = ask("a.py:f", "-i", "in put.jsonl", "--grace", "1m", "--max-failures", "10%", "--keep-children", "-w", "3")
     line = options(text)["ExecStart"]
-    assert f"run {folder}/a.py:f --input \"{folder}/in put.jsonl\"" in line
+    assert f'run {folder}/a.py:f --input "{folder}/in put.jsonl"' in line
     assert "--journal %S/quiesce/in-put/quiesce.db --run-id in-put --or-resume" in line
     assert line.endswith("--workers 3 --grace 60 --max-failures 10%% --keep-children")
     assert options(text)["TimeoutStopSec"] == "70"
@@ -159,9 +159,7 @@ def test_systemd_can_read_it(folder: Path, tmp_path: Path) -> None:
     text = render(service(command=words, directory="/", state="quiesce/r", memory_max=1 << 30))
     path = tmp_path / "awkward.service"
     path.write_text(text)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", path], capture_output=True, text=True, check=False, timeout=30
-    )
+    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert command_line(words) in text
 

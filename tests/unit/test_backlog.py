@@ -1,0 +1,121 @@
+"""The backlog: in order, bounded, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.backlog import WINDOW_BYTES, WINDOW_TASKS, Backlog
+from orchestrator.records import PendingTask
+
+
+def task(seq: int, size: int = 1, priority: int = 0) -> PendingTask:
+    return PendingTask(seq, f"k{seq}", b"x" * size, priority=priority)
+
+
+def filled(count: int) -> Backlog:
+    backlog = Backlog()
+    backlog.spooled(count)
+    assert backlog.fetch() is not None
+    backlog.fetched([task(seq) for seq in range(1, count + 1)], count, {0})
+    return backlog
+
+
+def test_first_in_first_out_and_what_comes_back_goes_in_front() -> None:
+    backlog = filled(5)
+    taken = backlog.take(3)
+    assert [each.seq for each in taken] == [1, 2, 3]
+    backlog.put_back(taken[1:])
+    assert [each.seq for each in backlog.take(9)] == [2, 3, 4, 5]
+    assert backlog.is_exhausted
+
+
+def test_one_fetch_at_a_time_and_none_beyond_what_is_there() -> None:
+    backlog = Backlog()
+    assert backlog.fetch() is None
+    backlog.spooled(10)
+    request = backlog.fetch()
+    assert request is not None
+    assert (request.after, request.to) == (0, 10)
+    assert backlog.fetch() is None
+    assert not backlog.is_exhausted
+    backlog.fetched([], 10, {0})
+    assert backlog.is_exhausted
+
+
+def test_large_inputs_are_fetched_a_few_at_a_time() -> None:
+    backlog = Backlog()
+    backlog.spooled(10_000_000)
+    first = backlog.fetch()
+    assert first is not None
+    assert first.limit <= WINDOW_TASKS
+    size = 4 << 20
+    for last in range(1, 6):
+        backlog.fetched([task(last, size)], last, {0})
+        assert [each.seq for each in backlog.take(1)] == [last]
+        request = backlog.fetch()
+        assert request is not None
+    assert request.limit * size <= 4 * WINDOW_BYTES
+
+
+def test_a_retry_waits_for_its_time() -> None:
+    backlog = filled(1)
+    (one,) = backlog.take(1)
+    backlog.retry(one, 5.0)
+    assert backlog.due == 5.0
+    assert not backlog.is_exhausted
+    backlog.wake(4.9)
+    assert not backlog.take(1)
+    backlog.wake(5.0)
+    assert backlog.take(1) == [one]
+
+
+def test_suspects_are_handed_out_alone() -> None:
+    backlog = filled(3)
+    some = backlog.take(2)
+    backlog.suspect(some)
+    assert [each.seq for each in backlog.take(5)] == [3]
+    assert backlog.take_suspect() == some[0]
+    assert not backlog.is_exhausted
+    assert backlog.take_suspect() == some[1]
+    assert backlog.take_suspect() is None
+    assert backlog.is_exhausted
+
+
+def test_tasks_of_an_agent_that_is_not_there_yet_wait_for_it() -> None:
+    backlog = Backlog()
+    backlog.spooled(1)
+    backlog.fetch()
+    backlog.fetched([task(1)], 1, set())
+    assert not backlog.take(1)
+    backlog.hired(0)
+    assert [each.seq for each in backlog.take(1)] == [1]
+
+
+@given(st.lists(st.tuples(st.sampled_from("tpsrw"), st.integers(1, 5)), max_size=50), st.integers(0, 30))
+def test_nothing_is_lost_and_nothing_is_doubled(steps: list[tuple[str, int]], count: int) -> None:
+    """Whatever is taken, given back, suspected and retried in between: in the end each has come out."""
+    backlog = filled(count) if count else Backlog()
+    out: list[PendingTask] = []
+    now = 0.0
+    for step, number in steps:
+        if step == "t":
+            out += backlog.take(number)
+        elif step == "w":
+            now += number
+            backlog.wake(now)
+        elif out:
+            some, out = out[-number:], out[:-number]
+            if step == "p":
+                backlog.put_back(some)
+            elif step == "s":
+                backlog.suspect(some)
+            else:
+                for each in some:
+                    backlog.retry(each, now + number)
+    backlog.wake(1000.0)
+    while (suspect := backlog.take_suspect()) is not None:
+        out.append(suspect)
+    out += backlog.take(1000)
+    assert sorted(each.seq for each in out) == list(range(1, count + 1))
+    assert backlog.is_exhausted

@@ -1,0 +1,148 @@
+"""Frames survive any cut of the byte stream; what is no frame is said to be none, and executes nothing."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.errors import WireError
+from runtime.wire import (
+    MAX_FRAME,
+    Bye,
+    Control,
+    Done,
+    Down,
+    Dump,
+    Emitted,
+    FrameReader,
+    Hire,
+    Hired,
+    Interrupt,
+    Ready,
+    Refused,
+    Retire,
+    Returned,
+    Revoke,
+    Snapshot,
+    Started,
+    Task,
+    Tasks,
+    UpFrame,
+    pack,
+    read_all,
+)
+
+NUMBER = st.integers(0, 2**63 - 1)
+TEXT = st.text(max_size=20)
+BYTES = st.binary(max_size=200)
+FLOAT = st.floats(allow_nan=False)
+
+up = st.one_of(
+    st.builds(Ready, st.integers(0, 9), NUMBER),
+    st.builds(Hired, NUMBER, TEXT, st.booleans(), BYTES),
+    st.builds(Refused, NUMBER, TEXT, TEXT),
+    st.builds(Started, NUMBER),
+    st.builds(
+        Done, NUMBER, TEXT, st.none() | BYTES, TEXT, st.none() | TEXT, st.none() | TEXT, FLOAT, FLOAT, st.none() | BYTES
+    ),
+    st.builds(Snapshot, NUMBER, BYTES, TEXT),
+    st.builds(Emitted, NUMBER, TEXT, TEXT, FLOAT, BYTES),
+    st.builds(Returned, st.lists(NUMBER, max_size=5)),
+    st.just(Bye()),
+)
+frames = st.lists(st.builds(UpFrame, NUMBER, st.lists(up, max_size=4)), max_size=6)
+tasks = st.builds(Task, NUMBER, TEXT, NUMBER, NUMBER, BYTES, TEXT, st.none() | BYTES)
+down = st.one_of(st.builds(Hire, NUMBER, st.booleans(), BYTES), st.builds(Tasks, st.lists(tasks)), st.just(Retire()))
+control = st.one_of(st.builds(Interrupt, NUMBER, BYTES), st.builds(Revoke, NUMBER), st.just(Dump()))
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """The same bytes in pieces."""
+    edges = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+
+
+@given(frames, st.lists(NUMBER, max_size=30))
+def test_any_cut_gives_the_same_frames(sent: list[UpFrame], places: list[int]) -> None:
+    reader: FrameReader[UpFrame] = FrameReader(UpFrame)
+    assert read_all(reader, cut(b"".join(map(pack, sent)), places)) == sent
+    assert reader.torn == 0
+
+
+@given(st.lists(down, max_size=5), st.lists(control, max_size=5))
+def test_the_ways_down(orders: list[Down], controls: list[Control]) -> None:
+    assert read_all(FrameReader(Down), [b"".join(map(pack, orders))]) == orders
+    assert read_all(FrameReader(Control), [b"".join(map(pack, controls))]) == controls
+
+
+@given(frames.filter(bool), NUMBER)
+def test_a_torn_frame_is_known_and_never_guessed_at(sent: list[UpFrame], place: int) -> None:
+    data = b"".join(map(pack, sent))
+    last = len(pack(sent[-1]))
+    kept = len(data) - 1 - place % (last - 1) if last > 1 else len(data)
+    reader: FrameReader[UpFrame] = FrameReader(UpFrame)
+    assert read_all(reader, [data[:kept]]) == sent[:-1]
+    assert reader.torn == kept - (len(data) - last)
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_garbage_is_a_wire_error_or_an_unfinished_frame(noise: bytes) -> None:
+    reader: FrameReader[UpFrame] = FrameReader(UpFrame)
+    try:
+        found = read_all(reader, [noise])
+    except WireError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(isinstance(each, UpFrame) for each in found)
+
+
+@given(st.binary(max_size=100))
+def test_a_whole_frame_of_garbage_is_refused(noise: bytes) -> None:
+    """Bytes of the right length and the wrong shape. (The shortest record of all is an array of two.)"""
+    framed = struct.pack("<I", len(noise)) + noise
+    reader: FrameReader[Ready] = FrameReader(Ready)
+    try:
+        (found,) = read_all(reader, [framed])
+    except WireError:
+        return
+    assert isinstance(found, Ready)
+
+
+def test_a_frame_of_another_channel_is_refused() -> None:
+    with pytest.raises(WireError):
+        read_all(FrameReader(Down), [pack(Dump())])
+    with pytest.raises(WireError):
+        read_all(FrameReader(UpFrame), [pack(Retire())])
+
+
+def test_an_oversized_frame_is_refused_at_its_header() -> None:
+    reader: FrameReader[UpFrame] = FrameReader(UpFrame)
+    with pytest.raises(WireError, match="claims"):
+        read_all(reader, [struct.pack("<I", MAX_FRAME + 1)])
+    with pytest.raises(WireError, match="claims 9"):
+        read_all(FrameReader(UpFrame, limit=8), [struct.pack("<I", 9)])
+
+
+def test_an_oversized_frame_is_not_written() -> None:
+    with pytest.raises(WireError, match="larger"):
+        pack(Snapshot(1, bytes(MAX_FRAME), "json"))
+
+
+def test_frames_before_the_garbage_are_read() -> None:
+    reader: FrameReader[UpFrame] = FrameReader(UpFrame)
+    found = []
+    with pytest.raises(WireError):
+        for frame in reader.feed(pack(UpFrame(1, [Bye()])) + struct.pack("<I", 2) + b"no"):
+            found.append(frame)
+    assert found == [UpFrame(1, [Bye()])]
+
+
+def test_a_large_frame_is_not_copied_at_every_read() -> None:
+    """Twenty megabytes in 4 KiB reads: copied each time they would be fifty gigabytes."""
+    sent = UpFrame(1, [Snapshot(1, bytes(20 << 20), "json")])
+    data = pack(sent)
+    chunks = [data[at : at + 4096] for at in range(0, len(data), 4096)]
+    assert read_all(FrameReader(UpFrame), chunks) == [sent]
