@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import queue
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
@@ -61,7 +62,10 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A progress bar, what every executor does, and while it stops, what it waits for and how long."""
+    """A progress bar, what every executor does, and while it stops, what it waits for and how long.
+
+    A terminal that was closed is not an error: SIGHUP is on its way, and the run ends in good order without a display.
+    """
 
     def __init__(self, title: str) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -78,6 +82,7 @@ class LiveDisplay:
         self._bar = self._progress.add_task(title, total=None, extra="")
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._began: tuple[float, int] | None = None
+        self._gone = False
 
     @property
     def sink(self) -> Sink:
@@ -89,15 +94,31 @@ class LiveDisplay:
         self._lines.put(line)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        with self._terminal():
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._print_lines()
-        self._live.stop()
+        with self._terminal():
+            self._print_lines()
+        with self._terminal():
+            self._live.stop()
+
+    @contextmanager
+    def _terminal(self) -> Iterator[None]:
+        """Write to it, unless it is gone (EIO) or turns out to be."""
+        try:
+            yield
+        except OSError:
+            self._gone = True
 
     def update(self, status: StatusView, now: float) -> None:
         """Draw it anew."""
+        if not self._gone:
+            with self._terminal():
+                self._draw(status, now)
+
+    def _draw(self, status: StatusView, now: float) -> None:
         self._print_lines()
         done = status.completed + status.failed
         if self._began is None:

@@ -24,6 +24,7 @@ import threading
 # signal.getsignal makes an enum of every answer, which is a sixth of a tiny task
 from _signal import getsignal  # type: ignore[import-not-found]
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -102,6 +103,7 @@ def main(
         sys.stderr.write("quiesce: the agent closed or replaced the executor's pipes; it cannot go on\n")
         code = BROKEN
     _leave(outbox)
+    tree.wake_parent()  # whoever stopped the guardian: it has an executor to bury, and maybe a supervisor
     return code
 
 
@@ -153,6 +155,8 @@ class Executor:
         self._asked_to_end = False
         self._handler = self._on_term
         self._poke = os.pipe()
+        for end in self._poke:
+            os.set_blocking(end, False)
 
     # -- signals ------------------------------------------------------------------------------------
 
@@ -169,7 +173,7 @@ class Executor:
             self._tasks.raise_here()
             return
         self._asked_to_end = True
-        os.write(self._poke[1], b"!")  # whoever waits for orders must look again
+        self._wake_main()
         self._tasks.interrupt_all(
             InterruptSignal(
                 reason=InterruptReason.SYSTEM_SHUTDOWN,
@@ -219,10 +223,21 @@ class Executor:
             self._tasks.interrupt(order.task, InterruptSignal.model_validate_json(order.signal))
         elif isinstance(order, Revoke):
             self._outbox.send(Returned(self._inbox.revoke(order.count)))
+            self._wake_main()  # what it left in the inbox is in no pipe any more, and so wakes nobody
         elif isinstance(order, Dump):
             faulthandler.dump_traceback(file=2, all_threads=True)
 
+    def _wake_main(self) -> None:
+        """Whoever waits for orders must look again. Safe in a signal handler."""
+        with suppress(BlockingIOError):  # full: it will look
+            os.write(self._poke[1], b"!")
+
     # -- the main thread ----------------------------------------------------------------------------
+
+    def _look_again(self) -> None:
+        """Somebody or something woke us: what for is seen elsewhere."""
+        with suppress(BlockingIOError):
+            os.read(self._poke[0], 4096)
 
     @property
     def _ending(self) -> bool:
@@ -248,6 +263,7 @@ class Executor:
                     break
                 else:
                     poll.poll()
+                    self._look_again()
                     self._inbox.fill()
             runner.run(_nothing())  # so that what the agents left on the loop is cancelled as the runner closes
         self._give_back()
@@ -296,6 +312,7 @@ class Executor:
                 if session.is_idle and (self._ending or len(self._inbox) or self._inbox.closed):
                     return
                 await session.wait(self._sources(session))
+                self._look_again()
                 order = self._next_async(session)
         finally:
             await session.close()

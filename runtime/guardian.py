@@ -393,6 +393,7 @@ def main() -> None:
     containment = ["cgroup"] if leaf is not None and leaf.enter() else []
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
+    tree.continue_with_orphanhood()
     containment += ["subreaper"] if tree.become_subreaper() else []
     containment += ["sessions", "environment"]
     gc.collect()

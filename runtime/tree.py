@@ -57,6 +57,11 @@ def die_with_parent(parent: int) -> bool:
     return armed
 
 
+def continue_with_orphanhood() -> bool:
+    """Have the kernel send SIGCONT when the parent dies: who is stopped then still becomes the heir. False: cannot."""
+    return _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
 def wake_parent() -> None:
     """SIGCONT to the parent. It can be nobody else's pid: a process that armed `die_with_parent` has its parent."""
     with suppress(OSError):

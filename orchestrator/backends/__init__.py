@@ -72,7 +72,7 @@ class Backend(Protocol):
         ...
 
     def lose_guardian(self) -> tuple[list[str], list[str]]:
-        """Whoever watched the processes has died, or does not answer: make an end of them, so that `open` can start anew.
+        """Whoever watched the processes has died, or does not answer: make an end of them, so `open` can start anew.
 
         In words: what was found, and what could not be ended.
         """

@@ -21,13 +21,13 @@ DEFAULT_JOURNAL = "/data/quiesce.db"
 
 ImageOption = Annotated[str, typer.Option(help="The image: quiesce, the agent, and what it needs (see Containerfile).")]
 NameOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The Job's name, and the run's id. [default: after the agent]")
+    str | None, typer.Option(metavar="NAME", help="The Job's name, and the run's id. (default: after the agent)")
 ]
 PodOption = Annotated[bool, typer.Option("--pod", help="Print a plain Pod, for `podman play kube`.")]
 NamespaceOption = Annotated[str | None, typer.Option(metavar="NAME", help="The namespace.")]
 ClaimOption = Annotated[
     str | None,
-    typer.Option(metavar="CLAIM", help="Keep the journal on this volume claim. [default: a new one is printed]"),
+    typer.Option(metavar="CLAIM", help="Keep the journal on this volume claim. (default: a new one is printed)"),
 ]
 SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="The size of a new claim.")]
 SecretOption = Annotated[

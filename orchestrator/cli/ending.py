@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.hosts.systemd import tell_over
 from orchestrator.hosts.termination import TerminationMessage
 from orchestrator.journal import Journal, RunRecord
 from orchestrator.session import Ending
 from orchestrator.signals import die_by
+from runtime.codec import encode_json
 from runtime.model import ExecutionStatus
 
 if TYPE_CHECKING:
-    from orchestrator.cli.run import _Runner
+    from orchestrator.cli.runner import Look, Runner
 
 FAILED = 1
 USAGE = 2
@@ -26,27 +27,33 @@ MESSAGE = TerminationMessage()
 """Of this process, which ends once; `run` and `resume` choose where it goes."""
 
 
-def end(ran: tuple[Ending, _Runner], interrupted_exit_code: int | None) -> NoReturn:
+def end(ran: tuple[Ending, Runner], look: Look) -> NoReturn:
     """Say the last words, and end the process as the run ended."""
     ending, runner = ran
-    conclude(last_words(ending, runner.session.run_id, runner.journal.location))
+    journal = runner.journal.location
+    conclude(last_words(ending, runner.session.run_id, journal))
+    if look.as_json:
+        show(facts(ending, runner.session.run_id, journal))
     if ending.status is ExecutionStatus.COMPLETED:
         leave(0)
     if ending.status is ExecutionStatus.FAILED:
         leave(FAILED)
-    if interrupted_exit_code is not None:
-        leave(interrupted_exit_code)
+    if look.interrupted_exit_code is not None:
+        leave(look.interrupted_exit_code)
     if ending.signal_name is not None:
         leave_by(signal.Signals[ending.signal_name])
     leave(RESUMABLE)
 
 
-def leave_over(run: RunRecord, journal: Journal) -> NoReturn:
+def leave_over(run: RunRecord, journal: Journal, look: Look) -> NoReturn:
     """There is nothing to do: the run is over already."""
     counts = journal.counts(run.id)
     words = f"run {run.run_id} is over: {counts.completed} completed, {counts.failed} failed"
     tell_over(words)
     conclude(words)
+    if look.as_json:
+        done = {"completed": counts.completed, "failed": counts.failed, "interrupted": 0, "pending": 0}
+        show({"run_id": run.run_id, "status": run.status.value, **done, "journal": journal.location})
     leave(0 if run.status is ExecutionStatus.COMPLETED else FAILED)
 
 
@@ -66,6 +73,32 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     if ending.status is ExecutionStatus.INTERRUPTED and view.accepted:
         words += f"\ngo on with: quiesce resume {run_id} --journal {journal}"
     return words
+
+
+def facts(ending: Ending, run_id: str, journal: str) -> dict[str, Any]:
+    """The same for a program."""
+    view = ending.view
+    return {
+        "run_id": run_id,
+        "status": ending.status.value,
+        "completed": view.completed,
+        "failed": view.failed,
+        "interrupted": view.interrupted,
+        "pending": view.accepted - view.completed - view.failed - view.interrupted,
+        "seconds": round(ending.seconds, 3),
+        "signal": None if ending.signal is None else ending.signal.model_dump(mode="json"),
+        "error": ending.error,
+        "remaining": list(ending.remaining),
+        "journal": journal,
+    }
+
+
+def show(record: dict[str, Any]) -> None:
+    """One JSON object on standard output, if anybody reads it."""
+    try:
+        os.write(1, encode_json(record) + b"\n")
+    except OSError:
+        pass
 
 
 def conclude(text: str) -> None:

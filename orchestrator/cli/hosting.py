@@ -35,7 +35,7 @@ TerminationOption = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="Write how it ended into this file, in at most 4 KiB. [default: /dev/termination-log, if there is one]",
+        help="Write how it ended into this file, in at most 4 KiB. (default: /dev/termination-log, if there is one)",
     ),
 ]
 

@@ -14,8 +14,17 @@ import typer
 
 from orchestrator.cli import command as commands
 from orchestrator.cli.ending import say
-from orchestrator.cli.options import JournalOption, seconds, size
-from orchestrator.cli.run import GraceOption, HostGraceOption, MemoryOption, TermGraceOption, WorkersOption, where
+from orchestrator.cli.options import (
+    GraceOption,
+    HostGraceOption,
+    JournalOption,
+    MemoryOption,
+    TermGraceOption,
+    WorkersOption,
+    seconds,
+    size,
+)
+from orchestrator.cli.run import where
 from orchestrator.config import Settings
 from orchestrator.hosts import survey
 from orchestrator.hosts import unit as units
@@ -23,7 +32,7 @@ from orchestrator.hosts.doctor import Finding, Plan, Verdict, examine, worst
 from runtime.errors import UsageError
 
 UserOption = Annotated[
-    str | None, typer.Option(help="Who runs it. [default: you; for root, the owner of the journal's directory]")
+    str | None, typer.Option(help="Who runs it. (default: you; for root, the owner of the journal's directory)")
 ]
 DirectoryOption = Annotated[str, typer.Option(help="Its working directory.")]
 WritableOption = Annotated[
@@ -32,7 +41,7 @@ WritableOption = Annotated[
 ]
 MemoryMaxOption = Annotated[
     int | None,
-    typer.Option(parser=size, metavar="SIZE", help="For the whole service. [default: workers * --memory-limit + 256M]"),
+    typer.Option(parser=size, metavar="SIZE", help="For the whole service. (default: workers * --memory-limit + 256M)"),
 ]
 WatchdogOption = Annotated[
     float, typer.Option(parser=seconds, metavar="S", help="Restart it when its loop is stuck for so long; 0: never.")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-JournalOption = Annotated[
-    str | None,
-    typer.Option("--journal", "-j", metavar="PATH|URL", help="The journal. [default: $QUIESCE_JOURNAL, or quiesce.db]"),
-]
+from runtime.model import Severity
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -29,3 +27,99 @@ def size(text: str) -> int:
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a size: write bytes, or 500M, 2G")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class ProgressMode(StrEnum):
+    """Whether there is a live display."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+JournalOption = Annotated[
+    str | None,
+    typer.Option("--journal", "-j", metavar="PATH|URL", help="The journal. (default: $QUIESCE_JOURNAL, or quiesce.db)"),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", "-w", min=1, help="Executor processes (default: one a core).")
+]
+ConcurrencyOption = Annotated[
+    int | None, typer.Option(min=1, help="Tasks of an async agent that each executor runs at once.")
+]
+TimeoutOption = Annotated[
+    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds that one task may take.")
+]
+DeadlineOption = Annotated[
+    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds that the whole run may take.")
+]
+GraceOption = Annotated[
+    float | None,
+    typer.Option(parser=seconds, metavar="S", help="Seconds between the interrupt flag and SIGTERM. (default: 10)"),
+]
+TermGraceOption = Annotated[
+    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds between SIGTERM and SIGKILL. (default: 5)")
+]
+RetriesOption = Annotated[int | None, typer.Option(min=0, help="How often a failed task is tried again.")]
+MaxFailuresOption = Annotated[
+    str | None, typer.Option(metavar="N|P%", help="Stop when more tasks than this have failed.")
+]
+MemoryOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=size, metavar="SIZE", help="Memory that an executor and its children may use, like 500M or 2G."
+    ),
+]
+LogFormatOption = Annotated[LogFormat, typer.Option(help="Log lines for people or for machines.")]
+LogLevelOption = Annotated[
+    Severity | None, typer.Option(help="The least severe lines to show. (default: info; warning under a live display)")
+]
+ProgressOption = Annotated[
+    ProgressMode, typer.Option(help="A live display on standard error; auto: if that is a terminal.")
+]
+ExitCodeOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=255, help="Exit with this code when interrupted, instead of dying by the signal, or 75."),
+]
+KeepOption = Annotated[
+    bool, typer.Option("--keep-children", help="Do not end the processes that an executor leaves behind.")
+]
+HostGraceOption = Annotated[
+    float | None,
+    typer.Option(
+        parser=seconds,
+        metavar="S",
+        envvar="QUIESCE_HOST_GRACE",
+        help="Seconds between the host's SIGTERM and SIGKILL; the graces shrink to fit. (default: systemd is asked)",
+    ),
+]
+SilenceOption = Annotated[
+    float | None,
+    typer.Option(
+        parser=seconds,
+        metavar="S",
+        help="Seconds without a sign of life after which an executor is taken for wedged. (default: 60)",
+    ),
+]
+RecycleAfterOption = Annotated[
+    int | None, typer.Option("--recycle-after", min=1, metavar="N", help="Replace an executor after so many tasks.")
+]
+RecycleAboveOption = Annotated[
+    int | None,
+    typer.Option(
+        "--recycle-above",
+        parser=size,
+        metavar="SIZE",
+        help="Replace an executor, when it has nothing in hand, once it and its children hold so much memory.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="At the end, print one JSON object on standard output: how the run ended.")
+]

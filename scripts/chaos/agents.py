@@ -153,7 +153,7 @@ def _swallowing(task: dict[str, Any], state: Any) -> None:
         try:
             state.raise_if_interrupted()
             _nap(0.01)
-        except BaseException:  # noqa: S112 - that is the point
+        except BaseException:
             continue
 
 

@@ -1,4 +1,4 @@
-"""What is done to a run from outside. Processes are found as a stranger would find them, and signalled by pidfd-safe means.
+"""What is done to a run from outside. Processes are found as a stranger would find them.
 
 A fault that finds nobody (the run was over, or that executor just went) is no fault, and is not counted.
 """

@@ -146,7 +146,8 @@ def table(cells: Sequence[Cell], peers: Sequence[str], *, markdown: bool) -> str
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
 def summary(cells: Sequence[Cell], peers: Sequence[str], *, markdown: bool) -> str:

@@ -15,7 +15,9 @@ SYNC_KINDS = (
     "allocate", "talk", "large", "snapshot", "snapshot", "garbage", "oversized", "replayed", "torn", "cut", "closed",
     "replaced", "fails",
 )  # fmt: skip
-ASYNC_KINDS = ("asleep", "asleep", "shielded", "parallel", "large", "snapshot", "fails", "busy", "crash", "daemon", "talk")
+ASYNC_KINDS = (
+    "asleep", "asleep", "shielded", "parallel", "large", "snapshot", "fails", "busy", "crash", "daemon", "talk",
+)  # fmt: skip
 FORKLESS = ("cooperative", "busy", "deaf", "large", "snapshot", "fails", "swallowing")
 """Kinds that need no process and no descriptor: for rounds in which there are none to be had."""
 
@@ -49,6 +51,9 @@ class Fault:
     at: float
     early: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at:.2f}{' (early)' if self.early else ''}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -77,13 +82,12 @@ class Plan:
 
     def __str__(self) -> str:
         faults = " | ".join(
-            ", ".join(f"{fault.kind} at {fault.at:.2f}{' (early)' if fault.early else ''}" for fault in attempt) or "none"
-            for attempt in self.attempts
+            ", ".join(map(str, attempt)) or "none" for attempt in self.attempts
         )
         special = sorted({kind for kind in self.kinds if kind != "quick"})
         return (
             f"seed {self.seed}, {self.theme}, {'async' if self.asynchronous else 'sync'}, {len(self.kinds)} tasks of"
-            f" {special}, {self.workers} workers × {self.concurrency}, grace {self.grace:g}+{self.term_grace:g},"
+            f" {special}, {self.workers} workers x {self.concurrency}, grace {self.grace:g}+{self.term_grace:g},"
             f" faults: {faults}"
         )
 
@@ -149,7 +153,7 @@ def _faults(rng: random.Random, theme: str) -> list[Fault]:
 
 
 def _not_both(faults: list[Fault]) -> list[Fault]:
-    """Whoever kills the guardian *and* the supervisor within a moment has left nobody to clean up: nothing is promised."""
+    """Whoever kills the guardian *and* the supervisor within a moment leaves nobody to clean up: nothing is promised."""
     if any(fault.kind == "guardian KILL" for fault in faults):
         return [replace(fault, kind=fault.kind.replace("supervisor KILL", "supervisor TERM")) for fault in faults]
     return faults

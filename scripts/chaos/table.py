@@ -23,7 +23,7 @@ class Table:
     all_ends: list[float] = field(default_factory=list)
 
     def add(self, report: Report) -> None:
-        """One more round. What it lost is charged to every kind of fault that it had: which one it was, the seed tells."""
+        """One more round. What it lost is charged to every kind of fault that it had: the seed tells which one it was."""
         self.total.update(rounds=1, faults=report.faults.total())
         self.total.update(lost=len(report.lost), twice=len(report.twice), left=len(report.left))
         self.total.update(failed=bool(report.problems))
@@ -37,15 +37,19 @@ class Table:
             self.ends.setdefault(kind, []).extend(report.ends)
 
     def __str__(self) -> str:
-        head = f"{'fault':24} {'injected':>8} {'rounds':>7} {'lost':>5} {'twice':>6} {'left':>5} {'median s':>9} {'max s':>6}"
+        head = f"{'fault':24} {_row('injected', 'rounds', 'lost', 'twice', 'left')} {'median s':>9} {'max s':>6}"
         lines = [head, "-" * len(head)]
         for kind in sorted(self.faults):
-            counts = f"{self.faults[kind]:8} {self.rounds[kind]:7} {self.lost[kind]:5} {self.twice[kind]:6} {self.left[kind]:5}"
+            counts = _row(self.faults[kind], self.rounds[kind], self.lost[kind], self.twice[kind], self.left[kind])
             lines.append(f"{kind:24} {counts} {_seconds(self.ends[kind])}")
         total = self.total
-        counts = f"{total['faults']:8} {total['rounds']:7} {total['lost']:5} {total['twice']:6} {total['left']:5}"
+        counts = _row(total["faults"], total["rounds"], total["lost"], total["twice"], total["left"])
         lines += ["-" * len(head), f"{'all':24} {counts} {_seconds(self.all_ends)}"]
         return "\n".join(lines)
+
+
+def _row(*columns: object) -> str:
+    return " ".join(f"{column!s:>{width}}" for column, width in zip(columns, (8, 7, 5, 6, 5), strict=True))
 
 
 def _seconds(values: list[float]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from chaos.truth import Witness
 from tests.support import procs
 from tests.support.cli import Completed, Running, run_cli, start_cli
 from tests.support.eof import EofProof
+from tests.support.wait import wait_until
 
 SLACK = 2.0
 """Seconds beyond the graces, for a machine that has other things to do."""
@@ -80,8 +82,13 @@ class Scenario:
 
     def gone(self, within: float) -> float:
         """Block until every process that ever held the proof is gone; seconds. Nobody carries the run's id either."""
+        end = time.monotonic() + within
         seconds = self.proof.wait(within)
-        assert procs.processes_of_run(self.run_id) == []
+        wait_until(
+            lambda: not procs.processes_of_run(self.run_id),
+            end - time.monotonic(),
+            lambda: str([procs.describe(each) for each in procs.processes_of_run(self.run_id)]),
+        )
         return seconds
 
     def complete(self, tasks: list[dict[str, Any]]) -> None:

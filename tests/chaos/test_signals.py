@@ -6,19 +6,20 @@ import os
 import signal
 
 import pytest
-from chaos.faults import inject
 
+from chaos.faults import inject
 from tests.chaos.conftest import SLACK, Scenario
 from tests.support.wait import wait_until
 
-HOSTILE = ["cooperative", "busy", "stuck", "deaf", "swallowing", "child", "orphan", "daemon", "hidden"]
+HOSTILE = [["cooperative", "busy", "stuck"], ["deaf", "swallowing", "child"], ["orphan", "daemon", "hidden"]]
+"""Kinds of task that run side by side."""
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_after_sigterm_everything_is_gone_within_the_graces(scenario: Scenario, kind: str) -> None:
-    tasks = scenario.tasks([kind, kind, *["quick"] * 20])
-    with scenario.start() as running:
-        scenario.proof.held(2)
+@pytest.mark.parametrize("kinds", HOSTILE, ids=" ".join)
+def test_after_sigterm_everything_is_gone_within_the_graces(scenario: Scenario, kinds: list[str]) -> None:
+    tasks = scenario.tasks([*kinds, *["quick"] * 20])
+    with scenario.start(workers=3) as running:
+        scenario.proof.held(3)
         running.send(signal.SIGTERM)
         done = running.wait(0.6 + SLACK + 2)
         scenario.gone(SLACK)
@@ -26,13 +27,13 @@ def test_after_sigterm_everything_is_gone_within_the_graces(scenario: Scenario, 
     scenario.complete(tasks)
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kinds", HOSTILE, ids=" ".join)
 def test_after_the_supervisors_death_everything_is_gone_within_the_grace_and_a_second(
-    scenario: Scenario, kind: str
+    scenario: Scenario, kinds: list[str]
 ) -> None:
-    tasks = scenario.tasks([kind, kind, *["quick"] * 20])
-    with scenario.start() as running:
-        scenario.proof.held(2)
+    tasks = scenario.tasks([*kinds, *["quick"] * 20])
+    with scenario.start(workers=3) as running:
+        scenario.proof.held(3)
         running.send(signal.SIGKILL)
         scenario.gone(0.3 + 1 + SLACK)
     scenario.complete(tasks)

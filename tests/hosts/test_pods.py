@@ -100,8 +100,9 @@ def table(podman: Podman) -> Iterator[list[tuple[int, str, str]]]:
 @pytest.fixture
 def saw(table: list[tuple[int, str, str]], request: pytest.FixtureRequest) -> seen.Saw:
     """What a test has seen, told after its assertions. The table has the order of this file, whatever the tests' was."""
-    line = request.function.__code__.co_firstlineno
-    return lambda what, found: table.append((line, what, found))
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    place = request.function.__code__.co_firstlineno, parameters.get("code", 0)
+    return lambda what, found: table.append((place, what, found))
 
 
 class Scene:

@@ -46,8 +46,9 @@ def waiting(tmp_path: Path, name: str, *options: str, prefix: tuple[str, ...] = 
             [{"key": "a"}, {"key": "b", "post": post.path, "latch": latch.path, "proof": proof.path}, {"key": "c"}],
         )
         journal = tmp_path / "j.db"
-        command = (*prefix, *QUIESCE, "run", agent(name), "-i", source, "-w", "1", "-j", journal, "--run-id", "r")
-        with Running([*command, *options], timeout=30) as running:
+        arguments: list[str | os.PathLike[str]] = ["run", agent(name), "-i", source, "-w", "1", "-j", journal]
+        arguments += ["--run-id", "r", *options]
+        with Running([*prefix, *QUIESCE, *arguments], timeout=30) as running:
             post.expect()
             yield Waiting(running, journal, post, latch, proof)
 
@@ -213,7 +214,9 @@ def test_a_signal_while_the_agent_is_imported(tmp_path: Path) -> None:
     with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
         module = tmp_path / "slow_import.py"
         module.write_text(
-            f"from tests.support.sync import announce, pass_latch\nannounce({post.path!r})\npass_latch({latch.path!r})\n"
+            "from tests.support.sync import announce, pass_latch\n"
+            f"announce({post.path!r})\n"
+            f"pass_latch({latch.path!r})\n"
         )
         source = jsonl(tmp_path / "in.jsonl", [1])
         with start_cli("run", f"{module}:f", "-i", source, "-w", "1", "-j", tmp_path / "j.db", *SHORT) as running:

@@ -49,13 +49,14 @@ def test_large_inputs_are_fetched_a_few_at_a_time() -> None:
     first = backlog.fetch()
     assert first is not None
     assert first.limit <= WINDOW_TASKS
-    size = 4 << 20
+    size, limit = 4 << 20, 0
     for last in range(1, 6):
         backlog.fetched([task(last, size)], last, {0})
         assert [each.seq for each in backlog.take(1)] == [last]
         request = backlog.fetch()
         assert request is not None
-    assert request.limit * size <= 4 * WINDOW_BYTES
+        limit = request.limit
+    assert limit * size <= 4 * WINDOW_BYTES
 
 
 def test_a_retry_waits_for_its_time() -> None:

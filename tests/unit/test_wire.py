@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,7 @@ control = st.one_of(st.builds(Interrupt, NUMBER, BYTES), st.builds(Revoke, NUMBE
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """The same bytes in pieces."""
     edges = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 @given(frames, st.lists(NUMBER, max_size=30))
@@ -93,8 +94,8 @@ def test_garbage_is_a_wire_error_or_an_unfinished_frame(noise: bytes) -> None:
     reader: FrameReader[UpFrame] = FrameReader(UpFrame)
     try:
         found = read_all(reader, [noise])
-    except WireError as error:
-        assert "\n" not in str(error)
+    except WireError:
+        pass
     else:
         assert all(isinstance(each, UpFrame) for each in found)
 
@@ -133,11 +134,10 @@ def test_an_oversized_frame_is_not_written() -> None:
 
 def test_frames_before_the_garbage_are_read() -> None:
     reader: FrameReader[UpFrame] = FrameReader(UpFrame)
-    found = []
+    found = reader.feed(pack(UpFrame(1, [Bye()])) + struct.pack("<I", 2) + b"no")
+    assert next(found) == UpFrame(1, [Bye()])
     with pytest.raises(WireError):
-        for frame in reader.feed(pack(UpFrame(1, [Bye()])) + struct.pack("<I", 2) + b"no"):
-            found.append(frame)
-    assert found == [UpFrame(1, [Bye()])]
+        next(found)
 
 
 def test_a_large_frame_is_not_copied_at_every_read() -> None:

@@ -5,6 +5,7 @@ Every rule of machine.py is checked at every step, whatever the order of events.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator import instructions as do
@@ -51,9 +52,7 @@ class World:
         self.terminated: list[int] = []
         self.killed: list[int] = []
         self.attempts: dict[int, int] = {}
-        self.stopped_at: float | None = None
         self.finished = False
-        self.alive = True
 
     # -- telling the machine ------------------------------------------------------------------------
 
@@ -76,14 +75,12 @@ class World:
     def tick(self, seconds: float) -> None:
         """Let time pass, with a Tick wherever the machine wants one."""
         end = self.now + seconds
-        for _ in range(1000):
-            due = self.machine.due()
-            if due is None or due > end:
-                break
+        ticks = 0
+        while (due := self.machine.due()) is not None and due <= end:
             self.now = max(self.now, due)
             self.tell(told.Tick())
-        else:
-            raise AssertionError(f"the machine spins: it is always due at {due}")
+            ticks += 1
+            assert ticks < 1000, f"the machine spins: it is always due at {due}"
         self.now = end
 
     def hear(self, slot: int, *records: wire.Up) -> None:
@@ -168,39 +165,43 @@ class World:
 
     def _perform(self, it: do.Instruction) -> None:
         assert not self.finished, f"{it} after Finish"
-        if isinstance(it, do.StartExecutor):
-            assert not self.flags, "an executor was started after the interrupt"
-            before = self.executors.get(it.slot)
-            assert before is None or before.killed, "two executors in one slot"  # unless not even SIGKILL ended it
-            self.executors[it.slot] = Executor(it.incarnation)
-        elif isinstance(it, do.Send):
-            self._send(it.slot, it.order)
-        elif isinstance(it, do.SendControl):
-            self._control(it.slot, it.order)
-        elif isinstance(it, do.RaiseFlag):
-            assert not self.flags, "the flag was raised twice"
-            self.flags.append(it.signal)
-            self.stopped_at = self.now
-        elif isinstance(it, do.Terminate):
-            self.terminated.append(it.slot)
-        elif isinstance(it, do.KillTree):
-            self.killed.append(it.slot)
-            if it.slot in self.executors:
-                self.executors[it.slot].killed = True
-        elif isinstance(it, do.Fetch):
-            self.fetches.append(it)
-        elif isinstance(it, do.Record):
-            self._record(it)
-        elif isinstance(it, do.RecordAttempts):
-            self.attempts.update(it.attempts)
-        elif isinstance(it, do.SweepProcesses):
-            self.sweeps += 1
-        elif isinstance(it, do.LoseGuardian):
-            self.sweeps = 1
-        elif isinstance(it, do.Log):
-            self.logs.append(it)
-        elif isinstance(it, do.Finish):
-            self.finished = True
+        performers: dict[type[Any], Callable[[Any], object]] = {
+            do.StartExecutor: self._start,
+            do.Send: lambda it: self._send(it.slot, it.order),
+            do.SendControl: lambda it: self._control(it.slot, it.order),
+            do.RaiseFlag: self._raise,
+            do.Terminate: lambda it: self.terminated.append(it.slot),
+            do.KillTree: self._kill,
+            do.Fetch: self.fetches.append,
+            do.Record: self._record,
+            do.RecordAttempts: lambda it: self.attempts.update(it.attempts),
+            do.SweepProcesses: lambda _: self._sweep(),
+            do.LoseGuardian: lambda _: self._sweep(),
+            do.Log: self.logs.append,
+            do.Finish: lambda _: self._finish(),
+        }
+        performers.get(type(it), lambda _: None)(it)
+
+    def _start(self, it: do.StartExecutor) -> None:
+        assert not self.flags, "an executor was started after the interrupt"
+        before = self.executors.get(it.slot)
+        assert before is None or before.killed, "two executors in one slot"  # unless not even SIGKILL ended it
+        self.executors[it.slot] = Executor(it.incarnation)
+
+    def _raise(self, it: do.RaiseFlag) -> None:
+        assert not self.flags, "the flag was raised twice"
+        self.flags.append(it.signal)
+
+    def _kill(self, it: do.KillTree) -> None:
+        self.killed.append(it.slot)
+        if it.slot in self.executors:
+            self.executors[it.slot].killed = True
+
+    def _sweep(self) -> None:
+        self.sweeps = 1
+
+    def _finish(self) -> None:
+        self.finished = True
 
     def _send(self, slot: int, order: wire.Down) -> None:
         executor = self.executors.get(slot)

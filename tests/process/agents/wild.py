@@ -281,9 +281,9 @@ def leaves_threads(task: Input, state: ExecutionState) -> Any:
 _DEEDS: dict[str, Callable[[Input, ExecutionState], Any]] = {
     deed.__name__: deed
     for deed in (
-        exits, sys_exits, segfaults, raises, recurses, eats_memory, returns_socket, returns_coroutine, returns_generator,
-        returns_lambda, returns_much, emits_much, prints, floods, closes, closes_and_sleeps, replaces,
-        changes_directory, forks_and_returns, forks_and_fails, has_children, has_daemon, has_alien_daemon,
+        exits, sys_exits, segfaults, raises, recurses, eats_memory, returns_socket, returns_coroutine,
+        returns_generator, returns_lambda, returns_much, emits_much, prints, floods, closes, closes_and_sleeps,
+        replaces, changes_directory, forks_and_returns, forks_and_fails, has_children, has_daemon, has_alien_daemon,
         leaves_daemon, leaves_chatter, busy, sleeps, stuck_in_c, bad_regex, ignores_interrupts, ignores_term,
         handles_term, blocks_term, stops_itself, has_threads, leaves_threads,
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 
 from orchestrator.config import Settings
 from orchestrator.hosts.budget import MARGIN, advice, fit, margin
-from orchestrator.ladder import Ladder
+from orchestrator.ladder import Climb, Ladder
 
 times = some.floats(0, 1000)
 
@@ -62,3 +62,14 @@ def test_the_host_is_no_part_of_a_run() -> None:
     kept = settings.model_dump(mode="json")
     assert "host_grace" not in kept
     assert Settings(**kept).ladder == Ladder(20, 10, 2)
+
+
+def test_a_climb_knows_when_its_last_rung_is_over() -> None:
+    """Whichever rung it is on: that is how long a host may be asked to wait."""
+    climb = Climb(Ladder(10, 5, 2))
+    assert climb.ends is None
+    ends = []
+    for now in (100.0, 110.0, 115.0, 117.0):
+        climb = climb.next(now)
+        ends.append(climb.ends)
+    assert ends == [117.0, 117.0, 117.0, 117.0]

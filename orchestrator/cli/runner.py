@@ -1,0 +1,139 @@
+"""One run of the command: a session, a display, and the main thread between them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from orchestrator.cli.hosting import Hosting
+from orchestrator.cli.options import LogFormat, ProgressMode
+from orchestrator.config import Settings
+from orchestrator.console import Display, LiveDisplay, choose_display
+from orchestrator.hosts import here
+from orchestrator.journal import Journal, RunRecord
+from orchestrator.log import HeldLog
+from orchestrator.session import Ending, Session
+from orchestrator.source import batches, parse
+from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
+from runtime.model import InterruptReason, InterruptSignal, Severity
+
+REFRESH_SECONDS = 0.1
+"""How often a live display is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the user wants to see, and how the process is to end."""
+
+    log_format: LogFormat
+    log_level: Severity | None
+    progress: ProgressMode
+    interrupted_exit_code: int | None
+    as_json: bool
+    hosting: Hosting
+
+
+class Runner:
+    """One run of the command: a session, a display, and the main thread between them."""
+
+    def __init__(self, settings: Settings, run_id: str, look: Look, journal: Journal) -> None:
+        self.display: Display = choose_display(look.progress.value, run_id)
+        live = isinstance(self.display, LiveDisplay)
+        level = look.log_level or (Severity.WARNING if live else Severity.INFO)
+        self._log = HeldLog(
+            here.log(run_id, self.display.sink, look.log_format.value, level, colors=sys.stderr.isatty())
+        )
+        self.journal = journal
+        self._hosting = look.hosting
+        observers = [*here.observers(), *look.hosting.observers(lambda: self.session.guardian)]
+        self.session = Session(settings, run_id, self._log, journal, observers=observers)
+        self.problem: UsageError | None = None
+        self._live = live
+
+    def go(self, agent: str, begin: Callable[[Runner], None]) -> tuple[Ending, Runner]:
+        """From the start to the end. Raises UsageError when it cannot begin; then nothing is left."""
+        session = self.session
+        session.start()
+        with self._hosting.offered(session.run_id, self._log), self.display:
+            try:
+                _, loaded = session.hire(by_name=True, source=agent.encode())
+                self._show_while(loaded.done)
+                loaded.result()
+                begin(self)
+            except ExecutionInterrupted:
+                pass  # stopped before it began: the ending says why
+            except QuiesceError as error:
+                self.problem = error if isinstance(error, UsageError) else UsageError(str(error))
+                self._log.discard()  # the one line that matters is the problem
+                session.give_up()
+            self._log.release()
+            self._show_while(lambda: False)
+            ending = session.finish()
+        if self.problem is not None:
+            raise self.problem
+        return ending, self
+
+    def _show_while(self, is_done: Callable[[], bool]) -> None:
+        """Draw until something is so, or the run has ended."""
+        while not is_done() and not self.session.join(REFRESH_SECONDS):
+            self.display.update(self.session.status, time.monotonic())
+
+    # -- beginnings ---------------------------------------------------------------------------------
+
+    def begin_with_file(self, agent: dict[str, Any], stream: BinaryIO, label: str) -> None:
+        """All of the file or nothing: whatever is wrong with it is found before any work begins."""
+
+        def prepare(journal: Journal, run: int) -> None:
+            empty = True
+            for batch in batches(parse(stream, label)):
+                self.session.raise_if_interrupted()
+                journal.add_tasks(run, batch)
+                empty = False
+            if empty:
+                raise UsageError(f"the input {label} has no tasks: it needs one JSON value a line")
+            journal.seal(run)
+
+        with stream:
+            self._refuse_known()
+            self.session.begin_run(agent, prepare)
+
+    def begin_with_stream(self, agent: dict[str, Any], stream: BinaryIO, label: str) -> None:
+        """Tasks as they come: a thread reads, the journal keeps, memory stays flat."""
+        self._refuse_known()
+        self.session.begin_run(agent)
+        threading.Thread(target=self._feed, args=(stream, label), name="quiesce-input", daemon=True).start()
+
+    def take_up(self, run: RunRecord) -> None:
+        """Go on with a run."""
+        self.session.take_up(run)
+        if not run.sealed:
+            self.session.seal()  # its input cannot be read any further
+
+    def _refuse_known(self) -> None:
+        if any(run.run_id == self.session.run_id for run in self.journal.runs()):
+            raise UsageError(
+                f"there is a run {self.session.run_id} already in {self.journal.location}: "
+                "resume it, or choose another id"
+            )
+
+    def _feed(self, stream: BinaryIO, label: str) -> None:
+        try:
+            if not self.session.feed(batches(parse(_lines(stream), label))):
+                raise UsageError(f"{label} has no tasks: it needs one JSON value a line")
+            self.session.seal()
+        except UsageError as error:
+            self.problem = error
+            self.session.interrupt(
+                InterruptSignal(reason=InterruptReason.CUSTOM, message=str(error), triggered_by="input")
+            )
+        except QuiesceError:
+            pass  # the journal failed: the run ends by itself and says why
+
+
+def _lines(stream: BinaryIO) -> Any:
+    """Lines as they arrive: iteration over a buffered file would wait for a full buffer."""
+    return iter(stream.readline, b"")

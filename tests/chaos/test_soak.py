@@ -1,0 +1,39 @@
+"""A few rounds of scripts/soak, so that the soak itself stays healthy. Seeds that once failed are kept here."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.agents import HOSTILE
+from chaos.faults import _WORLD
+from chaos.plan import ASYNC_KINDS, ENDING, LASTING, PASSING, SYNC_KINDS, THEMES, plan_of
+from chaos.round import play
+
+ONCE_FAILED = {
+    108: "the guardian died and a descriptor was used again: the new pipe was taken off the selector by the old one",
+    147: "the cgroup leaf stayed when the supervisor was killed while the guardian swept",
+    304: "a stopped guardian stayed stopped: its last executor had left before it told it to go on",
+    307: "a Revoke took the last order out of the pipe before the main thread of the executor had seen it",
+}
+"""Seed: what it found. They need a bad moment to fail; `scripts/soak 1 --seed S --repeat 50` finds one."""
+
+
+@pytest.mark.parametrize("seed", [*ONCE_FAILED, *range(1, 5)])
+def test_a_round(seed: int) -> None:
+    report = play(plan_of(seed))
+    if any("this host cannot" in problem for problem in report.problems):
+        pytest.skip(report.problems[0])
+    assert report.problems == [], report.plan
+
+
+def test_a_seed_is_a_plan_for_ever() -> None:
+    assert [str(plan_of(seed)) for seed in range(50)] == [str(plan_of(seed)) for seed in range(50)]
+
+
+def test_every_kind_that_can_be_planned_can_be_done() -> None:
+    world = {fault.kind for seed in range(2000) for attempt in plan_of(seed).attempts for fault in attempt}
+    known = {*ENDING, *PASSING, *LASTING, *_WORLD}
+    assert world <= known
+    assert {plan_of(seed).theme for seed in range(2000)} == set(THEMES)
+    assert set(SYNC_KINDS) <= {*HOSTILE, "large", "snapshot", "fails"}
+    assert set(ASYNC_KINDS) <= {*HOSTILE, "large", "snapshot", "fails", "asleep", "shielded", "parallel"}
