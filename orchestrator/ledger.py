@@ -62,7 +62,11 @@ class Ledger:
             return
         slot.alone = False
         slot.executed += 1
-        if one.asked is not None and slot.state is SlotState.READY and not any(it.asked for it in slot.assigned.values()):
+        if (
+            one.asked is not None
+            and slot.state is SlotState.READY
+            and not any(it.asked for it in slot.assigned.values())
+        ):
             slot.climb = None  # nobody is left in there who was told to end
         if record.status == ExecutionStatus.COMPLETED:
             self._average(record.seconds)

@@ -81,9 +81,7 @@ class Plan:
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        faults = " | ".join(
-            ", ".join(map(str, attempt)) or "none" for attempt in self.attempts
-        )
+        faults = " | ".join(", ".join(map(str, attempt)) or "none" for attempt in self.attempts)
         special = sorted({kind for kind in self.kinds if kind != "quick"})
         return (
             f"seed {self.seed}, {self.theme}, {'async' if self.asynchronous else 'sync'}, {len(self.kinds)} tasks of"
@@ -153,7 +151,7 @@ def _faults(rng: random.Random, theme: str) -> list[Fault]:
 
 
 def _not_both(faults: list[Fault]) -> list[Fault]:
-    """Whoever kills the guardian *and* the supervisor within a moment leaves nobody to clean up: nothing is promised."""
+    """Who kills the guardian *and* the supervisor within a moment leaves nobody to clean up: nothing is promised."""
     if any(fault.kind == "guardian KILL" for fault in faults):
         return [replace(fault, kind=fault.kind.replace("supervisor KILL", "supervisor TERM")) for fault in faults]
     return faults

@@ -23,7 +23,7 @@ class Table:
     all_ends: list[float] = field(default_factory=list)
 
     def add(self, report: Report) -> None:
-        """One more round. What it lost is charged to every kind of fault that it had: the seed tells which one it was."""
+        """One more round. What it lost is charged to every kind of fault that it had: its seed tells which it was."""
         self.total.update(rounds=1, faults=report.faults.total())
         self.total.update(lost=len(report.lost), twice=len(report.twice), left=len(report.left))
         self.total.update(failed=bool(report.problems))

@@ -49,7 +49,12 @@ def test_an_unread_pipe_holds_nobody_up(scenario: Scenario) -> None:
     read, write = os.pipe()
     try:
         popen = subprocess.Popen(
-            [*QUIESCE, *scenario.words()], stdin=subprocess.DEVNULL, stdout=write, stderr=write, cwd=scenario.folder, env=env
+            [*QUIESCE, *scenario.words()],
+            stdin=subprocess.DEVNULL,
+            stdout=write,
+            stderr=write,
+            cwd=scenario.folder,
+            env=env,
         )
         try:
             scenario.proof.held(1)

@@ -61,7 +61,7 @@ class Podman:
     def __init__(self) -> None:
         base = rootfs()
         if isinstance(base, str):
-            raise RuntimeError(base)
+            raise RuntimeError(base)  # noqa: TRY004 - not a wrong type: it says why there is none
         self._cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quiesce"
         self._lock = open(self._cache / "podman.lock", "w")  # noqa: SIM115 - until `close`
         fcntl.flock(self._lock, fcntl.LOCK_EX)

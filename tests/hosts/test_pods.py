@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import os
+import shlex
 import signal
 import socket
 import time
@@ -78,6 +79,10 @@ LONG = [*SHORT, *({"s": 600, "n": n} for n in range(1, 5))]
 """One that is done at once, and four that last."""
 
 
+Row = tuple[tuple[int, int], str, str]
+"""Where it belongs in the table, what was done, what was seen."""
+
+
 @pytest.fixture(scope="module")
 def podman() -> Iterator[Podman]:
     if (why := why_not()) is not None:
@@ -91,15 +96,16 @@ def podman() -> Iterator[Podman]:
 
 
 @pytest.fixture(scope="module")
-def table(podman: Podman) -> Iterator[list[tuple[int, str, str]]]:
-    rows: list[tuple[int, str, str]] = []
+def table(podman: Podman) -> Iterator[list[Row]]:
+    rows: list[Row] = []
     yield rows
-    seen.write("podman", podman.versions(), [(what, found) for _, what, found in sorted(rows, key=lambda row: row[0])])
+    rows.sort(key=lambda row: row[0])
+    seen.write("podman", podman.versions(), [(what, found) for _, what, found in rows])
 
 
 @pytest.fixture
-def saw(table: list[tuple[int, str, str]], request: pytest.FixtureRequest) -> seen.Saw:
-    """What a test has seen, told after its assertions. The table has the order of this file, whatever the tests' was."""
+def saw(table: list[Row], request: pytest.FixtureRequest) -> seen.Saw:
+    """What a test has seen, told after its assertions. The table has this file's order, whatever the tests' was."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     place = request.function.__code__.co_firstlineno, parameters.get("code", 0)
     return lambda what, found: table.append((place, what, found))
@@ -130,11 +136,7 @@ class Scene:
         self._mount_message(documents[-1])
         if shell:
             container = documents[-1]["spec"]["containers"][0]
-            container["command"] = [
-                "sh",
-                "-c",
-                f"{' '.join(container['command']).replace('*', chr(39) + '*' + chr(39))}; true",
-            ]
+            container["command"] = ["sh", "-c", f"{shlex.join(container['command'])}; true"]
         lines = "".join(json.dumps(task) + "\n" for task in tasks)
         return Pod(self.podman, documents, self.folder, [self._config_map(lines)])
 
