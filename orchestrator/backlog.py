@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Container, Sequence
 
 from orchestrator.instructions import Fetch
-from orchestrator.records import PendingTask
+from orchestrator.records import NewTask, PendingTask, pending
+from orchestrator.stimuli import Spooled
 
 WINDOW_TASKS = 4096
 """At most this many tasks are fetched at a time…"""
@@ -49,11 +50,25 @@ class Backlog:
 
     # -- from the store -----------------------------------------------------------------------------
 
-    def spooled(self, last_seq: int, *, urgent: bool = False) -> None:
-        """The store now has tasks up to here, some of them urgent."""
-        self._last_seq = max(self._last_seq, last_seq)
-        if urgent:
-            self._urgent_to = last_seq
+    def resumed(self, last_seq: int) -> None:
+        """The store has tasks up to here from before."""
+        self._last_seq = last_seq
+
+    def spooled(self, news: Spooled, agents: Container[int]) -> None:
+        """The store has new tasks. If nothing older is still to be fetched and there is room, or if this is the only
+        chance, they are taken in at once, which spares the store the reading; else they are fetched later.
+        """
+        is_next = not self._fetching and self._read_to >= self._last_seq
+        self._last_seq = max(self._last_seq, news.last_seq)
+        if not news.kept or (is_next and self._has_room_for(news.tasks)):
+            self._read_to = self._last_seq
+            self._take_in(pending(news.tasks, news.after), agents)
+        elif any(task.priority > 0 for task in news.tasks):
+            self._urgent_to = news.last_seq
+
+    def _has_room_for(self, tasks: Sequence[NewTask]) -> bool:
+        size = len(self) * self._average_bytes + sum(len(task.input) for task in tasks)
+        return len(self) + len(tasks) <= WINDOW_TASKS and size <= WINDOW_BYTES
 
     def fetch(self) -> Fetch | None:
         """What to fetch now, or None. The answer must come back through `fetched`."""
@@ -74,6 +89,9 @@ class Backlog:
         """
         self._fetching = False
         self._read_to = max(self._read_to, read_to)
+        self._take_in(tasks, agents)
+
+    def _take_in(self, tasks: Sequence[PendingTask], agents: Container[int]) -> None:
         for task in tasks:
             if task.seq in self._early:  # the urgent ones came before
                 self._early.discard(task.seq)

@@ -118,7 +118,8 @@ class Handout:
     def _hoarders(self) -> list[Slot]:
         """Executors that hold more than they execute, while another one has nothing and nothing else waits."""
         mind = self._mind
-        if len(mind.backlog) or not any(slot.state is SlotState.READY and not slot.assigned for slot in mind.slots):
-            return []
         width = mind.width
-        return [slot for slot in mind.slots if len(slot.assigned) > width and not slot.revoking and not slot.alone]
+        rich = [slot for slot in mind.slots if len(slot.assigned) > width and not slot.revoking and not slot.alone]
+        if not rich or len(mind.backlog):
+            return []
+        return rich if any(slot.state is SlotState.READY and not slot.assigned for slot in mind.slots) else []

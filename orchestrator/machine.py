@@ -36,6 +36,9 @@ from runtime.model import ExecutionStatus, InterruptReason, Severity
 SWEEP_PATIENCE = 4.0
 """Seconds that the guardian may take for its last look: its own patience is 2.5, and a loaded machine is slow."""
 
+_IDLE_NEWS = frozenset({told.Committed, told.Standing, told.Forked})
+"""What gives nobody anything to do while the run goes on."""
+
 
 class Machine:
     """The supervisor's mind at work. Feed it with `handle`, ask `due` when to send a Tick."""
@@ -49,6 +52,8 @@ class Machine:
         self._handout = Handout(mind, self._ledger, self._stopping)
         self._watch = Watch(mind, self._stopping, self._roster)
         self._sweep_by: float | None = None
+        self._due: float | None = None
+        self._due_is_known = False
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             told.Begin: lambda _, now: self._stopping.set_deadline(now),
             told.HireAgent: lambda it, _: self._roster.hire(it),
@@ -89,15 +94,20 @@ class Machine:
         """Take one stimulus at `now` (monotonic seconds); what is to be done, in order."""
         self._handlers[type(stimulus)](stimulus, now)
         self.mind.collect()
-        self._go_on(now)
+        if self.mind.phase is not Phase.RUNNING or type(stimulus) not in _IDLE_NEWS:
+            self._go_on(now)
+        self._due_is_known = False
         return self.mind.take()
 
     def due(self) -> float | None:
         """When the next Tick is needed (monotonic seconds), None if only a stimulus can change anything."""
-        times = [*self._stopping.due(), self._sweep_by]
-        if self.mind.phase is Phase.RUNNING:
-            times += [self.mind.backlog.due, *self._roster.due(), *self._handout.due()]
-        return min((time for time in times if time is not None), default=None)
+        if not self._due_is_known:  # asked more often than it changes
+            times = [*self._stopping.due(), self._sweep_by]
+            if self.mind.phase is Phase.RUNNING:
+                times += [self.mind.backlog.due, *self._roster.due(), *self._handout.due()]
+            self._due = min((time for time in times if time is not None), default=None)
+            self._due_is_known = True
+        return self._due
 
     def view(self, now: float) -> StatusView:
         """What a person may see of it."""
@@ -106,8 +116,8 @@ class Machine:
     # -- what it is told ----------------------------------------------------------------------------
 
     def _spooled(self, stimulus: told.Spooled, _now: float) -> None:
-        self.mind.accepted += stimulus.count
-        self.mind.backlog.spooled(stimulus.last_seq, urgent=stimulus.urgent)
+        self.mind.accepted += len(stimulus.tasks)
+        self.mind.backlog.spooled(stimulus, self.mind.agents)
 
     def _fetched(self, stimulus: told.Fetched, _now: float) -> None:
         if stimulus.urgent:
@@ -119,7 +129,7 @@ class Machine:
         self.mind.accepted += stimulus.accepted
         self.mind.counts[ExecutionStatus.COMPLETED] += stimulus.completed
         self.mind.counts[ExecutionStatus.FAILED] += stimulus.failed
-        self.mind.backlog.spooled(stimulus.last_seq)
+        self.mind.backlog.resumed(stimulus.last_seq)
 
     def _sealed(self, _: told.Sealed, _now: float) -> None:
         self.mind.sealed = True

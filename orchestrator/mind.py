@@ -28,6 +28,7 @@ class Mind:
         self.backlog = Backlog()
         self.agents: dict[int, Hire] = {}
         self.hired: dict[int, Hired] = {}
+        self.width = 1
         self.refusals: dict[int, str] = {}
         self.options: dict[int, AgentOptions] = {}
         self.sealed = False
@@ -57,11 +58,12 @@ class Mind:
         """Whether nothing is left to execute and nothing more will come."""
         return self.sealed and self.backlog.is_exhausted and not self.outstanding
 
-    @property
-    def width(self) -> int:
-        """How many tasks an executor executes at once."""
-        asynchronous = any(hired.asynchronous for hired in self.hired.values())
-        return self.settings.concurrency if asynchronous else 1
+    def learn(self, hired: Hired, options: AgentOptions) -> None:
+        """An executor has loaded an agent, the first one to do so. `width`: how many tasks each executes at once."""
+        self.hired[hired.agent] = hired
+        self.options[hired.agent] = options
+        if hired.asynchronous:
+            self.width = self.settings.concurrency
 
     @property
     def ladder(self) -> Ladder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -48,6 +49,15 @@ class PendingTask(msgspec.Struct, frozen=True):
     snapshot: bytes | None = None
     snapshot_encoding: str = ""
     priority: int = 0
+
+
+def pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
+    """New tasks as the store hands them out; one without a seq gets the next one, the first of them `after` + 1."""
+    found = []
+    for task in tasks:
+        after = task.seq or after + 1
+        found.append(PendingTask(after, task.key, task.input, task.encoding, 0, task.agent, None, "", task.priority))
+    return found
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

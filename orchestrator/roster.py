@@ -95,8 +95,7 @@ class Roster:
         self._start_failures = 0
         slot.loading -= 1
         if record.agent not in self._mind.hired:
-            self._mind.hired[record.agent] = record
-            self._mind.options[record.agent] = options
+            self._mind.learn(record, options)
             self._warn_of_host(record.agent)
             self._mind.do(AgentKnown(record.agent, record.name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.records import PendingTask
+from orchestrator.records import NewTask, PendingTask
 from runtime.model import InterruptSignal
 from runtime.wire import Up
 
@@ -26,11 +26,15 @@ class HireAgent:
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """The store has tasks up to this seq; `count` of them are new, and some of those `urgent`."""
+    """The store has taken `tasks`: those with a seq have that one, the others the next after `after`, up to `last_seq`.
 
+    `kept`: they can be fetched later. Otherwise this is the only time that they are seen.
+    """
+
+    after: int
     last_seq: int
-    count: int
-    urgent: bool = False
+    tasks: Sequence[NewTask]
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -22,7 +21,7 @@ from orchestrator import stimuli as told
 from orchestrator.hub import Hub
 from orchestrator.instructions import Fetch
 from orchestrator.journal import Journal, JournalError
-from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
+from orchestrator.records import NewTask, Outcome, RunEvent, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus
 
@@ -95,27 +94,24 @@ class MemoryStore:
         self._hub = hub
         self._tell = tell
         self._lock = threading.Lock()
-        self._tasks: deque[PendingTask] = deque()
         self._keys: set[str] = set()
         self._seq = 0
         self._events = 0
 
     def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
-        """Keep them until they are fetched. A key may come again when its first task has ended."""
+        """Hand them over at once. A key may come again when its first task has ended."""
         done: Future[None] = Future()
         with self._lock:
             twice = next((task.key for task in tasks if task.key in self._keys), None)
             if twice is not None:
                 done.set_exception(UsageError(f"duplicate key {twice!r}"))
                 return done
+            before = self._seq
             for task in tasks:
                 self._keys.add(task.key)
                 self._seq = task.seq or self._seq + 1
-                self._tasks.append(
-                    PendingTask(self._seq, task.key, task.input, task.encoding, 0, task.agent, priority=task.priority)
-                )
-            last = self._seq
-        self._tell(told.Spooled(last, len(tasks), urgent=any(task.priority > 0 for task in tasks)))
+            news = told.Spooled(before, self._seq, tasks, kept=False)
+        self._tell(news)
         done.set_result(None)
         return done
 
@@ -124,15 +120,8 @@ class MemoryStore:
         self._tell(told.Sealed())
 
     def fetch(self, request: Fetch) -> None:
-        """Answered at once."""
-        with self._lock:
-            if request.urgent:
-                found = [task for task in self._tasks if task.priority > 0 and task.seq > request.after]
-                self._tell(told.Fetched(found, request.after, urgent=True))
-                return
-            tasks = [self._tasks.popleft() for _ in range(min(request.limit, len(self._tasks)))]
-            read_to = tasks[-1].seq if tasks else self._seq
-        self._tell(told.Fetched(tasks, read_to))
+        """There is nothing here that was not handed over."""
+        self._tell(told.Fetched([], request.to, urgent=request.urgent))
 
     def commit(self, batch: Batch) -> None:
         """Published at once."""
@@ -261,8 +250,8 @@ class JournalStore:
             if isinstance(item, _Spool):
                 tasks = self._new_ones(journal, item.tasks) if self._taken_up else item.tasks
                 if tasks:
-                    _, last = journal.add_tasks(self._run, tasks)
-                    self._tell(told.Spooled(last, len(tasks), urgent=any(task.priority > 0 for task in tasks)))
+                    first, last = journal.add_tasks(self._run, tasks)
+                    self._tell(told.Spooled(first - 1, last, tasks))
                 item.done.set_result(None)
             elif isinstance(item, _Seal):
                 journal.seal(self._run)

@@ -51,7 +51,7 @@ def from_text(text: str, encoding: str) -> bytes:
 
 def clean(text: str | None) -> str | None:
     """Text that UTF-8 has bytes for; lone surrogates become escapes."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+    return text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def to_json(value: Any) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.backlog import WINDOW_BYTES, WINDOW_TASKS, Backlog
-from orchestrator.records import PendingTask
+from orchestrator.records import NewTask, PendingTask
+from orchestrator.stimuli import Spooled
 
 
 def task(seq: int, size: int = 1, priority: int = 0) -> PendingTask:
@@ -15,7 +17,7 @@ def task(seq: int, size: int = 1, priority: int = 0) -> PendingTask:
 
 def filled(count: int) -> Backlog:
     backlog = Backlog()
-    backlog.spooled(count)
+    backlog.resumed(count)
     assert backlog.fetch() is not None
     backlog.fetched([task(seq) for seq in range(1, count + 1)], count, {0})
     return backlog
@@ -33,7 +35,7 @@ def test_first_in_first_out_and_what_comes_back_goes_in_front() -> None:
 def test_one_fetch_at_a_time_and_none_beyond_what_is_there() -> None:
     backlog = Backlog()
     assert backlog.fetch() is None
-    backlog.spooled(10)
+    backlog.resumed(10)
     request = backlog.fetch()
     assert request is not None
     assert (request.after, request.to) == (0, 10)
@@ -45,7 +47,7 @@ def test_one_fetch_at_a_time_and_none_beyond_what_is_there() -> None:
 
 def test_large_inputs_are_fetched_a_few_at_a_time() -> None:
     backlog = Backlog()
-    backlog.spooled(10_000_000)
+    backlog.resumed(10_000_000)
     first = backlog.fetch()
     assert first is not None
     assert first.limit <= WINDOW_TASKS
@@ -85,12 +87,86 @@ def test_suspects_are_handed_out_alone() -> None:
 
 def test_tasks_of_an_agent_that_is_not_there_yet_wait_for_it() -> None:
     backlog = Backlog()
-    backlog.spooled(1)
+    backlog.resumed(1)
     backlog.fetch()
     backlog.fetched([task(1)], 1, set())
     assert not backlog.take(1)
     backlog.hired(0)
     assert [each.seq for each in backlog.take(1)] == [1]
+
+
+def spooled(after: int, count: int, *, priority: int = 0, size: int = 1, kept: bool = True) -> Spooled:
+    tasks = [NewTask(f"k{after + number}", b"x" * size, priority=priority) for number in range(1, count + 1)]
+    return Spooled(after, after + count, tasks, kept=kept)
+
+
+def test_new_tasks_are_taken_in_as_they_come_while_nothing_older_is_left_to_fetch() -> None:
+    backlog = Backlog()
+    backlog.spooled(spooled(0, 2), {0})
+    assert backlog.fetch() is None
+    backlog.resumed(3)
+    backlog.spooled(spooled(3, 1), {0})
+    request = backlog.fetch()
+    assert request is not None
+    assert (request.after, request.to) == (2, 4)
+    backlog.fetched([task(3), task(4)], 4, {0})
+    backlog.spooled(spooled(4, 1), {0})
+    assert [each.seq for each in backlog.take(9)] == [1, 2, 3, 4, 5]
+    assert backlog.is_exhausted
+
+
+@pytest.mark.parametrize(("count", "size"), [(WINDOW_TASKS, 1), (17, 1 << 20)])
+def test_what_there_is_no_room_for_waits_in_the_store_if_that_keeps_it(count: int, size: int) -> None:
+    backlog = Backlog()
+    backlog.spooled(spooled(0, count, size=size), {0})
+    backlog.spooled(spooled(count, 1, size=size), {0})
+    backlog.take(count)
+    request = backlog.fetch()
+    assert request is not None
+    assert request.to == count + 1
+    forgetful = Backlog()
+    forgetful.spooled(spooled(0, count, size=size, kept=False), {0})
+    forgetful.spooled(spooled(count, 1, size=size, kept=False), {0})
+    assert len(forgetful) == count + 1
+    assert forgetful.fetch() is None
+
+
+def test_urgent_tasks_that_wait_in_the_store_are_fetched_first() -> None:
+    backlog = Backlog()
+    backlog.resumed(5)
+    backlog.spooled(spooled(5, 1, priority=3), {0})
+    request = backlog.fetch()
+    assert request is not None
+    assert request.urgent
+    assert request.to == 6
+    other = Backlog()
+    other.spooled(spooled(0, 1), {0})
+    other.spooled(spooled(1, 1, priority=3), {0})
+    assert other.fetch() is None
+    assert [each.seq for each in other.take(2)] == [2, 1]
+
+
+@given(st.lists(st.tuples(st.integers(1, 2000), st.integers(0, 3)), max_size=12), st.integers(0, 50))
+def test_spooled_and_fetched_in_any_order_each_comes_out_once_and_in_order(
+    steps: list[tuple[int, int]], before: int
+) -> None:
+    """A store that keeps all of it; each step spools some, answers a fetch or not, takes some or not."""
+    backlog, last, out = Backlog(), before, []
+    backlog.resumed(before)
+    request = None
+    for count, what in [*steps, *[(0, 3)] * 40]:
+        if count:
+            backlog.spooled(spooled(last, count), {0})
+            last += count
+        request = request or backlog.fetch()
+        if what & 1 and request is not None:
+            read_to = min(request.after + request.limit, request.to)
+            backlog.fetched([task(seq) for seq in range(request.after + 1, read_to + 1)], read_to, {0})
+            request = None
+        if what & 2:
+            out += [each.seq for each in backlog.take(WINDOW_TASKS)]
+    assert out == list(range(1, last + 1))
+    assert backlog.is_exhausted
 
 
 @given(st.lists(st.tuples(st.sampled_from("tpsrw"), st.integers(1, 5)), max_size=50), st.integers(0, 30))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orchestrator import stimuli as told
@@ -15,7 +17,7 @@ from tests.unit.world import STOP, World
 TIMEOUT = InterruptSignal(reason=InterruptReason.TIMEOUT, message="too long", triggered_by="timeout")
 
 
-def started(tasks: int, *, asynchronous: bool = False, **settings: object) -> World:
+def started(tasks: int, *, asynchronous: bool = False, **settings: Any) -> World:
     """A world whose executors are up and have their first tasks."""
     world = World(tasks, **settings)
     world.begin(asynchronous=asynchronous)

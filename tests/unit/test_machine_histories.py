@@ -93,6 +93,7 @@ _steps = st.tuples(st.integers(0, 100), st.integers(0, SLOTS - 1), st.integers(0
 _worlds = st.fixed_dictionaries(
     {
         "tasks": st.integers(0, 12),
+        "fresh": st.booleans(),
         "retries": st.integers(0, 2),
         "concurrency": st.sampled_from([1, 3]),
         "max_failures": st.one_of(st.none(), st.builds(lambda count: {"count": count}, st.integers(0, 3))),

@@ -12,7 +12,7 @@ from orchestrator import instructions as do
 from orchestrator import stimuli as told
 from orchestrator.config import Settings
 from orchestrator.machine import Machine
-from orchestrator.records import TERMINAL, Outcome, PendingTask
+from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask
 from runtime import wire
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
@@ -34,13 +34,14 @@ class Executor:
 
 
 class World:
-    """Slots, store and clock around one machine."""
+    """Slots, store and clock around one machine. `fresh`: its tasks are new, and not those of a run that is resumed."""
 
-    def __init__(self, tasks: int, **settings: Any) -> None:
+    def __init__(self, tasks: int, *, fresh: bool = False, **settings: Any) -> None:
         self.settings = Settings.of(**{"workers": 2, "grace": 1.0, "term_grace": 1.0, "kill_patience": 1.0, **settings})
         self.machine = Machine(self.settings)
         self.now = 1000.0
         self.executors: dict[int, Executor] = {}
+        self.fresh = fresh
         self.pending = {seq: PendingTask(seq, f"k{seq}", b"1") for seq in range(1, tasks + 1)}
         self.outcomes: dict[int, list[Outcome]] = {}
         self.fetches: list[do.Fetch] = []
@@ -68,8 +69,10 @@ class World:
         self.asynchronous = asynchronous
         self.tell(told.Begin())
         self.tell(told.HireAgent(0, by_name=True, source=b"m:f"))
-        if self.pending:
-            self.tell(told.Spooled(max(self.pending), len(self.pending)))
+        if self.fresh:
+            self.tell(told.Spooled(0, len(self.pending), [NewTask(f"k{seq}", b"1") for seq in self.pending]))
+        elif self.pending:
+            self.tell(told.Resumed(max(self.pending), len(self.pending), 0, 0))
         self.tell(told.Sealed())
 
     def tick(self, seconds: float) -> None:
