@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.contenders import CONTENDERS, available
+from bench.flow import KINDS as FLOWS
 from bench.report import Table, best, percentile
 from bench.run import Answer, Scale, Stood, ask, in_turns, stand_and_fall
 from bench.wake import KINDS
@@ -169,11 +170,29 @@ def crash(scale: Scale) -> Table:
     return table
 
 
+def events(scale: Scale) -> Table:
+    """Events from 8 executors to a subscriber."""
+    table = Table(
+        "Events from 8 executors to one subscriber, each sent at once (events/s)",
+        "/s",
+        ">= 3 x Pipe and connection.wait",
+        yardstick="Pipe and connection.wait",
+    )
+
+    def measure(kind: str) -> Answer:
+        return ask("bench.flow", kind, workers=8, events=scale.tasks)
+
+    for kind, answers in in_turns(FLOWS, scale.rounds, measure).items():
+        table_row(table, kind, answers, "rate")
+    return table
+
+
 BUDGETS: dict[str, Callable[[Scale], Any]] = {
     "wake": wake_up,
     "gone": gone,
     "start": start,
     "tasks": tiny_tasks,
     "trip": round_trip,
+    "events": events,
     "crash": crash,
 }

@@ -36,6 +36,12 @@ def stand(path: str, state: ExecutionState | None = None) -> None:
             state.sleep(120)
 
 
+def chatter(order: dict[str, int], state: ExecutionState) -> None:
+    """An agent with a lot to say: events numbered from 0, each sent at once."""
+    for number in range(order["events"]):
+        state.emit("n", who=order["who"], n=number)
+
+
 def die_once(order: dict[str, Any], state: ExecutionState | None = None) -> int:
     """A short task; the one that is named to die is SIGKILLed, with its executor, the first time it runs."""
     time.sleep(NAP)
