@@ -89,7 +89,6 @@ class Engine:
             do.ShowRung: lambda it: self._backend.show_rung(it.at),
             do.Terminate: lambda it: self._backend.terminate(it.slot, it.incarnation),
             do.KillTree: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
-            do.DumpStacks: lambda it: self._backend.dump_stacks(it.slot),
             do.Fetch: lambda it: self._stored().fetch(it),
             do.Record: self._record,
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),

@@ -66,13 +66,6 @@ class KillTree:
 
 
 @dataclass(frozen=True, slots=True)
-class DumpStacks:
-    """Have a slot's executor write its Python stacks to its standard error."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
 class Fetch:
     """Read pending tasks from the store; only the ones with a priority above 0, if `urgent`."""
 
@@ -138,7 +131,6 @@ Instruction = (
     | ShowRung
     | Terminate
     | KillTree
-    | DumpStacks
     | Fetch
     | Record
     | RecordAttempts

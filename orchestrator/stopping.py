@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import stimuli as told
-from orchestrator.instructions import DumpStacks, KillTree, RaiseFlag, SendControl, ShowRung, Terminate
+from orchestrator.instructions import KillTree, RaiseFlag, SendControl, ShowRung, Terminate
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
 from orchestrator.settle import outcome_of
@@ -117,7 +117,6 @@ class Stopping:
 
     def _push(self, slot: Slot, rung: Rung) -> None:
         if rung is Rung.TERM:
-            self._mind.do(DumpStacks(slot.number))  # where was it, that it saw no flag?
             self._mind.do(Terminate(slot.number, slot.incarnation))
         elif rung is Rung.KILL:
             self._mind.do(KillTree(slot.number, slot.incarnation))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import stimuli as told
-from orchestrator.instructions import DumpStacks, SendControl
+from orchestrator.instructions import SendControl
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
 from orchestrator.roster import Roster
@@ -57,7 +57,6 @@ class Watch:
             seconds=round(now - last, 1),
             keys=[one.task.key for one in slot.assigned.values()][:10],
         )
-        self._mind.do(DumpStacks(slot.number))
         slot.spent = True
         slot.climb = Climb(self._mind.ladder, Rung.FLAG, now - self._mind.ladder.grace)
 

@@ -150,7 +150,8 @@ class Executor:
                 raised=self._raised,
                 wake_fd=place.wake_fd,
                 outbox=outbox,
-            )
+            ),
+            self._is_term_coming,
         )
         self._asked_to_end = False
         self._handler = self._on_term
@@ -170,6 +171,7 @@ class Executor:
     def _on_term(self, _signum: int, _frame: FrameType | None) -> None:
         """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end."""
         if self._flag.is_term_rung(self._place.slot):
+            self._flag.unmark_term(self._place.slot)
             self._tasks.raise_here()
             return
         self._asked_to_end = True
@@ -181,6 +183,10 @@ class Executor:
                 triggered_by="signal:SIGTERM",
             )
         )
+
+    def _is_term_coming(self) -> bool:
+        """Whether the TERM rung is on its way to our handler. (One that the agent put in its place would not say.)"""
+        return self._flag.is_term_rung(self._place.slot) and getsignal(_SIGTERM) == self._handler
 
     def rehearse(self) -> None:
         """See TaskRunner.rehearse."""
@@ -296,6 +302,7 @@ class Executor:
     def _keep_handlers(self) -> None:
         """An agent may have changed the handler of SIGTERM: after its task ours stands again."""
         if getsignal(_SIGTERM) != self._handler:
+            self._flag.unmark_term(self._place.slot)
             self.install_signal_handlers()
 
     async def _run_async(self, first: Task) -> None:

@@ -12,7 +12,7 @@ Layout, in bytes (native order; both sides are forks of one build):
     4096  flags          u8    one per slot
     8192  progress       32 bytes per slot, written by that slot's executor only:
                          u64 task in hand (0 = none), f64 when it began, f64 last sign of life (monotonic);
-                         its last u8 is the guardian's: 1 = the SIGTERM that comes is the TERM rung
+                         then a u8 that the guardian sets: 1 = the SIGTERM that comes is the TERM rung
 """
 
 from __future__ import annotations
@@ -129,8 +129,12 @@ class InterruptFlag:
         (at,) = _RUNG.unpack_from(self._memory, 0)
         return at or None
 
+    def unmark_term(self, slot: int) -> None:
+        """It has come."""
+        self._memory[_PROGRESS_AT + slot * _PROGRESS_SIZE + _TERM_AT] = 0
+
     def is_term_rung(self, slot: int) -> bool:
-        """Whether the TERM rung was marked for this slot."""
+        """Whether the TERM rung was marked for this slot, and has not come yet."""
         return self._memory[_PROGRESS_AT + slot * _PROGRESS_SIZE + _TERM_AT] != 0
 
     def begin(self, slot: int, task: int) -> None:

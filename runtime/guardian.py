@@ -221,7 +221,12 @@ class Guardian:
         return None
 
     def _signal(self, slot: int, incarnation: int, signum: int) -> None:
-        """To the executor only; its descendants come when it has ended, or with KillTree."""
+        """To the executor only; its descendants come when it has ended, or with KillTree.
+
+        Before SIGTERM it is asked where it is: faulthandler answers SIGUSR1 while C code holds the GIL, too. The mark
+        comes first of all: either signal can end a system call of the agent's C code, and what that then
+        returns must not pass for a result (TaskRunner).
+        """
         one = self._find(slot, incarnation)
         if one is None:
             return
@@ -229,6 +234,8 @@ class Guardian:
             self._flag.mark_term(slot)
             self._remember(one)
         with suppress(ProcessLookupError):
+            if signum == signal.SIGTERM:
+                os.kill(one.pid, signal.SIGUSR1)
             os.kill(one.pid, signum)
             if signum == signal.SIGTERM:
                 os.kill(one.pid, signal.SIGCONT)

@@ -43,7 +43,7 @@ class Fork(_Record, frozen=True, tag=1):
 
 
 class Signal(_Record, frozen=True, tag=2):
-    """Signal an executor. With SIGTERM the TERM rung is marked in the flag first, and SIGCONT follows."""
+    """Signal an executor. Before SIGTERM the rung is marked in the flag and the stacks are dumped; SIGCONT follows."""
 
     slot: int
     incarnation: int

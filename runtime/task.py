@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -26,6 +27,9 @@ from runtime.wire import Done, Emitted, Snapshot, Task, UpFrame, pack
 _UNSET: Final = object()
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _DETAIL_LIMIT = 20_000  # characters of a traceback that are kept
+
+REASON_SECONDS = 0.5
+"""How long a task that the TERM rung met waits for the reason, which the control thread reads once it gets the GIL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,19 @@ class TaskHost:
 
 @dataclass(slots=True)
 class _Running:
-    """A task between its beginning and its Done."""
+    """A task between its beginning and its Done.
+
+    `over`: the agent has returned or raised. `raised`: the TERM rung has raised in it. `met`: the rung came, and
+    did not raise, because nobody knew yet what for, or because the task was over.
+    """
 
     order: Task
     state: ExecutionState
     started_at: float
     began: float
+    over: bool = False
     raised: bool = False
+    met: bool = False
 
 
 _current: ContextVar[_Running | None] = ContextVar("quiesce_current_task", default=None)
@@ -95,8 +105,9 @@ _current: ContextVar[_Running | None] = ContextVar("quiesce_current_task", defau
 class TaskRunner:
     """Runs tasks and interrupts them. `run` and `run_async` belong to the main thread; the rest to any."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, is_term_coming: Callable[[], bool]) -> None:
         self._cell = cell
+        self._is_term_coming = is_term_coming
         self._running: dict[int, _Running] = {}
 
     # -- interrupting -------------------------------------------------------------------------------
@@ -123,15 +134,36 @@ class TaskRunner:
         Held back by a shield (whose end raises) and while a frame is being written. At most once a task.
         """
         running = _current.get()
-        if running is None or running.raised or running.state.is_shielded:
+        if running is None:
+            for one in tuple(self._running.values()):
+                one.met |= one.over
+            return
+        if running.raised or running.state.is_shielded:
             return
         if self._cell.outbox.is_writing:
             self._cell.outbox.on_written = self.raise_here
             return
         signal = running.state.interrupt_signal
-        if signal is not None:
-            running.raised = True
-            raise ExecutionInterrupted(signal)
+        if signal is None:
+            running.met = True
+            return
+        running.raised = True
+        raise ExecutionInterrupted(signal)
+
+    def _cut_short(self, running: _Running) -> ExecutionInterrupted | None:
+        """The interrupt of a task that the TERM rung met and that heard nothing of it, because it was deep in C code.
+
+        Such code may come back early from a system call that the rung's signals ended, and what it then says, be
+        it a value or an error, is not what it would have said.
+        """
+        if running.raised or not (self._is_term_coming() or running.met):  # in this order: the handler changes both
+            return None
+        known = threading.Event()
+        forget = running.state.add_waker(known.set)
+        known.wait(REASON_SECONDS)
+        forget()
+        signal = running.state.interrupt_signal  # None: it was for the task before
+        return None if signal is None else ExecutionInterrupted(signal)
 
     def rehearse(self) -> None:
         """Go through an interrupt once, with nobody there.
@@ -160,8 +192,10 @@ class TaskRunner:
         try:
             value = agent(codec.decode(order.input, order.encoding), running.state)
         except BaseException as error:  # noqa: BLE001 - sys.exit and the like fail the task, not the executor
+            running.over = True
             _current.reset(token)
             return self._end(running, value, error)
+        running.over = True  # CPython runs no signal handler between the agent's return and here: no call, no jump
         _current.reset(token)
         return self._end(running, value, None)
 
@@ -174,9 +208,11 @@ class TaskRunner:
             async with CancelOnInterrupt(running.state):
                 value = await agent(codec.decode(order.input, order.encoding), running.state)
         except BaseException as error:  # noqa: BLE001
+            running.over = True
             _current.set(None)
             await running.state.aclose()
             return self._end(running, value, error)
+        running.over = True
         _current.set(None)
         await running.state.aclose()
         return self._end(running, value, None)
@@ -194,17 +230,16 @@ class TaskRunner:
     def _end(self, running: _Running, value: Any, error: BaseException | None) -> Done:
         if not self._cell.outbox.is_mine:  # a child that the agent forked has come back: it must not take our orders
             _end_fork(error)
+        if value is not _UNSET and not isinstance(error, PipesLost):
+            error = None  # an interrupt after the last line of the agent comes too late: it is finished
+        interrupted = (interruption_behind(error) if error is not None else None) or self._cut_short(running)
         self._running.pop(running.order.task, None)
         running.state.close()
         if isinstance(error, PipesLost):
             raise error
-        if value is not _UNSET:  # an interrupt after the last line of the agent comes too late: it is finished
-            return self._completed(running, value)
-        assert error is not None
-        interrupted = interruption_behind(error)
         if interrupted is not None:
-            return self._interrupted(running, interrupted, error)
-        return self._failed(running, error)
+            return self._interrupted(running, interrupted, error or interrupted)
+        return self._completed(running, value) if error is None else self._failed(running, error)
 
     def _completed(self, running: _Running, value: Any) -> Done:
         try:

@@ -40,7 +40,7 @@ class Backend(Protocol):
         ...
 
     def terminate(self, slot: int, incarnation: int) -> None:
-        """SIGTERM and SIGCONT to an executor."""
+        """SIGTERM and SIGCONT to an executor, which writes its Python stacks to its standard error before."""
         ...
 
     def kill_tree(self, slot: int, incarnation: int) -> None:

@@ -154,7 +154,7 @@ class LocalBackend:
         return Channels(tasks_w, control_w, events_r, out_r, err_r)
 
     def terminate(self, slot: int, incarnation: int) -> None:
-        """SIGTERM and SIGCONT."""
+        """SIGUSR1 for the stacks, SIGTERM and SIGCONT."""
         self._order(Signal(slot, incarnation, signal.SIGTERM))
 
     def kill_tree(self, slot: int, incarnation: int) -> None:

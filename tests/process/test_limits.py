@@ -108,6 +108,16 @@ def test_an_agents_own_limits_are_kept() -> None:
     assert outcomes["slow"].error == "timeout: the task took longer than 0.3 s"
 
 
+def test_what_c_code_says_when_the_stop_has_cut_it_short_is_no_result(tmp_path: Path) -> None:
+    """sleep(3) returns early when the stacks are asked for: the agent goes on, and returns as if it had slept."""
+    source = jsonl(tmp_path / "in.jsonl", [{"do": "stuck_in_c"}] * 6)
+    options = ("-w", "1", "--timeout", "0.1", "--grace", "0.1", "--term-grace", "5")
+    done = run_cli("run", agent("wild:misbehave"), "-i", source, "-j", tmp_path / "j.db", *options)
+    assert done.returncode == 1, done
+    errors = [outcome.error for outcome in look(tmp_path / "j.db").outcomes.values()]
+    assert errors == ["timeout: the task took longer than 0.1 s"] * 6
+
+
 def test_a_program_that_hands_its_tasks_in_again_gets_what_is_known_and_executes_the_rest(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
     with Supervisor(workers=1, journal=journal, run_id="nightly", log=silent) as supervisor:
