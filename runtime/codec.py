@@ -6,10 +6,13 @@ A blob is made with dill through `multiprocess`. The supervisor passes blobs on 
 
 from __future__ import annotations
 
+import io
 import math
-from typing import Any, Final
+import socket
+from typing import Any, Final, NoReturn
 
 import msgspec
+from multiprocess.connection import Connection
 from multiprocess.reduction import ForkingPickler
 from pydantic import BaseModel
 
@@ -40,13 +43,36 @@ decode_json = _decoder.decode
 """The value of JSON bytes. Raises msgspec.DecodeError (a ValueError)."""
 
 
+class _Pickler(ForkingPickler):  # type: ignore[misc]
+    """Pickles nothing that only this process can give out again.
+
+    The libraries make a ticket of a socket, and start a thread that hands the descriptor to whoever shows it: to nobody
+    once this process is gone, and results outlive it.
+    """
+
+    dispatch = ForkingPickler.dispatch.copy()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.dispatch_table[socket.socket] = self.dispatch_table[Connection] = _refuse
+
+
+def _refuse(value: Any) -> NoReturn:
+    raise TypeError(f"cannot pickle {type(value).__name__!r} object: it would not outlive its process")
+
+
+_Pickler.dispatch.pop(socket.socket, None)  # dill's own way, which comes before the table
+
+
 def encode_blob(value: Any) -> bytes:
     """A dill pickle, by value for what lives in `__main__` or has no name, with only the globals it uses.
 
     Raises ResultError, in one line, when the value cannot be pickled (a lock, a socket, a generator).
     """
     try:
-        return bytes(ForkingPickler.dumps(value, recurse=True))
+        buffer = io.BytesIO()
+        _Pickler(buffer, recurse=True).dump(value)
+        return buffer.getvalue()
     except Exception as error:
         raise ResultError(f"a {type(value).__name__} can be neither JSON nor pickled: {_line(error)}") from error
 

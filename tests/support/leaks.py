@@ -203,8 +203,9 @@ def _is_open(fd: int) -> bool:
 
 
 def _segments() -> set[str]:
+    """The names of shared memory: files. Directories there are other programs' scratch space."""
     try:
-        return set(os.listdir(_SHM))
+        return {entry.name for entry in os.scandir(_SHM) if not entry.is_dir(follow_symlinks=False)}
     except OSError:
         return set()
 
