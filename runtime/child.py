@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from runtime.bell import loop_time
 from runtime.breaker import CircuitBreaker
 from runtime.errors import ChildCancelledError, CircuitOpenError
-from runtime.interrupt import Interruptible
+from runtime.interrupt import Interruptible, comes_of_cancellation
 from runtime.retry import RetryPolicy
 from runtime.scope import scope
 from runtime.sleep import sleep_in_loop
@@ -90,7 +90,7 @@ class Child(Generic[X]):
                 await sleep_in_loop(state, wait)
 
     def _wait_after(self, error: Exception, attempts: Attempts, elapsed: float) -> float | None:
-        if attempts.retry is None:
+        if attempts.retry is None or comes_of_cancellation(error):
             return None
         wait = attempts.retry.decide(error, attempt=self.attempt, elapsed=elapsed, chance=attempts.chance())
         if wait is not None and attempts.emit is not None:

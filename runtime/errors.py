@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from runtime.model import InterruptReason, InterruptSignal
+
+E = TypeVar("E", bound=BaseException)
 
 
 class QuiesceError(Exception):
@@ -56,6 +60,11 @@ class ExecutionInterrupted(BaseException):
 
 def interruption_behind(error: BaseException) -> ExecutionInterrupted | None:
     """The interrupt behind an exception: itself, inside a group (TaskGroup's), or what a failing clean-up hides."""
+    return behind(error, ExecutionInterrupted)
+
+
+def behind(error: BaseException, kind: type[E]) -> E | None:
+    """The exception of a kind behind another: itself, inside a group, or what led to it (`from None` included)."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
@@ -63,7 +72,7 @@ def interruption_behind(error: BaseException) -> ExecutionInterrupted | None:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        if isinstance(one, ExecutionInterrupted):
+        if isinstance(one, kind):
             return one
         if isinstance(one, BaseExceptionGroup):
             todo.extend(one.exceptions)

@@ -105,11 +105,12 @@ class _Execution(Generic[T]):
         self._state = state
         self._began = loop_time()
         self._attempt = 1
+        self._guard = CancelOnInterrupt(state)
 
     async def run(self, input_data: Any) -> ExecutionResult[T]:
         self._record(ExecutionStatus.STARTED)
         try:
-            async with CancelOnInterrupt(self._state):  # entering it is the first checkpoint
+            async with self._guard:  # entering it is the first checkpoint
                 status, value = await self._process(input_data)
         except asyncio.CancelledError:
             self._cancelled()
@@ -134,7 +135,7 @@ class _Execution(Generic[T]):
             try:
                 return ExecutionStatus.COMPLETED, await self._attempt_once(input_data)
             except Exception as error:  # the policy says which are retried; the rest goes on
-                if interruption_behind(error) is not None:
+                if interruption_behind(error) is not None or self._guard.led_to(error):
                     raise
                 wait = self._wait_after(error)
                 if wait is None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime.child import Attempts, Child
-from runtime.errors import ExecutionInterrupted
+from runtime.errors import ChildCancelledError, ExecutionInterrupted
 from runtime.interrupt import Interruptible
 
 log = logging.getLogger("quiesce.parallel")
@@ -107,6 +107,8 @@ class Crew:
         child = self._running.pop(task)
         child.settle(task)
         if self._verdict is not None and not isinstance(child.error, ExecutionInterrupted):
+            if isinstance(child.error, Exception) and not isinstance(child.error, ChildCancelledError):
+                log.warning("%s[%s] failed as it was ended: %r", self.name, child.key, child.error)
             if not self._running:
                 self._wake()
             return

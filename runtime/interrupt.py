@@ -17,16 +17,19 @@ PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
 from runtime.bell import Bell, watch
-from runtime.errors import ExecutionInterrupted
+from runtime.errors import ExecutionInterrupted, behind
 from runtime.host import Host, Standalone
 from runtime.model import InterruptSignal
 from runtime.shield import Shield, Shields, current_place
+
+log = logging.getLogger("quiesce.interrupt")
 
 
 class Interruptible:
@@ -180,10 +183,11 @@ class Interruptible:
 class CancelOnInterrupt:
     """`async with CancelOnInterrupt(state):` cancels the body's await when the state is interrupted.
 
-    The cancellation is turned into ExecutionInterrupted as the body is left. A cancellation by somebody else
-    stays one, also when both arrive: the outer one wins, as with asyncio.timeout. A shielded body is left
-    alone; its shield's end raises. One that a checkpoint has told already is cleaning up, and is left alone too.
-    Nested ones in a task cancel it once: the innermost does. Use each one once.
+    The cancellation is turned into ExecutionInterrupted as the body is left. So is what the body's clean-up raised
+    on the way, which would pass for a failure; it is logged. A cancellation by somebody else stays one, also when
+    both arrive: the outer one wins, as with asyncio.timeout. A shielded body is left alone; its shield's end raises.
+    One that a checkpoint has told already is cleaning up, and is left alone too. Nested ones in a task cancel it
+    once: the innermost does. Use each one once.
     """
 
     def __init__(self, state: Interruptible) -> None:
@@ -196,6 +200,10 @@ class CancelOnInterrupt:
         self._rung = False
         self._cancelled = False
         self._left = False
+
+    def led_to(self, error: BaseException) -> bool:
+        """Whether an error comes of a cancellation of the body, by this guard or from outside: it is no failure."""
+        return comes_of_cancellation(error, self._cancelling)
 
     async def __aenter__(self) -> Self:
         task = self._task = asyncio.current_task()
@@ -244,9 +252,21 @@ class CancelOnInterrupt:
         task = self._task
         assert task is not None
         self._leave(task)
-        if not self._cancelled:
+        if not self._cancelled or task.uncancel() > self._cancelling:
             return
-        if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
-            signal = self._state.interrupt_signal
-            assert signal is not None
-            raise ExecutionInterrupted(signal) from error
+        if not isinstance(error, Exception | asyncio.CancelledError) or behind(error, asyncio.CancelledError) is None:
+            return
+        if isinstance(error, Exception):
+            log.warning("clean-up failed after an interrupt: %r", error)
+        signal = self._state.interrupt_signal
+        assert signal is not None
+        raise ExecutionInterrupted(signal) from error
+
+
+def comes_of_cancellation(error: BaseException, before: int = 0) -> bool:
+    """Whether the running task has been cancelled, and an error is that or was raised by clean-up on the way.
+
+    Such an error must not be retried. `before` is how many cancellations the task had swallowed already.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > before and behind(error, asyncio.CancelledError) is not None

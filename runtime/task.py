@@ -249,7 +249,8 @@ class TaskRunner:
         return _done(running, ExecutionStatus.COMPLETED, value=data, encoding=encoding)
 
     def _interrupted(self, running: _Running, interrupted: ExecutionInterrupted, error: BaseException) -> Done:
-        detail = None if error is interrupted else _detail(error)
+        plain = error is interrupted and isinstance(error.__cause__, asyncio.CancelledError | None)
+        detail = None if plain else _detail(error)
         signal = interrupted.signal.model_dump_json().encode()
         return _done(running, ExecutionStatus.INTERRUPTED, error=str(interrupted), detail=detail, signal=signal)
 

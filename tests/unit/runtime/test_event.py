@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -207,6 +208,85 @@ def test_an_interrupt_hidden_in_a_task_group_or_behind_clean_up_is_no_failure() 
         for actor in (grouped, clumsy):
             result = await ExecutionEvent(actor=actor)(None, ExecutionState())
             assert result.status is ExecutionStatus.INTERRUPTED
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["finally", "wrapped", "from none"])
+def test_clean_up_that_fails_after_a_cancelled_await_is_no_failure(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither retried nor recovered, and what it raised is logged."""
+
+    async def main() -> None:
+        state = state_in_loop()
+        calls: list[str] = []
+
+        async def handler(data: Any, state: ExecutionState) -> None:
+            calls.append("handler")
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError as error:
+                if how == "wrapped":
+                    raise OSError("clean-up") from error
+                if how == "from none":
+                    raise OSError("clean-up") from None
+                raise
+            finally:
+                if how == "finally":
+                    raise OSError("clean-up")
+
+        asyncio.get_running_loop().call_later(1, interrupts, None, state)
+        event = ExecutionEvent(
+            actor=handler, retry=RetryPolicy(delay=0), recover=lambda error, state: calls.append("recover")
+        )
+        result = await event(None, state)
+        assert (result.status, result.error_message) == (ExecutionStatus.INTERRUPTED, "custom: stop")
+        assert calls == ["handler"]
+        assert statuses(state) == ["started", "interrupted"]
+
+    run(main)
+    assert [record.getMessage() for record in caplog.records] == [
+        "clean-up failed after an interrupt: OSError('clean-up')"
+    ]
+
+
+def test_a_cancellation_from_outside_is_not_retried_behind_a_failing_clean_up() -> None:
+    async def main() -> None:
+        state = state_in_loop()
+        tries: list[int] = []
+
+        async def handler(data: Any, state: ExecutionState) -> None:
+            tries.append(1)
+            try:
+                await asyncio.sleep(100)
+            finally:
+                raise OSError("clean-up")
+
+        task = asyncio.create_task(ExecutionEvent(actor=handler, retry=RetryPolicy(delay=0))(None, state))
+        await settle()
+        task.cancel()
+        result = await task
+        assert (result.status, tries) == (ExecutionStatus.FAILED, [1])
+
+    run(main)
+
+
+def test_a_failure_after_a_swallowed_cancellation_is_a_failure() -> None:
+    """The guard cannot know better, and the cancellation is not what led to it."""
+
+    async def main() -> None:
+        state = state_in_loop()
+
+        async def handler(data: Any, state: ExecutionState) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(100)
+            raise KeyError("its own")
+
+        asyncio.get_running_loop().call_later(1, interrupts, None, state)
+        result = await ExecutionEvent(actor=handler)(None, state)
+        assert result.status is ExecutionStatus.FAILED
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
 
     run(main)
 

@@ -744,6 +744,30 @@ def test_an_interrupt_is_never_retried(error: BaseException) -> None:
     run(main)
 
 
+def test_a_child_that_was_cancelled_is_not_retried(caplog: pytest.LogCaptureFixture) -> None:
+    """Not even if its clean-up raises something that is worth another try elsewhere; that is logged."""
+
+    async def main() -> None:
+        async with state_in_loop() as state:
+            tries: list[int] = []
+
+            async def clumsy() -> None:
+                tries.append(1)
+                try:
+                    await asyncio.sleep(100)
+                finally:
+                    raise OSError("clean-up")
+
+            with pytest.raises(TimeoutError):
+                async with state.parallel(timeout=1, retry=RetryPolicy(delay=0), name="g") as group:
+                    group.add(clumsy)
+                    await group.gather()
+            assert tries == [1]
+
+    run(main)
+    assert [record.getMessage() for record in caplog.records] == ["g[0] failed as it was ended: OSError('clean-up')"]
+
+
 def test_an_open_circuit_breaker_spares_the_rest() -> None:
     async def main() -> None:
         tries: list[int] = []
