@@ -28,4 +28,7 @@ def scope(name: str) -> Iterator[str]:
     try:
         yield _address.get()
     finally:
-        _address.reset(token)
+        try:
+            _address.reset(token)
+        except ValueError:  # closed from another context, as the collector does it: its address is not ours to change
+            pass

@@ -93,7 +93,10 @@ class Shield:
     ) -> None:
         self.active = False
         if self._token is not None:
-            _active.reset(self._token)
+            try:
+                _active.reset(self._token)
+            except ValueError:  # an async generator that another task closes: an inactive shield in a context is none
+                pass
         waiting = self.owner.shields.leave(self._place)
         if waiting is None or self._cleaning_up:
             return

@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import AsyncGenerator
 
 import pytest
 
 from runtime.errors import ExecutionInterrupted, interruption_behind
 from runtime.interrupt import CancelOnInterrupt, Interruptible
 from runtime.model import InterruptReason, InterruptSignal
+from runtime.scope import scope
 from tests.unit.runtime.support import FakeHost, run, settle
 
 FIRST = InterruptSignal(reason=InterruptReason.TIMEOUT, message="first")
@@ -153,6 +155,33 @@ def test_a_shield_in_the_handling_of_a_failure_is_a_checkpoint() -> None:
         except ValueError:
             with state.shield():
                 pass
+
+
+def test_a_shield_that_another_task_leaves_is_left() -> None:
+    """An async generator stands in one, and is closed by somebody else than whoever began to iterate it."""
+
+    async def main() -> None:
+        state = Interruptible()
+
+        async def generator() -> AsyncGenerator[int, None]:
+            with state.shield(), scope("inside"):
+                yield 1
+
+        async def iterate() -> None:
+            assert await anext(opened) == 1
+            await asyncio.create_task(opened.aclose())
+            assert not state.is_shielded
+            await asyncio.sleep(100)
+
+        opened = generator()
+        task = asyncio.create_task(iterate())
+        await settle()
+        assert not state.shields.covers(task)
+        state.cancel(task)
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    run(main)
 
 
 def test_a_shield_is_of_its_own_state_only() -> None:
