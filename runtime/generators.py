@@ -69,8 +69,13 @@ class GeneratorRegistry:
         else:
             raise TypeError(f"a generator is an asyncio task or an async generator, not a {type(generator).__name__}")
         self._entries[generator] = _Entry(name or own_name, self._owner())
-        if self._stop_listening is None:
-            self._stop_listening = self._state.when_interrupted(self.cancel)
+        if self._stop_listening is None or self._state.is_interrupted:  # a bell that has rung calls newcomers only
+            self._listen()
+
+    def _listen(self) -> None:
+        if self._stop_listening is not None:
+            self._stop_listening()
+        self._stop_listening = self._state.when_interrupted(self.cancel)
 
     def unregister(self, generator: Generator) -> None:
         """Let go of it. Nothing happens if it is not registered."""
@@ -143,18 +148,20 @@ class GeneratorRegistry:
         if isinstance(generator, asyncio.Task):
             self._state.cancel(generator)
             return generator
-        return asyncio.create_task(self._close(generator), name="quiesce-aclose")
+        return asyncio.create_task(self._close(generator, self._entries[generator].name), name="quiesce-aclose")
 
-    async def _close(self, generator: AsyncGenerator[Any, Any]) -> None:
+    async def _close(self, generator: AsyncGenerator[Any, Any], name: str) -> None:
         try:
             await generator.aclose()
+        except ExecutionInterrupted:  # its clean-up came to a checkpoint
+            pass
         except Exception as error:  # noqa: BLE001 - its own, or "already running": then whoever iterates it must end it
-            log.warning("the async generator %s was not closed: %r", self._entries[generator].name, error)
+            log.warning("the async generator %s was not closed: %r", name, error)
         if getattr(generator, "ag_frame", None) is None:
             self.unregister(generator)
 
     async def kill(self, limit: float, owner: _Owner | None = None) -> KillReport:
-        """Cancel all (or one owner's) and await them, for `limit` seconds at most.
+        """Cancel all (or one owner's) and await them, for `limit` seconds at most, also if the caller is cancelled.
 
         Those that refuse stay registered, are logged, and are not waited for again.
         """
@@ -162,11 +169,26 @@ class GeneratorRegistry:
         waiting = {entry.dying: entry for entry in entries if entry.dying is not None and not entry.refused}
         if not waiting:
             return KillReport(refused=tuple(entry.name for entry in entries))
-        await asyncio.wait(waiting, timeout=limit)
+        cancelled = await _outwait(set(waiting), limit)
         left = set(map(id, self._entries.values()))
         for entry in waiting.values():
             entry.refused = id(entry) in left
         refused = tuple(entry.name for entry in entries if entry.refused)
         if refused:
             log.warning("generators refuse to end: %s", ", ".join(refused))
+        if cancelled is not None:
+            raise cancelled
         return KillReport(killed=len(entries) - len(refused), refused=refused)
+
+
+async def _outwait(tasks: set[asyncio.Task[Any]], limit: float) -> asyncio.CancelledError | None:
+    """Wait for all, for `limit` seconds, whatever is thrown at us meanwhile: that comes back, to be raised then."""
+    loop = asyncio.get_running_loop()
+    end, cancelled = loop.time() + limit, None
+    while tasks:
+        try:
+            await asyncio.wait(tasks, timeout=end - loop.time())
+            break
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,13 @@ from tests.unit.runtime.support import FakeHost, run, settle, state_in_loop
 
 async def forever() -> None:
     await asyncio.Event().wait()
+
+
+async def slow_to_end() -> None:
+    try:
+        await forever()
+    finally:
+        await asyncio.sleep(2)
 
 
 def test_a_finished_one_leaves_by_itself() -> None:
@@ -83,6 +92,39 @@ def test_an_interrupt_cancels_them(when: str) -> None:
         await asyncio.wait([task])
         assert task.cancelled()
         await state.aclose()
+
+    run(main)
+
+
+def test_one_that_is_registered_beside_a_dying_one_is_cancelled_too() -> None:
+    async def main() -> None:
+        async with state_in_loop() as state:
+            state.register_generator(asyncio.create_task(slow_to_end()))
+            await settle()
+            state.request_interrupt()
+            await settle()
+            late = asyncio.create_task(forever())
+            state.register_generator(late)
+            await settle()
+            assert late.cancelled()
+
+    run(main)
+
+
+def test_they_are_awaited_although_the_execution_is_cancelled_meanwhile() -> None:
+    async def main() -> None:
+        state = state_in_loop()
+        generator = asyncio.create_task(slow_to_end())
+
+        async def handler(data: Any, state: ExecutionState) -> None:
+            state.register_generator(generator)
+            await settle()
+
+        execution = asyncio.create_task(ExecutionEvent(actor=handler)(None, state))
+        asyncio.get_running_loop().call_later(1, execution.cancel)
+        await asyncio.wait([execution])
+        assert execution.cancelled()
+        assert generator.done()
 
     run(main)
 
@@ -209,6 +251,33 @@ def test_an_async_generator_is_closed() -> None:
         assert closed == [1, 1]
 
     run(main)
+
+
+@pytest.mark.parametrize("ending", ["comes to a checkpoint", "unregisters itself"])
+def test_an_async_generators_end_is_its_own_business(ending: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with ExecutionState() as state:
+
+            async def ticks() -> AsyncGenerator[int, None]:
+                try:
+                    yield 1
+                finally:
+                    state.unregister_generator(generator)
+                    if ending == "comes to a checkpoint":
+                        await state.check_interrupt()
+                    raise OSError("too late")
+
+            generator = ticks()
+            state.register_generator(generator, name="ticks")
+            assert await anext(generator) == 1
+            state.request_interrupt()
+            report = await state.kill_generators()
+            assert (report.killed, report.refused) == (1, ())
+            gc.collect()  # a task whose exception nobody has looked at would be in the log now
+
+    run(main)
+    expected = [] if ending == "comes to a checkpoint" else ["ticks"]
+    assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == expected
 
 
 def test_an_async_generator_that_somebody_iterates_is_reported() -> None:
