@@ -8,9 +8,11 @@ import inspect
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from runtime.bell import soon_in
+from runtime.errors import ExecutionInterrupted
 from runtime.interrupt import Interruptible
 from runtime.model import InterruptReason, InterruptSignal
 
@@ -19,16 +21,28 @@ log = logging.getLogger("quiesce.checker")
 _SHORTEST = 0.01
 """Seconds between two questions of a patrol, also where checkpoints may ask without a pause."""
 
+_FAREWELL = 1.0
+"""Seconds that an async checker gets to end once its question has been taken back."""
+
 Verdict = bool | InterruptSignal | None
+_Outcome = tuple[Any, BaseException | None]
 Checker = Callable[[], Verdict] | Callable[[], Awaitable[Verdict]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came of one question."""
+
+    signal: InterruptSignal | None = None
+    failure: BaseException | None = None
 
 
 class ExternalChecker:
     """Asks `checker` at most once every `min_interval` seconds and interrupts when it says so.
 
-    A sync checker runs in a thread of its own, so that it may block. One that raises, answers nonsense or takes
-    longer than `limit` seconds is logged (once for each kind of trouble in a row) and never harms the work; one
-    that hangs in its thread is not asked again until it comes back.
+    A sync checker runs in a thread of its own, so that it may block. One that raises, whatever it raises, answers
+    nonsense or takes longer than `limit` seconds is logged (once for each kind of trouble in a row) and never harms
+    the work; one that hangs, in its thread or deaf to its cancellation, is not asked again until it comes back.
     """
 
     def __init__(self, checker: Checker, *, min_interval: float, limit: float, clock: Callable[[], float]) -> None:
@@ -40,6 +54,7 @@ class ExternalChecker:
         self._busy = False
         self._thread: threading.Thread | None = None
         self._stuck: threading.Thread | None = None
+        self._question: asyncio.Task[_Answer] | None = None
         self._trouble = ""
 
     @property
@@ -47,7 +62,7 @@ class ExternalChecker:
         """Whether it is time to ask, nobody is asking, and the last one asked is not stuck."""
         if self._busy or self._clock() < self._next:
             return False
-        return self._stuck is None or not self._stuck.is_alive()
+        return self._question is None and (self._stuck is None or not self._stuck.is_alive())
 
     @property
     def wait(self) -> float:
@@ -59,27 +74,44 @@ class ExternalChecker:
         if not self.due:
             return
         self._busy = True
+        question = self._question = asyncio.create_task(self._consult(), name="quiesce-checker")
+        question.add_done_callback(self._answered)
         try:
-            signal = _signal(await asyncio.wait_for(self._call(), self._limit))
-            self._trouble = ""
-        except TimeoutError:
-            self._stuck = self._thread
-            self._complain(f"took longer than {self._limit:g} s")
-        except Exception as error:  # noqa: BLE001 - a checker must never kill the work
-            self._complain(f"failed: {error!r}")
-        else:
-            if signal is not None:
-                state.trip(signal)
+            await asyncio.wait([question], timeout=self._limit)
+            if question.done():
+                self._take(question.result(), state)
+            else:
+                self._complain(f"took longer than {self._limit:g} s")
         finally:
+            if not question.done():
+                self._stuck = self._thread
+                question.cancel()
+                await asyncio.wait([question], timeout=_FAREWELL)
             self._next = self._clock() + self.min_interval
             self._busy = False
 
-    async def _call(self) -> Any:
-        if inspect.iscoroutinefunction(self._checker):
-            return await self._checker()
-        self._thread, future = in_thread(self._checker)
-        answer = await future
-        return await answer if inspect.isawaitable(answer) else answer
+    async def _consult(self) -> _Answer:
+        try:
+            if inspect.iscoroutinefunction(self._checker):
+                return _Answer(_signal(await self._checker()))
+            self._thread, future = in_thread(self._checker)
+            verdict, failure = await future
+            if failure is not None:
+                return _Answer(failure=failure)
+            return _Answer(_signal(await verdict if inspect.isawaitable(verdict) else verdict))
+        except (Exception, asyncio.CancelledError, ExecutionInterrupted, SystemExit) as error:  # noqa: BLE001 - its own
+            return _Answer(failure=error)
+
+    def _answered(self, _: object) -> None:
+        self._question = None
+
+    def _take(self, answer: _Answer, state: Interruptible) -> None:
+        if answer.failure is not None:
+            self._complain(f"failed: {answer.failure!r}")
+            return
+        self._trouble = ""
+        if answer.signal is not None:
+            state.trip(answer.signal)
 
     def _complain(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -136,28 +168,25 @@ def _signal(verdict: object) -> InterruptSignal | None:
     raise TypeError(f"an interrupt checker answers bool, InterruptSignal or None, not {type(verdict).__name__}")
 
 
-def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, asyncio.Future[Any]]:
-    """Run `function` in a daemon thread: one that hangs holds up neither the loop nor the interpreter's exit."""
+def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, asyncio.Future[_Outcome]]:
+    """Run `function` in a daemon thread: one that hangs holds up neither the loop nor the interpreter's exit.
+
+    The future's result is what it returned and what it raised: not everything can be raised out of a future.
+    """
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Any] = loop.create_future()
+    answer: asyncio.Future[_Outcome] = loop.create_future()
     context = contextvars.copy_context()
 
-    def settle(result: Any, error: BaseException | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
+    def settle(outcome: _Outcome) -> None:
+        if not answer.done():
+            answer.set_result(outcome)
 
     def run() -> None:
-        result: Any = None
-        failure: BaseException | None = None
         try:
-            result = context.run(function)
+            outcome: _Outcome = (context.run(function), None)
         except BaseException as error:  # noqa: BLE001 - it belongs to the one who awaits
-            failure = error
-        soon_in(loop, settle, result, failure)
+            outcome = (None, error)
+        soon_in(loop, settle, outcome)
 
     thread = threading.Thread(target=run, name="quiesce-checker", daemon=True)
     thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from runtime.errors import ExecutionInterrupted
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.state import ExecutionState
-from tests.unit.runtime.support import run, state_in_loop
+from tests.unit.runtime.support import run, settle, state_in_loop
 
 MINE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="mine")
 
@@ -108,6 +109,73 @@ def test_trouble_is_logged_once_and_never_harms(trouble: str, caplog: pytest.Log
 
     with caplog.at_level(logging.WARNING):
         run(main)
+    assert len(caplog.records) == 1
+
+
+def leave() -> bool:
+    raise SystemExit(3)
+
+
+def runs_out() -> bool:
+    raise StopIteration
+
+
+def times_out() -> bool:
+    raise TimeoutError("of the socket")
+
+
+def is_told() -> bool:
+    raise ExecutionInterrupted(InterruptSignal(reason=InterruptReason.CUSTOM, message="somebody else's"))
+
+
+def is_cancelled() -> bool:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("checker", [leave, runs_out, times_out, is_told, is_cancelled])
+@pytest.mark.parametrize("shape", ["sync", "async"])
+def test_whatever_it_raises_the_work_goes_on(
+    checker: Callable[[], bool], shape: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def asynchronous() -> bool:
+        return checker()
+
+    async def main() -> None:
+        async with ExecutionState() as state:
+            state.set_interrupt_checker(checker if shape == "sync" else asynchronous, time_limit=30)
+            await state.check_interrupt()
+            assert not state.is_interrupted
+
+    run(main, virtual=False)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["the interrupt checker failed"]
+
+
+def test_an_async_checker_that_is_deaf_is_left_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """It holds up nobody for longer than its time and a farewell, and is not asked again meanwhile."""
+
+    async def main() -> None:
+        asked: list[int] = []
+        release = asyncio.Event()
+
+        async def checker() -> None:
+            asked.append(1)
+            while not release.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await release.wait()
+
+        async with state_in_loop() as state:
+            state.set_interrupt_checker(checker, min_interval=0, time_limit=2)
+            before = asyncio.get_running_loop().time()
+            await state.check_interrupt()
+            assert asyncio.get_running_loop().time() - before == pytest.approx(3)
+            await state.check_interrupt()
+            assert asked == [1]
+            release.set()
+            await settle()
+            await state.check_interrupt()
+            assert asked == [1, 1]
+
+    run(main)
     assert len(caplog.records) == 1
 
 
