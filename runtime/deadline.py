@@ -65,7 +65,8 @@ class TimeLimited(Interruptible):
     def set_timeout(self, seconds: float, message: str | None = None) -> None:
         """Interrupt this execution, with reason `timeout`, in `seconds`. Set again, it is armed anew.
 
-        Works with and without an event loop. Raises ValueError for NaN.
+        Works with and without an event loop. A limit that is over already stays so: late is late, whether a
+        checkpoint has seen it or not. Raises ValueError for NaN.
         """
         deadline = Deadline(seconds, message, under=self.host.flag, clock=self._clock)
         self.cancel_timeout()
@@ -77,6 +78,7 @@ class TimeLimited(Interruptible):
     def cancel_timeout(self) -> None:
         """Drop the time limit. Nothing happens without one, or when it is too late."""
         if self._deadline is not None:
+            _ = self.interrupt_signal  # looking makes it final: who has seen the flag up must not see it down again
             self._deadline.disarm()
             self._deadline = None
             self._lay_flag(self.host.flag)

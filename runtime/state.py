@@ -274,7 +274,7 @@ class ExecutionState(TimeLimited):
 
         True if it will outlive this process. Refused, with False, once an interrupt asked for no checkpoint.
         """
-        signal = self._won.get("signal")
+        signal = self.interrupt_signal
         if signal is not None and not signal.save_checkpoint:
             return False
         self.snapshot = snapshot

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -184,6 +185,19 @@ def test_a_time_limit_can_be_cancelled_and_armed_anew() -> None:
     state.raise_if_interrupted()
     clock.now = 90.0
     with pytest.raises(ExecutionInterrupted, match="timed out after 20 s"):
+        state.raise_if_interrupted()
+
+
+@pytest.mark.parametrize("undo", [lambda state: state.cancel_timeout(), lambda state: state.set_timeout(100)])
+def test_a_time_limit_that_is_over_stays_over(undo: Callable[[ExecutionState], None]) -> None:
+    """Although no checkpoint has raised: who has seen the flag up must not see it down again."""
+    clock = Clock()
+    state = ExecutionState(clock=clock)
+    state.set_timeout(10, "too slow")
+    clock.now += 11
+    assert state.is_interrupted
+    undo(state)
+    with pytest.raises(ExecutionInterrupted, match="timeout: too slow"):
         state.raise_if_interrupted()
 
 
@@ -464,6 +478,14 @@ def test_an_interrupt_that_wants_no_checkpoint_gets_none(wanted: bool, kept: lis
     state.request_interrupt(save_checkpoint=wanted)
     assert state.save_snapshot(2) is wanted
     assert host.snapshots == kept
+
+
+def test_a_flag_that_nobody_has_looked_at_is_honoured_too() -> None:
+    host = FakeHost()
+    state = ExecutionState(host=host)
+    host.raised.append(InterruptSignal(reason=InterruptReason.CUSTOM, save_checkpoint=False))
+    assert not state.save_snapshot(1)
+    assert host.snapshots == []
 
 
 def test_remaining_grace() -> None:
