@@ -1,7 +1,7 @@
 """The engine of a parallel group: children start, end, and are ended together.
 
-Theory. The children are asyncio tasks; how each ends is seen by its done-callback, which starts the next. The one who
-awaits the group sleeps on a single future, `_changed`, and four things may wake it: a child's end, the interrupt (a
+Theory. The children are asyncio tasks; how each ends is seen by its done-callback, which starts the next. Whoever
+awaits the group sleeps on a future of its own, and four things may wake it: a child's end, the interrupt (a
 callback on the state's bell: woken, not polling, and no task of its own that could outlive the group), a time limit,
 and a cancellation from outside. Each of the last three, and a failure under FAIL_FAST, ends the group the same way:
 what has not begun is discarded, what runs is cancelled and awaited, and only then is the verdict raised.
@@ -50,7 +50,8 @@ class Crew:
         self._running: dict[asyncio.Task[Any], Child[Any]] = {}
         self._ended: deque[Child[Any]] = deque()
         self._verdict: BaseException | None = None
-        self._changed: asyncio.Future[None] | None = None
+        self._sleepers: list[asyncio.Future[None]] = []
+        self._late: TimeoutError | None = None
         self._undo: list[Callable[[], object]] = []
 
     @property
@@ -86,12 +87,20 @@ class Crew:
         self._fill()
 
     def limit(self, seconds: float, what: str) -> None:
-        """End all with TimeoutError `seconds` from now."""
+        """End all with TimeoutError `seconds` from now, unless all have ended by then."""
         error = TimeoutError(f"{what} {self.name!r} was not done within {seconds:g} s")
-        self._undo.append(asyncio.get_running_loop().call_later(seconds, self._end, error).cancel)
+        self._undo.append(asyncio.get_running_loop().call_later(seconds, self._expire, error).cancel)
+
+    def _expire(self, error: TimeoutError) -> None:
+        if self._running or self._pending:
+            self._end(error)
+        else:  # done in time, and only not yet read; a child that is added now is too late
+            self._late = error
 
     def _fill(self) -> None:
         """Start children while there is room. Looks at the flag before each: a signal may come in between."""
+        if self._late is not None and self._pending:
+            self._end(self._late)
         while self._pending and self._verdict is None:
             if self._max_workers is not None and len(self._running) >= self._max_workers:
                 return
@@ -148,15 +157,17 @@ class Crew:
         log.warning("children of %r were cancelled and have not ended: %s", self.name, ", ".join(self.running))
 
     def _wake(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
+        for sleeper in self._sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
 
     async def _change(self) -> None:
-        self._changed = asyncio.get_running_loop().create_future()
+        sleeper = asyncio.get_running_loop().create_future()
+        self._sleepers.append(sleeper)
         try:
-            await self._changed
+            await sleeper
         finally:
-            self._changed = None
+            self._sleepers.remove(sleeper)
 
     async def next(self) -> Child[Any] | None:
         """The next child that has ended; None after the last. Raises the verdict when all have been ended."""
@@ -178,11 +189,14 @@ class Crew:
         return None
 
     async def leave(self, error: BaseException | None) -> None:
-        """The block is left: end what is left of it."""
+        """The block is left: end what is left of it. Raises ExecutionInterrupted if that is what comes meanwhile."""
         self._over = True
+        known = self._verdict
         if self._running or self._pending:
             self._end(error or asyncio.CancelledError())
         await self.finish()
+        if error is None and isinstance(self._verdict, ExecutionInterrupted) and self._verdict is not known:
+            raise self._verdict
 
     async def finish(self) -> None:
         """Wait for the last child, whatever is thrown at us meanwhile, and leave nothing behind."""

@@ -132,8 +132,11 @@ class ParallelExecutionManager:
         """Run all. Returns a list of all results in the order of adding, or a tuple of those of `children`.
 
         Raises ExecutionInterrupted, TimeoutError, the first failure, or an ExceptionGroup, as the group's
-        strategy says, after every child has ended.
+        strategy says, after every child has ended. Raises ValueError for a child of another group.
         """
+        for child in children:
+            if child.index >= len(self._children) or self._children[child.index] is not child:
+                raise ValueError(f"child {child.key!r} is not one of group {self.name!r}")
         async for _ in _Results(self._crew, self._timeout, self._whole):
             pass
         self._judge()

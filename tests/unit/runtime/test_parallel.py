@@ -71,6 +71,36 @@ def test_gather_of_some_children() -> None:
     run(main)
 
 
+def test_a_child_of_another_group_is_refused() -> None:
+    async def main() -> None:
+        state = ExecutionState()
+        async with state.parallel() as group, state.parallel(name="g") as other:
+            child = group.add(after, 1)
+            other.add(after, 1)
+            with pytest.raises(ValueError, match="child '0' is not one of group 'g'"):
+                await other.gather(child)
+
+    run(main)
+
+
+def test_several_may_wait_for_one_group() -> None:
+    async def main() -> None:
+        async with ExecutionState().parallel() as group:
+            for number in range(3):
+                group.add(after, number, number)
+            streamed: list[int] = []
+
+            async def read() -> None:
+                async for result in group.stream():
+                    streamed.append(result)
+
+            gathered, again, _ = await asyncio.gather(group.gather(), group.gather(), read())
+            assert gathered == again == [0, 1, 2]
+            assert set(streamed) <= {0, 1, 2}
+
+    run(main)
+
+
 def test_gather_dict() -> None:
     async def main() -> None:
         async with ExecutionState().parallel() as group:
@@ -138,6 +168,28 @@ def test_a_stream_left_early_cancels_the_rest() -> None:
             async for _ in group.stream():
                 break
         assert isinstance(slow.error, ChildCancelledError)
+
+    run(main)
+
+
+def test_interrupted_while_a_stream_that_was_left_early_ends() -> None:
+    async def main() -> None:
+        state = state_in_loop()
+
+        async def slow_to_end() -> None:
+            try:
+                await forever()
+            finally:
+                await asyncio.sleep(10)
+
+        with pytest.raises(ExecutionInterrupted):
+            async with state.parallel() as group:
+                group.add(after, 1)
+                child = group.add(slow_to_end)
+                async for _ in group.stream():
+                    asyncio.get_running_loop().call_later(5, state.request_interrupt)
+                    break
+        assert child.done
 
     run(main)
 
@@ -626,6 +678,30 @@ def test_a_time_limit(limit: str) -> None:
         return asyncio.get_running_loop().time()
 
     assert run(main) == pytest.approx(1003)
+
+
+@pytest.mark.parametrize("limit", ["group", "stream"])
+def test_a_slow_reader_does_not_make_a_group_late(limit: str) -> None:
+    """All have ended in time: their results are read whenever it pleases. What is added after that is too late."""
+
+    async def main() -> None:
+        got = []
+        async with ExecutionState().parallel(timeout=3 if limit == "group" else None) as group:
+            for number in range(3):
+                group.add(after, 1, number)
+            async for result in group.stream(timeout=3 if limit == "stream" else None):
+                got.append(result)
+                await asyncio.sleep(10)
+        assert got == [0, 1, 2]
+
+        async with ExecutionState().parallel(timeout=3 if limit == "group" else None) as group:
+            group.add(after, 1)
+            with pytest.raises(TimeoutError, match="within 3 s"):
+                async for _ in group.stream(timeout=3 if limit == "stream" else None):
+                    await asyncio.sleep(10)
+                    group.add(pytest.fail, "began")
+
+    run(main)
 
 
 def test_a_time_limit_that_is_kept_leaves_no_timer() -> None:
