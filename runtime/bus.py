@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import replace
+from typing import Any
 
 from runtime.bell import running_loop, soon_in
 from runtime.consumers import Handler, Stream, Subscription, is_async
@@ -25,6 +26,8 @@ from runtime.outlet import Outlet, Policy
 log = logging.getLogger("quiesce.bus")
 
 _Target = tuple[Container[str] | None, Outlet | Subscription]
+_Publisher = asyncio.Task[Any] | None
+"""The task that can wait for room, if there is one."""
 
 
 class EventBus:
@@ -36,7 +39,7 @@ class EventBus:
         self._lock = threading.RLock()
         self._seq = 0
         self._targets: dict[object, _Target] = {}
-        self._backlog: deque[tuple[Event, bool]] = deque()
+        self._backlog: deque[tuple[Event, _Publisher]] = deque()
         self._delivering = False
         self._interrupt: InterruptEvent | None = None
         self._unpumped: list[Subscription] = []
@@ -106,22 +109,23 @@ class EventBus:
         if self._loop is not asyncio.get_running_loop():
             self.post(event)
             return
-        self._deliver(event, True)
+        publisher = asyncio.current_task()
+        self._deliver(event, publisher)
         for _, target in tuple(self._targets.values()):
-            if isinstance(target, Outlet) and target.full:
+            if isinstance(target, Outlet) and target.full and target.reader is not publisher:
                 await target.room()
 
     def post(self, event: Event) -> None:
         """Publish without waiting, from any thread; a queue that is full loses its oldest event."""
         self._bind()
         if self._loop is None or self._loop is running_loop():
-            self._deliver(event, False)
+            self._deliver(event, None)
             return
-        soon_in(self._loop, self._deliver, event, False)
+        soon_in(self._loop, self._deliver, event, None)
 
-    def _deliver(self, event: Event, patient: bool) -> None:
+    def _deliver(self, event: Event, publisher: _Publisher) -> None:
         with self._lock:
-            self._backlog.append((event, patient))
+            self._backlog.append((event, publisher))
             if self._delivering:  # a handler published: its event comes after the one it was called for
                 return
             self._delivering = True
@@ -131,7 +135,7 @@ class EventBus:
             finally:
                 self._delivering = False
 
-    def _deliver_one(self, event: Event, patient: bool) -> None:
+    def _deliver_one(self, event: Event, publisher: _Publisher) -> None:
         if self.closed:
             return
         self._seq += 1
@@ -141,7 +145,7 @@ class EventBus:
         for kinds, target in tuple(self._targets.values()):
             if isinstance(target, Outlet):
                 if kinds is None or event.kind in kinds or isinstance(event, InterruptEvent):
-                    target.put(event, patient=patient)
+                    target.put(event, patient=publisher is not None and publisher is not target.reader)
             elif kinds is None or event.kind in kinds:
                 target.call(event)
 

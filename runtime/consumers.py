@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+from runtime.errors import ExecutionInterrupted
 from runtime.model import Event
 from runtime.outlet import Outlet
 
@@ -96,7 +97,7 @@ class Subscription:
         """Run a sync handler. What it raises is logged and harms nobody else."""
         try:
             self._handler(event)
-        except Exception:  # noqa: BLE001 - a subscriber's error is the subscriber's
+        except (Exception, ExecutionInterrupted):  # noqa: BLE001 - a subscriber's error is the subscriber's
             self._complain(event)
 
     async def pump(self) -> None:
@@ -107,7 +108,7 @@ class Subscription:
                 result = self._handler(event)
                 if inspect.isawaitable(result):
                     await result
-            except Exception:  # noqa: BLE001 - a subscriber's error is the subscriber's
+            except (Exception, ExecutionInterrupted):  # noqa: BLE001 - a subscriber's error is the subscriber's
                 self._complain(event)
 
     def _complain(self, event: Event) -> None:

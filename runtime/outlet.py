@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import StrEnum
+from typing import Any
 
 from runtime.model import Event, InterruptEvent
 
@@ -13,7 +14,8 @@ class Policy(StrEnum):
     """What a full queue does with one more event."""
 
     BLOCK = "block"
-    """`await bus.publish(...)` waits for room. Who cannot wait (`bus.post`, a sync agent) pushes out the oldest."""
+    """`await bus.publish(...)` waits for room. Who cannot wait pushes out the oldest: `bus.post`, a sync agent, and
+    the very task that reads this queue."""
     DROP_OLDEST = "drop_oldest"
     """The oldest goes, and is counted in `dropped`."""
     LATEST = "latest"
@@ -33,6 +35,7 @@ class Outlet:
         self.limit = 1 if policy is Policy.LATEST else limit
         self.dropped = 0
         self.closed = False
+        self.reader: asyncio.Task[Any] | None = None
         self._ends_on_interrupt = ends_on_interrupt
         self._queue: deque[Event] = deque()
         self._wanted: asyncio.Future[None] | None = None
@@ -60,10 +63,13 @@ class Outlet:
         _wake(self._wanted)
 
     async def get(self) -> Event | None:
-        """The next event; None when the outlet is closed and empty. For one consumer at a time."""
+        """The next event; None when the outlet is closed and empty. Raises RuntimeError if somebody else waits."""
+        self.reader = asyncio.current_task()
         while not self._queue:
             if self.closed:
                 return None
+            if self._wanted is not None:
+                raise RuntimeError("an event stream is read by one task at a time: open one for each")
             self._wanted = asyncio.get_running_loop().create_future()
             try:
                 await self._wanted

@@ -12,6 +12,7 @@ import pytest
 from runtime.bus import EventBus
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal
 from runtime.outlet import Policy
+from runtime.state import ExecutionState
 from tests.unit.runtime.support import run, settle
 
 INTERRUPT = InterruptEvent(signal=InterruptSignal(reason=InterruptReason.CUSTOM))
@@ -303,6 +304,78 @@ def test_a_subscriber_that_raises_harms_nobody_and_is_logged(caplog: pytest.LogC
     with caplog.at_level(logging.ERROR):
         run(main)
     assert caplog.text.count("ValueError: bad sync") == caplog.text.count("ValueError: bad async") == 2
+
+
+def test_a_subscriber_that_comes_to_a_checkpoint_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """An interrupt is a BaseException; the others get the event all the same, the InterruptEvent above all."""
+
+    async def main() -> None:
+        async with ExecutionState() as state:
+            seen: list[str] = []
+            asked: list[str] = []
+
+            async def looks(one: Event) -> None:
+                asked.append(one.kind)
+                await state.check_interrupt()
+
+            state.event_bus.subscribe(lambda one: state.raise_if_interrupted())
+            state.event_bus.subscribe(looks)
+            state.event_bus.subscribe(lambda one: seen.append(one.kind))
+            state.request_interrupt()
+            state.emit("after")
+            await settle()
+            assert seen == asked
+            assert set(seen) == {"interrupt", "after"}
+
+    run(main)
+    assert len(caplog.records) == 4
+
+
+@pytest.mark.parametrize("consumer", ["stream", "subscriber"])
+def test_who_publishes_into_its_own_full_queue_does_not_wait_for_itself(consumer: str) -> None:
+    async def main() -> None:
+        bus = EventBus()
+        seen: list[Event] = []
+
+        async def doubles(one: Event) -> None:
+            seen.append(one)
+            if one.kind == "n":
+                for number in range(5):
+                    await bus.publish(event(number, "echo"))
+
+        if consumer == "subscriber":
+            subscription = bus.subscribe(doubles, limit=2)
+            await bus.publish(event(1))
+            await settle()
+            await bus.aclose()
+            assert subscription.dropped == 3
+        else:
+            stream = bus.stream(limit=2)
+            await bus.publish(event(1))
+            async for one in stream:
+                await doubles(one)
+                if one.data["n"] == 4:
+                    bus.close()
+            assert stream.dropped == 3
+        assert [one.data["n"] for one in seen] == [1, 3, 4]
+
+    run(main)
+
+
+def test_a_stream_has_one_reader_at_a_time() -> None:
+    """Two would take turns at random, and one of them might never hear of the end."""
+
+    async def main() -> None:
+        bus = EventBus()
+        stream = bus.stream()
+        first = asyncio.ensure_future(anext(stream))
+        await settle()
+        with pytest.raises(RuntimeError, match="one task at a time"):
+            await anext(stream)
+        await bus.publish(event(1))
+        assert (await first).data == {"n": 1}
+
+    run(main)
 
 
 def test_a_subscriber_that_publishes_does_not_change_the_order_of_others() -> None:
