@@ -206,6 +206,7 @@ class Engine:
     def _sample(self, now: float) -> None:
         """Look at shared memory, and renew what people see."""
         self._sample_at = now + SAMPLE_SECONDS
+        self._backend.nudge()
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
         self._handle(told.Progress(progress))
         for slot, pipes in list(self._pipes.items()):

@@ -20,6 +20,7 @@ import select
 import signal
 import sys
 import threading
+import time
 
 # signal.getsignal makes an enum of every answer, which is a sixth of a tiny task
 from _signal import getsignal  # type: ignore[import-not-found]
@@ -218,11 +219,13 @@ class Executor:
                 data = os.read(fd, 1 << 16)
             except OSError:
                 return
-            if not data:  # the supervisor is gone; the guardian raises the flag, unless somebody has stopped it
-                tree.wake_parent()
-                return
+            if not data:
+                break
             for order in reader.feed(data):
                 self._obey(order)
+        while True:  # the supervisor is gone; the guardian takes everything down, unless somebody stops it
+            tree.wake_parent()
+            time.sleep(HEARTBEAT / 4)
 
     def _obey(self, order: Control) -> None:
         if isinstance(order, Interrupt):

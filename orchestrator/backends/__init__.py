@@ -63,6 +63,10 @@ class Backend(Protocol):
         """Have an executor write its Python stacks to its standard error."""
         ...
 
+    def nudge(self) -> None:
+        """Continue whoever watches the processes, should somebody have stopped it. Called again and again."""
+        ...
+
     def sweep(self) -> None:
         """Look for whatever is left and end it; a Swept report comes."""
         ...

@@ -119,8 +119,7 @@ class LocalBackend:
     def _order(self, order: Order, fds: tuple[int, ...] = ()) -> None:
         if self._socket is None:  # it was lost, and there is nobody left to signal
             return
-        if self._guardian is not None:
-            self._guardian.send_signal(signal.SIGCONT)  # somebody may have stopped it: a ladder needs its guardian
+        self.nudge()
         with suppress(BrokenPipeError, ConnectionResetError):  # its death is noticed where it is read
             self._socket.setblocking(True)  # orders are few and small, and the guardian never waits for us
             try:
@@ -180,6 +179,11 @@ class LocalBackend:
         self._order(Signal(slot, self._incarnations.get(slot, 0), signal.SIGUSR1))
 
     # -- the end ------------------------------------------------------------------------------------
+
+    def nudge(self) -> None:
+        """SIGCONT to the guardian: a stopped one sees no death and ends nothing. Nothing, to one that runs."""
+        if self._guardian is not None:
+            self._guardian.send_signal(signal.SIGCONT)
 
     def sweep(self) -> None:
         """The guardian ends what is left, says so, and goes."""

@@ -67,6 +67,21 @@ def test_a_stopped_guardian_holds_nothing_up(scenario: Scenario, end: signal.Sig
     scenario.complete(tasks)
 
 
+def test_a_stopped_guardian_hides_no_death(scenario: Scenario) -> None:
+    """It alone hears of an executor's end; an executor that is killed cannot wake it any more."""
+    tasks = scenario.tasks(["cooperative", *["quick"] * 20])
+    with scenario.start(workers=1) as running:
+        scenario.proof.held(1)
+        target = scenario.target(running)
+        guardian, (executor,) = target.guardian(), target.executors()
+        assert guardian is not None
+        guardian.suspend()
+        executor.kill()
+        done = running.wait()
+    assert done.returncode == 0, done
+    scenario.complete(tasks)
+
+
 def test_a_killed_guardian_costs_no_result(scenario: Scenario) -> None:
     """Its executors die with it; a new one is started, and the run goes on by itself."""
     tasks = scenario.tasks(["cooperative", "daemon", *["quick"] * 50])
