@@ -152,7 +152,8 @@ def where(journal: str | None) -> str:
 def settings_of(values: dict[str, Any], before: dict[str, Any]) -> Settings:
     """The settings that were given, on top of those that a run has already. Raises UsageError."""
     names = Settings.model_fields.keys() - {"max_failures", "host_grace"}
-    chosen = {**before, **{name: values[name] for name in names if values.get(name) not in (None, False)}}
+    said = {name: values.get(name) for name in names}
+    chosen = {**before, **{name: value for name, value in said.items() if value is not None and value is not False}}
     granted = values.get("host_grace")
     granted = here.granted_seconds() if granted is None else granted
     if granted is not None:
