@@ -4,7 +4,7 @@
 - agents: what runs inside: one agent that behaves as each task's kind says, and the truth about its result
 - forgery: what an agent can do to the event pipe of its executor
 - faults: what is done to a run from outside
-- places: where its journal lies: a disk that can be full, slow or read-only
+- places, clock: where its journal lies: a disk that can be full, slow or read-only; a wall clock that jumps
 - truth: what the journal says, compared with what is known without quiesce
 - round: one round from its start to its end, resumed until it is complete
 - table: many rounds as a table

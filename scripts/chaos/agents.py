@@ -9,10 +9,10 @@ Loaded by path in executors, so it imports nothing of its own package but `forge
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import collections
 import hashlib
+import itertools
 import os
-import select
 import signal
 import subprocess
 import time
@@ -97,9 +97,16 @@ def _hold(path: str) -> None:
         _held.append(fd)
 
 
-def _nap(seconds: float) -> None:
-    """Sleep. (Not time.sleep: libfaketime makes it fail now and then, in the rounds where the clock jumps.)"""
-    select.select([], [], [], seconds)
+def stick_in_c(seconds: float) -> None:
+    """About so long in C code that keeps the interpreter's lock: no handler, no thread runs, and no signal ends it.
+
+    (A sleep in C, which would be simpler, is ended by the first signal that comes.)
+    """
+    sample = 1_000_000
+    began = time.perf_counter()
+    collections.deque(itertools.repeat(None, sample), maxlen=0)
+    each = (time.perf_counter() - began) / sample
+    collections.deque(itertools.repeat(None, int(seconds / each)), maxlen=0)
 
 
 def _first(task: dict[str, Any]) -> bool:
@@ -135,15 +142,14 @@ def _busy(task: dict[str, Any], state: Any) -> None:
 
 
 def _stuck(task: dict[str, Any], state: Any) -> None:
-    """C code that holds the GIL: no handler and no thread runs."""
-    ctypes.PyDLL(None).usleep(int(task["hold"] * 1e6))
+    stick_in_c(task["hold"])
 
 
 def _deaf(task: dict[str, Any], state: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end = time.monotonic() + task["hold"]
     while time.monotonic() < end:
-        _nap(0.01)
+        time.sleep(0.01)
 
 
 def _swallowing(task: dict[str, Any], state: Any) -> None:
@@ -152,7 +158,7 @@ def _swallowing(task: dict[str, Any], state: Any) -> None:
     while time.monotonic() < end:
         try:
             state.raise_if_interrupted()
-            _nap(0.01)
+            time.sleep(0.01)
         except BaseException:
             continue
 
@@ -175,8 +181,8 @@ def _orphan(task: dict[str, Any], state: Any) -> None:
 
 def _daemon(task: dict[str, Any], state: Any) -> None:
     """setsid and a double fork, deaf to SIGTERM, without exec."""
-    _detach(lambda: _nap(60))
-    _nap(task["hold"] / 4)
+    _detach(lambda: time.sleep(60))
+    time.sleep(task["hold"] / 4)
 
 
 def _hidden(task: dict[str, Any], state: Any) -> None:

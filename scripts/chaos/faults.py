@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from chaos.clock import Clock
 from chaos.places import Disk
 
 STORM = 1000
@@ -32,7 +33,7 @@ class Target:
     disk: Disk
     rng: random.Random
     pids: Path | None = None
-    clock: Path | None = None
+    clock: Clock | None = None
     later: list[threading.Thread] = field(default_factory=list)
 
     def guardian(self) -> psutil.Process | None:
@@ -165,9 +166,19 @@ def _no_processes(target: Target) -> bool:
     """The host has no process left for anybody of the run, for half a second."""
     group = target.pids
     if group is None:
-        return False
+        return os.geteuid() != 0 and _no_processes_of_user(target)
     (group / "pids.max").write_text("1")
     target.soon(0.5, lambda: _quietly(lambda: (group / "pids.max").write_text("max")))
+    return True
+
+
+def _no_processes_of_user(target: Target) -> bool:
+    """Likewise by the limit of a user, which binds everybody but root."""
+    for process in (target.supervisor, target.guardian()):
+        if process is not None:
+            before = process.rlimit(psutil.RLIMIT_NPROC)
+            process.rlimit(psutil.RLIMIT_NPROC, (1, before[1]))
+            target.soon(0.5, lambda p=process, b=before: _quietly(lambda: p.rlimit(psutil.RLIMIT_NPROC, b)))  # type: ignore[misc]
     return True
 
 
@@ -175,7 +186,7 @@ def _jump(target: Target) -> bool:
     """The wall clock jumps by hours, backwards or forwards."""
     if target.clock is None:
         return False
-    target.clock.write_text(f"{target.rng.choice('+-')}{target.rng.randint(1, 48)}h\n")
+    target.clock.jump(target.rng.choice((-1, 1)) * target.rng.randint(1, 48) * 3600)
     return True
 
 

@@ -132,9 +132,3 @@ def without_cgroups() -> list[str]:
     hide = 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"'
     wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, "sh"]
     return wrapper if run(*wrapper, "true") else []
-
-
-def faketime() -> str | None:
-    """The library that shows processes another wall clock (Debian: faketime), if it is installed."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    return os.fspath(found[0]) if found else None

@@ -22,8 +22,9 @@ from pathlib import Path
 import psutil
 
 from chaos import SCRIPTS
+from chaos.clock import Clock
 from chaos.faults import Target, inject
-from chaos.places import Disk, disk_for, faketime, few_processes, without_cgroups
+from chaos.places import Disk, disk_for, few_processes, without_cgroups
 from chaos.plan import Fault, Plan
 from chaos.truth import Witness
 from tests.support import procs
@@ -46,7 +47,7 @@ _STOPS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
 
 @dataclass
 class Report:
-    """What a round showed. It is good when there are no `problems`."""
+    """What a round showed. It is good when there are no `problems`. `cannot`: why it could not be played here."""
 
     plan: Plan
     faults: Counter[str] = field(default_factory=Counter)
@@ -56,6 +57,7 @@ class Report:
     other: list[str] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    cannot: str = ""
 
     @property
     def problems(self) -> list[str]:
@@ -72,10 +74,11 @@ def play(plan: Plan) -> Report:
     try:
         with ExitStack() as stack:
             disk = stack.enter_context(disk_for(plan.theme, folder))
-            if disk is None:
-                report.other.append(f"this host cannot have the disk for {plan.theme!r}")
+            clock = Clock.build(folder) if plan.theme == "clock" else None
+            if disk is None or (plan.theme == "clock" and clock is None):
+                report.cannot = f"this host cannot have the world of {plan.theme!r}"
             else:
-                _Round(plan, folder, disk, report, stack).play()
+                _Round(plan, folder, disk, report, stack, clock).play()
     except Exception:
         report.other.append(f"the round itself failed:\n{traceback.format_exc()}")
     finally:
@@ -85,16 +88,18 @@ def play(plan: Plan) -> Report:
 
 
 class _Round:
-    def __init__(self, plan: Plan, folder: Path, disk: Disk, report: Report, stack: ExitStack) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, disk: Disk, report: Report, stack: ExitStack, clock: Clock | None
+    ) -> None:
         self.plan, self.folder, self.disk, self.report = plan, folder, disk, report
         self.rng = random.Random(plan.seed ^ 0x5EED)
         self.run_id = f"chaos-{plan.seed}-{uuid.uuid4().hex[:6]}"
         self.marker = f"QUIESCE_CHAOS_{uuid.uuid4().hex[:12]}"
         self.witness = Witness(disk.journal, self.run_id)
-        self.tmp, self.clock = folder / "tmp", folder / "clock"
+        self.tmp = folder / "tmp"
+        self.clock = clock
         for each in (self.tmp, folder / "marks"):
             each.mkdir()
-        self.clock.write_text("+0\n")
         wanted = plan.theme == "no processes"
         self.pids = stack.enter_context(few_processes(self.marker.lower())) if wanted else None
         self.wrapper = without_cgroups() if plan.theme == "no cgroup" else []
@@ -142,11 +147,8 @@ class _Round:
         command = [*QUIESCE, *self._words(proof.path)]
         path = os.pathsep.join([str(ROOT), str(SCRIPTS)])
         env = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.tmp), self.marker: "1", "PYTHONFAULTHANDLER": "1"}
-        if self.plan.theme == "clock" and (library := faketime()) is not None:
-            env |= {
-                "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }  # fmt: skip
+        if self.clock is not None:
+            env |= self.clock.environment
         self.unread = os.pipe() if self.plan.theme == "unread" else None
         out = stderr if self.unread is None else self.unread[1]
         popen = subprocess.Popen(

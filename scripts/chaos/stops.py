@@ -5,7 +5,6 @@ Tasks write down themselves that they have ended, so that it is known which resu
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from chaos.agents import stick_in_c
 from chaos.peers import PEERS
 
 KINDS = ("cooperative", "busy loop", "ignores SIGTERM", "stuck in C", "with child", "with detached grandchild")
@@ -51,7 +51,7 @@ def _last(order: dict[str, Any], state: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.write(held, b".")
     if kind == "stuck in C":
-        ctypes.PyDLL(None).sleep(LONG)  # C code that keeps the interpreter's lock
+        stick_in_c(LONG)
     end = time.monotonic() + LONG
     while time.monotonic() < end:
         if kind == "cooperative" and state is not None:

@@ -24,6 +24,9 @@ class Table:
 
     def add(self, report: Report) -> None:
         """One more round. What it lost is charged to every kind of fault that it had: its seed tells which it was."""
+        if report.cannot:
+            self.total.update(skipped=1)
+            return
         self.total.update(rounds=1, faults=report.faults.total())
         self.total.update(lost=len(report.lost), twice=len(report.twice), left=len(report.left))
         self.total.update(failed=bool(report.problems))
