@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support.dispositions import heed_for_children
 from tests.support.leaks import no_leaks
 from tests.support.stacks import tell_children
 
@@ -17,6 +18,11 @@ __all__ = ["no_leaks"]
 
 settings.register_profile("quiet", deadline=None, database=None)
 settings.load_profile("quiet")
+
+
+def pytest_configure() -> None:
+    """Programs under test heed the stop signals, whoever started us."""
+    heed_for_children()
 
 
 @pytest.fixture(autouse=True, scope="session")
