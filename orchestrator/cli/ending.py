@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.hosts.systemd import tell_over
-from orchestrator.hosts.termination import TerminationMessage
+from orchestrator.hosts.termination import WHY, TerminationMessage
 from orchestrator.journal import Journal, RunRecord
+from orchestrator.plain import one_line, plain_lines
 from orchestrator.session import Ending
 from orchestrator.signals import die_by
 from runtime.codec import encode_json
@@ -65,13 +67,13 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     words += f", {view.failed} failed" if view.failed else ""
     words += f", {left} left" if left else ""
     if ending.signal is not None:
-        words += f" ({ending.signal.message or ending.signal.reason.value})"
+        words += f" ({one_line(ending.signal.message or ending.signal.reason.value, WHY)})"
     if ending.error is not None and ending.signal is not None and ending.error != ending.signal.message:
         words += f"\nquiesce: {ending.error}"
     if ending.remaining:
         words += f"\nquiesce: could not end: {', '.join(ending.remaining)}"
     if ending.status is ExecutionStatus.INTERRUPTED and view.accepted:
-        words += f"\ngo on with: quiesce resume {run_id} --journal {journal}"
+        words += f"\ngo on with: {shlex.join(['quiesce', 'resume', run_id, '--journal', journal])}"
     return words
 
 
@@ -110,7 +112,7 @@ def conclude(text: str) -> None:
 def say(text: str) -> None:
     """A line on standard error, if anybody reads it."""
     try:
-        os.write(2, (text + "\n").encode("utf-8", "backslashreplace"))
+        os.write(2, (plain_lines(text) + "\n").encode("utf-8", "backslashreplace"))
     except OSError:
         pass
 

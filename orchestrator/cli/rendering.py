@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from orchestrator.journal import Counts, RunRecord
+from orchestrator.plain import plain
 from orchestrator.records import Outcome, RunEvent
 from runtime.codec import JSON
 from runtime.model import ExecutionStatus
@@ -149,15 +150,6 @@ def text(value: Any) -> str:
 def local(at: float | None) -> str:
     """A time on the clock of whoever reads, to the second."""
     return "-" if at is None else datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def plain(text: str) -> str:
-    """One line without control characters: what a task says must not drive the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def coloured(state: ExecutionStatus, width: int = 0) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.plain import one_line
 from orchestrator.slots import SlotState
 from orchestrator.view import Phase, StatusView
 
@@ -16,6 +17,9 @@ STALLED_SECONDS = 10.0
 
 FAREWELL_SECONDS = 60.0
 """How long the end may take once the loop is over: the journal's last commit, and its checkpoint."""
+
+_WHY = 500
+"""Characters of the reason for a stop in an answer of one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +68,4 @@ class Health:
 
 
 def _because(view: StatusView) -> str:
-    return f": {view.signal.message or view.signal.reason.value}" if view.signal is not None else ""
+    return f": {one_line(view.signal.message or view.signal.reason.value, _WHY)}" if view.signal is not None else ""

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from orchestrator.plain import one_line
 from orchestrator.slots import SlotState
 from orchestrator.view import Phase, StatusView
 
@@ -29,6 +30,9 @@ EXTENSION: Final = 10.0
 
 MARGIN: Final = 10.0
 """Seconds beyond the ladder for which it is still asked: the last sweep, the last commit."""
+
+_WHY: Final = 200
+"""Characters of a reason in a status: of a datagram that is longer than 4 KiB, systemd reads nothing."""
 
 _ASK_SECONDS: Final = 2.0
 """How long systemd may take to answer a question."""
@@ -116,7 +120,7 @@ def status_line(view: StatusView) -> str:
     line = f"{done}, {executors} executor{'s' if executors != 1 else ''}"
     line += f", {view.failed} failed" if view.failed else ""
     if view.signal is not None:
-        why = " ".join((view.signal.message or view.signal.reason.value).split())
+        why = one_line(view.signal.message or view.signal.reason.value, _WHY)
         line = f"stopping ({why}): {line}"
     return line
 

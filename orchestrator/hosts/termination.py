@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from orchestrator.plain import one_line, plain_lines
 from orchestrator.view import Phase, StatusView
 
 DEFAULT_PATH = "/dev/termination-log"
@@ -16,6 +17,9 @@ DEFAULT_PATH = "/dev/termination-log"
 
 LIMIT = 4096
 """Bytes that a kubelet reads (12 KiB is the limit for all containers of a Pod together)."""
+
+WHY = 500
+"""Characters of the reason for a stop: what is said beside it, how to go on, must not be cut off."""
 
 _ELLIPSIS = "…\n".encode()
 
@@ -50,14 +54,14 @@ class TerminationMessage:
 
 def provisional(view: StatusView) -> str:
     """What is known when a stop begins."""
-    why = "" if view.signal is None else f" ({view.signal.message or view.signal.reason.value})"
+    why = "" if view.signal is None else f" ({one_line(view.signal.message or view.signal.reason.value, WHY)})"
     left = view.accepted - view.completed - view.failed
     return f"stopping{why}: {view.completed} completed, {view.failed} failed, {left} left; no later word was written"
 
 
 def fit(text: str) -> bytes:
-    """At most LIMIT bytes of UTF-8, with a sign where something was cut off."""
-    data = (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace")
+    """At most LIMIT bytes of UTF-8 without control characters, with a sign where something was cut off."""
+    data = (plain_lines(text.rstrip("\n")) + "\n").encode("utf-8", "backslashreplace")
     if len(data) <= LIMIT:
         return data
     kept = data[: LIMIT - len(_ELLIPSIS)]

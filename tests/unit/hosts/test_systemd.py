@@ -75,6 +75,17 @@ def test_more_time_is_asked_for_again_and_again_but_not_for_ever() -> None:
     assert all(usec <= systemd.EXTENSION * 1e6 for usec in asked.values())
 
 
+@pytest.mark.parametrize("message", ["x" * 9000, "日本" * 9000, "\x1b[31m" * 3000, "two\nlines \udcff"])
+def test_a_long_reason_does_not_silence_the_rest(message: str) -> None:
+    """systemd drops a datagram of more than 4 KiB whole, STOPPING=1 in it or not; and a line is an assignment."""
+    why = STOP.model_copy(update={"message": message})
+    words = compose(Told(ready=True), view(phase=Phase.STOPPING, signal=why, bound=17.0), 1.0)[1]
+    names = [word.partition("=")[0] for word in words]
+    assert names == ["STOPPING", "EXTEND_TIMEOUT_USEC", "STATUS", "WATCHDOG"]
+    assert len("\n".join(words).encode()) < 4096
+    assert all(word.isprintable() for word in words)
+
+
 def test_stopping_is_said_once() -> None:
     """Also when all is done and nobody asked for it."""
     told, words = compose(Told(ready=True), view(phase=Phase.FINISHING), None)

@@ -33,6 +33,18 @@ def test_a_long_one_is_cut_between_characters_and_says_so() -> None:
     assert LIMIT - 2 <= len(data) <= LIMIT
 
 
+def test_control_characters_are_shown_and_lines_are_kept() -> None:
+    """Whoever describes the Pod does so in a terminal."""
+    assert fit("one \x1b[31m\0\ntwo\n") == b"one \\x1b[31m\\x00\ntwo\n"
+
+
+def test_a_long_reason_leaves_room_for_the_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    message = chosen(str(path))
+    message(replace(VIEW, phase=Phase.STOPPING, signal=STOP.model_copy(update={"message": "x\n" * 9000})))
+    assert path.read_text().endswith("…): 3 completed, 1 failed, 6 left; no later word was written\n")
+
+
 def chosen(path: str) -> TerminationMessage:
     message = TerminationMessage()
     message.choose(path)
