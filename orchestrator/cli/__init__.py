@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from typing import Annotated
 
 import typer
@@ -46,3 +47,17 @@ def main() -> None:
     except QuiesceError as error:
         conclude(f"quiesce: {error}")
         leave(USAGE)
+    except FileNotFoundError:
+        if _is_somewhere():
+            raise
+        conclude("quiesce: the working directory is gone: go to one that exists")
+        leave(USAGE)
+
+
+def _is_somewhere() -> bool:
+    """Whether the working directory still exists: every path that is not absolute begins there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.helpers import AGENTS, agent, jsonl, look, runs_in
-from tests.support.cli import Completed, run_cli, start_cli
+from tests.support.cli import QUIESCE, Completed, Running, run_cli, start_cli
 from tests.support.sync import Latch, Post
 
 DOUBLE = agent("plain:double")
@@ -158,6 +159,14 @@ def test_a_run_that_somebody_else_executes(tmp_path: Path) -> None:
             done = first.wait()
     assert done.returncode == 0, f"{done}\n{look(journal).outcomes}"
     assert "2 completed" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["resume"], ["doctor"], ["unit", "a.py:f", "-i", "x"]])
+def test_a_working_directory_that_is_gone(tmp_path: Path, words: list[str]) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with Running(["sh", "-c", f"rmdir {gone} && exec {shlex.join([*QUIESCE, *words])}"], cwd=gone) as running:
+        refused(running.wait(), "working directory", "gone")
 
 
 def test_a_resume_of_nothing(tmp_path: Path, source: Path) -> None:
