@@ -225,12 +225,15 @@ def _terminal(facts: Facts, _plan: Plan) -> Finding:
 def _journal(facts: Facts, _plan: Plan) -> Finding:
     disk = facts.disk
     if disk is None:
-        return Finding("journal", Verdict.WORKS, "a database, by its URL")
+        verdict = Verdict.BROKEN if facts.refused else Verdict.WORKS
+        return Finding("journal", verdict, "a database, by its URL", facts.refused)
     found = f"{disk.path} ({disk.kind or 'unknown file system'}, {_size(disk.free)} free)"
     if not disk.exists:
         return Finding(
             "journal", Verdict.BROKEN, found, f"make its directory: {disk.directory} is as far as there is one"
         )
+    if facts.refused:
+        return Finding("journal", Verdict.BROKEN, found, f"{facts.refused}; choose another --journal")
     if not disk.writable:
         return Finding(
             "journal", Verdict.BROKEN, found, "make it and its directory writable, or choose another --journal"

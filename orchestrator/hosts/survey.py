@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import signal
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.hosts.systemd import Service, service_here
+from orchestrator.journal import open_journal, path_of
 from runtime.cgroup import Leaf
+from runtime.errors import QuiesceError
 
 _PR_GET_CHILD_SUBREAPER: Final = 37
 _V2: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
-_MEMORY: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_PIDS: Final = ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max")
+_V1: Final = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """A host. Sizes in bytes; None is no limit, or not to be known."""
+    """A host. Sizes in bytes; None is no limit, or not to be known. `refused`: why what is there is no journal."""
 
     system: str
     python: tuple[int, int, int]
@@ -57,12 +59,14 @@ class Facts:
     notified: bool
     terminal: bool
     disk: Disk | None
+    refused: str = ""
 
 
 def look(journal: str) -> Facts:
-    """Look at this host. `journal` is a path, or a URL, which is not looked at."""
+    """Look at this host. `journal` is a path or a URL."""
     files, files_hard = (_limit(each) for each in resource.getrlimit(resource.RLIMIT_NOFILE))
     version, kills = _cgroups()
+    path = path_of(journal)
     return Facts(
         system=os.uname().sysname,
         python=sys.version_info[:3],
@@ -83,7 +87,8 @@ def look(journal: str) -> Facts:
         service=service_here(),
         notified="NOTIFY_SOCKET" in os.environ,
         terminal=os.isatty(2),
-        disk=None if "://" in journal else _disk(os.path.abspath(journal)),
+        disk=None if path is None else _disk(os.path.abspath(path)),
+        refused=_refused(journal) if path is None or os.path.exists(path) else "",
     )
 
 
@@ -137,21 +142,40 @@ def _has_pidfd() -> bool:
 
 def _processes_left() -> int | None:
     """How many more processes and threads this user and this container may have."""
-    left = [_number(path) - _used(path) for path in _PIDS if _number(path)]
+    files = limit_files(_read("/proc/self/cgroup"), "pids", "pids.max", "pids.max")
+    left = [_number(path) - _number(path.with_name("pids.current")) for path in files if _number(path)]
     soft = _limit(resource.getrlimit(resource.RLIMIT_NPROC)[0])
     if soft is not None and os.geteuid() != 0:
         left.append(soft - _threads_of(os.getuid()))
     return min(left, default=None)
 
 
-def _number(path: str) -> int:
+def limit_files(cgroups: str, controller: str, name: str, old_name: str) -> list[Path]:
+    """Where a limit on us may be written, by /proc/self/cgroup: our own cgroup's, and those above it.
+
+    `old_name` is the file's in version 1. In a container the path may be one that only the host has: then what is
+    mounted as the top is ours.
+    """
+    found: list[Path] = []
+    tops: tuple[Path, ...]
+    for line in cgroups.splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers == "":
+            tops, file = _V2, name
+        elif controller in controllers.split(","):
+            tops, file = (_V1 / controller,), old_name
+        else:
+            continue
+        for top in tops:
+            own = top / path.lstrip("/")
+            found += [folder / file for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return found
+
+
+def _number(path: Path) -> int:
     """A limit in a file; 0 where it has none (`max`), or there is no such file."""
-    text = _read(path).strip()
+    text = _read(str(path)).strip()
     return int(text) if text.isdigit() else 0
-
-
-def _used(path: str) -> int:
-    return _number(str(Path(path).with_name("pids.current")))
 
 
 def _threads_of(user: int) -> int:
@@ -167,7 +191,8 @@ def _memory() -> int | None:
     """What may be used: what is free, or what the container leaves of it."""
     fields = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
     free = [int(fields["MemAvailable"].split()[0]) << 10] if "MemAvailable" in fields else []
-    return min([*free, *(limit for limit in map(_number, _MEMORY) if limit)], default=None)
+    files = limit_files(_read("/proc/self/cgroup"), "memory", "memory.max", "memory.limit_in_bytes")
+    return min([*free, *filter(None, map(_number, files))], default=None)
 
 
 # -- disks ------------------------------------------------------------------------------------------------------
@@ -181,6 +206,15 @@ def _disk(path: str) -> Disk:
     writable = os.access(directory, os.W_OK | os.X_OK) and (not os.path.exists(path) or os.access(path, os.W_OK))
     kind = file_system(os.path.realpath(directory), _read("/proc/self/mountinfo"))
     return Disk(path, directory, existing, writable, kind, _free(directory))
+
+
+def _refused(journal: str) -> str:
+    """Why it cannot be opened, in one line; reading changes nothing."""
+    try:
+        open_journal(journal, "read").close()
+    except QuiesceError as error:
+        return str(error)
+    return ""
 
 
 def _free(directory: str) -> int:
@@ -198,7 +232,7 @@ def file_system(directory: str, mounts: str) -> str:
         fields = left.split()
         if len(fields) < 5 or not right:
             continue
-        point = fields[4].encode().decode("unicode_escape")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
         inside = directory == point or directory.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= length:
             found, length = right.split()[0], len(point)

@@ -36,6 +36,8 @@ __all__ = [
     "Request",
     "RunRecord",
     "open_journal",
+    "path_of",
+    "refusal",
 ]
 
 
@@ -44,12 +46,25 @@ def open_journal(where: str | os.PathLike[str], mode: Mode = "create") -> Journa
 
     `create` makes a new one if there is none; `write` wants one that is there; `read` also changes nothing.
     """
-    text = os.fspath(where)
-    scheme, separator, rest = text.partition("://")
+    path = path_of(where)
+    if path is None:
+        raise UsageError(refusal(where))
+    return SqliteJournal(path, mode)
+
+
+def path_of(where: str | os.PathLike[str]) -> str | None:
+    """The path of a journal that is a file; None for a URL of another kind."""
+    scheme, separator, rest = os.fspath(where).partition("://")
     if not separator:
-        return SqliteJournal(text, mode)
-    if scheme == "sqlite":
-        return SqliteJournal(rest.removeprefix("/"), mode)
+        return scheme
+    return rest.removeprefix("/") if scheme == "sqlite" else None
+
+
+def refusal(where: str | os.PathLike[str]) -> str | None:
+    """Why a URL names no journal that can be opened, without trying; None if there is no such reason."""
+    if path_of(where) is not None:
+        return None
+    scheme = os.fspath(where).partition("://")[0]
     if scheme in ("postgres", "postgresql"):
-        raise UsageError("a journal in PostgreSQL is not supported yet: give the path of a file")
-    raise UsageError(f"there is no kind of journal called {scheme!r}: give the path of a file")
+        return "a journal in PostgreSQL is not supported yet: give the path of a file"
+    return f"there is no kind of journal called {scheme!r}: give the path of a file"

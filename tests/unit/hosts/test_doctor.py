@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.hosts import survey
 from orchestrator.hosts.doctor import Finding, Plan, Verdict, examine, worst
-from orchestrator.hosts.survey import Disk, Facts, file_system
+from orchestrator.hosts.survey import Disk, Facts, file_system, limit_files
 from orchestrator.hosts.systemd import Service
+from orchestrator.journal import open_journal
 from orchestrator.ladder import Ladder
 
 GOOD_DISK = Disk("/data/q.db", "/data", exists=True, writable=True, kind="ext4", free=1 << 40)
@@ -71,6 +72,8 @@ def test_a_good_host_works() -> None:
         ("systemd", {"service": dataclasses.replace(OF_SYSTEMD, stop_seconds=10.0)}, "degraded", "TimeoutStopSec="),
         ("terminal", {"terminal": False}, "works", ""),
         ("journal", {"disk": None}, "works", ""),
+        ("journal", {"disk": None, "refused": "not supported yet"}, "broken", "not supported yet"),
+        ("journal", {"refused": "it is a directory"}, "broken", "it is a directory"),
         ("journal", {"disk": disk(exists=False)}, "broken", "make its directory"),
         ("journal", {"disk": disk(writable=False)}, "broken", "writable"),
         ("journal", {"disk": disk(free=0)}, "broken", "full"),
@@ -109,6 +112,7 @@ MOUNTS = r"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 32 31 0:28 / /home/me/my\040disk rw - xfs /dev/sdb rw
 33 22 0:29 / /srv rw - ext4 /dev/vdb rw
 34 22 0:30 / /srv rw - btrfs /dev/vdc rw
+35 22 0:31 / /mnt/dön\134er rw - zfs /dev/vdd rw
 garbage
 """
 
@@ -117,7 +121,7 @@ garbage
     ("directory", "kind"),
     [
         ("/", "ext4"), ("/var/lib", "ext4"), ("/tmp", "tmpfs"), ("/tmpfile", "ext4"), ("/home/me", "nfs4"),
-        ("/home/me/my disk/runs", "xfs"), ("/srv/x", "btrfs"),
+        ("/home/me/my disk/runs", "xfs"), ("/srv/x", "btrfs"), ("/mnt/dön\\er/x", "zfs"),
     ],
 )  # fmt: skip
 def test_the_file_system_of_a_directory(directory: str, kind: str) -> None:
@@ -133,9 +137,37 @@ def test_this_host_is_looked_at(tmp_path: Path) -> None:
     assert facts.disk.writable
     assert not (tmp_path / "q.db").exists()
     assert survey.look("postgresql://db/x").disk is None
+    named = survey.look(f"sqlite:///{tmp_path}/q.db").disk
+    assert named is not None
+    assert named.path == str(tmp_path / "q.db")
     deep = survey.look(str(tmp_path / "a" / "b" / "q.db")).disk
     assert deep is not None
     assert (deep.exists, deep.directory) == (False, str(tmp_path))
+
+
+def test_what_is_there_already_must_be_a_journal(tmp_path: Path) -> None:
+    """A directory can be written to, and a text file too; neither is a journal."""
+    other = tmp_path / "notes"
+    other.write_text("not a journal at all\n" * 100)
+    assert "it is a directory" in survey.look(str(tmp_path)).refused
+    assert "another kind of file" in survey.look(str(other)).refused
+    with open_journal(tmp_path / "q.db"):
+        assert survey.look(str(tmp_path / "q.db")).refused == ""
+
+
+def test_limits_are_looked_for_in_our_own_cgroup_and_above() -> None:
+    """A service's MemoryMax= and TasksMax= are not at the top."""
+    both = "12:cpu,cpuacct:/x\n4:memory:/docker/abc\n1:name=systemd:/y\n0::/system.slice/batch.service\n"
+    found = [str(path) for path in limit_files(both, "memory", "memory.max", "memory.limit_in_bytes")]
+    assert found[:3] == [
+        "/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/docker/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ]
+    assert "/sys/fs/cgroup/system.slice/batch.service/memory.max" in found
+    assert "/sys/fs/cgroup/unified/memory.max" in found
+    assert not any(path.startswith("/sys/fs/memory") for path in found)
+    assert limit_files("nonsense\n\n", "memory", "a", "b") is not None
 
 
 def test_the_command_tells_people_and_machines(tmp_path: Path) -> None:
