@@ -16,6 +16,7 @@ import typer
 
 from orchestrator.cli import run
 from orchestrator.config import Settings
+from orchestrator.hosts.unit import decimal
 from runtime.errors import UsageError
 
 _OURS: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})
@@ -92,10 +93,9 @@ def _words(parameter: Any, value: Any) -> list[str]:
     option = max(parameter.opts, key=len)
     if value is True:
         return [option]
-    return [
-        option,
-        f"{value:g}" if isinstance(value, float) else str(value.value if isinstance(value, Enum) else value),
-    ]
+    if isinstance(value, float):
+        return [option, decimal(value)]
+    return [option, str(value.value if isinstance(value, Enum) else value)]
 
 
 def _agent(agent: str) -> str:

@@ -11,13 +11,16 @@ from urllib.parse import urlsplit
 import typer
 
 from orchestrator.cli.command import RunCommand, parse
+from orchestrator.cli.ending import say
 from orchestrator.hosts import manifest as kubernetes
 from orchestrator.hosts.termination import DEFAULT_PATH
 from orchestrator.hosts.yaml import dump
+from orchestrator.journal import refusal
 from runtime.errors import UsageError
 
 PROBE_PORT = 8080
 DEFAULT_JOURNAL = "/data/quiesce.db"
+EVERYWHERE = "*"
 
 ImageOption = Annotated[str, typer.Option(help="The image: quiesce, the agent, and what it needs (see Containerfile).")]
 NameOption = Annotated[
@@ -71,13 +74,15 @@ def manifest(
     given = command.given
     name = _dns_name(name or command.run_id)
     journal = _journal(command.journal, name, journal_claim, journal_size, journal_secret)
+    if journal.claim is not None:
+        _refuse_taken(journal.directory, config_map)
     grace = _grace(command)
     deployment = kubernetes.Deployment(
         name=name,
         image=image,
         command=_words(command, name, grace, journal),
         grace=grace,
-        probe_port=given.get("probe_port") or PROBE_PORT,
+        probe_port=_probe_port(command, pod=pod),
         journal=journal,
         namespace=namespace,
         config_map=config_map,
@@ -100,12 +105,32 @@ def _grace(command: RunCommand) -> int:
     return kubernetes.grace_seconds(command.settings.fit(command.settings.grace, command.settings.term_grace).needed)
 
 
+def _probe_port(command: RunCommand, *, pod: bool) -> int:
+    """Where the probes are asked, which has to be known and to be reached from outside; podman asks from within."""
+    port: int = command.given.get("probe_port", PROBE_PORT)
+    if port == 0:
+        raise UsageError("--probe-port 0 is a port that nobody knows: a manifest has to name it")
+    address = command.given.get("probe_address", EVERYWHERE)
+    if not pod and (address.startswith("127.") or address in ("localhost", "::1")):
+        raise UsageError(f"--probe-address {address}: a kubelet asks from outside of the Pod and would get no answer")
+    return port
+
+
+def _refuse_taken(directory: str, config_map: str | None) -> None:
+    """A volume of its own needs a place of its own: the API refuses two at one path."""
+    taken = {"/tmp": "is a Pod's own, and gone with it"}  # noqa: S108 - a volume of the Pod's
+    if config_map is not None:
+        taken["/input"] = "is the config map's, and read-only"
+    if directory in taken:
+        raise UsageError(f"--journal {directory}/…: {directory} {taken[directory]}; choose another directory")
+
+
 def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.Journal) -> list[str]:
     """The words that were given, and what a Pod needs beside them."""
     wanted = {
         "host_grace": ["--host-grace", str(grace)],
         "probe_port": ["--probe-port", str(PROBE_PORT)],
-        "probe_address": ["--probe-address", "*"],
+        "probe_address": ["--probe-address", EVERYWHERE],
         "log_format": ["--log-format", "json"],
         "progress": ["--progress", "off"],
     }
@@ -122,12 +147,16 @@ def _journal(path: str | None, name: str, claim: str | None, size: str, secret: 
         if path is not None or claim is not None:
             raise UsageError("--journal-secret stands alone: it is where the journal's URL comes from")
         secret_name, _, key = secret.partition("/")
+        if not secret_name:
+            raise UsageError(f"--journal-secret {secret}: a secret has a name: NAME/KEY")
         return kubernetes.Journal(secret=(secret_name, key or "url"))
     if path is not None and "://" in path:
+        if (why := refusal(path)) is not None:
+            say(f"quiesce: warning: {why}")
         if urlsplit(path).password:
             raise UsageError("a password does not belong into a manifest: put the URL into a secret, --journal-secret")
         return kubernetes.Journal()
-    directory = os.path.dirname(path or DEFAULT_JOURNAL)
+    directory = os.path.normpath(os.path.dirname(path or DEFAULT_JOURNAL))
     if not directory.startswith("/") or directory == "/":
         raise UsageError(f"--journal {path}: a Pod's journal needs an absolute path, in a directory for its volume")
     return kubernetes.Journal(claim or f"{name}-journal", directory, None if claim is not None else size)

@@ -29,6 +29,7 @@ from orchestrator.config import Settings
 from orchestrator.hosts import survey
 from orchestrator.hosts import unit as units
 from orchestrator.hosts.doctor import Finding, Plan, Verdict, examine, worst
+from orchestrator.journal import path_of, refusal
 from runtime.errors import UsageError
 
 UserOption = Annotated[
@@ -68,11 +69,11 @@ def unit(
     watchdog: WatchdogOption = units.WATCHDOG_SECONDS,
     restart_delay: RestartOption = units.RESTART_SECONDS,
 ) -> None:
-    """Print a hardened systemd service for a run: `quiesce unit AGENT --input FILE [options of quiesce run]`.
+    """Print a hardened systemd service for a run: `quiesce unit AGENT --input FILE …`.
 
-    Install it as /etc/systemd/system/NAME.service. It resumes the run at every start, and stops within its
-    TimeoutStopSec, which is computed from --grace and --term-grace. Without --journal, the journal lives below
-    /var/lib/quiesce.
+    Give it the agent and the options of `run` as well, and install what it prints as /etc/systemd/system/NAME.service.
+    It resumes the run at every start, and stops within its TimeoutStopSec, which is computed from --grace and
+    --term-grace. Without --journal, the journal lives below /var/lib/quiesce.
     """
     found = commands.parse(context.args, "quiesce unit")
     home = os.path.abspath(directory)
@@ -82,8 +83,7 @@ def unit(
     folders += [_existing(path) for path in writable or ()]
     read = _read_by(found, program, home)
     hidden = [path for path in (*read, *folders) if path.startswith(_PRIVATE)]
-    if hidden:
-        say(f"quiesce: warning: {hidden[0]} is in /tmp, which is cleaned up now and then: keep it elsewhere")
+    _warn(found, hidden)
     service = units.Service(
         run_id=found.run_id,
         agent=found.agent,
@@ -101,6 +101,18 @@ def unit(
         restart_delay=restart_delay,
     )
     typer.echo(units.render(service), nl=False)
+
+
+def _warn(found: commands.RunCommand, hidden: Sequence[str]) -> None:
+    """Whatever will keep the service from working unless somebody does something; it may be about to be done."""
+    files = [found.source, found.agent.rpartition(":")[0]]
+    doubts = [f"there is no {path} yet" for path in files if os.path.isabs(path) and not os.path.exists(path)]
+    if hidden:
+        doubts.append(f"{hidden[0]} is in /tmp, which is cleaned up now and then: keep it elsewhere")
+    if found.journal is not None and (why := refusal(found.journal)):
+        doubts.append(why)
+    for doubt in doubts:
+        say(f"quiesce: warning: {doubt}")
 
 
 def doctor(
@@ -154,9 +166,10 @@ def _journal(found: commands.RunCommand) -> tuple[str, str | None, list[str]]:
     if found.journal is None:
         state = f"quiesce/{commands.file_name(found.run_id)}"
         return f"{units.STATE}/{state}/quiesce.db", state, []
-    if "://" in found.journal:
+    given = path_of(found.journal)
+    if given is None:
         return found.journal, None, []
-    path = Path(os.path.abspath(found.journal))
+    path = Path(os.path.abspath(given))
     return str(path), None, [_existing(str(path.parent))]
 
 

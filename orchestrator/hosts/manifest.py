@@ -92,7 +92,8 @@ def _rules(interrupted_exit_code: int | None) -> list[Value]:
     ]
     if ignored:
         rules.append({"action": "Ignore", "onExitCodes": _codes(ignored)})
-    rules.append({"action": "Count", "onExitCodes": _codes([code for code in counted if code])})
+    if any(counted):  # 0 is not a failure, and the API refuses a rule without values
+        rules.append({"action": "Count", "onExitCodes": _codes(counted)})
     return rules
 
 
@@ -149,7 +150,8 @@ def _container(it: Deployment, *, plain: bool) -> dict[str, Value]:
     return {
         "name": CONTAINER,
         "image": it.image,
-        "command": list(it.command),  # exec form: no shell in front that would keep SIGTERM to itself
+        # exec form: no shell in front that would keep SIGTERM to itself. A kubelet expands $(NAME), podman does not
+        "command": [word if plain else word.replace("$", "$$") for word in it.command],
         "env": _environment(it),
         **_probes(it, by_exec=plain),
         "terminationMessagePath": it.termination_message,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from orchestrator.hosts import budget
@@ -85,6 +86,11 @@ def stop_seconds(ladder: Ladder) -> int:
     return math.ceil(ladder.total + budget.MARGIN)
 
 
+def decimal(number: float) -> str:
+    """All of its digits and never an exponent, which neither systemd nor our own options read."""
+    return f"{Decimal(repr(number)):f}".removesuffix(".0")
+
+
 def render(service: Service) -> str:
     """The text of the unit file."""
     sections = [_unit(service), _service(service), "[Install]\nWantedBy=multi-user.target"]
@@ -115,7 +121,7 @@ def _service(service: Service) -> str:
         "",
         "# 75: interrupted, to be resumed. 1: over, with failed tasks; 2: wrong usage; neither gets better by itself",
         "Restart=on-failure",
-        f"RestartSec={service.restart_delay:g}",
+        f"RestartSec={decimal(service.restart_delay)}",
         "SuccessExitStatus=75",
         "RestartForceExitStatus=75",
         "RestartPreventExitStatus=1 2",
@@ -123,7 +129,7 @@ def _service(service: Service) -> str:
         f"# {budget.rungs(ladder)}",
         f"TimeoutStopSec={stop_seconds(ladder)}",
         "KillMode=mixed",
-        f"WatchdogSec={service.watchdog:g}",
+        f"WatchdogSec={decimal(service.watchdog)}",
         "# an abort by the watchdog writes the stacks of all threads",
         "Environment=PYTHONFAULTHANDLER=1",
         "",
@@ -143,7 +149,12 @@ def _identity(service: Service) -> list[str]:
     folders = {
         "ReadWritePaths": service.writable, "BindPaths": service.bound, "BindReadOnlyPaths": service.bound_read_only,
     }  # fmt: skip
-    return lines + [f"{name}={' '.join(map(quote, paths))}" for name, paths in folders.items() if paths]
+    return lines + [f"{name}={' '.join(map(_path, paths))}" for name, paths in folders.items() if paths]
+
+
+def _path(path: str) -> str:
+    """One of a list of paths. A colon would part it from another one (BindPaths=), unless it is escaped."""
+    return quote(path).replace(":", "\\:")
 
 
 def command_line(command: Sequence[str]) -> str:

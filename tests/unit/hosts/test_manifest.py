@@ -104,6 +104,25 @@ def test_an_interrupted_exit_code_of_ones_own_is_counted(code: int, capsys: pyte
     assert action_on(job, 143) is None
 
 
+@pytest.mark.parametrize("words", [(), ("--interrupted-exit-code", "0"), ("--interrupted-exit-code", "143")])
+def test_no_rule_is_empty_or_unordered(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The API refuses that, and its schema does not say so."""
+    values = [rule["onExitCodes"]["values"] for rule in rules_of(last(capsys, *words)) if "onExitCodes" in rule]
+    assert all(each and each == sorted(set(each)) and 0 not in each for each in values)
+
+
+def test_dollars_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """A kubelet makes the container's home of $(HOME), and $ of $$; podman 4.3 takes words as they are."""
+    odd = ("app.agents:summarise", "--input", "/input/$(HOME) $$ $x.jsonl")
+    job, pod = last(capsys, command=odd), last(capsys, "--pod", command=odd)
+    assert option(job, "--input") == "/input/$$(HOME) $$$$ $$x.jsonl"
+    assert option(pod, "--input") == odd[-1]
+
+
+def test_a_pod_for_podman_may_be_asked_from_within_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert option(last(capsys, "--pod", "--probe-address", "127.0.0.1"), "--probe-address") == "127.0.0.1"
+
+
 def test_nothing_is_privileged(capsys: pytest.CaptureFixture[str]) -> None:
     pod = pod_of(last(capsys))
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -173,6 +192,12 @@ def test_a_database_without_a_password_may_be_named(capsys: pytest.CaptureFixtur
         (("--journal", "postgresql://me:secret@db/runs"), "password"),
         (("--journal", "runs.db"), "absolute path"),
         (("--journal-secret", "db", "--journal-claim", "mine"), "stands alone"),
+        (("--journal", "/tmp/runs.db"), "gone with it"),
+        (("--journal", "/data/../tmp/runs.db"), "gone with it"),
+        (("--journal", "/input/runs.db", "--config-map", "tasks"), "read-only"),
+        (("--journal-secret", "/url"), "NAME/KEY"),
+        (("--probe-port", "0"), "nobody knows"),
+        (("--probe-address", "127.0.0.1"), "from outside"),
         (("--name", "---"), "makes no name"),
     ],
 )

@@ -15,6 +15,7 @@ from orchestrator.cli import app, command, hosts
 from orchestrator.hosts.unit import STATE, Service, command_line, memory_for, quote, render, stop_seconds
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
+from tests.support.cli import QUIESCE
 
 
 def service(**changes: Any) -> Service:
@@ -99,6 +100,14 @@ def ask(*words: str) -> str:
     return done.stdout
 
 
+def hosts_said(folder: Path, agent: str, source: str, *words: str) -> list[str]:
+    """The warnings, as they come on standard error."""
+    line = [*QUIESCE, "unit", agent, "--input", source, *words]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=folder, timeout=30)
+    said = [line.removeprefix("quiesce: warning: ") for line in done.stderr.splitlines()]
+    return [line for line in said if "is in /tmp" not in line]
+
+
 def refused(*words: str) -> str:
     done = CliRunner().invoke(app, ["unit", *words])
     assert isinstance(done.exception, UsageError), done.output
@@ -113,6 +122,17 @@ def test_the_options_of_run_are_checked_and_handed_on(folder: Path) -> None:
     assert "--journal %S/quiesce/in-put/quiesce.db --run-id in-put --or-resume" in line
     assert line.endswith("--workers 3 --grace 60 --max-failures 10%% --keep-children")
     assert options(text)["TimeoutStopSec"] == "70"
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [("1000000", "1000000"), ("1234567.5", "1234567.5"), ("0.00001", "0.00001"), ("12h", "43200"), ("1.50", "1.5")],
+)
+def test_numbers_are_written_as_they_can_be_read(folder: Path, given: str, written: str) -> None:
+    """Twelve days, or a moment: with every digit, and without an exponent."""
+    found = options(ask("m:f", "--input", "i", "--deadline", given, "--watchdog", given, "--restart-delay", given))
+    assert found["ExecStart"].endswith(f" --deadline {written}")
+    assert (found["WatchdogSec"], found["RestartSec"]) == (written, written)
 
 
 def test_a_journal_of_ones_own(folder: Path) -> None:
@@ -143,6 +163,21 @@ def test_what_is_in_tmp_is_shown_to_the_service(folder: Path) -> None:
     done = CliRunner().invoke(app, ["unit", "m:f", "--input", "/private/in/x.jsonl", "--directory", "/private/in"])
     assert options(done.stdout)["BindReadOnlyPaths"] == "/private/in"
     assert "ReadWritePaths" not in options(done.stdout)
+
+
+def test_what_is_still_missing_is_told(folder: Path) -> None:
+    """A file may be about to be made; a typing error is found now, not by the service."""
+    (folder / "there.jsonl").touch()
+    assert hosts_said(folder, "no/agents.py:f", "there.jsonl") == [f"there is no {folder}/no/agents.py yet"]
+    assert hosts_said(folder, "m:f", "there.jsonl") == []
+    assert hosts_said(folder, "m:f", "gone.jsonl") == [f"there is no {folder}/gone.jsonl yet"]
+    assert "not supported" in hosts_said(folder, "m:f", "there.jsonl", "--journal", "postgresql://db/x")[0]
+
+
+def test_a_colon_in_a_path_does_not_part_it() -> None:
+    """BindPaths= takes `source:destination`."""
+    found = options(render(service(bound=["/tmp/at 12:30"], bound_read_only=["/tmp/a:b"])))
+    assert (found["BindPaths"], found["BindReadOnlyPaths"]) == ('"/tmp/at 12\\:30"', "/tmp/a\\:b")
 
 
 def test_the_environment_is_not_written_down(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
