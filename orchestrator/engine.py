@@ -22,7 +22,7 @@ from orchestrator import stimuli as told
 from orchestrator.backends import Backend
 from orchestrator.config import Settings
 from orchestrator.machine import Machine
-from orchestrator.mux import STUCK_SECONDS, Pipes
+from orchestrator.mux import Mux
 from orchestrator.records import Outcome, RunEvent, TaskSnapshot
 from orchestrator.signals import STOPPING, SignalPipe
 from orchestrator.store import Batch, Store
@@ -34,8 +34,8 @@ from runtime.model import Severity
 SAMPLE_SECONDS = 0.25
 """How often shared memory is looked at while somebody needs to know (a time limit, a display)."""
 
-LAST_READS = 16
-"""Reads that empty any pipe of an executor that is gone; an orphan that still writes into it may do so for ever."""
+HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
+"""Bytes of events that may wait for the disk before executors have to, and from which on they need not any more."""
 
 Logger = Callable[[str, Severity, Mapping[str, Any]], None]
 """Takes one named log event. Called from the engine's thread: it must not block for long, nor raise."""
@@ -67,7 +67,6 @@ class Engine:
         self._signals = signals
         self._observers = observers
         self._store: Store | None = None
-        self._pipes: dict[int, Pipes] = {}
         self._inbox: queue.SimpleQueue[told.Stimulus] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
         self._awake = False
@@ -75,6 +74,7 @@ class Engine:
         self._turning_in: int | None = None
         self._sleeps_until = 0.0
         self._selector = selectors.DefaultSelector()
+        self._mux = Mux(self._selector, self._take, self._on_garbage, self._on_line)
         self._batch = Batch()
         self._ended = False
         self._sweeping = False
@@ -83,8 +83,8 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             do.StartExecutor: self._start,
-            do.Send: self._send,
-            do.SendControl: self._send_control,
+            do.Send: lambda it: self._mux.send(it.slot, it.order),
+            do.SendControl: lambda it: self._mux.send_control(it.slot, it.order),
             do.RaiseFlag: lambda it: self._backend.raise_flag(it.signal),
             do.ShowRung: lambda it: self._backend.show_rung(it.at),
             do.Terminate: lambda it: self._backend.terminate(it.slot, it.incarnation),
@@ -161,8 +161,7 @@ class Engine:
             self.crash = error
         finally:
             self._flush()
-            for pipes in self._pipes.values():
-                pipes.close_all(self._forget)
+            self._mux.close()
             self._backend.close()
 
     def _turn(self) -> None:
@@ -189,6 +188,7 @@ class Engine:
             while not self._ended and not self._inbox.empty():  # what this turn has told itself
                 self._read_inbox()
                 self._flush()
+            self._balance()
         finally:
             self._turning_in = None
 
@@ -209,11 +209,7 @@ class Engine:
         self._backend.nudge()
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
         self._handle(told.Progress(progress))
-        for slot, pipes in list(self._pipes.items()):
-            if not pipes.is_garbled and pipes.is_stuck(now, progress[slot][2]):
-                pipes.garbage = f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"
-                self._forget(pipes.channels.events)
-                self._handle(told.Garbled(slot, pipes.incarnation, pipes.garbage))
+        self._mux.look_for_stuck(now, [beat for _, _, beat in progress])
         self._show(now)
 
     def _show(self, now: float) -> None:
@@ -229,7 +225,17 @@ class Engine:
         """What this turn produced goes to the store as one batch."""
         batch, self._batch = self._batch, Batch()
         if batch and self._store is not None:
+            batch.weight = self._mux.taken()
             self._store.commit(batch)
+
+    def _balance(self) -> None:
+        """Read no faster than the disk writes; once the run stops, read everything: who waits for us cannot end."""
+        pressure = self._stored().pressure
+        if self._mux.paused:
+            if pressure < LOW_PRESSURE or self.mind.phase is not Phase.RUNNING:
+                self._mux.go_on()
+        elif pressure > HIGH_PRESSURE and self.mind.phase is Phase.RUNNING:
+            self._mux.pause()
 
     def _drain_wakeups(self) -> None:
         with suppress(BlockingIOError):
@@ -263,7 +269,7 @@ class Engine:
                 self._handle(told.Signalled(signum.name, signum == signal.SIGINT))
                 self._show(time.monotonic())
             elif signum == signal.SIGUSR1:
-                for slot in self._pipes:
+                for slot in self._mux.slots:
                     self._backend.dump_stacks(slot)
                 faulthandler.dump_traceback(file=2, all_threads=True)
 
@@ -280,49 +286,19 @@ class Engine:
             how = f"it could not be started: {error.strerror or error}"
             self._tell_exit(told.Exited(order.slot, order.incarnation, 0, None, 0.0, 0, 0, how))
             return
-        if (old := self._pipes.pop(order.slot, None)) is not None:  # abandoned: not even SIGKILL ended it in time
-            old.close_all(self._forget)
-        pipes = Pipes(order.slot, order.incarnation, channels)
-        self._pipes[order.slot] = pipes
-        self._selector.register(channels.events, selectors.EVENT_READ, lambda: self._on_events(pipes))
-        for fd in pipes.output:
-            self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(pipes, fd))
+        self._mux.open(order.slot, order.incarnation, channels)
 
     def _tell_exit(self, stimulus: told.Exited) -> None:
         """Later, not from inside the machine's own instructions."""
         self.tell(stimulus)
 
-    def _send(self, order: do.Send) -> None:
-        pipes = self._pipes.get(order.slot)
-        if pipes is not None and not pipes.send(order.order):
-            with suppress(KeyError):
-                self._selector.get_key(pipes.channels.tasks)
-                return
-            self._selector.register(pipes.channels.tasks, selectors.EVENT_WRITE, lambda: self._on_writable(pipes))
+    def _on_garbage(self, slot: int, incarnation: int, why: str) -> None:
+        self._handle(told.Garbled(slot, incarnation, why))
 
-    def _on_writable(self, pipes: Pipes) -> None:
-        if pipes.flush():
-            self._forget(pipes.channels.tasks)
+    def _on_line(self, slot: int, stream: str, line: str) -> None:
+        self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})
 
-    def _send_control(self, order: do.SendControl) -> None:
-        pipes = self._pipes.get(order.slot)
-        if pipes is not None:
-            pipes.send_control(order.order)
-
-    def _on_events(self, pipes: Pipes) -> bool:
-        """Read once. Whether the pipe may have more."""
-        if pipes.is_garbled:
-            return False
-        records, goes_on = pipes.read_events()
-        if records:
-            self._take(pipes, records)
-        if not goes_on:
-            self._forget(pipes.channels.events)
-        if pipes.garbage is not None:
-            self._handle(told.Garbled(pipes.slot, pipes.incarnation, pipes.garbage))
-        return goes_on and bool(records)
-
-    def _take(self, pipes: Pipes, records: list[wire.Up]) -> None:
+    def _take(self, slot: int, incarnation: int, records: list[wire.Up]) -> None:
         """Events and snapshots go straight to the store; what decides something goes to the machine."""
         batch = self._batch
         decisive = []
@@ -331,7 +307,7 @@ class Engine:
                 batch.events.append(
                     RunEvent(
                         kind=record.kind, at=record.at, data=record.data, address=record.address, task=record.task,
-                        slot=pipes.slot, incarnation=pipes.incarnation,
+                        slot=slot, incarnation=incarnation,
                     )
                 )  # fmt: skip
                 continue
@@ -339,16 +315,7 @@ class Engine:
                 batch.snapshots.append(TaskSnapshot(record.task, record.data, record.encoding))
             decisive.append(record)
         if decisive:
-            self._handle(told.Heard(pipes.slot, pipes.incarnation, decisive))
-
-    def _on_output(self, pipes: Pipes, fd: int) -> bool:
-        lines, goes_on = pipes.read_output(fd)
-        stream = pipes.output[fd].name
-        for line in lines:
-            self._log("executor.output", Severity.INFO, {"slot": pipes.slot, "stream": stream, "line": line})
-        if not goes_on:
-            self._forget(fd)
-        return goes_on and bool(lines)
+            self._handle(told.Heard(slot, incarnation, decisive))
 
     def _forget(self, fd: int) -> None:
         with suppress(KeyError, ValueError):
@@ -394,22 +361,9 @@ class Engine:
         )  # fmt: skip
 
     def _bury(self, slot: int, incarnation: int) -> None:
-        pipes = self._pipes.get(slot)
-        if pipes is None or pipes.incarnation != incarnation:
-            return
-        for _ in range(LAST_READS):
-            if not self._on_events(pipes):
-                break
-        for fd in pipes.output:
-            for _ in range(LAST_READS):
-                if not self._on_output(pipes, fd):
-                    break
-        if pipes.torn:
-            self.log(
-                "executor.torn_frame", Severity.WARNING, {"slot": slot, "incarnation": incarnation, "bytes": pipes.torn}
-            )
-        del self._pipes[slot]
-        pipes.close_all(self._forget)
+        torn = self._mux.bury(slot, incarnation)
+        if torn:
+            self.log("executor.torn_frame", Severity.WARNING, {"slot": slot, "incarnation": incarnation, "bytes": torn})
 
     def _on_guardian_lost(self) -> None:
         """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
@@ -417,18 +371,16 @@ class Engine:
             self._sweep_alone()
             return
         self.log("guardian.lost", Severity.ERROR, {})
-        in_hand = {slot: self._backend.progress(slot)[0] for slot in self._pipes}
+        in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
         self._backend.lose_guardian()
         try:
             self._open_backend()
         except OSError as error:
             self._guardian_gone = True
             self._handle(told.Broken(f"the guardian cannot be started again: {error.strerror or error}"))
-        for slot, pipes in list(self._pipes.items()):
-            self._bury(slot, pipes.incarnation)
-            self._handle(
-                told.Exited(slot, pipes.incarnation, 0, None, 0.0, 0, in_hand[slot], "the guardian was killed")
-            )
+        for slot, incarnation in self._mux.slots.items():
+            self._bury(slot, incarnation)
+            self._handle(told.Exited(slot, incarnation, 0, None, 0.0, 0, in_hand[slot], "the guardian was killed"))
 
     def _sweep(self) -> None:
         self._sweeping = True

@@ -1,157 +1,162 @@
-"""The multiplexer's parts: one object per executor incarnation, its pipes, and what goes through them."""
+"""The multiplexer: every executor's pipes on one selector. It reads what is ready, and never waits for a writer.
+
+While the journal cannot keep up it is paused: nothing is read, the pipes fill, and the executors that write wait.
+So a talkative agent on a slow disk costs time, and not the supervisor's memory.
+"""
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable
+import selectors
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from orchestrator.backends import Channels
-from runtime.errors import WireError
-from runtime.wire import Control, Down, FrameReader, Up, UpFrame, pack
+from orchestrator.pipes import STUCK_SECONDS, Pipes
+from runtime.wire import Control, Down, Up
 
-READ_SIZE = 1 << 18
-"""Bytes taken from a pipe at a time."""
+LAST_READS = 16
+"""Reads that empty any pipe of an executor that is gone; an orphan that still writes into it may do so for ever."""
 
-LINE_LIMIT = 1 << 16
-"""Bytes after which an unfinished line of output is passed on as it is."""
+Heard = Callable[[int, int, list[Up]], None]
+"""Takes the records that a slot's incarnation sent."""
 
-STUCK_SECONDS = 5.0
-"""An executor that lives finishes a frame it has begun within so many seconds: we always read."""
+Garbled = Callable[[int, int, str], None]
+"""Is told once that a slot's incarnation sent what is no frame, and why."""
+
+Line = Callable[[int, str, str], None]
+"""Takes a slot's line on `stdout` or `stderr`."""
 
 
-class Pipes:
-    """The supervisor's ends of one executor's pipes. It never blocks; nothing it hears is executed."""
+class Mux:
+    """One `Pipes` a slot. What it hears goes to its three listeners, in the order in which it came."""
 
-    def __init__(self, slot: int, incarnation: int, channels: Channels) -> None:
-        self.slot = slot
-        self.incarnation = incarnation
-        self.channels = channels
-        self.output = {channels.stdout: Lines("stdout"), channels.stderr: Lines("stderr")}
-        self._reader: FrameReader[UpFrame] = FrameReader(UpFrame)
-        self._seq = 0
-        self._unsent: deque[memoryview] = deque()
-        self._open = {channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr}
-        self.garbage: str | None = None
-        self._received = 0
-        self._stuck = (0, 0.0)
+    def __init__(self, selector: selectors.BaseSelector, heard: Heard, garbled: Garbled, line: Line) -> None:
+        self._selector = selector
+        self._heard = heard
+        self._garbled = garbled
+        self._line = line
+        self._pipes: dict[int, Pipes] = {}
+        self._taken = 0
+        self.paused = False
+
+    @property
+    def slots(self) -> Mapping[int, int]:
+        """The slots that have pipes, and which incarnation they belong to."""
+        return {slot: pipes.incarnation for slot, pipes in self._pipes.items()}
+
+    def open(self, slot: int, incarnation: int, channels: Channels) -> None:
+        """A new executor's pipes."""
+        if (old := self._pipes.pop(slot, None)) is not None:  # abandoned: not even SIGKILL ended it in time
+            old.close_all(self._forget)
+        pipes = self._pipes[slot] = Pipes(slot, incarnation, channels)
+        if not self.paused:
+            self._listen(pipes)
+        for fd in pipes.output:
+            self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(pipes, fd))
+
+    def _listen(self, pipes: Pipes) -> None:
+        self._selector.register(pipes.channels.events, selectors.EVENT_READ, lambda: self._on_events(pipes))
+
+    def _forget(self, fd: int) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(fd)
 
     # -- down ---------------------------------------------------------------------------------------
 
-    def send(self, order: Down) -> bool:
-        """Put an order on the tasks pipe. False if it did not fit: call `flush` when the pipe is writable."""
-        self._unsent.append(memoryview(pack(order)))
-        return self.flush()
+    def send(self, slot: int, order: Down) -> None:
+        """Put an order on the tasks pipe, now or when there is room."""
+        pipes = self._pipes.get(slot)
+        if pipes is not None and not pipes.send(order):
+            with suppress(KeyError):
+                self._selector.get_key(pipes.channels.tasks)
+                return
+            self._selector.register(pipes.channels.tasks, selectors.EVENT_WRITE, lambda: self._on_writable(pipes))
 
-    def flush(self) -> bool:
-        """Write on. True when nothing is left to write."""
-        while self._unsent:
-            data = self._unsent[0]
-            try:
-                written = os.write(self.channels.tasks, data)
-            except BlockingIOError:
-                return False
-            except OSError:  # the executor is gone: its exit will be reported
-                self._unsent.clear()
-                return True
-            if written < len(data):
-                self._unsent[0] = data[written:]
-                return False
-            self._unsent.popleft()
-        return True
+    def _on_writable(self, pipes: Pipes) -> None:
+        if pipes.flush():
+            self._forget(pipes.channels.tasks)
 
-    def send_control(self, order: Control) -> None:
-        """Put an order on the control pipe; it is small, and its reader reads always."""
-        with suppress(OSError):
-            os.write(self.channels.control, pack(order))
+    def send_control(self, slot: int, order: Control) -> None:
+        """Put an order on the control pipe."""
+        pipes = self._pipes.get(slot)
+        if pipes is not None:
+            pipes.send_control(order)
 
     # -- up -----------------------------------------------------------------------------------------
 
-    def read_events(self) -> tuple[list[Up], bool]:
-        """The records that have arrived, and whether the pipe goes on.
-
-        When what arrived behind them cannot be a frame, `garbage` says why: it must not be read any further.
-        """
-        data = self._read(self.channels.events)
-        if data is None:
-            return [], True
-        records: list[Up] = []
-        try:
-            for frame in self._reader.feed(data):
-                if frame.seq != self._seq + 1:
-                    raise WireError(f"frame {frame.seq} came after frame {self._seq}")
-                self._seq = frame.seq
-                records.extend(frame.records)
-        except WireError as error:
-            self.garbage = str(error)
-        self._received += len(data)
-        return records, bool(data) and self.garbage is None
-
-    @property
-    def is_garbled(self) -> bool:
-        """Whether it must not be read any more."""
-        return self.garbage is not None
-
-    def is_stuck(self, now: float, beat: float) -> bool:
-        """Whether a frame was begun and is not going on, although the executor lives (monotonic seconds).
-
-        Its length was garbage that looks like a length, and swallows what the executor really says. One that
-        is stopped in the middle of a frame shows no sign of life, and is somebody else's business.
-        """
-        if not self.torn or now - beat > STUCK_SECONDS / 2 or self._stuck[0] != self._received:
-            self._stuck = (self._received, now)
+    def _on_events(self, pipes: Pipes) -> bool:
+        """Read once. Whether the pipe may have more."""
+        if pipes.is_garbled:
             return False
-        return now - self._stuck[1] > STUCK_SECONDS
+        before = pipes.received
+        records, goes_on = pipes.read_events()
+        self._taken += pipes.received - before
+        if records:
+            self._heard(pipes.slot, pipes.incarnation, records)
+        if not goes_on:
+            self._forget(pipes.channels.events)
+        if pipes.garbage is not None:
+            self._garbled(pipes.slot, pipes.incarnation, pipes.garbage)
+        return goes_on and bool(records)
 
-    @property
-    def torn(self) -> int:
-        """Bytes of a frame that was never finished."""
-        return self._reader.torn
+    def _on_output(self, pipes: Pipes, fd: int) -> bool:
+        lines, goes_on = pipes.read_output(fd)
+        for line in lines:
+            self._line(pipes.slot, pipes.output[fd].name, line)
+        if not goes_on:
+            self._forget(fd)
+        return goes_on and bool(lines)
 
-    def read_output(self, fd: int) -> tuple[list[str], bool]:
-        """Lines on standard output or error, and whether the pipe goes on."""
-        data = self._read(fd)
-        if data is None:
-            return [], True
-        return self.output[fd].feed(data), bool(data)
+    def look_for_stuck(self, now: float, beats: Sequence[float]) -> None:
+        """Whose frame was begun and does not go on has garbage in its pipe. `beats`: each slot's last sign of life."""
+        for slot, pipes in list(self._pipes.items()):
+            if self.paused:
+                pipes.excuse(now)
+            elif not pipes.is_garbled and pipes.is_stuck(now, beats[slot]):
+                pipes.garbage = f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"
+                self._forget(pipes.channels.events)
+                self._garbled(slot, pipes.incarnation, pipes.garbage)
 
-    def _read(self, fd: int) -> bytes | None:
-        """None when nothing is there now, b"" at the end."""
-        if fd not in self._open:
-            return b""
-        try:
-            return os.read(fd, READ_SIZE)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return b""
+    # -- back-pressure ------------------------------------------------------------------------------
 
-    def close(self, fd: int) -> None:
-        """Close one descriptor. Harmless twice."""
-        if fd in self._open:
-            self._open.remove(fd)
-            os.close(fd)
+    def taken(self) -> int:
+        """Bytes of events that were read since the last call."""
+        taken, self._taken = self._taken, 0
+        return taken
 
-    def close_all(self, forget: Callable[[int], None]) -> None:
-        """Close everything, telling `forget` of each descriptor first."""
-        for fd in tuple(self._open):
-            forget(fd)
-            self.close(fd)
+    def pause(self) -> None:
+        """Read no more events for now. (Standard output and error go to the log, not into the journal.)"""
+        self.paused = True
+        for pipes in self._pipes.values():
+            self._forget(pipes.channels.events)
 
+    def go_on(self) -> None:
+        """Read again."""
+        self.paused = False
+        for pipes in self._pipes.values():
+            if not pipes.is_garbled:
+                self._listen(pipes)
 
-class Lines:
-    """Cuts a stream of bytes into lines of text."""
+    # -- the end ------------------------------------------------------------------------------------
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._rest = b""
+    def bury(self, slot: int, incarnation: int) -> int:
+        """An executor is gone: take what it had still said, and close. Bytes of a frame that it did not finish."""
+        pipes = self._pipes.get(slot)
+        if pipes is None or pipes.incarnation != incarnation:
+            return 0
+        for _ in range(LAST_READS):
+            if not self._on_events(pipes):
+                break
+        for fd in pipes.output:
+            for _ in range(LAST_READS):
+                if not self._on_output(pipes, fd):
+                    break
+        del self._pipes[slot]
+        pipes.close_all(self._forget)
+        return pipes.torn
 
-    def feed(self, data: bytes) -> list[str]:
-        """Whole lines; at the end of the stream (no data), what is left."""
-        text = self._rest + data
-        *lines, self._rest = text.split(b"\n")
-        if self._rest and (not data or len(self._rest) > LINE_LIMIT):
-            lines.append(self._rest)
-            self._rest = b""
-        return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in lines]
+    def close(self) -> None:
+        """Let go of every pipe."""
+        for pipes in self._pipes.values():
+            pipes.close_all(self._forget)
+        self._pipes.clear()

@@ -34,12 +34,13 @@ POLL_SECONDS = 0.25
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be made durable."""
+    """What is to be made durable. `weight` is the bytes that it came in, roughly."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     snapshots: list[TaskSnapshot] = field(default_factory=list)
     events: list[RunEvent] = field(default_factory=list)
     attempts: dict[int, int] = field(default_factory=dict)
+    weight: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.snapshots or self.events or self.attempts)
@@ -50,10 +51,16 @@ class Batch:
         self.snapshots.extend(other.snapshots)
         self.events.extend(other.events)
         self.attempts.update(other.attempts)
+        self.weight += other.weight
 
 
 class Store(Protocol):
     """What the engine and the feeders see."""
+
+    @property
+    def pressure(self) -> int:
+        """The weight of what was to be committed and is not yet. Told as Committed when it becomes less."""
+        ...
 
     def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
         """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError."""
@@ -68,7 +75,7 @@ class Store(Protocol):
         ...
 
     def commit(self, batch: Batch) -> None:
-        """Keep what happened; answered by Committed if there are outcomes, and published."""
+        """Keep what happened; answered by Committed, and published."""
         ...
 
     def close(self) -> None:
@@ -89,6 +96,8 @@ def committed(asked: int, accepted: Sequence[Outcome]) -> told.Committed:
 
 class MemoryStore:
     """No journal: nothing outlives the process, nothing costs a thread."""
+
+    pressure = 0
 
     def __init__(self, hub: Hub, tell: Tell) -> None:
         self._hub = hub
@@ -168,6 +177,8 @@ class JournalStore:
         self._taken_up = False
         self._failed: str | None = None
         self._closed = False
+        self._given = 0  # only the engine's thread adds to this one,
+        self._done = 0  # and only the journal's thread to that
 
     def start(self, journal: Journal, run: int, *, taken_up: bool) -> None:
         """Begin to write. The journal belongs to the thread from now on, until `close`.
@@ -178,6 +189,11 @@ class JournalStore:
         self._journal, self._run, self._taken_up = journal, run, taken_up
         self._thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
         self._thread.start()
+
+    @property
+    def pressure(self) -> int:
+        """The weight of what waits for the disk."""
+        return self._given - self._done
 
     def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
         """Joined with what else is waiting. Who feeds a lot must wait for an earlier future now and then."""
@@ -197,6 +213,7 @@ class JournalStore:
 
     def commit(self, batch: Batch) -> None:
         """Joined with whatever else is waiting."""
+        self._given += batch.weight
         self._queue.put(batch)
 
     def close(self) -> None:
@@ -283,8 +300,8 @@ class JournalStore:
             attempts=batch.attempts,
         )
         self._hub.publish(result.accepted, _numbered(batch.events, result.events.start))
-        if batch.outcomes:  # told last: when the engine ends, all that is to be shown was shown
-            self._tell(committed(len(batch.outcomes), result.accepted))
+        self._done += batch.weight
+        self._tell(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
 
     def _give_up(self, item: _Job, error: QuiesceError) -> None:
         if self._failed is None:
@@ -292,7 +309,8 @@ class JournalStore:
             self._tell(told.JournalFailed(self._failed))
         if isinstance(item, _Spool):
             item.done.set_exception(error)
-        elif isinstance(item, Batch) and item.outcomes:
+        elif isinstance(item, Batch):
+            self._done += item.weight
             self._tell(committed(len(item.outcomes), ()))
 
     def _look_for_requests(self, journal: Journal, seen: int) -> int:

@@ -1,0 +1,161 @@
+"""The supervisor's ends of one executor's pipes, and what goes through them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from orchestrator.backends import Channels
+from runtime.errors import WireError
+from runtime.wire import Control, Down, FrameReader, Up, UpFrame, pack
+
+READ_SIZE = 1 << 18
+"""Bytes taken from a pipe at a time."""
+
+LINE_LIMIT = 1 << 16
+"""Bytes after which an unfinished line of output is passed on as it is."""
+
+STUCK_SECONDS = 5.0
+"""An executor that lives finishes a frame it has begun within so many seconds: we always read."""
+
+
+class Pipes:
+    """The supervisor's ends of one executor's pipes. It never blocks; nothing it hears is executed."""
+
+    def __init__(self, slot: int, incarnation: int, channels: Channels) -> None:
+        self.slot = slot
+        self.incarnation = incarnation
+        self.channels = channels
+        self.output = {channels.stdout: Lines("stdout"), channels.stderr: Lines("stderr")}
+        self._reader: FrameReader[UpFrame] = FrameReader(UpFrame)
+        self._seq = 0
+        self._unsent: deque[memoryview] = deque()
+        self._open = {channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr}
+        self.garbage: str | None = None
+        self.received = 0
+        self._stuck = (0, 0.0)
+
+    # -- down ---------------------------------------------------------------------------------------
+
+    def send(self, order: Down) -> bool:
+        """Put an order on the tasks pipe. False if it did not fit: call `flush` when the pipe is writable."""
+        self._unsent.append(memoryview(pack(order)))
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write on. True when nothing is left to write."""
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                written = os.write(self.channels.tasks, data)
+            except BlockingIOError:
+                return False
+            except OSError:  # the executor is gone: its exit will be reported
+                self._unsent.clear()
+                return True
+            if written < len(data):
+                self._unsent[0] = data[written:]
+                return False
+            self._unsent.popleft()
+        return True
+
+    def send_control(self, order: Control) -> None:
+        """Put an order on the control pipe; it is small, and its reader reads always."""
+        with suppress(OSError):
+            os.write(self.channels.control, pack(order))
+
+    # -- up -----------------------------------------------------------------------------------------
+
+    def read_events(self) -> tuple[list[Up], bool]:
+        """The records that have arrived, and whether the pipe goes on.
+
+        When what arrived behind them cannot be a frame, `garbage` says why: it must not be read any further.
+        """
+        data = self._read(self.channels.events)
+        if data is None:
+            return [], True
+        records: list[Up] = []
+        try:
+            for frame in self._reader.feed(data):
+                if frame.seq != self._seq + 1:
+                    raise WireError(f"frame {frame.seq} came after frame {self._seq}")
+                self._seq = frame.seq
+                records.extend(frame.records)
+        except WireError as error:
+            self.garbage = str(error)
+        self.received += len(data)
+        return records, bool(data) and self.garbage is None
+
+    @property
+    def is_garbled(self) -> bool:
+        """Whether it must not be read any more."""
+        return self.garbage is not None
+
+    def is_stuck(self, now: float, beat: float) -> bool:
+        """Whether a frame was begun and is not going on, although the executor lives (monotonic seconds).
+
+        Its length was garbage that looks like a length, and swallows what the executor really says. One that
+        is stopped in the middle of a frame shows no sign of life, and is somebody else's business.
+        """
+        if not self.torn or now - beat > STUCK_SECONDS / 2 or self._stuck[0] != self.received:
+            self.excuse(now)
+            return False
+        return now - self._stuck[1] > STUCK_SECONDS
+
+    def excuse(self, now: float) -> None:
+        """Begin to wait anew: it was not read."""
+        self._stuck = (self.received, now)
+
+    @property
+    def torn(self) -> int:
+        """Bytes of a frame that was never finished."""
+        return self._reader.torn
+
+    def read_output(self, fd: int) -> tuple[list[str], bool]:
+        """Lines on standard output or error, and whether the pipe goes on."""
+        data = self._read(fd)
+        if data is None:
+            return [], True
+        return self.output[fd].feed(data), bool(data)
+
+    def _read(self, fd: int) -> bytes | None:
+        """None when nothing is there now, b"" at the end."""
+        if fd not in self._open:
+            return b""
+        try:
+            return os.read(fd, READ_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def close(self, fd: int) -> None:
+        """Close one descriptor. Harmless twice."""
+        if fd in self._open:
+            self._open.remove(fd)
+            os.close(fd)
+
+    def close_all(self, forget: Callable[[int], None]) -> None:
+        """Close everything, telling `forget` of each descriptor first."""
+        for fd in tuple(self._open):
+            forget(fd)
+            self.close(fd)
+
+
+class Lines:
+    """Cuts a stream of bytes into lines of text."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Whole lines; at the end of the stream (no data), what is left."""
+        text = self._rest + data
+        *lines, self._rest = text.split(b"\n")
+        if self._rest and (not data or len(self._rest) > LINE_LIMIT):
+            lines.append(self._rest)
+            self._rest = b""
+        return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in lines]

@@ -1,0 +1,86 @@
+"""A disk that cannot keep up: executors wait, the supervisor's memory does not grow, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import Supervisor
+from orchestrator.engine import HIGH_PRESSURE
+from orchestrator.journal import open_journal
+from orchestrator.journal.base import Committed
+from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.pipes import READ_SIZE
+from orchestrator.session import Session
+from runtime import ExecutionState
+from runtime.model import ExecutionStatus
+from tests.support.wait import wait_until
+
+EVENTS = 6000
+SIZE = 4000
+
+
+def talks(task_input: int, state: ExecutionState) -> int:
+    """Says far more than may wait."""
+    for number in range(EVENTS):
+        state.emit("word", n=number, text="x" * SIZE)
+    return task_input
+
+
+def silent(*_: Any) -> None:
+    """A log that is not looked at."""
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A disk that writes nothing from the first words of an agent on, until this is set."""
+    works = threading.Event()
+    commit = SqliteJournal.commit
+
+    def slow(self: SqliteJournal, run: int, **what: Any) -> Committed:
+        if any(event.kind == "word" for event in what["events"]):
+            assert works.wait(30)
+        return commit(self, run, **what)
+
+    monkeypatch.setattr(SqliteJournal, "commit", slow)
+    return works
+
+
+def paused(session: Session) -> bool:
+    return session._engine._mux.paused
+
+
+def test_who_writes_faster_than_the_disk_has_to_wait(tmp_path: Path, disk: threading.Event) -> None:
+    journal = tmp_path / "j.db"
+    with Supervisor(workers=1, journal=journal, run_id="talk", log=silent) as supervisor:
+        handle = supervisor.submit(talks, 1)
+        session = supervisor._live()
+        wait_until(lambda: paused(session), what="nobody was made to wait")
+        assert session._store.pressure < HIGH_PRESSURE + 2 * READ_SIZE
+        disk.set()
+        assert handle.result() == 1
+        assert not paused(session)
+    with open_journal(journal, "read") as found:
+        run = found.get_run("talk").id
+        said = [json.loads(event.data)["n"] for event in found.events(run) if event.kind == "word"]
+    assert said == list(range(EVENTS))
+
+
+def test_a_stop_reads_on_so_that_who_was_made_to_wait_can_end(tmp_path: Path, disk: threading.Event) -> None:
+    journal = tmp_path / "j.db"
+    log: list[tuple[str, Any]] = []
+    with Supervisor(
+        workers=1, journal=journal, run_id="talk", grace=20, log=lambda name, _, fields: log.append((name, fields))
+    ) as supervisor:
+        handle = supervisor.submit(talks, 1)
+        session = supervisor._live()
+        wait_until(lambda: paused(session), what="nobody was made to wait")
+        supervisor.interrupt()
+        wait_until(lambda: not session.status.executors, what="they wait")
+        disk.set()
+    assert handle.outcome().status is ExecutionStatus.COMPLETED
+    assert [fields["rung"] for name, fields in log if name == "ladder.rung"] == ["FLAG"]
