@@ -36,6 +36,9 @@ from runtime.model import ExecutionStatus, InterruptReason, Severity
 SWEEP_PATIENCE = 4.0
 """Seconds that the guardian may take for its last look: its own patience is 2.5, and a loaded machine is slow."""
 
+JOURNAL_PATIENCE = 10.0
+"""Seconds that the journal may leave the end without any answer. A disk that hangs (NFS) must not keep us for ever."""
+
 _IDLE_NEWS = frozenset({told.Committed, told.Standing, told.Forked})
 """What gives nobody anything to do while the run goes on."""
 
@@ -52,6 +55,7 @@ class Machine:
         self._handout = Handout(mind, self._ledger, self._stopping)
         self._watch = Watch(mind, self._stopping, self._roster)
         self._sweep_by: float | None = None
+        self._commit_by: float | None = None
         self._due: float | None = None
         self._due_is_known = False
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
@@ -68,7 +72,7 @@ class Machine:
             told.Exited: self._roster.exited,
             told.StraysFound: lambda it, _: self._roster.strays(it),
             told.Swept: self._swept,
-            told.Committed: lambda it, _: self._ledger.committed(it),
+            told.Committed: self._committed,
             told.JournalFailed: self._journal_failed,
             told.Broken: lambda it, now: self._stopping.fail(it.why, now, InterruptReason.RESOURCE_LIMIT),
             told.Interrupt: self._stopping.interrupt,
@@ -102,7 +106,7 @@ class Machine:
     def due(self) -> float | None:
         """When the next Tick is needed (monotonic seconds), None if only a stimulus can change anything."""
         if not self._due_is_known:  # asked more often than it changes
-            times = [*self._stopping.due(), self._sweep_by]
+            times = [*self._stopping.due(), self._sweep_by, self._commit_by]
             if self.mind.phase is Phase.RUNNING:
                 times += [self.mind.backlog.due, *self._roster.due(), *self._handout.due()]
             self._due = min((time for time in times if time is not None), default=None)
@@ -148,6 +152,10 @@ class Machine:
                 why = " ".join(str(error).split())
                 self._roster.distrust(slot, f"it sent a {type(record).__name__} that makes no sense: {why}", now)
 
+    def _committed(self, stimulus: told.Committed, _now: float) -> None:
+        self._ledger.committed(stimulus)
+        self._commit_by = None  # it answers: if more is under way, patience begins anew
+
     def _journal_failed(self, stimulus: told.JournalFailed, now: float) -> None:
         self.mind.journal_broken = True
         self.mind.log("journal.failed", Severity.ERROR, error=stimulus.why)
@@ -155,6 +163,9 @@ class Machine:
 
     def _tick(self, _: told.Tick, now: float) -> None:
         self._stopping.tick(now)
+        if self._commit_by is not None and self._commit_by <= now:
+            why = f"the journal did not answer for {JOURNAL_PATIENCE:g} s; what it has not confirmed may be lost"
+            self._journal_failed(told.JournalFailed(why), now)
         if self._sweep_by is not None and self._sweep_by <= now:
             self._sweep_by = None
             self.mind.log("guardian.silent", Severity.ERROR, seconds=SWEEP_PATIENCE)
@@ -173,8 +184,12 @@ class Machine:
                 self._finish(now)
             else:
                 self._work(now)
-        ending = mind.phase in (Phase.STOPPING, Phase.FINISHING) and not mind.alive
-        if ending and (not mind.uncommitted or mind.journal_broken):
+        if mind.phase not in (Phase.STOPPING, Phase.FINISHING) or mind.alive:
+            return
+        if mind.uncommitted and not mind.journal_broken:
+            self._commit_by = self._commit_by or now + JOURNAL_PATIENCE
+        else:
+            self._commit_by = None
             mind.phase = Phase.SWEEPING
             self._sweep_by = now + SWEEP_PATIENCE
             mind.do(SweepProcesses())

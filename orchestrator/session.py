@@ -24,6 +24,7 @@ from orchestrator.hub import Hub
 from orchestrator.instructions import AgentKnown
 from orchestrator.journal import Journal, RunRecord
 from orchestrator.log import Log
+from orchestrator.machine import JOURNAL_PATIENCE
 from orchestrator.records import NewTask, RunEvent
 from orchestrator.signals import SignalPipe
 from orchestrator.store import Batch, JournalStore, MemoryStore
@@ -35,6 +36,9 @@ from runtime.model import ExecutionStatus, InterruptSignal, Severity
 SWITCH_SECONDS = 0.0005
 """How long a busy thread keeps the interpreter from the others while a supervisor works. The default of 5 ms makes
 the journal's thread wait that long at every statement (scripts/bench_journal.py shows a factor of two)."""
+
+LAST_PATIENCE = 1.0
+"""Seconds that a journal which has failed gets to refuse what is still waiting."""
 
 SPOOL_AHEAD = 8
 """Batches that may wait to be written; who feeds more is slowed down to the disk's pace."""
@@ -305,9 +309,9 @@ class Session:
         self._store.commit(
             Batch(events=[RunEvent(kind="run.finished", at=time.time(), data=codec.encode_json(fields))])
         )
-        self._store.close()
+        is_free = self._store.close(LAST_PATIENCE if self._engine.mind.journal_broken else JOURNAL_PATIENCE)
         self.hub.close()
-        if self.journal is not None:
+        if self.journal is not None and is_free:
             try:
                 if self.run is not None:
                     self.journal.finish_run(self.run.id, ending.status, ending.signal)

@@ -78,8 +78,8 @@ class Store(Protocol):
         """Keep what happened; answered by Committed, and published."""
         ...
 
-    def close(self) -> None:
-        """Finish what was asked for, and stop."""
+    def close(self, patience: float) -> bool:
+        """Finish what was asked for, and stop. False if that takes more than `patience` seconds: it is left behind."""
         ...
 
 
@@ -142,8 +142,9 @@ class MemoryStore:
         if batch.outcomes:
             self._tell(committed(len(batch.outcomes), batch.outcomes))
 
-    def close(self) -> None:
+    def close(self, patience: float) -> bool:
         """Nothing to do."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +217,17 @@ class JournalStore:
         self._given += batch.weight
         self._queue.put(batch)
 
-    def close(self) -> None:
+    def close(self, patience: float) -> bool:
         """Wait until everything is written."""
         if self._thread is not None:
             self._queue.put(_Close())
-            self._thread.join()
+            self._thread.join(patience)
+            if self._thread.is_alive():  # a daemon: it holds up nobody, and the connection is still its own
+                return False
             self._thread = None
         self._closed = True
         self._refuse_waiting()
+        return True
 
     def _refuse_waiting(self) -> None:
         """Nobody will write any more what is still in the queue: who waits for it is told."""

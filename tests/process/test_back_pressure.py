@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Supervisor
+from orchestrator import QuiesceError, Supervisor, machine
 from orchestrator.engine import HIGH_PRESSURE
 from orchestrator.journal import open_journal
 from orchestrator.journal.base import Committed
@@ -84,3 +84,23 @@ def test_a_stop_reads_on_so_that_who_was_made_to_wait_can_end(tmp_path: Path, di
         disk.set()
     assert handle.outcome().status is ExecutionStatus.COMPLETED
     assert [fields["rung"] for name, fields in log if name == "ladder.rung"] == ["FLAG"]
+
+
+def test_a_disk_that_hangs_holds_up_no_end(
+    tmp_path: Path, disk: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "JOURNAL_PATIENCE", 0.5)
+    supervisor = Supervisor(workers=1, journal=tmp_path / "j.db", run_id="talk", log=silent)
+    try:
+        with pytest.raises(QuiesceError, match=r"the journal did not answer for 0\.5 s"), supervisor:
+            supervisor.submit(talks, 1)
+            session = supervisor._live()
+            wait_until(lambda: paused(session), what="nobody was made to wait")
+            supervisor.interrupt()
+    finally:
+        disk.set()
+        assert session._store.close(10)
+        assert session.journal is not None
+        session.journal.close()
+    assert supervisor.ending is not None
+    assert supervisor.ending.status is ExecutionStatus.INTERRUPTED

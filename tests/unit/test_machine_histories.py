@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import stimuli as told
-from orchestrator.machine import SWEEP_PATIENCE
+from orchestrator.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
 from orchestrator.records import TERMINAL
 from orchestrator.view import Phase
 from runtime import wire
@@ -132,10 +132,7 @@ def test_a_stop_ends_in_bounded_time_although_nobody_answers(
     if world.finished:
         return
     world.tell(told.Interrupt(STOP))
-    world.tick(world.settings.ladder.total + 0.1)
-    while world.records:
-        world.answer_commit()
-    world.tick(SWEEP_PATIENCE + 0.1)
+    world.tick(world.settings.ladder.total + JOURNAL_PATIENCE + SWEEP_PATIENCE + 0.1)
     if world.sweeps:
         world.answer_sweep()
     assert world.finished, world.machine.mind.phase
