@@ -44,7 +44,7 @@ def test_a_frame_that_never_ends_is_not_waited_for(scenario: Scenario) -> None:
 
 def test_an_unread_pipe_holds_nobody_up(scenario: Scenario) -> None:
     """Nobody reads the supervisor's output, and it has a lot to say."""
-    tasks = scenario.tasks(["talk", "talk", "cooperative"])
+    tasks = scenario.tasks(["talk", "talk", "cooperative"], hold=1.0)  # the stop may come before the last one begins
     env = environment(scenario.environment())
     read, write = os.pipe()
     try:

@@ -203,9 +203,13 @@ def _is_open(fd: int) -> bool:
 
 
 def _segments() -> set[str]:
-    """The names of shared memory: files. Directories there are other programs' scratch space."""
+    """The names of shared memory: files. Directories there are other programs' scratch space.
+
+    libfaketime, under which some rounds run, keeps its own in every process, and a killed one cannot remove it.
+    """
     try:
-        return {entry.name for entry in os.scandir(_SHM) if not entry.is_dir(follow_symlinks=False)}
+        entries = [entry for entry in os.scandir(_SHM) if not entry.is_dir(follow_symlinks=False)]
+        return {entry.name for entry in entries if "faketime_" not in entry.name}
     except OSError:
         return set()
 
