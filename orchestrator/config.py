@@ -22,12 +22,15 @@ class MaxFailures(BaseModel):
     percent: float | None = Field(default=None, ge=0, le=100)
 
     @classmethod
-    def parse(cls, text: str | int) -> MaxFailures:
-        """From `N` or `P%`. Raises ValueError."""
+    def parse(cls, text: str | int, name: str) -> MaxFailures:
+        """From `N` or `P%`. Raises UsageError, which calls it by `name`."""
         words = str(text).strip()
-        if words.endswith("%"):
-            return cls(percent=float(words[:-1]))
-        return cls(count=int(words))
+        try:
+            if words.endswith("%"):
+                return cls(percent=float(words[:-1]))
+            return cls(count=int(words))
+        except ValueError:
+            raise UsageError(f"{name} {text!r} is neither a count nor a percentage like 10%") from None
 
     def is_exceeded(self, failed: int, ended: int) -> bool:
         """Whether this many failures are too many. A share counts from 20 ended tasks on."""

@@ -99,7 +99,7 @@ class Supervisor:
         if workers is not None:
             chosen["workers"] = workers
         if max_failures is not None:
-            chosen["max_failures"] = MaxFailures.parse(max_failures)
+            chosen["max_failures"] = MaxFailures.parse(max_failures, "max_failures")
         self.settings = Settings.of(**chosen)
         self.run_id = run_id or new_run_id()
         self._where = journal

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from typing import Annotated
+import sys
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -25,6 +26,10 @@ containers.register(app)
 hosts.register(app)
 
 
+_ClickException: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""Wrong usage that the parser finds. By its name: typer may bring a click of its own."""
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"quiesce {importlib.metadata.version('quiesce')}")
@@ -43,7 +48,7 @@ def _quiesce(
 def main() -> None:
     """Run the command line. A user's mistake is one line on standard error, and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except QuiesceError as error:
         conclude(f"quiesce: {error}")
         leave(USAGE)
@@ -52,6 +57,18 @@ def main() -> None:
             raise
         conclude("quiesce: the working directory is gone: go to one that exists")
         leave(USAGE)
+    except _ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+        else:
+            conclude(f"quiesce: {_one_line(error)}")
+        leave(USAGE)
+    sys.exit(code)
+
+
+def _one_line(error: Any) -> str:
+    text = " ".join(str(error.format_message()).split()).removesuffix(".")
+    return text if error.ctx is None else f"{text}; see {error.ctx.command_path} --help"
 
 
 def _is_somewhere() -> bool:

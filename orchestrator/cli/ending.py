@@ -60,8 +60,8 @@ def leave_over(run: RunRecord, journal: Journal, look: Look) -> NoReturn:
 
 
 def last_words(ending: Ending, run_id: str, journal: str) -> str:
-    """What a person wants to know now, in one or two lines."""
-    view = ending.view
+    """What a person wants to know now: how it ended, and the command to type next."""
+    view, where = ending.view, f"{shlex.quote(run_id)} --journal {shlex.quote(journal)}"
     left = view.accepted - view.completed - view.failed
     words = f"run {run_id}: {ending.status.value} after {ending.seconds:.1f} s: {view.completed} completed"
     words += f", {view.failed} failed" if view.failed else ""
@@ -73,7 +73,9 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     if ending.remaining:
         words += f"\nquiesce: could not end: {', '.join(ending.remaining)}"
     if ending.status is ExecutionStatus.INTERRUPTED and view.accepted:
-        words += f"\ngo on with: {shlex.join(['quiesce', 'resume', run_id, '--journal', journal])}"
+        words += f"\ngo on with: quiesce resume {where}"
+    if view.failed:
+        words += f"\nwhat failed: quiesce results {where} --status failed"
     return words
 
 

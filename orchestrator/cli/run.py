@@ -152,18 +152,15 @@ def where(journal: str | None) -> str:
 def settings_of(values: dict[str, Any], before: dict[str, Any]) -> Settings:
     """The settings that were given, on top of those that a run has already. Raises UsageError."""
     names = Settings.model_fields.keys() - {"max_failures", "host_grace"}
-    said = {name: values.get(name) for name in names}
-    chosen = {**before, **{name: value for name, value in said.items() if value is not None and value is not False}}
+    asked = {name: values[name] for name in names if values.get(name) is not None and values[name] is not False}
+    chosen = {**before, **asked}
     granted = values.get("host_grace")
     granted = here.granted_seconds() if granted is None else granted
     if granted is not None:
         chosen["host_grace"] = granted
     text = values.get("max_failures")
     if text is not None:
-        try:
-            chosen["max_failures"] = MaxFailures.parse(text)
-        except ValueError:
-            raise UsageError(f"--max-failures {text!r} is neither a count nor a percentage like 10%") from None
+        chosen["max_failures"] = MaxFailures.parse(text, "--max-failures")
     return Settings.of(**chosen)
 
 

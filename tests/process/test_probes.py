@@ -89,7 +89,7 @@ def test_it_is_not_ready_from_the_moment_a_stop_begins_but_stays_live(tmp_path: 
         wait_until(lambda: states(port) == [200, 200, 200], what="ready")
         running.send(signal.SIGTERM)
         running.expect("interrupt.requested")
-        assert ask(port, "/readyz") == (503, "stopping: received SIGTERM\n")
+        wait_until(lambda: ask(port, "/readyz") == (503, "stopping: received SIGTERM\n"), what="not ready")
         assert ask(port, "/livez")[0] == 200
         metrics = ask(port, "/metrics")[1]
         place.go.touch()

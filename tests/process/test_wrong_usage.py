@@ -176,10 +176,42 @@ def test_a_resume_of_nothing(tmp_path: Path, source: Path) -> None:
     refused(run_cli("resume", "other", "-j", journal), "no run other")
 
 
-def test_options_that_are_none(tmp_path: Path, source: Path) -> None:
-    done = run_cli("run", DOUBLE, "-i", source, "-j", tmp_path / "j.db", "--max-failures", "200%")
-    refused(done, "--max-failures '200%'")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--max-failures", "200%"], ["--max-failures '200%'"]),
+        (["--workers", "0"], ["--workers", "see quiesce run --help"]),
+        (["--workers", "100000"], ["workers", "4096"]),
+        (["--timeout", "soon"], ["--timeout", "'soon' is not a time"]),
+        (["--timeout", "0"], ["timeout", "greater than 0"]),
+        (["--deadline", "0"], ["deadline", "greater than 0"]),
+        (["--memory-limit", "0"], ["memory_limit", "greater than 0"]),
+        (["--log-format", "xml"], ["--log-format", "'xml'"]),
+        (["--nonsense"], ["No such option: --nonsense"]),
+        (["again"], ["extra argument", "again"]),
+    ],
+)
+def test_options_that_are_none(tmp_path: Path, source: Path, options: list[str], words: list[str]) -> None:
+    done = run_cli("run", DOUBLE, "-i", source, "-j", tmp_path / "j.db", *options)
+    refused(done, *words)
     assert runs_in(tmp_path / "j.db") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"), [(["nonsense"], "nonsense"), (["run"], "AGENT"), (["events", "--from", "x"], "--from")]
+)
+def test_commands_that_are_none(arguments: list[str], word: str) -> None:
+    refused(run_cli(*arguments), word, "--help")
+
+
+def test_a_grace_of_nothing_is_a_grace(tmp_path: Path, source: Path) -> None:
+    """0 is a value, and not the absence of one."""
+    options = ("--grace", "0", "--term-grace", "0", "--retries", "0")
+    done = run_cli("run", DOUBLE, "-i", source, "-j", tmp_path / "j.db", *options)
+    assert done.returncode == 0, done
+    config = look(tmp_path / "j.db").record.config
+    assert config is not None
+    assert (config["grace"], config["term_grace"]) == (0, 0)
 
 
 def test_keys_of_any_text(tmp_path: Path) -> None:
