@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Awaitable, Callable, Container, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from runtime.bell import running_loop, soon_in
 from runtime.consumers import Handler, Stream, Subscription, is_async
 from runtime.model import Event, InterruptEvent
 from runtime.outlet import Outlet, Policy
+from runtime.sleep import Done
 
 log = logging.getLogger("quiesce.bus")
 
@@ -115,6 +116,23 @@ class EventBus:
             if isinstance(target, Outlet) and target.full and target.reader is not publisher:
                 await target.room()
 
+    def tell(self, event: Event) -> Awaitable[None]:
+        """Publish at once where there is room for it, or where nobody can wait; else when the answer is awaited.
+
+        An answer that is dropped instead does as `post`: so a sync function in the loop's thread need not care.
+        """
+        if self._loop is running_loop() is not None and self._is_full:
+            return Publication(self, event)
+        self.post(event)
+        return Done()
+
+    @property
+    def _is_full(self) -> bool:
+        return any(
+            isinstance(target, Outlet) and target.policy is Policy.BLOCK and len(target) >= target.limit
+            for _, target in self._targets.values()
+        )
+
     def post(self, event: Event) -> None:
         """Publish without waiting, from any thread; a queue that is full loses its oldest event."""
         self._bind()
@@ -205,3 +223,20 @@ class EventBus:
         if late:
             log.warning("%d subscribers of the event bus did not finish within %g s", len(late), limit)
             await asyncio.wait(late, timeout=limit)
+
+
+class Publication(Awaitable[None]):
+    """An event that waits for room when this is awaited, and pushes its way in when it is not."""
+
+    def __init__(self, bus: EventBus, event: Event) -> None:
+        self._bus = bus
+        self._event: Event | None = event
+
+    def __await__(self) -> Generator[Any, None, None]:
+        event, self._event = self._event, None
+        if event is not None:
+            yield from self._bus.publish(event).__await__()
+
+    def __del__(self) -> None:
+        if self._event is not None:
+            self._bus.post(self._event)

@@ -7,6 +7,7 @@ becomes the signal's message. A source that cannot be read is logged by the stat
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import urllib.request
@@ -18,6 +19,8 @@ from pydantic import ValidationError
 
 from runtime import tree
 from runtime.model import InterruptReason, InterruptSignal
+
+log = logging.getLogger("quiesce.resources")
 
 _NO = frozenset({"", "0", "false", "no", "off", "null", "none"})
 _YES = frozenset({"1", "true", "yes", "on"})
@@ -113,6 +116,7 @@ class ResourceMonitor:
     """`with ResourceMonitor(state, rss_limit=2 * 1024**3):` interrupts with reason `resource_limit` above the limit.
 
     `rss_limit` is bytes, `interval` seconds between looks, made by a daemon thread, so sync agents are watched too.
+    A look that fails is logged, and made again. Use each one once.
     """
 
     def __init__(
@@ -145,9 +149,16 @@ class ResourceMonitor:
         return True
 
     def _watch(self) -> None:
-        while not self.look():
-            if self._over.wait(self._interval):
-                return
+        complained = False
+        while not self._over.is_set():
+            try:
+                if self.look():
+                    return
+            except Exception as error:  # noqa: BLE001 - whatever the host says: the next look may succeed
+                if not complained:
+                    log.warning("the memory in use cannot be measured: %r", error)
+                complained = True
+            self._over.wait(self._interval)
 
     def __enter__(self) -> Self:
         self._thread.start()

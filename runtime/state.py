@@ -199,7 +199,8 @@ class ExecutionState(TimeLimited):
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep until the time is over or, at once, the interrupt: then it raises ExecutionInterrupted.
 
-        `await state.sleep(1)` in an event loop; plain `state.sleep(1)` where there is none, which blocks.
+        `await state.sleep(1)` in an event loop; plain `state.sleep(1)` where there is none, which blocks. A sync
+        function that runs in a loop's thread can do neither: give it a thread of its own (`asyncio.to_thread`).
         """
         if running_loop() is None:
             self._sleep_blocking(seconds)
@@ -251,19 +252,16 @@ class ExecutionState(TimeLimited):
     ) -> Awaitable[None]:
         """Log a line: an event of kind `log` and, without a supervisor, a record of the `quiesce.agent` logger.
 
-        `await state.log(...)` in an event loop, where it waits for a full bus; plain `state.log(...)` elsewhere.
+        `await state.log(...)` in an event loop, where it waits for a full bus; plain `state.log(...)` in sync code,
+        which cannot wait. Raises ValueError for a severity that is none.
         """
+        severity = Severity(severity)
         data = {"message": message, "severity": str(severity), "metadata": metadata or {}}
         event = Event(kind="log", data=data, address=current_address(), state_id=self.state_id)
         if isinstance(self.host, Standalone):
-            logger.log(_LEVELS[Severity(severity)], message, extra={"metadata": metadata or {}})
+            logger.log(_LEVELS[severity], message, extra={"metadata": metadata or {}})
         self.host.emit(event)
-        if self._bus is None:
-            return Done()
-        if running_loop() is None:
-            self._bus.post(event)
-            return Done()
-        return self._bus.publish(event)
+        return Done() if self._bus is None else self._bus.tell(event)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far this execution is: an event of kind `progress`."""

@@ -142,6 +142,26 @@ def test_memory_above_the_limit_interrupts() -> None:
     assert (signal.reason, signal.message) == (InterruptReason.RESOURCE_LIMIT, "3 MiB in use, 1 MiB allowed")
 
 
+def test_a_look_that_fails_is_made_again(caplog: pytest.LogCaptureFixture) -> None:
+    state = Interruptible()
+    answers: list[int | OSError] = [OSError("once"), OSError("twice"), 2]
+    sizes = iter(answers)
+    told = threading.Event()
+    state.add_waker(told.set)
+
+    def measure() -> int:
+        size = next(sizes)
+        if isinstance(size, OSError):
+            raise size
+        return size
+
+    with ResourceMonitor(state, rss_limit=1, interval=0.001, measure=measure):
+        assert told.wait(10)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the memory in use cannot be measured: OSError('once')"
+    ]
+
+
 def test_a_monitor_ends_with_its_block() -> None:
     state = Interruptible()
     with ResourceMonitor(state, rss_limit=2**50, interval=1000) as monitor:

@@ -18,6 +18,7 @@ import pytest
 
 from runtime.bus import EventBus
 from runtime.errors import ExecutionInterrupted
+from runtime.event import ExecutionEvent
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal, Severity
 from runtime.state import ExecutionState
 from tests.unit.runtime.support import FakeHost, run, settle, state_in_loop
@@ -428,6 +429,46 @@ def test_log_is_an_event_and_without_a_supervisor_a_log_record(caplog: pytest.Lo
     assert other.data["message"] == "from a sync agent"
     assert event.data == {"message": "hello", "severity": "warning", "metadata": {"page": 3}}
     assert [(record.message, record.levelno) for record in caplog.records] == [("hello", logging.WARNING)]
+
+
+def test_a_sync_actor_in_a_loop_logs_without_awaiting() -> None:
+    """Nothing is left un-awaited, and a full queue loses its oldest as for everybody who cannot wait."""
+
+    def actor(data: Any, state: ExecutionState) -> None:
+        for number in range(5):
+            state.log(str(number))
+
+    async def main() -> list[str]:
+        async with ExecutionState() as state:
+            stream = state.event_bus.stream(kinds={"log"}, limit=3)
+            await ExecutionEvent(actor=actor)(None, state)
+            gc.collect()
+            assert stream.dropped == 2
+            state.event_bus.close()
+            return [event.data["message"] async for event in stream]
+
+    assert run(main) == ["2", "3", "4"]
+
+
+def test_awaited_a_log_line_waits_for_a_full_bus() -> None:
+    async def main() -> None:
+        async with ExecutionState() as state:
+            stream = state.event_bus.stream(limit=1)
+            await state.log("first")
+            second = asyncio.ensure_future(state.log("second"))
+            await settle()
+            assert not second.done()
+            assert [(await anext(stream)).data["message"] for _ in range(2)] == ["first", "second"]
+            await second
+            assert stream.dropped == 0
+
+    run(main)
+
+
+def test_a_severity_that_is_none_is_refused() -> None:
+    for host in (None, FakeHost()):
+        with pytest.raises(ValueError, match="loud"):
+            ExecutionState(host=host).log("hello", "loud")  # type: ignore[arg-type]
 
 
 def test_a_bus_that_was_handed_in_outlives_the_state() -> None:
