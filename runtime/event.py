@@ -12,6 +12,7 @@ a cancellation from outside, Ctrl-C and the like are raised on.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import random
 import time
@@ -83,7 +84,7 @@ class ExecutionEvent(Generic[T]):
         timeout: float | None = None,
     ) -> None:
         self.actor = actor
-        self.name = name or getattr(actor, "__name__", None) or type(actor).__name__
+        self.name = name or _name(actor)
         self.preconditions = tuple(preconditions)
         self.postconditions = tuple(postconditions)
         self.retry = retry
@@ -218,6 +219,12 @@ class _Execution(Generic[T]):
 async def _call(function: Callable[[Any, ExecutionState], Any], subject: Any, state: ExecutionState) -> Any:
     answer = function(subject, state)
     return await answer if inspect.isawaitable(answer) else answer
+
+
+def _name(actor: object) -> str:
+    while isinstance(actor, functools.partial):
+        actor = actor.func
+    return getattr(actor, "__name__", None) or type(actor).__name__
 
 
 def _line(error: BaseException) -> str:

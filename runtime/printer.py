@@ -1,7 +1,8 @@
 """EventPrinter: the events of an execution for human eyes, one line each, and a panel for the interrupt.
 
-Plain text by itself; ANSI colours where a terminal is and NO_COLOR is not. It writes the few escapes it needs itself:
-a library of 60 ms start-up for eight colours would be paid by every executor.
+Plain text by itself; ANSI colours where a terminal is and NO_COLOR is not; a frame of ASCII where the stream's encoding
+has no lines. It writes the few escapes it needs itself: a library of 60 ms start-up for eight colours would be paid by
+every executor.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TextIO
 
 from runtime.model import Event, InterruptEvent
 
@@ -27,6 +29,8 @@ _STATUS_COLOUR = {
 }
 _SEVERITY_COLOUR = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "red"}
 _WIDTH = 72
+_LINES_AND_CORNERS = "─│┌┐└┘"
+_ASCII_LINES_AND_CORNERS = "-|++++"
 
 
 class EventPrinter:
@@ -38,20 +42,26 @@ class EventPrinter:
     def __init__(self, file: TextIO | None = None, *, colour: bool | None = None) -> None:
         self._file = sys.stderr if file is None else file
         self._colour = _wants_colour(self._file) if colour is None else colour
+        self._encoding = getattr(self._file, "encoding", None) or "utf-8"
+        self._frame = _ASCII_LINES_AND_CORNERS
+        if _encoded(_LINES_AND_CORNERS, self._encoding) == _LINES_AND_CORNERS:
+            self._frame = _LINES_AND_CORNERS
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
-        self._file.write(self.render(event) + "\n")
+        self._file.write(_encoded(self.render(event), self._encoding) + "\n")
         self._file.flush()
 
     def render(self, event: Event) -> str:
         """The text of one event, without the last line end."""
         if isinstance(event, InterruptEvent):
             return self._panel(event)
-        line = _LINES.get(event.kind)
-        text, colour = line(event.data) if line is not None else (_other(event), "")
+        try:
+            text, colour = _LINES.get(event.kind, _other)(event)
+        except (AttributeError, LookupError, TypeError, ValueError):  # somebody's own idea of such an event
+            text, colour = _other(event)
         at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        where = f"{event.address} " if event.address else ""
+        where = f"{printable(event.address)} " if event.address else ""
         return f"{self._paint(at, 'dim')} {self._paint(where, 'cyan')}{self._paint(text, colour)}"
 
     def _panel(self, event: InterruptEvent) -> str:
@@ -68,11 +78,11 @@ class EventPrinter:
             ("cancels", cancels),
         ]
         body = [line for label, text in rows for line in _row(label, text)]
-        top = "┌─ interrupted ".ljust(_WIDTH, "─") + "┐"
-        return "\n".join(
-            self._paint(line, "yellow")
-            for line in (top, *(f"│ {line}".ljust(_WIDTH) + "│" for line in body), "└".ljust(_WIDTH, "─") + "┘")
-        )
+        flat, upright, *corners = tuple(self._frame)
+        top = f"{corners[0]}{flat} interrupted ".ljust(_WIDTH, flat) + corners[1]
+        rows_between = (f"{upright} {line}{' ' * (_WIDTH - 2 - _columns(line))}{upright}" for line in body)
+        bottom = corners[2].ljust(_WIDTH, flat) + corners[3]
+        return "\n".join(self._paint(line, "yellow") for line in (top, *rows_between, bottom))
 
     def _paint(self, text: str, colour: str) -> str:
         if not self._colour or not colour or not text:
@@ -85,8 +95,33 @@ def _wants_colour(file: TextIO) -> bool:
 
 
 def _row(label: str, text: str) -> list[str]:
-    lines = textwrap.wrap(printable(text), _WIDTH - 17) or ["-"]
+    lines = _wrapped(printable(text), _WIDTH - 17) or ["-"]
     return [f"{label if not index else '':<13} {line}" for index, line in enumerate(lines)]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    if text.isascii():
+        return textwrap.wrap(text, width)
+    lines = [""]
+    for char in text:  # textwrap counts characters, not columns
+        if _columns(lines[-1]) + _columns(char) > width:
+            lines.append("")
+        lines[-1] += char
+    return lines if text else []
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: East Asian wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _encoded(text: str, encoding: str) -> str:
+    """What is left of a text in an encoding, with escapes for what it has no word for."""
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _snapshot(event: InterruptEvent) -> str:
@@ -100,33 +135,33 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _execution(data: dict[str, Any]) -> tuple[str, str]:
+def _execution(event: Event) -> tuple[str, str]:
+    data = event.data
     status = str(data.get("status", "?"))
     seconds = "" if status == "started" else f" after {data.get('execution_time', 0.0):.3f} s"
     message = f": {printable(str(data['message']))}" if data.get("message") else ""
-    return f"{status}{seconds}{message}", _STATUS_COLOUR.get(status, "")
+    return f"{printable(status)}{seconds}{message}", _STATUS_COLOUR.get(status, "")
 
 
-def _log(data: dict[str, Any]) -> tuple[str, str]:
+def _log(event: Event) -> tuple[str, str]:
+    data = event.data
     metadata = "".join(f" {key}={value!r}" for key, value in (data.get("metadata") or {}).items())
     severity = str(data.get("severity", "info"))
-    return f"{severity}: {printable(str(data.get('message', '')) + metadata)}", _SEVERITY_COLOUR.get(severity, "")
+    return printable(f"{severity}: {data.get('message', '')}{metadata}"), _SEVERITY_COLOUR.get(severity, "")
 
 
-def _progress(data: dict[str, Any]) -> tuple[str, str]:
-    done, total = data.get("done"), data.get("total")
-    if not total:
-        return f"progress {done}", "dim"
-    return f"progress {done}/{total} ({done / total:.0%})" if isinstance(
-        done, int | float
-    ) else f"progress {done}", "dim"
+def _progress(event: Event) -> tuple[str, str]:
+    done, total = event.data["done"], event.data["total"]
+    if total:
+        return f"progress {done}/{total} ({done / total:.0%})", "dim"
+    return f"progress {printable(str(done))}", "dim"
 
 
-def _other(event: Event) -> str:
-    return printable(" ".join((event.kind, *(f"{key}={value!r}" for key, value in event.data.items()))))
+def _other(event: Event) -> tuple[str, str]:
+    return printable(" ".join((event.kind, *(f"{key}={value!r}" for key, value in event.data.items())))), ""
 
 
-_LINES: dict[str, Callable[[dict[str, Any]], tuple[str, str]]] = {
+_LINES: dict[str, Callable[[Event], tuple[str, str]]] = {
     "execution": _execution,
     "log": _log,
     "progress": _progress,

@@ -32,6 +32,13 @@ async def interrupts_async(data: Any, state: ExecutionState) -> None:
     interrupts(data, state)
 
 
+def test_an_actors_name_is_its_functions() -> None:
+    assert ExecutionEvent(actor=double).name == "double"
+    assert ExecutionEvent(actor=Doubler()).name == "Doubler"
+    assert ExecutionEvent(actor=functools.partial(functools.partial(double), 1)).name == "double"
+    assert ExecutionEvent(actor=double, name="mine").name == "mine"
+
+
 def double(number: int, state: ExecutionState) -> int:
     return number * 2
 

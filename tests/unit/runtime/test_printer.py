@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +37,9 @@ def line(kind: str, **data: Any) -> str:
         ("progress", {"done": 1, "total": 4}, "progress 1/4 (25%)"),
         ("progress", {"done": 7, "total": None}, "progress 7"),
         ("page", {"number": 3}, "page number=3"),
+        ("progress", {"done": "most", "total": "all"}, "progress done='most' total='all'"),
+        ("progress", {"step": 3}, "progress step=3"),
+        ("log", {"message": "hello", "metadata": [1]}, "log message='hello' metadata=[1]"),
     ],
 )
 def test_lines(kind: str, data: dict[str, Any], text: str) -> None:
@@ -89,6 +93,30 @@ def test_escape_codes_in_a_message_do_not_reach_the_terminal() -> None:
     assert "\n" not in line("execution", status="failed", message=nasty)
     panel = EventPrinter(io.StringIO()).render(interrupt(message=nasty, triggered_by=nasty))
     assert not {"\x1b", "\r", "\x9b"} & set(panel)
+
+
+def test_escape_codes_in_an_address_do_not_reach_the_terminal() -> None:
+    event = Event(kind="progress", data={"done": "\x1b[2J", "total": None}, address="fetch::\x1b]0;title\x07")
+    assert not {"\x1b", "\x07"} & set(EventPrinter(io.StringIO()).render(event))
+
+
+def test_the_panel_of_wide_characters_is_straight() -> None:
+    panel = EventPrinter(io.StringIO()).render(interrupt(message="締め切りに間に合わなかった e\u0301té " * 5))
+    wide = [sum(unicodedata.east_asian_width(char) in "WF" for char in row) for row in panel.splitlines()]
+    flat = [row.count("\u0301") for row in panel.splitlines()]
+    widths = {len(row) + more - less for row, more, less in zip(panel.splitlines(), wide, flat, strict=True)}
+    assert widths == {73}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_stream_of_any_encoding_will_do(encoding: str) -> None:
+    raw = io.BytesIO()
+    printer = EventPrinter(io.TextIOWrapper(raw, encoding=encoding))
+    printer(Event(kind="log", data={"message": "日本", "severity": "info"}))
+    printer(interrupt())
+    text = raw.getvalue().decode(encoding)
+    assert ("日本" if encoding == "utf-8" else "\\u65e5\\u672c") in text
+    assert ("┌─ interrupted" if encoding == "utf-8" else "+- interrupted") in text
 
 
 def test_as_a_subscriber() -> None:
