@@ -165,7 +165,8 @@ class Interruptible:
 
         Leaving the outermost shield is a checkpoint, unless an exception is on its way out of it, or it stood in
         clean-up: in a `finally` or `except` that an interrupt or a cancellation has led to, and must not replace.
-        A shield covers what runs inside it, tasks started there included; it does not stop the KILL rung.
+        A shield covers what runs inside it, tasks started there included; it does not stop the KILL rung. Do not
+        yield inside one: whoever iterates the generator would stand in it too.
         """
         return Shield(self)
 

@@ -125,9 +125,9 @@ class ExecutionState(TimeLimited):
     ) -> None:
         """Have `checker` asked at every `check_interrupt`, and while this execution waits in an event loop.
 
-        It is a callable without arguments, sync or async, that answers with a bool, an InterruptSignal or None.
-        It is asked at most once every `min_interval` seconds and has `time_limit` seconds to answer. None
-        removes it.
+        It is a callable without arguments, sync or async, that answers with a bool, an InterruptSignal or None. A
+        sync one is called in a thread of its own. It is asked at most once every `min_interval` seconds and has
+        `time_limit` seconds to answer. Without an event loop nobody asks it. None removes it.
         """
         for loop in tuple(self._patrols):
             self._patrols.pop(loop).stop()
