@@ -32,7 +32,9 @@ from runtime import executor, tree
 from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag
 from runtime.model import InterruptReason, InterruptSignal
+from runtime.output import OutputEnds
 from runtime.protocol import (
+    EXECUTOR_FDS,
     FDS_PER_EXECUTOR,
     Exited,
     Fork,
@@ -68,15 +70,17 @@ class _Executor:
     slot: int
     incarnation: int
     pid: int
+    output: list[int]
     since: float = field(default_factory=time.monotonic)
 
 
 @dataclass
 class _Doomed:
-    """Processes that were told to end, and when they are made to."""
+    """Processes that were told to end, and when they are made to. `output`: what they may still write to."""
 
     processes: list[tree.Process]
     kill_at: float
+    output: list[int]
 
 
 class Guardian:
@@ -94,6 +98,7 @@ class Guardian:
         self._supervised = True
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
+        self._output = OutputEnds(self._selector)
         self._child_died = self._watch_children()
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._report(Standing(os.getpid(), containment))
@@ -171,6 +176,8 @@ class Guardian:
     def _fork(self, order: Fork, fds: list[int]) -> None:
         self._flag.forget(order.slot)
         guardian = os.getpid()
+        fds, output = fds[:EXECUTOR_FDS], fds[EXECUTOR_FDS:]
+        self._output.keep(output)
         try:
             pid = os.fork()
         except OSError as error:  # no process or no memory left; the next attempt may find some
@@ -181,9 +188,10 @@ class Guardian:
         for fd in fds:
             os.close(fd)
         if pid < 0:
+            self._output.close(output)
             self._report(Exited(order.slot, order.incarnation, 0, NO_PROCESS, 0.0, 0))
             return
-        self._executors[pid] = _Executor(order.slot, order.incarnation, pid)
+        self._executors[pid] = _Executor(order.slot, order.incarnation, pid, output)
         self._report(Forked(order.slot, order.incarnation, pid))
 
     def _become_executor(self, order: Fork, fds: list[int], guardian: int) -> None:
@@ -195,7 +203,7 @@ class Guardian:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()
             self._socket.close()
-            for fd in (*self._wakeup, self._settings.wake_write_fd):
+            for fd in (*self._wakeup, self._settings.wake_write_fd, *self._output):
                 os.close(fd)
             place = executor.Place(
                 slot=order.slot,
@@ -290,7 +298,9 @@ class Guardian:
         if left:
             self._report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
             tree.send(left, signal.SIGTERM)
-            self._doomed.append(_Doomed(left, time.monotonic() + STRAY_GRACE))
+            self._doomed.append(_Doomed(left, time.monotonic() + STRAY_GRACE, one.output))
+        else:
+            self._output.close(one.output)
 
     def _orphans(self) -> list[tree.Process]:
         """Everything below this process that is not below a living executor."""
@@ -317,11 +327,14 @@ class Guardian:
 
     def _kill_due(self) -> None:
         now = time.monotonic()
-        for doomed in [doomed for doomed in self._doomed if doomed.kill_at <= now]:
+        for doomed in tuple(self._doomed):
+            if doomed.kill_at <= now:
+                family = [found for process in doomed.processes for found in (process, *tree.children(process.pid))]
+                tree.send(family, signal.SIGKILL)
+            elif any(map(tree.is_running, doomed.processes)):
+                continue
             self._doomed.remove(doomed)
-            family = [found for process in doomed.processes for found in (process, *tree.children(process.pid))]
-            tree.send(family, signal.SIGKILL)
-        self._doomed = [doomed for doomed in self._doomed if any(map(tree.is_running, doomed.processes))]
+            self._output.close(doomed.output)
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -335,13 +348,12 @@ class Guardian:
             return Swept(0, 0, [])
         kill_at = time.monotonic() + STRAY_GRACE
         give_up_at = kill_at + KILL_PATIENCE
-        tree.send(self._notice(found), signal.SIGTERM)
+        told = self._told()  # once is enough: a second SIGTERM would come into the middle of the first one's handler
+        tree.send([process for process in self._notice(found) if process not in told], signal.SIGTERM)
         while (left := self._notice(found)) and time.monotonic() < give_up_at:
             if time.monotonic() >= kill_at:
                 tree.send(left, signal.SIGKILL)
-            self._selector.select(0.02)
-            self._drain_wakeups()
-            self._reap()
+            self._wait(0.02)
         return Swept(len(found), len(found) - len(left), [tree.describe(process) for process in left])
 
     def _notice(self, found: dict[int, tree.Process]) -> list[tree.Process]:
@@ -349,15 +361,20 @@ class Guardian:
         known = {process.pid for process in left} | {os.getpid()}
         if self._leaf is not None:
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
-        reported = [process for doomed in self._doomed for process in doomed.processes]
+        reported = self._told()
         found.update((process.pid, process) for process in left if process not in reported)
         return left
 
+    def _told(self) -> list[tree.Process]:
+        """Strays that were told to end, and reported, when their executor ended."""
+        return [process for doomed in self._doomed for process in doomed.processes]
+
     def _inherit(self) -> None:
-        """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace."""
+        """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace; half of it is the flag's."""
         self._selector.unregister(self._socket)
+        self._output.listen()
         settings, began = self._settings, time.monotonic()
-        term_at = began + max(0.0, settings.grace - settings.term_grace)
+        term_at = began + settings.grace - min(settings.term_grace, settings.grace / 2)
         self._flag.set_next_rung(term_at)
         self._flag.raise_all(
             InterruptSignal(
@@ -377,10 +394,15 @@ class Guardian:
     def _wait_for_executors(self, until: float) -> None:
         while self._executors and (left := until - time.monotonic()) > 0:
             patience = self._patience()
-            self._selector.select(left if patience is None else min(left, patience))
-            self._drain_wakeups()
-            self._reap()
+            self._wait(left if patience is None else min(left, patience))
             self._kill_due()
+
+    def _wait(self, seconds: float) -> None:
+        """For a child's end, while nothing but that matters any more."""
+        for key, _ in self._selector.select(seconds):
+            self._output.discard(key.fd)
+        self._drain_wakeups()
+        self._reap()
 
 
 def _belongs(process: tree.Process, executor_pid: int, mark: str) -> bool:

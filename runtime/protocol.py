@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-FDS_PER_EXECUTOR = 5
-"""Sent along with Fork: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
+EXECUTOR_FDS = 5
+"""An executor's: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
+
+FDS_PER_EXECUTOR = EXECUTOR_FDS + 2
+"""Sent along with Fork: those, and for the guardian itself the other ends of stdout and stderr (output.py)."""
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True):

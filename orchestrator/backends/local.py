@@ -145,7 +145,7 @@ class LocalBackend:
         (tasks_r, tasks_w, control_r, control_w, events_r, events_w, out_r, out_w, err_r, err_w) = made
         theirs = (tasks_r, control_r, events_w, out_w, err_w)
         self._incarnations[slot] = incarnation
-        self._order(Fork(slot, incarnation), theirs)
+        self._order(Fork(slot, incarnation), (*theirs, out_r, err_r))
         for fd in theirs:
             os.close(fd)
         for fd in (tasks_w, events_r, out_r, err_r):

@@ -1,0 +1,32 @@
+"""An agent, and a child of it, that have something to say before they do what matters at their end. Loaded by path."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+CHILD = """
+import pathlib, signal, sys
+def end(*_):
+    print("bye", flush=True)
+    print("bye", file=sys.stderr, flush=True)
+    pathlib.Path(sys.argv[1]).touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path(sys.argv[2]).write_text("up\\n")
+while True:
+    signal.pause()
+"""
+
+
+def says_goodbye(task: dict[str, str], state: Any) -> None:
+    """Wait to be told, say more than a pipe holds, and then do what matters."""
+    subprocess.Popen([sys.executable, "-c", CHILD, task["child"], task["post"]])
+    try:
+        state.sleep(60)
+    finally:
+        for _ in range(300):
+            print("." * 1000, flush=True)
+        Path(task["agent"]).touch()

@@ -1,0 +1,31 @@
+"""Whoever prints in his clean-up comes to its end: output has a reader as long as there is somebody who writes."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.process.helpers import agent, jsonl
+from tests.support import procs
+from tests.support.cli import start_cli
+from tests.support.sync import Post
+from tests.support.wait import wait_until
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
+def test_output_in_a_clean_up_does_not_break_it(tmp_path: Path, end: signal.Signals) -> None:
+    """Of a child too, which is told to end when its executor has gone; and when the supervisor is dead."""
+    run_id = f"goodbye-{end.name}"
+    with Post(tmp_path / "post") as post:
+        task = {"post": post.path, "agent": str(tmp_path / "agent"), "child": str(tmp_path / "child")}
+        source = jsonl(tmp_path / "in.jsonl", [task])
+        words = ("run", agent("goodbye:says_goodbye"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
+        with start_cli(*words, "--run-id", run_id, "--grace", "5", "--term-grace", "1") as running:
+            post.expect()
+            running.send(end)
+            running.wait(15)
+            wait_until(lambda: not procs.processes_of_run(run_id), 10, what="everybody to be gone")
+    assert (tmp_path / "agent").exists()
+    assert (tmp_path / "child").exists()
