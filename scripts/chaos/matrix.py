@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ WAYS = ("TERM to main", "INT to the group", "KILL of main")
 
 AFTER = 2 * GRACE + 1.0
 """Seconds after the main process's end in which what it started may still go: our graces, and one."""
+
+MOMENT = 0.1
+"""Seconds that a finished result may be on its way: what is when main is SIGKILLed is nobody's, and is done again."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def available(peer: str) -> bool:
 
 
 def stop(peer: str, kind: str, way: str, limit: float) -> Cell:
-    """Start a program, wait until two tasks of the kind stand, stop it, and look."""
+    """Start a program, wait until the tasks of the kind stand, stop it, and look."""
     with tempfile.TemporaryDirectory(prefix="quiesce-stop-") as name, EofProof() as proof:
         folder = Path(name)
         order = {"kind": kind, "done": f"{name}/done", "kept": f"{name}/kept", "proof": proof.path}
@@ -75,14 +79,19 @@ def stop(peer: str, kind: str, way: str, limit: float) -> Cell:
         words = [sys.executable, "-m", "chaos.stops", peer, json.dumps(order)]
         with Running(words, env=env, timeout=limit * 3 + 60) as running:
             try:
-                proof.held(2, deadline=40)
+                proof.held(1, deadline=40)
             except AssertionError:
                 return Cell(peer, kind, way, problem=f"did not start: {running.stderr.strip()[-80:]}")
+            with suppress(AssertionError):  # it may be queued behind the first one, which holds everything up
+                proof.held(1, deadline=1)
+            before = _lines(folder / "done")
+            time.sleep(MOMENT)
             began = time.monotonic()
             _send(running, way)
             status = _wait(running.popen, limit)
             seconds, left = _watch(running, proof, began, AFTER if status is not None else 0.0)
-            kept, finished = _kept(peer, folder), _lines(folder / "done")
+            kept = _kept(peer, folder)
+            finished = before if way == "KILL of main" else _lines(folder / "done")
         return Cell(peer, kind, way, status, seconds, left, kept, finished)
 
 
