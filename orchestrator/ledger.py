@@ -8,7 +8,7 @@ from orchestrator import stimuli as told
 from orchestrator.instructions import RecordAttempts
 from orchestrator.ladder import Climb
 from orchestrator.mind import Mind
-from orchestrator.settle import Verdict, crash, judge, outcome_of
+from orchestrator.settle import Verdict, crash, ended_by, judge, outcome_of
 from orchestrator.slots import Assigned, Slot, SlotState
 from orchestrator.stopping import Stopping
 from runtime import wire
@@ -68,26 +68,29 @@ class Ledger:
             and not any(it.asked for it in slot.assigned.values())
         ):
             slot.climb = None  # nobody is left in there who was told to end
+        self._notice_slow(slot.number, one, now)
         if record.status == ExecutionStatus.COMPLETED:
             self._average(record.seconds)
             self._mind.keep(outcome_of(one, slot, record, ExecutionStatus.COMPLETED))
         elif record.status == ExecutionStatus.INTERRUPTED:
-            self._notice_slow(slot, one, now)
             verdict = judge(one, signal or one.asked, stopping=self._mind.signal is not None)
             self._settle(one, verdict, slot, record.error, now, record)
         else:
             self._average(record.seconds)
             self._settle(one, Verdict.FAILED, slot, record.error, now, record)
 
-    def _notice_slow(self, slot: Slot, one: Assigned, now: float) -> None:
-        """A task that went long without a checkpoint is found out now, and not when it is too late."""
+    def _notice_slow(self, slot: int, one: Assigned, now: float) -> None:
+        """A task that went long without a checkpoint is found out now, and not when it is too late.
+
+        Also one that was completed all the same, or whose executor had to be killed.
+        """
         asked_at = one.asked_at or self._stopping.began_at
         if asked_at and now - asked_at >= SLOW_TO_NOTICE:
             self._mind.log(
                 "task.slow_to_stop",
                 Severity.WARNING,
                 key=one.task.key,
-                slot=slot.number,
+                slot=slot,
                 seconds=round(now - asked_at, 2),
                 cure="call state.raise_if_interrupted() more often",
             )
@@ -118,10 +121,14 @@ class Ledger:
         asked = [one for one in begun if one.asked is not None]
         if self._mind.signal is not None:
             for one in begun:
-                self._record(one, exited, ExecutionStatus.INTERRUPTED, f"ended by {exited.how}", now)
+                self._notice_slow(exited.slot, one, now)
+                error = ended_by(exited.how, one.asked or self._mind.signal)
+                self._record(one, exited, ExecutionStatus.INTERRUPTED, error, now)
         elif climb is not None and asked:
             for one in asked:
-                self._settle(one, judge(one, one.asked, stopping=False), exited, f"ended by {exited.how}", now)
+                self._notice_slow(exited.slot, one, now)
+                error = ended_by(exited.how, one.asked)
+                self._settle(one, judge(one, one.asked, stopping=False), exited, error, now)
             backlog.put_back([one.task for one in begun if one.asked is None])
         elif len(begun := left if distrusted else begun) == 1:
             self._crashed(begun[0], exited, why, now)

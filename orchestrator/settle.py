@@ -45,6 +45,14 @@ def crash(how: str, why: str | None) -> str:
     return f"the executor died: {how}" + (f" ({why})" if why else "")
 
 
+def ended_by(how: str, signal: InterruptSignal | None) -> str:
+    """The one line of a task that was told to end, did not, and whose executor was ended: first why, then how."""
+    if signal is None:
+        return f"ended by {how}"
+    why = f"{signal.reason}: {signal.message}" if signal.message else str(signal.reason)
+    return f"{why} (ended by {how})"
+
+
 def failed_start(times: int, how: str) -> str:
     """The one line of a run whose executors do not come up."""
     return (

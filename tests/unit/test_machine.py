@@ -406,3 +406,36 @@ def test_an_unbegun_task_behind_a_long_one_is_taken_back_for_an_idle_executor() 
     assert world.executors[0].revoked > 0
     world.give_back(0, world.executors[0].revoked)
     assert world.executors[1].tasks
+
+
+def test_a_task_that_needed_long_to_notice_is_named_however_it_ended() -> None:
+    world = started(3, workers=3, grace=5.0)
+    world.tell(told.Interrupt(STOP))
+    world.tick(1.5)
+    world.end_task(0, "completed")
+    world.end_task(1, "interrupted", signal=STOP)
+    world.die(2)
+    slow = {log.fields["slot"]: log.fields["seconds"] for log in world.named("task.slow_to_stop")}
+    assert slow == {0: 1.5, 1: 1.5, 2: 1.5}
+
+
+def test_a_task_that_notices_at_once_is_not_named() -> None:
+    world = started(2)
+    world.tell(told.Interrupt(STOP))
+    world.tick(0.5)
+    world.end_task(0, "interrupted", signal=STOP)
+    world.end_task(1, "completed")
+    assert world.named("task.slow_to_stop") == []
+
+
+def test_a_task_whose_executor_had_to_be_killed_says_first_why_it_was_told_to_end() -> None:
+    world = started(1, workers=1)
+    world.tell(told.Interrupt(TIMEOUT, "k1"))
+    world.tick(2.1)
+    world.die(0)
+    assert world.outcomes[1][-1].error == "timeout: too long (ended by exit code -9)"
+    world = started(1, workers=1)
+    world.tell(told.Interrupt(STOP))
+    world.tick(2.1)
+    world.die(0)
+    assert world.outcomes[1][-1].error == "custom: enough (ended by exit code -9)"
