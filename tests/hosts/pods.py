@@ -55,21 +55,37 @@ def why_not() -> str | None:
     return f"{', '.join(missing)} not installed (Debian: podman runc catatonit)" if missing else None
 
 
+class Unavailable(Exception):
+    """What is missing on this host. Whatever else goes wrong is a fault of the Containerfile, or of a test."""
+
+
 class Podman:
-    """The engine, with an image of this checkout. Raises RuntimeError when that cannot be had."""
+    """The engine, with an image of this checkout. Raises Unavailable on a host that cannot have it."""
 
     def __init__(self) -> None:
         base = rootfs()
         if isinstance(base, str):
-            raise RuntimeError(base)  # noqa: TRY004 - not a wrong type: it says why there is none
+            raise Unavailable(base)
         self._cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quiesce"
         self._lock = open(self._cache / "podman.lock", "w")  # noqa: SIM115 - until `close`
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self.image = self._made(base)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _made(self, base: Path) -> str:
+        """The image, whatever it takes."""
         self._runtime = self._cache / "runc-without-rlimits"
         self._runtime.write_text(_WRAPPER)
         self._runtime.chmod(0o755)
         self.clean()
-        self.image = self._build(self._import(base))
+        imported = self._import(base)
+        tried = self.run("run", "--rm", "--network=none", imported, "true", check=False)
+        if tried.returncode != 0:
+            raise Unavailable(f"podman cannot run a container here: {tried.stderr.strip()[-300:]}")
+        return self._build(imported)
 
     # -- images -------------------------------------------------------------------------------------------
 
@@ -82,7 +98,7 @@ class Podman:
                     [*self._words(), "import", "-", name], stdin=packing.stdout, capture_output=True, check=False
                 )
             if done.returncode != 0:
-                raise RuntimeError(f"podman import: {done.stderr.decode().strip()[-300:]}")
+                raise Unavailable(f"podman import: {done.stderr.decode().strip()[-300:]}")
         return name
 
     def _build(self, base: str) -> str:
@@ -109,7 +125,7 @@ class Podman:
         command = [sys.executable, "-m", "pip", "wheel", "-q", "-w", str(folder), *wanted]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         if done.returncode != 0:
-            raise RuntimeError(f"pip wheel: {done.stderr.strip()[-300:]}")
+            raise Unavailable(f"pip wheel: {done.stderr.strip()[-300:]}")
         return folder
 
     # -- commands -----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import pytest
 
 from orchestrator.journal import open_journal
 from tests.hosts import seen
-from tests.hosts.pods import Pod, Podman, printed, why_not
+from tests.hosts.pods import Pod, Podman, Unavailable, printed, why_not
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
