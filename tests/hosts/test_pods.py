@@ -89,8 +89,8 @@ def podman() -> Iterator[Podman]:
         pytest.skip(why)
     try:
         engine = Podman()
-    except RuntimeError as error:
-        pytest.skip(str(error))
+    except Unavailable as missing:
+        pytest.skip(str(missing))
     yield engine
     engine.close()
 
@@ -304,6 +304,31 @@ def test_exit_codes(agent: str, words: Sequence[str], code: int, why: str, scene
         message = scene.message.read_text()
     assert message.startswith(("quiesce: ", f"run {scene.name}: "))
     saw(why, f"exit code {code}, termination message `{message.splitlines()[0].replace(scene.name, 'NAME')}`")
+
+
+def test_an_interrupt_from_inside_with_a_hostile_message(scene: Scene, saw: seen.Saw) -> None:
+    """The termination message has its 4 KiB, no control characters, and still says how to go on."""
+    with scene.play("nap", LONG) as pod:
+        scene.wait_completed(1)
+        words = [
+            "quiesce",
+            "interrupt",
+            scene.name,
+            "--journal",
+            "/data/quiesce.db",
+            "--message",
+            "\x1b[31m" + "é" * 9000,
+        ]
+        assert pod.execute(*words).returncode == 0
+        assert pod.wait() == 75, pod.logs()
+        message = scene.message.read_bytes()
+    assert len(message) <= 4096
+    assert b"\x1b" not in message
+    assert f"go on with: quiesce resume {scene.name}" in message.decode()
+    saw(
+        "`quiesce interrupt` in the container, with a message of 18 kB and an escape sequence",
+        f"exit code 75, a termination message of {len(message)} bytes that shows the escape and how to go on",
+    )
 
 
 # -- what is in it -----------------------------------------------------------------------------------------

@@ -203,6 +203,34 @@ def test_systemd_is_content_with_the_unit(machine: Machine, saw: seen.Saw) -> No
     saw("`systemd-analyze verify` and `security`", f"nothing to say; overall exposure level {exposure:.1f} (OK)")
 
 
+def test_awkward_words_arrive_as_they_are(machine: Machine, saw: seen.Saw) -> None:
+    """Blanks, quotes, dollars, percent signs, colons and letters beyond ASCII, in every path and in the run's id."""
+    run, folder = 'r "1" $HOME ${PATH} %n ü', '/srv/it\'s 50% "odd" $HOME a:b é'
+    machine.write(f"{folder}/a b.py", AGENTS)
+    machine.write(f"{folder}/in $1.jsonl", '{"n": 1, "s": 0}\n')
+    words = [
+        "a b.py:nap",
+        "--input",
+        "in $1.jsonl",
+        "--run-id",
+        run,
+        "--journal",
+        "j %i $x.db",
+        "--deadline",
+        "1000000",
+    ]
+    text = machine.run(*QUIESCE, "unit", *words, "--writable", folder, cwd=folder).stdout
+    machine.write("/etc/systemd/system/awkward.service", text)
+    verified = machine.run("systemd-analyze", "verify", "/etc/systemd/system/awkward.service")
+    assert (verified.stdout, verified.stderr) == ("", "")
+    machine.run("systemctl", "enable", "-q", "awkward")
+    machine.run("systemctl", "start", "awkward")
+    wait_until(lambda: machine.show("awkward", "ActiveState")["ActiveState"] == "inactive", 30, "it has ended")
+    status = machine.run(*QUIESCE, "status", run, "--journal", f"{folder}/j %i $x.db", "--json").stdout
+    assert json.loads(status)["status"] == "completed"
+    saw("a unit with ` `, `'`, `\"`, `$`, `%`, `:` and `é` in its paths and words", "each arrived as it was; completed")
+
+
 # -- starting -----------------------------------------------------------------------------------------------------
 
 
@@ -294,6 +322,19 @@ def test_a_stop_with_a_stuck_agent(machine: Machine, saw: seen.Saw) -> None:
     assert job.left() == []
     assert {each["status"] for each in job.results().values()} == {"interrupted"}
     saw("`systemctl stop`, agents deaf to everything", f"graces 1 + 1 s used up, over after {took:.1f} s, nothing left")
+
+
+def test_a_stop_for_a_reason_of_many_words(machine: Machine) -> None:
+    """systemd drops a notification of more than 4 KiB; it still hears that the service is stopping, and why."""
+    job = Job(machine, "stuck", 4, 0.0, "--grace", "2", "--term-grace", "0.5", "--restart-delay", "60")
+    job.start()
+    journal = f"/var/lib/quiesce/{job.name}/quiesce.db"
+    machine.run(*QUIESCE, "interrupt", job.name, "--journal", journal, "--message", "y" * 9000)
+    wait_until(lambda: job.get("SubState") == "stop-sigterm", 10, job.told)
+    wait_until(lambda: job.get("StatusText").startswith("stopping (yyy"), 10, job.told)
+    wait_until(lambda: job.get("SubState") == "auto-restart", 10, job.told)
+    assert job.get("ExecMainStatus") == "75"
+    job.stop()
 
 
 def test_a_ladder_that_is_too_long_for_the_unit_shrinks(machine: Machine, saw: seen.Saw) -> None:
