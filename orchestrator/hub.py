@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+
+import msgspec
 
 from orchestrator.records import Outcome, RunEvent
 from runtime.errors import UsageError
@@ -38,20 +41,26 @@ class Hub:
         """Nobody waits for this key any more."""
         self._waiting.pop(key, None)
 
-    def publish(self, outcomes: Sequence[Outcome], events: Sequence[RunEvent]) -> None:
-        """Tell of what has just been committed."""
+    def publish(self, outcomes: Sequence[Outcome], events: Sequence[RunEvent], first_seq: int) -> None:
+        """Tell of what has just been committed; the events got the numbers from `first_seq` on."""
         if self._waiting:
             for outcome in outcomes:
                 sink = self._waiting.pop(outcome.key, None)
                 if sink is not None:
                     sink(outcome)
-        if events:
+        if events and self._events:
+            numbered = [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(events, first_seq)]
             for stream in tuple(self._events):
-                stream.put(events)
+                stream.put(numbered)
 
-    def subscribe(self, limit: int) -> EventStream:
-        """A stream of the events from now on, at most `limit` of them waiting to be read."""
-        stream = EventStream(limit, self._events.remove)
+    def subscribe(self, limit: int, past: Iterable[RunEvent] = ()) -> EventStream:
+        """A stream of the events from now on, at most `limit` of them waiting to be read, after those of the `past`.
+
+        The past is read when the stream is, and may overlap with what has come since. ValueError: a limit below 1.
+        """
+        if limit < 1:
+            raise ValueError(f"a stream needs room for at least one event, not {limit}")
+        stream = EventStream(limit, past, self._events.remove)
         self._events.append(stream)
         return stream
 
@@ -70,9 +79,11 @@ class Hub:
 
 
 class EventStream:
-    """An iterator of events. A slow reader loses the oldest ones, and `dropped` says how many."""
+    """An iterator of events, for one reader. A slow one loses the oldest, and `dropped` says how many."""
 
-    def __init__(self, limit: int, leave: Callable[[EventStream], None]) -> None:
+    def __init__(self, limit: int, past: Iterable[RunEvent], leave: Callable[[EventStream], None]) -> None:
+        self._past: Iterator[RunEvent] | None = iter(past)
+        self._read_to = 0
         self._waiting: deque[RunEvent] = deque()
         self._limit = limit
         self._leave = leave
@@ -103,6 +114,19 @@ class EventStream:
         return self
 
     def __next__(self) -> RunEvent:
+        if self._past is not None:
+            found = next(self._past, None)
+            if found is not None:
+                self._read_to = found.seq
+                return found
+            self._past = None
+        while (event := self._live()).seq <= self._read_to:
+            pass
+        return event
+
+    def _live(self) -> RunEvent:
+        with suppress(IndexError):
+            return self._waiting.popleft()  # one step, so it needs no lock: most of the time something is there
         with self._changed:
             while not self._waiting:
                 if self._closed:

@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
-
 from orchestrator import stimuli as told
 from orchestrator.hub import Hub
 from orchestrator.instructions import Fetch
@@ -134,11 +132,11 @@ class MemoryStore:
 
     def commit(self, batch: Batch) -> None:
         """Published at once."""
-        events = _numbered(batch.events, self._events + 1)
-        self._events += len(events)
+        first_seq = self._events + 1
+        self._events += len(batch.events)
         with self._lock:
             self._keys.difference_update(outcome.key for outcome in batch.outcomes)
-        self._hub.publish(batch.outcomes, events)
+        self._hub.publish(batch.outcomes, batch.events, first_seq)
         if batch.outcomes:
             self._tell(committed(len(batch.outcomes), batch.outcomes))
 
@@ -292,7 +290,7 @@ class JournalStore:
     def _new_ones(self, journal: Journal, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
         """What an earlier start has not handed in; the outcomes of what it has are published, if they are there."""
         known = journal.known(self._run, [task.key for task in tasks])
-        self._hub.publish([outcome for outcome in known.values() if outcome is not None], [])
+        self._hub.publish([outcome for outcome in known.values() if outcome is not None], [], 0)
         return [task for task in tasks if task.key not in known]
 
     def _commit(self, journal: Journal, batch: Batch) -> None:
@@ -303,7 +301,7 @@ class JournalStore:
             events=batch.events,
             attempts=batch.attempts,
         )
-        self._hub.publish(result.accepted, _numbered(batch.events, result.events.start))
+        self._hub.publish(result.accepted, batch.events, result.events.start)
         self._done += batch.weight
         self._tell(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
 
@@ -345,7 +343,3 @@ def _joined(items: Sequence[_Item]) -> Iterator[_Item]:
         yield item
     if batch is not None:
         yield batch
-
-
-def _numbered(events: Sequence[RunEvent], first: int) -> list[RunEvent]:
-    return [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(events, first)]

@@ -19,7 +19,7 @@ from orchestrator.handle import Handle
 from orchestrator.hub import EventStream
 from orchestrator.journal import open_journal
 from orchestrator.log import Log, default_log
-from orchestrator.records import NewTask, Outcome
+from orchestrator.records import NewTask, Outcome, RunEvent
 from orchestrator.session import SPOOL_AHEAD, Ending, Session, new_run_id
 from orchestrator.signals import raise_again
 from orchestrator.view import StatusView
@@ -219,9 +219,25 @@ class Supervisor:
         signal = InterruptSignal(reason=reason, message=message, triggered_by=triggered_by)
         self._live().interrupt(signal, key)
 
-    def events(self, limit: int = 10_000) -> EventStream:
-        """The run's events from now on, an iterator that ends with the run. At most `limit` wait to be read."""
-        return self._live().hub.subscribe(limit)
+    def events(self, limit: int = 10_000, *, from_seq: int | None = None) -> EventStream:
+        """The run's events from now on, an iterator that ends with the run. At most `limit` wait to be read.
+
+        `from_seq`: those from this number on (the first is 1) come first, out of the journal, and none twice. So a
+        reader that lost its place goes on where it was. Raises UsageError without a journal.
+        """
+        hub = self._live().hub
+        if from_seq is None:
+            return hub.subscribe(limit)
+        if self._where is None:
+            raise UsageError("events can be read again only from a journal, and this supervisor has none")
+        return hub.subscribe(limit, self._past(self._where, from_seq))
+
+    def _past(self, where: str | os.PathLike[str], from_seq: int) -> Iterator[RunEvent]:
+        """By a connection of its own, in the thread that reads."""
+        with open_journal(where, "read") as journal:
+            run = next((run for run in journal.runs() if run.run_id == self.run_id), None)
+            if run is not None:
+                yield from journal.events(run.id, from_seq)
 
     @property
     def status(self) -> StatusView:

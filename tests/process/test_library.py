@@ -121,3 +121,24 @@ def test_agents_that_are_none_are_refused_and_the_block_goes_on() -> None:
         assert supervisor.submit(lambda x, state: x, 1).result() == 1
     with pytest.raises(QuiesceError, match="ended"):
         supervisor.submit(lambda x, state: x, 1)
+
+
+def test_a_reader_of_events_can_go_on_where_it_was(tmp_path: Path) -> None:
+    def speaks(x: int, state: Any) -> int:
+        state.emit("word", n=x)
+        return x
+
+    with Supervisor(workers=1, journal=tmp_path / "j.db", log=quiet) as supervisor:
+        live = supervisor.events()
+        for x in range(3):
+            supervisor.submit(speaks, x).result()
+        again = supervisor.events(from_seq=2)
+        for x in range(3, 6):
+            supervisor.submit(speaks, x).result()
+    seen = list(live)
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+    assert list(again) == seen[1:]
+    words = [event for event in seen if event.kind == "word"]
+    assert [event.data for event in words] == [b'{"n":%d}' % x for x in range(6)]
+    with Supervisor(workers=1, log=quiet) as supervisor, pytest.raises(UsageError, match="only from a journal"):
+        supervisor.events(from_seq=1)
