@@ -85,7 +85,7 @@ class Mux:
     # -- up -----------------------------------------------------------------------------------------
 
     def _on_events(self, pipes: Pipes) -> bool:
-        """Read once. Whether the pipe may have more."""
+        """Read once. Whether the pipe goes on."""
         if pipes.is_garbled:
             return False
         before = pipes.received
@@ -97,7 +97,7 @@ class Mux:
             self._forget(pipes.channels.events)
         if pipes.garbage is not None:
             self._garbled(pipes.slot, pipes.incarnation, pipes.garbage)
-        return goes_on and bool(records)
+        return goes_on
 
     def _on_output(self, pipes: Pipes, fd: int) -> bool:
         lines, goes_on = pipes.read_output(fd)
@@ -105,7 +105,7 @@ class Mux:
             self._line(pipes.slot, pipes.output[fd].name, line)
         if not goes_on:
             self._forget(fd)
-        return goes_on and bool(lines)
+        return goes_on
 
     def look_for_stuck(self, now: float, beats: Sequence[float]) -> None:
         """Whose frame was begun and does not go on has garbage in its pipe. `beats`: each slot's last sign of life."""
@@ -147,10 +147,12 @@ class Mux:
         for _ in range(LAST_READS):
             if not self._on_events(pipes):
                 break
-        for fd in pipes.output:
+        for fd, lines in pipes.output.items():
             for _ in range(LAST_READS):
                 if not self._on_output(pipes, fd):
                     break
+            for line in lines.feed(b""):  # an orphan may hold the pipe open, but its last line is over
+                self._line(slot, lines.name, line)
         del self._pipes[slot]
         pipes.close_all(self._forget)
         return pipes.torn

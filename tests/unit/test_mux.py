@@ -1,0 +1,196 @@
+"""The multiplexer on real pipes, without a process at the other end."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from orchestrator.backends import Channels
+from orchestrator.mux import Mux
+from orchestrator.pipes import LINE_LIMIT, STUCK_SECONDS, Lines, Pipes
+from runtime import wire
+
+
+@dataclass
+class Far:
+    """An executor's ends of its pipes, and what the multiplexer made of what it wrote."""
+
+    mux: Mux
+    selector: selectors.BaseSelector
+    ours: Channels
+    tasks: int
+    control: int
+    events: int
+    stdout: int
+    stderr: int
+    heard: list[wire.Up] = field(default_factory=list)
+    garbage: list[str] = field(default_factory=list)
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    seq: int = 0
+
+    def send(self, *records: wire.Up) -> None:
+        self.seq += 1
+        os.write(self.events, wire.pack(wire.UpFrame(self.seq, list(records))))
+
+    def turn(self) -> None:
+        """Everything that is ready now."""
+        while ready := self.selector.select(0):
+            for key, _ in ready:
+                key.data()
+
+    def let_go(self, *fds: int) -> None:
+        for fd in fds:
+            os.close(fd)
+
+
+@pytest.fixture
+def far() -> Iterator[Far]:
+    selector = selectors.DefaultSelector()
+    made = [os.pipe() for _ in range(5)]
+    (tasks_r, tasks_w), (control_r, control_w), (events_r, events_w), (out_r, out_w), (err_r, err_w) = made
+    for fd in (tasks_w, events_r, out_r, err_r, tasks_r):
+        os.set_blocking(fd, False)
+    ours = Channels(tasks_w, control_w, events_r, out_r, err_r)
+    mux = Mux(
+        selector,
+        lambda _slot, _incarnation, records: one.heard.extend(records),
+        lambda _slot, _incarnation, why: one.garbage.append(why),
+        lambda _slot, stream, line: one.lines.append((stream, line)),
+    )
+    one = Far(mux, selector, ours, tasks_r, control_r, events_w, out_w, err_w)
+    mux.open(0, 1, ours)
+    yield one
+    mux.close()
+    selector.close()
+    for fd in (tasks_r, control_r, events_w, out_w, err_w):
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+
+
+def test_records_come_in_order_and_a_frame_in_pieces_is_one(far: Far) -> None:
+    far.send(wire.Started(1), wire.Started(2))
+    frame = wire.pack(wire.UpFrame(2, [wire.Started(3)]))
+    for at in range(len(frame)):
+        os.write(far.events, frame[at : at + 1])
+        far.turn()
+    assert far.heard == [wire.Started(1), wire.Started(2), wire.Started(3)]
+    assert not far.garbage
+
+
+def test_a_replayed_frame_is_garbage_and_nothing_behind_it_is_read(far: Far) -> None:
+    far.send(wire.Started(1))
+    far.seq = 0
+    far.send(wire.Started(2))
+    far.send(wire.Started(3))
+    far.turn()
+    assert far.heard == [wire.Started(1)]
+    assert far.garbage == ["frame 1 came after frame 1"]
+    far.send(wire.Started(4))
+    far.turn()
+    far.mux.bury(0, 1)
+    assert far.heard == [wire.Started(1)]
+
+
+@pytest.mark.parametrize("noise", [struct.pack("<I", wire.MAX_FRAME + 1), struct.pack("<I", 3) + b"abc", b"\xff" * 64])
+def test_noise_is_told_once(far: Far, noise: bytes) -> None:
+    far.send(wire.Started(1))
+    os.write(far.events, noise)
+    far.turn()
+    assert far.heard == [wire.Started(1)]
+    assert len(far.garbage) == 1
+
+
+def test_a_frame_that_goes_no_further_is_garbage_unless_nobody_read_or_nobody_lives(far: Far) -> None:
+    os.write(far.events, struct.pack("<I", 1000) + b"x")
+    far.turn()
+    now = 100.0
+    far.mux.look_for_stuck(now, [now])
+    far.mux.look_for_stuck(now + STUCK_SECONDS * 2, [now])  # no sign of life: it is stopped, and that is not this
+    far.mux.pause()
+    far.mux.look_for_stuck(now + STUCK_SECONDS * 4, [now + STUCK_SECONDS * 4])
+    far.mux.go_on()
+    at = now + STUCK_SECONDS * 4.5
+    far.mux.look_for_stuck(at, [at])
+    assert not far.garbage
+    at += STUCK_SECONDS
+    far.mux.look_for_stuck(at, [at])
+    assert far.garbage == [f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"]
+
+
+def test_while_paused_nothing_is_heard_and_nothing_is_lost(far: Far) -> None:
+    far.mux.pause()
+    far.send(wire.Started(1))
+    os.write(far.stdout, b"a word\n")
+    far.turn()
+    assert not far.heard
+    assert far.lines == [("stdout", "a word")]
+    assert far.mux.taken() == 0
+    far.mux.go_on()
+    far.turn()
+    assert far.heard == [wire.Started(1)]
+    assert far.mux.taken() > 0
+    assert far.mux.taken() == 0
+
+
+def test_what_was_said_before_the_end_is_taken_also_while_paused(far: Far) -> None:
+    far.mux.pause()
+    far.send(wire.Started(1))
+    os.write(far.stderr, b"last words")
+    os.write(far.events, b"\x09")
+    far.let_go(far.events, far.stdout, far.stderr)
+    assert far.mux.bury(0, 1) == 1
+    assert far.heard == [wire.Started(1)]
+    assert far.lines == [("stderr", "last words")]
+    assert far.mux.slots == {}
+    assert far.mux.bury(0, 1) == 0
+
+
+def test_another_incarnations_end_is_not_this_ones(far: Far) -> None:
+    far.mux.bury(0, 2)
+    assert far.mux.slots == {0: 1}
+
+
+def test_orders_that_do_not_fit_are_sent_when_there_is_room(far: Far) -> None:
+    orders = [wire.Hire(number, by_name=True, source=b"x" * 50_000) for number in range(10)]
+    for order in orders:
+        far.mux.send(0, order)
+    reader: wire.FrameReader[wire.Down] = wire.FrameReader(wire.Down)
+    got: list[wire.Down] = []
+    while len(got) < len(orders):
+        got += reader.feed(os.read(far.tasks, 1 << 16))
+        far.turn()
+    assert got == orders
+
+
+def test_orders_for_who_is_gone_are_dropped(far: Far) -> None:
+    far.let_go(far.tasks, far.control)
+    far.mux.send(0, wire.Retire())
+    far.mux.send_control(0, wire.Dump())
+    far.mux.send(1, wire.Retire())
+    far.mux.send_control(1, wire.Dump())
+    assert far.mux.slots == {0: 1}
+
+
+def test_output_is_cut_into_lines_and_an_endless_one_is_passed_on() -> None:
+    lines = Lines("stdout")
+    assert lines.feed(b"one\r\ntw") == ["one"]
+    assert lines.feed(b"o\n\xffthree") == ["two"]
+    assert lines.feed(b"") == ["\\xffthree"]
+    assert lines.feed(b"x" * (LINE_LIMIT + 1)) == ["x" * (LINE_LIMIT + 1)]
+    assert lines.feed(b"") == []
+
+
+def test_pipes_close_once(far: Far) -> None:
+    pipes = Pipes(0, 1, far.ours)
+    forgotten: list[int] = []
+    far.mux._pipes.clear()
+    pipes.close_all(forgotten.append)
+    pipes.close_all(forgotten.append)
+    assert len(forgotten) == 5
