@@ -148,6 +148,10 @@ def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
     except QuiesceError as error:
         _complain(str(error))
         raise typer.Exit(2) from None
+    except OSError as error:  # a journal's own errors are QuiesceErrors
+        _complain(f"cannot write to standard output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
+        raise typer.Exit(2) from None
 
 
 def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:

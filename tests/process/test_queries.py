@@ -19,7 +19,7 @@ from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.records import NewTask, Outcome, RunEvent
 from runtime.codec import encode_blob
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
-from tests.support.cli import Completed, Running, environment
+from tests.support.cli import QUIESCE, Completed, Running, environment
 
 COMMAND = (
     sys.executable,
@@ -279,6 +279,13 @@ def test_a_message_that_is_no_text_is_refused(journal: SqliteJournal, path: Path
     done = query("interrupt", "new", "--message", os.fsdecode(b"caf\xe9"), cwd=path.parent)
     assert (done.returncode, done.stderr) == (2, "quiesce: --message: not text in UTF-8\n")
     assert list(journal.take_requests(journal.get_run().id)) == []
+
+
+def test_a_standard_output_that_takes_nothing_is_one_line(journal: SqliteJournal, path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        words = [*QUIESCE, "runs", "--journal", str(path)]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (2, "quiesce: cannot write to standard output: No space left on device\n")
 
 
 # -- wrong usage ------------------------------------------------------------------------------------------
