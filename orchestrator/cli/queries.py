@@ -17,8 +17,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from orchestrator.cli import rendering
-from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, open_journal
-from orchestrator.records import RunEvent
+from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord, open_journal
+from orchestrator.records import TERMINAL, RunEvent
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
@@ -112,6 +112,7 @@ def interrupt(
         record = found.get_run(run)
         if not _is_text(message):
             raise UsageError("--message: not text in UTF-8")
+        _refuse_over(found, record, task)
         why = InterruptSignal(reason=reason, message=message, triggered_by=f"quiesce interrupt, process {os.getpid()}")
         owner = found.add_request(record.id, why, task)
         if json:
@@ -152,6 +153,13 @@ def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
         _complain(f"cannot write to standard output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
         raise typer.Exit(2) from None
+
+
+def _refuse_over(journal: Journal, run: RunRecord, key: str | None) -> None:
+    """A task that has ended cannot be stopped, and who asks for it should know. Raises UsageError."""
+    outcome = None if key is None else journal.known(run.id, [key]).get(key)
+    if outcome is not None and outcome.status in TERMINAL:
+        raise UsageError(f"task {key!r} of run {run.run_id} is over: it has {outcome.status}")
 
 
 def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:

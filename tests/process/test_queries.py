@@ -281,6 +281,13 @@ def test_a_message_that_is_no_text_is_refused(journal: SqliteJournal, path: Path
     assert list(journal.take_requests(journal.get_run().id)) == []
 
 
+def test_a_task_that_is_over_cannot_be_interrupted(journal: SqliteJournal, path: Path) -> None:
+    key = next(outcome.key for outcome in journal.results(journal.get_run("new").id) if outcome.ok)
+    done = query("interrupt", "new", "--task", key, cwd=path.parent)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"quiesce: task {key!r} of run new-run is over: it has completed\n"
+
+
 def test_a_standard_output_that_takes_nothing_is_one_line(journal: SqliteJournal, path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         words = [*QUIESCE, "runs", "--journal", str(path)]
