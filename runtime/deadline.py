@@ -98,10 +98,6 @@ class TimeLimited(Interruptible):
         """Seconds until the time limit, infinite without one."""
         return math.inf if self._deadline is None else self._deadline.left
 
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.disarm()
-
     def _raised_by(self) -> InterruptSignal:
         if self._deadline is not None and not self._deadline.under:
             return self._deadline.signal

@@ -372,11 +372,11 @@ class ExecutionState(TimeLimited):
         if self._closed:
             return
         self._closed = True
+        self.cancel_timeout()
         if self._flag:
             self._announce()
         if self._registry is not None and self._registry.names and running_loop() is not None:
             self._registry.cancel()
-        self._disarm()
         if self._leave_bus is not None:
             self._leave_bus()
         if self._bus is not None and self._owns_bus:

@@ -202,6 +202,19 @@ def test_a_time_limit_that_is_over_stays_over(undo: Callable[[ExecutionState], N
         state.raise_if_interrupted()
 
 
+@pytest.mark.parametrize(("seconds", "interrupted"), [(9, False), (11, True)])
+def test_a_time_limit_ends_with_the_execution(seconds: int, interrupted: bool) -> None:
+    """What has ended in time is not interrupted later; what has not has its event, although nobody looked."""
+    clock, host = Clock(), FakeHost()
+    state = ExecutionState(clock=clock, host=host)
+    state.set_timeout(10)
+    clock.now += seconds
+    state.close()
+    clock.now += 100
+    assert state.is_interrupted is interrupted
+    assert len(host.events) == interrupted
+
+
 def test_a_time_limit_of_nothing_is_over_at_once_and_nan_is_refused() -> None:
     state = ExecutionState()
     with pytest.raises(ValueError, match="NaN"):
