@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from orchestrator.cli import output
 from orchestrator.cli.command import RunCommand, parse
 from orchestrator.cli.ending import say
 from orchestrator.hosts import manifest as kubernetes
@@ -94,7 +95,7 @@ def manifest(
     )
     documents = kubernetes.pod(deployment) if pod else kubernetes.job(deployment)
     use = "podman play kube FILE" if pod else "kubectl apply -f FILE"
-    typer.echo(f"# Use: {use}. What the fields mean for a run: docs/kubernetes.md\n" + dump(*documents), nl=False)
+    output.print_all(f"# Use: {use}. What the fields mean for a run: docs/kubernetes.md\n" + dump(*documents))
 
 
 def _grace(command: RunCommand) -> int:

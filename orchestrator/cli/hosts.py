@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from orchestrator.cli import command as commands
+from orchestrator.cli import output
 from orchestrator.cli.ending import say
 from orchestrator.cli.options import (
     GraceOption,
@@ -100,7 +101,7 @@ def unit(
         watchdog=watchdog,
         restart_delay=restart_delay,
     )
-    typer.echo(units.render(service), nl=False)
+    output.print_all(units.render(service))
 
 
 def _warn(found: commands.RunCommand, hidden: Sequence[str]) -> None:
@@ -135,12 +136,10 @@ def doctor(
     findings = examine(facts, Plan(settings.workers, settings.ladder, settings.memory_limit, host_grace))
     verdict = worst(findings)
     if json:
-        typer.echo(
-            msgspec.json.encode({"verdict": verdict, "workers": settings.workers, "findings": findings}).decode()
-        )
+        found = {"verdict": verdict, "workers": settings.workers, "findings": findings}
+        output.print_all(msgspec.json.encode(found).decode() + "\n")
     else:
-        for line in _told(findings):
-            typer.echo(line)
+        output.print_all("".join(f"{line}\n" for line in _told(findings)))
     raise typer.Exit(verdict.exit_code)
 
 

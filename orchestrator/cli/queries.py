@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import rendering
+from orchestrator.cli import output, rendering
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord, open_journal
 from orchestrator.records import TERMINAL, RunEvent
 from runtime.errors import QuiesceError, UsageError
@@ -139,19 +139,15 @@ def _is_text(message: str) -> bool:
 @contextlib.contextmanager
 def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
     """An open journal; whatever is wrong becomes one line and exit code 2."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    output.die_by_sigpipe()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # an ignored signal is a wish
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         with open_journal(where, mode) as journal:
             yield journal
-            sys.stdout.flush()
+            output.flush()
     except QuiesceError as error:
         _complain(str(error))
-        raise typer.Exit(2) from None
-    except OSError as error:  # a journal's own errors are QuiesceErrors
-        _complain(f"cannot write to standard output: {error.strerror}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
         raise typer.Exit(2) from None
 
 
@@ -170,7 +166,7 @@ def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
         for event in journal.events(number, first):  # after the look at the run: its last events are among them
             first = event.seq + 1
             yield event
-        sys.stdout.flush()
+        output.flush()
         if run.status not in (ExecutionStatus.AWAITING, ExecutionStatus.STARTED):
             return
         if gone:
@@ -183,7 +179,7 @@ def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    output.put(line + "\n")
 
 
 def _say_json(value: Any) -> None:

@@ -287,6 +287,29 @@ def test_head_takes_what_it_wants(full: Path, query: str) -> None:
     assert (done.stdout, done.stderr) == ("141 0\n", "")
 
 
+@pytest.mark.parametrize("words", ["unit a.py:f -i x", "manifest a.py:f -i x --image i", "doctor", "doctor --json"])
+def test_what_only_prints_ends_by_sigpipe_too(words: str) -> None:
+    """`quiesce unit … | true`. Its own answer is not what counts then."""
+    gone, writing = os.pipe()
+    os.close(gone)
+    with Running([require("bash"), "-c", f"exec {QUIESCE[0]} {words} >&{writing}"], pass_fds=[writing]) as running:
+        os.close(writing)
+        assert running.wait().signal is signal.SIGPIPE
+
+
+@pytest.mark.parametrize(
+    "words", ["unit a.py:f -i x", "doctor", "doctor --json", "results -j {full}", "runs -j {full}"]
+)
+def test_an_output_that_cannot_be_written_is_one_line(full: Path, words: str) -> None:
+    """A full disk under `quiesce results >file`: no traceback, and no success."""
+    with Running(["sh", "-c", f"exec {QUIESCE[0]} {words.format(full=full)} >/dev/full"]) as running:
+        done = running.wait()
+    assert done.returncode == 2, done
+    assert done.stderr.splitlines()[-1] == "quiesce: cannot write to standard output: No space left on device", done
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 @pytest.mark.parametrize("redirection", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full >/dev/full"])
 def test_a_run_needs_nobody_to_talk_to(tmp_path: Path, redirection: str) -> None:
     """Standard streams that are closed or full cost words, not work."""
