@@ -28,6 +28,8 @@ from tests.support.cli import ROOT, run_cli
 
 _TOOLS = ("podman", "runc", "catatonit", "conmon", "tar")
 _RUN_ROOT = "/run/quiesce-podman"
+_KEPT = 4
+"""So many images of earlier checkouts stay in the cache."""
 
 _WRAPPER = """#!/usr/bin/env python3
 # runc, but for the limits that podman asks for by default and that a host without CAP_SYS_RESOURCE refuses.
@@ -111,7 +113,16 @@ class Podman:
                 "build", "--isolation=chroot", "-q", "-t", name, "-v", f"{wheels}:/wheels:ro", *given, str(ROOT),
                 timeout=600,
             )  # fmt: skip
+            self._forget_old()
         return name
+
+    def _forget_old(self) -> None:
+        """Each change of the code makes a new image: the oldest ones go."""
+        listed = self.run("images", "--sort", "created", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+        old = [name for name in listed if name.startswith("localhost/quiesce:test-")][_KEPT + 1 :]
+        if old:
+            self.run("rmi", "-f", *old, check=False)
+            self.run("image", "prune", "-f", check=False)
 
     def _wheels(self) -> Path:
         """What pip is to install in the build, which has no network."""
