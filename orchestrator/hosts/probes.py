@@ -136,6 +136,7 @@ def _listen(address: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         code = getattr(error, "errno", None) or 0  # negative: a name that is not known
         why = os.strerror(code) if code > 0 else getattr(error, "strerror", None) or str(error)
+        why = why.partition(" (while attempting")[0]  # create_server adds what is said here already
         raise UsageError(f"cannot serve the probes on {address} port {port}: {why}") from None
 
 
@@ -221,6 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "quiesce"
     sys_version = ""
     timeout = PATIENCE
+    error_content_type = _TEXT
+    error_message_format = "%(code)d %(message)s\n"
 
     def do_GET(self) -> None:
         """Answer with the page."""
@@ -234,6 +237,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     do_HEAD = do_GET  # noqa: N815 - http.server finds the method by this name
+
+    def _refuse(self) -> None:
+        """Nothing can be changed here."""
+        self.send_response(http.HTTPStatus.METHOD_NOT_ALLOWED)
+        self.send_header("Allow", "GET, HEAD")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """A probe every few seconds is not worth a line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import importlib
 import socket
@@ -78,10 +79,33 @@ def test_a_query_is_ignored_and_head_has_no_body(served: Probes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "method", "status"), [("/", "GET", 404), ("/livez/x", "GET", 404), ("/livez", "POST", 501)]
-)
+    ("path", "method", "status"),
+    [
+        ("/", "GET", 404), ("/livez/x", "GET", 404), ("/livez", "POST", 405), ("/livez", "DELETE", 405),
+        ("/livez", "BREW", 501), ("/" + "x" * 70_000, "GET", 414),
+    ],
+)  # fmt: skip
 def test_everything_else_is_refused(served: Probes, path: str, method: str, status: int) -> None:
-    assert ask(served, path, method)[0] == status
+    """In plain text of a line."""
+    found, text = ask(served, path, method)
+    assert found == status
+    assert text.count("\n") <= 1
+    assert "<" not in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [b"\x16\x03\x01\x02\x00\x01", b"\0" * 1000, b"\r\n" * 1000, b"GET / HTTP/9.9\r\n\r\n", b"GET " + b"/" * 99_999],
+)
+def test_what_is_no_request_ends_and_others_are_answered(served: Probes, words: bytes) -> None:
+    """A TLS client, a port scanner, a torrent of nothing."""
+    with silent(served) as client:
+        client.sendall(words)
+        client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):  # it closed with some of our bytes unread
+            while client.recv(65536):
+                pass
+    assert ask(served, "/livez")[0] == 200
 
 
 def test_the_metrics_tell_the_run(served: Probes) -> None:
@@ -121,8 +145,9 @@ def test_a_port_in_use_is_one_line(served: Probes) -> None:
 
 @pytest.mark.parametrize("address", ["no.such.host.invalid", "203.0.113.7"])
 def test_an_address_that_is_not_ours_is_one_line(address: str) -> None:
-    with pytest.raises(UsageError, match="cannot serve the probes"):
+    with pytest.raises(UsageError, match="cannot serve the probes") as refused:
         Probes(0, address)
+    assert "attempting" not in str(refused.value)
 
 
 def test_everywhere_is_ipv4_and_ipv6() -> None:
