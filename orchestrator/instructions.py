@@ -3,70 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from orchestrator.records import Outcome
 from runtime.model import InterruptSignal, Severity
 from runtime.wire import Control, Down
 
 
-@dataclass(frozen=True, slots=True)
-class StartExecutor:
+class StartExecutor(msgspec.Struct, frozen=True):
     """Fork an incarnation into a slot."""
 
     slot: int
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """An order on a slot's tasks pipe."""
 
     slot: int
     order: Down
 
 
-@dataclass(frozen=True, slots=True)
-class SendControl:
+class SendControl(msgspec.Struct, frozen=True):
     """An order on a slot's control pipe."""
 
     slot: int
     order: Control
 
 
-@dataclass(frozen=True, slots=True)
-class RaiseFlag:
+class RaiseFlag(msgspec.Struct, frozen=True):
     """Write the signal, raise every slot's byte, wake whoever sleeps."""
 
     signal: InterruptSignal
 
 
-@dataclass(frozen=True, slots=True)
-class ShowRung:
+class ShowRung(msgspec.Struct, frozen=True):
     """Tell the executors when the next rung comes (monotonic seconds)."""
 
     at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Terminate:
+class Terminate(msgspec.Struct, frozen=True):
     """SIGTERM and SIGCONT to an executor."""
 
     slot: int
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class KillTree:
+class KillTree(msgspec.Struct, frozen=True):
     """SIGKILL to an executor and all its descendants."""
 
     slot: int
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True):
     """Read pending tasks from the store; only the ones with a priority above 0, if `urgent`."""
 
     after: int
@@ -75,22 +68,19 @@ class Fetch:
     urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """Commit outcomes; answered by Committed."""
 
     outcomes: Sequence[Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordAttempts:
+class RecordAttempts(msgspec.Struct, frozen=True):
     """Keep how many attempts a task that will run again has used up."""
 
     attempts: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class AgentKnown:
+class AgentKnown(msgspec.Struct, frozen=True):
     """An agent was loaded (error None) or refused, for the first time."""
 
     agent: int
@@ -99,27 +89,23 @@ class AgentKnown:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SweepProcesses:
+class SweepProcesses(msgspec.Struct, frozen=True):
     """Look for whatever process is left, end it, report Swept."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoseGuardian:
+class LoseGuardian(msgspec.Struct, frozen=True):
     """The guardian does not answer: kill it and all that it watched, look yourself, report Swept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     """A named log event; `event` ones are also written into the journal's events."""
 
     name: str
     severity: Severity = Severity.INFO
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """Nothing is left to do."""
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator.records import NewTask, PendingTask
 from runtime.model import InterruptSignal
 from runtime.wire import Up
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(msgspec.Struct, frozen=True):
     """Start the executors."""
 
 
-@dataclass(frozen=True, slots=True)
-class HireAgent:
+class HireAgent(msgspec.Struct, frozen=True):
     """An agent that tasks may name from now on."""
 
     agent: int
@@ -24,8 +23,7 @@ class HireAgent:
     source: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Spooled:
+class Spooled(msgspec.Struct, frozen=True):
     """The store has taken `tasks`: those with a seq have that one, the others the next after `after`, up to `last_seq`.
 
     `kept`: they can be fetched later. Otherwise this is the only time that they are seen.
@@ -37,8 +35,7 @@ class Spooled:
     kept: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(msgspec.Struct, frozen=True):
     """The run that is taken up: its last seq, and its tasks by how they stand."""
 
     last_seq: int
@@ -47,8 +44,7 @@ class Resumed:
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """The answer to Fetch: tasks in order, and up to which seq the store was read.
 
     `urgent`: only the urgent ones were asked for.
@@ -59,21 +55,18 @@ class Fetched:
     urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True):
     """No more tasks will come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """The guardian is ready; by what it holds on to processes, the best first."""
 
     pid: int
     containment: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
+class Forked(msgspec.Struct, frozen=True):
     """An executor process exists."""
 
     slot: int
@@ -81,8 +74,7 @@ class Forked:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """Records of one executor, in order."""
 
     slot: int
@@ -90,8 +82,7 @@ class Heard:
     records: Sequence[Up]
 
 
-@dataclass(frozen=True, slots=True)
-class Garbled:
+class Garbled(msgspec.Struct, frozen=True):
     """An executor sent what is not a frame; it must not be heard any more."""
 
     slot: int
@@ -99,8 +90,7 @@ class Garbled:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(msgspec.Struct, frozen=True):
     """An executor is gone and all it had sent was heard. `code` is negative for a signal, None if unknown.
 
     `in_hand` is the task that shared memory says it was executing, 0 = none; `how` says the code in words.
@@ -116,8 +106,7 @@ class Exited:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
-class StraysFound:
+class StraysFound(msgspec.Struct, frozen=True):
     """An executor left processes behind, which are being ended."""
 
     slot: int
@@ -125,8 +114,7 @@ class StraysFound:
     found: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Grown:
+class Grown(msgspec.Struct, frozen=True):
     """An executor's tree holds more memory than it may: `rss` bytes."""
 
     slot: int
@@ -134,8 +122,7 @@ class Grown:
     rss: int
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(msgspec.Struct, frozen=True):
     """The last look: processes found after everything should have been gone."""
 
     found: int
@@ -143,8 +130,7 @@ class Swept:
     remaining: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True):
     """`asked` outcomes went to the journal; the other fields count the ones that it accepted, by status."""
 
     asked: int
@@ -153,45 +139,39 @@ class Committed:
     interrupted: int
 
 
-@dataclass(frozen=True, slots=True)
-class JournalFailed:
+class JournalFailed(msgspec.Struct, frozen=True):
     """The journal cannot be written any more."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """The run cannot go on: what it needs from the host is not to be had."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupt:
+class Interrupt(msgspec.Struct, frozen=True):
     """Somebody asks for a stop, of everything or of one task."""
 
     signal: InterruptSignal
     task: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Signalled:
+class Signalled(msgspec.Struct, frozen=True):
     """An OS signal arrived. `user` is whether a person pressed a key (SIGINT)."""
 
     name: str
     user: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """What shared memory shows: for each slot the task in hand, since when, the last sign of life (monotonic)."""
 
     slots: Sequence[tuple[int, float, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Time has passed."""
 
 
