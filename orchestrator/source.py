@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +15,10 @@ from runtime.codec import MAX_VALUE, too_large
 from runtime.errors import UsageError
 
 BATCH = 1000
-"""Tasks that are handed in at a time when there is no reason to hurry."""
+"""Tasks that are handed in at a time, at most."""
+
+READ = 1 << 16
+"""Bytes that are read of a stream at a time, at most: what a pipe holds."""
 
 
 class _Keyed(msgspec.Struct):
@@ -45,13 +49,13 @@ def open_input(path: str) -> BinaryIO:
     return file
 
 
-def parse(lines: Iterable[bytes], name: str) -> Iterator[NewTask]:
-    """One task a line, `seq` = line number; blank lines are passed over.
+def parse(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[NewTask]:
+    """One task a line, `seq` = line number, counted from `first`; blank lines are passed over.
 
     An object's "key" (text, or a whole number) is the task's key, the line number any other's. Raises
     UsageError that names the line which is not JSON.
     """
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=first):
         text = line.strip()
         if not text:
             continue
@@ -75,6 +79,42 @@ def batches(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTas
     """The same tasks, many at a time."""
     while batch := list(itertools.islice(tasks, size)):
         yield batch
+
+
+def batches_of_stream(stream: io.BufferedIOBase, name: str) -> Iterator[list[NewTask]]:
+    """Tasks as their lines arrive: nobody who writes one line and waits for its task has to write a thousand.
+
+    Raises UsageError at a line that is not JSON, behind the tasks before it.
+    """
+    number = 1
+    for lines in _arriving(stream):
+        for at in range(0, len(lines), BATCH):
+            batch: list[NewTask] = []
+            try:
+                batch.extend(parse(lines[at : at + BATCH], name, number + at))
+            finally:  # if a line is wrong, the batch has those before it
+                if batch:
+                    yield batch
+        number += len(lines)
+
+
+def _arriving(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
+    """Lines, with every read as many as have ended."""
+    begun: list[bytes] = []  # of a line that has not
+    size = 0
+    while chunk := stream.read1(READ):
+        head, newline, tail = chunk.rpartition(b"\n")
+        if newline:
+            yield (b"".join(begun) + head).split(b"\n")
+            begun, size = [tail], len(tail)
+            continue
+        begun.append(chunk)
+        size += len(chunk)
+        if size > MAX_VALUE:  # whoever parses it says so
+            yield [b"".join(begun)]
+            begun, size = [], 0
+    if last := b"".join(begun):
+        yield [last]
 
 
 def _shown(text: bytes) -> str:

@@ -25,6 +25,8 @@ USAGE = 2
 RESUMABLE = 75
 """EX_TEMPFAIL (sysexits.h): try again later, here with `quiesce resume`."""
 
+CUT = "its input was a stream that was not read to its end: what was not read is not part of the run"
+
 MESSAGE = TerminationMessage()
 """Of this process, which ends once; `run` and `resume` choose where it goes."""
 
@@ -33,7 +35,8 @@ def end(ran: tuple[Ending, Runner], look: Look) -> NoReturn:
     """Say the last words, and end the process as the run ended."""
     ending, runner = ran
     journal = runner.journal.location
-    conclude(last_words(ending, runner.session.run_id, journal))
+    words = last_words(ending, runner.session.run_id, journal)
+    conclude(f"{words}\n{CUT}" if runner.is_cut else words)
     if look.as_json:
         show(facts(ending, runner.session.run_id, journal))
     if ending.status is ExecutionStatus.COMPLETED:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from orchestrator.cli.hosting import Hosting
 from orchestrator.cli.options import LogFormat, ProgressMode
@@ -17,7 +18,7 @@ from orchestrator.hosts import here
 from orchestrator.journal import Journal, RunRecord
 from orchestrator.log import HeldLog
 from orchestrator.session import Ending, Session
-from orchestrator.source import batches, parse
+from orchestrator.source import batches, batches_of_stream, parse
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity
 
@@ -52,6 +53,8 @@ class Runner:
         observers = [*here.observers(), *look.hosting.observers(lambda: self.session.guardian)]
         self.session = Session(settings, run_id, self._log, journal, observers=observers)
         self.problem: UsageError | None = None
+        self.is_cut = False
+        """Whether the input is a stream that was not read to its end, now or when the run began."""
         self._live = live
 
     def go(self, agent: str, begin: Callable[[Runner], None]) -> tuple[Ending, Runner]:
@@ -105,12 +108,14 @@ class Runner:
         """Tasks as they come: a thread reads, the journal keeps, memory stays flat."""
         self._refuse_known()
         self.session.begin_run(agent)
+        self.is_cut = True
         threading.Thread(target=self._feed, args=(stream, label), name="quiesce-input", daemon=True).start()
 
     def take_up(self, run: RunRecord) -> None:
         """Go on with a run."""
         self.session.take_up(run)
         if not run.sealed:
+            self.is_cut = True
             self.session.seal()  # its input cannot be read any further
 
     def _refuse_known(self) -> None:
@@ -122,8 +127,9 @@ class Runner:
 
     def _feed(self, stream: BinaryIO, label: str) -> None:
         try:
-            if not self.session.feed(batches(parse(_lines(stream), label))):
+            if not self.session.feed(batches_of_stream(cast("io.BufferedIOBase", stream), label)):
                 raise UsageError(f"{label} has no tasks: it needs one JSON value a line")
+            self.is_cut = False
             self.session.seal()
         except UsageError as error:
             self.problem = error
@@ -132,8 +138,3 @@ class Runner:
             )
         except QuiesceError:
             pass  # the journal failed: the run ends by itself and says why
-
-
-def _lines(stream: BinaryIO) -> Any:
-    """Lines as they arrive: iteration over a buffered file would wait for a full buffer."""
-    return iter(stream.readline, b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,26 @@ def completed(journal: Path) -> int:
         return len(look(journal, "r").values)
     except Exception:
         return 0
+
+
+def test_a_stream_is_executed_as_it_comes_and_what_was_read_of_it_is_resumed(tmp_path: Path) -> None:
+    """Whoever writes three lines and waits gets three results. A stop says that the rest was not read."""
+    journal = tmp_path / "j.db"
+    with start_cli(
+        "run", agent("plain:double"), "-i", "-", "-w", "1", "-j", journal, "--run-id", "r", stdin=subprocess.PIPE
+    ) as running:
+        running.write("1\n2\n3")
+        wait_until(lambda: completed(journal) == 2, 20, "two lines have ended")
+        running.write("0\n")
+        wait_until(lambda: completed(journal) == 3, 20, "and a third one")
+        running.send(signal.SIGTERM)
+        done = running.wait(15)
+    assert done.returncode == -signal.SIGTERM, done
+    assert "not read to its end" in done.stderr.splitlines()[-1]
+    done = run_cli("resume", "r", "-j", journal)
+    assert done.returncode == 0, done
+    assert "not read to its end" in done.stderr.splitlines()[-1]
+    assert look(journal).values == {"1": 2, "2": 4, "3": 60}
 
 
 def test_after_kill_9_of_the_supervisor(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from orchestrator.source import batches, open_input, parse
+from orchestrator.source import BATCH, batches, batches_of_stream, open_input, parse
+from runtime.codec import MAX_VALUE
 from runtime.errors import UsageError
 
 
@@ -59,3 +62,42 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for name, word in (("none", "No such file"), (".", "Is a directory"), ("empty", "is empty")):
         with pytest.raises(UsageError, match=word):
             open_input(str(tmp_path / name))
+
+
+class Pieces(io.BufferedIOBase):
+    """A stream that gives out these pieces, one a read."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return next(self._pieces, b"")
+
+
+def test_a_streams_tasks_come_with_the_read_that_ends_their_lines() -> None:
+    pieces = [b"1\n2\n", b'"thr', b"ee", b'"\n\n{"key": "four"}\n5', b"5"]
+    found = [[(task.seq, task.key, task.input) for task in batch] for batch in batches_of_stream(Pieces(pieces), "f")]
+    assert found == [
+        [(1, "1", b"1"), (2, "2", b"2")],
+        [(3, "3", b'"three"'), (5, "four", b'{"key": "four"}')],
+        [(6, "6", b"55")],
+    ]
+
+
+def test_a_streams_batches_have_a_bound_and_its_lines_their_numbers() -> None:
+    found = list(batches_of_stream(Pieces([b"0\n" * (2 * BATCH + 1)]), "f"))
+    assert [len(batch) for batch in found] == [BATCH, BATCH, 1]
+    assert found[-1][0].seq == 2 * BATCH + 1
+
+
+def test_a_line_of_a_stream_that_is_no_task_comes_behind_those_before_it() -> None:
+    reading = batches_of_stream(Pieces([b"1\n2\n", b"3\noops\n"]), "f")
+    assert [task.seq for batch in (next(reading), next(reading)) for task in batch] == [1, 2, 3]
+    with pytest.raises(UsageError, match="f, line 4"):
+        next(reading)
+
+
+def test_a_line_of_a_stream_that_never_ends_is_refused_and_not_kept() -> None:
+    piece = b"0" * (MAX_VALUE // 4)
+    with pytest.raises(UsageError, match=r"f, line 2: .* MiB"):
+        list(batches_of_stream(Pieces([b"1\n", *[piece] * 1000]), "f"))
