@@ -7,6 +7,7 @@ standard output (`| head`) and Ctrl-C end them as they end any Unix tool: by the
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -142,6 +143,8 @@ def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
     output.die_by_sigpipe()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # an ignored signal is a wish
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without a character for it must not end us
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with open_journal(where, mode) as journal:
             yield journal
@@ -183,7 +186,8 @@ def _say(line: str) -> None:
 
 
 def _say_json(value: Any) -> None:
-    _say(rendering.text(value))
+    """In UTF-8, as JSON is, whatever the locale says."""
+    sys.stdout.buffer.write(rendering.text(value).encode() + b"\n")
 
 
 def _complain(line: str) -> None:

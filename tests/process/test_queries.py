@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.journal import open_journal
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.records import NewTask, Outcome, RunEvent
 from runtime.codec import encode_blob
@@ -293,6 +294,22 @@ def test_a_standard_output_that_takes_nothing_is_one_line(journal: SqliteJournal
         words = [*QUIESCE, "runs", "--journal", str(path)]
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (2, "quiesce: cannot write to standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(("options", "key"), [([], r"\u043a\xfc"), (["--json"], '"key":"кü"')])
+def test_a_locale_without_the_characters_is_no_obstacle(tmp_path: Path, options: list[str], key: str) -> None:
+    where = tmp_path / "j.db"
+    with open_journal(where) as journal:
+        run = journal.create_run("r", agent=None)
+        journal.add_tasks(run.id, [NewTask("кü", b"1")])
+        journal.claim(run.id)
+        outcome = Outcome(seq=1, key="кü", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b"1")
+        journal.commit(run.id, outcomes=[outcome])
+    plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = [*QUIESCE, "results", "--journal", str(where), *options]
+    done = subprocess.run(words, capture_output=True, timeout=30, check=False, env=environment(plain))
+    assert done.returncode == 0, done.stderr
+    assert key in done.stdout.decode()
 
 
 # -- wrong usage ------------------------------------------------------------------------------------------
