@@ -57,10 +57,14 @@ class Child(Generic[X]):
         """The result, or the exception in its place."""
         return self._value if self.error is None else self.error
 
-    def discard(self) -> None:
-        """Never run it: a coroutine is closed, so that nobody warns that it was not awaited."""
+    def discard(self) -> asyncio.Future[X] | None:
+        """Never run it: a coroutine is closed, so that nobody warns that it was not awaited.
+
+        A task or future runs already, whoever awaits it: it comes back, to be ended, unless it has.
+        """
         if self._coroutine is not None:
             self._coroutine.close()
+        return self._work if isinstance(self._work, asyncio.Future) and not self._work.done() else None
 
     def settle(self, task: asyncio.Task[X]) -> None:
         """Take over how its task ended."""

@@ -48,6 +48,7 @@ class Crew:
         self._attempts = attempts
         self._pending: deque[Child[Any]] = deque()
         self._running: dict[asyncio.Task[Any], Child[Any]] = {}
+        self._orphans: set[asyncio.Future[Any]] = set()
         self._ended: deque[Child[Any]] = deque()
         self._verdict: BaseException | None = None
         self._sleepers: list[asyncio.Future[None]] = []
@@ -151,7 +152,21 @@ class Crew:
 
     def _discard_pending(self) -> None:
         while self._pending:
-            self._pending.popleft().discard()
+            orphan = self._pending.popleft().discard()
+            if orphan is None:
+                continue
+            self._orphans.add(orphan)
+            orphan.add_done_callback(self._on_orphan_done)
+            if isinstance(orphan, asyncio.Task):
+                self._state.cancel(orphan)
+            else:
+                orphan.cancel()
+
+    def _on_orphan_done(self, orphan: asyncio.Future[Any]) -> None:
+        self._orphans.discard(orphan)
+        if not orphan.cancelled() and isinstance(error := orphan.exception(), Exception):
+            log.warning("a child of %r failed as it was ended: %r", self.name, error)
+        self._wake()
 
     def _complain(self) -> None:
         log.warning("children of %r were cancelled and have not ended: %s", self.name, ", ".join(self.running))
@@ -201,7 +216,7 @@ class Crew:
     async def finish(self) -> None:
         """Wait for the last child, whatever is thrown at us meanwhile, and leave nothing behind."""
         cancelled: asyncio.CancelledError | None = None
-        while self._running:
+        while self._running or self._orphans:
             try:
                 await self._change()
             except asyncio.CancelledError as error:

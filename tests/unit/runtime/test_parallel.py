@@ -194,6 +194,37 @@ def test_interrupted_while_a_stream_that_was_left_early_ends() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("how", ["interrupted", "the block raises", "a sibling fails"])
+def test_a_task_that_was_handed_in_is_ended_even_if_its_turn_never_came(how: str) -> None:
+    async def main() -> None:
+        state = state_in_loop()
+        cleaned: list[int] = []
+
+        async def slow_to_end() -> None:
+            try:
+                await forever()
+            finally:
+                await asyncio.sleep(3)
+                cleaned.append(1)
+
+        task, future = asyncio.create_task(slow_to_end()), asyncio.get_running_loop().create_future()
+        await settle()
+        with pytest.raises((ExecutionInterrupted, ValueError)):
+            async with state.parallel(max_workers=1) as group:
+                group.add(fails, 1) if how == "a sibling fails" else group.add(forever)
+                group.add(task)
+                group.add(future)
+                if how == "the block raises":
+                    raise ValueError("boom")
+                if how == "interrupted":
+                    asyncio.get_running_loop().call_later(1, state.request_interrupt)
+                await group.gather()
+        assert cleaned == [1]
+        assert future.cancelled()
+
+    run(main)
+
+
 def test_what_cannot_be_a_child_is_refused() -> None:
     async def main() -> None:
         state = ExecutionState()
