@@ -157,7 +157,7 @@ class EventBus:
         if self.closed:
             return
         self._seq += 1
-        event = replace(event, seq=self._seq)
+        event = _numbered(event, self._seq)
         if isinstance(event, InterruptEvent):
             self._interrupt = self._interrupt or event
         for kinds, target in tuple(self._targets.values()):
@@ -223,6 +223,14 @@ class EventBus:
         if late:
             log.warning("%d subscribers of the event bus did not finish within %g s", len(late), limit)
             await asyncio.wait(late, timeout=limit)
+
+
+def _numbered(event: Event, seq: int) -> Event:
+    if type(event) is not Event:
+        return replace(event, seq=seq)
+    return Event(  # less than half of what replace costs, which is a third of a publish
+        kind=event.kind, data=event.data, address=event.address, state_id=event.state_id, seq=seq, at=event.at
+    )
 
 
 class Publication(Awaitable[None]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import threading
@@ -506,3 +507,14 @@ def test_a_bus_outlives_its_loop() -> None:
 
     assert [one.seq for one in run(main) + run(main)] == [1, 2]
     bus.close()
+
+
+def test_a_number_is_all_that_publishing_changes() -> None:
+    """Also if a field is added to Event one day."""
+    bus = EventBus()
+    seen: list[Event] = []
+    bus.subscribe(seen.append)
+    values = {"kind": "k", "data": {"n": 1}, "address": "a", "state_id": "s", "seq": 7, "at": 3.0}
+    assert values.keys() == {field.name for field in dataclasses.fields(Event)}
+    bus.post(Event(**values))  # type: ignore[arg-type]
+    assert dataclasses.asdict(seen[0]) == {**values, "seq": 1}
