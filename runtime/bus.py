@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Generator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from runtime.bell import running_loop, soon_in
@@ -77,20 +78,33 @@ class EventBus:
     ) -> Subscription:
         """Call `handler(event)` for everything published from now on (only `kinds`), in order.
 
-        A sync handler is called at once, so it must be quick. An async one has its own queue of `limit` events
-        and its own task, once there is an event loop; `policy` says what a full queue does.
+        A sync handler is called at once, so it must be quick. An async one (or one that turns out to return
+        something to await, as a lambda does) has its own queue of `limit` events and its own task, once there is an
+        event loop; `policy` says what a full queue does.
         """
-        if not is_async(handler):
-            direct = Subscription(handler, None, lambda: None)
-            direct._leave = self._join(kinds, direct)  # noqa: SLF001 - the handle of what has just been joined
-            return direct
         outlet = Outlet(policy, limit, ends_on_interrupt=False)
-        subscription = Subscription(handler, outlet, self._join(kinds, outlet))
+        subscription = Subscription(handler, outlet)
+        target = outlet if is_async(handler) else subscription
+        subscription.on_close = leave = self._join(kinds, target)
+        subscription.on_awaitable = partial(self._make_async, leave, kinds, subscription, outlet)
         if self.closed:
             outlet.close()
+        if target is outlet:
+            self._pump(subscription)
+        return subscription
+
+    def _make_async(
+        self, leave: Callable[[], None], kinds: Container[str] | None, subscription: Subscription, outlet: Outlet
+    ) -> None:
+        """A handler that did not look it has given something to await: from now on it is served as an async one."""
+        leave()
+        if not outlet.closed:  # it may have closed its own subscription
+            subscription.on_close = self._join(kinds, outlet)
+        self._pump(subscription)
+
+    def _pump(self, subscription: Subscription) -> None:
         self._unpumped.append(subscription)
         self._bind()
-        return subscription
 
     def _join(self, kinds: Container[str] | None, target: Outlet | Subscription) -> Callable[[], None]:
         key = object()

@@ -77,42 +77,58 @@ class Stream(AsyncIterator[Event]):
 class Subscription:
     """A subscriber's handle: `close()` ends it, `dropped` counts what its full queue has cost it."""
 
-    def __init__(self, handler: Handler, outlet: Outlet | None, leave: Callable[[], None]) -> None:
+    def __init__(self, handler: Handler, outlet: Outlet) -> None:
+        self.on_close: Callable[[], None] = _nothing
+        self.on_awaitable: Callable[[], None] = _nothing
         self._handler = handler
         self._outlet = outlet
-        self._leave = leave
+        self._first: tuple[Event, Awaitable[object]] | None = None
 
     @property
     def dropped(self) -> int:
         """How many events never reached the handler because its queue was full."""
-        return self._outlet.dropped if self._outlet is not None else 0
+        return self._outlet.dropped
 
     def close(self) -> None:
         """Unsubscribe. What is queued for an async handler is still delivered. Idempotent."""
-        self._leave()
-        if self._outlet is not None:
-            self._outlet.close()
+        self.on_close()
+        self._outlet.close()
 
     def call(self, event: Event) -> None:
-        """Run a sync handler. What it raises is logged and harms nobody else."""
+        """Run a sync handler. What it raises is logged and harms nobody else.
+
+        If it gives something to await, `on_awaitable` is called, which must see to it that `pump` is run.
+        """
         try:
-            self._handler(event)
+            result = self._handler(event)
+            if inspect.isawaitable(result):
+                self._first = event, result
+                self.on_awaitable()
         except (Exception, ExecutionInterrupted):  # noqa: BLE001 - a subscriber's error is the subscriber's
             self._complain(event)
 
     async def pump(self) -> None:
         """Run an async handler for one event after the other, until its queue is closed and empty."""
-        assert self._outlet is not None
-        while (event := await self._outlet.get()) is not None:
-            try:
-                result = self._handler(event)
-                if inspect.isawaitable(result):
-                    await result
-            except (Exception, ExecutionInterrupted):  # noqa: BLE001 - a subscriber's error is the subscriber's
-                self._complain(event)
+        if self._first is not None:
+            (event, result), self._first = self._first, None
+            await self._await(event, result)
+        while (following := await self._outlet.get()) is not None:
+            await self._await(following)
+
+    async def _await(self, event: Event, result: object = None) -> None:
+        try:
+            result = self._handler(event) if result is None else result
+            if inspect.isawaitable(result):
+                await result
+        except (Exception, ExecutionInterrupted):  # noqa: BLE001 - a subscriber's error is the subscriber's
+            self._complain(event)
 
     def _complain(self, event: Event) -> None:
         log.exception("a subscriber of the event bus raised on %r", event.kind)  # noqa: LOG004 - called by handlers
+
+
+def _nothing() -> None:
+    pass
 
 
 def is_async(handler: Handler) -> bool:

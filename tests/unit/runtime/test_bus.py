@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import logging
 import threading
+from collections.abc import Awaitable
 
 import pytest
 
@@ -281,6 +282,36 @@ def test_sync_and_async_subscribers_get_everything_in_order() -> None:
         assert numbers(sync_seen) == numbers(async_seen) == list(range(10))
 
     run(main)
+
+
+@pytest.mark.parametrize("closes_itself", [False, True])
+def test_a_handler_that_turns_out_to_be_async_is_served_as_one(closes_itself: bool) -> None:
+    """In order, one at a time, from a queue of its own; nothing is left un-awaited."""
+
+    async def main() -> list[object]:
+        bus = EventBus()
+        story: list[object] = []
+
+        async def slow(one: Event) -> None:
+            story.append(one.data["n"])
+            await asyncio.sleep(1)
+            story.append("done")
+
+        def handler(one: Event) -> Awaitable[None]:
+            if closes_itself:
+                subscription.close()
+            return slow(one)
+
+        subscription = bus.subscribe(handler)
+        for number in range(2):
+            await bus.publish(event(number))
+        await settle()
+        assert story == [0]
+        await bus.aclose()
+        return story
+
+    assert run(main) == ([0, "done"] if closes_itself else [0, "done", 1, "done"])
+    gc.collect()
 
 
 def test_a_subscriber_that_raises_harms_nobody_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
