@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.journal import open_journal
 from tests.hosts import seen
 from tests.hosts.machine import Machine, rootfs, why_not
 from tests.support import procs
@@ -74,8 +75,9 @@ def grow(task, state):
 """
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+@contextlib.contextmanager
+def booted() -> Iterator[Machine]:
+    """One that runs for as long as the block does."""
     why = why_not()
     if why is not None:
         pytest.skip(why)
@@ -83,11 +85,17 @@ def machine() -> Iterator[Machine]:
     if isinstance(base, str):
         pytest.skip(f"no root file system to boot: {base}")
     try:
-        booted = Machine(base)
+        machine = Machine(base)
     except RuntimeError as error:
         pytest.skip(str(error))
-    with booted:
-        yield booted
+    with machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with booted() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -351,6 +359,42 @@ def test_a_ladder_that_is_too_long_for_the_unit_shrinks(machine: Machine, saw: s
     assert {each["status"] for each in job.results().values()} == {"interrupted"}
     assert job.left() == []
     saw("TimeoutStopSec=4, graces of 30 s, deaf agents", f"warned at the start; over by itself after {took:.1f} s")
+
+
+def test_a_signal_to_the_whole_cgroup(machine: Machine, saw: seen.Saw) -> None:
+    """`systemctl kill` signals executors and guardian too, unless it is told not to: the supervisor's word counts."""
+    job = Job(machine, "nap", 400, 0.1, *SHORT)
+    job.start()
+    job.wait_done(6)
+    machine.run("systemctl", "kill", job.service)
+    job.wait_for("inactive")
+    assert job.show("Result", "ExecMainStatus", "NRestarts") == {
+        "Result": "success", "ExecMainStatus": "15", "NRestarts": "0",
+    }  # fmt: skip
+    assert {each["status"] for each in job.results().values()} <= {"completed", "interrupted"}
+    assert {each["attempts"] for each in job.results().values()} == {1}
+    assert job.left() == []
+    saw("`systemctl kill`: SIGTERM to every process of it", "one stop in good order; no task failed or lost an attempt")
+
+
+def test_the_machine_shuts_down(saw: seen.Saw) -> None:
+    """Everything is stopped at once, with whatever the machine has going on; what was finished is on the disk."""
+    with booted() as machine:
+        nap, stuck = Job(machine, "nap", 400, 0.1, *SHORT), Job(machine, "stuck", 4, 0.0, *SHORT)
+        nap.start()
+        stuck.start()
+        nap.wait_done(6)
+        took = machine.power_off()
+        counts = []
+        for job in (nap, stuck):
+            path = machine.root / f"var/lib/private/quiesce/{job.name}/quiesce.db"
+            with open_journal(path, "read") as journal:
+                run = journal.get_run(job.name)
+                assert str(run.status) == "interrupted"
+                counts.append(journal.counts(run.id))
+    assert counts[0].completed >= 6
+    assert counts[1].interrupted == 2
+    saw("`systemctl poweroff`, one agent deaf", f"off after {took:.1f} s; both runs interrupted, what was done is kept")
 
 
 # -- starting again -----------------------------------------------------------------------------------------------
