@@ -236,7 +236,7 @@ def test_awkward_words_arrive_as_they_are(machine: Machine, saw: seen.Saw) -> No
     wait_until(lambda: machine.show("awkward", "ActiveState")["ActiveState"] == "inactive", 30, "it has ended")
     status = machine.run(*QUIESCE, "status", run, "--journal", f"{folder}/j %i $x.db", "--json").stdout
     assert json.loads(status)["status"] == "completed"
-    saw("a unit with ` `, `'`, `\"`, `$`, `%`, `:` and `é` in its paths and words", "each arrived as it was; completed")
+    saw("a unit with blanks, quotes, `$`, `%`, `:` and `é` in its paths and words", "each arrived as it was; completed")
 
 
 # -- starting -----------------------------------------------------------------------------------------------------
