@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
-import queue
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Protocol, Self
+from collections import deque
+from typing import IO, Protocol, Self, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from orchestrator.ladder import Rung
-from orchestrator.log import DescriptorSink, Sink
+from orchestrator.log import DescriptorSink, Sink, standard_error
 from orchestrator.slots import ExecutorView
 from orchestrator.view import Phase, StatusView
 
 _SHOWN_EXECUTORS = 8
+_WAITING_LINES = 2000  # more of them lose the oldest: nobody reads them at that speed
 _NEXT = {Rung.FLAG: "SIGTERM", Rung.TERM: "SIGKILL", Rung.KILL: "giving up"}
 
 
@@ -43,13 +43,10 @@ class Display(Protocol):
 class PlainDisplay:
     """Log lines only."""
 
-    def __init__(self) -> None:
-        self._sink = DescriptorSink(2)
-
     @property
     def sink(self) -> Sink:
         """Standard error."""
-        return self._sink
+        return standard_error()
 
     def __enter__(self) -> Self:
         return self
@@ -61,15 +58,35 @@ class PlainDisplay:
         """Nothing: the log says it."""
 
 
-class LiveDisplay:
-    """A progress bar, what every executor does, and while it stops, what it waits for and how long.
+class _Terminal(io.TextIOBase):
+    """Standard error for rich. A terminal that is stopped or closed is no error: SIGHUP or its reader will tell."""
 
-    A terminal that was closed is not an error: SIGHUP is on its way, and the run ends in good order without a display.
-    """
+    encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
+
+    def __init__(self, sink: DescriptorSink) -> None:
+        self._sink = sink
+
+    def write(self, text: str) -> int:
+        """Write what there is room for."""
+        self._sink.write(text.encode(self.encoding, "replace"))
+        return len(text)
+
+    def isatty(self) -> bool:
+        """As standard error is."""
+        return os.isatty(2)
+
+    def fileno(self) -> int:
+        """Standard error's."""
+        return 2
+
+
+class LiveDisplay:
+    """A progress bar, what every executor does, and while it stops, what it waits for and how long."""
 
     def __init__(self, title: str) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._console = Console(file=cast("IO[str]", _Terminal(standard_error())), highlight=False)
+        self._lines: deque[str] = deque(maxlen=_WAITING_LINES)
+        self._lost = 0
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
@@ -82,7 +99,6 @@ class LiveDisplay:
         self._bar = self._progress.add_task(title, total=None, extra="")
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._began: tuple[float, int] | None = None
-        self._gone = False
 
     @property
     def sink(self) -> Sink:
@@ -91,34 +107,19 @@ class LiveDisplay:
 
     def write_line(self, line: str) -> None:
         """Show a line soon."""
-        self._lines.put(line)
+        self._lost += len(self._lines) == _WAITING_LINES
+        self._lines.append(line)
 
     def __enter__(self) -> Self:
-        with self._terminal():
-            self._live.start()
+        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._terminal():
-            self._print_lines()
-        with self._terminal():
-            self._live.stop()
-
-    @contextmanager
-    def _terminal(self) -> Iterator[None]:
-        """Write to it, unless it is gone (EIO) or turns out to be."""
-        try:
-            yield
-        except OSError:
-            self._gone = True
+        self._print_lines()
+        self._live.stop()
 
     def update(self, status: StatusView, now: float) -> None:
         """Draw it anew."""
-        if not self._gone:
-            with self._terminal():
-                self._draw(status, now)
-
-    def _draw(self, status: StatusView, now: float) -> None:
         self._print_lines()
         done = status.completed + status.failed
         if self._began is None:
@@ -147,9 +148,13 @@ class LiveDisplay:
         return lines
 
     def _print_lines(self) -> None:
-        with suppress(queue.Empty):
-            while True:
-                self._console.print(Text.from_ansi(self._lines.get_nowait()), soft_wrap=True)
+        """All at once: with each print the display is drawn anew."""
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        lost, self._lost = self._lost, 0
+        if lost:
+            lines.insert(0, f"... {lost} lines were lost: they came faster than they can be shown")
+        if lines:
+            self._console.print(Text.from_ansi("\n".join(lines)), soft_wrap=True)
 
 
 def stopping_line(status: StatusView, now: float) -> str:

@@ -1,15 +1,15 @@
 """Named log events, through structlog. Every one that the supervisor writes is listed in docs/log-events.md.
 
-The stream is written so that nobody can hang us by not reading it: a pipe that stays full for `PATIENCE` seconds
-loses lines, with a count, instead of the run its end.
+The stream is written so that nobody can hang us by not reading it: a pipe that stays full for `PATIENCE` seconds, or
+a terminal that was stopped (Ctrl-S), loses lines, with a count, instead of the run its end.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import select
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ import structlog
 from runtime.model import Severity
 
 PATIENCE = 1.0
-"""Seconds that a full pipe is waited for before lines are dropped."""
+"""Seconds that a full pipe or a stopped terminal is waited for before lines are dropped."""
 
 _LEVELS = {severity: logging.getLevelName(severity.name) for severity in Severity}
 
@@ -37,12 +37,12 @@ class Sink(Protocol):
 
 
 class DescriptorSink:
-    """Lines to a file descriptor, waiting for a slow reader only so long."""
+    """Lines to a file descriptor, waiting for a slow reader only so long. Never raises."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._fd = _unblocked(fd)
         self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
+        self._poll.register(self._fd, select.POLLOUT)
         self._lock = threading.Lock()
         self._given_up_until = 0.0
         self.dropped = 0
@@ -54,15 +54,26 @@ class DescriptorSink:
             if self.dropped and self._is_writable(0):
                 data = f"... {self.dropped} lines were lost: standard error was not read\n".encode() + data
                 self.dropped = 0
-            while data:
-                if not self._is_writable(PATIENCE):
-                    self.dropped += 1
-                    return
-                try:
-                    # at most PIPE_BUF bytes: poll(2) promises room for no more
-                    data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
-                except OSError:  # closed, or its reader is gone
-                    return
+            self.dropped += not self._write(data)
+
+    def write(self, data: bytes) -> None:
+        """Write something that need not be told of when it is lost: it will be drawn anew."""
+        with self._lock:
+            self._write(data)
+
+    def _write(self, data: bytes) -> bool:
+        """False if it was not read in time. What nobody can read any more counts as written."""
+        while data:
+            if not self._is_writable(PATIENCE):
+                return False
+            try:
+                # at most PIPE_BUF bytes: poll(2) promises room for no more
+                data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
+            except BlockingIOError:
+                return False
+            except OSError:  # closed, or its reader is gone
+                break
+        return True
 
     def _is_writable(self, patience: float) -> bool:
         now = time.monotonic()
@@ -73,6 +84,25 @@ class DescriptorSink:
             return True
         self._given_up_until = now + PATIENCE * 10
         return False
+
+
+def _unblocked(fd: int) -> int:
+    """A terminal's own descriptor that does not block: poll(2) promises room for one byte there, and no more.
+
+    Opened anew, because the file status flags of the one we have are shared with the shell.
+    """
+    if not os.isatty(fd):
+        return fd
+    try:
+        return os.open(os.ttyname(fd), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # another user's, after su; or it is gone
+        return fd
+
+
+@functools.cache
+def standard_error() -> DescriptorSink:
+    """The one sink for it."""
+    return DescriptorSink(2)
 
 
 def make_log(sink: Sink, log_format: str, level: Severity = Severity.INFO, *, colors: bool = False) -> Log:
@@ -131,7 +161,7 @@ def default_log() -> Log:
     """For a program that uses the library: its own structlog, if it configured one; else warnings on stderr."""
     if structlog.is_configured():
         return _adapter(structlog.get_logger("quiesce"))
-    return make_log(DescriptorSink(sys.__stderr__.fileno() if sys.__stderr__ else 2), "console", Severity.WARNING)
+    return make_log(standard_error(), "console", Severity.WARNING)
 
 
 def _adapter(logger: Any) -> Log:

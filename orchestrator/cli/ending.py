@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from orchestrator.hosts.systemd import tell_over
 from orchestrator.hosts.termination import WHY, TerminationMessage
 from orchestrator.journal import Journal, RunRecord
+from orchestrator.log import standard_error
 from orchestrator.plain import one_line, plain_lines
 from orchestrator.session import Ending
 from orchestrator.signals import die_by
@@ -116,10 +117,7 @@ def conclude(text: str) -> None:
 
 def say(text: str) -> None:
     """A line on standard error, if anybody reads it."""
-    try:
-        os.write(2, (plain_lines(text) + "\n").encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass
+    standard_error().write_line(plain_lines(text))
 
 
 def leave(code: int) -> NoReturn:

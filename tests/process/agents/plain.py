@@ -118,3 +118,11 @@ def fail_or_wait(task: dict[str, Any], state: ExecutionState) -> str:
         announce(task["post"], task["key"])
         state.sleep(1000)
     return str(task["key"])
+
+
+def talk(task: dict[str, Any], state: ExecutionState) -> None:
+    """Print many lines, announce that, and sleep until interrupted."""
+    for number in range(task["lines"]):
+        print(f"{number}: {'word ' * 30}")
+    announce(task["post"], "said")
+    state.sleep(1000)
