@@ -37,6 +37,9 @@ SAMPLE_SECONDS = 0.25
 HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
 """Bytes of events that may wait for the disk before executors have to, and from which on they need not any more."""
 
+BROKEN = 70
+"""What an executor ends with that cannot go on (runtime.executor.BROKEN)."""
+
 Logger = Callable[[str, Severity, Mapping[str, Any]], None]
 """Takes one named log event. Called from the engine's thread: it must not block for long, nor raise."""
 
@@ -427,6 +430,8 @@ def event_of(outcome: Outcome) -> RunEvent:
 
 def describe_exit(code: int) -> str:
     """An exit code in words: `SIGSEGV`, `exit code 3`."""
+    if code == BROKEN:
+        return f"exit code {code}, as when an agent closes or replaces the executor's pipes"
     if code >= 0:
         return f"exit code {code}"
     try:

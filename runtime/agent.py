@@ -70,7 +70,7 @@ def describe(target: object) -> AgentInfo:
     name = options.name or getattr(target, "__qualname__", None) or type(target).__name__
     if not callable(target):
         raise UsageError(
-            f"{target!r:.80} is a {type(target).__name__}, not callable; an agent is agent(task_input, state)"
+            f"{target!r:.80} ({type(target).__name__}) is not callable; an agent is agent(task_input, state)"
         )
     if inspect.isclass(target):
         raise UsageError(

@@ -16,7 +16,7 @@ from multiprocess.connection import Connection
 from multiprocess.reduction import ForkingPickler
 from pydantic import BaseModel
 
-from runtime.errors import ResultError
+from runtime.errors import ResultError, said_by
 
 MAX_VALUE: Final = 128 << 20
 """Bytes of one encoded value, so that its frame stays well below what the wire carries (wire.MAX_FRAME)."""
@@ -138,5 +138,4 @@ def decode(data: bytes, encoding: str) -> Any:
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:200] or type(error).__name__
+    return said_by(error, 200) or type(error).__name__

@@ -13,6 +13,14 @@ class QuiesceError(Exception):
     """Base of every error that this project raises at a caller. Its text is one clear line."""
 
 
+def said_by(error: BaseException, limit: int = 1000) -> str:
+    """What an exception says, on one line of at most `limit` characters. One whose own `__str__` fails says nothing."""
+    try:
+        return " ".join(str(error).split())[:limit]
+    except Exception:  # noqa: BLE001 - somebody else's code
+        return ""
+
+
 class UsageError(QuiesceError):
     """The user asked for something that cannot be done as asked. The command line ends with 2."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from runtime import codec
 from runtime.agent import AgentInfo, describe
-from runtime.errors import UsageError
+from runtime.errors import UsageError, said_by
 from runtime.wire import Hire
 
 
@@ -50,7 +51,7 @@ def _by_name(name: str) -> Any:
         try:
             target = getattr(target, part)
         except AttributeError:
-            raise AgentRefused(f"{source} has no {attribute!r}{_hint(module)}") from None
+            raise AgentRefused(f"{source} has no {attribute!r}{_hint(module, part)}") from None
     return target
 
 
@@ -89,17 +90,20 @@ def _from_file(source: str) -> ModuleType:
     return module
 
 
-def _hint(module: ModuleType) -> str:
+def _hint(module: ModuleType, wanted: str) -> str:
     names = [
         name
         for name, value in vars(module).items()
         if callable(value) and not isinstance(value, type) and getattr(value, "__module__", None) == module.__name__
     ]
-    return f"; it has {', '.join(sorted(names)[:8])}" if names else ""
+    near = difflib.get_close_matches(wanted, names, n=3)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; it has {', '.join(sorted(names)[:8])}{', …' if len(names) > 8 else ''}" if names else ""
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300]
+    text = said_by(error, 300)
     where = ""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [

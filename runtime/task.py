@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from runtime import codec
-from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind
+from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind, said_by
 from runtime.flag import InterruptFlag
 from runtime.interrupt import CancelOnInterrupt
 from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal
@@ -255,7 +255,7 @@ class TaskRunner:
         return _done(running, ExecutionStatus.INTERRUPTED, error=str(interrupted), detail=detail, signal=signal)
 
     def _failed(self, running: _Running, error: BaseException) -> Done:
-        text = " ".join(str(error).split())[:1000]
+        text = said_by(error)
         line = f"{type(error).__name__}: {text}" if text else type(error).__name__
         return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
 

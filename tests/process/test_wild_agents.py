@@ -56,6 +56,7 @@ def test_what_is_odd_but_ends_well_completes(tmp_path: Path, wild: dict[str, Any
         ({"do": "raises", "what": "GeneratorExit"}, "GeneratorExit: on purpose"),
         ({"do": "raises", "what": "BaseException"}, "BaseException: on purpose"),
         ({"do": "raises", "what": "StopIteration"}, "StopIteration: on purpose"),
+        ({"do": "raises_unspeakable"}, "UnspeakableError"),
         ({"do": "recurses"}, "RecursionError"),
         ({"do": "eats_memory"}, "MemoryError"),
         ({"do": "returns_socket"}, "the result cannot be kept: a socket"),

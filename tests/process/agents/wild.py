@@ -61,6 +61,14 @@ def raises(task: Input, state: ExecutionState) -> Any:
     }[task["what"]]("on purpose")
 
 
+def raises_unspeakable(task: Input, state: ExecutionState) -> Any:
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    raise UnspeakableError
+
+
 def recurses(task: Input, state: ExecutionState) -> Any:
     return recurses(task, state)
 
@@ -281,11 +289,11 @@ def leaves_threads(task: Input, state: ExecutionState) -> Any:
 _DEEDS: dict[str, Callable[[Input, ExecutionState], Any]] = {
     deed.__name__: deed
     for deed in (
-        exits, sys_exits, segfaults, raises, recurses, eats_memory, returns_socket, returns_coroutine,
-        returns_generator, returns_lambda, returns_much, emits_much, prints, floods, closes, closes_and_sleeps,
-        replaces, changes_directory, forks_and_returns, forks_and_fails, has_children, has_daemon, has_alien_daemon,
-        leaves_daemon, leaves_chatter, busy, sleeps, stuck_in_c, bad_regex, ignores_interrupts, ignores_term,
-        handles_term, blocks_term, stops_itself, has_threads, leaves_threads,
+        exits, sys_exits, segfaults, raises, raises_unspeakable, recurses, eats_memory, returns_socket,
+        returns_coroutine, returns_generator, returns_lambda, returns_much, emits_much, prints, floods, closes,
+        closes_and_sleeps, replaces, changes_directory, forks_and_returns, forks_and_fails, has_children, has_daemon,
+        has_alien_daemon, leaves_daemon, leaves_chatter, busy, sleeps, stuck_in_c, bad_regex, ignores_interrupts,
+        ignores_term, handles_term, blocks_term, stops_itself, has_threads, leaves_threads,
     )
 }  # fmt: skip
 
