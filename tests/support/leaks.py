@@ -203,13 +203,9 @@ def _is_open(fd: int) -> bool:
 
 
 def _segments() -> set[str]:
-    """The names of shared memory: files. Directories there are other programs' scratch space.
-
-    libfaketime, under which some rounds run, keeps its own in every process, and a killed one cannot remove it.
-    """
+    """Files only: a directory there is no shared memory, and nothing that we make."""
     try:
-        entries = [entry for entry in os.scandir(_SHM) if not entry.is_dir(follow_symlinks=False)]
-        return {entry.name for entry in entries if "faketime_" not in entry.name}
+        return {each.name for each in os.scandir(_SHM) if not each.is_dir()}
     except OSError:
         return set()
 
