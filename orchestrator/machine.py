@@ -95,7 +95,9 @@ class Machine:
     # -- the engine's side --------------------------------------------------------------------------
 
     def handle(self, stimulus: told.Stimulus, now: float) -> list[Instruction]:
-        """Take one stimulus at `now` (monotonic seconds); what is to be done, in order."""
+        """Take one stimulus at `now` (monotonic seconds); what is to be done, in order. After the end, nothing."""
+        if self.mind.phase is Phase.ENDED:
+            return []
         self._handlers[type(stimulus)](stimulus, now)
         self.mind.collect()
         if self.mind.phase is not Phase.RUNNING or type(stimulus) not in _IDLE_NEWS:
@@ -105,6 +107,8 @@ class Machine:
 
     def due(self) -> float | None:
         """When the next Tick is needed (monotonic seconds), None if only a stimulus can change anything."""
+        if self.mind.phase is Phase.ENDED:
+            return None
         if not self._due_is_known:  # asked more often than it changes
             times = [*self._stopping.due(), self._sweep_by, self._commit_by]
             if self.mind.phase is Phase.RUNNING:
@@ -213,8 +217,6 @@ class Machine:
 
     def _swept(self, stimulus: told.Swept, now: float) -> None:
         mind = self.mind
-        if mind.phase is Phase.ENDED:
-            return
         mind.phase = Phase.ENDED
         self._sweep_by = None
         mind.remaining = tuple(stimulus.remaining)  # those that were abandoned on the way may have ended since

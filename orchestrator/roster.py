@@ -6,7 +6,7 @@ import msgspec
 
 from orchestrator import stimuli as told
 from orchestrator.hosts.budget import advice
-from orchestrator.instructions import AgentKnown, KillTree, Send, StartExecutor
+from orchestrator.instructions import AgentKnown, Send, StartExecutor
 from orchestrator.ladder import Climb, Rung
 from orchestrator.ledger import Ledger
 from orchestrator.mind import Mind
@@ -138,7 +138,7 @@ class Roster:
     def garbled(self, stimulus: told.Garbled, now: float) -> None:
         """What it sent was no frame."""
         slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
-        if slot is not None:
+        if slot is not None and not slot.distrusted:
             self.distrust(slot, stimulus.why, now)
 
     def distrust(self, slot: Slot, why: str, now: float) -> None:
@@ -150,7 +150,7 @@ class Roster:
         self._mind.log(
             "executor.garbled", Severity.ERROR, slot=slot.number, incarnation=slot.incarnation, pid=slot.pid, why=why
         )
-        self._mind.do(KillTree(slot.number, slot.incarnation))
+        self._stopping.kill(slot)
 
     def exited(self, stimulus: told.Exited, now: float) -> None:
         """It is gone, and all that it had said was heard."""

@@ -39,7 +39,8 @@ class Slot:
     """One place for an executor, and the incarnation that is in it now.
 
     `alone`: it has a suspect in hand and gets nothing else. `spent`: it gets nothing more and is to be replaced.
-    `distrusted`: it sent what is no frame, or what makes no sense. `loading`: agents that it was told to load
+    `distrusted`: it sent what is no frame, or what makes no sense. `killed`: SIGKILL was sent to
+    its tree. `loading`: agents that it was told to load
     and has said nothing of yet.
     """
 
@@ -55,6 +56,7 @@ class Slot:
     revoking: bool = False
     spent: bool = False
     distrusted: bool = False
+    killed: bool = False
     executed: int = 0
     loading: int = 0
     failures: int = 0
@@ -74,7 +76,7 @@ class Slot:
         self.state = SlotState.EMPTY
         self.pid = None
         self.window = 1
-        self.alone = self.revoking = self.spent = self.distrusted = False
+        self.alone = self.revoking = self.spent = self.distrusted = self.killed = False
         self.executed = self.loading = 0
         self.climb = None
         self.why = None

@@ -116,12 +116,18 @@ class Stopping:
         )
 
     def _push(self, slot: Slot, rung: Rung) -> None:
-        if rung is Rung.TERM:
+        if rung is Rung.TERM and not slot.killed:
             self._mind.do(Terminate(slot.number, slot.incarnation))
         elif rung is Rung.KILL:
-            self._mind.do(KillTree(slot.number, slot.incarnation))
+            self.kill(slot)
         elif rung is Rung.ABANDONED:
             self._abandon(slot)
+
+    def kill(self, slot: Slot) -> None:
+        """An end of an executor and its tree; once, whichever ladder comes there first."""
+        if not slot.killed:
+            slot.killed = True
+            self._mind.do(KillTree(slot.number, slot.incarnation))
 
     def _abandon(self, slot: Slot) -> None:
         """Not even SIGKILL ended it in time (D state): nobody waits any longer, and everybody is told."""

@@ -44,6 +44,8 @@ SLACK = 2.5
 AGENT = str(SCRIPTS / "chaos" / "agents.py")
 _STOPS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
 
+_SITE = "Fatal Python error: init_import_site"
+
 
 @dataclass
 class Report:
@@ -281,6 +283,8 @@ class _Round:
                 allowed |= {-s for n, s in _STOPS.items() if what in (n, "storm")} | ({-9} if what == "KILL" else set())
             elif who in ("disk", "deleted", "read-only", "no"):
                 allowed |= {75, 2}
+        if _SITE in said and any(fault.early for fault in faults):
+            return  # an early SIGINT met the interpreter before it had read a line of ours
         if code not in allowed:
             self.report.other.append(f"ended with {code}, not with one of {sorted(allowed)}")
         for line in said.splitlines():

@@ -29,6 +29,8 @@ class Executor:
         self.hires: list[int] = []
         self.retiring = False
         self.killed = False
+        self.terms_due = 0
+        self.at = (0, 0.0)
         self.asked: list[int] = []
         self.revoked = 0
 
@@ -49,6 +51,7 @@ class World:
         self.logs: list[do.Log] = []
         self.controls: list[tuple[int, wire.Control]] = []
         self.sweeps = 0
+        self.swept = 0
         self.flags: list[InterruptSignal] = []
         self.terminated: list[int] = []
         self.killed: list[int] = []
@@ -87,7 +90,9 @@ class World:
         self.now = end
 
     def hear(self, slot: int, *records: wire.Up) -> None:
-        """A record of an executor."""
+        """A record of an executor. Who says Bye has a while to be gone."""
+        if any(isinstance(record, wire.Bye) for record in records):
+            self._give_reason(slot)
         self.tell(told.Heard(slot, self.executors[slot].incarnation, records))
 
     # -- what executors do --------------------------------------------------------------------------
@@ -137,6 +142,17 @@ class World:
         self.hear(slot, *records, wire.Bye())
         self.die(slot, 0)
 
+    def look(self, beat: float) -> None:
+        """Shared memory: everybody is at its first task since now (or since when it was seen first), and so alive."""
+        seen = []
+        for slot in range(self.settings.workers):
+            executor = self.executors.get(slot)
+            task = executor.tasks[0] if executor is not None and executor.tasks and executor.ready else 0
+            if executor is not None and executor.at[0] != task:
+                executor.at = (task, self.now)
+            seen.append((task, executor.at[1] if executor is not None else 0.0, beat))
+        self.tell(told.Progress(seen))
+
     # -- what the store does ------------------------------------------------------------------------
 
     def answer_fetch(self) -> None:
@@ -173,14 +189,14 @@ class World:
             do.Send: lambda it: self._send(it.slot, it.order),
             do.SendControl: lambda it: self._control(it.slot, it.order),
             do.RaiseFlag: self._raise,
-            do.Terminate: lambda it: self.terminated.append(it.slot),
+            do.Terminate: self._terminate,
             do.KillTree: self._kill,
             do.Fetch: self.fetches.append,
             do.Record: self._record,
             do.RecordAttempts: lambda it: self.attempts.update(it.attempts),
             do.SweepProcesses: lambda _: self._sweep(),
-            do.LoseGuardian: lambda _: self._sweep(),
-            do.Log: self.logs.append,
+            do.LoseGuardian: lambda _: self._sweep_alone(),
+            do.Log: self._log,
             do.Finish: lambda _: self._finish(),
         }
         performers.get(type(it), lambda _: None)(it)
@@ -194,14 +210,41 @@ class World:
     def _raise(self, it: do.RaiseFlag) -> None:
         assert not self.flags, "the flag was raised twice"
         self.flags.append(it.signal)
+        self._give_reason(*self.executors)
+
+    def _give_reason(self, *slots: int) -> None:
+        """Somebody was told to end: from now on one SIGTERM may come for it."""
+        for slot in slots:
+            if slot in self.executors:
+                self.executors[slot].terms_due += 1
+
+    def _terminate(self, it: do.Terminate) -> None:
+        self.terminated.append(it.slot)
+        executor = self._in(it.slot, it.incarnation)
+        assert not executor.killed, f"SIGTERM to {it.slot}, which was killed"
+        assert executor.terms_due, f"SIGTERM to {it.slot} twice for one reason"
+        executor.terms_due = 0
 
     def _kill(self, it: do.KillTree) -> None:
         self.killed.append(it.slot)
-        if it.slot in self.executors:
-            self.executors[it.slot].killed = True
+        executor = self._in(it.slot, it.incarnation)
+        assert not executor.killed, f"{it.slot} was killed twice"
+        executor.killed = True
+
+    def _in(self, slot: int, incarnation: int) -> Executor:
+        executor = self.executors.get(slot)
+        assert executor is not None, f"nobody is in {slot}"
+        assert executor.incarnation == incarnation, f"{slot} holds {executor.incarnation}, not {incarnation}"
+        return executor
 
     def _sweep(self) -> None:
+        self.swept += 1
+        assert self.swept == 1, "swept twice"
         self.sweeps = 1
+
+    def _sweep_alone(self) -> None:
+        assert self.swept == 1, "the guardian was given up before it was asked"
+        self.swept += 1
 
     def _finish(self) -> None:
         self.finished = True
@@ -210,9 +253,12 @@ class World:
         executor = self.executors.get(slot)
         assert executor is not None, f"{order} to an empty slot"
         if isinstance(order, wire.Hire):
+            assert order.agent not in executor.hires, "an agent was hired twice"
             executor.hires.append(order.agent)
         elif isinstance(order, wire.Retire):
+            assert not executor.retiring, f"{slot} was retired twice"
             executor.retiring = True
+            executor.terms_due += 1
         else:
             assert not self.flags, "a task was handed out after the interrupt"
             for task in order.tasks:
@@ -226,9 +272,16 @@ class World:
         self.controls.append((slot, order))
         executor = self.executors.get(slot)
         if executor is not None and isinstance(order, wire.Interrupt):
+            assert order.task not in executor.asked, f"task {order.task} was interrupted twice"
             executor.asked.append(order.task)
+            executor.terms_due += 1
         elif executor is not None and isinstance(order, wire.Revoke):
             executor.revoked = order.count
+
+    def _log(self, it: do.Log) -> None:
+        self.logs.append(it)
+        if it.name == "executor.silent":
+            self._give_reason(it.fields["slot"])
 
     def _record(self, it: do.Record) -> None:
         self.records.append(it)

@@ -1,0 +1,265 @@
+"""The machine as hypothesis sees it: any stimulus at any time, and the rules hold; a stop ends within its bound.
+
+The world (world.py) checks every instruction as it is given: none twice, no task in two hands or after its end. Here
+are the stimuli, the honest ones and those that come late, twice or from nowhere, and what must hold between them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchestrator import stimuli as told
+from orchestrator.machine import SWEEP_PATIENCE
+from orchestrator.records import TERMINAL
+from orchestrator.view import Phase
+from runtime import wire
+from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptSignal as Why
+from tests.unit.world import STOP, Executor, World
+
+SLOTS = 3
+_ORDER = [Phase.RUNNING, Phase.FINISHING, Phase.STOPPING, Phase.SWEEPING, Phase.ENDED]
+_SLOT = st.integers(0, SLOTS - 1)
+_PICK = st.integers(0, 11)
+_WORLDS = st.fixed_dictionaries(
+    {
+        "tasks": st.integers(0, 12),
+        "retries": st.integers(0, 2),
+        "concurrency": st.sampled_from([1, 3]),
+        "preempt": st.booleans(),
+        "crash_limit": st.integers(1, 3),
+        "grace": st.sampled_from([0.0, 1.0]),
+        "term_grace": st.sampled_from([0.0, 1.0]),
+    },
+    optional={
+        "timeout": st.just(2.0),
+        "deadline": st.just(20.0),
+        "silence": st.just(5.0),
+        "memory_limit": st.just(1000),
+        "max_tasks_per_executor": st.integers(1, 4),
+        "max_failures": st.builds(lambda count: {"count": count}, st.integers(0, 3)),
+    },
+)
+_NONSENSE = [
+    wire.Done(99, "completed", b"1", "json", None, None, 0.0, 1.0, None),
+    wire.Done(1, "failed", None, "", "E", None, 0.0, 1.0, b"{"),
+    wire.Returned([1, 2, 99]),
+    wire.Started(99),
+    wire.Ready(wire.VERSION, 1),
+    wire.Ready(0, 1),
+    wire.Hired(9, "x", asynchronous=False, options=b"{}"),
+    wire.Hired(0, "x", asynchronous=False, options=b"?"),
+    wire.Refused(9, "no", ""),
+    wire.Bye(),
+]
+
+
+class Anything(RuleBasedStateMachine):
+    """One run."""
+
+    world: World
+
+    @initialize(made=_WORLDS, asynchronous=st.booleans())
+    def begin(self, made: dict[str, Any], asynchronous: bool) -> None:
+        self.world = World(workers=SLOTS, **made)
+        self.world.begin(asynchronous=asynchronous)
+        self.phase = Phase.RUNNING
+        self.signal: InterruptSignal | None = None
+        self.ends: dict[int, str] = {}
+
+    def _alive(self) -> bool:
+        return not self.world.finished
+
+    def _ready(self, slot: int) -> Executor | None:
+        executor = self.world.executors.get(slot)
+        return executor if executor is not None and executor.ready and not executor.hires else None
+
+    # -- what executors do ------------------------------------------------------------------------------
+
+    @precondition(_alive)
+    @rule(slot=_SLOT)
+    def comes_up(self, slot: int) -> None:
+        if slot in self.world.executors:
+            self.world.come_up(slot)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, pick=_PICK, status=st.sampled_from(["completed", "failed", "interrupted"]))
+    def ends_a_task(self, slot: int, pick: int, status: str) -> None:
+        executor = self._ready(slot)
+        if executor is not None and executor.tasks:
+            which = pick % len(executor.tasks)
+            self.world.hear(slot, wire.Started(executor.tasks[which]))
+            self.world.end_task(slot, status, which, STOP if status == "interrupted" else None)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, pick=_PICK)
+    def saves_a_snapshot(self, slot: int, pick: int) -> None:
+        executor = self._ready(slot)
+        if executor is not None and executor.tasks:
+            task = executor.tasks[pick % len(executor.tasks)]
+            self.world.hear(slot, wire.Started(task), wire.Snapshot(task, b"[1]", "json"))
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, count=st.integers(0, 4))
+    def gives_back(self, slot: int, count: int) -> None:
+        if self._ready(slot):
+            self.world.give_back(slot, count)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, code=st.sampled_from([-11, -9, 0, 3]))
+    def dies(self, slot: int, code: int) -> None:
+        if slot in self.world.executors:
+            self.world.die(slot, code)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT)
+    def leaves(self, slot: int) -> None:
+        executor = self._ready(slot)
+        if executor is not None and (executor.retiring or self.world.flags):
+            self.world.leave(slot)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT)
+    def sends_garbage(self, slot: int) -> None:
+        executor = self.world.executors.get(slot)
+        if executor is not None and not executor.killed:  # whoever is distrusted is not listened to
+            self.world.tell(told.Garbled(slot, executor.incarnation, "noise"))
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, record=st.sampled_from(_NONSENSE))
+    def says_nonsense(self, slot: int, record: wire.Up) -> None:
+        """What it says of tasks that it has is believed: so they are not in its hands any more."""
+        executor = self.world.executors.get(slot)
+        if executor is None or executor.killed:
+            return
+        if isinstance(record, wire.Returned):
+            executor.tasks = [task for task in executor.tasks if task not in record.tasks]
+        self.world.hear(slot, record)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, stimulus=st.sampled_from([told.Exited, told.Heard, told.Garbled, told.Grown, told.Forked]))
+    def a_word_comes_from_the_dead(self, slot: int, stimulus: type[Any]) -> None:
+        """Of an incarnation that is not there (any more)."""
+        more = {
+            told.Exited: (1, -9, 1.0, 0, 1, "SIGKILL"), told.Heard: ([wire.Bye()],), told.Garbled: ("old",),
+            told.Grown: (10_000,), told.Forked: (7,),
+        }[stimulus]  # fmt: skip
+        self.world.tell(stimulus(slot, 0, *more))
+
+    # -- what the store and the guardian do -----------------------------------------------------------------
+
+    @precondition(lambda self: self._alive() and self.world.fetches)
+    @rule()
+    def tasks_are_read(self) -> None:
+        self.world.answer_fetch()
+
+    @precondition(lambda self: self._alive() and self.world.records)
+    @rule()
+    def outcomes_are_committed(self) -> None:
+        self.world.answer_commit()
+
+    @precondition(lambda self: self._alive() and self.world.sweeps)
+    @rule()
+    def the_guardian_has_swept(self) -> None:
+        self.world.answer_sweep()
+
+    @precondition(_alive)
+    @rule(slot=_SLOT)
+    def strays_are_found(self, slot: int) -> None:
+        self.world.tell(told.StraysFound(slot, 1, ["7 (sleep)"]))
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, rss=st.sampled_from([900, 2000]))
+    def an_executor_grows(self, slot: int, rss: int) -> None:
+        executor = self._ready(slot)
+        if executor is not None:
+            self.world.tell(told.Grown(slot, executor.incarnation, rss))
+
+    @precondition(_alive)
+    @rule(silent=st.booleans())
+    def memory_is_looked_at(self, silent: bool) -> None:
+        self.world.look(beat=self.world.now - 60 if silent else self.world.now)
+
+    # -- time, and stops ------------------------------------------------------------------------------------
+
+    @precondition(_alive)
+    @rule(seconds=st.sampled_from([0.01, 0.3, 1.0, 3.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.tick(seconds)
+
+    @precondition(_alive)
+    @rule(pick=_PICK, reason=st.sampled_from(InterruptReason))
+    def one_task_is_interrupted(self, pick: int, reason: InterruptReason) -> None:
+        self.world.tell(told.Interrupt(Why(reason=reason, message="one", triggered_by="test"), f"k{pick + 1}"))
+
+    @precondition(_alive)
+    @rule(stimulus=st.sampled_from([
+        told.Signalled("SIGTERM", user=False), told.Signalled("SIGINT", user=True), told.Interrupt(STOP),
+        told.Broken("no processes"),
+    ]))  # fmt: skip
+    def everything_is_to_stop(self, stimulus: told.Stimulus) -> None:
+        self.world.tell(stimulus)
+
+    @precondition(lambda self: not self._alive())
+    @rule(stimulus=st.sampled_from([
+        told.Tick(), told.Swept(1, 1, []), told.Signalled("SIGTERM", user=False), told.Interrupt(STOP),
+        told.JournalFailed("too late"), told.Progress([(0, 0.0, 1.0)] * SLOTS),
+    ]))  # fmt: skip
+    def something_comes_after_the_end(self, stimulus: told.Stimulus) -> None:
+        assert self.world.machine.handle(stimulus, self.world.now) == []
+
+    # -- what holds -----------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_phase_never_goes_back(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        now = self.world.machine.mind.phase
+        assert _ORDER.index(now) >= _ORDER.index(self.phase)
+        assert (self.phase, now) != (Phase.FINISHING, Phase.STOPPING)
+        self.phase = now
+
+    @invariant()
+    def the_first_signal_stays(self) -> None:
+        if hasattr(self, "world"):
+            now = self.world.machine.mind.signal
+            assert self.signal is None or now is self.signal
+            self.signal = now
+            assert self.world.flags == ([now] if now is not None else [])
+
+    @invariant()
+    def no_end_of_a_task_changes(self) -> None:
+        if hasattr(self, "world"):
+            for seq, known in self.world.outcomes.items():
+                final = [str(each.status) for each in known if each.status in TERMINAL]
+                assert final[:1] in ([], [self.ends.setdefault(seq, final[0])] if final else [])
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        if hasattr(self, "world"):
+            mind = self.world.machine.mind
+            assert mind.uncommitted == sum(len(record.outcomes) for record in self.world.records)
+            assert {slot.number for slot in mind.alive} <= set(self.world.executors)
+
+    def teardown(self) -> None:
+        """Whatever happened, and whoever never answers again: it ends within the bound."""
+        if not hasattr(self, "world") or self.world.finished:
+            return
+        world = self.world
+        world.tell(told.Interrupt(STOP))
+        world.tick(world.machine.mind.ladder.total + 0.1)
+        while world.records:
+            world.answer_commit()
+        world.tick(SWEEP_PATIENCE + 0.1)
+        if world.swept:
+            world.answer_sweep()
+        assert world.finished, world.machine.mind.phase
+
+
+Anything.TestCase.settings = settings(max_examples=60, stateful_step_count=50)
+TestAnything = pytest.mark.timeout(300)(Anything.TestCase)  # a failing history takes a while to be made short
