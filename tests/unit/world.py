@@ -279,6 +279,8 @@ class World:
             executor.revoked = order.count
 
     def _log(self, it: do.Log) -> None:
+        told = [(log.fields["slot"], log.fields["incarnation"]) for log in self.named("executor.garbled")]
+        assert len(told) == len(set(told)), "one executor was distrusted twice"
         self.logs.append(it)
         if it.name == "executor.silent":
             self._give_reason(it.fields["slot"])
