@@ -90,6 +90,7 @@ class Engine:
             do.SendControl: lambda it: self._mux.send_control(it.slot, it.order),
             do.RaiseFlag: lambda it: self._backend.raise_flag(it.signal),
             do.ShowRung: lambda it: self._backend.show_rung(it.at),
+            do.SetGraces: lambda it: self._backend.set_graces(it.grace, it.term_grace),
             do.Terminate: lambda it: self._backend.terminate(it.slot, it.incarnation),
             do.KillTree: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
             do.Fetch: lambda it: self._stored().fetch(it),

@@ -45,6 +45,13 @@ class ShowRung(msgspec.Struct, frozen=True):
     at: float | None
 
 
+class SetGraces(msgspec.Struct, frozen=True):
+    """How long executors are given, in seconds, should the supervisor die: agents may need more than the run's own."""
+
+    grace: float
+    term_grace: float
+
+
 class Terminate(msgspec.Struct, frozen=True):
     """SIGTERM and SIGCONT to an executor."""
 
@@ -115,6 +122,7 @@ Instruction = (
     | SendControl
     | RaiseFlag
     | ShowRung
+    | SetGraces
     | Terminate
     | KillTree
     | Fetch

@@ -6,7 +6,7 @@ import msgspec
 
 from orchestrator import stimuli as told
 from orchestrator.hosts.budget import advice
-from orchestrator.instructions import AgentKnown, Send, StartExecutor
+from orchestrator.instructions import AgentKnown, Send, SetGraces, StartExecutor
 from orchestrator.ladder import Climb, Rung
 from orchestrator.ledger import Ledger
 from orchestrator.mind import Mind
@@ -95,7 +95,11 @@ class Roster:
         self._start_failures = 0
         slot.loading -= 1
         if record.agent not in self._mind.hired:
+            before = self._mind.ladder
             self._mind.learn(record, options)
+            ladder = self._mind.ladder
+            if ladder != before:
+                self._mind.do(SetGraces(ladder.grace, ladder.term_grace))
             self._warn_of_host(record.agent)
             self._mind.do(AgentKnown(record.agent, record.name))
 

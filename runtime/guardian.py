@@ -39,6 +39,7 @@ from runtime.protocol import (
     Exited,
     Fork,
     Forked,
+    Graces,
     Grown,
     KillTree,
     Order,
@@ -95,6 +96,7 @@ class Guardian:
         self._executors: dict[int, _Executor] = {}
         self._doomed: list[_Doomed] = []
         self._known: dict[tuple[int, int], list[tree.Process]] = {}
+        self._graces = Graces(settings.grace, settings.term_grace)
         self._supervised = True
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
@@ -166,6 +168,8 @@ class Guardian:
             self._signal(order.slot, order.incarnation, order.signum)
         elif isinstance(order, KillTree):
             self._kill_tree(order.slot, order.incarnation)
+        elif isinstance(order, Graces):
+            self._graces = order
 
     def _report(self, report: Report) -> None:
         with suppress(OSError):  # a dead supervisor is noticed where its socket is read
@@ -373,8 +377,8 @@ class Guardian:
         """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace; half of it is the flag's."""
         self._selector.unregister(self._socket)
         self._output.listen()
-        settings, began = self._settings, time.monotonic()
-        term_at = began + settings.grace - min(settings.term_grace, settings.grace / 2)
+        began, grace = time.monotonic(), self._graces.grace
+        term_at = began + grace - min(self._graces.term_grace, grace / 2)
         self._flag.set_next_rung(term_at)
         self._flag.raise_all(
             InterruptSignal(
@@ -382,11 +386,11 @@ class Guardian:
             )
         )
         with suppress(OSError):
-            os.write(settings.wake_write_fd, b"!")
+            os.write(self._settings.wake_write_fd, b"!")
         self._wait_for_executors(term_at)
         for one in list(self._executors.values()):
             self._signal(one.slot, one.incarnation, signal.SIGTERM)
-        self._wait_for_executors(began + settings.grace)
+        self._wait_for_executors(began + grace)
         for one in list(self._executors.values()):
             self._kill_tree(one.slot, one.incarnation)
         self._sweep()

@@ -64,6 +64,13 @@ class Sweep(_Record, frozen=True, tag=4):
     """End every process that is left, report Swept, and exit."""
 
 
+class Graces(_Record, frozen=True, tag=5):
+    """In seconds, for the day the guardian is the heir: an agent has been loaded that needs longer than the run's."""
+
+    grace: float
+    term_grace: float
+
+
 class Standing(_Record, frozen=True, tag=16):
     """The guardian is ready. `containment`: by what it holds on to processes, the best first."""
 
@@ -114,5 +121,5 @@ class Swept(_Record, frozen=True, tag=14):
     remaining: list[str]
 
 
-Order = Fork | Signal | KillTree | Sweep
+Order = Fork | Signal | KillTree | Sweep | Graces
 Report = Standing | Forked | Exited | Grown | Strays | Swept

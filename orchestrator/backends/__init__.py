@@ -55,6 +55,10 @@ class Backend(Protocol):
         """Tell the executors when the next rung comes (monotonic seconds)."""
         ...
 
+    def set_graces(self, grace: float, term_grace: float) -> None:
+        """How long executors are given, in seconds, should the supervisor die."""
+        ...
+
     def progress(self, slot: int) -> tuple[int, float, float]:
         """The task that a slot has in hand, since when, the last sign of life (monotonic)."""
         ...

@@ -21,7 +21,7 @@ from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag
 from runtime.model import InterruptSignal
-from runtime.protocol import Fork, KillTree, Order, Report, Signal, Sweep
+from runtime.protocol import Fork, Graces, KillTree, Order, Report, Signal, Sweep
 from runtime.protocol import Settings as GuardianSettings
 from runtime.wire import FrameReader, pack
 
@@ -50,6 +50,7 @@ class LocalBackend:
         self._reader: FrameReader[Report] = FrameReader(Report)
         self._leaf = None if settings.keep_children else Leaf.create(f"quiesce-{run_id}-{os.getpid()}")
         self._incarnations: dict[int, int] = {}
+        self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
 
     # -- the guardian -------------------------------------------------------------------------------
@@ -65,8 +66,8 @@ class LocalBackend:
             wake_read_fd=self._wake_read,
             wake_write_fd=self._wake_write,
             concurrency=self._settings.concurrency,
-            grace=self._settings.ladder.grace,
-            term_grace=self._settings.ladder.term_grace,
+            grace=self._graces.grace,
+            term_grace=self._graces.term_grace,
             sys_path=_sys_path(),
             cwd=os.getcwd(),
             keep_children=self._settings.keep_children,
@@ -169,6 +170,11 @@ class LocalBackend:
     def show_rung(self, at: float | None) -> None:
         """Write it beside the flag."""
         self._flag.set_next_rung(at)
+
+    def set_graces(self, grace: float, term_grace: float) -> None:
+        """To the guardian, and to every one that may take its place."""
+        self._graces = Graces(grace, term_grace)
+        self._order(self._graces)
 
     def progress(self, slot: int) -> tuple[int, float, float]:
         """From shared memory."""

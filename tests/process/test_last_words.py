@@ -29,3 +29,14 @@ def test_output_in_a_clean_up_does_not_break_it(tmp_path: Path, end: signal.Sign
             wait_until(lambda: not procs.processes_of_run(run_id), 10, what="everybody to be gone")
     assert (tmp_path / "agent").exists()
     assert (tmp_path / "child").exists()
+
+
+def test_an_agent_that_needs_longer_gets_it_from_the_heir_too(tmp_path: Path) -> None:
+    with Post(tmp_path / "post") as post:
+        source = jsonl(tmp_path / "in.jsonl", [{"post": post.path, "agent": str(tmp_path / "agent")}])
+        words = ("run", agent("goodbye:needs_long"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
+        with start_cli(*words, "--run-id", "needs-long", "--grace", "0.2", "--term-grace", "0.1") as running:
+            post.expect()
+            running.send(signal.SIGKILL)
+            wait_until(lambda: not procs.processes_of_run("needs-long"), 10, what="everybody to be gone")
+    assert (tmp_path / "agent").exists()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+from runtime import ExecutionState, agent
+from tests.support.sync import announce
 
 CHILD = """
 import pathlib, signal, sys
@@ -19,6 +23,17 @@ pathlib.Path(sys.argv[2]).write_text("up\\n")
 while True:
     signal.pause()
 """
+
+
+@agent(grace=20.0, term_grace=1.0)
+def needs_long(task: dict[str, str], state: ExecutionState) -> None:
+    """Wait to be told, and then need longer than the run's grace, as the agent itself has said that it may."""
+    announce(task["post"])
+    try:
+        state.sleep(60)
+    finally:
+        time.sleep(1.0)
+        Path(task["agent"]).touch()
 
 
 def says_goodbye(task: dict[str, str], state: Any) -> None:
