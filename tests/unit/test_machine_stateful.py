@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator import stimuli as told
-from orchestrator.machine import SWEEP_PATIENCE
+from orchestrator.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
 from orchestrator.records import TERMINAL
 from orchestrator.view import Phase
 from runtime import wire
@@ -28,6 +28,7 @@ _PICK = st.integers(0, 11)
 _WORLDS = st.fixed_dictionaries(
     {
         "tasks": st.integers(0, 12),
+        "fresh": st.booleans(),
         "retries": st.integers(0, 2),
         "concurrency": st.sampled_from([1, 3]),
         "preempt": st.booleans(),
@@ -144,11 +145,11 @@ class Anything(RuleBasedStateMachine):
     @rule(slot=_SLOT, stimulus=st.sampled_from([told.Exited, told.Heard, told.Garbled, told.Grown, told.Forked]))
     def a_word_comes_from_the_dead(self, slot: int, stimulus: type[Any]) -> None:
         """Of an incarnation that is not there (any more)."""
-        more = {
+        words: dict[Any, tuple[Any, ...]] = {
             told.Exited: (1, -9, 1.0, 0, 1, "SIGKILL"), told.Heard: ([wire.Bye()],), told.Garbled: ("old",),
             told.Grown: (10_000,), told.Forked: (7,),
-        }[stimulus]  # fmt: skip
-        self.world.tell(stimulus(slot, 0, *more))
+        }  # fmt: skip
+        self.world.tell(stimulus(slot, 0, *words[stimulus]))
 
     # -- what the store and the guardian do -----------------------------------------------------------------
 
@@ -255,10 +256,7 @@ class Anything(RuleBasedStateMachine):
             return
         world = self.world
         world.tell(told.Interrupt(STOP))
-        world.tick(world.machine.mind.ladder.total + 0.1)
-        while world.records:
-            world.answer_commit()
-        world.tick(SWEEP_PATIENCE + 0.1)
+        world.tick(world.machine.mind.ladder.total + JOURNAL_PATIENCE + SWEEP_PATIENCE + 0.2)
         if world.swept == 2:  # the guardian does not answer either: it is given up, and its work done without it
             world.answer_sweep()
         assert world.finished, world.machine.mind.phase
