@@ -56,7 +56,7 @@ class Ledger:
 
     def done(self, slot: Slot, record: wire.Done, now: float) -> None:
         """A task ended. Raises ValueError, having done nothing, for a signal that is none."""
-        signal = InterruptSignal.model_validate_json(record.signal) if record.signal else None
+        signal = _signal_of(record)
         one = slot.assigned.pop(record.task, None)
         if one is None:
             return
@@ -184,7 +184,9 @@ class Ledger:
         record: wire.Done | None = None,
     ) -> None:
         mind = self._mind
-        signal = one.asked or (mind.signal if status is ExecutionStatus.INTERRUPTED else None)
+        signal = one.asked or (None if record is None else _signal_of(record))
+        if signal is None and status is ExecutionStatus.INTERRUPTED:
+            signal = mind.signal
         mind.keep(outcome_of(one, where, record, status, error, signal))
         limit, failures = mind.settings.max_failures, mind.failures
         ended = failures + mind.counts[ExecutionStatus.COMPLETED]
@@ -205,3 +207,8 @@ class Ledger:
         counts[ExecutionStatus.COMPLETED] += stimulus.completed
         counts[ExecutionStatus.FAILED] += stimulus.failed
         counts[ExecutionStatus.INTERRUPTED] += stimulus.interrupted
+
+
+def _signal_of(record: wire.Done) -> InterruptSignal | None:
+    """What interrupted it, as it says: the run's signal, or one of its own (a time limit, a checker)."""
+    return InterruptSignal.model_validate_json(record.signal) if record.signal else None

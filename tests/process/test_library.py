@@ -13,6 +13,7 @@ import pytest
 from orchestrator import Supervisor
 from orchestrator.handle import TaskFailed
 from runtime.errors import QuiesceError, UsageError
+from runtime.model import ExecutionStatus, InterruptReason
 from tests.support.cli import environment
 
 PROGRAM = """
@@ -142,3 +143,23 @@ def test_a_reader_of_events_can_go_on_where_it_was(tmp_path: Path) -> None:
     assert [event.data for event in words] == [b'{"n":%d}' % x for x in range(6)]
     with Supervisor(workers=1, log=quiet) as supervisor, pytest.raises(UsageError, match="only from a journal"):
         supervisor.events(from_seq=1)
+
+
+def test_an_agents_own_interrupt_is_told_with_its_reason() -> None:
+    def limits_itself(x: str, state: Any) -> None:
+        state.set_timeout(0.01, "my own limit")
+        state.sleep(60)
+
+    def stops_itself(x: str, state: Any) -> None:
+        state.request_interrupt(InterruptReason.CUSTOM, "enough", "me")
+        state.raise_if_interrupted()
+
+    with Supervisor(workers=1, log=quiet) as supervisor:
+        late = supervisor.submit(limits_itself, "a").outcome()
+        enough = supervisor.submit(stops_itself, "b").outcome()
+    assert (late.status, late.error) == (ExecutionStatus.FAILED, "timeout: my own limit")
+    assert late.signal is not None
+    assert late.signal.reason is InterruptReason.TIMEOUT
+    assert enough.status is ExecutionStatus.INTERRUPTED
+    assert enough.signal is not None
+    assert (enough.signal.reason, enough.signal.triggered_by) == (InterruptReason.CUSTOM, "me")
