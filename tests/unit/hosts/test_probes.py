@@ -99,12 +99,11 @@ def test_everything_else_is_refused(served: Probes, path: str, method: str, stat
 )
 def test_what_is_no_request_ends_and_others_are_answered(served: Probes, words: bytes) -> None:
     """A TLS client, a port scanner, a torrent of nothing."""
-    with silent(served) as client:
+    with silent(served) as client, contextlib.suppress(OSError):  # it may close in mid-sentence
         client.sendall(words)
         client.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(ConnectionResetError):  # it closed with some of our bytes unread
-            while client.recv(65536):
-                pass
+        while client.recv(65536):
+            pass
     assert ask(served, "/livez")[0] == 200
 
 
