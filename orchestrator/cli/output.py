@@ -31,10 +31,13 @@ def flush() -> None:
 
 
 def print_all(text: str) -> None:
-    """All that a command has to say."""
-    die_by_sigpipe()
-    put(text)
-    flush()
+    """All that a command has to say. The handling of SIGPIPE is as before when it returns."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        put(text)
+        flush()
+    finally:
+        signal.signal(signal.SIGPIPE, before)
 
 
 def _failed(error: OSError) -> UsageError:
