@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from orchestrator.cli.options import LogFormat
 from orchestrator.hosts.systemd import tell_over
 from orchestrator.hosts.termination import WHY, TerminationMessage
 from orchestrator.journal import Journal, RunRecord
@@ -37,7 +38,9 @@ def end(ran: tuple[Ending, Runner], look: Look) -> NoReturn:
     ending, runner = ran
     journal = runner.journal.location
     words = last_words(ending, runner.session.run_id, journal)
-    conclude(f"{words}\n{CUT}" if runner.is_cut else words)
+    if runner.is_cut:
+        words += f"\n{CUT}"
+    conclude(words, aloud=look.log_format is not LogFormat.JSON)  # for machines, run.finished was the last word
     if look.as_json:
         show(facts(ending, runner.session.run_id, journal))
     if ending.status is ExecutionStatus.COMPLETED:
@@ -56,7 +59,7 @@ def leave_over(run: RunRecord, journal: Journal, look: Look) -> NoReturn:
     counts = journal.counts(run.id)
     words = f"run {run.run_id} is over: {counts.completed} completed, {counts.failed} failed"
     tell_over(words)
-    conclude(words)
+    conclude(words, aloud=look.log_format is not LogFormat.JSON)
     if look.as_json:
         done = {"completed": counts.completed, "failed": counts.failed, "interrupted": 0, "pending": 0}
         show({"run_id": run.run_id, "status": run.status.value, **done, "journal": journal.location})
@@ -109,10 +112,13 @@ def show(record: dict[str, Any]) -> None:
         pass
 
 
-def conclude(text: str) -> None:
-    """The last words, for people and for the host."""
+def conclude(text: str, *, aloud: bool = True) -> None:
+    """The last words, for the host and, `aloud`, for people."""
     MESSAGE.write(text)
-    say(text if MESSAGE.problem is None else f"{text}\nquiesce: {MESSAGE.problem}")
+    if aloud:
+        say(text)
+    if MESSAGE.problem is not None:
+        say(f"quiesce: {MESSAGE.problem}")
 
 
 def say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -225,6 +226,18 @@ def test_a_signal_while_the_agent_is_imported(tmp_path: Path) -> None:
             done = running.wait(10)
     assert done.returncode == -signal.SIGTERM, done
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_for_machines_is_nothing_but_json(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [1, 2, 3])
+    options = ("--log-format", "json", "--json")
+    done = run_cli("run", agent("plain:fail_odd"), "-i", source, "-j", tmp_path / "j.db", *options)
+    assert done.returncode == 1, done
+    logged = [json.loads(line) for line in done.stderr.splitlines()]
+    assert logged[-1]["event"] == "run.finished"
+    assert all({"event", "level", "timestamp"} <= line.keys() for line in logged)
+    told = json.loads(done.stdout)
+    assert (told["status"], told["completed"], told["failed"]) == ("failed", 1, 2)
 
 
 def test_a_signal_while_a_slow_file_is_read(tmp_path: Path) -> None:
