@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from runtime.bell import loop_time
-from runtime.errors import ExecutionInterrupted, QuiesceError, interruption_behind
+from runtime.errors import ExecutionInterrupted, QuiesceError, interruption_behind, said_by
 from runtime.interrupt import CancelOnInterrupt
 from runtime.model import ExecutionRecord, ExecutionResult, ExecutionStatus, InterruptSignal
 from runtime.retry import RetryPolicy
@@ -228,5 +228,5 @@ def _name(actor: object) -> str:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = said_by(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

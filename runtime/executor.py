@@ -34,6 +34,7 @@ import msgspec
 
 from runtime import tree
 from runtime.agent import AgentInfo
+from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.inbox import Inbox
 from runtime.loader import AgentRefused, load
@@ -155,6 +156,7 @@ class Executor:
             self._is_term_coming,
         )
         self._asked_to_end = False
+        self._loading = False
         self._handler = self._on_term
         self._poke = os.pipe()
         for end in self._poke:
@@ -170,10 +172,18 @@ class Executor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
 
     def _on_term(self, _signum: int, _frame: FrameType | None) -> None:
-        """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end."""
-        if self._flag.is_term_rung(self._place.slot):
-            self._flag.unmark_term(self._place.slot)
+        """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end.
+
+        An agent that is only being loaded has no checkpoint, and nothing to lose: that is broken off here.
+        """
+        is_rung = self._flag.is_term_rung(self._place.slot)
+        self._flag.unmark_term(self._place.slot)
+        raised = bool(self._raised)
+        if raised and self._loading:
+            raise ExecutionInterrupted(self._flag.signal(self._place.slot))
+        if is_rung:
             self._tasks.raise_here()
+        if is_rung or raised:  # the flag says all that there is to say
             return
         self._asked_to_end = True
         self._wake_main()
@@ -207,12 +217,16 @@ class Executor:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         poll.register(self._outbox.fileno(), select.POLLIN)
+        poll.register(self._place.wake_fd, select.POLLIN)
         flush_in: float | None = None
         while True:
             ready = dict(poll.poll(1000 * (HEARTBEAT if flush_in is None else flush_in)))
             self._flag.beat(self._place.slot)
             if flush_in is not None or self._outbox.fileno() in ready:
                 flush_in = self._outbox.flush_old()
+            if self._place.wake_fd in ready:
+                poll.unregister(self._place.wake_fd)  # it stays readable
+                self._break_off_loading()
             if fd not in ready:
                 continue
             try:
@@ -226,6 +240,11 @@ class Executor:
         while True:  # the supervisor is gone; the guardian takes everything down, unless somebody stops it
             tree.wake_parent()
             time.sleep(HEARTBEAT / 4)
+
+    def _break_off_loading(self) -> None:
+        """The flag went up: have the main thread raise, if all it does is to import an agent."""
+        if self._loading:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _obey(self, order: Control) -> None:
         if isinstance(order, Interrupt):
@@ -282,11 +301,19 @@ class Executor:
         return agent is not None and agent[1].asynchronous
 
     def _hire(self, order: Hire) -> None:
+        self._loading = True
         try:
+            if self._ending:  # it went up before it could be seen that we load
+                return
             function, info = load(order)
         except AgentRefused as refusal:
+            self._loading = False
             self._outbox.send(Refused(order.agent, str(refusal), refusal.detail))
             return
+        except ExecutionInterrupted:
+            return  # _ending is true: nothing is said any more but Bye
+        finally:
+            self._loading = False
         self._agents[order.agent] = (function, info)
         options = msgspec.json.encode(info.options)
         self._outbox.send(Hired(order.agent, info.name, info.asynchronous, options))

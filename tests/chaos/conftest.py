@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Scenario:
 
     folder: Path
     proof: EofProof
-    run_id: str = "scenario"
+    run_id: str = field(default_factory=lambda: f"scenario-{secrets.token_hex(4)}")
 
     @property
     def journal(self) -> Path:

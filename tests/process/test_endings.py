@@ -220,11 +220,13 @@ def test_a_signal_while_the_agent_is_imported(tmp_path: Path) -> None:
             f"pass_latch({latch.path!r})\n"
         )
         source = jsonl(tmp_path / "in.jsonl", [1])
-        with start_cli("run", f"{module}:f", "-i", source, "-w", "1", "-j", tmp_path / "j.db", *SHORT) as running:
-            post.expect()
+        long = ("--grace", "60", "--term-grace", "60")  # which there is no need for: an import has nothing to lose
+        with start_cli("run", f"{module}:f", "-i", source, "-w", "2", "-j", tmp_path / "j.db", *long) as running:
+            post.expect(2)
             running.send(signal.SIGTERM)
             done = running.wait(10)
     assert done.returncode == -signal.SIGTERM, done
+    assert "rung=TERM" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

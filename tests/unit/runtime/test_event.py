@@ -596,3 +596,18 @@ def test_a_timeout_fails_the_attempt() -> None:
         assert result.execution_time == pytest.approx(5)
 
     run(main)
+
+
+def test_an_exception_that_cannot_say_what_it_is_fails_the_event_and_no_more() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even this")
+
+    def bad(data: Any, state: ExecutionState) -> None:
+        raise MuteError
+
+    async def main() -> None:
+        result = await ExecutionEvent(actor=bad)(None, ExecutionState())
+        assert (result.status, result.error_message) == (ExecutionStatus.FAILED, "MuteError")
+
+    run(main)
