@@ -223,7 +223,7 @@ class World:
         executor = self._in(it.slot, it.incarnation)
         assert not executor.killed, f"SIGTERM to {it.slot}, which was killed"
         assert executor.terms_due, f"SIGTERM to {it.slot} twice for one reason"
-        executor.terms_due = 0
+        executor.terms_due -= 1
 
     def _kill(self, it: do.KillTree) -> None:
         self.killed.append(it.slot)
