@@ -95,6 +95,7 @@ class Guardian:
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
         self._executors: dict[int, _Executor] = {}
         self._doomed: list[_Doomed] = []
+        self._owners: dict[int, str] = {}
         self._known: dict[tuple[int, int], list[tree.Process]] = {}
         self._graces = Graces(settings.grace, settings.term_grace)
         self._supervised = True
@@ -282,6 +283,7 @@ class Guardian:
                 return
             if pid == 0:
                 return
+            self._owners.pop(pid, None)
             one = self._executors.pop(pid, None)
             if one is not None:
                 self._buried(one, os.waitstatus_to_exitcode(status), usage)
@@ -295,21 +297,32 @@ class Guardian:
     def _end_strays(self, one: _Executor) -> None:
         """What the dead executor left: remembered, in its session, or carrying its mark."""
         known = self._known.pop((one.slot, one.incarnation), [])
-        left = [process for process in known if tree.is_running(process)]
+        left = {process: None for process in known if tree.is_running(process)}
         if tree.has_children() and not self._settings.keep_children:
-            mark = tree.slot_mark(one.slot, one.incarnation)
-            left += [process for process in self._orphans() if process not in left and _belongs(process, one.pid, mark)]
+            left |= dict.fromkeys(self._orphans_of(one))
         if left:
             self._report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
             tree.send(left, signal.SIGTERM)
-            self._doomed.append(_Doomed(left, time.monotonic() + STRAY_GRACE, one.output))
+            self._doomed.append(_Doomed(list(left), time.monotonic() + STRAY_GRACE, one.output))
         else:
             self._output.close(one.output)
 
-    def _orphans(self) -> list[tree.Process]:
-        """Everything below this process that is not below a living executor."""
-        roots = [child for child in tree.children(recursive=False) if child.pid not in self._executors]
-        return [process for root in roots for process in (root, *tree.children(root.pid))]
+    def _orphans_of(self, one: _Executor) -> list[tree.Process]:
+        """Our children that descend from an executor, by its session or its mark, and all below them.
+
+        There may be thousands, of many executors. Each is looked at once: while we have not waited for it, its pid is
+        its own.
+        """
+        mark = tree.slot_mark(one.slot, one.incarnation)
+        roots = []
+        for pid in tree.child_pids(os.getpid()):
+            if pid in self._executors:
+                continue
+            if pid not in self._owners:
+                self._owners[pid] = tree.slot_of(pid)
+            if self._owners[pid] == mark or tree.session_of(pid) == one.pid:
+                roots.append(pid)
+        return [found for pid in roots for found in (*tree.processes([pid]), *tree.children(pid))]
 
     def _patience(self) -> float | None:
         """Seconds until something is due: a SIGKILL, a look at the memory."""
@@ -356,9 +369,16 @@ class Guardian:
         tree.send([process for process in self._notice(found) if process not in told], signal.SIGTERM)
         while (left := self._notice(found)) and time.monotonic() < give_up_at:
             if time.monotonic() >= kill_at:
-                tree.send(left, signal.SIGKILL)
+                self._kill_all(left)
             self._wait(0.02)
         return Swept(len(found), len(found) - len(left), [tree.describe(process) for process in left])
+
+    def _kill_all(self, left: list[tree.Process]) -> None:
+        """The kernel does it at once where it can, also to those that are being forked."""
+        if self._leaf is not None:
+            self._leaf.leave()  # it would end us too
+            self._leaf.kill()
+        tree.send(left, signal.SIGKILL)
 
     def _notice(self, found: dict[int, tree.Process]) -> list[tree.Process]:
         left = tree.children()
@@ -369,9 +389,9 @@ class Guardian:
         found.update((process.pid, process) for process in left if process not in reported)
         return left
 
-    def _told(self) -> list[tree.Process]:
+    def _told(self) -> set[tree.Process]:
         """Strays that were told to end, and reported, when their executor ended."""
-        return [process for doomed in self._doomed for process in doomed.processes]
+        return {process for doomed in self._doomed for process in doomed.processes}
 
     def _inherit(self) -> None:
         """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace; half of it is the flag's."""
@@ -407,16 +427,6 @@ class Guardian:
             self._output.discard(key.fd)
         self._drain_wakeups()
         self._reap()
-
-
-def _belongs(process: tree.Process, executor_pid: int, mark: str) -> bool:
-    """Whether an orphan descends from the executor that had this pid (its session) and this mark."""
-    try:
-        if os.getsid(process.pid) == executor_pid:
-            return True
-    except OSError:
-        return False
-    return tree.environ_of(process).get(tree.SLOT_VARIABLE) == mark
 
 
 def main() -> None:

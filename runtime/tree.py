@@ -33,6 +33,7 @@ SLOT_PLACEHOLDER = "-" * _SLOT_WIDTH
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+_HAVE_PROC = os.path.exists(f"/proc/{os.getpid()}/stat")
 _HAVE_CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN, proc(5)
 
 try:
@@ -95,12 +96,32 @@ def mark_slot(slot: int, incarnation: int) -> None:
     os.environ[SLOT_VARIABLE] = mark
 
 
+def session_of(pid: int) -> int | None:
+    """The session that a process is in, None when it is gone."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
 def environ_of(process: psutil.Process) -> dict[str, str]:
     """A process's environment, empty when it is gone, a zombie, or not ours to see."""
     try:
         return process.environ()
     except (psutil.Error, OSError):
         return {}
+
+
+def slot_of(pid: int) -> str:
+    """The slot mark in a process's environment, empty if there is none to be seen. One read: there may be thousands."""
+    if not _HAVE_PROC:
+        with suppress(psutil.Error):
+            return environ_of(psutil.Process(pid)).get(SLOT_VARIABLE, "")
+        return ""
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+        _, found, rest = (b"\0" + file.read()).partition(b"\0" + SLOT_VARIABLE.encode() + b"=")
+        return rest.partition(b"\0")[0].decode(errors="replace") if found else ""
+    return ""
 
 
 def children(pid: int | None = None, *, recursive: bool = True) -> list[psutil.Process]:
@@ -124,6 +145,10 @@ def child_pids(pid: int) -> list[int]:
     They cost one read a thread; psutil must read every process of the host, and does that for every call.
     """
     found: list[int] = []
+    if not _HAVE_CHILDREN_FILES:
+        with suppress(psutil.Error):
+            found = [child.pid for child in psutil.Process(pid).children()]
+        return found
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as file:
@@ -137,9 +162,18 @@ def processes(pids: Iterable[int]) -> list[Process]:
     for pid in pids:
         with suppress(psutil.Error):
             process = psutil.Process(pid)
-            if is_running(process):
+            if not _is_zombie(process):
                 found.append(process)
     return found
+
+
+def _is_zombie(process: Process) -> bool:
+    """Of one that was made just now, and so is still itself. One small read where psutil makes several."""
+    if not _HAVE_PROC:
+        return not is_running(process)
+    with suppress(OSError), open(f"/proc/{process.pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2][:3] in (b" Z ", b" X ")
+    return True
 
 
 def resident(pid: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.helpers import agent, jsonl
+from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import start_cli
 from tests.support.sync import Post
@@ -40,3 +40,18 @@ def test_an_agent_that_needs_longer_gets_it_from_the_heir_too(tmp_path: Path) ->
             running.send(signal.SIGKILL)
             wait_until(lambda: not procs.processes_of_run("needs-long"), 10, what="everybody to be gone")
     assert (tmp_path / "agent").exists()
+
+
+def test_hundreds_of_grandchildren_are_named_and_ended(tmp_path: Path) -> None:
+    with Post(tmp_path / "post") as post:
+        source = jsonl(tmp_path / "in.jsonl", [{"post": post.path, "count": 100}] * 4)
+        words = ("run", agent("goodbye:has_many"), "-i", source, "-w", "4", "-j", tmp_path / "j.db")
+        with start_cli(*words, "--run-id", "many", "--grace", "5") as running:
+            post.expect(4, deadline=30)
+            running.send(signal.SIGTERM)
+            running.wait(30)
+    assert procs.processes_of_run("many") == []
+    seen = look(tmp_path / "j.db")
+    assert sorted(each["count"] for each in seen.named("executor.strays")) == [100] * 4
+    verified = seen.named("cleanup.verified")[0]
+    assert (verified["found"], verified["ended"], verified["remaining"]) == (400, 400, [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +36,22 @@ def needs_long(task: dict[str, str], state: ExecutionState) -> None:
     finally:
         time.sleep(1.0)
         Path(task["agent"]).touch()
+
+
+def has_many(task: dict[str, Any], state: ExecutionState) -> None:
+    """Many detached grandchildren, deaf to SIGTERM, half of them in sessions of their own."""
+    for number in range(task["count"]):
+        child = os.fork()
+        if child == 0:
+            if number % 2:
+                os.setsid()
+            if os.fork() == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                time.sleep(60)
+            os._exit(0)
+        os.waitpid(child, 0)
+    announce(task["post"])
+    state.sleep(60)
 
 
 def says_goodbye(task: dict[str, str], state: Any) -> None:
