@@ -100,6 +100,9 @@ def plan_of(seed: int, theme: str | None = None) -> Plan:
     attempts = [_faults(rng, theme)]
     if rng.random() < 0.3 and theme != "deleted":
         attempts.append(_faults(rng, "plain"))
+    if theme == "no cgroup" and any(fault.kind == "guardian KILL" for attempt in attempts for fault in attempt):
+        # without a cgroup and without the subreaper, who has no name in his environment either is nobody's child
+        kinds = ["daemon" if kind == "hidden" else kind for kind in kinds]
     return Plan(
         seed=seed,
         theme=theme,
