@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import time
 
+import psutil
 import pytest
 
 from chaos.faults import inject
@@ -64,6 +67,24 @@ def test_a_stopped_guardian_holds_nothing_up(scenario: Scenario, end: signal.Sig
         if end == signal.SIGTERM:
             assert running.wait(0.6 + SLACK + 2).signal is end
         scenario.gone(0.6 + SLACK + 1)
+    scenario.complete(tasks)
+
+
+def test_a_guardian_that_is_stopped_again_and_again_holds_no_stop_up(scenario: Scenario) -> None:
+    """Its supervisor looks after it, also when nothing is left to order. (When that is dead, and the last executor too,
+    there is nobody who could.)"""
+    tasks = scenario.tasks(["cooperative", "busy", "orphan"])
+    with scenario.start(workers=3) as running:
+        scenario.proof.held(3)
+        guardian = scenario.target(running).guardian()
+        assert guardian is not None
+        running.send(signal.SIGTERM)
+        with contextlib.suppress(psutil.Error):  # it has ended
+            for _ in range(5):
+                guardian.suspend()
+                time.sleep(0.1)
+        assert running.wait(0.6 + SLACK + 2).signal is signal.SIGTERM
+        scenario.gone(SLACK)
     scenario.complete(tasks)
 
 
