@@ -81,7 +81,7 @@ def stop(peer: str, kind: str, way: str, limit: float) -> Cell:
             try:
                 proof.held(1, deadline=40)
             except AssertionError:
-                return Cell(peer, kind, way, problem=f"did not start: {running.stderr.strip()[-80:]}")
+                return Cell(peer, kind, way, problem=f"did not start: {' '.join(running.stderr.split())[-80:]}")
             with suppress(AssertionError):  # it may be queued behind the first one, which holds everything up
                 proof.held(1, deadline=1)
             before = _lines(folder / "done")
