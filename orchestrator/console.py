@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from orchestrator.ladder import Rung
-from orchestrator.log import DescriptorSink, Sink, standard_error
+from orchestrator.sinks import DescriptorSink, Sink, standard_error
 from orchestrator.slots import ExecutorView
 from orchestrator.view import Phase, StatusView
 

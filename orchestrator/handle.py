@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any
 
+from orchestrator import late
 from orchestrator.records import Outcome
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -56,7 +56,7 @@ class Handle:
 
     async def outcome_async(self) -> Outcome:
         """As `outcome`, without blocking the event loop."""
-        return self._told(await asyncio.wrap_future(self._future))
+        return self._told(await late.asyncio().wrap_future(self._future))
 
     def __await__(self) -> Generator[Any, None, Any]:
         outcome = yield from self.outcome_async().__await__()

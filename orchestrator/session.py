@@ -23,10 +23,10 @@ from orchestrator.engine import Engine, Observer
 from orchestrator.hub import Hub
 from orchestrator.instructions import AgentKnown
 from orchestrator.journal import Journal, RunRecord
-from orchestrator.log import Log
 from orchestrator.machine import JOURNAL_PATIENCE
 from orchestrator.records import NewTask, RunEvent
 from orchestrator.signals import SignalPipe
+from orchestrator.sinks import Log
 from orchestrator.store import Batch, JournalStore, MemoryStore
 from orchestrator.view import StatusView
 from runtime import codec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import queue
@@ -12,21 +11,25 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, I
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from orchestrator import late
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.handle import Handle
 from orchestrator.hub import EventStream
 from orchestrator.journal import open_journal
-from orchestrator.log import Log, default_log
 from orchestrator.records import NewTask, Outcome, RunEvent
 from orchestrator.session import SPOOL_AHEAD, Ending, Session, new_run_id
 from orchestrator.signals import raise_again
+from orchestrator.sinks import HeldLog, Log
 from orchestrator.view import StatusView
 from runtime import codec
 from runtime.agent import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -104,7 +107,7 @@ class Supervisor:
         self.run_id = run_id or new_run_id()
         self._where = journal
         self._handle_signals = handle_signals
-        self._log = log or default_log()
+        self._log = log
         self._session: Session | None = None
         self._numbers = itertools.count(1)
         self._feeding = threading.Lock()
@@ -118,8 +121,12 @@ class Supervisor:
         if self._session is not None:
             raise QuiesceError("a Supervisor is used once; make another one")
         journal = None if self._where is None else open_journal(self._where)
-        self._session = Session(self.settings, self.run_id, self._log, journal, handle_signals=self._handle_signals)
+        held = HeldLog()
+        log = self._log or held
+        self._session = Session(self.settings, self.run_id, log, journal, handle_signals=self._handle_signals)
         self._session.start()
+        if self._log is None:
+            held.release(late.default_log())
         return self
 
     def __exit__(
@@ -136,7 +143,7 @@ class Supervisor:
     ) -> None:
         self._leave(error)
         session = self._live()
-        while not await asyncio.to_thread(session.join, 3600.0):
+        while not await late.asyncio().to_thread(session.join, 3600.0):
             pass
         self._end(session.finish(), error)
 
@@ -192,13 +199,13 @@ class Supervisor:
         keys: Iterable[str] | None = None,
     ) -> AsyncIterator[Outcome]:
         """As `map`, for `async for`. The event loop is never blocked; `inputs` may be an async iterable too."""
-        number = await asyncio.to_thread(self._hire, agent)
+        number = await late.asyncio().to_thread(self._hire, agent)
         if isinstance(inputs, AsyncIterable):
             async for outcome in self._outcomes_of_stream(number, inputs, None if keys is None else iter(keys)):
                 yield outcome
             return
         outcomes = self._outcomes(self._tasks(number, inputs, keys))
-        while (found := await asyncio.to_thread(next, outcomes, None)) is not None:
+        while (found := await late.asyncio().to_thread(next, outcomes, None)) is not None:
             yield found
 
     def submit(
@@ -311,9 +318,9 @@ class Supervisor:
         self, agent: int, inputs: AsyncIterable[Any], keys: Iterator[str] | None
     ) -> AsyncIterator[Outcome]:
         """As `_outcomes`, for inputs that come one by one."""
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[Outcome | None] = asyncio.Queue()
-        room = asyncio.Semaphore(AHEAD)
+        loop = late.asyncio().get_running_loop()
+        arrived: asyncio.Queue[Outcome | None] = late.asyncio().Queue()
+        room = late.asyncio().Semaphore(AHEAD)
         count = 0
 
         def tell(outcome: Outcome | None) -> None:
@@ -327,9 +334,9 @@ class Supervisor:
                 task = self._task(agent, task_input, None if keys is None else next(keys))
                 self._wait_for([task], tell)
                 count += 1
-                await asyncio.wrap_future(self._spool([task]))
+                await late.asyncio().wrap_future(self._spool([task]))
 
-        feeding = asyncio.create_task(feed())
+        feeding = late.asyncio().create_task(feed())
         feeding.add_done_callback(lambda _: arrived.put_nowait(None))
         try:
             given = 0

@@ -36,6 +36,7 @@ from runtime.output import OutputEnds
 from runtime.protocol import (
     EXECUTOR_FDS,
     FDS_PER_EXECUTOR,
+    PLUGINS_VARIABLE,
     Exited,
     Fork,
     Forked,
@@ -436,6 +437,10 @@ def main() -> None:
     containment = ["cgroup"] if leaf is not None and leaf.enter() else []
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
+    if settings.pydantic_plugins is None:  # agents' own models have theirs
+        os.environ.pop(PLUGINS_VARIABLE, None)
+    else:
+        os.environ[PLUGINS_VARIABLE] = settings.pydantic_plugins
     tree.continue_with_orphanhood()
     containment += ["subreaper"] if tree.become_subreaper() else []
     containment += ["sessions", "environment"]

@@ -19,7 +19,7 @@ class Settings(_Record, frozen=True):
     """What the guardian is exec'd with.
 
     `grace` and `term_grace` in seconds are for the day it is the heir. It says Grown when an executor's tree holds more
-    than `report_above` bytes.
+    than `report_above` bytes. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is to be again.
     """
 
     run_id: str
@@ -36,6 +36,11 @@ class Settings(_Record, frozen=True):
     keep_children: bool = False
     report_above: int | None = None
     leaf: str | None = None
+    pydantic_plugins: str | None = None
+
+
+PLUGINS_VARIABLE = "PYDANTIC_DISABLE_PLUGINS"
+"""Is set while the guardian loads: looking for plugins, in every package that is installed, is a tenth of its start."""
 
 
 class Fork(_Record, frozen=True, tag=1):

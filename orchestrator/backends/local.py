@@ -21,7 +21,7 @@ from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag
 from runtime.model import InterruptSignal
-from runtime.protocol import Fork, Graces, KillTree, Order, Report, Signal, Sweep
+from runtime.protocol import PLUGINS_VARIABLE, Fork, Graces, KillTree, Order, Report, Signal, Sweep
 from runtime.protocol import Settings as GuardianSettings
 from runtime.wire import FrameReader, pack
 
@@ -73,6 +73,7 @@ class LocalBackend:
             keep_children=self._settings.keep_children,
             report_above=self._settings.report_above,
             leaf=None if self._leaf is None else str(self._leaf.path),
+            pydantic_plugins=os.environ.get(PLUGINS_VARIABLE),
         )
         inherited = (theirs.fileno(), self._flag.fd, self._wake_read, self._wake_write)
         try:
@@ -267,6 +268,7 @@ def _environment(run_id: str, token: str) -> dict[str, str]:
     environment[tree.RUN_VARIABLE] = run_id
     environment[tree.SUPERVISOR_VARIABLE] = token
     environment[tree.SLOT_VARIABLE] = tree.SLOT_PLACEHOLDER
+    environment[PLUGINS_VARIABLE] = "__all__"
     return environment
 
 

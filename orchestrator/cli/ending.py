@@ -12,10 +12,10 @@ from orchestrator.cli.options import LogFormat
 from orchestrator.hosts.systemd import tell_over
 from orchestrator.hosts.termination import WHY, TerminationMessage
 from orchestrator.journal import Journal, RunRecord
-from orchestrator.log import standard_error
 from orchestrator.plain import one_line, plain_lines
 from orchestrator.session import Ending
 from orchestrator.signals import die_by
+from orchestrator.sinks import standard_error
 from runtime.codec import encode_json
 from runtime.model import ExecutionStatus
 

@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli.ending import MESSAGE
 from orchestrator.engine import Observer
 from orchestrator.hosts.pid1 import Reaper, is_pid1
-from orchestrator.log import Log
+from orchestrator.sinks import Log
 from runtime.errors import UsageError
 from runtime.model import Severity
 

@@ -16,8 +16,8 @@ from orchestrator.config import Settings
 from orchestrator.console import Display, LiveDisplay, choose_display
 from orchestrator.hosts import here
 from orchestrator.journal import Journal, RunRecord
-from orchestrator.log import HeldLog
 from orchestrator.session import Ending, Session
+from orchestrator.sinks import HeldLog, Log
 from orchestrator.source import batches, batches_of_stream, parse
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity
@@ -43,11 +43,7 @@ class Runner:
 
     def __init__(self, settings: Settings, run_id: str, look: Look, journal: Journal) -> None:
         self.display: Display = choose_display(look.progress.value, run_id)
-        live = isinstance(self.display, LiveDisplay)
-        level = look.log_level or (Severity.WARNING if live else Severity.INFO)
-        self._log = HeldLog(
-            here.log(run_id, self.display.sink, look.log_format.value, level, colors=sys.stderr.isatty())
-        )
+        self._log = HeldLog()
         self.journal = journal
         self._hosting = look.hosting
         observers = [*here.observers(), *look.hosting.observers(lambda: self.session.guardian)]
@@ -55,12 +51,13 @@ class Runner:
         self.problem: UsageError | None = None
         self.is_cut = False
         """Whether the input is a stream that was not read to its end, now or when the run began."""
-        self._live = live
+        self._look = look
 
     def go(self, agent: str, begin: Callable[[Runner], None]) -> tuple[Ending, Runner]:
         """From the start to the end. Raises UsageError when it cannot begin; then nothing is left."""
         session = self.session
         session.start()
+        log = self._make_log()  # takes about as long as the guardian's start
         with self._hosting.offered(session.run_id, self._log), self.display:
             try:
                 _, loaded = session.hire(by_name=True, source=agent.encode())
@@ -73,12 +70,18 @@ class Runner:
                 self.problem = error if isinstance(error, UsageError) else UsageError(str(error))
                 self._log.discard()  # the one line that matters is the problem
                 session.give_up()
-            self._log.release()
+            self._log.release(log)
             self._show_while(lambda: False)
             ending = session.finish()
         if self.problem is not None:
             raise self.problem
         return ending, self
+
+    def _make_log(self) -> Log:
+        look = self._look
+        level = look.log_level or (Severity.WARNING if isinstance(self.display, LiveDisplay) else Severity.INFO)
+        sink, colors = self.display.sink, sys.stderr.isatty()
+        return here.log(self.session.run_id, sink, look.log_format.value, level, colors=colors)
 
     def _show_while(self, is_done: Callable[[], bool]) -> None:
         """Draw until something is so, or the run has ended."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from orchestrator import late
 from orchestrator.engine import Observer
 from orchestrator.hosts import journald
 from orchestrator.hosts.systemd import Herald, service_here
-from orchestrator.log import Log, Sink, make_log
+from orchestrator.sinks import Log, Sink
 from runtime.model import Severity
 
 
@@ -24,4 +25,4 @@ def granted_seconds() -> float | None:
 def log(run_id: str, sink: Sink, log_format: str, level: Severity, *, colors: bool) -> Log:
     """Entries with fields where people would read lines and standard error is systemd's journal; else lines."""
     native = journald.log_here(run_id, level) if log_format == "console" else None
-    return native or make_log(sink, log_format, level, colors=colors)
+    return native or late.make_log(sink, log_format, level, colors=colors)

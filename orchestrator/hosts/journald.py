@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from orchestrator.log import PATIENCE, Log
+from orchestrator.sinks import PATIENCE, Log
 from runtime.model import Severity
 
 SOCKET: Final = "/run/systemd/journal/socket"

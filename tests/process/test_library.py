@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -163,3 +164,24 @@ def test_an_agents_own_interrupt_is_told_with_its_reason() -> None:
     assert enough.status is ExecutionStatus.INTERRUPTED
     assert enough.signal is not None
     assert (enough.signal.reason, enough.signal.triggered_by) == (InterruptReason.CUSTOM, "me")
+
+
+@pytest.mark.parametrize("before", [None, "mine"])
+def test_an_agent_finds_the_environment_that_its_program_has(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    if before is None:
+        monkeypatch.delenv("PYDANTIC_DISABLE_PLUGINS", raising=False)
+    else:
+        monkeypatch.setenv("PYDANTIC_DISABLE_PLUGINS", before)
+
+    def environment_of(x: int, state: Any) -> dict[str, str]:
+        import os  # noqa: PLC0415 - the agent's own
+
+        return dict(os.environ)
+
+    with Supervisor(workers=1, log=quiet) as supervisor:
+        found = supervisor.submit(environment_of, 1).result()
+    assert {name: value for name, value in found.items() if not name.startswith("QUIESCE_")} == {
+        name: value for name, value in os.environ.items() if not name.startswith("QUIESCE_")
+    }

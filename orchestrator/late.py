@@ -1,0 +1,30 @@
+"""What takes long to load and is needed only once the guardian is starting, which takes as long: loaded when called.
+
+structlog (with rich) and asyncio are a third of the supervisor's imports. Whoever calls here has started the guardian,
+or has asyncio already.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from orchestrator.sinks import Log, Sink
+from runtime.model import Severity
+
+
+def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool) -> Log:
+    """See orchestrator.log."""
+    made: Log = importlib.import_module("orchestrator.log").make_log(sink, log_format, level, colors=colors)
+    return made
+
+
+def default_log() -> Log:
+    """See orchestrator.log."""
+    made: Log = importlib.import_module("orchestrator.log").default_log()
+    return made
+
+
+def asyncio() -> Any:
+    """The module; for code that runs in an event loop, so that it is there."""
+    return importlib.import_module("asyncio")
