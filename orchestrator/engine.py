@@ -79,6 +79,7 @@ class Engine:
         self._selector = selectors.DefaultSelector()
         self._mux = Mux(self._selector, self._take, self._on_garbage, self._on_line)
         self._batch = Batch()
+        self._last_lines: dict[int, str] = {}
         self._ended = False
         self._sweeping = False
         self._guardian_gone = False
@@ -300,6 +301,8 @@ class Engine:
         self._handle(told.Garbled(slot, incarnation, why))
 
     def _on_line(self, slot: int, stream: str, line: str) -> None:
+        if stream == "stderr" and line.strip():
+            self._last_lines[slot] = line
         self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})
 
     def _take(self, slot: int, incarnation: int, records: list[wire.Up]) -> None:
@@ -360,7 +363,7 @@ class Engine:
         self._handle(
             told.Exited(
                 report.slot, report.incarnation, report.pid, report.code, report.seconds, report.max_rss, in_hand,
-                describe_exit(report.code),
+                describe_exit(report.code), self._last_lines.pop(report.slot, ""),
             )
         )  # fmt: skip
 

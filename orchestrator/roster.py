@@ -171,7 +171,7 @@ class Roster:
         if unborn and self._mind.phase is Phase.RUNNING:
             self._start_failures += 1
             if self._start_failures >= START_FAILURES:
-                self._stopping.fail(failed_start(self._start_failures, stimulus.how), now)
+                self._stopping.fail(failed_start(self._start_failures, stimulus.how, stimulus.last_line), now)
 
     def _log_exit(self, slot: Slot, stimulus: told.Exited) -> None:
         expected = slot.state is SlotState.LEAVING or self._mind.phase is not Phase.RUNNING

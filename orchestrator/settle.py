@@ -53,12 +53,10 @@ def ended_by(how: str, signal: InterruptSignal | None) -> str:
     return f"{why} (ended by {how})"
 
 
-def failed_start(times: int, how: str) -> str:
+def failed_start(times: int, how: str, last_line: str) -> str:
     """The one line of a run whose executors do not come up."""
-    return (
-        f"{times} executors in a row died before they were ready (the last: {how}); "
-        "the environment is broken, see their output above"
-    )
+    words = f"; it said: {last_line.strip()[:200]}" if last_line.strip() else ""
+    return f"{times} executors in a row died before they were ready (the last: {how}{words}); the environment is broken"
 
 
 def outcome_of(

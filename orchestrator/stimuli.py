@@ -93,7 +93,8 @@ class Garbled(msgspec.Struct, frozen=True):
 class Exited(msgspec.Struct, frozen=True):
     """An executor is gone and all it had sent was heard. `code` is negative for a signal, None if unknown.
 
-    `in_hand` is the task that shared memory says it was executing, 0 = none; `how` says the code in words.
+    `in_hand` is the task that shared memory says it was executing, 0 = none; `how` says the code in words, and
+    `last_line` is what it wrote to standard error last.
     """
 
     slot: int
@@ -104,6 +105,7 @@ class Exited(msgspec.Struct, frozen=True):
     max_rss: int
     in_hand: int
     how: str
+    last_line: str = ""
 
 
 class StraysFound(msgspec.Struct, frozen=True):

@@ -134,14 +134,14 @@ def resume(
     if found.cwd:
         _enter(found.cwd)
     look = _look(values)
-    end(Runner(settings, found.run_id, look, opened).go(name, lambda it: it.take_up(found)), look)
+    end(Runner(settings, found.run_id, look, opened, found).go(name, lambda it: it.take_up(found)), look)
 
 
 def _go_on(settings: Settings, found: RunRecord, look: Look, journal: Journal, agent: str) -> NoReturn:
     """`run --or-resume` with a run that exists: take it up where we are; one that is over stays so."""
     if found.ended:
         leave_over(found, journal, look)
-    end(Runner(settings, found.run_id, look, journal).go(agent, lambda it: it.take_up(found)), look)
+    end(Runner(settings, found.run_id, look, journal, found).go(agent, lambda it: it.take_up(found)), look)
 
 
 def where(journal: str | None) -> str:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 from orchestrator.cli.hosting import Hosting
@@ -15,7 +15,7 @@ from orchestrator.cli.options import LogFormat, ProgressMode
 from orchestrator.config import Settings
 from orchestrator.console import Display, LiveDisplay, choose_display
 from orchestrator.hosts import here
-from orchestrator.journal import Journal, RunRecord
+from orchestrator.journal import Counts, Journal, RunRecord
 from orchestrator.session import Ending, Session
 from orchestrator.sinks import HeldLog, Log
 from orchestrator.source import batches, batches_of_stream, parse
@@ -41,7 +41,9 @@ class Look:
 class Runner:
     """One run of the command: a session, a display, and the main thread between them."""
 
-    def __init__(self, settings: Settings, run_id: str, look: Look, journal: Journal) -> None:
+    def __init__(
+        self, settings: Settings, run_id: str, look: Look, journal: Journal, found: RunRecord | None = None
+    ) -> None:
         self.display: Display = choose_display(look.progress.value, run_id)
         self._log = HeldLog()
         self.journal = journal
@@ -52,11 +54,13 @@ class Runner:
         self.is_cut = False
         """Whether the input is a stream that was not read to its end, now or when the run began."""
         self._look = look
+        self._found = found
 
     def go(self, agent: str, begin: Callable[[Runner], None]) -> tuple[Ending, Runner]:
         """From the start to the end. Raises UsageError when it cannot begin; then nothing is left."""
         session = self.session
         session.start()
+        known = None
         log = self._make_log()  # takes about as long as the guardian's start
         with self._hosting.offered(session.run_id, self._log), self.display:
             try:
@@ -64,8 +68,8 @@ class Runner:
                 self._show_while(loaded.done)
                 loaded.result()
                 begin(self)
-            except ExecutionInterrupted:
-                pass  # stopped before it began: the ending says why
+            except ExecutionInterrupted:  # stopped before it began: the ending says why
+                known = self._known()
             except QuiesceError as error:
                 self.problem = error if isinstance(error, UsageError) else UsageError(str(error))
                 self._log.discard()  # the one line that matters is the problem
@@ -75,7 +79,14 @@ class Runner:
             ending = session.finish()
         if self.problem is not None:
             raise self.problem
+        if known is not None:
+            view = replace(ending.view, accepted=known.total, completed=known.completed, failed=known.failed)
+            ending = replace(ending, view=view)
         return ending, self
+
+    def _known(self) -> Counts | None:
+        """How the run that was to be taken up stands: the session did not come to it."""
+        return None if self._found is None or self.session.run is not None else self.journal.counts(self._found.id)
 
     def _make_log(self) -> Log:
         look = self._look

@@ -230,6 +230,27 @@ def test_a_signal_while_the_agent_is_imported(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_signal_while_a_resumed_runs_agent_is_imported(tmp_path: Path) -> None:
+    """What is left, and how to go on, is said although the run was not taken up."""
+    module, source, journal = tmp_path / "later_slow.py", jsonl(tmp_path / "in.jsonl", [1, 2, 3]), tmp_path / "j.db"
+    function = (
+        "def f(x, state):\n    if x == 2:\n        state.request_interrupt()\n        state.raise_if_interrupted()\n"
+    )
+    module.write_text(function)
+    done = run_cli("run", f"{module}:f", "-i", source, "-w", "1", "-j", journal, "--run-id", "r")
+    assert done.returncode == 75, done
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+        words = f"announce({post.path!r})\npass_latch({latch.path!r})\n"
+        module.write_text(f"from tests.support.sync import announce, pass_latch\n{words}{function}")
+        with start_cli("resume", "-j", journal) as running:
+            post.expect(1)
+            running.send(signal.SIGTERM)
+            done = running.wait(10)
+    assert done.returncode == -signal.SIGTERM, done
+    assert "2 completed, 1 left" in done.stderr
+    assert "go on with: quiesce resume r" in done.stderr
+
+
 def test_a_log_for_machines_is_nothing_but_json(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "in.jsonl", [1, 2, 3])
     options = ("--log-format", "json", "--json")

@@ -50,7 +50,7 @@ def source(tmp_path: Path) -> Path:
         (f"{AGENTS}:f", ["no file"]),
         (agent("raises_at_import:f"), ["RuntimeError: import went wrong", "raises_at_import.py:3"]),
         (agent("exits_at_import:f"), ["SystemExit: bye"]),
-        (agent("dies_at_import:f"), ["exit code 3"]),
+        (agent("dies_at_import:f"), ["exit code 3", "it said: libbroken.so: no such library"]),
         (agent("bad_module:number"), ["int", "not callable"]),
         (agent("bad_module:Class"), ["class"]),
         (agent("bad_module:none"), ["none()", "agent(task_input, state)"]),

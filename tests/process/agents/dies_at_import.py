@@ -2,4 +2,5 @@
 
 import os
 
+os.write(2, b"libbroken.so: no such library\n")
 os._exit(3)
