@@ -62,7 +62,7 @@ def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJs
         if json:
             _say_json(rendering.run_object(record, counts))
             return
-        for line in rendering.run_lines(record, counts):
+        for line in rendering.run_lines(record, counts, found.location):
             _say(line)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -94,13 +95,13 @@ def run_line(run: RunRecord, counts: Counts) -> str:
     return f"{plain(run.run_id):24} {coloured(run.status, 12)} {numbers}  {local(run.created_at)}"
 
 
-def run_lines(run: RunRecord, counts: Counts) -> list[str]:
-    """All about one run."""
+def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
+    """All about one run, and where its journal is."""
     known = str(counts.total) if run.sealed else f"{counts.total} so far"
     starts = f"{run.starts} start" if run.starts == 1 else f"{run.starts} starts"
     lines = [
         f"run        {plain(run.run_id)}",
-        f"status     {coloured(run.status)}{_standing(run)}",
+        f"status     {coloured(run.status)}{_standing(run, journal)}",
         (
             f"tasks      {known}: {counts.completed} completed, {counts.failed} failed,"
             f" {counts.interrupted} interrupted, {counts.pending} pending"
@@ -115,14 +116,14 @@ def run_lines(run: RunRecord, counts: Counts) -> list[str]:
     return lines
 
 
-def _standing(run: RunRecord) -> str:
+def _standing(run: RunRecord, journal: str) -> str:
     """What the status alone does not tell."""
     if run.owner is not None and run.owner.alive:
         return f" (process {run.owner.pid} on {plain(run.owner.host)})"
     if run.ended or not run.starts:
         return ""
     gone = ", but its supervisor is gone" if run.status is ExecutionStatus.STARTED else ""
-    return f"{gone}; to go on: quiesce resume {plain(run.run_id)}"
+    return f"{gone}; to go on: {plain(shlex.join(['quiesce', 'resume', run.run_id, '--journal', journal]))}"
 
 
 def outcome_line(outcome: Outcome) -> str:
