@@ -126,7 +126,12 @@ class Supervisor:
         self._session = Session(self.settings, self.run_id, log, journal, handle_signals=self._handle_signals)
         self._session.start()
         if self._log is None:
-            held.release(late.default_log())
+            try:
+                held.release(late.default_log())
+            except BaseException as error:  # a Ctrl-C of the program's own: a block that was not entered is not left
+                self._leave(error)
+                self._session.finish()
+                raise
         return self
 
     def __exit__(
