@@ -17,8 +17,8 @@ PREFETCH = 0.02
 MAX_WINDOW = 512
 """Tasks that an executor may hold in advance, however short they are."""
 
-IDLE_BEFORE_REVOKE = 0.05
-"""Seconds that an executor may sit on unbegun tasks while another one is idle."""
+IDLE_BEFORE_REVOKE = 0.02
+"""Seconds that an executor may be idle while another one sits on tasks that have not begun."""
 
 
 class Handout:
@@ -30,13 +30,13 @@ class Handout:
         self._ledger = ledger
 
     def hand_out(self) -> None:
-        """Give every executor that has room as much as is good."""
+        """Give every executor that has room as much as is good, and none of them more than its share."""
         mind, average = self._mind, self._ledger.task_seconds
         width = mind.width
         ahead = 0 if average is None else min(MAX_WINDOW, int(PREFETCH / max(1e-6, average)))
-        for slot in self._idle_first():
-            if slot.state is not SlotState.READY or slot.alone or slot.spent or slot.climb is not None:
-                continue
+        takers = [slot for slot in self._idle_first() if self._is_open(slot)]
+        share = max(width, -(-len(mind.backlog) // max(1, len(takers))))
+        for slot in takers:
             suspect = None if slot.assigned else mind.backlog.take_suspect()
             if suspect is not None:
                 slot.alone = True
@@ -45,7 +45,12 @@ class Handout:
             window = min(width + ahead, max(width, slot.window), self._life_left(slot))
             if len(slot.assigned) <= window // 2 or len(slot.assigned) < width:
                 slot.window = min(2 * window, width + MAX_WINDOW)
-                self._assign(slot, mind.backlog.take(window - len(slot.assigned)))
+                self._assign(slot, mind.backlog.take(min(share, window - len(slot.assigned))))
+
+    @staticmethod
+    def _is_open(slot: Slot) -> bool:
+        """Whether it may be given something."""
+        return slot.state is SlotState.READY and not slot.alone and not slot.spent and slot.climb is None
 
     def _idle_first(self) -> list[Slot]:
         """What was taken back for an idle executor must not go to the busy one again that had it."""
@@ -105,21 +110,28 @@ class Handout:
     # -- taking back --------------------------------------------------------------------------------
 
     def due(self) -> list[float]:
-        """When tasks that wait behind a long one may be taken back for an idle executor (monotonic seconds)."""
-        return [slot.heard_at + IDLE_BEFORE_REVOKE for slot in self._hoarders()]
+        """When tasks that wait in one executor may be taken back for an idle one (monotonic seconds)."""
+        idle = self._idle_since() if self._hoarders() else None
+        return [] if idle is None else [idle + IDLE_BEFORE_REVOKE]
 
     def revoke(self, now: float) -> None:
         """Ask for half of them."""
+        idle = self._idle_since()
+        if idle is None or idle + IDLE_BEFORE_REVOKE > now:
+            return
         for slot in self._hoarders():
-            if slot.heard_at + IDLE_BEFORE_REVOKE <= now:
-                slot.revoking = True
-                self._mind.do(SendControl(slot.number, wire.Revoke(max(1, len(slot.assigned) // 2))))
+            slot.revoking = True
+            self._mind.do(SendControl(slot.number, wire.Revoke(max(1, len(slot.assigned) // 2))))
+
+    def _idle_since(self) -> float | None:
+        """When the first of those who have nothing to do ended its last task."""
+        return min(
+            (slot.heard_at for slot in self._mind.slots if not slot.assigned and self._is_open(slot)), default=None
+        )
 
     def _hoarders(self) -> list[Slot]:
-        """Executors that hold more than they execute, while another one has nothing and nothing else waits."""
+        """Executors that hold more than they execute, while nothing else waits."""
         mind = self._mind
         width = mind.width
         rich = [slot for slot in mind.slots if len(slot.assigned) > width and not slot.revoking and not slot.alone]
-        if not rich or len(mind.backlog):
-            return []
-        return rich if any(slot.state is SlotState.READY and not slot.assigned for slot in mind.slots) else []
+        return [] if len(mind.backlog) else rich

@@ -44,7 +44,7 @@ class Ledger:
 
     def returned(self, slot: Slot, record: wire.Returned, _now: float) -> None:
         """Tasks that had not begun come back; those of an agent that nobody can load have failed."""
-        slot.revoking = False
+        slot.revoking = not record.tasks  # who had nothing to give back is not asked again before its next task ends
         back = []
         for one in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
             why = None if one.task.agent in self._mind.hired else self._mind.refusals.get(one.task.agent)
@@ -60,7 +60,7 @@ class Ledger:
         one = slot.assigned.pop(record.task, None)
         if one is None:
             return
-        slot.alone = False
+        slot.alone = slot.revoking = False
         slot.executed += 1
         if (
             one.asked is not None

@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from orchestrator import stimuli as told
+from orchestrator.config import Settings
+from orchestrator.handout import Handout
+from orchestrator.ledger import Ledger
+from orchestrator.mind import Mind
+from orchestrator.records import NewTask
 from orchestrator.roster import START_FAILURES
-from orchestrator.stopping import DEBOUNCE
+from orchestrator.slots import SlotState
+from orchestrator.stopping import DEBOUNCE, Stopping
 from orchestrator.view import Phase
 from runtime import wire
 from runtime.model import InterruptReason, InterruptSignal
@@ -406,6 +412,58 @@ def test_an_unbegun_task_behind_a_long_one_is_taken_back_for_an_idle_executor() 
     assert world.executors[0].revoked > 0
     world.give_back(0, world.executors[0].revoked)
     assert world.executors[1].tasks
+
+
+def test_tasks_are_taken_back_also_from_who_keeps_reporting() -> None:
+    """Tasks that were short have become long: who holds most of them is busy, and says so with each."""
+    world = started(600)
+
+    def end_one(slot: int, seconds: float) -> None:
+        task = world.executors[slot].tasks.pop(0)
+        world.hear(slot, wire.Done(task, "completed", b"1", "json", None, None, 0.0, seconds))
+
+    for _ in range(40):
+        end_one(0, 0.0001)
+        end_one(1, 0.0001)
+    while world.executors[1].tasks:
+        end_one(1, 0.0001)
+    assert len(world.executors[0].tasks) > 50
+    for _ in range(5):
+        world.tick(0.01)
+        end_one(0, 0.01)
+    assert world.executors[0].revoked > 20
+    world.give_back(0, world.executors[0].revoked)
+    assert world.executors[1].tasks
+
+
+def test_who_has_nothing_to_give_back_is_not_asked_again_before_its_next_task_ends() -> None:
+    world = started(6, workers=2)
+    for slot in (0, 1):  # short tasks: both may hold more than one
+        task = world.executors[slot].tasks.pop(0)
+        world.hear(slot, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
+    while world.executors[1].tasks:
+        task = world.executors[1].tasks.pop(0)
+        world.hear(1, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
+    assert len(world.executors[0].tasks) > 1
+    world.tick(1)
+    assert world.executors[0].revoked > 0
+    asked = len(world.controls)
+    world.hear(0, wire.Returned([]))
+    world.tick(1)
+    assert len(world.controls) == asked
+
+
+def test_nobody_is_given_more_than_its_share() -> None:
+    mind = Mind(Settings.of(workers=4))
+    stopping = Stopping(mind)
+    ledger = Ledger(mind, stopping)
+    ledger.task_seconds = 0.00001
+    for slot in mind.slots:
+        slot.state, slot.window = SlotState.READY, 500
+    tasks = [NewTask(f"n{number}", b"1") for number in range(201)]
+    mind.backlog.spooled(told.Spooled(0, len(tasks), tasks), {0})
+    Handout(mind, ledger, stopping).hand_out()
+    assert [len(slot.assigned) for slot in mind.slots] == [51, 51, 51, 48]
 
 
 def test_a_task_that_needed_long_to_notice_is_named_however_it_ended() -> None:
