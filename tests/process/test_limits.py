@@ -110,7 +110,7 @@ def test_an_agents_own_limits_are_kept() -> None:
 
 def test_what_c_code_says_when_the_stop_has_cut_it_short_is_no_result(tmp_path: Path) -> None:
     """sleep(3) returns early when the stacks are asked for: the agent goes on, and returns as if it had slept."""
-    source = jsonl(tmp_path / "in.jsonl", [{"do": "stuck_in_c"}] * 6)
+    source = jsonl(tmp_path / "in.jsonl", [{"do": "sleeps_in_c"}] * 6)
     options = ("-w", "1", "--timeout", "0.1", "--grace", "0.1", "--term-grace", "5")
     done = run_cli("run", agent("wild:misbehave"), "-i", source, "-j", tmp_path / "j.db", *options)
     assert done.returncode == 1, done

@@ -242,6 +242,11 @@ def stuck_in_c(task: Input, state: ExecutionState) -> Any:
     collections.deque(itertools.repeat(None, 10**11), maxlen=0)
 
 
+def sleeps_in_c(task: Input, state: ExecutionState) -> Any:
+    """sleep(3) with the interpreter's lock. A signal ends it early, and the agent goes on as if it had slept."""
+    ctypes.PyDLL(None).sleep(1000)
+
+
 def bad_regex(task: Input, state: ExecutionState) -> Any:
     re.match(r"(a+)+$", "a" * 60 + "b")
 
@@ -294,8 +299,8 @@ _DEEDS: dict[str, Callable[[Input, ExecutionState], Any]] = {
         exits, sys_exits, segfaults, raises, raises_unspeakable, recurses, eats_memory, returns_socket,
         returns_coroutine, returns_generator, returns_lambda, returns_much, emits_much, prints, floods, closes,
         closes_and_sleeps, replaces, changes_directory, forks_and_returns, forks_and_fails, has_children, has_daemon,
-        has_alien_daemon, leaves_daemon, leaves_chatter, busy, sleeps, stuck_in_c, bad_regex, ignores_interrupts,
-        ignores_term, handles_term, blocks_term, stops_itself, has_threads, leaves_threads,
+        has_alien_daemon, leaves_daemon, leaves_chatter, busy, sleeps, stuck_in_c, sleeps_in_c, bad_regex,
+        ignores_interrupts, ignores_term, handles_term, blocks_term, stops_itself, has_threads, leaves_threads,
     )
 }  # fmt: skip
 
