@@ -12,6 +12,7 @@ attribute. Elsewhere, in a container or on a bare host, the kernel's permissions
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,20 +27,28 @@ class Leaf:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, name: str) -> Leaf | None:
-        """Make a leaf below our own cgroup; None where that is not possible or not ours to do."""
+    def plan(cls, name: str) -> Leaf | None:
+        """Where a leaf may be made below our own cgroup; None where there is no such place, or it is not ours."""
         own = _own_cgroup()
         if own is None or (_SYSTEMD.exists() and not _is_delegated(own)):
             return None
-        leaf = cls(own / name)
+        return cls(own / name.replace("/", "_"))
+
+    def make(self) -> bool:
+        """Make it, or find it made. Whether it is there and can do what it is for.
+
+        For the guardian, not for the supervisor: whoever makes it must be the one who outlives the other.
+        """
         try:
-            leaf.path.mkdir()
+            self.path.mkdir()
+        except FileExistsError:
+            pass
         except OSError:
-            return None
-        if (leaf.path / "cgroup.kill").exists() and os.access(leaf.path / "cgroup.procs", os.W_OK):
-            return leaf
-        leaf.remove()
-        return None
+            return False
+        if (self.path / "cgroup.kill").exists() and os.access(self.path / "cgroup.procs", os.W_OK):
+            return True
+        self.remove()
+        return False
 
     def enter(self) -> bool:
         """Move this process in. Whether that worked."""
@@ -66,11 +75,20 @@ class Leaf:
         with suppress(OSError):
             (self.path / "cgroup.kill").write_text("1")
 
-    def remove(self) -> bool:
-        """Remove it. Whether it is gone; a leaf with processes in it stays."""
-        with suppress(OSError):
-            self.path.rmdir()
-        return not self.path.exists()
+    def remove(self, patience: float = 0.0) -> bool:
+        """Remove it. Whether it is gone; one with processes in it stays, those on their last steps included.
+
+        For them there is `patience`, in seconds.
+        """
+        end = time.monotonic() + patience
+        while True:
+            with suppress(OSError):
+                self.path.rmdir()
+            if not self.path.exists():
+                return True
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.005)
 
 
 def _own_cgroup() -> Path | None:

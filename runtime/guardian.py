@@ -66,6 +66,9 @@ MEMORY_SECONDS = 0.25
 KILL_PATIENCE = 2.0
 """Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
 
+LEAF_PATIENCE = 0.5
+"""Seconds that the end waits for the kernel to let go of the cgroup, whose last process was just killed."""
+
 
 @dataclass
 class _Executor:
@@ -434,7 +437,7 @@ def main() -> None:
     """Entry point of the helper process: argv[1] is Settings as JSON."""
     settings = msgspec.json.decode(sys.argv[1], type=Settings)
     leaf = Leaf(settings.leaf) if settings.leaf is not None else None
-    containment = ["cgroup"] if leaf is not None and leaf.enter() else []
+    containment = ["cgroup"] if leaf is not None and leaf.make() and leaf.enter() else []
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     if settings.pydantic_plugins is None:  # agents' own models have theirs
@@ -449,5 +452,5 @@ def main() -> None:
     Guardian(settings, containment, leaf if "cgroup" in containment else None).run()
     if leaf is not None:
         leaf.leave()
-        leaf.remove()
+        leaf.remove(LEAF_PATIENCE)
     os._exit(0)

@@ -48,7 +48,7 @@ class LocalBackend:
         self._socket: socket.socket | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
-        self._leaf = None if settings.keep_children else Leaf.create(f"quiesce-{run_id}-{os.getpid()}")
+        self._leaf = None if settings.keep_children else Leaf.plan(f"quiesce-{run_id}-{os.getpid()}")
         self._incarnations: dict[int, int] = {}
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
@@ -245,7 +245,7 @@ class LocalBackend:
             _await(self._guardian)
         if self._leaf is not None and not self._leaf.remove():
             self._leaf.kill()  # cannot happen after a sweep; after a crash of ours it can
-            self._leaf.remove()
+            self._leaf.remove(LOSE_PATIENCE)
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._flag.close()

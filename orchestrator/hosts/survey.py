@@ -119,8 +119,8 @@ def _cgroups() -> tuple[str, bool]:
 
 
 def _can_make_leaf() -> bool:
-    leaf = Leaf.create(f"quiesce-doctor-{os.getpid()}")
-    return leaf is not None and leaf.remove()
+    leaf = Leaf.plan(f"quiesce-doctor-{os.getpid()}")
+    return leaf is not None and leaf.make() and leaf.remove()
 
 
 def _has_subreaper() -> bool:

@@ -6,12 +6,14 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from chaos.faults import inject
 from tests.chaos.conftest import SLACK, Scenario
+from tests.support import procs
 from tests.support.wait import wait_until
 
 HOSTILE = [["cooperative", "busy", "stuck"], ["deaf", "swallowing", "child"], ["orphan", "daemon", "hidden"]]
@@ -169,3 +171,28 @@ def test_a_snapshot_survives_the_supervisors_death(scenario: Scenario) -> None:
         running.send(signal.SIGKILL)
         scenario.gone(0.3 + 1 + SLACK)
     scenario.complete(tasks)
+
+
+@pytest.mark.parametrize("after", [0.12, 0.16, 0.2, 0.24, 0.28, 0.32, 0.36, 0.4, 0.5, 0.6])
+def test_killed_at_any_moment_of_its_start_it_leaves_nothing(scenario: Scenario, after: float) -> None:
+    """No process, and no cgroup, which would have a name and nobody who knows it."""
+    tasks = scenario.tasks(["quick"] * 3)
+    with scenario.start() as running:
+        time.sleep(after)
+        running.send(signal.SIGKILL)
+        running.popen.wait(10)
+        scenario.proof.wait(0.3 + 1 + SLACK)
+        wait_until(
+            lambda: not procs.processes_of_run(scenario.run_id) and not leaves_of(scenario.run_id),
+            0.3 + 1 + SLACK,
+            lambda: f"{procs.processes_of_run(scenario.run_id)} {leaves_of(scenario.run_id)}",
+        )
+    if scenario.witness.look() is None:  # there is no run yet: a first start
+        with scenario.start() as running:
+            assert running.wait(20).returncode == 0
+    scenario.complete(tasks)
+
+
+def leaves_of(run_id: str) -> list[Path]:
+    """The cgroups that were made for a run."""
+    return [path for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified") for path in Path(root).glob(f"**/*{run_id}*")]
