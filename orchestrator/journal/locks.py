@@ -39,12 +39,15 @@ class RunLocks:
         self._setup_guard = threading.Lock()
 
     @classmethod
-    def open(cls, path: str) -> RunLocks:
-        """The sidecar at `path`, created if it is missing and may be. Raises OSError."""
+    def open(cls, path: str, *, to_claim: bool = False) -> RunLocks:
+        """The sidecar at `path`, created if it is missing and may be. Raises OSError.
+
+        `to_claim`: it is no use if it cannot be written, because the kernel locks nothing for who may only read.
+        """
         with cls._guard:
             known = cls._find(path)
             if known is None:
-                fd = _open(path)
+                fd = _open(path, may_read_only=not to_claim)
                 status = os.fstat(fd)
                 known = cls._shared[os.getpid(), status.st_dev, status.st_ino] = cls(path, fd)
             known._users += 1
@@ -112,11 +115,11 @@ class RunLocks:
                 fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, SETUP)
 
 
-def _open(path: str) -> int:
+def _open(path: str, *, may_read_only: bool) -> int:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if not may_read_only or error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise
         return os.open(path, os.O_RDONLY | flags)

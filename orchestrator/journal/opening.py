@@ -97,7 +97,7 @@ def _connect_writer(path: str, *, create: bool) -> tuple[sqlite3.Connection, Run
         fresh = _verify(connection, path)  # before anything is written beside somebody else's file
         if fresh and not create:
             raise UsageError(f"{path} is empty, not a journal")
-        locks = RunLocks.open(path + "-lock")
+        locks = RunLocks.open(path + "-lock", to_claim=True)
         undo.callback(locks.close)
         with locks.setup():
             if _verify(connection, path):

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.wait import wait_until
+
 _DISK = 2 << 20  # bytes: a few times what a round's journal needs
 _FILLER = "filler"
 
@@ -74,7 +76,7 @@ class FailingDisk(Disk):
 
     def mend(self) -> None:
         """Check it, and mount it anew."""
-        run("umount", os.fspath(self.folder))
+        wait_until(lambda: run("umount", os.fspath(self.folder)), what="the disk can be unmounted")  # busy for a moment
         run("e2fsck", "-fy", os.fspath(self._image))
         mount_image(self._image, self.folder)
 

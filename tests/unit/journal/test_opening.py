@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -192,3 +193,20 @@ def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
     with pytest.raises(UsageError, match=r"a journal needs 3\.33\.0 or later"):
         open_journal(path)
+
+
+def test_locks_that_cannot_be_written_are_no_use_to_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that turned read-only: the kernel's own word for it would be `bad file descriptor`."""
+    path = tmp_path / "j.db"
+    open_journal(path).close()
+    real = os.open
+
+    def read_only(name: str | os.PathLike[str], flags: int, *more: int) -> int:
+        if os.fspath(name).endswith("-lock") and flags & os.O_RDWR:
+            raise OSError(errno.EROFS, "Read-only file system", os.fspath(name))
+        return real(name, flags, *more)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(UsageError, match="Read-only file system"):
+        open_journal(path)
+    open_journal(path, "read").close()
