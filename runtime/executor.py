@@ -37,7 +37,7 @@ from runtime.agent import AgentInfo
 from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.inbox import Inbox
-from runtime.loader import AgentRefused, load
+from runtime.loader import AgentRefused, BrokenOff, load
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.outbox import Outbox, PipesLost
 from runtime.task import Cell, TaskRunner
@@ -217,16 +217,12 @@ class Executor:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         poll.register(self._outbox.fileno(), select.POLLIN)
-        poll.register(self._place.wake_fd, select.POLLIN)
         flush_in: float | None = None
         while True:
             ready = dict(poll.poll(1000 * (HEARTBEAT if flush_in is None else flush_in)))
             self._flag.beat(self._place.slot)
             if flush_in is not None or self._outbox.fileno() in ready:
                 flush_in = self._outbox.flush_old()
-            if self._place.wake_fd in ready:
-                poll.unregister(self._place.wake_fd)  # it stays readable
-                self._break_off_loading()
             if fd not in ready:
                 continue
             try:
@@ -240,11 +236,6 @@ class Executor:
         while True:  # the supervisor is gone; the guardian takes everything down, unless somebody stops it
             tree.wake_parent()
             time.sleep(HEARTBEAT / 4)
-
-    def _break_off_loading(self) -> None:
-        """The flag went up: have the main thread raise, if all it does is to import an agent."""
-        if self._loading:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _obey(self, order: Control) -> None:
         if isinstance(order, Interrupt):
@@ -303,9 +294,8 @@ class Executor:
     def _hire(self, order: Hire) -> None:
         self._loading = True
         try:
-            if self._ending:  # it went up before it could be seen that we load
-                return
-            function, info = load(order)
+            with BrokenOff(self._place.wake_fd):
+                function, info = load(order)
         except AgentRefused as refusal:
             self._loading = False
             self._outbox.send(Refused(order.agent, str(refusal), refusal.detail))

@@ -6,9 +6,13 @@ import difflib
 import importlib
 import importlib.util
 import os
+import select
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +29,37 @@ class AgentRefused(UsageError):
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.detail = detail
+
+
+class BrokenOff:
+    """`with BrokenOff(wake_fd):` sends the main thread SIGTERM when the wake-up pipe becomes readable meanwhile.
+
+    An import comes to no checkpoint, so somebody must watch for it: a thread that exists only as long, because one that
+    always did would be woken in every executor by every stop, and cost each of them time.
+    """
+
+    def __init__(self, wake_fd: int) -> None:
+        self._wake_fd = wake_fd
+        self._over = os.pipe()
+        self._thread = threading.Thread(target=self._watch, name="quiesce-loading", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def _watch(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1})
+        poll = select.poll()
+        for fd in (self._wake_fd, self._over[0]):
+            poll.register(fd, select.POLLIN)
+        if self._over[0] not in dict(poll.poll()):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # the import closed them; then the thread stays, and watches nothing
+            os.write(self._over[1], b"!")
+            self._thread.join()
+            for fd in self._over:
+                os.close(fd)
 
 
 def load(hire: Hire) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
