@@ -45,7 +45,6 @@ from runtime.wire import (
     VERSION,
     Bye,
     Control,
-    Dump,
     FrameReader,
     Hire,
     Hired,
@@ -243,8 +242,6 @@ class Executor:
         elif isinstance(order, Revoke):
             self._outbox.send(Returned(self._inbox.revoke(order.count)))
             self._wake_main()  # what it left in the inbox is in no pipe any more, and so wakes nobody
-        elif isinstance(order, Dump):
-            faulthandler.dump_traceback(file=2, all_threads=True)
 
     def _wake_main(self) -> None:
         """Whoever waits for orders must look again. Safe in a signal handler."""

@@ -7,7 +7,7 @@ stay encoded bytes, which the supervisor passes on unopened.
 Four channels, each one way:
 
     tasks    supervisor -> executor   Hire, Tasks, Retire           read by the executor's main thread
-    control  supervisor -> executor   Interrupt, Revoke, Dump       read by a thread; EOF = the supervisor is gone
+    control  supervisor -> executor   Interrupt, Revoke             read by a thread; EOF = the supervisor is gone
     events   executor -> supervisor   frames of `UpFrame`, numbered from 1 for each incarnation
     guardian supervisor <-> guardian  see guardian.py, same frames
 """
@@ -87,10 +87,6 @@ class Revoke(_Record, frozen=True, tag=12):
     count: int
 
 
-class Dump(_Record, frozen=True, tag=13):
-    """Write the Python stacks of every thread to standard error."""
-
-
 # -- up ----------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +164,7 @@ class Bye(_Record, frozen=True, tag=29):
 
 
 Down = Hire | Tasks | Retire
-Control = Interrupt | Revoke | Dump
+Control = Interrupt | Revoke
 Up = Ready | Hired | Refused | Started | Done | Snapshot | Emitted | Returned | Bye
 
 

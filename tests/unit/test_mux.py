@@ -172,9 +172,9 @@ def test_orders_that_do_not_fit_are_sent_when_there_is_room(far: Far) -> None:
 def test_orders_for_who_is_gone_are_dropped(far: Far) -> None:
     far.let_go(far.tasks, far.control)
     far.mux.send(0, wire.Retire())
-    far.mux.send_control(0, wire.Dump())
+    far.mux.send_control(0, wire.Revoke(1))
     far.mux.send(1, wire.Retire())
-    far.mux.send_control(1, wire.Dump())
+    far.mux.send_control(1, wire.Revoke(1))
     assert far.mux.slots == {0: 1}
 
 

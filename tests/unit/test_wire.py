@@ -16,7 +16,6 @@ from runtime.wire import (
     Control,
     Done,
     Down,
-    Dump,
     Emitted,
     FrameReader,
     Hire,
@@ -57,7 +56,7 @@ up = st.one_of(
 frames = st.lists(st.builds(UpFrame, NUMBER, st.lists(up, max_size=4)), max_size=6)
 tasks = st.builds(Task, NUMBER, TEXT, NUMBER, NUMBER, BYTES, TEXT, st.none() | BYTES)
 down = st.one_of(st.builds(Hire, NUMBER, st.booleans(), BYTES), st.builds(Tasks, st.lists(tasks)), st.just(Retire()))
-control = st.one_of(st.builds(Interrupt, NUMBER, BYTES), st.builds(Revoke, NUMBER), st.just(Dump()))
+control = st.one_of(st.builds(Interrupt, NUMBER, BYTES), st.builds(Revoke, NUMBER))
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -114,7 +113,7 @@ def test_a_whole_frame_of_garbage_is_refused(noise: bytes) -> None:
 
 def test_a_frame_of_another_channel_is_refused() -> None:
     with pytest.raises(WireError):
-        read_all(FrameReader(Down), [pack(Dump())])
+        read_all(FrameReader(Down), [pack(Revoke(1))])
     with pytest.raises(WireError):
         read_all(FrameReader(UpFrame), [pack(Retire())])
 
