@@ -103,12 +103,11 @@ class Backlog:
             size = sum(len(task.input) + len(task.snapshot or b"") for task in tasks) / len(tasks)
             self._average_bytes = max(64.0, (self._average_bytes + size) / 2)
 
-    def fetched_urgent(self, tasks: Sequence[PendingTask]) -> None:
+    def fetched_urgent(self, tasks: Sequence[PendingTask], agents: Container[int]) -> None:
         """The answer to a fetch of the urgent ones."""
-        for task in tasks:
-            if task.seq > self._read_to and task.seq not in self._early:
-                self._early.add(task.seq)
-                self._add(task)
+        fresh = [task for task in tasks if task.seq > self._read_to and task.seq not in self._early]
+        self._take_in(fresh, agents)
+        self._early.update(task.seq for task in fresh)
 
     def _add(self, task: PendingTask) -> None:
         if task.priority > 0:

@@ -41,7 +41,7 @@ BROKEN = 70
 """What an executor ends with that cannot go on (runtime.executor.BROKEN)."""
 
 Logger = Callable[[str, Severity, Mapping[str, Any]], None]
-"""Takes one named log event. Called from the engine's thread: it must not block for long, nor raise."""
+"""Takes one named log event, in the middle of a turn: it must not block for long, nor raise, nor hand in tasks."""
 
 Observer = Callable[[StatusView], None]
 """Is shown the run at every sample and change of phase, by the supervision loop itself (so a watchdog's pings that come
@@ -74,6 +74,8 @@ class Engine:
         self._wake_read, self._wake_write = os.pipe()
         self._awake = False
         self._turn_lock = threading.Lock()
+        self._wake_lock = threading.Lock()
+        self._closed = False
         self._turning_in: int | None = None
         self._sleeps_until = 0.0
         self._selector = selectors.DefaultSelector()
@@ -127,8 +129,10 @@ class Engine:
         self._inbox.put(stimulus)
         if self._turning_in == threading.get_ident():
             return  # the turn that we are in reads it before it ends
-        if here and self._turn_lock.acquire(blocking=False):
+        if here and self._may_turn_here() and self._turn_lock.acquire(blocking=False):
             try:
+                if self._ended:
+                    return
                 self._take_turn(())
             except BaseException as error:  # noqa: BLE001 - as in _run
                 self.crash, self._ended = error, True
@@ -139,11 +143,16 @@ class Engine:
                 return
         self._wake()
 
+    def _may_turn_here(self) -> bool:
+        """Not where a program's own signal handler may raise in the middle of it: in a main thread without ours."""
+        return self._signals is not None or threading.current_thread() is not threading.main_thread()
+
     def _wake(self) -> None:
-        if not self._awake:
-            self._awake = True
-            with suppress(OSError):  # full: it is awake; closed: it has ended
-                os.write(self._wake_write, b"!")
+        with self._wake_lock:
+            if not self._awake and not self._closed:  # closed, the number may be somebody else's file
+                self._awake = True
+                with suppress(BlockingIOError):  # full: it is awake
+                    os.write(self._wake_write, b"!")
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end of the loop. Whether it has ended."""
@@ -151,7 +160,9 @@ class Engine:
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """Let go of the descriptors, after the end."""
+        """Let go of the descriptors, after the end. Whoever still tells us something is not heard."""
+        with self._wake_lock:
+            self._closed = True
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
@@ -165,12 +176,16 @@ class Engine:
         except BaseException as error:  # noqa: BLE001 - a defect of ours: everything must still be taken down
             self.crash = error
         finally:
-            self._flush()
-            self._mux.close()
-            self._backend.close()
+            self._ended = True
+            with self._turn_lock:  # a caller may be in the middle of a turn
+                self._flush()
+                self._mux.close()
+                self._backend.close()
 
     def _turn(self) -> None:
-        ready = self._selector.select(self._patience())
+        with self._turn_lock:
+            patience = self._patience()
+        ready = self._selector.select(patience)
         with self._turn_lock:
             self._take_turn(ready)
 
@@ -213,6 +228,8 @@ class Engine:
         self._sample_at = now + SAMPLE_SECONDS
         self._backend.nudge()
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
+        if self._mux.paused:  # who cannot write cannot be blamed for its silence
+            progress = [(task, since, now) for task, since, _ in progress]
         self._handle(told.Progress(progress))
         self._mux.look_for_stuck(now, [beat for _, _, beat in progress])
         self._show(now)

@@ -35,8 +35,8 @@ class Handout:
         width = mind.width
         ahead = 0 if average is None else min(MAX_WINDOW, int(PREFETCH / max(1e-6, average)))
         takers = [slot for slot in self._idle_first() if self._is_open(slot)]
-        share = max(width, -(-len(mind.backlog) // max(1, len(takers))))
-        for slot in takers:
+        for left, slot in zip(range(len(takers), 0, -1), takers, strict=True):
+            share = max(width, -(-len(mind.backlog) // left))
             suspect = None if slot.assigned else mind.backlog.take_suspect()
             if suspect is not None:
                 slot.alone = True

@@ -52,6 +52,7 @@ class Ledger:
                 back.append(one.task)
             else:
                 self._mind.keep(outcome_of(one, slot, None, ExecutionStatus.FAILED, why))
+        slot.alone = slot.alone and bool(slot.assigned)
         self._mind.backlog.put_back(back[::-1])
 
     def done(self, slot: Slot, record: wire.Done, now: float) -> None:

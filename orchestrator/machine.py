@@ -129,7 +129,7 @@ class Machine:
 
     def _fetched(self, stimulus: told.Fetched, _now: float) -> None:
         if stimulus.urgent:
-            self.mind.backlog.fetched_urgent(stimulus.tasks)
+            self.mind.backlog.fetched_urgent(stimulus.tasks, self.mind.agents)
         else:
             self.mind.backlog.fetched(stimulus.tasks, stimulus.read_to, self.mind.agents)
 

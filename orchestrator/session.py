@@ -12,7 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,10 +116,12 @@ class Session:
     def _watch_end(self) -> None:
         """Whoever waits for something that can no longer come is told so."""
         self._engine.join()
-        for future in list(self._numbers.values()):
-            if not future.done():
-                future.set_exception(self.why_ended())
+        why = self.why_ended()
         self.hub.abandon()
+        self._store.abandon(why)
+        for future in list(self._numbers.values()):
+            with suppress(InvalidStateError):  # known, or told by whoever asked just now
+                future.set_exception(why)
 
     def tell(self, stimulus: told.Stimulus) -> None:
         """Hand a stimulus to the loop, from any thread."""
@@ -155,8 +158,9 @@ class Session:
                 self._numbers[number] = future
                 self.tell(told.HireAgent(number, by_name, source))
             found = self._agents[key]
-        if self.has_ended and not found[1].done():
-            found[1].set_exception(self.why_ended())
+        if self.has_ended:
+            with suppress(InvalidStateError):
+                found[1].set_exception(self.why_ended())
         return found
 
     def _on_agent(self, known: AgentKnown) -> None:

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -74,6 +74,10 @@ class Store(Protocol):
 
     def commit(self, batch: Batch) -> None:
         """Keep what happened; answered by Committed, and published."""
+        ...
+
+    def abandon(self, error: BaseException) -> None:
+        """Nobody executes anything any more: whoever waits for a task to be durable is told so."""
         ...
 
     def close(self, patience: float) -> bool:
@@ -140,6 +144,9 @@ class MemoryStore:
         if batch.outcomes:
             self._tell(committed(len(batch.outcomes), batch.outcomes))
 
+    def abandon(self, error: BaseException) -> None:
+        """Nobody ever waits."""
+
     def close(self, patience: float) -> bool:
         """Nothing to do."""
         return True
@@ -175,7 +182,8 @@ class JournalStore:
         self._run = 0
         self._taken_up = False
         self._failed: str | None = None
-        self._closed = False
+        self._over: BaseException | None = None
+        self._spooling: set[Future[None]] = set()
         self._given = 0  # only the engine's thread adds to this one,
         self._done = 0  # and only the journal's thread to that
 
@@ -197,9 +205,11 @@ class JournalStore:
     def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
         """Joined with what else is waiting. Who feeds a lot must wait for an earlier future now and then."""
         done: Future[None] = Future()
+        self._spooling.add(done)
+        done.add_done_callback(self._spooling.discard)
         self._queue.put(_Spool(tasks, done))
-        if self._closed:
-            self._refuse_waiting()
+        if self._over is not None:
+            self.abandon(self._over)
         return done
 
     def seal(self) -> None:
@@ -220,20 +230,17 @@ class JournalStore:
         if self._thread is not None:
             self._queue.put(_Close())
             self._thread.join(patience)
-            if self._thread.is_alive():  # a daemon: it holds up nobody, and the connection is still its own
-                return False
-            self._thread = None
-        self._closed = True
-        self._refuse_waiting()
+        self.abandon(QuiesceError("the supervisor has ended"))
+        if self._thread is not None and self._thread.is_alive():
+            return False  # a daemon: it holds up nobody, and the connection is still its own
+        self._thread = None
         return True
 
-    def _refuse_waiting(self) -> None:
-        """Nobody will write any more what is still in the queue: who waits for it is told."""
-        with suppress(queue.Empty):
-            while True:
-                item = self._queue.get_nowait()
-                if isinstance(item, _Spool):
-                    item.done.set_exception(QuiesceError("the supervisor has ended"))
+    def abandon(self, error: BaseException) -> None:
+        """Also of what the disk hangs on, and of what is handed in from now on."""
+        self._over = self._over or error
+        for done in tuple(self._spooling):
+            _tell(done, self._over)
 
     # -- the thread ---------------------------------------------------------------------------------
 
@@ -271,7 +278,7 @@ class JournalStore:
                 if tasks:
                     first, last = journal.add_tasks(self._run, tasks)
                     self._tell(told.Spooled(first - 1, last, tasks))
-                item.done.set_result(None)
+                _tell(item.done)
             elif isinstance(item, _Seal):
                 journal.seal(self._run)
                 self._tell(told.Sealed())
@@ -281,11 +288,14 @@ class JournalStore:
             else:
                 self._commit(journal, item)
         except UsageError as error:  # a refused task is its feeder's business
-            if not isinstance(item, _Spool):
-                raise
-            item.done.set_exception(error)
+            if isinstance(item, _Spool):
+                _tell(item.done, error)
+            else:
+                self._give_up(item, error)
         except QuiesceError as error:  # a journal that fails is everybody's
             self._give_up(item, error)
+        except Exception as error:  # noqa: BLE001 - a defect of ours, or no memory: without a word all would wait for ever
+            self._give_up(item, JournalError(f"the journal's thread failed: {error!r}"))
 
     def _new_ones(self, journal: Journal, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
         """What an earlier start has not handed in; the outcomes of what it has are published, if they are there."""
@@ -310,7 +320,7 @@ class JournalStore:
             self._failed = str(error)
             self._tell(told.JournalFailed(self._failed))
         if isinstance(item, _Spool):
-            item.done.set_exception(error)
+            _tell(item.done, error)
         elif isinstance(item, Batch):
             self._done += item.weight
             self._tell(committed(len(item.outcomes), ()))
@@ -326,6 +336,15 @@ class JournalStore:
             self._give_up(Fetch(0, 0, 0), error)
             return seen
         return version
+
+
+def _tell(done: Future[None], error: BaseException | None = None) -> None:
+    """Whoever waits, unless somebody has told already: the disk answers although nobody waited any longer."""
+    with suppress(InvalidStateError):
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
 
 
 def _joined(items: Sequence[_Item]) -> Iterator[_Item]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import socket
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 from multiprocess.connection import Connection
@@ -17,6 +17,7 @@ from multiprocess.reduction import ForkingPickler
 from pydantic import BaseModel
 
 from runtime.errors import ResultError, said_by
+from runtime.mainfile import found_in, place_of
 
 MAX_VALUE: Final = 128 << 20
 """Bytes of one encoded value, so that its frame stays well below what the wire carries (wire.MAX_FRAME)."""
@@ -50,18 +51,15 @@ class _Pickler(ForkingPickler):  # type: ignore[misc]
     once this process is gone, and results outlive it.
     """
 
-    dispatch = ForkingPickler.dispatch.copy()
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.dispatch_table[socket.socket] = self.dispatch_table[Connection] = _refuse
-
-
-def _refuse(value: Any) -> NoReturn:
-    raise TypeError(f"cannot pickle {type(value).__name__!r} object: it would not outlive its process")
-
-
-_Pickler.dispatch.pop(socket.socket, None)  # dill's own way, which comes before the table
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        """Every object inside the value comes through here."""
+        if isinstance(obj, socket.socket | Connection):
+            raise TypeError(f"cannot pickle {type(obj).__name__!r} object: it would not outlive its process")
+        place = place_of(obj) if id(obj) not in self.memo else None
+        if place is not None:
+            self.save_reduce(found_in, place, obj=obj)
+            return
+        super().save(obj, save_persistent_id)
 
 
 def encode_blob(value: Any) -> bytes:

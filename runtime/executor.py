@@ -297,10 +297,14 @@ class Executor:
             self._loading = False
             self._outbox.send(Refused(order.agent, str(refusal), refusal.detail))
             return
-        except ExecutionInterrupted:
-            return  # _ending is true: nothing is said any more but Bye
+        except ExecutionInterrupted as interrupt:
+            self._loading = False
+            if not self._ending:  # the module's own; else nothing is said any more but Bye
+                self._outbox.send(Refused(order.agent, f"cannot load the agent: it was interrupted: {interrupt}", ""))
+            return
         finally:
             self._loading = False
+            self._keep_handlers()
         self._agents[order.agent] = (function, info)
         options = msgspec.json.encode(info.options)
         self._outbox.send(Hired(order.agent, info.name, info.asynchronous, options))

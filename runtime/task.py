@@ -87,7 +87,8 @@ class _Running:
     """A task between its beginning and its Done.
 
     `over`: the agent has returned or raised. `raised`: the TERM rung has raised in it. `met`: the rung came, and
-    did not raise, because nobody knew yet what for, or because the task was over.
+    did not raise, because nobody knew yet what for, or because the task was over. `judged`: it is clear whether its end
+    is its own or was `cut` short; a rung that comes after that, to its clean-up, changes nothing.
     """
 
     order: Task
@@ -97,6 +98,8 @@ class _Running:
     over: bool = False
     raised: bool = False
     met: bool = False
+    judged: bool = False
+    cut: ExecutionInterrupted | None = None
 
 
 _current: ContextVar[_Running | None] = ContextVar("quiesce_current_task", default=None)
@@ -136,7 +139,7 @@ class TaskRunner:
         running = _current.get()
         if running is None:
             for one in tuple(self._running.values()):
-                one.met |= one.over
+                one.met |= one.over and not one.judged
             return
         if running.raised or running.state.is_shielded:
             return
@@ -149,6 +152,11 @@ class TaskRunner:
             return
         running.raised = True
         raise ExecutionInterrupted(signal)
+
+    def _judge(self, running: _Running) -> None:
+        if not running.judged:
+            running.cut = self._cut_short(running)
+            running.judged = True
 
     def _cut_short(self, running: _Running) -> ExecutionInterrupted | None:
         """The interrupt of a task that the TERM rung met and that heard nothing of it, because it was deep in C code.
@@ -214,6 +222,7 @@ class TaskRunner:
             return self._end(running, value, error)
         running.over = True
         _current.set(None)
+        self._judge(running)
         await running.state.aclose()
         return self._end(running, value, None)
 
@@ -232,7 +241,8 @@ class TaskRunner:
             _end_fork(error)
         if value is not _UNSET and not isinstance(error, PipesLost):
             error = None  # an interrupt after the last line of the agent comes too late: it is finished
-        interrupted = (interruption_behind(error) if error is not None else None) or self._cut_short(running)
+        self._judge(running)
+        interrupted = (interruption_behind(error) if error is not None else None) or running.cut
         self._running.pop(running.order.task, None)
         running.state.close()
         if isinstance(error, PipesLost):

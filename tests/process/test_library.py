@@ -13,9 +13,9 @@ import pytest
 
 from orchestrator import Supervisor
 from orchestrator.handle import TaskFailed
-from runtime.errors import QuiesceError, UsageError
+from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptReason
-from tests.support.cli import environment
+from tests.support.cli import environment, run_cli
 
 PROGRAM = """
 from orchestrator import Supervisor
@@ -185,3 +185,90 @@ def test_an_agent_finds_the_environment_that_its_program_has(
     assert {name: value for name, value in found.items() if not name.startswith("QUIESCE_")} == {
         name: value for name, value in os.environ.items() if not name.startswith("QUIESCE_")
     }
+
+
+TYPES = """
+import abc, dataclasses, enum, pydantic
+from orchestrator import Supervisor
+class Colour(enum.Enum):
+    RED = 1
+class Wish(pydantic.BaseModel):
+    colour: Colour
+class Shape(abc.ABC):
+    @abc.abstractmethod
+    def sides(self): ...
+class Square(Shape):
+    def sides(self): return 4
+@dataclasses.dataclass
+class Pair:
+    left: object
+    right: object
+def agent(x, state):
+    assert x.left is Colour.RED and x.right == Wish(colour=Colour.RED)
+    return Pair(Square().sides(), x.left)
+def set_of(x, state):
+    return {Colour.RED}
+if __name__ == "__main__":
+    with Supervisor(workers=1) as supervisor:
+        print(supervisor.submit(agent, Pair(Colour.RED, Wish(colour=Colour.RED))).result())
+        print(supervisor.submit(set_of, 1).result() == {Colour.RED})
+"""
+
+
+def test_types_of_a_main_travel_whatever_their_metaclass(tmp_path: Path) -> None:
+    """Abstract classes by value; enums and pydantic models by their place in the script, which executors load."""
+    (tmp_path / "types_of.py").write_text(TYPES)
+    done = subprocess.run(
+        [sys.executable, "types_of.py"],
+        capture_output=True, text=True, timeout=30, cwd=tmp_path, env=environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == ["True"], done.stdout
+
+
+def test_what_is_done_after_the_end_touches_nothing_of_anybody_else(tmp_path: Path) -> None:
+    """The numbers of the supervisor's descriptors are free then, and soon somebody else's files."""
+    with Supervisor(workers=1, log=quiet) as supervisor:
+        handle = supervisor.submit(lambda x, state: x, 1)
+    files = [(tmp_path / str(number)).open("wb") for number in range(20)]
+    try:
+        handle.interrupt()
+        supervisor.interrupt()
+    finally:
+        for file in files:
+            file.close()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b""] * 20
+
+
+@pytest.mark.parametrize("with_journal", [False, True])
+def test_a_task_that_comes_after_the_stop_is_told_of_the_stop(tmp_path: Path, with_journal: bool) -> None:
+    journal = tmp_path / "j.db" if with_journal else None
+    supervisor = Supervisor(workers=1, journal=journal, log=quiet)
+    with pytest.raises(ExecutionInterrupted, match="enough"), supervisor:
+        supervisor.submit(lambda x, state: x, 1).result()
+        supervisor.interrupt(message="enough")
+        assert supervisor._live().join(10)
+        supervisor.submit(lambda x, state: x, 2).result()
+    assert supervisor.ending is not None
+    assert supervisor.ending.error is None
+
+
+def test_an_agent_whose_import_interrupts_itself_is_refused(tmp_path: Path) -> None:
+    module = tmp_path / "stops_itself.py"
+    module.write_text(
+        "from runtime import ExecutionState\n"
+        "state = ExecutionState()\nstate.request_interrupt(message='mine')\nstate.raise_if_interrupted()\n"
+    )
+    (tmp_path / "in.jsonl").write_text("1\n")
+    done = run_cli("run", f"{module}:f", "-i", tmp_path / "in.jsonl", "-j", tmp_path / "j.db", "-w", "1")
+    assert done.returncode == 2, done
+    assert done.stderr == "quiesce: cannot load the agent: it was interrupted: user_cancelled: mine\n"
+
+
+def test_a_type_that_no_executor_could_find_is_refused_in_one_line() -> None:
+    program = TYPES.replace('if __name__ == "__main__":', "if True:")
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, env=environment(), check=False
+    )
+    assert done.returncode == 1
+    assert "is defined in a __main__ that is no file: put it into a module" in done.stderr.splitlines()[-1]

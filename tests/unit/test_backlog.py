@@ -146,6 +146,17 @@ def test_urgent_tasks_that_wait_in_the_store_are_fetched_first() -> None:
     assert [each.seq for each in other.take(2)] == [2, 1]
 
 
+def test_urgent_tasks_of_an_agent_that_is_not_there_yet_wait_for_it_too() -> None:
+    backlog = Backlog()
+    backlog.resumed(5)
+    backlog.fetched_urgent([task(3, priority=1)], {1})
+    assert not backlog.take(1)
+    backlog.fetched([task(3, priority=1)], 5, {1})
+    assert not backlog.take(1)
+    backlog.hired(0)
+    assert [each.seq for each in backlog.take(5)] == [3]
+
+
 @given(st.lists(st.tuples(st.integers(1, 2000), st.integers(0, 3)), max_size=12), st.integers(0, 50))
 def test_spooled_and_fetched_in_any_order_each_comes_out_once_and_in_order(
     steps: list[tuple[int, int]], before: int

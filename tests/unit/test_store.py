@@ -1,0 +1,105 @@
+"""The journal's thread: whoever waits for it is told, whatever becomes of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from orchestrator import stimuli as told
+from orchestrator.hub import Hub
+from orchestrator.journal import Journal, JournalError
+from orchestrator.records import NewTask
+from orchestrator.store import Batch, JournalStore
+from runtime.errors import ExecutionInterrupted, QuiesceError
+from runtime.model import InterruptReason, InterruptSignal
+
+TASK = [NewTask("a", b"1")]
+
+
+class Disk:
+    """A journal that does what a test wants when tasks are added."""
+
+    def __init__(self, add: Callable[[], tuple[int, int]]) -> None:
+        self._add = add
+
+    def add_tasks(self, run: int, tasks: Any) -> tuple[int, int]:
+        return self._add()
+
+    def data_version(self) -> int:
+        return 1
+
+    def take_requests(self, run: int) -> list[Any]:
+        return []
+
+
+def store_on(add: Callable[[], tuple[int, int]]) -> tuple[JournalStore, list[told.Stimulus]]:
+    heard: list[told.Stimulus] = []
+    store = JournalStore(Hub(), heard.append)
+    store.start(cast("Journal", Disk(add)), 1, taken_up=False)
+    return store, heard
+
+
+def test_a_task_that_comes_while_the_store_closes_is_answered() -> None:
+    """It is in the same batch as the end, or behind it: both times nobody will write it."""
+    busy, go_on = threading.Event(), threading.Event()
+
+    def add() -> tuple[int, int]:
+        busy.set()
+        assert go_on.wait(10)
+        return 1, 1
+
+    store, _ = store_on(add)
+    first = store.spool(TASK)
+    assert busy.wait(10)
+    closing = threading.Thread(target=store.close, args=(10,))
+    closing.start()
+    late = []
+    while store._queue.empty():  # until the end stands in the queue
+        pass
+    late.append(store.spool(TASK))
+    go_on.set()
+    closing.join(10)
+    assert first.exception(10) is None
+    with pytest.raises(QuiesceError, match="the supervisor has ended"):
+        late[0].result(10)
+    with pytest.raises(QuiesceError, match="the supervisor has ended"):
+        store.spool(TASK).result(10)
+
+
+def test_who_waits_for_a_disk_that_hangs_is_told_when_all_is_over_and_its_late_answer_harms_nobody() -> None:
+    go_on = threading.Event()
+
+    def hangs() -> tuple[int, int]:
+        assert go_on.wait(10)
+        return 1, 1
+
+    store, heard = store_on(hangs)
+    waiting = store.spool(TASK)
+    store.abandon(ExecutionInterrupted(InterruptSignal(reason=InterruptReason.TIMEOUT)))
+    with pytest.raises(ExecutionInterrupted):
+        waiting.result(10)
+    assert store.close(0.01) is False
+    with pytest.raises(ExecutionInterrupted):
+        store.spool(TASK).result(10)
+    go_on.set()
+    assert store.close(10) is True
+    assert not [each for each in heard if isinstance(each, told.JournalFailed)]
+
+
+def test_a_defect_in_the_thread_is_told_as_a_failed_journal() -> None:
+    def breaks() -> tuple[int, int]:
+        raise MemoryError
+
+    store, heard = store_on(breaks)
+    with pytest.raises(JournalError, match="MemoryError"):
+        store.spool(TASK).result(10)
+    store.commit(Batch(attempts={1: 1}, weight=7))
+    with pytest.raises(JournalError, match="MemoryError"):
+        store.spool(TASK).result(10)
+    assert store.pressure == 0
+    assert store.close(10)
+    (failed,) = [each for each in heard if isinstance(each, told.JournalFailed)]
+    assert "MemoryError" in failed.why
