@@ -75,10 +75,15 @@ class FailingDisk(Disk):
                 Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error").write_text("1")
 
     def mend(self) -> None:
-        """Check it, and mount it anew."""
-        wait_until(lambda: run("umount", os.fspath(self.folder)), what="the disk can be unmounted")  # busy for a moment
+        """Check it, and mount it anew, until it can be written: it is busy for a moment, and an error may come late."""
+        wait_until(self._is_mended, what="the disk is mended")
+
+    def _is_mended(self) -> bool:
+        if not run("umount", os.fspath(self.folder)):
+            return False
         run("e2fsck", "-fy", os.fspath(self._image))
         mount_image(self._image, self.folder)
+        return os.access(self.folder, os.W_OK)  # says no on a read-only file system, also to root
 
 
 def mount_image(image: Path, folder: Path) -> bool:

@@ -44,7 +44,7 @@ SLACK = 2.5
 AGENT = str(SCRIPTS / "chaos" / "agents.py")
 _STOPS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
 
-_SITE = "Fatal Python error: init_import_site"
+_SITE = "Fatal Python error: init_"
 
 
 @dataclass
