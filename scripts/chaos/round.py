@@ -271,7 +271,9 @@ class _Round:
         if leaves and not guardian_died:
             self.report.left += leaves
         self.report.left += [str(path) for path in self.tmp.iterdir()]
-        allowed = {f"journal.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock")} | {"lost+found", "filler"}
+        # `-journal`: SQLite's own, of a file that was being made when a signal came; the next start rolls it back
+        allowed = {f"journal.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock", "-journal")}
+        allowed |= {"lost+found", "filler"}
         self.report.left += [str(path) for path in self.disk.folder.iterdir() if path.name not in allowed]
 
     def _judge_end(self, code: int, faults: Sequence[Fault], said: str) -> None:
