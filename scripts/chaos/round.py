@@ -298,5 +298,5 @@ class _Round:
 
 
 def _is_tried_out(path: Path) -> bool:
-    """The empty file with which dill, as it is imported, tries out the temporary directory; a kill may come just then."""
+    """The empty file with which dill tries out the temporary directory as it is imported; a kill may come just then."""
     return len(path.name) == 8 and path.is_file() and path.stat().st_size == 0
