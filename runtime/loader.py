@@ -20,7 +20,10 @@ from typing import Any
 from runtime import codec
 from runtime.agent import AgentInfo, describe
 from runtime.errors import UsageError, said_by
+from runtime.mainfile import load_file
 from runtime.wire import Hire
+
+_OURS = ("runtime/loader.py", "runtime/mainfile.py")  # frames that tell nobody anything
 
 
 class AgentRefused(UsageError):
@@ -116,13 +119,9 @@ def _from_file(source: str) -> ModuleType:
         return loaded
     if loaded is not None:  # a module of that name exists already: keep both
         name = f"{name}__agent"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if importlib.util.spec_from_file_location(name, path) is None:
         raise AgentRefused(f"{source} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(name, path)
 
 
 def _hint(module: ModuleType, wanted: str) -> str:
@@ -142,7 +141,7 @@ def _one_line(error: BaseException) -> str:
     where = ""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [
-        frame for frame in frames if not frame.filename.startswith("<frozen") and "runtime/loader" not in frame.filename
+        frame for frame in frames if not frame.filename.startswith("<frozen") and not frame.filename.endswith(_OURS)
     ]
     if outside:
         where = f" ({outside[-1].filename}:{outside[-1].lineno})"

@@ -53,10 +53,15 @@ def _path_of(module: str) -> str | None:
 def _load(path: str) -> ModuleType:
     if _path_of(LOADED) == path:
         return sys.modules[LOADED]
-    spec = importlib.util.spec_from_file_location(LOADED, path)
+    return load_file(LOADED, path)
+
+
+def load_file(name: str, path: str | os.PathLike[str]) -> ModuleType:
+    """Execute a file as the module of this name. Raises ImportError if it is not one of Python's, or what it raises."""
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[LOADED] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
