@@ -21,14 +21,15 @@ from orchestrator import instructions as do
 from orchestrator import stimuli as told
 from orchestrator.backends import Backend
 from orchestrator.config import Settings
+from orchestrator.guardianship import Guardianship
 from orchestrator.machine import Machine
 from orchestrator.mux import Mux
-from orchestrator.records import Outcome, RunEvent, TaskSnapshot
+from orchestrator.records import RunEvent, TaskSnapshot
 from orchestrator.signals import STOPPING, SignalPipe
 from orchestrator.store import Batch, Store
 from orchestrator.view import Phase, StatusView
-from runtime import codec, protocol, wire
-from runtime.errors import WireError
+from orchestrator.words import event_of
+from runtime import codec, wire
 from runtime.model import Severity
 
 SAMPLE_SECONDS = 0.25
@@ -36,9 +37,6 @@ SAMPLE_SECONDS = 0.25
 
 HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
 """Bytes of events that may wait for the disk before executors have to, and from which on they need not any more."""
-
-BROKEN = 70
-"""What an executor ends with that cannot go on (runtime.executor.BROKEN)."""
 
 Logger = Callable[[str, Severity, Mapping[str, Any]], None]
 """Takes one named log event, in the middle of a turn: it must not block for long, nor raise, nor hand in tasks."""
@@ -80,11 +78,11 @@ class Engine:
         self._sleeps_until = 0.0
         self._selector = selectors.DefaultSelector()
         self._mux = Mux(self._selector, self._take, self._on_garbage, self._on_line)
+        self._guardianship = Guardianship(
+            backend, self._mux, self._selector, self._handle, self.tell, self.log, self._sample
+        )
         self._batch = Batch()
-        self._last_lines: dict[int, str] = {}
         self._ended = False
-        self._sweeping = False
-        self._guardian_gone = False
         self._sample_at = 0.0
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
         self._performers: dict[type[Any], Callable[[Any], None]] = {
@@ -100,8 +98,8 @@ class Engine:
             do.Record: self._record,
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
             do.AgentKnown: self._on_agent,
-            do.SweepProcesses: lambda _: self._sweep(),
-            do.LoseGuardian: lambda _: self._sweep_alone(),
+            do.SweepProcesses: lambda _: self._guardianship.sweep(),
+            do.LoseGuardian: lambda _: self._guardianship.sweep_alone(),
             do.Log: lambda it: self.log(it.name, it.severity, it.fields),
             do.Finish: lambda _: self._finish(),
         }
@@ -116,7 +114,7 @@ class Engine:
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
         if self._signals is not None:
             self._selector.register(self._signals.fileno(), selectors.EVENT_READ, self._on_signals)
-        self._open_backend()
+        self._guardianship.open()
         self._thread.start()
         self.tell(told.Begin())
 
@@ -297,10 +295,6 @@ class Engine:
 
     # -- executors ----------------------------------------------------------------------------------
 
-    def _open_backend(self) -> None:
-        self._backend.open()
-        self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_reports)
-
     def _start(self, order: do.StartExecutor) -> None:
         try:
             channels = self._backend.start(order.slot, order.incarnation)
@@ -318,8 +312,6 @@ class Engine:
         self._handle(told.Garbled(slot, incarnation, why))
 
     def _on_line(self, slot: int, stream: str, line: str) -> None:
-        if stream == "stderr" and line.strip():
-            self._last_lines[slot] = line
         self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})
 
     def _take(self, slot: int, incarnation: int, records: list[wire.Up]) -> None:
@@ -341,121 +333,6 @@ class Engine:
         if decisive:
             self._handle(told.Heard(slot, incarnation, decisive))
 
-    def _forget(self, fd: int) -> None:
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(fd)
-
-    # -- the guardian -------------------------------------------------------------------------------
-
-    def _on_reports(self) -> None:
-        fd = self._backend.fileno()
-        try:
-            reports = self._backend.reports()
-        except WireError as error:
-            self.log("guardian.garbled", Severity.ERROR, {"why": str(error)})
-            reports = None
-        if reports is None:
-            self._forget(fd)
-            self._on_guardian_lost()
-            return
-        for report in reports:
-            if isinstance(report, protocol.Standing):
-                self._handle(told.Standing(report.pid, report.containment))
-            elif isinstance(report, protocol.Forked):
-                self._handle(told.Forked(report.slot, report.incarnation, report.pid))
-            elif isinstance(report, protocol.Exited):
-                self._on_exit(report)
-            elif isinstance(report, protocol.Strays):
-                self._handle(told.StraysFound(report.slot, report.incarnation, report.found))
-            elif isinstance(report, protocol.Grown):
-                self._sample(time.monotonic())  # who has what in hand, now
-                self._handle(told.Grown(report.slot, report.incarnation, report.rss))
-            else:
-                self._on_swept(report)
-
-    def _on_exit(self, report: protocol.Exited) -> None:
-        """First everything that it had still said, then its end."""
-        in_hand = self._backend.progress(report.slot)[0]
-        self._bury(report.slot, report.incarnation)
-        self._handle(
-            told.Exited(
-                report.slot, report.incarnation, report.pid, report.code, report.seconds, report.max_rss, in_hand,
-                describe_exit(report.code), self._last_lines.pop(report.slot, ""),
-            )
-        )  # fmt: skip
-
-    def _bury(self, slot: int, incarnation: int) -> None:
-        torn = self._mux.bury(slot, incarnation)
-        if torn:
-            self.log("executor.torn_frame", Severity.WARNING, {"slot": slot, "incarnation": incarnation, "bytes": torn})
-
-    def _on_guardian_lost(self) -> None:
-        """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
-        if self._sweeping:
-            self._sweep_alone()
-            return
-        self.log("guardian.lost", Severity.ERROR, {})
-        in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
-        self._backend.lose_guardian()
-        try:
-            self._open_backend()
-        except OSError as error:
-            self._guardian_gone = True
-            self._handle(told.Broken(f"the guardian cannot be started again: {error.strerror or error}"))
-        for slot, incarnation in self._mux.slots.items():
-            self._bury(slot, incarnation)
-            self._handle(told.Exited(slot, incarnation, 0, None, 0.0, 0, in_hand[slot], "the guardian was killed"))
-
-    def _sweep(self) -> None:
-        self._sweeping = True
-        if self._guardian_gone:
-            self._sweep_alone()
-        else:
-            self._backend.sweep()
-
-    def _sweep_alone(self) -> None:
-        """The guardian has died, or does not answer, while it looked for what is left."""
-        if not self._guardian_gone:
-            self._forget(self._backend.fileno())
-        self._guardian_gone = True
-        found, remaining = self._backend.lose_guardian()
-        self.tell(told.Swept(len(found), len(found) - len(remaining), remaining))
-
-    def _on_swept(self, report: protocol.Swept) -> None:
-        if self.mind.phase is not Phase.SWEEPING:
-            return
-        late = self._backend.last_resort()
-        self._handle(told.Swept(report.found + len(late), report.ended + len(late), report.remaining))
-
     def _finish(self) -> None:
         self._show(time.monotonic())
         self._ended = True
-
-
-def event_of(outcome: Outcome) -> RunEvent:
-    """`task.completed`, `task.failed` or `task.interrupted`."""
-    data: dict[str, Any] = {"key": outcome.key, "attempts": outcome.attempts}
-    if outcome.started_at is not None and outcome.ended_at is not None:
-        data["seconds"] = round(outcome.ended_at - outcome.started_at, 6)
-    if outcome.error is not None:
-        data["error"] = outcome.error
-    return RunEvent(
-        kind=f"task.{outcome.status.value}",
-        at=outcome.ended_at or time.time(),
-        data=codec.encode_json(data),
-        task=outcome.seq,
-        slot=outcome.slot,
-        incarnation=outcome.incarnation,
-    )
-
-
-def describe_exit(code: int) -> str:
-    """An exit code in words: `SIGSEGV`, `exit code 3`."""
-    if code == BROKEN:
-        return f"exit code {code}, as when an agent closes or replaces the executor's pipes"
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import selectors
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from orchestrator.backends import Channels
 from orchestrator.pipes import STUCK_SECONDS, Pipes
@@ -25,6 +26,14 @@ Garbled = Callable[[int, int, str], None]
 
 Line = Callable[[int, str, str], None]
 """Takes a slot's line on `stdout` or `stderr`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """Bytes of a frame that an executor did not finish, and the last line that it wrote on standard error."""
+
+    torn: int = 0
+    last_line: str = ""
 
 
 class Mux:
@@ -101,11 +110,16 @@ class Mux:
 
     def _on_output(self, pipes: Pipes, fd: int) -> bool:
         lines, goes_on = pipes.read_output(fd)
-        for line in lines:
-            self._line(pipes.slot, pipes.output[fd].name, line)
+        self._say(pipes, fd, lines)
         if not goes_on:
             self._forget(fd)
         return goes_on
+
+    def _say(self, pipes: Pipes, fd: int, lines: Sequence[str]) -> None:
+        for line in lines:
+            if fd == pipes.channels.stderr and line.strip():
+                pipes.last_line = line
+            self._line(pipes.slot, pipes.output[fd].name, line)
 
     def look_for_stuck(self, now: float, beats: Sequence[float]) -> None:
         """Whose frame was begun and does not go on has garbage in its pipe. `beats`: each slot's last sign of life."""
@@ -139,11 +153,11 @@ class Mux:
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def bury(self, slot: int, incarnation: int) -> int:
-        """An executor is gone: take what it had still said, and close. Bytes of a frame that it did not finish."""
+    def bury(self, slot: int, incarnation: int) -> Buried:
+        """An executor is gone: take what it had still said, and close."""
         pipes = self._pipes.get(slot)
         if pipes is None or pipes.incarnation != incarnation:
-            return 0
+            return Buried()
         for _ in range(LAST_READS):
             if not self._on_events(pipes):
                 break
@@ -151,11 +165,10 @@ class Mux:
             for _ in range(LAST_READS):
                 if not self._on_output(pipes, fd):
                     break
-            for line in lines.feed(b""):  # an orphan may hold the pipe open, but its last line is over
-                self._line(slot, lines.name, line)
+            self._say(pipes, fd, lines.feed(b""))  # an orphan may hold the pipe open, but its last line is over
         del self._pipes[slot]
         pipes.close_all(self._forget)
-        return pipes.torn
+        return Buried(pipes.torn, pipes.last_line)
 
     def close(self) -> None:
         """Let go of every pipe."""

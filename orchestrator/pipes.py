@@ -34,6 +34,7 @@ class Pipes:
         self._unsent: deque[memoryview] = deque()
         self._open = {channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr}
         self.garbage: str | None = None
+        self.last_line = ""
         self.received = 0
         self._stuck = (0, 0.0)
 

@@ -108,8 +108,10 @@ class Session:
         try:
             self._engine.start(self._store)
         except OSError as error:
-            if self._signals is not None:
-                self._signals.restore()
+            self._backend.close()
+            self._let_go()
+            if self.journal is not None:
+                self.journal.close()
             raise QuiesceError(f"the guardian cannot be started: {error.strerror or error}") from error
         threading.Thread(target=self._watch_end, name="quiesce-end", daemon=True).start()
 
@@ -283,13 +285,17 @@ class Session:
             seconds=time.monotonic() - self._began,
         )
         self._write_end(ending)
+        self._let_go()
+        self._ending = ending
+        return ending
+
+    def _let_go(self) -> None:
+        """Of what a process has once."""
         self._engine.close()
         sys.setswitchinterval(self._switch_before)
         if self._signals is not None:
             self._signals.restore()
             self._signals.close()
-        self._ending = ending
-        return ending
 
     def _final_status(self) -> ExecutionStatus:
         mind = self._engine.mind

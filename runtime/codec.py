@@ -12,12 +12,11 @@ import socket
 from typing import Any, Final
 
 import msgspec
-from multiprocess.connection import Connection
-from multiprocess.reduction import ForkingPickler
 from pydantic import BaseModel
 
 from runtime.errors import ResultError, said_by
 from runtime.mainfile import found_in, place_of
+from runtime.pickling import Connection, ForkingPickler
 
 MAX_VALUE: Final = 128 << 20
 """Bytes of one encoded value, so that its frame stays well below what the wire carries (wire.MAX_FRAME)."""

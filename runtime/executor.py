@@ -1,9 +1,8 @@
 """What runs inside an executor process: the main loop, the signals, the control thread.
 
 The main thread runs sync agents itself, and async agents on an event loop, `concurrency` many at once. It reads
-its own orders, so a tiny task costs no thread switch. A second thread waits on the control pipe: it interrupts
-single tasks, gives back what has not begun, and shows a sign of life once a second (which it cannot do
-while the process is stopped or C code holds the GIL: that is what the supervisor wants to know).
+its own orders, so a tiny task costs no thread switch. A second thread waits on the control pipe (control.py): it
+interrupts single tasks, gives back what has not begun, and shows a sign of life.
 
 The end: the flag goes up (or Retire comes, or the orders' pipe ends) → running tasks are interrupted at their
 checkpoints or awaits → what has not begun is given back → Bye → atexit hooks → gone.
@@ -19,12 +18,10 @@ import random
 import select
 import signal
 import sys
-import threading
-import time
 
 # signal.getsignal makes an enum of every answer, which is a sixth of a tiny task
 from _signal import getsignal  # type: ignore[import-not-found]
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -34,6 +31,8 @@ import msgspec
 
 from runtime import tree
 from runtime.agent import AgentInfo
+from runtime.async_session import AsyncSession
+from runtime.control import ControlThread
 from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.inbox import Inbox
@@ -44,16 +43,12 @@ from runtime.task import Cell, TaskRunner
 from runtime.wire import (
     VERSION,
     Bye,
-    Control,
-    FrameReader,
     Hire,
     Hired,
-    Interrupt,
     Ready,
     Refused,
     Retire,
     Returned,
-    Revoke,
     Started,
     Task,
 )
@@ -62,9 +57,6 @@ BROKEN = 70
 """Exit code (EX_SOFTWARE, sysexits.h) of an executor that could not go on: its pipes were taken from it."""
 
 _SIGTERM = int(signal.SIGTERM)
-
-HEARTBEAT = 1.0
-"""Seconds between signs of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +85,7 @@ def main(
     outbox = Outbox(events_fd)
     executor = Executor(place, flag, Inbox(tasks_fd), outbox)
     executor.install_signal_handlers()
-    threading.Thread(target=executor.obey_control, args=(control_fd,), name="quiesce-control", daemon=True).start()
+    executor.start_control_thread(control_fd)
     code = 0
     executor.rehearse()
     try:
@@ -202,53 +194,17 @@ class Executor:
         """See TaskRunner.rehearse."""
         self._tasks.rehearse()
 
-    # -- the control thread -------------------------------------------------------------------------
+    # -- the main thread ----------------------------------------------------------------------------
 
-    def obey_control(self, fd: int) -> None:
-        """Read the control pipe until it ends. Runs in its own thread.
-
-        Signals are blocked here: one that this thread took would not end the system call that the main thread is in,
-        and the TERM rung's exception would wait for its return. The kernel does give it to this thread when the main
-        thread has another signal pending, as it has when its stacks were just asked for.
-        """
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1})
-        reader: FrameReader[Control] = FrameReader(Control)
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        poll.register(self._outbox.fileno(), select.POLLIN)
-        flush_in: float | None = None
-        while True:
-            ready = dict(poll.poll(1000 * (HEARTBEAT if flush_in is None else flush_in)))
-            self._flag.beat(self._place.slot)
-            if flush_in is not None or self._outbox.fileno() in ready:
-                flush_in = self._outbox.flush_old()
-            if fd not in ready:
-                continue
-            try:
-                data = os.read(fd, 1 << 16)
-            except OSError:
-                return
-            if not data:
-                break
-            for order in reader.feed(data):
-                self._obey(order)
-        while True:  # the supervisor is gone; the guardian takes everything down, unless somebody stops it
-            tree.wake_parent()
-            time.sleep(HEARTBEAT / 4)
-
-    def _obey(self, order: Control) -> None:
-        if isinstance(order, Interrupt):
-            self._tasks.interrupt(order.task, InterruptSignal.model_validate_json(order.signal))
-        elif isinstance(order, Revoke):
-            self._outbox.send(Returned(self._inbox.revoke(order.count)))
-            self._wake_main()  # what it left in the inbox is in no pipe any more, and so wakes nobody
+    def start_control_thread(self, fd: int) -> None:
+        """`fd`: the control pipe."""
+        parts = (self._flag, self._inbox, self._outbox, self._tasks)
+        ControlThread(fd, self._place.slot, *parts, self._wake_main).start()
 
     def _wake_main(self) -> None:
         """Whoever waits for orders must look again. Safe in a signal handler."""
         with suppress(BlockingIOError):  # full: it will look
             os.write(self._poke[1], b"!")
-
-    # -- the main thread ----------------------------------------------------------------------------
 
     def _look_again(self) -> None:
         """Somebody or something woke us: what for is seen elsewhere."""
@@ -328,7 +284,7 @@ class Executor:
 
     async def _run_async(self, first: Task) -> None:
         """Run async tasks, `concurrency` at once, until the next order is something else."""
-        session = _AsyncSession()
+        session = AsyncSession()
         order: Task | None = first
         try:
             while True:
@@ -345,14 +301,14 @@ class Executor:
         finally:
             await session.close()
 
-    def _sources(self, session: _AsyncSession) -> list[int]:
+    def _sources(self, session: AsyncSession) -> list[int]:
         """What is worth listening to: these stay readable until somebody reads them, the wake-up for ever."""
         sources = [] if self._ending else [self._place.wake_fd, self._poke[0]]
         if len(session) < self._place.concurrency and not len(self._inbox) and not self._inbox.closed:
             sources.append(self._inbox.fd)
         return sources
 
-    def _next_async(self, session: _AsyncSession) -> Task | None:
+    def _next_async(self, session: AsyncSession) -> Task | None:
         if len(session) >= self._place.concurrency:
             return None
         self._inbox.fill()
@@ -372,61 +328,6 @@ class Executor:
         left = self._inbox.revoke(len(self._inbox))
         if left:
             self._outbox.send(Returned(left))
-
-
-class _AsyncSession:
-    """Async tasks on the running loop, and a wait for whatever comes first."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._running: set[asyncio.Task[None]] = set()
-        self._news = self._loop.create_future()
-
-    def __len__(self) -> int:
-        return len(self._running)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no task runs."""
-        return not self._running
-
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine as a task of its own."""
-        task = self._loop.create_task(coroutine)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._tell(None if task.cancelled() else task.exception())
-
-    def _tell(self, error: BaseException | None = None) -> None:
-        if self._news.done():
-            return
-        if error is None:
-            self._news.set_result(None)
-        else:
-            self._news.set_exception(error)  # PipesLost, or a defect of ours: it must end the executor
-
-    async def wait(self, sources: list[int]) -> None:
-        """Until a task ends or one of the descriptors is readable."""
-        for fd in sources:
-            self._loop.add_reader(fd, self._tell)
-        try:
-            await self._news
-        finally:
-            for fd in sources:
-                self._loop.remove_reader(fd)
-        self._news = self._loop.create_future()
-
-    async def close(self) -> None:
-        """Cancel what still runs, and wait for it."""
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
-        if not self._news.done():
-            self._news.cancel()
 
 
 async def _nothing() -> None:

@@ -19,23 +19,21 @@ import gc
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from runtime import executor, tree
 from runtime.cgroup import Leaf
+from runtime.family import Family
 from runtime.flag import InterruptFlag
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.output import OutputEnds
 from runtime.protocol import (
     EXECUTOR_FDS,
-    FDS_PER_EXECUTOR,
     PLUGINS_VARIABLE,
     Exited,
     Fork,
@@ -44,7 +42,6 @@ from runtime.protocol import (
     Grown,
     KillTree,
     Order,
-    Report,
     Settings,
     Signal,
     Standing,
@@ -52,40 +49,17 @@ from runtime.protocol import (
     Sweep,
     Swept,
 )
-from runtime.wire import FrameReader, pack
+from runtime.remains import KILL_PATIENCE, Remains
+from runtime.uplink import Uplink
 
 NO_PROCESS = 71
 """Exit code (EX_OSERR, sysexits.h) that is reported for an executor that the host had no process for."""
 
-STRAY_GRACE = 0.5
-"""Seconds between SIGTERM and SIGKILL for what an executor left behind."""
-
 MEMORY_SECONDS = 0.25
 """How often memory is looked at, when there is a limit."""
 
-KILL_PATIENCE = 2.0
-"""Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
-
 LEAF_PATIENCE = 0.5
 """Seconds that the end waits for the kernel to let go of the cgroup, whose last process was just killed."""
-
-
-@dataclass
-class _Executor:
-    slot: int
-    incarnation: int
-    pid: int
-    output: list[int]
-    since: float = field(default_factory=time.monotonic)
-
-
-@dataclass
-class _Doomed:
-    """Processes that were told to end, and when they are made to. `output`: what they may still write to."""
-
-    processes: list[tree.Process]
-    kill_at: float
-    output: list[int]
 
 
 class Guardian:
@@ -93,22 +67,17 @@ class Guardian:
 
     def __init__(self, settings: Settings, containment: list[str], leaf: Leaf | None) -> None:
         self._settings = settings
-        self._leaf = leaf
-        self._socket = socket.socket(fileno=settings.socket_fd)
-        self._reader: FrameReader[Order] = FrameReader(Order)
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
-        self._executors: dict[int, _Executor] = {}
-        self._doomed: list[_Doomed] = []
-        self._owners: dict[int, str] = {}
-        self._known: dict[tuple[int, int], list[tree.Process]] = {}
+        self._executors: dict[int, Family] = {}
         self._graces = Graces(settings.grace, settings.term_grace)
         self._supervised = True
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._output = OutputEnds(self._selector)
+        self._remains = Remains(leaf, self._output, keep=settings.keep_children)
         self._child_died = self._watch_children()
-        self._selector.register(self._socket, selectors.EVENT_READ)
-        self._report(Standing(os.getpid(), containment))
+        self._uplink = Uplink(settings.socket_fd, self._selector)
+        self._uplink.report(Standing(os.getpid(), containment))
 
     def _watch_children(self) -> int:
         """A descriptor that becomes readable on SIGCHLD."""
@@ -126,59 +95,50 @@ class Guardian:
     def run(self) -> None:
         """Serve until the supervisor asks for the sweep, or is gone."""
         while self._supervised:
-            for key, _ in self._selector.select(self._patience()):
+            for key, events in self._selector.select(self._patience()):
                 if key.fd == self._child_died:
                     self._drain_wakeups()
+                elif events & selectors.EVENT_WRITE:
+                    self._uplink.flush()
                 elif not self._serve():
                     return
             self._reap()
-            self._kill_due()
+            self._remains.kill_due()
             self._measure()
         self._inherit()
 
     def _serve(self) -> bool:
         """Read one frame and carry it out. False when the work is over."""
-        try:
-            data, fds, _, _ = socket.recv_fds(self._socket, 4, FDS_PER_EXECUTOR)
-            for part in self._rest_of_frame(data):
-                data += part
-        except OSError:
-            data, fds = b"", []
-        if len(data) < 4:
+        read = self._uplink.read()
+        if read is None:
             self._supervised = False
             return True
-        for order in self._reader.feed(data):
+        orders, fds = read
+        for order in orders:
             if isinstance(order, Sweep):
-                self._report(self._sweep())
+                self._uplink.listen_no_more()
+                self._uplink.report(self._sweep())
+                self._uplink.finish(KILL_PATIENCE)
                 return False
             self._obey(order, fds)
         return True
-
-    def _rest_of_frame(self, header: bytes) -> list[bytes]:
-        """Exactly the frame's remaining bytes, so that descriptors never belong to a later frame."""
-        parts: list[bytes] = []
-        want = int.from_bytes(header, "little") if len(header) == 4 else 0
-        while want > 0:
-            part = self._socket.recv(want)
-            if not part:
-                raise OSError("the supervisor's socket ended inside a frame")
-            parts.append(part)
-            want -= len(part)
-        return parts
 
     def _obey(self, order: Order, fds: list[int]) -> None:
         if isinstance(order, Fork):
             self._fork(order, fds)
         elif isinstance(order, Signal):
-            self._signal(order.slot, order.incarnation, order.signum)
+            self._signal(order)
         elif isinstance(order, KillTree):
-            self._kill_tree(order.slot, order.incarnation)
+            one = self._find(order.slot, order.incarnation)
+            if one is not None:
+                one.kill()
         elif isinstance(order, Graces):
             self._graces = order
 
-    def _report(self, report: Report) -> None:
-        with suppress(OSError):  # a dead supervisor is noticed where its socket is read
-            self._socket.sendall(pack(report))
+    def _patience(self) -> float | None:
+        """Seconds until something is due: a SIGKILL, a look at the memory."""
+        times = [at for at in (self._remains.due, self._measure_at) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     # -- starting -----------------------------------------------------------------------------------
 
@@ -198,10 +158,10 @@ class Guardian:
             os.close(fd)
         if pid < 0:
             self._output.close(output)
-            self._report(Exited(order.slot, order.incarnation, 0, NO_PROCESS, 0.0, 0))
+            self._uplink.report(Exited(order.slot, order.incarnation, 0, NO_PROCESS, 0.0, 0))
             return
-        self._executors[pid] = _Executor(order.slot, order.incarnation, pid, output)
-        self._report(Forked(order.slot, order.incarnation, pid))
+        self._executors[pid] = Family(order.slot, order.incarnation, pid, output)
+        self._uplink.report(Forked(order.slot, order.incarnation, pid))
 
     def _become_executor(self, order: Fork, fds: list[int], guardian: int) -> None:
         """In the child: drop what is the guardian's, then never return."""
@@ -211,7 +171,7 @@ class Guardian:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()
-            self._socket.close()
+            self._uplink.close()
             for fd in (*self._wakeup, self._settings.wake_write_fd, *self._output):
                 os.close(fd)
             place = executor.Place(
@@ -231,45 +191,20 @@ class Guardian:
 
     # -- signalling ---------------------------------------------------------------------------------
 
-    def _find(self, slot: int, incarnation: int) -> _Executor | None:
+    def _find(self, slot: int, incarnation: int) -> Family | None:
         for one in self._executors.values():
             if (one.slot, one.incarnation) == (slot, incarnation):
                 return one
         return None
 
-    def _signal(self, slot: int, incarnation: int, signum: int) -> None:
-        """To the executor only; its descendants come when it has ended, or with KillTree.
-
-        Before SIGTERM it is asked where it is: faulthandler answers SIGUSR1 while C code holds the GIL, too. The mark
-        comes first of all: either signal can end a system call of the agent's C code, and what that then
-        returns must not pass for a result (TaskRunner).
-        """
-        one = self._find(slot, incarnation)
+    def _signal(self, order: Signal) -> None:
+        one = self._find(order.slot, order.incarnation)
         if one is None:
             return
-        if signum == signal.SIGTERM:
-            self._flag.mark_term(slot)
-            self._remember(one)
-        with suppress(ProcessLookupError):
-            if signum == signal.SIGTERM:
-                os.kill(one.pid, signal.SIGUSR1)
-            os.kill(one.pid, signum)
-            if signum == signal.SIGTERM:
-                os.kill(one.pid, signal.SIGCONT)
-
-    def _kill_tree(self, slot: int, incarnation: int) -> None:
-        one = self._find(slot, incarnation)
-        if one is None:
-            return
-        self._remember(one)
-        tree.send(self._known[slot, incarnation], signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            os.kill(one.pid, signal.SIGKILL)
-
-    def _remember(self, one: _Executor) -> None:
-        """Snapshot the tree before a signal: once the parent is dead its children are nobody's (circus#1044)."""
-        known = self._known.setdefault((one.slot, one.incarnation), [])
-        known.extend(process for process in tree.children(one.pid) if process not in known)
+        if order.signum == signal.SIGTERM:
+            one.terminate(self._flag)
+        else:
+            one.signal(order.signum)
 
     # -- reaping ------------------------------------------------------------------------------------
 
@@ -287,53 +222,26 @@ class Guardian:
                 return
             if pid == 0:
                 return
-            self._owners.pop(pid, None)
+            self._remains.reaped(pid)
             one = self._executors.pop(pid, None)
             if one is not None:
                 self._buried(one, os.waitstatus_to_exitcode(status), usage)
 
-    def _buried(self, one: _Executor, code: int, usage: Any) -> None:
+    def _buried(self, one: Family, code: int, usage: Any) -> None:
         scale = 1 if sys.platform == "darwin" else 1024  # getrusage(2): kibibytes on Linux
         self._end_strays(one)
         seconds = time.monotonic() - one.since
-        self._report(Exited(one.slot, one.incarnation, one.pid, code, seconds, usage.ru_maxrss * scale))
+        self._uplink.report(Exited(one.slot, one.incarnation, one.pid, code, seconds, usage.ru_maxrss * scale))
 
-    def _end_strays(self, one: _Executor) -> None:
-        """What the dead executor left: remembered, in its session, or carrying its mark."""
-        known = self._known.pop((one.slot, one.incarnation), [])
-        left = {process: None for process in known if tree.is_running(process)}
-        if tree.has_children() and not self._settings.keep_children:
-            left |= dict.fromkeys(self._orphans_of(one))
+    def _end_strays(self, one: Family) -> None:
+        left = self._remains.of(one, self._executors)
         if left:
-            self._report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
-            tree.send(left, signal.SIGTERM)
-            self._doomed.append(_Doomed(list(left), time.monotonic() + STRAY_GRACE, one.output))
+            self._uplink.report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
+            self._remains.doom(left, one.output)
         else:
             self._output.close(one.output)
 
-    def _orphans_of(self, one: _Executor) -> list[tree.Process]:
-        """Our children that descend from an executor, by its session or its mark, and all below them.
-
-        There may be thousands, of many executors. Each is looked at once: while we have not waited for it, its pid is
-        its own.
-        """
-        mark = tree.slot_mark(one.slot, one.incarnation)
-        roots = []
-        for pid in tree.child_pids(os.getpid()):
-            if pid in self._executors:
-                continue
-            if pid not in self._owners:
-                self._owners[pid] = tree.slot_of(pid)
-            if self._owners[pid] == mark or tree.session_of(pid) == one.pid:
-                roots.append(pid)
-        return [found for pid in roots for found in (*tree.processes([pid]), *tree.children(pid))]
-
-    def _patience(self) -> float | None:
-        """Seconds until something is due: a SIGKILL, a look at the memory."""
-        times = [doomed.kill_at for doomed in self._doomed]
-        if self._measure_at is not None:
-            times.append(self._measure_at)
-        return max(0.0, min(times) - time.monotonic()) if times else None
+    # -- memory -------------------------------------------------------------------------------------
 
     def _measure(self) -> None:
         """Report executors whose tree holds more memory than it may."""
@@ -344,62 +252,18 @@ class Guardian:
         for one in self._executors.values():
             rss = tree.resident(one.pid)
             if rss > limit:
-                self._report(Grown(one.slot, one.incarnation, rss))
-
-    def _kill_due(self) -> None:
-        now = time.monotonic()
-        for doomed in tuple(self._doomed):
-            if doomed.kill_at <= now:
-                family = [found for process in doomed.processes for found in (process, *tree.children(process.pid))]
-                tree.send(family, signal.SIGKILL)
-            elif any(map(tree.is_running, doomed.processes)):
-                continue
-            self._doomed.remove(doomed)
-            self._output.close(doomed.output)
+                self._uplink.report(Grown(one.slot, one.incarnation, rss))
 
     # -- the end ------------------------------------------------------------------------------------
 
     def _sweep(self) -> Swept:
-        """End all descendants, TERM first, and look again until there are none or patience is over."""
-        found: dict[int, tree.Process] = {}
+        """End all descendants."""
         self._reap()
-        if self._settings.keep_children and not self._executors:
-            return Swept(0, 0, [])
-        if not tree.has_children() and (self._leaf is None or self._leaf.pids() == [os.getpid()]):
-            return Swept(0, 0, [])
-        kill_at = time.monotonic() + STRAY_GRACE
-        give_up_at = kill_at + KILL_PATIENCE
-        told = self._told()  # once is enough: a second SIGTERM would come into the middle of the first one's handler
-        tree.send([process for process in self._notice(found) if process not in told], signal.SIGTERM)
-        while (left := self._notice(found)) and time.monotonic() < give_up_at:
-            if time.monotonic() >= kill_at:
-                self._kill_all(left)
-            self._wait(0.02)
-        return Swept(len(found), len(found) - len(left), [tree.describe(process) for process in left])
-
-    def _kill_all(self, left: list[tree.Process]) -> None:
-        """The kernel does it at once where it can, also to those that are being forked."""
-        if self._leaf is not None:
-            self._leaf.leave()  # it would end us too
-            self._leaf.kill()
-        tree.send(left, signal.SIGKILL)
-
-    def _notice(self, found: dict[int, tree.Process]) -> list[tree.Process]:
-        left = tree.children()
-        known = {process.pid for process in left} | {os.getpid()}
-        if self._leaf is not None:
-            left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
-        reported = self._told()
-        found.update((process.pid, process) for process in left if process not in reported)
-        return left
-
-    def _told(self) -> set[tree.Process]:
-        """Strays that were told to end, and reported, when their executor ended."""
-        return {process for doomed in self._doomed for process in doomed.processes}
+        return self._remains.sweep(self._executors, self._wait)
 
     def _inherit(self) -> None:
         """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace; half of it is the flag's."""
-        self._selector.unregister(self._socket)
+        self._uplink.listen_no_more()
         self._output.listen()
         began, grace = time.monotonic(), self._graces.grace
         term_at = began + grace - min(self._graces.term_grace, grace / 2)
@@ -413,22 +277,25 @@ class Guardian:
             os.write(self._settings.wake_write_fd, b"!")
         self._wait_for_executors(term_at)
         for one in list(self._executors.values()):
-            self._signal(one.slot, one.incarnation, signal.SIGTERM)
+            one.terminate(self._flag)
         self._wait_for_executors(began + grace)
         for one in list(self._executors.values()):
-            self._kill_tree(one.slot, one.incarnation)
+            one.kill()
         self._sweep()
 
     def _wait_for_executors(self, until: float) -> None:
         while self._executors and (left := until - time.monotonic()) > 0:
             patience = self._patience()
             self._wait(left if patience is None else min(left, patience))
-            self._kill_due()
+            self._remains.kill_due()
 
     def _wait(self, seconds: float) -> None:
         """For a child's end, while nothing but that matters any more."""
-        for key, _ in self._selector.select(seconds):
-            self._output.discard(key.fd)
+        for key, events in self._selector.select(seconds):
+            if events & selectors.EVENT_WRITE:
+                self._uplink.flush()
+            else:
+                self._output.discard(key.fd)
         self._drain_wakeups()
         self._reap()
 

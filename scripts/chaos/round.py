@@ -44,8 +44,6 @@ SLACK = 2.5
 AGENT = str(SCRIPTS / "chaos" / "agents.py")
 _STOPS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
 
-_SITE = "Fatal Python error: init_"
-
 
 @dataclass
 class Report:
@@ -270,7 +268,7 @@ class _Round:
         guardian_died = self.report.faults["guardian KILL"] and self.report.faults["supervisor KILL"]
         if leaves and not guardian_died:
             self.report.left += leaves
-        self.report.left += [str(path) for path in self.tmp.iterdir() if not _is_tried_out(path)]
+        self.report.left += [str(path) for path in self.tmp.iterdir()]
         # `-journal`: SQLite's own, of a file that was being made when a signal came; the next start rolls it back
         allowed = {f"journal.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock", "-journal")}
         allowed |= {"lost+found", "filler"}
@@ -287,8 +285,8 @@ class _Round:
                 allowed |= {-s for n, s in _STOPS.items() if what in (n, "storm")} | ({-9} if what == "KILL" else set())
             elif who in ("disk", "deleted", "read-only", "no"):
                 allowed |= {75, 2}
-        if _SITE in said and any(fault.early for fault in faults):
-            return  # an early SIGINT met the interpreter before it had read a line of ours
+        if any(fault.early for fault in faults) and _is_before_us(said):
+            return
         if code not in allowed:
             self.report.other.append(f"ended with {code}, not with one of {sorted(allowed)}")
         for line in said.splitlines():
@@ -297,6 +295,7 @@ class _Round:
                 break
 
 
-def _is_tried_out(path: Path) -> bool:
-    """The empty file with which dill tries out the temporary directory as it is imported; a kill may come just then."""
-    return len(path.name) == 8 and path.is_file() and path.stat().st_size == 0
+def _is_before_us(said: str) -> bool:
+    """Whether an early SIGINT met the interpreter on its way to our first line, where it is Python's to answer."""
+    is_python_s = "Fatal Python error: init_" in said or said.rstrip().endswith("KeyboardInterrupt")
+    return is_python_s and ", in main\n" not in said

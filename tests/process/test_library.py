@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -272,3 +273,16 @@ def test_a_type_that_no_executor_could_find_is_refused_in_one_line() -> None:
     )
     assert done.returncode == 1
     assert "is defined in a __main__ that is no file: put it into a module" in done.stderr.splitlines()[-1]
+
+
+def test_a_supervisor_that_cannot_start_leaves_the_process_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sys.getswitchinterval(), signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch, pytest.raises(QuiesceError, match="guardian cannot be started: No such file"):
+        patch.setattr(sys, "executable", str(tmp_path / "no-python"))
+        with Supervisor(workers=1, journal=tmp_path / "runs.db", log=quiet):
+            pass
+    assert (sys.getswitchinterval(), signal.getsignal(signal.SIGTERM)) == before
+    with Supervisor(workers=1, journal=tmp_path / "runs.db", log=quiet) as supervisor:
+        assert supervisor.submit(lambda x, state: x, 1).result() == 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from orchestrator.backends import Channels
-from orchestrator.mux import Mux
+from orchestrator.mux import Buried, Mux
 from orchestrator.pipes import LINE_LIMIT, STUCK_SECONDS, Lines, Pipes
 from runtime import wire
 
@@ -145,11 +145,11 @@ def test_what_was_said_before_the_end_is_taken_also_while_paused(far: Far) -> No
     os.write(far.stderr, b"last words")
     os.write(far.events, b"\x09")
     far.let_go(far.events, far.stdout, far.stderr)
-    assert far.mux.bury(0, 1) == 1
+    assert far.mux.bury(0, 1) == Buried(1, "last words")
     assert far.heard == [wire.Started(1)]
     assert far.lines == [("stderr", "last words")]
     assert far.mux.slots == {}
-    assert far.mux.bury(0, 1) == 0
+    assert far.mux.bury(0, 1) == Buried()
 
 
 def test_another_incarnations_end_is_not_this_ones(far: Far) -> None:

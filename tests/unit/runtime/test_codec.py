@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from multiprocess import Pipe
 
 from runtime import codec
 from runtime.errors import ResultError
+from tests.support.cli import ROOT
 
 
 @pytest.mark.parametrize("value", [{"a": [1, 2.5, None]}, (1, 2), {1: "one"}, {1, 2}, b"bytes", float("inf"), 1 << 70])
@@ -38,3 +43,17 @@ def test_a_connection_is_refused() -> None:
     here, there = Pipe()
     with here, there, pytest.raises(ResultError, match="'Connection'"):
         codec.encode(here)
+
+
+def test_loading_the_picklers_leaves_the_disk_alone(tmp_path: Path) -> None:
+    """A process that is killed as it imports dill leaves no file behind, because none was made."""
+    program = """
+import sys, tempfile
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+import runtime.codec
+assert "dill" in sys.modules and tempfile.tempdir is None
+assert not [name for name in opened if name.startswith(sys.argv[1])], opened
+"""
+    environ = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environ, check=True)

@@ -1,0 +1,142 @@
+"""The engine's dealings with whoever watches the processes: what it reports, its death, the sweep at the end."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from orchestrator import stimuli as told
+from orchestrator.backends import Backend
+from orchestrator.mux import Mux
+from orchestrator.words import describe_exit
+from runtime import protocol
+from runtime.errors import WireError
+from runtime.model import Severity
+
+
+class Guardianship:
+    """Belongs to the loop. `handle` takes a stimulus now, `tell` after the machine's instructions are carried out.
+
+    `look` has the machine look at what the executors have in hand.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        mux: Mux,
+        selector: selectors.BaseSelector,
+        handle: Callable[[told.Stimulus], None],
+        tell: Callable[[told.Stimulus], None],
+        log: Callable[[str, Severity, Mapping[str, Any]], None],
+        look: Callable[[float], None],
+    ) -> None:
+        self._backend = backend
+        self._mux = mux
+        self._selector = selector
+        self._handle = handle
+        self._tell = tell
+        self._log = log
+        self._look = look
+        self._sweeping = False
+        self._gone = False
+
+    def open(self) -> None:
+        """Start it. Raises OSError when the host has no process for it."""
+        self._backend.open()
+        self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_reports)
+
+    # -- what it says -------------------------------------------------------------------------------
+
+    def _on_reports(self) -> None:
+        fd = self._backend.fileno()
+        try:
+            reports = self._backend.reports()
+        except WireError as error:
+            self._log("guardian.garbled", Severity.ERROR, {"why": str(error)})
+            reports = None
+        if reports is None:
+            self._forget(fd)
+            self._on_lost()
+            return
+        for report in reports:
+            self._on_report(report)
+
+    def _on_report(self, report: protocol.Report) -> None:
+        if isinstance(report, protocol.Standing):
+            self._handle(told.Standing(report.pid, report.containment))
+        elif isinstance(report, protocol.Forked):
+            self._handle(told.Forked(report.slot, report.incarnation, report.pid))
+        elif isinstance(report, protocol.Exited):
+            self._on_exit(report)
+        elif isinstance(report, protocol.Strays):
+            self._handle(told.StraysFound(report.slot, report.incarnation, report.found))
+        elif isinstance(report, protocol.Grown):
+            self._look(time.monotonic())  # who has what in hand, now
+            self._handle(told.Grown(report.slot, report.incarnation, report.rss))
+        elif self._sweeping and not self._gone:
+            late = self._backend.last_resort()
+            self._handle(told.Swept(report.found + len(late), report.ended + len(late), report.remaining))
+
+    def _on_exit(self, report: protocol.Exited) -> None:
+        """First everything that it had still said, then its end."""
+        in_hand = self._backend.progress(report.slot)[0]
+        last_line = self._bury(report.slot, report.incarnation)
+        self._handle(
+            told.Exited(
+                report.slot, report.incarnation, report.pid, report.code, report.seconds, report.max_rss, in_hand,
+                describe_exit(report.code), last_line,
+            )
+        )  # fmt: skip
+
+    def _bury(self, slot: int, incarnation: int) -> str:
+        """Take what it had still said. The last line that it wrote on standard error."""
+        buried = self._mux.bury(slot, incarnation)
+        if buried.torn:
+            fields = {"slot": slot, "incarnation": incarnation, "bytes": buried.torn}
+            self._log("executor.torn_frame", Severity.WARNING, fields)
+        return buried.last_line
+
+    # -- its death ----------------------------------------------------------------------------------
+
+    def _on_lost(self) -> None:
+        """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
+        if self._sweeping:
+            self.sweep_alone()
+            return
+        self._log("guardian.lost", Severity.ERROR, {})
+        in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
+        self._backend.lose_guardian()
+        try:
+            self.open()
+        except OSError as error:
+            self._gone = True
+            self._handle(told.Broken(f"the guardian cannot be started again: {error.strerror or error}"))
+        for slot, incarnation in self._mux.slots.items():
+            last_line = self._bury(slot, incarnation)
+            how = "the guardian was killed"
+            self._handle(told.Exited(slot, incarnation, 0, None, 0.0, 0, in_hand[slot], how, last_line))
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Have it end whatever is left; Swept is told."""
+        self._sweeping = True
+        if self._gone:
+            self.sweep_alone()
+        else:
+            self._backend.sweep()
+
+    def sweep_alone(self) -> None:
+        """It has died, or does not answer, while it looked for what is left."""
+        if not self._gone:
+            self._forget(self._backend.fileno())
+        self._gone = True
+        found, remaining = self._backend.lose_guardian()
+        self._tell(told.Swept(len(found), len(found) - len(remaining), remaining))
+
+    def _forget(self, fd: int) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(fd)

@@ -1,0 +1,42 @@
+"""What happened, as the journal's events and in words."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+from orchestrator.records import Outcome, RunEvent
+from runtime import codec
+
+BROKEN = 70
+"""What an executor ends with that cannot go on (runtime.executor.BROKEN)."""
+
+
+def event_of(outcome: Outcome) -> RunEvent:
+    """`task.completed`, `task.failed` or `task.interrupted`."""
+    data: dict[str, Any] = {"key": outcome.key, "attempts": outcome.attempts}
+    if outcome.started_at is not None and outcome.ended_at is not None:
+        data["seconds"] = round(outcome.ended_at - outcome.started_at, 6)
+    if outcome.error is not None:
+        data["error"] = outcome.error
+    return RunEvent(
+        kind=f"task.{outcome.status.value}",
+        at=outcome.ended_at or time.time(),
+        data=codec.encode_json(data),
+        task=outcome.seq,
+        slot=outcome.slot,
+        incarnation=outcome.incarnation,
+    )
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words: `SIGSEGV`, `exit code 3`."""
+    if code == BROKEN:
+        return f"exit code {code}, as when an agent closes or replaces the executor's pipes"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,62 @@
+"""Async tasks of one executor on its event loop, and a wait for whatever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+class AsyncSession:
+    """Belongs to the running loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._running: set[asyncio.Task[None]] = set()
+        self._news = self._loop.create_future()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task runs."""
+        return not self._running
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task of its own."""
+        task = self._loop.create_task(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._tell(None if task.cancelled() else task.exception())
+
+    def _tell(self, error: BaseException | None = None) -> None:
+        if self._news.done():
+            return
+        if error is None:
+            self._news.set_result(None)
+        else:
+            self._news.set_exception(error)  # PipesLost, or a defect of ours: it must end the executor
+
+    async def wait(self, sources: list[int]) -> None:
+        """Until a task ends or one of the descriptors is readable."""
+        for fd in sources:
+            self._loop.add_reader(fd, self._tell)
+        try:
+            await self._news
+        finally:
+            for fd in sources:
+                self._loop.remove_reader(fd)
+        self._news = self._loop.create_future()
+
+    async def close(self) -> None:
+        """Cancel what still runs, and wait for it."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        if not self._news.done():
+            self._news.cancel()

@@ -1,0 +1,91 @@
+"""The executor's second thread: it reads the control pipe, shows a sign of life, and sends what waits too long.
+
+It cannot run while the process is stopped or C code holds the GIL: that is what the supervisor wants to know.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from runtime import tree
+from runtime.flag import InterruptFlag
+from runtime.inbox import Inbox
+from runtime.model import InterruptSignal
+from runtime.outbox import Outbox
+from runtime.task import TaskRunner
+from runtime.wire import Control, FrameReader, Interrupt, Returned, Revoke
+
+HEARTBEAT = 1.0
+"""Seconds between signs of life."""
+
+
+class ControlThread:
+    """`wake_main`: have the main thread look at its inbox again."""
+
+    def __init__(
+        self,
+        fd: int,
+        slot: int,
+        flag: InterruptFlag,
+        inbox: Inbox,
+        outbox: Outbox,
+        tasks: TaskRunner,
+        wake_main: Callable[[], None],
+    ) -> None:
+        self._fd = fd
+        self._slot = slot
+        self._flag = flag
+        self._inbox = inbox
+        self._outbox = outbox
+        self._tasks = tasks
+        self._wake_main = wake_main
+
+    def start(self) -> None:
+        """A daemon: it holds up nobody's end."""
+        threading.Thread(target=self._run, name="quiesce-control", daemon=True).start()
+
+    def _run(self) -> None:
+        """Until the pipe ends, which means that the supervisor is gone.
+
+        Signals are blocked here: one that this thread took would not end the system call that the main thread is in,
+        and the TERM rung's exception would wait for its return. The kernel does give it to this thread when the main
+        thread has another signal pending, as it has when its stacks were just asked for.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1})
+        with suppress(OSError):  # the agent closed it
+            self._obey_orders()
+            while True:  # the guardian takes everything down, unless somebody stops it
+                tree.wake_parent()
+                time.sleep(HEARTBEAT / 4)
+
+    def _obey_orders(self) -> None:
+        reader: FrameReader[Control] = FrameReader(Control)
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        poll.register(self._outbox.fileno(), select.POLLIN)
+        flush_in: float | None = None
+        while True:
+            ready = dict(poll.poll(1000 * (HEARTBEAT if flush_in is None else flush_in)))
+            self._flag.beat(self._slot)
+            if flush_in is not None or self._outbox.fileno() in ready:
+                flush_in = self._outbox.flush_old()
+            if self._fd not in ready:
+                continue
+            data = os.read(self._fd, 1 << 16)
+            if not data:
+                return
+            for order in reader.feed(data):
+                self._obey(order)
+
+    def _obey(self, order: Control) -> None:
+        if isinstance(order, Interrupt):
+            self._tasks.interrupt(order.task, InterruptSignal.model_validate_json(order.signal))
+        elif isinstance(order, Revoke):
+            self._outbox.send(Returned(self._inbox.revoke(order.count)))
+            self._wake_main()  # what it left in the inbox is in no pipe any more, and so wakes nobody

@@ -1,0 +1,55 @@
+"""An executor as the guardian, its parent, knows it: its process, its descriptors, and who descends from it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from runtime import tree
+from runtime.flag import InterruptFlag
+
+
+@dataclass
+class Family:
+    """One incarnation of an executor. `output`: the guardian's ends of its standard output and error.
+
+    Its parent has not waited for it: its pid is its own.
+    """
+
+    slot: int
+    incarnation: int
+    pid: int
+    output: list[int]
+    since: float = field(default_factory=time.monotonic)
+    known: list[tree.Process] = field(default_factory=list)
+
+    def signal(self, signum: int) -> None:
+        """To the executor only; its descendants come when it has ended, or with `kill`."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signum)
+
+    def terminate(self, flag: InterruptFlag) -> None:
+        """The TERM rung.
+
+        Before SIGTERM it is asked where it is: faulthandler answers SIGUSR1 while C code holds the GIL, too. The mark
+        comes first of all: either signal can end a system call of the agent's C code, and what that then
+        returns must not pass for a result (TaskRunner). A stopped process takes no SIGTERM before SIGCONT.
+        """
+        flag.mark_term(self.slot)
+        self._remember()
+        for signum in (signal.SIGUSR1, signal.SIGTERM, signal.SIGCONT):
+            self.signal(signum)
+
+    def kill(self) -> None:
+        """The KILL rung: it and all below it."""
+        self._remember()
+        tree.send(self.known, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
+
+    def _remember(self) -> None:
+        """Snapshot the tree before a signal: once the parent is dead its children are nobody's (circus#1044)."""
+        before = set(self.known)
+        self.known.extend(process for process in tree.children(self.pid) if process not in before)

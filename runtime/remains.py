@@ -1,0 +1,144 @@
+"""What executors leave behind: found, reported, told to end, made to end; and the last look at everything.
+
+The guardian is the child subreaper, so whatever has lost its parent is its child. It alone waits for them: until it
+has, a child's pid is that child's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Container
+from dataclasses import dataclass
+
+from runtime import tree
+from runtime.cgroup import Leaf
+from runtime.family import Family
+from runtime.output import OutputEnds
+from runtime.protocol import Swept
+
+STRAY_GRACE = 0.5
+"""Seconds between SIGTERM and SIGKILL for what an executor left behind."""
+
+KILL_PATIENCE = 2.0
+"""Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
+
+
+@dataclass
+class _Doomed:
+    """Processes that were told to end, and when they are made to. `output`: what they may still write to."""
+
+    processes: list[tree.Process]
+    kill_at: float
+    output: list[int]
+
+
+class Remains:
+    """`leaf`: the cgroup that everybody is in, if there is one. `output` is closed when nobody can write any more.
+
+    `keep`: orphans are left alone, unless their executor went down the ladder.
+    """
+
+    def __init__(self, leaf: Leaf | None, output: OutputEnds, *, keep: bool) -> None:
+        self._leaf = leaf
+        self._keep = keep
+        self._output = output
+        self._doomed: list[_Doomed] = []
+        self._owners: dict[int, str] = {}
+
+    # -- of one executor ----------------------------------------------------------------------------
+
+    def of(self, family: Family, executors: Container[int]) -> list[tree.Process]:
+        """What is left of the family of an executor that is dead: remembered, in its session, or carrying its mark."""
+        left = {process: None for process in family.known if tree.is_running(process)}
+        if not self._keep and tree.has_children():
+            left |= dict.fromkeys(self._orphans_of(family, executors))
+        return list(left)
+
+    def _orphans_of(self, family: Family, executors: Container[int]) -> list[tree.Process]:
+        """Our children that descend from an executor, by its session or its mark, and all below them.
+
+        There may be thousands, of many executors. Each is looked at once, unless it has no mark that can be read: one
+        that is just being exec'd has none for a moment.
+        """
+        mark = tree.slot_mark(family.slot, family.incarnation)
+        roots = []
+        for pid in tree.child_pids(os.getpid()):
+            if pid in executors:
+                continue
+            owner = self._owners.get(pid) or tree.slot_of(pid)
+            self._owners[pid] = owner
+            if owner == mark or tree.session_of(pid) == family.pid:
+                roots.append(pid)
+        return [found for pid in roots for found in (*tree.processes([pid]), *tree.children(pid))]
+
+    def doom(self, processes: list[tree.Process], output: list[int]) -> None:
+        """Tell them to end. Those that have not when their grace is over are killed."""
+        tree.send(processes, signal.SIGTERM)
+        self._doomed.append(_Doomed(processes, time.monotonic() + STRAY_GRACE, output))
+
+    def reaped(self, pid: int) -> None:
+        """Somebody was waited for: from now on the number may be anybody's."""
+        self._owners.pop(pid, None)
+
+    # -- in time ------------------------------------------------------------------------------------
+
+    @property
+    def due(self) -> float | None:
+        """When the next of them is made to end (monotonic seconds)."""
+        return min((doomed.kill_at for doomed in self._doomed), default=None)
+
+    def kill_due(self) -> None:
+        """Kill those whose grace is over."""
+        now = time.monotonic()
+        for doomed in tuple(self._doomed):
+            if doomed.kill_at <= now:
+                family = [found for process in doomed.processes for found in (process, *tree.children(process.pid))]
+                tree.send(family, signal.SIGKILL)
+            elif any(map(tree.is_running, doomed.processes)):
+                continue
+            self._doomed.remove(doomed)
+            self._output.close(doomed.output)
+
+    # -- of everything ------------------------------------------------------------------------------
+
+    def sweep(self, executors: Collection[int], wait: Callable[[float], None]) -> Swept:
+        """End all that is left, TERM first, and look again until there are none or patience is over.
+
+        `wait` waits so many seconds for a child's end, and reaps.
+        """
+        if self._keep and not executors:
+            return Swept(0, 0, [])
+        if not tree.has_children() and (self._leaf is None or self._leaf.pids() == [os.getpid()]):
+            return Swept(0, 0, [])
+        found: dict[int, tree.Process] = {}
+        kill_at = time.monotonic() + STRAY_GRACE
+        give_up_at = kill_at + KILL_PATIENCE
+        told = self._told()  # once is enough: a second SIGTERM would come into the middle of the first one's handler
+        tree.send([process for process in self._notice(found) if process not in told], signal.SIGTERM)
+        while (left := self._notice(found)) and time.monotonic() < give_up_at:
+            if time.monotonic() >= kill_at:
+                self._kill_all(left)
+            wait(0.02)
+        return Swept(len(found), len(found) - len(left), [tree.describe(process) for process in left])
+
+    def _kill_all(self, left: list[tree.Process]) -> None:
+        """The kernel does it at once where it can, also to those that are being forked."""
+        if self._leaf is not None:
+            self._leaf.leave()  # it would end us too
+            self._leaf.kill()
+        tree.send(left, signal.SIGKILL)
+
+    def _notice(self, found: dict[int, tree.Process]) -> list[tree.Process]:
+        left = tree.children()
+        known = {process.pid for process in left} | {os.getpid()}
+        if self._leaf is not None:
+            left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
+        reported = self._told()
+        found.update((process.pid, process) for process in left if process not in reported)
+        return left
+
+    def _told(self) -> set[tree.Process]:
+        """Strays that were told to end, and reported, when their executor ended."""
+        return {process for doomed in self._doomed for process in doomed.processes}
