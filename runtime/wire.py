@@ -132,7 +132,6 @@ class Done(_Record, frozen=True, tag=25):
     started_at: float
     seconds: float
     signal: bytes | None = None
-    unchecked: float = 0.0
 
 
 class Snapshot(_Record, frozen=True, tag=26):
