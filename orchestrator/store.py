@@ -69,7 +69,7 @@ class Store(Protocol):
         ...
 
     def fetch(self, request: Fetch) -> None:
-        """Read up to `limit` pending tasks with after < seq <= to; answered by Fetched."""
+        """Read up to `limit` pending tasks behind `after`; answered by Fetched, which says `to` if there are none."""
         ...
 
     def commit(self, batch: Batch) -> None:
