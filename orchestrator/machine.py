@@ -39,7 +39,7 @@ SWEEP_PATIENCE = 4.0
 JOURNAL_PATIENCE = 10.0
 """Seconds that the journal may leave the end without any answer. A disk that hangs (NFS) must not keep us for ever."""
 
-_IDLE_NEWS = frozenset({told.Committed, told.Standing, told.Forked})
+_IDLE_NEWS = frozenset({told.Committed, told.Standing, told.Forked, told.Noted})
 """What gives nobody anything to do while the run goes on."""
 
 
@@ -79,6 +79,7 @@ class Machine:
             told.Signalled: self._stopping.signalled,
             told.Progress: self._watch.progress,
             told.Grown: self._watch.grown,
+            told.Noted: lambda it, _: mind.log(it.name, it.severity, **it.fields),
             told.Tick: self._tick,
         }
         self._records: dict[type[Any], Callable[[Slot, Any, float], None]] = {

@@ -30,6 +30,7 @@ from orchestrator.signals import SignalPipe
 from orchestrator.sinks import Log
 from orchestrator.store import Batch, JournalStore, MemoryStore
 from orchestrator.view import StatusView
+from orchestrator.words import resumption
 from runtime import codec
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal, Severity
@@ -94,6 +95,8 @@ class Session:
         self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalStore(self.hub, self.tell)
         self._agents: dict[tuple[bool, bytes], tuple[int, Future[AgentKnown]]] = {}
         self._numbers: dict[int, Future[AgentKnown]] = {}
+        self._before: RunRecord | None = None
+        self._again = False
         self._ending: Ending | None = None
         self._lock = threading.Lock()
         self._switch_before = sys.getswitchinterval()
@@ -199,7 +202,7 @@ class Session:
     # -- the run ------------------------------------------------------------------------------------
 
     def begin_run(self, agent: Any, prepare: Callable[[Journal, int], None] | None = None) -> None:
-        """Create the run in the journal, or take up the one of that id. Blocking.
+        """Create the run in the journal, or take up the one of that id; then `set_out`. Blocking.
 
         `prepare` writes its first tasks; if it raises, there is no run. Raises UsageError (claimed by a living
         supervisor, bad input), JournalError.
@@ -219,20 +222,45 @@ class Session:
             self.take_up(existing, again=True)
 
     def take_up(self, run: RunRecord, *, again: bool = False) -> None:
-        """Claim a run that exists, and go on where it ended. Raises ClaimedError.
+        """Claim a run that exists, to go on where it ended (`set_out`). Raises ClaimedError.
 
         `again`: a program hands the same tasks in once more; those that are known are not added a second time, and the
         run goes on until it says that it is done.
         """
         assert self.journal is not None
-        assert isinstance(self._store, JournalStore)
         self.run = self.journal.claim(run.id)
         counts = self.journal.counts(run.id)
         last = self.journal.last_seq(run.id)
         self.tell(told.Resumed(last, counts.total, counts.completed, counts.failed))
+        if self.run.starts > 1:
+            self._note("run.resumed", *resumption(run, self.run.starts, counts))
         if self.run.sealed and not again:
             self.tell(told.Sealed())
-        self._store.start(self.journal, run.id, taken_up=again)
+        self._before, self._again = run, again
+
+    def set_out(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Begin with the tasks of the run that was begun or taken up; once. Blocking, and then `meanwhile` is called.
+
+        If the supervisor that had it before was killed, its guardian may still give agents their grace: they are not
+        met by their own next attempts. Raises ExecutionInterrupted when this run is stopped first.
+        """
+        if self.journal is None or self.run is None or self._before is None:
+            return
+        assert isinstance(self._store, JournalStore)
+        before, self._before = self._before, None
+
+        def check() -> None:
+            self.raise_if_interrupted()
+            if self.has_ended:
+                raise self.why_ended()
+            meanwhile()
+
+        if before.owner is not None and before.status is ExecutionStatus.STARTED:
+            self._backend.see_off(before.owner, self._note, check)
+        self._store.start(self.journal, self.run.id, taken_up=self._again)
+
+    def _note(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+        self.tell(told.Noted(name, severity, fields))
 
     def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
         """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError."""

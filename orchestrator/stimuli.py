@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from orchestrator.records import NewTask, PendingTask
-from runtime.model import InterruptSignal
+from runtime.model import InterruptSignal, Severity
 from runtime.wire import Up
 
 
@@ -42,6 +43,14 @@ class Resumed(msgspec.Struct, frozen=True):
     accepted: int
     completed: int
     failed: int
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """Something that another thread has found is to be logged, and nothing else."""
+
+    name: str
+    severity: Severity
+    fields: Mapping[str, Any]
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -198,5 +207,6 @@ Stimulus = (
     | Interrupt
     | Signalled
     | Progress
+    | Noted
     | Tick
 )

@@ -274,6 +274,7 @@ class Supervisor:
         self._has_hired = True
         with self._feeding:
             self._live().begin_run({"name": name})
+            self._live().set_out()
         return number
 
     def _tasks(self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None) -> Iterator[NewTask]:

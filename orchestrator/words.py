@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.journal import Counts, RunRecord
 from orchestrator.records import Outcome, RunEvent
 from runtime import codec
+from runtime.model import ExecutionStatus, Severity
 
 BROKEN = 70
 """What an executor ends with that cannot go on (runtime.executor.BROKEN)."""
@@ -28,6 +31,21 @@ def event_of(outcome: Outcome) -> RunEvent:
         slot=outcome.slot,
         incarnation=outcome.incarnation,
     )
+
+
+def resumption(before: RunRecord, start: int, counts: Counts) -> tuple[Severity, Mapping[str, Any]]:
+    """What there is to say of a run that is taken up again, and how loudly; `before` as the last start left it."""
+    owner = before.owner if before.status is ExecutionStatus.STARTED else None
+    if owner is not None:
+        how = f"its supervisor, process {owner.pid} on {owner.host}, ended without a word"
+    else:
+        how = before.status.value if before.signal is None else f"{before.status.value}: {before.signal.message}"
+    left = counts.total - counts.completed - counts.failed
+    fields = {
+        "run": before.run_id, "start": start, "before": how, "completed": counts.completed, "failed": counts.failed,
+        "interrupted": counts.interrupted, "left": left,
+    }  # fmt: skip
+    return (Severity.INFO if owner is None else Severity.WARNING), fields
 
 
 def describe_exit(code: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import psutil
@@ -104,24 +104,24 @@ def session_of(pid: int) -> int | None:
         return None
 
 
-def environ_of(process: psutil.Process) -> dict[str, str]:
-    """A process's environment, empty when it is gone, a zombie, or not ours to see."""
-    try:
-        return process.environ()
-    except (psutil.Error, OSError):
-        return {}
+def variable_of(pid: int, name: str) -> str:
+    """A variable in a process's environment, empty if it has none, is gone, a zombie, or not ours to see.
+
+    One read, because it is asked of every process of a host, and there may be thousands.
+    """
+    if not _HAVE_PROC:
+        with suppress(psutil.Error, OSError):
+            return psutil.Process(pid).environ().get(name, "")
+        return ""
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+        _, found, rest = (b"\0" + file.read()).partition(b"\0" + name.encode() + b"=")
+        return rest.partition(b"\0")[0].decode(errors="replace") if found else ""
+    return ""
 
 
 def slot_of(pid: int) -> str:
-    """The slot mark in a process's environment, empty if there is none to be seen. One read: there may be thousands."""
-    if not _HAVE_PROC:
-        with suppress(psutil.Error):
-            return environ_of(psutil.Process(pid)).get(SLOT_VARIABLE, "")
-        return ""
-    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-        _, found, rest = (b"\0" + file.read()).partition(b"\0" + SLOT_VARIABLE.encode() + b"=")
-        return rest.partition(b"\0")[0].decode(errors="replace") if found else ""
-    return ""
+    """The slot mark of a process."""
+    return variable_of(pid, SLOT_VARIABLE)
 
 
 def children(pid: int | None = None, *, recursive: bool = True) -> list[psutil.Process]:
@@ -223,13 +223,26 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def of_supervisor(token: str) -> list[psutil.Process]:
+def of_supervisor(token: str) -> list[Process]:
     """Every living process that carries a supervisor's token in its environment, except this one. The last resort."""
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.pid != os.getpid() and environ_of(process).get(SUPERVISOR_VARIABLE) == token and is_running(process)
-    ]
+    return processes(pid for pid in _others() if variable_of(pid, SUPERVISOR_VARIABLE) == token)
+
+
+def of_run(run_id: str, supervisor: int, besides: str) -> list[Process]:
+    """The living processes of a run whose supervisor had this pid, without those that carry the token `besides`."""
+    tokens = ((pid, variable_of(pid, SUPERVISOR_VARIABLE)) for pid in _others())
+    theirs = (pid for pid, token in tokens if token.startswith(f"{supervisor}-") and token != besides)
+    return processes(pid for pid in theirs if variable_of(pid, RUN_VARIABLE) == run_id)
+
+
+def _others() -> Iterator[int]:
+    """Every process of this host except this one."""
+    return (pid for pid in psutil.pids() if pid != os.getpid())
+
+
+def is_there(pid: int) -> bool:
+    """Whether some other process lives that has this pid."""
+    return pid != os.getpid() and bool(processes([pid]))
 
 
 def send(processes: Iterable[psutil.Process], signum: int) -> int:

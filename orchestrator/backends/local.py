@@ -9,14 +9,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from orchestrator.backends import Channels
+from orchestrator.backends.predecessor import Note, Predecessor, leaf_name
 from orchestrator.config import Settings
+from orchestrator.journal import Owner
 from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag
@@ -48,7 +50,7 @@ class LocalBackend:
         self._socket: socket.socket | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
-        self._leaf = None if settings.keep_children else Leaf.plan(f"quiesce-{run_id}-{os.getpid()}")
+        self._leaf = None if settings.keep_children else Leaf.plan(leaf_name(run_id, os.getpid()))
         self._incarnations: dict[int, int] = {}
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
@@ -92,6 +94,11 @@ class LocalBackend:
         ours.setblocking(False)
         self._socket = ours
         self._reader = FrameReader(Report)
+
+    def see_off(self, owner: Owner, note: Note, check: Callable[[], None]) -> None:
+        """See Predecessor."""
+        predecessor = Predecessor(self._run_id, owner, self._token)
+        predecessor.see_off(note, check, keep_children=self._settings.keep_children)
 
     @property
     def pid(self) -> int | None:

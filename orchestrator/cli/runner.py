@@ -68,6 +68,8 @@ class Runner:
                 self._show_while(loaded.done)
                 loaded.result()
                 begin(self)
+                self._log.release(log)
+                session.set_out(self._draw)
             except ExecutionInterrupted:  # stopped before it began: the ending says why
                 known = self._known()
             except QuiesceError as error:
@@ -97,7 +99,10 @@ class Runner:
     def _show_while(self, is_done: Callable[[], bool]) -> None:
         """Draw until something is so, or the run has ended."""
         while not is_done() and not self.session.join(REFRESH_SECONDS):
-            self.display.update(self.session.status, time.monotonic())
+            self._draw()
+
+    def _draw(self) -> None:
+        self.display.update(self.session.status, time.monotonic())
 
     # -- beginnings ---------------------------------------------------------------------------------
 

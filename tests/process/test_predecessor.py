@@ -1,0 +1,157 @@
+"""A run whose supervisor was killed is taken up: it says what happened, and nobody meets those of before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chaos.places import without_cgroups
+from orchestrator.backends.predecessor import Predecessor
+from orchestrator.journal import Owner
+from tests.process.helpers import agent, jsonl, look
+from tests.support import procs
+from tests.support.cli import QUIESCE, Running, run_cli, start_cli
+from tests.support.eof import EofProof
+from tests.support.sync import Latch, Post
+from tests.support.wait import wait_until
+
+
+def test_the_next_start_says_what_happened(tmp_path: Path) -> None:
+    journal = tmp_path / "j.db"
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch, EofProof() as proof:
+        held = {"key": "held", "post": post.path, "latch": latch.path, "proof": proof.path}
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "a"}, held, {"key": "b"}])
+        arguments = ("run", agent("plain:meet"), "-i", source, "-w", "1", "-j", journal, "--grace", "0.2")
+        with start_cli(*arguments, "--run-id", "r") as running:
+            post.expect()
+            wait_until(lambda: look(journal).values == {"a": "a"}, what="the first result")
+            running.send(signal.SIGKILL)
+            proof.wait(4)
+            killed = running.pid
+        with start_cli("resume", "-j", journal) as running:
+            said = running.expect(r".*run\.resumed.*")
+            post.expect()
+            running.send(signal.SIGTERM)
+            running.wait(10)
+        latch.open()
+        done = run_cli("resume", "-j", journal)
+    assert done.returncode == 0, done
+    assert "warning" in said
+    assert f"process {killed} on" in said
+    first, second = look(journal).named("run.resumed")
+    assert "ended without a word" in first["before"]
+    assert (first["start"], first["completed"], first["left"]) == (2, 1, 2)
+    assert second["before"] == "interrupted: received SIGTERM"
+    assert (second["start"], second["completed"], second["interrupted"], second["left"]) == (3, 1, 1, 2)
+
+
+def test_who_is_still_leaving_is_waited_for(tmp_path: Path) -> None:
+    """An agent that has 20 s to clean up is not met by its own next attempt."""
+    journal, source = tmp_path / "j.db", tmp_path / "in.jsonl"
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+        jsonl(source, [{"key": "a", "post": post.path, "latch": latch.path, "done": str(tmp_path / "done")}])
+        arguments = ("run", agent("left:slow_to_leave"), "-i", source, "-w", "1", "-j", journal, "--grace", "20")
+        with start_cli(*arguments) as first:
+            post.expect()
+            first.send(signal.SIGKILL)
+            (tmp_path / "done").touch()
+            with start_cli("resume", "-j", journal) as second:
+                second.expect(r"predecessor\.ending")
+                latch.open()
+                done = second.wait(15)
+        assert post.expect(3) == ["left", "begun", "left"]
+    assert done.returncode == 0, done
+    assert look(journal).values == {"a": "done"}
+
+
+def test_a_stop_ends_the_waiting_too(tmp_path: Path) -> None:
+    journal, source = tmp_path / "j.db", tmp_path / "in.jsonl"
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+        jsonl(source, [{"key": "a", "post": post.path, "latch": latch.path, "done": str(tmp_path / "done")}])
+        arguments = ("run", agent("left:slow_to_leave"), "-i", source, "-w", "1", "-j", journal, "--grace", "20")
+        with start_cli(*arguments) as first:
+            post.expect()
+            first.send(signal.SIGKILL)
+            with start_cli("resume", "-j", journal) as second:
+                second.expect(r"predecessor\.ending")
+                second.send(signal.SIGINT)
+                done = second.wait(10)
+            latch.open()
+            assert post.expect() == ["left"]
+    assert done.returncode == -signal.SIGINT, done
+    assert "interrupted" in done.stderr.splitlines()[-2]
+    assert look(journal).record.status == "interrupted"
+
+
+@pytest.mark.parametrize("world", ["as it is", "no cgroup"])
+def test_what_both_the_supervisor_and_its_guardian_left_is_ended(tmp_path: Path, world: str) -> None:
+    wrapper = without_cgroups() if world == "no cgroup" else []
+    if world == "no cgroup" and not wrapper:
+        pytest.skip("cgroups cannot be hidden here")
+    journal, source = tmp_path / "j.db", tmp_path / "in.jsonl"
+    with Post(tmp_path / "post") as post, EofProof() as proof:
+        jsonl(source, [{"post": post.path, "proof": proof.path, "done": str(tmp_path / "done")}])
+        words = ["run", agent("left:leaves_a_daemon"), "-i", str(source), "-w", "1", "-j", str(journal)]
+        with Running([*wrapper, *QUIESCE, *words, "--run-id", "r"]) as running:
+            daemon = psutil.Process(int(post.expect()[0]))
+            running.send(signal.SIGSTOP)  # or it would look after what its guardian leaves
+            for each in procs.processes_of_run("r"):
+                if each.ppid() == running.pid:
+                    each.kill()
+            running.send(signal.SIGKILL)
+            running.popen.wait()
+            assert daemon.is_running()
+            (tmp_path / "done").touch()
+            done = Running([*wrapper, *QUIESCE, "resume", "-j", str(journal)]).wait(20)
+            proof.wait(0.5)
+    assert done.returncode == 0, done
+    (strays,) = look(journal).named("predecessor.strays")
+    assert [words.split()[0] for words in strays["processes"]] == [str(daemon.pid)]
+
+
+def test_another_supervisors_run_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
+    """Two journals may each have a run `r`; the dead one's successor does not touch the living one's executors."""
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "post": post.path, "latch": latch.path}])
+        command = ("run", agent("plain:meet"), "-i", source, "-w", "1", "--run-id", "r", "--grace", "0.2")
+        with start_cli(*command, "-j", tmp_path / "other.db") as other:
+            post.expect()
+            with start_cli(*command, "-j", tmp_path / "j.db") as running:
+                post.expect()
+                running.send(signal.SIGKILL)
+                running.popen.wait()
+            with start_cli("resume", "-j", tmp_path / "j.db") as running:
+                post.expect()
+                latch.open()
+                assert running.wait(15).returncode == 0
+            done = other.wait(15)
+    assert done.returncode == 0, done
+    assert look(tmp_path / "other.db").outcomes["a"].attempts == 1
+
+
+@pytest.mark.parametrize("case", ["dead", "its pid is taken", "on another host", "children are kept", "our own"])
+def test_only_what_a_dead_supervisor_of_this_host_left_is_ended(case: str) -> None:
+    """The owner in the journal is gone for certain, since its lock is: whoever has its pid now is not meant."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    owner = os.getppid() if case == "its pid is taken" else gone.pid
+    marks = {"QUIESCE_RUN_ID": "r", "QUIESCE_SUPERVISOR": f"{owner}-0"}
+    noted: list[str] = []
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}) as sleeper:
+        wait_until(lambda: procs.environment_has(sleeper.pid, "QUIESCE_RUN_ID", "r"), what="the exec")
+        host = "elsewhere" if case == "on another host" else socket.gethostname()
+        token = f"{owner}-0" if case == "our own" else "other"
+        predecessor = Predecessor("r", Owner(owner, host), token)
+        predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, keep_children="kept" in case)
+        if case == "dead":
+            assert sleeper.wait(5) == -signal.SIGKILL
+        else:
+            assert sleeper.poll() is None
+        sleeper.kill()
+    assert noted == (["predecessor.strays"] if case == "dead" else [])
