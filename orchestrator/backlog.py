@@ -5,10 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Container, Sequence
+from typing import TypeVar
 
 from orchestrator.instructions import Fetch
 from orchestrator.records import NewTask, PendingTask, pending
 from orchestrator.stimuli import Spooled
+from runtime.model import InterruptSignal
+
+Rank = TypeVar("Rank", int, float)
 
 WINDOW_TASKS = 4096
 """At most this many tasks are fetched at a time…"""
@@ -34,6 +38,9 @@ class Backlog:
         self._last_seq = 0
         self._read_to = 0
         self._fetching = False
+        self._unwanted: dict[str, tuple[int, InterruptSignal]] = {}
+        self._strays: dict[int, int] = {}
+        self._withdrawn: list[tuple[PendingTask, InterruptSignal]] = []
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._suspects) + len(self._urgent)
@@ -95,6 +102,8 @@ class Backlog:
         for task in tasks:
             if task.seq in self._early:  # the urgent ones came before
                 self._early.discard(task.seq)
+            elif task.key in self._unwanted and task.seq <= self._unwanted[task.key][0]:
+                self._withdrawn.append((task, self._unwanted.pop(task.key)[1]))
             elif task.agent in agents:
                 self._add(task)
             else:
@@ -148,6 +157,34 @@ class Backlog:
         self._crashes[seq] = self._crashes.get(seq, 0) + 1
         return self._crashes[seq]
 
+    def strayed(self, seq: int) -> int:
+        """Count an end of this task by a SIGTERM from nowhere; how many it has now."""
+        self._strays[seq] = self._strays.get(seq, 0) + 1
+        return self._strays[seq]
+
+    # -- not wanted any more ------------------------------------------------------------------------
+
+    def withdraw_later(self, key: str, signal: InterruptSignal) -> bool:
+        """Take a task out, by its key, when it comes from the store. False: nothing more is there to come."""
+        if self._read_to >= self._last_seq and not self._fetching:
+            return False
+        self._unwanted[key] = (self._last_seq, signal)
+        return True
+
+    def withdraw(self, key: str) -> PendingTask | None:
+        """Take one task out by its key; None when it is not here (it may not have been fetched yet)."""
+        for tasks in (self._ready, self._suspects, *self._parked.values()):
+            found = next((task for task in tasks if task.key == key), None)
+            if found is not None:
+                tasks.remove(found)
+                return found
+        return _withdraw(self._urgent, key) or _withdraw(self._waiting, key)
+
+    def take_withdrawn(self) -> list[tuple[PendingTask, InterruptSignal]]:
+        """Those that have come from the store since, and were to be taken out."""
+        taken, self._withdrawn = self._withdrawn, []
+        return taken
+
     # -- out ----------------------------------------------------------------------------------------
 
     def wake(self, now: float) -> None:
@@ -166,3 +203,12 @@ class Backlog:
     def take_suspect(self) -> PendingTask | None:
         """A task that must run alone, or None."""
         return self._suspects.popleft() if self._suspects else None
+
+
+def _withdraw(heap: list[tuple[Rank, int, PendingTask]], key: str) -> PendingTask | None:
+    for entry in heap:
+        if entry[2].key == key:
+            heap.remove(entry)
+            heapq.heapify(heap)
+            return entry[2]
+    return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from orchestrator.instructions import Send, SendControl
 from orchestrator.ledger import Ledger
 from orchestrator.mind import Mind
@@ -16,6 +18,9 @@ PREFETCH = 0.02
 
 MAX_WINDOW = 512
 """Tasks that an executor may hold in advance, however short they are."""
+
+FRAME_BYTES = 16 << 20
+"""Bytes of input from which on tasks for one executor travel in several frames (the wire carries 256 MiB)."""
 
 IDLE_BEFORE_REVOKE = 0.02
 """Seconds that an executor may be idle while another one sits on tasks that have not begun."""
@@ -42,15 +47,28 @@ class Handout:
                 slot.alone = True
                 self._assign(slot, [suspect])
                 continue
+            if self._would_wait(slot):
+                continue
             window = min(width + ahead, max(width, slot.window), self._life_left(slot))
             if len(slot.assigned) <= window // 2 or len(slot.assigned) < width:
                 slot.window = min(2 * window, width + MAX_WINDOW)
                 self._assign(slot, mind.backlog.take(min(share, window - len(slot.assigned))))
 
+    def _would_wait(self, slot: Slot) -> bool:
+        """Whether the most urgent task would only stand there behind one that it may interrupt."""
+        wanted, in_hand = self._mind.backlog.most_urgent, self._in_hand(slot)
+        is_full = len(slot.assigned) >= self._mind.width
+        return self._mind.settings.preempt and is_full and any(one.task.priority < wanted for one in in_hand)
+
+    def _in_hand(self, slot: Slot) -> list[Assigned]:
+        """What it executes; the others have not begun."""
+        return list(itertools.islice(slot.assigned.values(), self._mind.width))
+
     @staticmethod
     def _is_open(slot: Slot) -> bool:
         """Whether it may be given something."""
-        return slot.state is SlotState.READY and not slot.alone and not slot.spent and slot.climb is None
+        is_in_use = slot.alone or slot.spent or slot.killed or slot.climb is not None
+        return slot.state is SlotState.READY and not is_in_use
 
     def _idle_first(self) -> list[Slot]:
         """What was taken back for an idle executor must not go to the busy one again that had it."""
@@ -66,10 +84,16 @@ class Handout:
     def _assign(self, slot: Slot, tasks: list[PendingTask]) -> None:
         if not tasks:
             return
-        orders = []
+        orders: list[wire.Task] = []
+        size = 0
         for task in tasks:
+            weight = len(task.input) + len(task.snapshot or b"") + len(task.key)
+            if orders and size + weight > FRAME_BYTES:
+                self._mind.do(Send(slot.number, wire.Tasks(orders)))
+                orders, size = [], 0
+            size += weight
             attempt = task.attempts + 1
-            slot.assigned[task.seq] = Assigned(task, attempt)
+            slot.assigned[task.seq] = Assigned(task, attempt, alone=slot.alone)
             orders.append(
                 wire.Task(
                     task.seq,
@@ -96,7 +120,7 @@ class Handout:
             (one.task.priority, -slot.number, slot, one)
             for slot in mind.slots
             if slot.state is SlotState.READY and not slot.alone
-            for one in slot.assigned.values()
+            for one in self._in_hand(slot)
             if one.task.priority < wanted
         ]
         if running:

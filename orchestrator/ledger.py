@@ -6,13 +6,16 @@ from msgspec.structs import replace
 
 from orchestrator import stimuli as told
 from orchestrator.instructions import RecordAttempts
-from orchestrator.ladder import Climb
+from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
 from orchestrator.settle import Verdict, crash, ended_by, judge, outcome_of
 from orchestrator.slots import Assigned, Slot, SlotState
 from orchestrator.stopping import Stopping
 from runtime import wire
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
+
+STRAY_LIMIT = 10
+"""How often a task may be ended by a SIGTERM to its executor that is none of ours before it is taken for its sender."""
 
 FIRST_RETRY, MAX_RETRY = 0.2, 30.0
 """Seconds before a failed task is tried again; doubled each time, up to the maximum."""
@@ -42,7 +45,7 @@ class Ledger:
         if one is not None:
             one.task = replace(one.task, snapshot=record.data, snapshot_encoding=record.encoding)
 
-    def returned(self, slot: Slot, record: wire.Returned, _now: float) -> None:
+    def returned(self, slot: Slot, record: wire.Returned, now: float) -> None:
         """Tasks that had not begun come back; those of an agent that nobody can load have failed."""
         slot.revoking = not record.tasks  # who had nothing to give back is not asked again before its next task ends
         back = []
@@ -51,7 +54,8 @@ class Ledger:
             if why is None:
                 back.append(one.task)
             else:
-                self._mind.keep(outcome_of(one, slot, None, ExecutionStatus.FAILED, why))
+                self._record(one, slot, ExecutionStatus.FAILED, why, now)
+        self._calm(slot)
         slot.alone = slot.alone and bool(slot.assigned)
         self._mind.backlog.put_back(back[::-1])
 
@@ -63,12 +67,8 @@ class Ledger:
             return
         slot.alone = slot.revoking = False
         slot.executed += 1
-        if (
-            one.asked is not None
-            and slot.state is SlotState.READY
-            and not any(it.asked for it in slot.assigned.values())
-        ):
-            slot.climb = None  # nobody is left in there who was told to end
+        if one.asked is not None:
+            self._calm(slot)
         self._notice_slow(slot.number, one, now)
         if record.status == ExecutionStatus.COMPLETED:
             self._average(record.seconds)
@@ -79,6 +79,18 @@ class Ledger:
         else:
             self._average(record.seconds)
             self._settle(one, Verdict.FAILED, slot, record.error, now, record)
+
+    def _calm(self, slot: Slot) -> None:
+        """A task that was told to end is gone: the ladder is for those that are left, from when they were told."""
+        if slot.state is not SlotState.READY or slot.killed or slot.climb is None or slot.why is not None:
+            return
+        asked = [(it.asked_at, it.task.agent) for it in slot.assigned.values() if it.asked is not None]
+        if not asked:
+            slot.climb = None
+            return
+        since, agent = min(asked)
+        if since > slot.climb.since or slot.climb.rung is not Rung.FLAG:
+            slot.climb = Climb(self._mind.ladder_of(agent), Rung.FLAG, since)
 
     def _notice_slow(self, slot: int, one: Assigned, now: float) -> None:
         """A task that went long without a checkpoint is found out now, and not when it is too late.
@@ -143,8 +155,9 @@ class Ledger:
         self._mind.log(
             "task.crashed", Severity.WARNING, key=one.task.key, attempt=one.attempt, crashes=crashes, error=text
         )
-        if crashes >= self._mind.settings.crash_limit:
-            self._record(one, exited, ExecutionStatus.FAILED, f"{text} ({crashes} times)", now)
+        limit, before = self._mind.settings.crash_limit, one.attempt - self._mind.retries_of(one.task.agent)
+        if max(crashes, before) >= limit:  # what its retries cannot explain were crashes, at an earlier start
+            self._record(one, exited, ExecutionStatus.FAILED, f"{text} ({max(crashes, before)} times)", now)
         else:
             self._again(one, now)
 
@@ -161,14 +174,30 @@ class Ledger:
     ) -> None:
         """Carry a verdict out: final, again, or kept for the next start."""
         if verdict is Verdict.AGAIN:
-            self._mind.backlog.put_back([one.task])
+            self._run_again(one, where, error, now, record)
         elif verdict is Verdict.INTERRUPTED:
             self._record(one, where, ExecutionStatus.INTERRUPTED, error, now, record)
-        elif one.attempt <= self._mind.retries_of(one.task.agent) and self._mind.signal is None:
+        elif one.attempt <= self._mind.retries_of(one.task.agent):  # while the run stops, too: then at the next start
             self._mind.log("task.retrying", Severity.WARNING, key=one.task.key, attempt=one.attempt, error=error)
             self._again(one, now + min(MAX_RETRY, FIRST_RETRY * 2 ** (one.attempt - 1)))
         else:
             self._record(one, where, ExecutionStatus.FAILED, error, now, record)
+
+    def _run_again(
+        self, one: Assigned, where: Slot | told.Exited, error: str | None, now: float, record: wire.Done | None
+    ) -> None:
+        """It made room for another, or somebody sent its executor SIGTERM: that costs nothing, unless it did so itself.
+
+        Where that comes again and again, it runs alone, so that it is known whose doing it is.
+        """
+        backlog = self._mind.backlog
+        if one.asked is not None or backlog.strayed(one.task.seq) < STRAY_LIMIT:
+            backlog.put_back([one.task])
+        elif one.alone or self._mind.width == 1:
+            why = f"{error} ({STRAY_LIMIT} times: the task seems to send it itself)"
+            self._record(one, where, ExecutionStatus.FAILED, why, now, record)
+        else:
+            backlog.suspect([one.task])
 
     def _again(self, one: Assigned, at: float) -> None:
         """Run a task again; the attempt that it has used is kept in the journal too."""
@@ -190,7 +219,7 @@ class Ledger:
             signal = mind.signal
         mind.keep(outcome_of(one, where, record, status, error, signal))
         limit, failures = mind.settings.max_failures, mind.failures
-        ended = failures + mind.counts[ExecutionStatus.COMPLETED]
+        ended = failures + mind.ended[ExecutionStatus.COMPLETED]
         if status is ExecutionStatus.FAILED and limit is not None and limit.is_exceeded(failures, ended):
             self._stopping.stop(
                 InterruptSignal(

@@ -127,17 +127,21 @@ class Machine:
     def _spooled(self, stimulus: told.Spooled, _now: float) -> None:
         self.mind.accepted += len(stimulus.tasks)
         self.mind.backlog.spooled(stimulus, self.mind.agents)
+        self._stopping.withdraw_late()
 
     def _fetched(self, stimulus: told.Fetched, _now: float) -> None:
         if stimulus.urgent:
             self.mind.backlog.fetched_urgent(stimulus.tasks, self.mind.agents)
         else:
             self.mind.backlog.fetched(stimulus.tasks, stimulus.read_to, self.mind.agents)
+        self._stopping.withdraw_late()
 
     def _resumed(self, stimulus: told.Resumed, _now: float) -> None:
         self.mind.accepted += stimulus.accepted
         self.mind.counts[ExecutionStatus.COMPLETED] += stimulus.completed
         self.mind.counts[ExecutionStatus.FAILED] += stimulus.failed
+        self.mind.ended[ExecutionStatus.COMPLETED] += stimulus.completed
+        self.mind.ended[ExecutionStatus.FAILED] += stimulus.failed
         self.mind.backlog.resumed(stimulus.last_seq)
 
     def _sealed(self, _: told.Sealed, _now: float) -> None:

@@ -35,6 +35,7 @@ class Mind:
         self.accepted = 0
         self.counts = dict.fromkeys(ExecutionStatus, 0)
         self.uncommitted = 0
+        self.ended = {ExecutionStatus.COMPLETED: 0, ExecutionStatus.FAILED: 0}
         self.journal_broken = False
         self.signal: InterruptSignal | None = None
         self.error: str | None = None
@@ -115,12 +116,13 @@ class Mind:
     def keep(self, outcome: Outcome) -> None:
         """Add an outcome; all of one step are recorded together."""
         self._outcomes.append(outcome)
+        if outcome.status in self.ended:
+            self.ended[outcome.status] += 1
 
     @property
     def failures(self) -> int:
-        """Failed tasks, those of this step included."""
-        fresh = sum(outcome.status is ExecutionStatus.FAILED for outcome in self._outcomes)
-        return self.counts[ExecutionStatus.FAILED] + fresh
+        """Failed tasks, those included that the journal has not confirmed yet."""
+        return self.ended[ExecutionStatus.FAILED]
 
     def collect(self) -> None:
         """Ask for this step's outcomes to be recorded."""

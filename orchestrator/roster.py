@@ -92,8 +92,10 @@ class Roster:
             options = msgspec.json.decode(record.options, type=AgentOptions)
         except msgspec.DecodeError as error:
             raise ValueError(f"the options of agent {record.agent} cannot be read: {error}") from error
-        self._start_failures = 0
         slot.loading -= 1
+        if not slot.loading:  # all of them: one that kills whoever loads it must not hide behind another
+            slot.proven = True
+            self._start_failures = 0
         if record.agent not in self._mind.hired:
             before = self._mind.ladder
             self._mind.learn(record, options)
@@ -121,10 +123,12 @@ class Roster:
         slot.loading -= 1
         if record.agent in self._mind.hired:  # it loaded elsewhere: this executor is in a changed world
             slot.why = record.message
+            slot.unwilling = True
             self.dismiss(slot, now)
         elif record.agent not in self._mind.refusals:
             self._mind.refusals[record.agent] = record.message
             self._mind.do(AgentKnown(record.agent, "", record.message, record.detail))
+        slot.proven = slot.proven or (slot.state is SlotState.READY and not slot.loading)
 
     # -- they go ------------------------------------------------------------------------------------
 
@@ -162,16 +166,22 @@ class Roster:
         if slot is None:
             return
         was, why, climb, distrusted = slot.state, slot.why, slot.climb, slot.distrusted
-        unborn = was is SlotState.STARTING or (was is SlotState.READY and slot.loading > 0)  # an import can kill, too
+        unborn = was is SlotState.STARTING or (was is SlotState.READY and not slot.proven)  # an import can kill, too
+        unborn = unborn or (slot.unwilling and not slot.proven)  # it was dismissed, for it could load nothing
+        idle = (
+            was is SlotState.READY
+            and not slot.executed
+            and not any(one.since is not None or one.task.seq == stimulus.in_hand for one in slot.assigned.values())
+        )  # it died of itself, before it did anything
         self._log_exit(slot, stimulus)
         self._ledger.charge(slot.vacate(), stimulus, why, climb, now, distrusted=distrusted)
-        failed = unborn or (why is not None and was is SlotState.LEAVING)
+        failed = unborn or idle or (why is not None and was is SlotState.LEAVING)
         slot.failures = slot.failures + 1 if failed else 0
         slot.restart_at = now + (min(MAX_BACKOFF, FIRST_BACKOFF * 2**slot.failures) if failed else 0.0)
         if unborn and self._mind.phase is Phase.RUNNING:
             self._start_failures += 1
             if self._start_failures >= START_FAILURES:
-                self._stopping.fail(failed_start(self._start_failures, stimulus.how, stimulus.last_line), now)
+                self._stopping.fail(failed_start(self._start_failures, stimulus.how, why or stimulus.last_line), now)
 
     def _log_exit(self, slot: Slot, stimulus: told.Exited) -> None:
         expected = slot.state is SlotState.LEAVING or self._mind.phase is not Phase.RUNNING

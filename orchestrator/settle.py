@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from orchestrator.records import Outcome
+from orchestrator.records import Outcome, PendingTask
 from orchestrator.slots import Assigned, Slot
 from orchestrator.stimuli import Exited
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -25,9 +25,12 @@ _FAILURES = frozenset({InterruptReason.TIMEOUT, InterruptReason.RESOURCE_LIMIT})
 def judge(one: Assigned, signal: InterruptSignal | None, *, stopping: bool) -> Verdict:
     """What an interrupted task's end means.
 
-    While the run stops it is kept for the next start. A task that was over its own limit has failed. One whose
-    executor was told to end by a stray SIGTERM, or that made room for another, runs again.
+    While the run stops it is kept for the next start, and so is one that somebody asked to end by its key. A task that
+    was over its own limit has failed. One whose executor was told to end by a stray SIGTERM, or that made room for
+    another, runs again.
     """
+    if one.requested:
+        return Verdict.INTERRUPTED
     if stopping and (one.asked is None or one.asked.reason not in _FAILURES):
         return Verdict.INTERRUPTED
     signal = signal or one.asked
@@ -38,6 +41,14 @@ def judge(one: Assigned, signal: InterruptSignal | None, *, stopping: bool) -> V
     if signal.reason is InterruptReason.PRIORITY_OVERRIDE or signal.triggered_by == "signal:SIGTERM":
         return Verdict.AGAIN
     return Verdict.INTERRUPTED
+
+
+def withdrawn(task: PendingTask, signal: InterruptSignal) -> Outcome:
+    """The outcome of a task that was interrupted before any executor had it."""
+    why = f"{signal.reason}: {signal.message}" if signal.message else str(signal.reason)
+    return Outcome(
+        seq=task.seq, key=task.key, status=ExecutionStatus.INTERRUPTED, attempts=task.attempts, error=why, signal=signal
+    )  # fmt: skip
 
 
 def crash(how: str, why: str | None) -> str:

@@ -24,7 +24,7 @@ class Assigned:
     """A task that an executor was given.
 
     `since` is when it began, None while it has not (or nobody said so); `asked` is the interrupt that was sent
-    for it alone.
+    for it alone, `requested` that somebody meant this very task. `alone`: the executor had nothing beside it.
     """
 
     task: PendingTask
@@ -32,6 +32,8 @@ class Assigned:
     since: float | None = None
     asked: InterruptSignal | None = None
     asked_at: float = 0.0
+    requested: bool = False
+    alone: bool = False
 
 
 @dataclass(slots=True)
@@ -40,8 +42,8 @@ class Slot:
 
     `alone`: it has a suspect in hand and gets nothing else. `spent`: it gets nothing more and is to be replaced.
     `distrusted`: it sent what is no frame, or what makes no sense. `killed`: SIGKILL was sent to
-    its tree. `loading`: agents that it was told to load
-    and has said nothing of yet.
+    its tree. `loading`: agents that it was told to load and has said nothing of yet. `proven`: it has once loaded all
+    of them. `unwilling`: it could not load what others could.
     """
 
     number: int
@@ -59,6 +61,8 @@ class Slot:
     killed: bool = False
     executed: int = 0
     loading: int = 0
+    proven: bool = False
+    unwilling: bool = False
     failures: int = 0
     restart_at: float = 0.0
     climb: Climb | None = None
@@ -78,6 +82,7 @@ class Slot:
         self.window = 1
         self.alone = self.revoking = self.spent = self.distrusted = self.killed = False
         self.executed = self.loading = 0
+        self.proven = self.unwilling = False
         self.climb = None
         self.why = None
         return left

@@ -6,7 +6,7 @@ from orchestrator import stimuli as told
 from orchestrator.instructions import KillTree, RaiseFlag, SendControl, ShowRung, Terminate
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
-from orchestrator.settle import outcome_of
+from orchestrator.settle import outcome_of, withdrawn
 from orchestrator.slots import Assigned, Slot
 from orchestrator.view import Phase
 from runtime import wire
@@ -53,9 +53,18 @@ class Stopping:
         for slot in self._mind.slots:
             for one in slot.assigned.values():
                 if one.task.key == stimulus.task:
-                    self.ask(slot, one, stimulus.signal, now)
+                    self.ask(slot, one, stimulus.signal, now, requested=True)
                     return
-        self._mind.log("interrupt.ignored", Severity.WARNING, key=stimulus.task, why="no executor has this task")
+        task = self._mind.backlog.withdraw(stimulus.task)
+        if task is not None:
+            self._mind.keep(withdrawn(task, stimulus.signal))
+        elif not self._mind.backlog.withdraw_later(stimulus.task, stimulus.signal):
+            self._mind.log("interrupt.ignored", Severity.WARNING, key=stimulus.task, why="no such task waits or runs")
+
+    def withdraw_late(self) -> None:
+        """Tasks that were told to end while they were still in the store, and that have come now."""
+        for task, signal in self._mind.backlog.take_withdrawn():
+            self._mind.keep(withdrawn(task, signal))
 
     def fail(self, why: str, now: float, reason: InterruptReason = InterruptReason.ERROR_THRESHOLD) -> None:
         """Something that the run cannot go on without is broken."""
@@ -146,8 +155,13 @@ class Stopping:
 
     # -- one task -----------------------------------------------------------------------------------
 
-    def ask(self, slot: Slot, one: Assigned, signal: InterruptSignal, now: float) -> None:
-        """Interrupt one task; if it does not end, its executor goes down the ladder."""
+    def ask(self, slot: Slot, one: Assigned, signal: InterruptSignal, now: float, *, requested: bool = False) -> None:
+        """Interrupt one task; if it does not end, its executor goes down the ladder.
+
+        `requested`: somebody meant this very task, so that it does not go on later, whatever else it was asked for.
+        """
+        if requested and not one.requested:
+            one.requested = one.asked is None or one.asked.reason is InterruptReason.PRIORITY_OVERRIDE
         if one.asked is not None:
             return
         one.asked, one.asked_at = signal, now

@@ -25,7 +25,7 @@ from orchestrator.sinks import HeldLog, Log
 from orchestrator.view import StatusView
 from runtime import codec
 from runtime.agent import describe
-from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
+from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError, utf8
 from runtime.model import InterruptReason, InterruptSignal
 
 if TYPE_CHECKING:
@@ -38,6 +38,19 @@ FIRST_CHUNK, LAST_CHUNK = 1, 512
 
 AHEAD = 4096
 """Tasks that `map` has handed in beyond what was taken from it, at most: any iterable may be endless."""
+
+
+def _check(key: object, priority: object) -> None:
+    """What would end an executor, or the run, is refused here. Raises UsageError."""
+    if key is not None:
+        if not isinstance(key, str):
+            raise UsageError(f"a key is text, not {key!r}")
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the key {key!r} is not text in UTF-8") from None
+    if not isinstance(priority, int):
+        raise UsageError(f"a priority is a whole number, not {priority!r}")
 
 
 class Supervisor:
@@ -228,7 +241,7 @@ class Supervisor:
         key: str | None = None,
     ) -> None:
         """Stop everything, or the one task with this key. Returns at once; from any thread."""
-        signal = InterruptSignal(reason=reason, message=message, triggered_by=triggered_by)
+        signal = InterruptSignal(reason=reason, message=utf8(message), triggered_by=utf8(triggered_by))
         self._live().interrupt(signal, key)
 
     def events(self, limit: int = 10_000, *, from_seq: int | None = None) -> EventStream:
@@ -286,6 +299,7 @@ class Supervisor:
         number = next(self._numbers)
         if key is None and isinstance(task_input, dict) and isinstance(task_input.get("key"), str):
             key = task_input["key"]
+        _check(key, priority)
         data, encoding = codec.encode(task_input)
         return NewTask(str(number) if key is None else key, data, encoding, priority, agent=agent)
 

@@ -28,7 +28,7 @@ class Watch:
             one = slot.assigned.get(task)
             if one is not None:
                 one.since = since
-            if self._mind.phase is Phase.RUNNING and slot.state is SlotState.READY and beat:
+            if self._mind.phase is Phase.RUNNING and slot.state in (SlotState.STARTING, SlotState.READY):
                 self._listen(slot, max(beat, slot.heard_at), now)
         if self._mind.phase is Phase.RUNNING:
             self._limit_time(now)

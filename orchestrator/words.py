@@ -51,7 +51,7 @@ def resumption(before: RunRecord, start: int, counts: Counts) -> tuple[Severity,
 def describe_exit(code: int) -> str:
     """An exit code in words: `SIGSEGV`, `exit code 3`."""
     if code == BROKEN:
-        return f"exit code {code}, as when an agent closes or replaces the executor's pipes"
+        return f"exit code {code}, as when an agent closes the executor's pipes or breaks its event loop"
     if code >= 0:
         return f"exit code {code}"
     try:

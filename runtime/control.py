@@ -14,19 +14,23 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from runtime import tree
+from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.inbox import Inbox
 from runtime.model import InterruptSignal
 from runtime.outbox import Outbox
 from runtime.task import TaskRunner
-from runtime.wire import Control, FrameReader, Interrupt, Returned, Revoke
+from runtime.wire import Control, Done, FrameReader, Interrupt, Returned, Revoke
 
 HEARTBEAT = 1.0
 """Seconds between signs of life."""
 
 
 class ControlThread:
-    """`wake_main`: have the main thread look at its inbox again."""
+    """`wake_main`: have the main thread look at its inbox again.
+
+    After a look into it here, what is left there is in no pipe any more, and so wakes nobody.
+    """
 
     def __init__(
         self,
@@ -85,7 +89,14 @@ class ControlThread:
 
     def _obey(self, order: Control) -> None:
         if isinstance(order, Interrupt):
-            self._tasks.interrupt(order.task, InterruptSignal.model_validate_json(order.signal))
+            signal = InterruptSignal.model_validate_json(order.signal)
+            if self._inbox.withdraw(order.task):
+                error = str(ExecutionInterrupted(signal))
+                done = Done(order.task, "interrupted", None, "", error, None, time.time(), 0.0, order.signal)
+                self._outbox.send(done)
+                self._wake_main()
+            elif (in_hand := self._inbox.in_hand(order.task)) is not None:
+                self._tasks.interrupt(in_hand, signal)
         elif isinstance(order, Revoke):
             self._outbox.send(Returned(self._inbox.revoke(order.count)))
-            self._wake_main()  # what it left in the inbox is in no pipe any more, and so wakes nobody
+            self._wake_main()

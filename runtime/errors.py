@@ -16,9 +16,14 @@ class QuiesceError(Exception):
 def said_by(error: BaseException, limit: int = 1000) -> str:
     """What an exception says, on one line of at most `limit` characters. One whose own `__str__` fails says nothing."""
     try:
-        return " ".join(str(error).split())[:limit]
-    except Exception:  # noqa: BLE001 - somebody else's code
+        return utf8(" ".join(str(error).split())[:limit])
+    except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):  # noqa: BLE001 - somebody else's code
         return ""
+
+
+def utf8(text: str) -> str:
+    """Text that may travel: lone surrogates (a file name, say) become escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class UsageError(QuiesceError):

@@ -147,6 +147,8 @@ class Executor:
             self._is_term_coming,
         )
         self._asked_to_end = False
+        self._session_task: asyncio.Task[None] | None = None
+        self._is_broken = False
         self._loading = False
         self._handler = self._on_term
         self._poke = os.pipe()
@@ -226,7 +228,7 @@ class Executor:
                 order = self._inbox.take()
                 if isinstance(order, Task):
                     if self._is_async(order):
-                        runner.run(self._run_async(order))
+                        self._run_session(runner, order)
                     else:
                         self._run_sync(order)
                 elif isinstance(order, Hire):
@@ -269,11 +271,13 @@ class Executor:
         agent = self._agents.get(order.agent)
         if agent is None:
             self._outbox.send(Returned([order.task]))
+            self._inbox.finish(order.task)
             return
         self._flag.begin(self._place.slot, order.task)
         done = self._tasks.run(order, agent[0])
         self._outbox.send_soon(done, more=len(self._inbox) > 0)  # if the agent took our pipes, the task pays for it
         self._flag.begin(self._place.slot, 0)
+        self._inbox.finish(order.task)
         self._keep_handlers()
 
     def _keep_handlers(self) -> None:
@@ -282,9 +286,19 @@ class Executor:
             self._flag.unmark_term(self._place.slot)
             self.install_signal_handlers()
 
+    def _run_session(self, runner: asyncio.Runner, first: Task) -> None:
+        """If the loop breaks, the executor ends; what runs on it is cancelled, which may take long, and is timed."""
+        try:
+            runner.run(self._run_async(first))
+        except BaseException:
+            self._is_broken = True
+            self._outbox.send(Bye())
+            raise
+
     async def _run_async(self, first: Task) -> None:
         """Run async tasks, `concurrency` at once, until the next order is something else."""
         session = AsyncSession()
+        self._session_task = asyncio.current_task()
         order: Task | None = first
         try:
             while True:
@@ -298,6 +312,9 @@ class Executor:
                 await session.wait(self._sources(session))
                 self._look_again()
                 order = self._next_async(session)
+        except BaseException:
+            self._is_broken = True
+            raise
         finally:
             await session.close()
 
@@ -312,15 +329,24 @@ class Executor:
         if len(session) >= self._place.concurrency:
             return None
         self._inbox.fill()
-        order = self._inbox.peek()
+        order = self._inbox.take()
         if isinstance(order, Task) and self._is_async(order):
-            self._inbox.take()
             return order
+        if order is not None:
+            self._inbox.untake(order)
         return None
 
     async def _run_one(self, order: Task) -> None:
+        """One async task, and the record of its end.
+
+        Unless an agent has broken the loop under all of them (it stopped it, or cancelled every task): then nobody's
+        end is his own, the executor ends, and the supervisor finds out whose doing it was.
+        """
         self._outbox.send(Started(order.task))
-        self._outbox.send(await self._tasks.run_async(order, self._agents[order.agent][0]))
+        done = await self._tasks.run_async(order, self._agents[order.agent][0])
+        if not self._is_broken and not (self._session_task is not None and self._session_task.cancelling()):
+            self._outbox.send(done)
+        self._inbox.finish(order.task)
         self._keep_handlers()
 
     def _give_back(self) -> None:

@@ -13,13 +13,14 @@ _CHUNK = 1 << 18
 
 
 class Inbox:
-    """Orders in the order they came. The main thread takes; the control thread may revoke from the end."""
+    """Orders in the order they came. The main thread takes; the control thread may take back what has not begun."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         os.set_blocking(fd, False)
         self._reader: FrameReader[Down] = FrameReader(Down)
         self._orders: deque[Hire | Task | Retire] = deque()
+        self._in_hand: dict[int, Task] = {}
         self._lock = threading.Lock()
         self.closed = False
 
@@ -50,15 +51,26 @@ class Inbox:
                 return
 
     def take(self) -> Hire | Task | Retire | None:
-        """The next order, None when there is none."""
-        try:
-            return self._orders.popleft()
-        except IndexError:
-            return None
+        """The next order, None when there is none. A task is in hand until `finish`."""
+        with self._lock:
+            if not self._orders:
+                return None
+            order = self._orders.popleft()
+            if isinstance(order, Task):
+                self._in_hand[order.task] = order
+            return order
 
-    def peek(self) -> Hire | Task | Retire | None:
-        """The next order, left where it is."""
-        return self._orders[0] if self._orders else None
+    def untake(self, order: Hire | Task | Retire) -> None:
+        """It was not for now: it is the next one again."""
+        with self._lock:
+            self._orders.appendleft(order)
+            if isinstance(order, Task):
+                del self._in_hand[order.task]
+
+    def finish(self, task: int) -> None:
+        """A task has ended."""
+        with self._lock:
+            self._in_hand.pop(task, None)
 
     def revoke(self, count: int) -> list[int]:
         """Take back up to `count` tasks that have not begun, the last ones first. From any thread."""
@@ -66,17 +78,27 @@ class Inbox:
         with self._lock:
             self._fill()
             kept: list[Hire | Task | Retire] = []
-            while len(taken) < count:
-                try:
-                    order = self._orders.pop()
-                except IndexError:
-                    break
+            while self._orders and len(taken) < count:
+                order = self._orders.pop()
                 if isinstance(order, Task):
                     taken.append(order.task)
                 else:
                     kept.append(order)
             self._orders.extend(reversed(kept))
         return taken
+
+    def withdraw(self, task: int) -> bool:
+        """Take one task out, so that it never begins. From any thread. False: it is in hand, or has ended."""
+        with self._lock:
+            self._fill()
+            found = next((order for order in self._orders if isinstance(order, Task) and order.task == task), None)
+            if found is not None:
+                self._orders.remove(found)
+            return found is not None
+
+    def in_hand(self, task: int) -> Task | None:
+        """The order of a task that was taken and has not ended."""
+        return self._in_hand.get(task)
 
     def __len__(self) -> int:
         return len(self._orders)

@@ -64,9 +64,10 @@ class Outbox:
             self.is_writing = True  # before the lock: an exception must not leave it locked either
         try:
             with self._lock:
-                held, self._held = self._held, []
-                if held or records:
-                    frame = pack(UpFrame(self._seq + 1, [*held, *records]))
+                count = len(self._held)
+                if count or records:
+                    frame = pack(UpFrame(self._seq + 1, [*self._held[:count], *records]))  # raises: all is as before
+                    del self._held[:count]
                     self._seq += 1
                     self._write(frame)
                 self._sent_at = time.monotonic()

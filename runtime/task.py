@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from runtime import codec
-from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind, said_by
+from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind, said_by, utf8
 from runtime.flag import InterruptFlag
 from runtime.interrupt import CancelOnInterrupt
 from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal
@@ -73,7 +73,7 @@ class TaskHost:
             raise ResultError(f"the data of event {event.kind!r} is not JSON-able: {error}") from error
         if len(data) > codec.MAX_VALUE:
             raise ResultError(f"the data of event {event.kind!r} cannot travel: {codec.too_large(len(data))}")
-        self._cell.outbox.send(Emitted(self._task, event.kind, event.address, event.at, data))
+        self._cell.outbox.send(Emitted(self._task, utf8(event.kind), utf8(event.address), event.at, data))
 
     def save_snapshot(self, snapshot: Any) -> bool:
         """Send a snapshot up; it is handed back when the task runs again."""
@@ -95,11 +95,18 @@ class _Running:
     state: ExecutionState
     started_at: float
     began: float
+    unreadable: BaseException | None = None
     over: bool = False
     raised: bool = False
     met: bool = False
     judged: bool = False
     cut: ExecutionInterrupted | None = None
+
+    def check(self) -> None:
+        """Before the agent is called. Raises ResultError for a snapshot that cannot be read, ExecutionInterrupted."""
+        if self.unreadable is not None:
+            raise ResultError(f"the snapshot cannot be read: {said_by(self.unreadable)}") from self.unreadable
+        self.state.raise_if_interrupted()
 
 
 _current: ContextVar[_Running | None] = ContextVar("quiesce_current_task", default=None)
@@ -112,12 +119,15 @@ class TaskRunner:
         self._cell = cell
         self._is_term_coming = is_term_coming
         self._running: dict[int, _Running] = {}
+        self._early: dict[int, tuple[Task, InterruptSignal]] = {}
 
     # -- interrupting -------------------------------------------------------------------------------
 
-    def interrupt(self, task: int, signal: InterruptSignal) -> None:
-        """Interrupt one task, if it is still running."""
-        running = self._running.get(task)
+    def interrupt(self, order: Task, signal: InterruptSignal) -> None:
+        """Interrupt one task that was taken in hand: now, or as soon as it begins."""
+        if order.task not in self._running:
+            self._early[order.task] = order, signal
+        running = self._running.get(order.task)  # looked up again: it may have begun in between
         if running is not None:
             running.state.trip(signal)
 
@@ -198,6 +208,7 @@ class TaskRunner:
         value: Any = _UNSET
         token = _current.set(running)
         try:
+            running.check()
             value = agent(codec.decode(order.input, order.encoding), running.state)
         except BaseException as error:  # noqa: BLE001 - sys.exit and the like fail the task, not the executor
             running.over = True
@@ -213,6 +224,7 @@ class TaskRunner:
         value: Any = _UNSET
         _current.set(running)  # this asyncio task's own context: nothing to reset
         try:
+            running.check()
             async with CancelOnInterrupt(running.state):
                 value = await agent(codec.decode(order.input, order.encoding), running.state)
         except BaseException as error:  # noqa: BLE001
@@ -227,13 +239,20 @@ class TaskRunner:
         return self._end(running, value, None)
 
     def _begin(self, order: Task, wake_fd: int | None) -> _Running:
-        snapshot = None
+        snapshot, unreadable = None, None
         if order.snapshot is not None:
-            snapshot = codec.decode(order.snapshot, order.snapshot_encoding)
+            try:
+                snapshot = codec.decode(order.snapshot, order.snapshot_encoding)
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it fails the task, no more
+                unreadable = error
         host = TaskHost(self._cell, order.task, wake_fd)
         state = ExecutionState(state_id=f"{self._cell.run_id}:{order.key}", host=host, snapshot=snapshot)
-        running = _Running(order, state, time.time(), time.perf_counter())
+        running = _Running(order, state, time.time(), time.perf_counter(), unreadable)
         self._running[order.task] = running
+        if self._early:
+            of, signal = self._early.pop(order.task, (None, None))
+            if of is order and signal is not None:  # not one that came too late for an earlier attempt
+                state.trip(signal)
         return running
 
     def _end(self, running: _Running, value: Any, error: BaseException | None) -> Done:
@@ -256,6 +275,10 @@ class TaskRunner:
             data, encoding = _encode_result(value)
         except ResultError as error:
             return _done(running, ExecutionStatus.FAILED, error=f"the result cannot be kept: {error}")
+        except BaseException as error:  # noqa: BLE001 - SystemExit out of a __reduce__: the task's, not the executor's
+            why = said_by(error) or type(error).__name__
+            line = f"the result cannot be kept: {why}"
+            return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
         return _done(running, ExecutionStatus.COMPLETED, value=data, encoding=encoding)
 
     def _interrupted(self, running: _Running, interrupted: ExecutionInterrupted, error: BaseException) -> Done:
@@ -266,7 +289,8 @@ class TaskRunner:
 
     def _failed(self, running: _Running, error: BaseException) -> Done:
         text = said_by(error)
-        line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        name = utf8(type(error).__name__)
+        line = f"{name}: {text}" if text else name
         return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
 
 
@@ -312,4 +336,4 @@ def _detail(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))[-_DETAIL_LIMIT:]
+    return utf8("".join(traceback.format_exception(type(error), error, trace))[-_DETAIL_LIMIT:])

@@ -25,7 +25,7 @@ from runtime.errors import WireError
 VERSION = 1
 """Both sides must agree; Ready carries it."""
 
-MAX_FRAME = 256 * 1024 * 1024
+MAX_FRAME = 512 * 1024 * 1024
 """Bytes. A larger frame is refused by its writer and ends an executor that sends one."""
 
 _HEADER = struct.Struct("<I")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
 from orchestrator.cli import containers, hosts, queries, run
 from orchestrator.cli.ending import USAGE, conclude, leave
-from runtime.errors import QuiesceError
+from runtime.errors import QuiesceError, UsageError
 
 app = typer.Typer(
     name="quiesce",
@@ -48,6 +49,7 @@ def _quiesce(
 def main() -> None:
     """Run the command line. A user's mistake is one line on standard error, and exit code 2."""
     try:
+        _refuse_bytes(sys.argv[1:])
         code = app(standalone_mode=False)
     except QuiesceError as error:
         conclude(f"quiesce: {error}")
@@ -64,6 +66,15 @@ def main() -> None:
             conclude(f"quiesce: {_one_line(error)}")
         leave(USAGE)
     sys.exit(code)
+
+
+def _refuse_bytes(words: Sequence[str]) -> None:
+    """Bytes that are no UTF-8 reach us as surrogates, which no journal and no frame keeps. Raises UsageError."""
+    for number, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"argument {number}, {word!r}, is not text in UTF-8") from None
 
 
 def _one_line(error: Any) -> str:

@@ -75,7 +75,7 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     words += f", {left} left" if left else ""
     if ending.signal is not None:
         words += f" ({one_line(ending.signal.message or ending.signal.reason.value, WHY)})"
-    if ending.error is not None and ending.signal is not None and ending.error != ending.signal.message:
+    if ending.error is not None and (ending.signal is None or ending.error != ending.signal.message):
         words += f"\nquiesce: {ending.error}"
     if ending.remaining:
         words += f"\nquiesce: could not end: {', '.join(ending.remaining)}"

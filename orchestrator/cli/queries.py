@@ -111,8 +111,6 @@ def interrupt(
     """Ask the living supervisor of a run to stop it, or one task of it, in good order."""
     with _query(journal, "write") as found:
         record = found.get_run(run)
-        if not _is_text(message):
-            raise UsageError("--message: not text in UTF-8")
         _refuse_over(found, record, task)
         why = InterruptSignal(reason=reason, message=message, triggered_by=f"quiesce interrupt, process {os.getpid()}")
         owner = found.add_request(record.id, why, task)
@@ -123,15 +121,6 @@ def interrupt(
         if owner is None:
             _complain(f"no living supervisor has run {record.run_id}: nothing to interrupt")
             raise typer.Exit(1)
-
-
-def _is_text(message: str) -> bool:
-    """Bytes that no UTF-8 are reach us as surrogates, which no journal keeps."""
-    try:
-        message.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 # -- how they begin and end --------------------------------------------------------------------------------

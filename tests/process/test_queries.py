@@ -276,9 +276,10 @@ def test_an_interrupt_without_a_living_supervisor_is_1(journal: SqliteJournal, p
     assert query("interrupt", "new", "--task", "seven", cwd=path.parent).returncode == 2
 
 
-def test_a_message_that_is_no_text_is_refused(journal: SqliteJournal, path: Path) -> None:
-    done = query("interrupt", "new", "--message", os.fsdecode(b"caf\xe9"), cwd=path.parent)
-    assert (done.returncode, done.stderr) == (2, "quiesce: --message: not text in UTF-8\n")
+@pytest.mark.parametrize("option", ["--message", "--task"])
+def test_a_word_that_is_no_text_is_refused(journal: SqliteJournal, path: Path, option: str) -> None:
+    done = query("interrupt", "new", option, os.fsdecode(b"caf\xe9"), cwd=path.parent)
+    assert (done.returncode, done.stderr) == (2, "quiesce: argument 4, 'caf\\udce9', is not text in UTF-8\n")
     assert list(journal.take_requests(journal.get_run().id)) == []
 
 

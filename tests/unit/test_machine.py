@@ -264,14 +264,24 @@ def test_a_stop_is_over_at_last_even_if_nobody_ever_answers() -> None:
 
 
 def test_what_ends_after_the_stop_keeps_its_verdict() -> None:
-    """Completed stays completed, failed stays failed, interrupted waits for the next start; no retry any more."""
-    world = started(3, workers=3, retries=5)
+    """Completed stays completed, failed stays failed, interrupted waits for the next start."""
+    world = started(3, workers=3)
     world.tell(told.Interrupt(STOP))
     world.end_task(0, "completed")
     world.end_task(1, "failed")
     world.end_task(2, "interrupted", signal=STOP)
     wind_up(world)
     assert sorted(str(world.status(seq)) for seq in (1, 2, 3)) == ["completed", "failed", "interrupted"]
+
+
+def test_a_failure_that_may_be_tried_again_is_tried_at_the_next_start() -> None:
+    """Not final because of when somebody pressed Ctrl-C; the attempt that it has used is kept."""
+    world = started(1, workers=1, retries=1)
+    world.tell(told.Interrupt(STOP))
+    world.end_task(0, "failed")
+    wind_up(world)
+    assert world.status(1) is None
+    assert world.attempts == {1: 1}
 
 
 def test_a_stop_while_executors_start() -> None:
