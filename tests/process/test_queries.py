@@ -278,7 +278,7 @@ def test_an_interrupt_without_a_living_supervisor_is_1(journal: SqliteJournal, p
 
 @pytest.mark.parametrize("option", ["--message", "--task"])
 def test_a_word_that_is_no_text_is_refused(journal: SqliteJournal, path: Path, option: str) -> None:
-    done = query("interrupt", "new", option, os.fsdecode(b"caf\xe9"), cwd=path.parent)
+    done = Running([*QUIESCE, "interrupt", "new", option, os.fsdecode(b"caf\xe9")], cwd=path.parent).wait()
     assert (done.returncode, done.stderr) == (2, "quiesce: argument 4, 'caf\\udce9', is not text in UTF-8\n")
     assert list(journal.take_requests(journal.get_run().id)) == []
 
