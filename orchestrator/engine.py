@@ -83,6 +83,7 @@ class Engine:
         )
         self._batch = Batch()
         self._ended = False
+        self._over = threading.Event()
         self._sample_at = 0.0
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
         self._performers: dict[type[Any], Callable[[Any], None]] = {
@@ -153,9 +154,11 @@ class Engine:
                     os.write(self._wake_write, b"!")
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the loop. Whether it has ended."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        """Wait for the end of the loop. Whether it has ended.
+
+        Not by Thread.join, which takes a thread for ended if a Ctrl-C ends the join (cpython#90882).
+        """
+        return self._over.wait(timeout)
 
     def close(self) -> None:
         """Let go of the descriptors, after the end. Whoever still tells us something is not heard."""
@@ -179,6 +182,7 @@ class Engine:
                 self._flush()
                 self._mux.close()
                 self._backend.close()
+            self._over.set()
 
     def _turn(self) -> None:
         with self._turn_lock:

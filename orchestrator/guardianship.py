@@ -78,7 +78,8 @@ class Guardianship:
             self._handle(told.Grown(report.slot, report.incarnation, report.rss))
         elif self._sweeping and not self._gone:
             late = self._backend.last_resort()
-            self._handle(told.Swept(report.found + len(late), report.ended + len(late), report.remaining))
+            found, ended = report.found + len(late), report.ended + len(late)
+            self._handle(told.Swept(found, ended, report.remaining, [*report.processes, *late]))
 
     def _on_exit(self, report: protocol.Exited) -> None:
         """First everything that it had still said, then its end."""
@@ -135,7 +136,7 @@ class Guardianship:
             self._forget(self._backend.fileno())
         self._gone = True
         found, remaining = self._backend.lose_guardian()
-        self._tell(told.Swept(len(found), len(found) - len(remaining), remaining))
+        self._tell(told.Swept(len(found), len(found) - len(remaining), remaining, found))
 
     def _forget(self, fd: int) -> None:
         with suppress(KeyError, ValueError):

@@ -225,6 +225,8 @@ class Machine:
         mind.phase = Phase.ENDED
         self._sweep_by = None
         mind.remaining = tuple(stimulus.remaining)  # those that were abandoned on the way may have ended since
+        if stimulus.processes:
+            mind.log("cleanup.strays", Severity.WARNING, count=stimulus.found, processes=list(stimulus.processes))
         mind.log(
             "cleanup.verified",
             Severity.ERROR if mind.remaining else Severity.INFO,

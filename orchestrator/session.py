@@ -64,6 +64,33 @@ class Ending:
         return by.removeprefix("signal:") if by.startswith("signal:") else None
 
 
+class _Switch:
+    """The interpreter's switch interval, which a process has once, for all of its supervisors."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 0.0
+
+    def hurry(self) -> None:
+        """One supervisor more."""
+        with self._lock:
+            if not self._users:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(SWITCH_SECONDS)
+            self._users += 1
+
+    def relax(self) -> None:
+        """One less; after the last one it is as it was."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                sys.setswitchinterval(self._before)
+
+
+_switch = _Switch()
+
+
 def new_run_id() -> str:
     """A name for a run: the time, so that names sort, and some chance, so that two never meet."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -99,13 +126,12 @@ class Session:
         self._again = False
         self._ending: Ending | None = None
         self._lock = threading.Lock()
-        self._switch_before = sys.getswitchinterval()
 
     # -- the beginning ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Take the signals over, start the guardian and the loop. QuiesceError: the host has no process left for it."""
-        sys.setswitchinterval(SWITCH_SECONDS)
+        _switch.hurry()
         if self._signals is not None:
             self._signals.install()
         try:
@@ -320,7 +346,7 @@ class Session:
     def _let_go(self) -> None:
         """Of what a process has once."""
         self._engine.close()
-        sys.setswitchinterval(self._switch_before)
+        _switch.relax()
         if self._signals is not None:
             self._signals.restore()
             self._signals.close()

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """They end a run."""
@@ -26,38 +26,54 @@ class SignalPipe:
     """Takes over the signals of the process for a while; `restore` gives them back.
 
     Only the main thread may do either. A signal that was ignored when we came stays ignored: `nohup` and
-    non-interactive shells mean it.
+    non-interactive shells mean it. There may be several at a time, in any order: each hears every signal, and the last
+    one that leaves gives back what the first one found.
     """
+
+    live: ClassVar[list[SignalPipe]] = []
+    """In the order in which they came."""
+    _closing: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
-        self._before: dict[signal.Signals, Any] = {}
-        self._wakeup_before: int | None = None
+        self.before: dict[signal.Signals, Any] = {}
+        self._has_wakeup = False
         self._from_wakeup: set[int] = set()
+        self.heard: set[int] = set()
 
     @staticmethod
     def is_possible() -> bool:
         """Whether this thread may handle signals."""
         return threading.current_thread() is threading.main_thread()
 
+    @classmethod
+    def is_heard_elsewhere(cls, signum: int) -> bool:
+        """Whether another supervisor in this process, which goes on, has been told of this signal."""
+        return any(signum in pipe.heard for pipe in cls.live)
+
     def install(self) -> None:
         """Handlers first, then the wake-up descriptor."""
         for signum in (*STOPPING, signal.SIGUSR1):
             before = signal.getsignal(signum)
             if before is not signal.SIG_IGN:
-                self._before[signum] = before
-                signal.signal(signum, self._handle)
-        taken = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        if taken != -1:
-            signal.set_wakeup_fd(taken, warn_on_full_buffer=False)
-        else:
-            self._wakeup_before = taken
+                self.before[signum] = before
+                signal.signal(signum, _deliver)
+        self.live.append(self)
+        self.take_wakeup()
 
-    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+    def take_wakeup(self) -> None:
+        """Unless somebody has it, be it another one of us."""
+        taken = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._has_wakeup = taken == -1
+        if not self._has_wakeup:
+            signal.set_wakeup_fd(taken, warn_on_full_buffer=False)
+
+    def write(self, byte: int) -> None:
+        """Safe in a signal handler."""
         try:
-            os.write(self._write, bytes([signum | _FROM_HANDLER]))
+            os.write(self._write, bytes([byte]))
         except BlockingIOError:  # a storm: what is in the pipe already says it
             pass
 
@@ -79,23 +95,49 @@ class SignalPipe:
                 continue
             if not byte & _FROM_HANDLER:
                 self._from_wakeup.add(signum)
-            if signum in self._before:
+                self._pass_on(byte)
+            if signum in self.before:
+                self.heard.add(signum)
                 found.append(signal.Signals(signum))
         return found
 
+    def _pass_on(self, byte: int) -> None:
+        """There is one wake-up descriptor in a process: who has it tells the others, or they wait for the handler."""
+        if self._has_wakeup:
+            with self._closing:
+                for pipe in tuple(self.live):
+                    if pipe is not self:
+                        pipe.write(byte)
+
     def restore(self) -> None:
-        """Give the handlers and the wake-up descriptor back."""
-        if self._wakeup_before is not None:
-            signal.set_wakeup_fd(self._wakeup_before)
-            self._wakeup_before = None
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
-        self._before.clear()
+        """Give the handlers and the wake-up descriptor back, or leave them to those that came later."""
+        if self not in self.live:
+            return
+        later = self.live[self.live.index(self) + 1 :]
+        self.live.remove(self)
+        for signum, handler in self.before.items():
+            if not later:
+                signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+            elif later[0].before.get(signum) is _deliver:
+                later[0].before[signum] = handler
+        self.before.clear()
+        if self._has_wakeup:
+            signal.set_wakeup_fd(-1)
+            self._has_wakeup = False
+            if self.live:
+                self.live[-1].take_wakeup()
 
     def close(self) -> None:
         """Close the pipe, after `restore`."""
-        os.close(self._read)
-        os.close(self._write)
+        with self._closing:
+            os.close(self._read)
+            os.close(self._write)
+
+
+def _deliver(signum: int, _frame: FrameType | None) -> None:
+    """The handler of all of them."""
+    for pipe in tuple(SignalPipe.live):
+        pipe.write(signum | _FROM_HANDLER)
 
 
 def die_by(signum: int) -> int:
@@ -110,5 +152,10 @@ def die_by(signum: int) -> int:
 
 
 def raise_again(name: str) -> None:
-    """Raise a signal again whose handler was given back: the program goes on as if we had not been there."""
-    os.kill(os.getpid(), signal.Signals[name])
+    """Raise a signal again whose handler was given back: the program goes on as if we had not been there.
+
+    Not while a supervisor around us has heard it too, and would take it for a second one: it raises it at its own end.
+    """
+    signum = signal.Signals[name]
+    if not SignalPipe.is_heard_elsewhere(signum):
+        os.kill(os.getpid(), signum)

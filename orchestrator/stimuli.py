@@ -134,11 +134,12 @@ class Grown(msgspec.Struct, frozen=True):
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """The last look: processes found after everything should have been gone."""
+    """The last look: processes found after everything should have been gone; `processes` names some of them."""
 
     found: int
     ended: int
     remaining: Sequence[str]
+    processes: Sequence[str] = ()
 
 
 class Committed(msgspec.Struct, frozen=True):

@@ -151,7 +151,14 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave(error)
-        self._end(self._live().finish(), error)
+        while True:
+            try:
+                self._live().join()
+                break
+            except BaseException as why:  # noqa: BLE001 - a Ctrl-C of the program's own: as if it had left the block
+                error = error or why
+                self._leave(why)
+        self._end(self._live().finish(), error, was_there=kind is not None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -160,10 +167,14 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave(error)
-        session = self._live()
-        while not await late.asyncio().to_thread(session.join, 3600.0):
-            pass
-        self._end(session.finish(), error)
+        while True:
+            try:
+                if await late.asyncio().to_thread(self._live().join, 3600.0):
+                    break
+            except BaseException as why:  # noqa: BLE001 - cancelled while we wait: as if that had left the block
+                error = error or why
+                self._leave(why)
+        self._end(self._live().finish(), error, was_there=kind is not None)
 
     def _leave(self, error: BaseException | None) -> None:
         session = self._live()
@@ -180,11 +191,16 @@ class Supervisor:
         else:
             session.interrupt(error.signal)
 
-    def _end(self, ending: Ending, error: BaseException | None) -> None:
-        """All is written down and let go of: now the signal that stopped us may have its way."""
+    def _end(self, ending: Ending, error: BaseException | None, *, was_there: bool) -> None:
+        """All is written down and let go of: now the signal that stopped us may have its way.
+
+        `was_there`: the error left the block, and goes on by itself. Else it came while the end was waited for.
+        """
         self.ending = ending
         if ending.signal_name is not None:
             raise_again(ending.signal_name)
+        if error is not None and not was_there:
+            raise error
         if ending.error is not None and error is None:
             raise QuiesceError(ending.error)
 

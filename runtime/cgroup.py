@@ -82,13 +82,30 @@ class Leaf:
         """
         end = time.monotonic() + patience
         while True:
-            with suppress(OSError):
-                self.path.rmdir()
+            for path in self._below():
+                with suppress(OSError):
+                    path.rmdir()
             if not self.path.exists():
                 return True
             if time.monotonic() >= end:
                 return False
             time.sleep(0.005)
+
+    def _below(self) -> list[Path]:
+        """What was made in it, by a run inside of the run for example, the innermost first; and itself."""
+        found = [Path(root) for root, _, _ in os.walk(self.path, topdown=False)]
+        return found or [self.path]
+
+    @classmethod
+    def others(cls, prefix: str) -> list[Leaf]:
+        """Those beside where ours would be whose names begin so."""
+        planned = cls.plan(prefix)
+        if planned is None:
+            return []
+        with suppress(OSError):
+            beside = planned.path.parent.iterdir()
+            return [cls(path) for path in beside if path.name.startswith(planned.path.name) and path.is_dir()]
+        return []
 
 
 def _own_cgroup() -> Path | None:

@@ -18,9 +18,10 @@ import random
 import select
 import signal
 import sys
+import threading
 
-# signal.getsignal makes an enum of every answer, which is a sixth of a tiny task
-from _signal import getsignal  # type: ignore[import-not-found]
+# those of `signal` make enums of every answer, which is a sixth of a tiny task
+from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from runtime.inbox import Inbox
 from runtime.loader import AgentRefused, BrokenOff, load
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.outbox import Outbox, PipesLost
+from runtime.protocol import ASKED_BY
 from runtime.task import Cell, TaskRunner
 from runtime.wire import (
     VERSION,
@@ -85,6 +87,7 @@ def main(
     outbox = Outbox(events_fd)
     executor = Executor(place, flag, Inbox(tasks_fd), outbox)
     executor.install_signal_handlers()
+    executor.mind_forks()
     executor.start_control_thread(control_fd)
     code = 0
     executor.rehearse()
@@ -111,7 +114,9 @@ def _redirect(stdout_fd: int, stderr_fd: int) -> None:
         setattr(sys, stream, text)
         setattr(sys, f"__{stream}__", text)
     faulthandler.enable(file=2)
-    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    for signum in ASKED_BY:
+        faulthandler.register(signum, file=2, all_threads=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_BY)
 
 
 def _leave(outbox: Outbox) -> None:
@@ -163,6 +168,28 @@ class Executor:
         signal.signal(signal.SIGHUP, _ignore)
         signal.signal(signal.SIGTERM, self._handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
+
+    def mind_forks(self) -> None:
+        """A child that the agent forks is a program of its own: it has not our handlers, and ends when it is told to.
+
+        Signals are blocked meanwhile, so that none comes to it while it still has them.
+        """
+        handlers = {signal.SIGINT: _ignore, signal.SIGHUP: _ignore, signal.SIGTERM: self._handler}
+        forking = threading.local()
+
+        def hold() -> None:
+            forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
+
+        def let_go() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
+
+        def disown() -> None:
+            for signum, ours in handlers.items():
+                if getsignal(signum) == ours:
+                    signal.signal(signum, signal.SIG_DFL)
+            let_go()
+
+        os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=disown)
 
     def _on_term(self, _signum: int, _frame: FrameType | None) -> None:
         """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end.
@@ -281,8 +308,8 @@ class Executor:
         self._keep_handlers()
 
     def _keep_handlers(self) -> None:
-        """An agent may have changed the handler of SIGTERM: after its task ours stands again."""
-        if getsignal(_SIGTERM) != self._handler:
+        """An agent may have changed the handler of SIGTERM, or blocked it: after its task all is as it was."""
+        if getsignal(_SIGTERM) != self._handler or _SIGTERM in pthread_sigmask(signal.SIG_BLOCK, ()):
             self._flag.unmark_term(self._place.slot)
             self.install_signal_handlers()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 
 from runtime import tree
 from runtime.flag import InterruptFlag
+from runtime.protocol import STACKS
 
 
 @dataclass
@@ -27,20 +27,24 @@ class Family:
     known: list[tree.Process] = field(default_factory=list)
 
     def signal(self, signum: int) -> None:
-        """To the executor only; its descendants come when it has ended, or with `kill`."""
+        """To the executor's main thread; its descendants come when it has ended, or with `kill`.
+
+        A signal to the process goes to any thread that has none pending: one that an agent's own thread takes does not
+        end the system call that the main thread is in.
+        """
         with suppress(ProcessLookupError):
-            os.kill(self.pid, signum)
+            tree.signal_main_thread(self.pid, signum)
 
     def terminate(self, flag: InterruptFlag) -> None:
         """The TERM rung.
 
-        Before SIGTERM it is asked where it is: faulthandler answers SIGUSR1 while C code holds the GIL, too. The mark
-        comes first of all: either signal can end a system call of the agent's C code, and what that then
-        returns must not pass for a result (TaskRunner). A stopped process takes no SIGTERM before SIGCONT.
+        Before SIGTERM it is asked where it is. The mark comes first of all: either signal can end a system call of the
+        agent's C code, and what that then returns must not pass for a result (TaskRunner). A stopped process takes no
+        SIGTERM before SIGCONT.
         """
         flag.mark_term(self.slot)
         self._remember()
-        for signum in (signal.SIGUSR1, signal.SIGTERM, signal.SIGCONT):
+        for signum in (STACKS, signal.SIGTERM, signal.SIGCONT):
             self.signal(signum)
 
     def kill(self) -> None:

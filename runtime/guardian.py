@@ -16,6 +16,7 @@ waits for any child loses their exit codes); a thread in each executor (cannot r
 from __future__ import annotations
 
 import gc
+import math
 import os
 import selectors
 import signal
@@ -33,6 +34,7 @@ from runtime.flag import InterruptFlag
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.output import OutputEnds
 from runtime.protocol import (
+    ASKED_BY,
     EXECUTOR_FDS,
     PLUGINS_VARIABLE,
     Exited,
@@ -49,7 +51,7 @@ from runtime.protocol import (
     Sweep,
     Swept,
 )
-from runtime.remains import KILL_PATIENCE, Remains
+from runtime.remains import KILL_PATIENCE, STRAY_GRACE, Remains
 from runtime.uplink import Uplink
 
 NO_PROCESS = 71
@@ -58,8 +60,9 @@ NO_PROCESS = 71
 MEMORY_SECONDS = 0.25
 """How often memory is looked at, when there is a limit."""
 
-LEAF_PATIENCE = 0.5
-"""Seconds that the end waits for the kernel to let go of the cgroup, whose last process was just killed."""
+LEAF_PATIENCE, HEIR_PATIENCE = 0.5, 5.0
+"""Seconds that the end waits for the kernel to let go of the cgroup, whose last process was just killed: while the
+supervisor waits for us, and when nobody does."""
 
 
 class Guardian:
@@ -70,13 +73,14 @@ class Guardian:
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
         self._executors: dict[int, Family] = {}
         self._graces = Graces(settings.grace, settings.term_grace)
-        self._supervised = True
+        self.is_supervised = True
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._output = OutputEnds(self._selector)
         self._remains = Remains(leaf, self._output, keep=settings.keep_children)
         self._child_died = self._watch_children()
         self._uplink = Uplink(settings.socket_fd, self._selector)
+        self._parent = self._watch_parent()
         self._uplink.report(Standing(os.getpid(), containment))
 
     def _watch_children(self) -> int:
@@ -90,14 +94,23 @@ class Guardian:
         self._wakeup = (read_fd, write_fd)
         return read_fd
 
+    def _watch_parent(self) -> int | None:
+        """A descriptor that becomes readable when the supervisor dies. What that has forked keeps its socket open."""
+        fd = tree.open_parent()
+        if fd is not None:
+            self._selector.register(fd, selectors.EVENT_READ)
+        return fd
+
     # -- the loop -----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until the supervisor asks for the sweep, or is gone."""
-        while self._supervised:
+        while self.is_supervised:
             for key, events in self._selector.select(self._patience()):
                 if key.fd == self._child_died:
                     self._drain_wakeups()
+                elif key.fd == self._parent:
+                    self.is_supervised = False
                 elif events & selectors.EVENT_WRITE:
                     self._uplink.flush()
                 elif not self._serve():
@@ -111,7 +124,7 @@ class Guardian:
         """Read one frame and carry it out. False when the work is over."""
         read = self._uplink.read()
         if read is None:
-            self._supervised = False
+            self.is_supervised = False
             return True
         orders, fds = read
         for order in orders:
@@ -172,7 +185,8 @@ class Guardian:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()
             self._uplink.close()
-            for fd in (*self._wakeup, self._settings.wake_write_fd, *self._output):
+            parent = () if self._parent is None else (self._parent,)
+            for fd in (*self._wakeup, *parent, self._settings.wake_write_fd, *self._output):
                 os.close(fd)
             place = executor.Place(
                 slot=order.slot,
@@ -236,7 +250,8 @@ class Guardian:
     def _end_strays(self, one: Family) -> None:
         left = self._remains.of(one, self._executors)
         if left:
-            self._uplink.report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
+            if self._uplink.is_heard:  # there may be thousands to describe
+                self._uplink.report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
             self._remains.doom(left, one.output)
         else:
             self._output.close(one.output)
@@ -256,14 +271,16 @@ class Guardian:
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def _sweep(self) -> Swept:
+    def _sweep(self, kill_by: float = math.inf) -> Swept:
         """End all descendants."""
         self._reap()
-        return self._remains.sweep(self._executors, self._wait)
+        return self._remains.sweep(self._executors, self._wait, kill_by)
 
     def _inherit(self) -> None:
         """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace; half of it is the flag's."""
-        self._uplink.listen_no_more()
+        self._uplink.hang_up()
+        if self._parent is not None:
+            self._selector.unregister(self._parent)
         self._output.listen()
         began, grace = time.monotonic(), self._graces.grace
         term_at = began + grace - min(self._graces.term_grace, grace / 2)
@@ -281,13 +298,14 @@ class Guardian:
         self._wait_for_executors(began + grace)
         for one in list(self._executors.values()):
             one.kill()
-        self._sweep()
+        self._sweep(kill_by=began + grace + STRAY_GRACE)
 
     def _wait_for_executors(self, until: float) -> None:
         while self._executors and (left := until - time.monotonic()) > 0:
             patience = self._patience()
             self._wait(left if patience is None else min(left, patience))
-            self._remains.kill_due()
+            if self._executors:  # else the sweep does it, for all at once
+                self._remains.kill_due()
 
     def _wait(self, seconds: float) -> None:
         """For a child's end, while nothing but that matters any more."""
@@ -311,13 +329,15 @@ def main() -> None:
         os.environ.pop(PLUGINS_VARIABLE, None)
     else:
         os.environ[PLUGINS_VARIABLE] = settings.pydantic_plugins
+    signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_BY)
     tree.continue_with_orphanhood()
     containment += ["subreaper"] if tree.become_subreaper() else []
     containment += ["sessions", "environment"]
     gc.collect()
     gc.freeze()  # what is warm stays shared with every executor
-    Guardian(settings, containment, leaf if "cgroup" in containment else None).run()
+    guardian = Guardian(settings, containment, leaf if "cgroup" in containment else None)
+    guardian.run()
     if leaf is not None:
         leaf.leave()
-        leaf.remove(LEAF_PATIENCE)
+        leaf.remove(LEAF_PATIENCE if guardian.is_supervised else HEIR_PATIENCE)
     os._exit(0)

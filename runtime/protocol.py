@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+
 import msgspec
+
+STACKS = int(signal.SIGRTMAX) - 2 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR1)
+"""By what an executor is asked for its Python stacks, before SIGTERM. Its number is higher than SIGTERM's: of two that
+are pending the kernel delivers the lower one first, and that one's flags decide whether a system call is begun again
+(signal(7)). faulthandler's say so (SA_RESTART); SIGTERM's must not, or the rung's exception waits for the call to end.
+"""
+
+ASKED_BY = frozenset({STACKS, int(signal.SIGUSR1)})
+"""People know the other one. The guardian blocks both, so that neither ends an executor that cannot answer yet."""
 
 EXECUTOR_FDS = 5
 """An executor's: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
@@ -119,11 +130,12 @@ class Strays(_Record, frozen=True, tag=13):
 
 
 class Swept(_Record, frozen=True, tag=14):
-    """The end: how many processes were still found, how many were ended, and which could not be."""
+    """The end: how many processes were still found, how many were ended, which could not be, and (some of) which."""
 
     found: int
     ended: int
     remaining: list[str]
+    processes: list[str] = []
 
 
 Order = Fork | Signal | KillTree | Sweep | Graces

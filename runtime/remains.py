@@ -6,6 +6,7 @@ has, a child's pid is that child's own.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -23,6 +24,10 @@ STRAY_GRACE = 0.5
 
 KILL_PATIENCE = 2.0
 """Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
+
+
+NAMED = 20
+"""So many of what the last look finds are named."""
 
 
 @dataclass
@@ -46,6 +51,7 @@ class Remains:
         self._output = output
         self._doomed: list[_Doomed] = []
         self._owners: dict[int, str] = {}
+        self._has_killed = False
 
     # -- of one executor ----------------------------------------------------------------------------
 
@@ -103,42 +109,61 @@ class Remains:
 
     # -- of everything ------------------------------------------------------------------------------
 
-    def sweep(self, executors: Collection[int], wait: Callable[[float], None]) -> Swept:
+    def sweep(self, executors: Collection[int], wait: Callable[[float], None], kill_by: float = math.inf) -> Swept:
         """End all that is left, TERM first, and look again until there are none or patience is over.
 
-        `wait` waits so many seconds for a child's end, and reaps.
+        `wait` waits so many seconds for a child's end, and reaps. `kill_by` (monotonic seconds): from then on they are
+        killed before they are looked at, which takes long if they are many.
         """
         if self._keep and not executors:
             return Swept(0, 0, [])
         if not tree.has_children() and (self._leaf is None or self._leaf.pids() == [os.getpid()]):
             return Swept(0, 0, [])
-        found: dict[int, tree.Process] = {}
-        kill_at = time.monotonic() + STRAY_GRACE
-        give_up_at = kill_at + KILL_PATIENCE
-        told = self._told()  # once is enough: a second SIGTERM would come into the middle of the first one's handler
-        tree.send([process for process in self._notice(found) if process not in told], signal.SIGTERM)
-        while (left := self._notice(found)) and time.monotonic() < give_up_at:
+        found: dict[int, str] = {}
+        began = time.monotonic()
+        kill_at = min(kill_by, began + STRAY_GRACE)
+        left: list[tree.Process] = []
+        if began < kill_at:
+            told = self._told()  # once is enough: a second SIGTERM would come in the middle of the first one's handler
+            left = self._notice(found)
+            tree.send([process for process in left if process.pid not in told], signal.SIGTERM)
+            if told and all(process.pid in told for process in left):
+                kill_at = min(kill_at, max(doomed.kill_at for doomed in self._doomed))
+        give_up_at = max(kill_at, time.monotonic()) + KILL_PATIENCE
+        while time.monotonic() < give_up_at:
             if time.monotonic() >= kill_at:
                 self._kill_all(left)
             wait(0.02)
-        return Swept(len(found), len(found) - len(left), [tree.describe(process) for process in left])
+            left = self._notice(found)
+            if not left:
+                break
+        return Swept(len(found), len(found) - len(left), list(map(tree.describe, left)), list(found.values())[:NAMED])
 
     def _kill_all(self, left: list[tree.Process]) -> None:
-        """The kernel does it at once where it can, also to those that are being forked."""
+        """The kernel does it at once where it can, also to those that are being forked.
+
+        `left`: who was there at the last look. The first time they are the kernel's, if it can; whoever is seen again
+        after that is not in the cgroup.
+        """
+        if self._leaf is None or self._has_killed:
+            tree.send(left or tree.children(), signal.SIGKILL)
         if self._leaf is not None:
             self._leaf.leave()  # it would end us too
             self._leaf.kill()
-        tree.send(left, signal.SIGKILL)
+            self._has_killed = True
 
-    def _notice(self, found: dict[int, tree.Process]) -> list[tree.Process]:
+    def _notice(self, found: dict[int, str]) -> list[tree.Process]:
+        """Who is there now. `found`: those of them that nobody has told of, by pid."""
         left = tree.children()
         known = {process.pid for process in left} | {os.getpid()}
         if self._leaf is not None:
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
-        reported = self._told()
-        found.update((process.pid, process) for process in left if process not in reported)
+        told = self._told()
+        for process in left:
+            if process.pid not in told and process.pid not in found:
+                found[process.pid] = tree.describe(process) if len(found) < NAMED else ""
         return left
 
-    def _told(self) -> set[tree.Process]:
+    def _told(self) -> set[int]:
         """Strays that were told to end, and reported, when their executor ended."""
-        return {process for doomed in self._doomed for process in doomed.processes}
+        return {process.pid for doomed in self._doomed for process in doomed.processes}

@@ -32,9 +32,11 @@ class Shieldable(Protocol):
 class Shields:
     """The shields of one execution: where they stand, and what waits for their end."""
 
-    __slots__ = ("_depth", "_waiting")
+    __slots__ = ("_depth", "_waiting", "rung_came")
 
     def __init__(self) -> None:
+        self.rung_came = False
+        """The TERM rung came while one was held: its exception comes at the end, also of one that an error leaves."""
         self._depth: dict[object, int] = {}
         self._waiting: dict[object, list[Callable[[], object]]] = {}
 
@@ -100,7 +102,7 @@ class Shield:
         waiting = self.owner.shields.leave(self._place)
         if waiting is None or self._cleaning_up:
             return
-        if error is None:
+        if error is None or (self.owner.shields.rung_came and not isinstance(error, ExecutionInterrupted)):
             self.owner.raise_if_interrupted()
         for callback in waiting:
             callback()

@@ -21,6 +21,7 @@ from runtime.flag import InterruptFlag
 from runtime.interrupt import CancelOnInterrupt
 from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal
 from runtime.outbox import Outbox, PipesLost
+from runtime.shield import current_place
 from runtime.state import ExecutionState
 from runtime.wire import Done, Emitted, Snapshot, Task, UpFrame, pack
 
@@ -119,6 +120,7 @@ class TaskRunner:
         self._cell = cell
         self._is_term_coming = is_term_coming
         self._running: dict[int, _Running] = {}
+        self._sync: _Running | None = None  # for code that runs in a context of its own (contextvars, greenlets)
         self._early: dict[int, tuple[Task, InterruptSignal]] = {}
 
     # -- interrupting -------------------------------------------------------------------------------
@@ -146,12 +148,15 @@ class TaskRunner:
 
         Held back by a shield (whose end raises) and while a frame is being written. At most once a task.
         """
-        running = _current.get()
+        running = _current.get() or self._sync
         if running is None:
             for one in tuple(self._running.values()):
                 one.met |= one.over and not one.judged
             return
-        if running.raised or running.state.is_shielded:
+        if running.raised:
+            return
+        if running.state.is_shielded or running.state.shields.covers(current_place()):
+            running.state.shields.rung_came = True
             return
         if self._cell.outbox.is_writing:
             self._cell.outbox.on_written = self.raise_here
@@ -207,14 +212,17 @@ class TaskRunner:
         running = self._begin(order, self._cell.wake_fd)
         value: Any = _UNSET
         token = _current.set(running)
+        self._sync = running
         try:
             running.check()
             value = agent(codec.decode(order.input, order.encoding), running.state)
         except BaseException as error:  # noqa: BLE001 - sys.exit and the like fail the task, not the executor
             running.over = True
+            self._sync = None
             _current.reset(token)
             return self._end(running, value, error)
         running.over = True  # CPython runs no signal handler between the agent's return and here: no call, no jump
+        self._sync = None
         _current.reset(token)
         return self._end(running, value, None)
 

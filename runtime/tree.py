@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 
 import psutil
 
@@ -58,6 +59,19 @@ def die_with_parent(parent: int) -> bool:
     return armed
 
 
+def open_parent() -> int | None:
+    """A descriptor of the parent that becomes readable when it dies (pidfd_open(2)); None where there are none."""
+    parent = os.getppid()
+    try:
+        fd = os.pidfd_open(parent)
+    except (AttributeError, OSError):
+        return None
+    if os.getppid() != parent:  # it died, and what we have opened may be somebody else
+        os.close(fd)
+        return None
+    return fd
+
+
 def continue_with_orphanhood() -> bool:
     """Have the kernel send SIGCONT when the parent dies: who is stopped then still becomes the heir. False: cannot."""
     return _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
@@ -67,6 +81,18 @@ def wake_parent() -> None:
     """SIGCONT to the parent. It can be nobody else's pid: a process that armed `die_with_parent` has its parent."""
     with suppress(OSError):
         os.kill(os.getppid(), signal.SIGCONT)
+
+
+def signal_main_thread(pid: int, signum: int) -> None:
+    """Signal the main thread of a child that nobody has waited for (tgkill(2)), or at least its process.
+
+    Raises ProcessLookupError when it is a zombie.
+    """
+    if _libc is not None and hasattr(_libc, "tgkill"):
+        if _libc.tgkill(pid, pid, int(signum)) != 0:
+            raise ProcessLookupError(ctypes.get_errno(), "no such thread")
+    else:
+        os.kill(pid, signum)
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -252,12 +278,22 @@ def send(processes: Iterable[psutil.Process], signum: int) -> int:
     """
     sent = 0
     for process in reversed(list(processes)):
-        with suppress(psutil.Error):
-            process.send_signal(signum)
+        with suppress(psutil.Error, ProcessLookupError):
+            deliver = partial(os.kill, process.pid) if _is_child(process.pid) else process.send_signal
+            deliver(signum)
             sent += 1
             if signum == signal.SIGTERM:
-                process.send_signal(signal.SIGCONT)
+                deliver(signal.SIGCONT)
     return sent
+
+
+def _is_child(pid: int) -> bool:
+    """Whether it is a child of ours that nobody has waited for: until somebody does, its pid is its own. One call."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def describe(process: psutil.Process) -> str:

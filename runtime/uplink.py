@@ -24,6 +24,7 @@ class Uplink:
         self._selector = selector
         self._reader: FrameReader[Order] = FrameReader(Order)
         self._unsent = bytearray()
+        self.is_heard = True
         self._interest = selectors.EVENT_READ
         selector.register(self._socket, self._interest)
 
@@ -52,8 +53,16 @@ class Uplink:
             want -= len(part)
         return b"".join(parts)
 
+    def hang_up(self) -> None:
+        """There is nobody any more to hear anything."""
+        self.is_heard = False
+        self._unsent.clear()
+        self._listen(0)
+
     def report(self, report: Report) -> None:
         """Say it now, or as soon as there is room."""
+        if not self.is_heard:
+            return
         self._unsent += pack(report)
         self.flush()
 

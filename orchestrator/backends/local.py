@@ -16,14 +16,14 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.backends import Channels
-from orchestrator.backends.predecessor import Note, Predecessor, leaf_name
+from orchestrator.backends.predecessor import Note, Predecessor
 from orchestrator.config import Settings
 from orchestrator.journal import Owner
 from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag
 from runtime.model import InterruptSignal
-from runtime.protocol import PLUGINS_VARIABLE, Fork, Graces, KillTree, Order, Report, Signal, Sweep
+from runtime.protocol import PLUGINS_VARIABLE, STACKS, Fork, Graces, KillTree, Order, Report, Signal, Sweep
 from runtime.protocol import Settings as GuardianSettings
 from runtime.wire import FrameReader, pack
 
@@ -50,7 +50,7 @@ class LocalBackend:
         self._socket: socket.socket | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
-        self._leaf = None if settings.keep_children else Leaf.plan(leaf_name(run_id, os.getpid()))
+        self._leaf = None if settings.keep_children else Leaf.plan(f"quiesce-{run_id}-{self._token}")
         self._incarnations: dict[int, int] = {}
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
@@ -162,7 +162,7 @@ class LocalBackend:
         return Channels(tasks_w, control_w, events_r, out_r, err_r)
 
     def terminate(self, slot: int, incarnation: int) -> None:
-        """SIGUSR1 for the stacks, SIGTERM and SIGCONT."""
+        """A signal for the stacks, SIGTERM and SIGCONT."""
         self._order(Signal(slot, incarnation, signal.SIGTERM))
 
     def kill_tree(self, slot: int, incarnation: int) -> None:
@@ -189,8 +189,8 @@ class LocalBackend:
         return self._flag.progress(slot)
 
     def dump_stacks(self, slot: int) -> None:
-        """Python's faulthandler answers SIGUSR1 in every executor, also while C code holds the GIL."""
-        self._order(Signal(slot, self._incarnations.get(slot, 0), signal.SIGUSR1))
+        """By faulthandler, which answers while C code holds the GIL, too."""
+        self._order(Signal(slot, self._incarnations.get(slot, 0), STACKS))
 
     # -- the end ------------------------------------------------------------------------------------
 

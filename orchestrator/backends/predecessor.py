@@ -6,7 +6,7 @@ was killed too, nobody looks after what the agents had detached: that is ended h
 
 from __future__ import annotations
 
-import os
+import re
 import signal
 import socket
 import time
@@ -24,12 +24,9 @@ LOOK_SECONDS = 0.05
 LEAF_PATIENCE = 0.5
 """Seconds that the kernel has to let go of its cgroup."""
 
+_TOKEN = re.compile("[0-9a-f]+")
+
 Note = Callable[[str, Severity, Mapping[str, Any]], None]
-
-
-def leaf_name(run_id: str, supervisor: int) -> str:
-    """A run's cgroup, one for each supervisor that has it."""
-    return f"quiesce-{run_id}-{supervisor}"
 
 
 class Predecessor:
@@ -53,13 +50,22 @@ class Predecessor:
             tree.send(heirs, signal.SIGCONT)
             time.sleep(LOOK_SECONDS)
             heirs = [heir for heir in heirs if tree.is_running(heir)]
-        left = [] if keep_children else self._left()
+        if not keep_children:
+            self._end_rest(note)
+
+    def _end_rest(self, note: Note) -> None:
+        leaves, left = self._leaves(), self._left()
+        known = {process.pid for process in left}
+        left += tree.processes(pid for leaf in leaves for pid in leaf.pids() if pid not in known)
         if left:
             described = [tree.describe(process) for process in left]
+            for leaf in leaves:
+                leaf.kill()
             tree.send(left, signal.SIGKILL)
             fields = {"supervisor": self._pid, "count": len(left), "processes": described}
             note("predecessor.strays", Severity.WARNING, fields)
-        self._remove_leaf(keep_children=keep_children)
+        for leaf in leaves:  # also one that is empty
+            leaf.remove(LEAF_PATIENCE)
 
     def _left(self) -> list[tree.Process]:
         return tree.of_run(self._run_id, self._pid, besides=self._token)
@@ -69,8 +75,8 @@ class Predecessor:
         """Only a guardian has the placeholder in the place of a slot."""
         return [process for process in left if tree.slot_of(process.pid) == tree.SLOT_PLACEHOLDER]
 
-    def _remove_leaf(self, *, keep_children: bool) -> None:
-        leaf = None if keep_children or self._pid == os.getpid() else Leaf.plan(leaf_name(self._run_id, self._pid))
-        if leaf is not None and leaf.path.exists():
-            leaf.kill()
-            leaf.remove(LEAF_PATIENCE)
+    def _leaves(self) -> list[Leaf]:
+        """Its cgroup. (A run may be called `a`, and another one `a-1`: the token must follow, and nothing else.)"""
+        prefix = f"quiesce-{self._run_id}-{self._pid}-"
+        found = ((leaf, leaf.path.name[len(prefix) :]) for leaf in Leaf.others(prefix))
+        return [leaf for leaf, rest in found if _TOKEN.fullmatch(rest) and not self._token.endswith(rest)]
