@@ -21,6 +21,10 @@ READ = 1 << 16
 """Bytes that are read of a stream at a time, at most: what a pipe holds."""
 
 
+MOST_URGENT = 1 << 53
+"""Priorities are whole numbers that every JSON has a word for."""
+
+
 class _Keyed(msgspec.Struct):
     """What is looked for in an input that is an object."""
 
@@ -49,30 +53,34 @@ def open_input(path: str) -> BinaryIO:
     return file
 
 
-def parse(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[NewTask]:
+def parse(lines: Iterable[bytes], name: str, first: int = 1, priority_field: str | None = None) -> Iterator[NewTask]:
     """One task a line, `seq` = line number, counted from `first`; blank lines are passed over.
 
-    An object's "key" (text, or a whole number) is the task's key, the line number any other's. Raises
-    UsageError that names the line which is not JSON.
+    An object's "key" (text, or a whole number) is the task's key, the line number any other's; its `priority_field`,
+    if it has that, its priority. Raises UsageError that names the line which is not JSON.
     """
     for number, line in enumerate(lines, start=first):
         text = line.strip()
         if not text:
             continue
         key: str | int | None = None
+        priority = 0
         if len(text) > MAX_VALUE:
             raise UsageError(f"{name}, line {number}: {too_large(len(text))}")
         try:
             if text[0] == 0x7B:  # an object
-                _any.decode(text)
+                value = _any.decode(text)
                 key = _keyed.decode(text).key
+                priority = 0 if priority_field is None else value.get(priority_field, 0)
             else:
                 _any.decode(text)
         except msgspec.ValidationError as error:
             raise UsageError(f'{name}, line {number}: "key" must be text or a whole number ({error})') from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{name}, line {number}: not JSON ({error}): {_shown(text)}") from None
-        yield NewTask(str(number) if key is None else str(key), text, seq=number)
+        if type(priority) is not int or abs(priority) > MOST_URGENT:
+            raise UsageError(f'{name}, line {number}: "{priority_field}" must be a whole number, not {priority!r}')
+        yield NewTask(str(number) if key is None else str(key), text, priority=priority, seq=number)
 
 
 def batches(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTask]]:
@@ -81,7 +89,9 @@ def batches(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTas
         yield batch
 
 
-def batches_of_stream(stream: io.BufferedIOBase, name: str) -> Iterator[list[NewTask]]:
+def batches_of_stream(
+    stream: io.BufferedIOBase, name: str, priority_field: str | None = None
+) -> Iterator[list[NewTask]]:
     """Tasks as their lines arrive: nobody who writes one line and waits for its task has to write a thousand.
 
     Raises UsageError at a line that is not JSON, behind the tasks before it.
@@ -91,7 +101,7 @@ def batches_of_stream(stream: io.BufferedIOBase, name: str) -> Iterator[list[New
         for at in range(0, len(lines), BATCH):
             batch: list[NewTask] = []
             try:
-                batch.extend(parse(lines[at : at + BATCH], name, number + at))
+                batch.extend(parse(lines[at : at + BATCH], name, number + at, priority_field))
             finally:  # if a line is wrong, the batch has those before it
                 if batch:
                     yield batch

@@ -91,6 +91,9 @@ ExitCodeOption = Annotated[
 KeepOption = Annotated[
     bool, typer.Option("--keep-children", help="Do not end the processes that an executor leaves behind.")
 ]
+PreemptOption = Annotated[
+    bool, typer.Option("--preempt", help="A more urgent task interrupts a less urgent one, which goes on later.")
+]
 HostGraceOption = Annotated[
     float | None,
     typer.Option(

@@ -35,6 +35,11 @@ def run(
         str | None,
         typer.Option("--input", "-i", metavar="FILE|-", help="JSON Lines, one task a line; - is standard input."),
     ] = None,
+    priority_field: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where an input that is an object has its priority, a whole number."),
+    ] = None,
+    preempt: given.PreemptOption = False,
     workers: given.WorkersOption = None,
     concurrency: given.ConcurrencyOption = None,
     timeout: given.TimeoutOption = None,
@@ -84,7 +89,7 @@ def run(
     runner = Runner(settings, run_id or new_run_id(), look, opened or open_journal(where(journal)))
     whole = is_file and stat.S_ISREG(os.fstat(stream.fileno()).st_mode)  # a FIFO is a stream too
     begin = Runner.begin_with_file if whole else Runner.begin_with_stream
-    end(runner.go(name, lambda it: begin(it, {"agent": name}, stream, label)), look)
+    end(runner.go(name, lambda it: begin(it, {"agent": name}, stream, label, priority_field)), look)
 
 
 def resume(
@@ -95,6 +100,7 @@ def resume(
         ),
     ] = None,
     *,
+    preempt: given.PreemptOption = False,
     workers: given.WorkersOption = None,
     concurrency: given.ConcurrencyOption = None,
     timeout: given.TimeoutOption = None,

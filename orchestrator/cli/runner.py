@@ -6,7 +6,7 @@ import io
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
@@ -16,6 +16,7 @@ from orchestrator.config import Settings
 from orchestrator.console import Display, LiveDisplay, choose_display
 from orchestrator.hosts import here
 from orchestrator.journal import Counts, Journal, RunRecord
+from orchestrator.records import NewTask
 from orchestrator.session import Ending, Session
 from orchestrator.sinks import HeldLog, Log
 from orchestrator.source import batches, batches_of_stream, parse
@@ -106,12 +107,14 @@ class Runner:
 
     # -- beginnings ---------------------------------------------------------------------------------
 
-    def begin_with_file(self, agent: dict[str, Any], stream: BinaryIO, label: str) -> None:
+    def begin_with_file(
+        self, agent: dict[str, Any], stream: BinaryIO, label: str, priority_field: str | None = None
+    ) -> None:
         """All of the file or nothing: whatever is wrong with it is found before any work begins."""
 
         def prepare(journal: Journal, run: int) -> None:
             empty = True
-            for batch in batches(parse(stream, label)):
+            for batch in batches(parse(stream, label, priority_field=priority_field)):
                 self.session.raise_if_interrupted()
                 journal.add_tasks(run, batch)
                 empty = False
@@ -123,12 +126,15 @@ class Runner:
             self._refuse_known()
             self.session.begin_run(agent, prepare)
 
-    def begin_with_stream(self, agent: dict[str, Any], stream: BinaryIO, label: str) -> None:
+    def begin_with_stream(
+        self, agent: dict[str, Any], stream: BinaryIO, label: str, priority_field: str | None = None
+    ) -> None:
         """Tasks as they come: a thread reads, the journal keeps, memory stays flat."""
         self._refuse_known()
         self.session.begin_run(agent)
         self.is_cut = True
-        threading.Thread(target=self._feed, args=(stream, label), name="quiesce-input", daemon=True).start()
+        tasks = batches_of_stream(cast("io.BufferedIOBase", stream), label, priority_field)
+        threading.Thread(target=self._feed, args=(tasks, label), name="quiesce-input", daemon=True).start()
 
     def take_up(self, run: RunRecord) -> None:
         """Go on with a run."""
@@ -144,9 +150,9 @@ class Runner:
                 "resume it, or choose another id"
             )
 
-    def _feed(self, stream: BinaryIO, label: str) -> None:
+    def _feed(self, tasks: Iterator[list[NewTask]], label: str) -> None:
         try:
-            if not self.session.feed(batches_of_stream(cast("io.BufferedIOBase", stream), label)):
+            if not self.session.feed(tasks):
                 raise UsageError(f"{label} has no tasks: it needs one JSON value a line")
             self.is_cut = False
             self.session.seal()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +181,22 @@ def test_several_large_inputs_reach_one_executor(tmp_path: Path) -> None:
         large = 70 << 20
         sizes = [outcome.value for outcome in supervisor.map(size, ({"x": "x" * large} for _ in range(4)))]
     assert sizes == [large] * 4
+
+
+def test_an_urgent_line_of_a_stream_makes_room_for_itself(tmp_path: Path) -> None:
+    journal = tmp_path / "j.db"
+    options = ("-i", "-", "-w", "1", "--preempt", "--priority-field", "urgency", "-j", journal)
+    with (
+        Post(tmp_path / "post") as post,
+        start_cli("run", agent("odd:makes_room"), *options, stdin=subprocess.PIPE) as running,
+    ):
+        running.write(json.dumps({"key": "long", "post": post.path}) + "\n")
+        post.expect()
+        running.write('{"key": "soon", "urgency": 5}\n')
+        running.close_stdin()
+        done = running.wait(15)
+    assert done.returncode == 0, done
+    seen = look(journal)
+    assert seen.values == {"long": "done", "soon": "done"}
+    assert {outcome.attempts for outcome in seen.outcomes.values()} == {1}
+    assert [each["reason"] for each in seen.named("task.interrupting")] == ["priority_override"]

@@ -101,3 +101,15 @@ def test_a_line_of_a_stream_that_never_ends_is_refused_and_not_kept() -> None:
     piece = b"0" * (MAX_VALUE // 4)
     with pytest.raises(UsageError, match=r"f, line 2: .* MiB"):
         list(batches_of_stream(Pieces([b"1\n", *[piece] * 1000]), "f"))
+
+
+def test_a_field_may_hold_the_priority() -> None:
+    lines = [b'{"p": 3}', b'{"p": -1}', b'{"q": 9}', b"7", b'{"p": 0, "key": "x"}']
+    assert [task.priority for task in parse(lines, "f", priority_field="p")] == [3, -1, 0, 0, 0]
+    assert [task.priority for task in parse(lines, "f")] == [0] * 5
+
+
+@pytest.mark.parametrize("bad", ['"high"', "1.5", "true", "null", "99999999999999999999"])
+def test_a_priority_that_is_none_is_refused_with_its_line(bad: str) -> None:
+    with pytest.raises(UsageError, match=r'f, line 2: "p" must be a whole number'):
+        list(parse([b"{}", b'{"p": %s}' % bad.encode()], "f", priority_field="p"))

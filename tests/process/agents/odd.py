@@ -123,3 +123,12 @@ async def holds_the_interpreter(task: dict[str, Any], state: ExecutionState) -> 
         state.save_snapshot(1)
         ctypes.PyDLL(None).sleep(60)
     return "done"
+
+
+def makes_room(task: dict[str, Any], state: ExecutionState) -> str:
+    """One that says so is long, the first time."""
+    if "post" in task and state.snapshot is None:
+        state.save_snapshot(1)
+        announce(task["post"])
+        state.sleep(60)
+    return "done"
