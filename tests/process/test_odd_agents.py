@@ -167,6 +167,7 @@ def test_a_key_or_a_priority_that_is_none_is_refused_where_it_is_given(given: di
 def test_a_reason_in_no_known_letters_stops_all_the_same() -> None:
     with Supervisor(workers=1, grace=1, log=quiet) as supervisor:
         handle = supervisor.submit(lambda x, state: state.sleep(60), 1)
+        wait_until(lambda: any(executor.tasks for executor in supervisor.status.executors), what="it runs")
         supervisor.interrupt(InterruptReason.CUSTOM, "because \ud800")
         signal = handle.outcome().signal
     assert signal is not None
