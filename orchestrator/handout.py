@@ -56,9 +56,10 @@ class Handout:
 
     def _would_wait(self, slot: Slot) -> bool:
         """Whether the most urgent task would only stand there behind one that it may interrupt."""
-        wanted, in_hand = self._mind.backlog.most_urgent, self._in_hand(slot)
-        is_full = len(slot.assigned) >= self._mind.width
-        return self._mind.settings.preempt and is_full and any(one.task.priority < wanted for one in in_hand)
+        wanted = self._mind.backlog.most_urgent
+        if not wanted or not self._mind.settings.preempt or len(slot.assigned) < self._mind.width:
+            return False
+        return any(one.task.priority < wanted for one in self._in_hand(slot))
 
     def _in_hand(self, slot: Slot) -> list[Assigned]:
         """What it executes; the others have not begun."""
