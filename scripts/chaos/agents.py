@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import fcntl
 import hashlib
 import itertools
 import os
@@ -17,12 +18,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from chaos.forgery import FORGERIES
 
 STEPS = 12
 """Steps of a long task that saves snapshots."""
+
+OVERLAP = ".overlap"
+"""What the mark of a task that two executed at the same time ends with."""
 
 _LARGE = 300_000  # characters: several pipes full
 
@@ -44,6 +49,11 @@ def truth(task: dict[str, Any]) -> Any:
 def mixed(task: dict[str, Any], state: Any) -> Any:
     """The sync agent."""
     _hold(task["proof"])
+    with _alone(task):
+        return _mixed(task, state)
+
+
+def _mixed(task: dict[str, Any], state: Any) -> Any:
     kind = task["kind"]
     if kind == "fails":
         raise ValueError(f"task {task['n']} always fails")
@@ -60,6 +70,11 @@ def mixed(task: dict[str, Any], state: Any) -> Any:
 async def amixed(task: dict[str, Any], state: Any) -> Any:
     """The async agent: many of these share an executor."""
     _hold(task["proof"])
+    with _alone(task):
+        return await _amixed(task, state)
+
+
+async def _amixed(task: dict[str, Any], state: Any) -> Any:
     kind = task["kind"]
     if kind == "fails":
         raise ValueError(f"task {task['n']} always fails")
@@ -95,6 +110,26 @@ def _hold(path: str) -> None:
         os.set_inheritable(fd, True)
         os.write(fd, b".")
         _held.append(fd)
+
+
+@contextmanager
+def _alone(task: dict[str, Any]) -> Iterator[None]:
+    """Leave a mark if another process executes this very task. (A POSIX lock: what the agent forks has it not.)"""
+    path = os.path.join(task["marks"], task["key"])
+    try:
+        fd = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR)
+    except OSError:  # a round without descriptors
+        yield
+        return
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(os.open(path + OVERLAP, os.O_CREAT | os.O_WRONLY))
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # one that closes all descriptors
+            os.close(fd)
 
 
 def stick_in_c(seconds: float) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.support.wait import wait_until
 
-_DISK = 2 << 20  # bytes: a few times what a round's journal needs
+_DISK = 16 << 20  # bytes: a few times what a round's journal needs
 _FILLER = "filler"
 
 
@@ -25,6 +25,14 @@ def run(*command: str) -> bool:
         return subprocess.run(command, check=False, capture_output=True, timeout=20).returncode == 0
     except OSError:
         return False
+
+
+def _said(*command: str) -> str:
+    """What a program prints; nothing if there is no such program."""
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=20, text=True).stdout
+    except OSError:
+        return ""
 
 
 class Disk:
@@ -75,11 +83,15 @@ class FailingDisk(Disk):
                 Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error").write_text("1")
 
     def mend(self) -> None:
-        """Check it, and mount it anew, until it can be written: it is busy for a moment, and an error may come late."""
+        """Check it, and mount it anew, until it can be written. It is busy for a moment, and the kernel lets go of its
+        device only later: what is checked before that is written over.
+        """
         wait_until(self._is_mended, what="the disk is mended")
 
     def _is_mended(self) -> bool:
-        if not run("umount", os.fspath(self.folder)):
+        if self.folder.is_mount() and not run("umount", os.fspath(self.folder)):
+            return False
+        if _said("losetup", "--associated", os.fspath(self._image)):
             return False
         run("e2fsck", "-fy", os.fspath(self._image))
         mount_image(self._image, self.folder)

@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from chaos import SCRIPTS
+from chaos.agents import OVERLAP
 from chaos.clock import Clock
 from chaos.faults import Target, inject
 from chaos.places import Disk, disk_for, few_processes, without_cgroups
@@ -98,6 +99,10 @@ class _Round:
         self.witness = Witness(disk.journal, self.run_id)
         self.tmp = folder / "tmp"
         self.clock = clock
+        self.is_hasty = plan.theme in ("plain", "no cgroup") and random.Random(plan.seed ^ 0xA57E).random() < 0.5
+        """Whether the next start does not wait until what a killed supervisor left is gone."""
+        self.unproven: list[EofProof] = []
+        self.stack = stack
         for each in (self.tmp, folder / "marks"):
             each.mkdir()
         wanted = plan.theme == "no processes"
@@ -108,8 +113,7 @@ class _Round:
         """Every planned attempt, then as many as it needs, then the last look."""
         for number in range(MOST_RESUMES + len(self.plan.attempts)):
             faults = self.plan.attempts[number] if number < len(self.plan.attempts) else ()
-            with EofProof() as proof:
-                self._attempt(faults, proof)
+            self._attempt(faults, self.stack.enter_context(EofProof()))
             if self.report.problems:
                 return
             if self.plan.theme == "deleted" and self.report.faults["deleted"]:
@@ -132,11 +136,14 @@ class _Round:
         began = time.monotonic()
         with (self.folder / "stderr").open("w+b") as stderr:
             popen = self._start(proof, stderr.fileno())
+            is_over = True
             try:
                 stopped_at = self._attack(popen, faults, proof, began)
-                self._end(popen, stopped_at, proof)
+                is_over = self._end(popen, stopped_at, proof)
             finally:
-                self._clean(popen)
+                self._let_go(popen)
+                if is_over:
+                    self._clean()
             stderr.seek(0)
             said = stderr.read().decode(errors="replace")
             self._judge_end(popen.returncode, faults, said)
@@ -229,19 +236,26 @@ class _Round:
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def _end(self, popen: subprocess.Popen[bytes], stopped_at: float | None, proof: EofProof) -> None:
-        """The supervisor ends; whatever it had started is gone soon after."""
+    def _end(self, popen: subprocess.Popen[bytes], stopped_at: float | None, proof: EofProof) -> bool:
+        """The supervisor ends; whatever it had started is gone soon after. False: that is not waited for here."""
         try:
             popen.wait(LIMIT)
         except subprocess.TimeoutExpired:
             everybody = [psutil.Process(popen.pid), *self._strays()]
             self.report.other.append(f"did not end within {LIMIT:g} s:\n{autopsy(everybody)}")
-            return
+            return True
+        self.unproven.append(proof)
+        overlaps = [path.stem for path in (self.folder / "marks").glob(f"*{OVERLAP}")]
+        self.report.other += [f"task {key} was executed by two at once" for key in overlaps]
+        if self.is_hasty and popen.returncode == -signal.SIGKILL:
+            return False
         graces = self.plan.grace + self.plan.term_grace
         try:
-            proof.wait(graces + SLACK)
+            for each in self.unproven:
+                each.wait(graces + SLACK)
         except AssertionError as error:
             self.report.left.append(f"after exit {popen.returncode}: {error}")
+        self.unproven.clear()
         bound = time.monotonic() + SLACK
         while (strays := self._strays()) and time.monotonic() < bound:
             time.sleep(0.01)
@@ -251,19 +265,22 @@ class _Round:
             self.report.ends.append(seconds)
             if seconds > graces + SLACK:
                 self.report.other.append(f"it took {seconds:.2f} s until all was gone, the graces are {graces:g} s")
+        return True
 
     def _strays(self) -> list[psutil.Process]:
         marked = procs.processes_with(self.marker)
         known = {each.pid for each in marked}
         return marked + [each for each in procs.processes_of_run(self.run_id) if each.pid not in known]
 
-    def _clean(self, popen: subprocess.Popen[bytes]) -> None:
-        """After a failure too, nothing stays; before a kill, what is left was written down."""
+    def _let_go(self, popen: subprocess.Popen[bytes]) -> None:
         popen.kill()
         popen.wait()
-        procs.kill_all(self._strays())
         for fd in self.unread or ():
             os.close(fd)
+
+    def _clean(self) -> None:
+        """After a failure too, nothing stays; before a kill, what is left was written down."""
+        procs.kill_all(self._strays())
         leaves = glob.glob(f"/sys/fs/cgroup/**/quiesce-{self.run_id}*", recursive=True)
         guardian_died = self.report.faults["guardian KILL"] and self.report.faults["supervisor KILL"]
         if leaves and not guardian_died:
