@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from chaos.agents import HOSTILE
+from chaos import SCRIPTS
+from chaos.agents import HOSTILE, OVERLAP
 from chaos.faults import _WORLD
 from chaos.plan import ASYNC_KINDS, ENDING, LASTING, PASSING, SYNC_KINDS, THEMES, plan_of
 from chaos.round import play
+from tests.support.cli import ROOT
 
 ONCE_FAILED = {
     108: "the guardian died and a descriptor was used again: the new pipe was taken off the selector by the old one",
@@ -38,3 +46,25 @@ def test_every_kind_that_can_be_planned_can_be_done() -> None:
     assert {plan_of(seed).theme for seed in range(2000)} == set(THEMES)
     assert set(SYNC_KINDS) <= {*HOSTILE, "large", "snapshot", "fails"}
     assert set(ASYNC_KINDS) <= {*HOSTILE, "large", "snapshot", "fails", "asleep", "shielded", "parallel"}
+
+
+def test_two_that_execute_one_task_are_found(tmp_path: Path) -> None:
+    program = """
+import sys, chaos.agents
+with chaos.agents._alone({"marks": sys.argv[1], "key": "t1"}):
+    print("in", flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (SCRIPTS, ROOT)))}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": env}
+    for together in (False, True):
+        with subprocess.Popen(command, **pipes) as first:
+            assert first.stdout is not None
+            assert first.stdout.readline()
+            if not together:
+                first.communicate(b"\n")
+            subprocess.run(command, input=b"\n", capture_output=True, check=True, env=env)
+            assert [path.name for path in tmp_path.glob(f"*{OVERLAP}")] == (["t1.overlap"] if together else [])
+            if together:
+                first.communicate(b"\n")
