@@ -178,11 +178,13 @@ class Engine:
             self.crash = error
         finally:
             self._ended = True
-            with self._turn_lock:  # a caller may be in the middle of a turn
-                self._flush()
-                self._mux.close()
-                self._backend.close()
-            self._over.set()
+            try:
+                with self._turn_lock:  # a caller may be in the middle of a turn
+                    self._flush()
+                    self._mux.close()
+                    self._backend.close()
+            finally:
+                self._over.set()
 
     def _turn(self) -> None:
         with self._turn_lock:

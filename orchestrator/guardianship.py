@@ -107,8 +107,8 @@ class Guardianship:
         if self._sweeping:
             self.sweep_alone()
             return
-        self._log("guardian.lost", Severity.ERROR, {})
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
+        self._handle(told.GuardianLost())
         self._backend.lose_guardian()
         try:
             self.open()
@@ -118,7 +118,8 @@ class Guardianship:
         for slot, incarnation in self._mux.slots.items():
             last_line = self._bury(slot, incarnation)
             how = "the guardian was killed"
-            self._handle(told.Exited(slot, incarnation, 0, None, 0.0, 0, in_hand[slot], how, last_line))
+            exited = told.Exited(slot, incarnation, 0, None, 0.0, 0, in_hand[slot], how, last_line, with_guardian=True)
+            self._handle(exited)
 
     # -- the end ------------------------------------------------------------------------------------
 

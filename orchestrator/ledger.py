@@ -48,16 +48,16 @@ class Ledger:
     def returned(self, slot: Slot, record: wire.Returned, now: float) -> None:
         """Tasks that had not begun come back; those of an agent that nobody can load have failed."""
         slot.revoking = not record.tasks  # who had nothing to give back is not asked again before its next task ends
-        back = []
+        back: list[Assigned] = []
         for one in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
             why = None if one.task.agent in self._mind.hired else self._mind.refusals.get(one.task.agent)
             if why is None:
-                back.append(one.task)
+                back.append(one)
             else:
                 self._record(one, slot, ExecutionStatus.FAILED, why, now)
         self._calm(slot)
         slot.alone = slot.alone and bool(slot.assigned)
-        self._mind.backlog.put_back(back[::-1])
+        self._stopping.give_back(back[::-1])
 
     def done(self, slot: Slot, record: wire.Done, now: float) -> None:
         """A task ended. Raises ValueError, having done nothing, for a signal that is none."""
@@ -131,14 +131,14 @@ class Ledger:
         """
         backlog = self._mind.backlog
         begun = [one for one in left if one.since is not None or one.task.seq == exited.in_hand]
-        asked = [one for one in begun if one.asked is not None]
+        asked = [one for one in left if one.asked is not None]
         if self._mind.signal is not None:
             for one in begun:
                 self._notice_slow(exited.slot, one, now)
                 error = ended_by(exited.how, one.asked or self._mind.signal)
                 self._record(one, exited, ExecutionStatus.INTERRUPTED, error, now)
         elif climb is not None and asked:
-            for one in asked:
+            for one in (one for one in begun if one.asked is not None):
                 self._notice_slow(exited.slot, one, now)
                 error = ended_by(exited.how, one.asked)
                 self._settle(one, judge(one, one.asked, stopping=False), exited, error, now)
@@ -147,7 +147,7 @@ class Ledger:
             self._crashed(begun[0], exited, why, now)
         else:
             backlog.suspect([one.task for one in begun])
-        backlog.put_back([one.task for one in left if one not in begun])
+        self._stopping.give_back([one for one in left if one not in begun])
 
     def _crashed(self, one: Assigned, exited: told.Exited, why: str | None, now: float) -> None:
         crashes = self._mind.backlog.crashed(one.task.seq)
@@ -175,11 +175,11 @@ class Ledger:
         """Carry a verdict out: final, again, or kept for the next start."""
         if verdict is Verdict.AGAIN:
             self._run_again(one, where, error, now, record)
-        elif verdict is Verdict.INTERRUPTED:
+        elif verdict is Verdict.INTERRUPTED or one.requested:
             self._record(one, where, ExecutionStatus.INTERRUPTED, error, now, record)
         elif one.attempt <= self._mind.retries_of(one.task.agent):  # while the run stops, too: then at the next start
             self._mind.log("task.retrying", Severity.WARNING, key=one.task.key, attempt=one.attempt, error=error)
-            self._again(one, now + min(MAX_RETRY, FIRST_RETRY * 2 ** (one.attempt - 1)))
+            self._again(one, now + min(MAX_RETRY, FIRST_RETRY * 2 ** min(one.attempt - 1, 20)))
         else:
             self._record(one, where, ExecutionStatus.FAILED, error, now, record)
 

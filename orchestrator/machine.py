@@ -70,6 +70,7 @@ class Machine:
             told.Heard: self._heard,
             told.Garbled: self._roster.garbled,
             told.Exited: self._roster.exited,
+            told.GuardianLost: lambda _, now: self._roster.guardian_lost(now),
             told.StraysFound: lambda it, _: self._roster.strays(it),
             told.Swept: self._swept,
             told.Committed: self._committed,

@@ -14,6 +14,9 @@ from runtime.model import ExecutionStatus, InterruptSignal
 TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Task states that never change. INTERRUPTED is not one: the task runs again on resume."""
 
+MOST_URGENT = 1 << 53
+"""Priorities are whole numbers up to here, and down to as far below zero: journals and JSON have words for them."""
+
 
 class NewTask(msgspec.Struct, frozen=True):
     """One input on its way into the journal. `input` is encoded as `encoding` says.

@@ -75,6 +75,7 @@ class Roster:
             raise ValueError("an executor is ready once")
         slot.state = SlotState.READY
         slot.pid = record.pid
+        slot.proven = not self._mind.agents  # so far nothing was asked of it
         self._mind.log(
             "executor.started",
             slot=slot.number,
@@ -176,12 +177,23 @@ class Roster:
         self._log_exit(slot, stimulus)
         self._ledger.charge(slot.vacate(), stimulus, why, climb, now, distrusted=distrusted)
         failed = unborn or idle or (why is not None and was is SlotState.LEAVING)
+        if stimulus.with_guardian:
+            unborn = failed = False
         slot.failures = slot.failures + 1 if failed else 0
-        slot.restart_at = now + (min(MAX_BACKOFF, FIRST_BACKOFF * 2**slot.failures) if failed else 0.0)
-        if unborn and self._mind.phase is Phase.RUNNING:
-            self._start_failures += 1
-            if self._start_failures >= START_FAILURES:
-                self._stopping.fail(failed_start(self._start_failures, stimulus.how, why or stimulus.last_line), now)
+        backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(slot.failures, 20))
+        slot.restart_at = now + (backoff if failed else 0.0)
+        if unborn:
+            self._count_failed_start(stimulus.how, why or stimulus.last_line, now)
+
+    def guardian_lost(self, now: float) -> None:
+        """Its executors die with it, through no fault of theirs; but one that dies again and again is no guardian."""
+        self._mind.log("guardian.lost", Severity.ERROR)
+        self._count_failed_start("the guardian was killed", "", now)
+
+    def _count_failed_start(self, how: str, last_line: str, now: float) -> None:
+        self._start_failures += 1
+        if self._start_failures >= START_FAILURES and self._mind.phase is Phase.RUNNING:
+            self._stopping.fail(failed_start(self._start_failures, how, last_line), now)
 
     def _log_exit(self, slot: Slot, stimulus: told.Exited) -> None:
         expected = slot.state is SlotState.LEAVING or self._mind.phase is not Phase.RUNNING

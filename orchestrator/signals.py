@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import Counter
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -40,7 +41,7 @@ class SignalPipe:
         os.set_blocking(self._write, False)
         self.before: dict[signal.Signals, Any] = {}
         self._has_wakeup = False
-        self._from_wakeup: set[int] = set()
+        self._ahead: Counter[int] = Counter()
         self.heard: set[int] = set()
 
     @staticmethod
@@ -55,12 +56,12 @@ class SignalPipe:
 
     def install(self) -> None:
         """Handlers first, then the wake-up descriptor."""
+        self.live.append(self)  # first: from the first handler on, a signal is for us
         for signum in (*STOPPING, signal.SIGUSR1):
             before = signal.getsignal(signum)
             if before is not signal.SIG_IGN:
                 self.before[signum] = before
                 signal.signal(signum, _deliver)
-        self.live.append(self)
         self.take_wakeup()
 
     def take_wakeup(self) -> None:
@@ -90,13 +91,12 @@ class SignalPipe:
         found: list[signal.Signals] = []
         for byte in data:
             signum = byte & ~_FROM_HANDLER
-            if byte & _FROM_HANDLER and signum in self._from_wakeup:
-                self._from_wakeup.discard(signum)
-                continue
-            if not byte & _FROM_HANDLER:
-                self._from_wakeup.add(signum)
+            way = -1 if byte & _FROM_HANDLER else 1
+            is_second = self._ahead[signum] * way < 0  # the other way has reported it already
+            self._ahead[signum] += way
+            if way > 0:
                 self._pass_on(byte)
-            if signum in self.before:
+            if signum in self.before and not is_second:
                 self.heard.add(signum)
                 found.append(signal.Signals(signum))
         return found

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from orchestrator.records import NewTask
+from orchestrator.records import MOST_URGENT, NewTask
 from runtime.codec import MAX_VALUE, too_large
 from runtime.errors import UsageError
 
@@ -19,10 +19,6 @@ BATCH = 1000
 
 READ = 1 << 16
 """Bytes that are read of a stream at a time, at most: what a pipe holds."""
-
-
-MOST_URGENT = 1 << 53
-"""Priorities are whole numbers that every JSON has a word for."""
 
 
 class _Keyed(msgspec.Struct):

@@ -103,7 +103,7 @@ class Exited(msgspec.Struct, frozen=True):
     """An executor is gone and all it had sent was heard. `code` is negative for a signal, None if unknown.
 
     `in_hand` is the task that shared memory says it was executing, 0 = none; `how` says the code in words, and
-    `last_line` is what it wrote to standard error last.
+    `last_line` is what it wrote to standard error last. `with_guardian`: it died because that did.
     """
 
     slot: int
@@ -115,6 +115,11 @@ class Exited(msgspec.Struct, frozen=True):
     in_hand: int
     how: str
     last_line: str = ""
+    with_guardian: bool = False
+
+
+class GuardianLost(msgspec.Struct, frozen=True):
+    """Whoever watched the processes has died; the Exited of those that died with it follow."""
 
 
 class StraysFound(msgspec.Struct, frozen=True):
@@ -199,6 +204,7 @@ Stimulus = (
     | Heard
     | Garbled
     | Exited
+    | GuardianLost
     | StraysFound
     | Grown
     | Swept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator import stimuli as told
 from orchestrator.instructions import KillTree, RaiseFlag, SendControl, ShowRung, Terminate
 from orchestrator.ladder import Climb, Rung
@@ -151,7 +153,14 @@ class Stopping:
                     )
                 )
             else:
-                mind.backlog.put_back([one.task])
+                self.give_back([one])
+
+    def give_back(self, left: Sequence[Assigned]) -> None:
+        """Tasks that an executor had and had not begun are ready again, but for those that nobody wants any more."""
+        for one in left:
+            if one.requested and one.asked is not None:
+                self._mind.keep(withdrawn(one.task, one.asked))
+        self._mind.backlog.put_back([one.task for one in left if not one.requested])
 
     # -- one task -----------------------------------------------------------------------------------
 
@@ -160,10 +169,11 @@ class Stopping:
 
         `requested`: somebody meant this very task, so that it does not go on later, whatever else it was asked for.
         """
-        if requested and not one.requested:
-            one.requested = one.asked is None or one.asked.reason is InterruptReason.PRIORITY_OVERRIDE
         if one.asked is not None:
+            if requested and one.asked.reason is InterruptReason.PRIORITY_OVERRIDE:
+                one.asked, one.requested = signal, True
             return
+        one.requested = requested
         one.asked, one.asked_at = signal, now
         slot.climb = slot.climb or Climb(self._mind.ladder_of(one.task.agent), Rung.FLAG, now)
         self._mind.log(
@@ -175,7 +185,8 @@ class Stopping:
             slot=slot.number,
             pid=slot.pid,
         )
-        self._mind.do(SendControl(slot.number, wire.Interrupt(one.task.seq, signal.model_dump_json().encode())))
+        order = wire.Interrupt(one.task.seq, one.attempt, signal.model_dump_json().encode())
+        self._mind.do(SendControl(slot.number, order))
 
     # -- time ---------------------------------------------------------------------------------------
 

@@ -18,15 +18,15 @@ from orchestrator.config import MaxFailures, Settings
 from orchestrator.handle import Handle
 from orchestrator.hub import EventStream
 from orchestrator.journal import open_journal
-from orchestrator.records import NewTask, Outcome, RunEvent
+from orchestrator.records import MOST_URGENT, NewTask, Outcome, RunEvent
 from orchestrator.session import SPOOL_AHEAD, Ending, Session, new_run_id
 from orchestrator.signals import raise_again
 from orchestrator.sinks import HeldLog, Log
 from orchestrator.view import StatusView
 from runtime import codec
 from runtime.agent import describe
-from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError, utf8
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
+from runtime.model import InterruptReason, InterruptSignal, utf8
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,8 +49,8 @@ def _check(key: object, priority: object) -> None:
             key.encode()
         except UnicodeEncodeError:
             raise UsageError(f"the key {key!r} is not text in UTF-8") from None
-    if not isinstance(priority, int):
-        raise UsageError(f"a priority is a whole number, not {priority!r}")
+    if not isinstance(priority, int) or abs(priority) > MOST_URGENT:
+        raise UsageError(f"a priority is a whole number of at most 53 bits, not {priority!r}")
 
 
 class Supervisor:
@@ -171,9 +171,14 @@ class Supervisor:
             try:
                 if await late.asyncio().to_thread(self._live().join, 3600.0):
                     break
-            except BaseException as why:  # noqa: BLE001 - cancelled while we wait: as if that had left the block
+            except late.asyncio().CancelledError as why:  # while we wait: as if that had left the block
                 error = error or why
                 self._leave(why)
+            except BaseException as why:  # noqa: BLE001 - nobody runs this coroutine or its threads any more
+                error = error or why
+                self._leave(why)
+                self._live().join()
+                break
         self._end(self._live().finish(), error, was_there=kind is not None)
 
     def _leave(self, error: BaseException | None) -> None:
@@ -257,8 +262,8 @@ class Supervisor:
         key: str | None = None,
     ) -> None:
         """Stop everything, or the one task with this key. Returns at once; from any thread."""
-        signal = InterruptSignal(reason=reason, message=utf8(message), triggered_by=utf8(triggered_by))
-        self._live().interrupt(signal, key)
+        signal = InterruptSignal(reason=reason, message=message, triggered_by=triggered_by)
+        self._live().interrupt(signal, None if key is None else utf8(key))
 
     def events(self, limit: int = 10_000, *, from_seq: int | None = None) -> EventStream:
         """The run's events from now on, an iterator that ends with the run. At most `limit` wait to be read.

@@ -14,6 +14,7 @@ class AsyncSession:
         self._loop = asyncio.get_running_loop()
         self._running: set[asyncio.Task[None]] = set()
         self._news = self._loop.create_future()
+        self._error: BaseException | None = None
 
     def __len__(self) -> int:
         return len(self._running)
@@ -34,12 +35,9 @@ class AsyncSession:
         self._tell(None if task.cancelled() else task.exception())
 
     def _tell(self, error: BaseException | None = None) -> None:
-        if self._news.done():
-            return
-        if error is None:
+        self._error = self._error or error  # PipesLost, or a defect of ours: it must end the executor
+        if not self._news.done():
             self._news.set_result(None)
-        else:
-            self._news.set_exception(error)  # PipesLost, or a defect of ours: it must end the executor
 
     async def wait(self, sources: list[int]) -> None:
         """Until a task ends or one of the descriptors is readable."""
@@ -50,6 +48,8 @@ class AsyncSession:
         finally:
             for fd in sources:
                 self._loop.remove_reader(fd)
+        if self._error is not None:
+            raise self._error
         self._news = self._loop.create_future()
 
     async def close(self) -> None:

@@ -26,6 +26,9 @@ from runtime.wire import Control, Done, FrameReader, Interrupt, Returned, Revoke
 HEARTBEAT = 1.0
 """Seconds between signs of life."""
 
+EARLY_SECONDS, EARLY_LOOK = 10.0, 0.02
+"""How long an interrupt waits for a task that it has overtaken, and how often it is looked for."""
+
 
 class ControlThread:
     """`wake_main`: have the main thread look at its inbox again.
@@ -50,6 +53,7 @@ class ControlThread:
         self._outbox = outbox
         self._tasks = tasks
         self._wake_main = wake_main
+        self._early: dict[Interrupt, float] = {}
 
     def start(self) -> None:
         """A daemon: it holds up nobody's end."""
@@ -76,10 +80,12 @@ class ControlThread:
         poll.register(self._outbox.fileno(), select.POLLIN)
         flush_in: float | None = None
         while True:
-            ready = dict(poll.poll(1000 * (HEARTBEAT if flush_in is None else flush_in)))
+            ready = dict(poll.poll(1000 * self._patience(flush_in)))
             self._flag.beat(self._slot)
             if flush_in is not None or self._outbox.fileno() in ready:
                 flush_in = self._outbox.flush_old()
+            if self._early:
+                self._try_again()
             if self._fd not in ready:
                 continue
             data = os.read(self._fd, 1 << 16)
@@ -90,14 +96,30 @@ class ControlThread:
 
     def _obey(self, order: Control) -> None:
         if isinstance(order, Interrupt):
-            signal = InterruptSignal.model_validate_json(order.signal)
-            if self._inbox.withdraw(order.task):
-                error = str(ExecutionInterrupted(signal))
-                done = Done(order.task, "interrupted", None, "", error, None, time.time(), 0.0, order.signal)
-                self._outbox.send(done)
-                self._wake_main()
-            elif (in_hand := self._inbox.in_hand(order.task)) is not None:
-                self._tasks.interrupt(in_hand, signal)
+            if not self._interrupt(order):
+                self._early[order] = time.monotonic() + EARLY_SECONDS
         elif isinstance(order, Revoke):
             self._outbox.send(Returned(self._inbox.revoke(order.count)))
             self._wake_main()
+
+    def _interrupt(self, order: Interrupt) -> bool:
+        """Whether its task was found, waiting or in hand."""
+        if self._inbox.withdraw(order.task, order.attempt):
+            error = str(ExecutionInterrupted(InterruptSignal.model_validate_json(order.signal)))
+            self._outbox.send(Done(order.task, "interrupted", None, "", error, None, time.time(), 0.0, order.signal))
+            self._wake_main()
+            return True
+        in_hand = self._inbox.in_hand(order.task, order.attempt)
+        if in_hand is not None:
+            self._tasks.interrupt(in_hand, InterruptSignal.model_validate_json(order.signal))
+        return in_hand is not None
+
+    def _patience(self, flush_in: float | None) -> float:
+        patience = HEARTBEAT if flush_in is None else flush_in
+        return min(patience, EARLY_LOOK) if self._early else patience
+
+    def _try_again(self) -> None:
+        """Interrupts that overtook their task, which is larger than a pipe; or that came when it had ended."""
+        for order, until in tuple(self._early.items()):
+            if self._interrupt(order) or time.monotonic() > until:
+                del self._early[order]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason, InterruptSignal, utf8
 
 E = TypeVar("E", bound=BaseException)
 
@@ -19,11 +19,6 @@ def said_by(error: BaseException, limit: int = 1000) -> str:
         return utf8(" ".join(str(error).split())[:limit])
     except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):  # noqa: BLE001 - somebody else's code
         return ""
-
-
-def utf8(text: str) -> str:
-    """Text that may travel: lone surrogates (a file name, say) become escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class UsageError(QuiesceError):

@@ -32,7 +32,7 @@ class Family:
         A signal to the process goes to any thread that has none pending: one that an agent's own thread takes does not
         end the system call that the main thread is in.
         """
-        with suppress(ProcessLookupError):
+        with suppress(OSError):  # it is gone, or (setuid) not ours to signal
             tree.signal_main_thread(self.pid, signum)
 
     def terminate(self, flag: InterruptFlag) -> None:

@@ -282,6 +282,7 @@ class Guardian:
         if self._parent is not None:
             self._selector.unregister(self._parent)
         self._output.listen()
+        self._measure_at = None
         began, grace = time.monotonic(), self._graces.grace
         term_at = began + grace - min(self._graces.term_grace, grace / 2)
         self._flag.set_next_rung(term_at)
@@ -298,6 +299,8 @@ class Guardian:
         self._wait_for_executors(began + grace)
         for one in list(self._executors.values()):
             one.kill()
+        if self._settings.keep_children:  # the sweep ends nobody then
+            self._wait_for_executors(time.monotonic() + KILL_PATIENCE)
         self._sweep(kill_by=began + grace + STRAY_GRACE)
 
     def _wait_for_executors(self, until: float) -> None:

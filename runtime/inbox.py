@@ -87,18 +87,20 @@ class Inbox:
             self._orders.extend(reversed(kept))
         return taken
 
-    def withdraw(self, task: int) -> bool:
-        """Take one task out, so that it never begins. From any thread. False: it is in hand, or has ended."""
+    def withdraw(self, task: int, attempt: int) -> bool:
+        """Take one task out, so that it never begins. From any thread. False: it is in hand, over, or still to come."""
         with self._lock:
             self._fill()
-            found = next((order for order in self._orders if isinstance(order, Task) and order.task == task), None)
+            mine = (order for order in self._orders if isinstance(order, Task) and order.task == task)
+            found = next((order for order in mine if order.attempt == attempt), None)
             if found is not None:
                 self._orders.remove(found)
             return found is not None
 
-    def in_hand(self, task: int) -> Task | None:
+    def in_hand(self, task: int, attempt: int) -> Task | None:
         """The order of a task that was taken and has not ended."""
-        return self._in_hand.get(task)
+        order = self._in_hand.get(task)
+        return order if order is not None and order.attempt == attempt else None
 
     def __len__(self) -> int:
         return len(self._orders)

@@ -9,9 +9,9 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 
@@ -42,6 +42,14 @@ _CODES = {reason: index for index, reason in enumerate(InterruptReason, start=1)
 _REASONS = {code: reason for reason, code in _CODES.items()}
 
 
+def utf8(text: str) -> str:
+    """Text that may travel: lone surrogates (of a file name, say) become escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+Text = Annotated[str, AfterValidator(utf8)]
+
+
 class InterruptSignal(BaseModel):
     """The record that says why something was interrupted.
 
@@ -51,9 +59,9 @@ class InterruptSignal(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: InterruptReason
-    message: str = ""
+    message: Text = ""
     triggered_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    triggered_by: str = ""
+    triggered_by: Text = ""
     save_checkpoint: bool = True
 
 

@@ -81,7 +81,7 @@ class Remains:
 
     def doom(self, processes: list[tree.Process], output: list[int]) -> None:
         """Tell them to end. Those that have not when their grace is over are killed."""
-        tree.send(processes, signal.SIGTERM)
+        tree.send(processes, signal.SIGTERM, fresh=True)
         self._doomed.append(_Doomed(processes, time.monotonic() + STRAY_GRACE, output))
 
     def reaped(self, pid: int) -> None:
@@ -100,7 +100,8 @@ class Remains:
         now = time.monotonic()
         for doomed in tuple(self._doomed):
             if doomed.kill_at <= now:
-                family = [found for process in doomed.processes for found in (process, *tree.children(process.pid))]
+                left = filter(tree.is_running, doomed.processes)
+                family = [found for process in left for found in (process, *tree.children(process.pid))]
                 tree.send(family, signal.SIGKILL)
             elif any(map(tree.is_running, doomed.processes)):
                 continue
@@ -115,8 +116,8 @@ class Remains:
         `wait` waits so many seconds for a child's end, and reaps. `kill_by` (monotonic seconds): from then on they are
         killed before they are looked at, which takes long if they are many.
         """
-        if self._keep and not executors:
-            return Swept(0, 0, [])
+        if self._keep:  # an executor that is still there is one that nothing ends
+            return Swept(0, 0, list(map(tree.describe, tree.processes(executors))))
         if not tree.has_children() and (self._leaf is None or self._leaf.pids() == [os.getpid()]):
             return Swept(0, 0, [])
         found: dict[int, str] = {}
@@ -126,7 +127,7 @@ class Remains:
         if began < kill_at:
             told = self._told()  # once is enough: a second SIGTERM would come in the middle of the first one's handler
             left = self._notice(found)
-            tree.send([process for process in left if process.pid not in told], signal.SIGTERM)
+            tree.send([process for process in left if process.pid not in told], signal.SIGTERM, fresh=True)
             if told and all(process.pid in told for process in left):
                 kill_at = min(kill_at, max(doomed.kill_at for doomed in self._doomed))
         give_up_at = max(kill_at, time.monotonic()) + KILL_PATIENCE
@@ -146,7 +147,7 @@ class Remains:
         after that is not in the cgroup.
         """
         if self._leaf is None or self._has_killed:
-            tree.send(left or tree.children(), signal.SIGKILL)
+            tree.send(left or tree.children(), signal.SIGKILL, fresh=True)
         if self._leaf is not None:
             self._leaf.leave()  # it would end us too
             self._leaf.kill()

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from runtime import codec
-from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind, said_by, utf8
+from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind, said_by
 from runtime.flag import InterruptFlag
 from runtime.interrupt import CancelOnInterrupt
-from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal, utf8
 from runtime.outbox import Outbox, PipesLost
 from runtime.shield import current_place
 from runtime.state import ExecutionState

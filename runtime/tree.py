@@ -35,6 +35,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 _HAVE_PROC = os.path.exists(f"/proc/{os.getpid()}/stat")
+_HAVE_WAITID = hasattr(os, "waitid")  # macOS: from Python 3.13 on
 _HAVE_CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN, proc(5)
 
 try:
@@ -215,6 +216,8 @@ def resident(pid: int) -> int:
 
 def has_children() -> bool:
     """Whether this process has any child at all, a zombie included. One system call."""
+    if not _HAVE_WAITID:
+        return bool(child_pids(os.getpid()))
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -224,6 +227,8 @@ def has_children() -> bool:
 
 def has_zombie() -> bool:
     """Whether some child has ended and nobody has waited for it. One system call; it stays to be waited for."""
+    if not _HAVE_WAITID:
+        return bool(zombies())
     try:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -271,15 +276,16 @@ def is_there(pid: int) -> bool:
     return pid != os.getpid() and bool(processes([pid]))
 
 
-def send(processes: Iterable[psutil.Process], signum: int) -> int:
+def send(processes: Iterable[psutil.Process], signum: int, *, fresh: bool = False) -> int:
     """Signal processes, leaves first, each only if it is still itself; SIGTERM comes with SIGCONT.
 
-    A stopped process takes no SIGTERM before it is continued. Returns how many were signalled.
+    A stopped process takes no SIGTERM before it is continued. `fresh`: they were found just now, so that one that is
+    our child is still itself. Returns how many were signalled: some may not be ours to signal (setuid).
     """
     sent = 0
     for process in reversed(list(processes)):
-        with suppress(psutil.Error, ProcessLookupError):
-            deliver = partial(os.kill, process.pid) if _is_child(process.pid) else process.send_signal
+        with suppress(psutil.Error, OSError):
+            deliver = partial(os.kill, process.pid) if fresh and _is_child(process.pid) else process.send_signal
             deliver(signum)
             sent += 1
             if signum == signal.SIGTERM:
@@ -289,6 +295,8 @@ def send(processes: Iterable[psutil.Process], signum: int) -> int:
 
 def _is_child(pid: int) -> bool:
     """Whether it is a child of ours that nobody has waited for: until somebody does, its pid is its own. One call."""
+    if not _HAVE_WAITID:
+        return False
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -75,9 +75,10 @@ class Retire(_Record, frozen=True, tag=3):
 
 
 class Interrupt(_Record, frozen=True, tag=11):
-    """Interrupt one task; `signal` is an InterruptSignal as JSON."""
+    """Interrupt one attempt of a task; `signal` is an InterruptSignal as JSON."""
 
     task: int
+    attempt: int
     signal: bytes
 
 

@@ -34,6 +34,9 @@ _HOME = str(Path(tree.__file__).parent.parent)
 _GUARDIAN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from runtime.guardian import main; main()"
 """Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own."""
 
+HEIR_SECONDS = 60.0
+"""Seconds beyond the ladder that the guardian of a dead supervisor is given: it may have had a longer one."""
+
 LOSE_PATIENCE = 1.0
 """Seconds that a killed guardian, and then what it watched, is given to be gone: the loop waits meanwhile."""
 
@@ -98,7 +101,8 @@ class LocalBackend:
     def see_off(self, owner: Owner, note: Note, check: Callable[[], None]) -> None:
         """See Predecessor."""
         predecessor = Predecessor(self._run_id, owner, self._token)
-        predecessor.see_off(note, check, keep_children=self._settings.keep_children)
+        patience = self._settings.ladder.total + HEIR_SECONDS
+        predecessor.see_off(note, check, patience, keep_children=self._settings.keep_children)
 
     @property
     def pid(self) -> int | None:

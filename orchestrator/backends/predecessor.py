@@ -39,13 +39,17 @@ class Predecessor:
         self._is_elsewhere = owner.host != socket.gethostname() or tree.is_there(owner.pid)
         """On another host, or its pid is somebody else's by now, who may have a run of that name in another journal."""
 
-    def see_off(self, note: Note, check: Callable[[], None], *, keep_children: bool) -> None:
-        """Wait until its guardian has done its work, and end what is left. `check` raises when we are to stop."""
+    def see_off(self, note: Note, check: Callable[[], None], patience: float, *, keep_children: bool) -> None:
+        """Wait until its guardian has done its work, and end what is left. `check` raises when we are to stop.
+
+        Not for ever: `patience` in seconds.
+        """
         if self._is_elsewhere:
             return
         if heirs := self._heirs(self._left()):
             note("predecessor.ending", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
-        while heirs:
+        end = time.monotonic() + patience
+        while heirs and time.monotonic() < end:
             check()
             tree.send(heirs, signal.SIGCONT)
             time.sleep(LOOK_SECONDS)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
@@ -70,7 +71,8 @@ class Runner:
                 loaded.result()
                 begin(self)
                 self._log.release(log)
-                session.set_out(self._draw)
+                with suppress(QuiesceError):  # the run broke meanwhile: the ending says why
+                    session.set_out(self._draw)
             except ExecutionInterrupted:  # stopped before it began: the ending says why
                 known = self._known()
             except QuiesceError as error:

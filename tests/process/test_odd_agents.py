@@ -50,6 +50,16 @@ def test_what_an_agent_says_in_no_known_letters_fails_its_task_once(tmp_path: Pa
     assert seen.named("task.crashed") == []
 
 
+def test_an_interrupt_of_the_agents_own_in_no_known_letters_is_kept(tmp_path: Path) -> None:
+    journal = tmp_path / "j.db"
+    source = jsonl(tmp_path / "in.jsonl", [{"key": "own", "do": "interrupt"}, {"key": "a"}])
+    done = run_cli("run", agent("odd:says"), "-i", source, "-w", "1", "-j", journal)
+    assert done.returncode == 75, done
+    seen = look(journal)
+    assert seen.statuses() == {"own": "interrupted", "a": "completed"}
+    assert seen.outcomes["own"].error == r"custom: not \ud800 text"
+
+
 def test_a_snapshot_that_cannot_be_read_fails_its_task(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
     source = jsonl(tmp_path / "in.jsonl", [{"key": "bad", "bad": True}, {"key": "a"}])
@@ -153,8 +163,9 @@ def test_an_urgent_task_does_not_wait_for_a_long_one(ahead: int) -> None:
         ({"key": 5}, "a key is text, not 5"),
         ({"key": b"x"}, "a key is text, not b'x'"),
         ({"key": "a\ud800"}, "is not text in UTF-8"),
-        ({"priority": None}, "a priority is a whole number, not None"),
-        ({"priority": "high"}, "a priority is a whole number, not 'high'"),
+        ({"priority": None}, "a priority is a whole number of at most 53 bits, not None"),
+        ({"priority": "high"}, "a priority is a whole number of at most 53 bits, not 'high'"),
+        ({"priority": 10**30}, "a priority is a whole number of at most 53 bits, not 1000"),
     ],
 )
 def test_a_key_or_a_priority_that_is_none_is_refused_where_it_is_given(given: dict[str, Any], message: str) -> None:
@@ -168,6 +179,7 @@ def test_a_reason_in_no_known_letters_stops_all_the_same() -> None:
     with Supervisor(workers=1, grace=1, log=quiet) as supervisor:
         handle = supervisor.submit(lambda x, state: state.sleep(60), 1)
         wait_until(lambda: any(executor.tasks for executor in supervisor.status.executors), what="it runs")
+        supervisor.interrupt(key="no such \ud800")
         supervisor.interrupt(InterruptReason.CUSTOM, "because \ud800")
         signal = handle.outcome().signal
     assert signal is not None

@@ -148,7 +148,7 @@ def test_only_what_a_dead_supervisor_of_this_host_left_is_ended(case: str) -> No
         host = "elsewhere" if case == "on another host" else socket.gethostname()
         token = f"{owner}-0" if case == "our own" else "other"
         predecessor = Predecessor("r", Owner(owner, host), token)
-        predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, keep_children="kept" in case)
+        predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children="kept" in case)
         if case == "dead":
             assert sleeper.wait(5) == -signal.SIGKILL
         else:

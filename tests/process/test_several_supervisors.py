@@ -168,3 +168,31 @@ with Supervisor(workers=1, run_id=sys.argv[1], grace=0.5, term_grace=0.2, log=lo
         wait_until(lambda: procs.processes_of_run(run_id) == [], 5, "the executors are gone")
         fork = [each for each in running.tree() if each.pid != running.pid]
         assert fork, "the fork has died too: that shows nothing"
+
+
+def test_a_block_whose_coroutine_nobody_runs_any_more_ends() -> None:
+    """A loop that is gone cannot wait for anything: that was tried again for ever."""
+    assert (
+        said(
+            """
+logs = []
+async def main():
+    async with Supervisor(workers=1, grace=1, log=logged(logs)) as supervisor:
+        supervisor.submit(nap, 60)
+        await asyncio.sleep(60)
+loop = asyncio.new_event_loop()
+coroutine = main()
+task = loop.create_task(coroutine)
+loop.call_later(1.0, loop.stop)
+loop.run_forever()
+asyncio.events._set_running_loop(None)
+try:
+    coroutine.close()
+except (RuntimeError, GeneratorExit) as error:
+    print(type(error).__name__)
+print([name for name, _ in logs if name in ("interrupt.requested", "cleanup.verified")], flush=True)
+os._exit(0)
+"""
+        )[-1]
+        == "['interrupt.requested', 'cleanup.verified']"
+    )

@@ -286,3 +286,67 @@ def test_an_executor_that_never_shows_a_sign_of_life_is_found(ready: bool) -> No
         world.tell(told.Progress([(0, 0.0, 0.0)]))
         world.tick(0.25)
     assert len(world.named("executor.silent")) == 1
+
+
+def test_a_guardian_that_is_killed_before_anything_was_asked_of_its_executors_ends_nothing() -> None:
+    world = World(0, workers=START_FAILURES + 1)
+    world.tell(told.Begin())
+    for slot in list(world.executors):
+        world.hear(slot, wire.Ready(wire.VERSION, 100 + slot))
+    world.tell(told.GuardianLost())
+    for slot, executor in list(world.executors.items()):
+        del world.executors[slot]
+        world.tell(
+            told.Exited(slot, executor.incarnation, 0, None, 0.0, 0, 0, "the guardian was killed", with_guardian=True)
+        )
+    assert world.flags == []
+    assert len(world.executors) == START_FAILURES + 1
+
+
+def test_a_guardian_that_dies_again_and_again_ends_the_run() -> None:
+    world = World(1, workers=1)
+    world.begin()
+    for _ in range(START_FAILURES):
+        assert world.flags == []
+        world.tell(told.GuardianLost())
+    assert [signal.reason for signal in world.flags] == [InterruptReason.ERROR_THRESHOLD]
+
+
+def test_an_innocent_task_is_not_charged_for_one_behind_it_that_was_told_to_end() -> None:
+    """It held the interpreter, so that nobody in there heard of the interrupt; then SIGKILL came."""
+    world = World(30, workers=1, fresh=True)
+    world.begin()
+    world.come_up(0)
+    many_ahead(world)
+    first, second, *_ = world.executors[0].tasks
+    ask(world, f"k{second}")
+    world.tick(5)
+    assert world.killed == [0]
+    world.die(0)
+    wind_up(world)
+    assert (world.status(first), world.status(second)) == ("completed", "interrupted")
+    assert world.attempts.get(first) is None
+
+
+def test_a_task_that_is_given_back_unbegun_stays_told_to_end() -> None:
+    world = World(30, workers=1, fresh=True)
+    world.begin()
+    world.come_up(0)
+    many_ahead(world)
+    last = world.executors[0].tasks[-1]
+    ask(world, f"k{last}")
+    world.give_back(0, 1)
+    wind_up(world)
+    assert world.status(last) == "interrupted"
+
+
+def test_a_slot_that_fails_for_hours_is_still_tried() -> None:
+    world = World(0, workers=1)
+    world.asynchronous = False
+    world.tell(told.Begin())
+    world.tell(told.HireAgent(0, by_name=True, source=b"m:f"))
+    world.machine.mind.slots[0].failures = 5000
+    world.come_up(0)
+    world.die(0, in_hand=0)
+    world.tick(6)
+    assert world.executors

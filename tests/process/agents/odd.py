@@ -9,7 +9,7 @@ import signal
 import time
 from typing import Any
 
-from runtime import ExecutionState
+from runtime import ExecutionInterrupted, ExecutionState, InterruptReason, InterruptSignal
 from tests.support.sync import announce
 
 ESCAPED = "not \ud800 text"
@@ -51,6 +51,8 @@ def says(task: dict[str, Any], state: ExecutionState) -> Any:
             raise Silent
         case "result":
             return Unpicklable()
+        case "interrupt":
+            raise ExecutionInterrupted(InterruptSignal(reason=InterruptReason.CUSTOM, message=ESCAPED))
         case "self":
             os.kill(os.getpid(), signal.SIGTERM)
             state.sleep(5)
