@@ -34,6 +34,7 @@ class Backlog:
         self._parked: dict[int, list[PendingTask]] = {}
         self._waiting: list[tuple[float, int, PendingTask]] = []
         self._crashes: dict[int, int] = {}
+        self._isolated: set[int] = set()
         self._average_bytes = 256.0
         self._last_seq = 0
         self._read_to = 0
@@ -147,6 +148,21 @@ class Backlog:
     def suspect(self, tasks: Sequence[PendingTask]) -> None:
         """Tasks one of which killed its executor: each runs alone from now on, so that the culprit is known."""
         self._suspects.extend(tasks)
+
+    def isolate(self, task: PendingTask) -> None:
+        """A task that may end every executor: it runs when nothing else does."""
+        self._isolated.add(task.seq)
+        self._suspects.append(task)
+
+    @property
+    def has_isolated(self) -> bool:
+        """Whether there ever was such a one."""
+        return bool(self._isolated)
+
+    @property
+    def is_isolating(self) -> bool:
+        """Whether the next suspect must be the only task that runs."""
+        return bool(self._suspects) and self._suspects[0].seq in self._isolated
 
     def retry(self, task: PendingTask, at: float) -> None:
         """A task that runs again, not before `at`."""

@@ -112,6 +112,7 @@ class LiveDisplay:
 
     def __enter__(self) -> Self:
         self._live.start()
+        self._console.show_cursor(True)  # who stops or kills us (Ctrl-Z, Ctrl-\\) gets a terminal with one
         return self
 
     def __exit__(self, *_: object) -> None:

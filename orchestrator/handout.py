@@ -40,6 +40,8 @@ class Handout:
         width = mind.width
         ahead = 0 if average is None else min(MAX_WINDOW, int(PREFETCH / max(1e-6, average)))
         takers = [slot for slot in self._idle_first() if self._is_open(slot)]
+        if mind.backlog.has_isolated and self._isolate(takers):
+            return
         for left, slot in zip(range(len(takers), 0, -1), takers, strict=True):
             share = max(width, -(-len(mind.backlog) // left))
             suspect = None if slot.assigned else mind.backlog.take_suspect()
@@ -53,6 +55,20 @@ class Handout:
             if len(slot.assigned) <= window // 2 or len(slot.assigned) < width:
                 slot.window = min(2 * window, width + MAX_WINDOW)
                 self._assign(slot, mind.backlog.take(min(share, window - len(slot.assigned))))
+
+    def _isolate(self, takers: list[Slot]) -> bool:
+        """Whether some task must be, or is, the only one that runs. It begins when the others have ended."""
+        slots, backlog = self._mind.slots, self._mind.backlog
+        if any(one.sole for slot in slots for one in slot.assigned.values()):
+            return True
+        if not backlog.is_isolating:
+            return False
+        if takers and not any(slot.assigned for slot in slots):
+            suspect = backlog.take_suspect()
+            if suspect is not None:
+                takers[0].alone = True
+                self._assign(takers[0], [suspect], sole=True)
+        return True
 
     def _would_wait(self, slot: Slot) -> bool:
         """Whether the most urgent task would only stand there behind one that it may interrupt."""
@@ -82,7 +98,7 @@ class Handout:
         most = self._mind.settings.max_tasks_per_executor
         return MAX_WINDOW * 2 + self._mind.width if most is None else most - slot.executed
 
-    def _assign(self, slot: Slot, tasks: list[PendingTask]) -> None:
+    def _assign(self, slot: Slot, tasks: list[PendingTask], *, sole: bool = False) -> None:
         if not tasks:
             return
         orders: list[wire.Task] = []
@@ -94,7 +110,7 @@ class Handout:
                 orders, size = [], 0
             size += weight
             attempt = task.attempts + 1
-            slot.assigned[task.seq] = Assigned(task, attempt, alone=slot.alone)
+            slot.assigned[task.seq] = Assigned(task, attempt, alone=slot.alone, sole=sole)
             orders.append(
                 wire.Task(
                     task.seq,

@@ -50,6 +50,11 @@ class Mind:
         return sum(len(slot.assigned) for slot in self.slots)
 
     @property
+    def running(self) -> int:
+        """Tasks that executors execute; the others were handed to them in advance."""
+        return sum(min(len(slot.assigned), self.width) for slot in self.slots)
+
+    @property
     def alive(self) -> list[Slot]:
         """Slots with a process in them."""
         return [slot for slot in self.slots if slot.is_alive]

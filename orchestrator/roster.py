@@ -142,7 +142,8 @@ class Roster:
     def bye(self, slot: Slot, _record: wire.Bye, now: float) -> None:
         """It takes no more work. What runs at its exit is the agents', and may hang: the ladder sees to its end."""
         slot.state = SlotState.LEAVING
-        slot.climb = slot.climb or Climb(self._mind.ladder, Rung.FLAG, now)
+        if self._mind.phase is Phase.RUNNING:  # else the one of all is on its way
+            slot.climb = slot.climb or Climb(self._mind.ladder, Rung.FLAG, now)
 
     def garbled(self, stimulus: told.Garbled, now: float) -> None:
         """What it sent was no frame."""

@@ -23,8 +23,9 @@ class SlotState(StrEnum):
 class Assigned:
     """A task that an executor was given.
 
-    `since` is when it began, None while it has not (or nobody said so); `asked` is the interrupt that was sent
-    for it alone, `requested` that somebody meant this very task. `alone`: the executor had nothing beside it.
+    `since` is when it began, None while it has not (or nobody said so); `asked` is the interrupt that was sent for it
+    alone, `requested` that somebody meant this very task. `alone`: the executor had nothing beside it; `sole`: nor
+    had any other.
     """
 
     task: PendingTask
@@ -34,6 +35,7 @@ class Assigned:
     asked_at: float = 0.0
     requested: bool = False
     alone: bool = False
+    sole: bool = False
 
 
 @dataclass(slots=True)

@@ -92,7 +92,7 @@ class Stopping:
             message=signal.message,
             triggered_by=signal.triggered_by,
             executors=len(mind.alive),
-            running=mind.outstanding,
+            running=mind.running,
             grace=mind.ladder.grace,
             term_grace=mind.ladder.term_grace,
         )

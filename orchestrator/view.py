@@ -60,7 +60,7 @@ def view(mind: Mind, now: float) -> StatusView:
         completed=counts[ExecutionStatus.COMPLETED],
         failed=counts[ExecutionStatus.FAILED],
         interrupted=counts[ExecutionStatus.INTERRUPTED],
-        running=mind.outstanding,
+        running=mind.running,
         executors=[_executor(slot) for slot in mind.slots if slot.is_alive],
         signal=mind.signal,
         rung=mind.climb.rung,

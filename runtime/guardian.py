@@ -236,6 +236,9 @@ class Guardian:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status):  # an executor asked to be traced by its parent: we let it go on
+                tree.stop_tracing(pid, os.WSTOPSIG(status))
+                continue
             self._remains.reaped(pid)
             one = self._executors.pop(pid, None)
             if one is not None:

@@ -61,6 +61,7 @@ class Doorbell:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._read = self._write = -1  # there may be no descriptor left
         self._read, self._write = _pair()
 
     def fileno(self) -> int:

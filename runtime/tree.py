@@ -33,6 +33,7 @@ SLOT_PLACEHOLDER = "-" * _SLOT_WIDTH
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PTRACE_DETACH = 17
 
 _HAVE_PROC = os.path.exists(f"/proc/{os.getpid()}/stat")
 _HAVE_WAITID = hasattr(os, "waitid")  # macOS: from Python 3.13 on
@@ -47,6 +48,12 @@ except OSError:
 def become_subreaper() -> bool:
     """Have orphaned descendants re-parented to this process (prctl(2)). False where there is no such thing."""
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def stop_tracing(pid: int, signum: int) -> None:
+    """A child called PTRACE_TRACEME, and a signal has stopped it until its tracer, which we are, passes that on."""
+    if _libc is not None:
+        _libc.ptrace(_PTRACE_DETACH, ctypes.c_long(pid), ctypes.c_void_p(0), ctypes.c_void_p(signum))
 
 
 def die_with_parent(parent: int) -> bool:

@@ -15,7 +15,7 @@ from orchestrator.journal import Journal, RunRecord
 from orchestrator.plain import one_line, plain_lines
 from orchestrator.session import Ending
 from orchestrator.signals import die_by
-from orchestrator.sinks import standard_error
+from orchestrator.sinks import DescriptorSink, standard_error
 from runtime.codec import encode_json
 from runtime.model import ExecutionStatus
 
@@ -106,10 +106,7 @@ def facts(ending: Ending, run_id: str, journal: str) -> dict[str, Any]:
 
 def show(record: dict[str, Any]) -> None:
     """One JSON object on standard output, if anybody reads it."""
-    try:
-        os.write(1, encode_json(record) + b"\n")
-    except OSError:
-        pass
+    DescriptorSink(1).write(encode_json(record) + b"\n")
 
 
 def conclude(text: str, *, aloud: bool = True) -> None:

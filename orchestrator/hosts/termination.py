@@ -34,7 +34,7 @@ class TerminationMessage:
 
     def choose(self, path: str | None) -> None:
         """Write there. None: to DEFAULT_PATH, if somebody has made it."""
-        self._path = path or (DEFAULT_PATH if os.path.exists(DEFAULT_PATH) else None)
+        self._path = os.path.abspath(path) if path else (DEFAULT_PATH if os.path.exists(DEFAULT_PATH) else None)
 
     def __call__(self, view: StatusView) -> None:
         """The Observer: when a stop begins, say so once."""

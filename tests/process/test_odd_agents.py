@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from orchestrator import Supervisor
 from runtime import InterruptReason
 from runtime.errors import UsageError
 from tests.process.helpers import agent, jsonl, look
-from tests.support.cli import run_cli, start_cli
+from tests.support.cli import QUIESCE, environment, run_cli, start_cli
 from tests.support.sync import Latch, Post
 from tests.support.wait import wait_until
 
@@ -48,6 +50,41 @@ def test_what_an_agent_says_in_no_known_letters_fails_its_task_once(tmp_path: Pa
     assert seen.statuses() == {"a": "completed", "bad": "failed", "b": "completed"}
     assert (seen.outcomes["bad"].attempts, seen.outcomes["bad"].error) == (1, error)
     assert seen.named("task.crashed") == []
+
+
+def test_one_that_has_itself_traced_pays_for_its_signals_alone(tmp_path: Path) -> None:
+    """A traced child's stop looks like a death to who waits for it: the guardian fell over it."""
+    journal = tmp_path / "j.db"
+    source = jsonl(tmp_path / "in.jsonl", [{"key": "a"}, {"key": "bad", "do": "traced"}, {"key": "b"}])
+    done = run_cli("run", agent("odd:says"), "-i", source, "-w", "2", "-j", journal)
+    assert done.returncode == 1, done
+    seen = look(journal)
+    assert seen.statuses() == {"a": "completed", "bad": "failed", "b": "completed"}
+    assert "SIGUSR2" in str(seen.outcomes["bad"].error)
+    assert seen.named("guardian.lost") == []
+
+
+def test_a_last_word_that_nobody_reads_holds_up_no_end(tmp_path: Path) -> None:
+    """Standard output is a pipe that is full, and its reader has stopped."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while os.write(write, bytes(1 << 16)):
+            pass
+    os.set_blocking(write, True)
+    words = ["run", agent("odd:says"), "-i", str(jsonl(tmp_path / "in.jsonl", [{}])), "-j", str(tmp_path / "j.db")]
+    try:
+        popen = subprocess.Popen(
+            [*QUIESCE, *words, "--json"], stdout=write, stderr=subprocess.DEVNULL, env=environment()
+        )
+        try:
+            assert popen.wait(20) == 0
+        finally:
+            popen.kill()
+            popen.wait()
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_an_interrupt_of_the_agents_own_in_no_known_letters_is_kept(tmp_path: Path) -> None:

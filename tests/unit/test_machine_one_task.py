@@ -350,3 +350,42 @@ def test_a_slot_that_fails_for_hours_is_still_tried() -> None:
     world.die(0, in_hand=0)
     world.tick(6)
     assert world.executors
+
+
+def lose_guardian(world: World) -> None:
+    """All executors die with it, one is told after the other."""
+    hands = {slot: (executor.tasks or [0])[0] for slot, executor in world.executors.items()}
+    world.tell(told.GuardianLost())
+    for slot, in_hand in hands.items():
+        gone = world.executors.pop(slot).incarnation
+        how = "the guardian was killed"
+        world.tell(told.Exited(slot, gone, 0, None, 0.0, 0, in_hand, how, with_guardian=True))
+    world.tick(1)
+    for slot in world.executors:
+        world.come_up(slot)
+
+
+def test_tasks_whose_guardian_dies_are_not_charged_before_each_ran_by_itself() -> None:
+    """One of them kills it; the neighbours, who die with it each time, are innocent."""
+    world = started(3, workers=2)
+    losses = 0
+    while not world.flags and world.status(2) is None:
+        running = {executor.tasks[0]: slot for slot, executor in world.executors.items() if executor.tasks}
+        if 2 in running:
+            losses += 1
+            lose_guardian(world)
+        else:
+            world.end_task(next(iter(running.values())), "completed")
+    wind_up(world)
+    assert [world.status(seq) for seq in (1, 2, 3)] == ["completed", "failed", "completed"]
+    assert [world.outcomes[seq][0].attempts for seq in (1, 3)] == [1, 1]
+    assert losses == 4
+
+
+def test_at_the_end_of_a_run_there_is_one_ladder() -> None:
+    """What hangs at an executor's exit had it twice: its own, and the one of all."""
+    world = started(1, workers=1)
+    world.end_task(0, "completed")
+    world.hear(0, wire.Bye())
+    world.tick(1.5)
+    assert world.terminated == [0]

@@ -51,6 +51,10 @@ def says(task: dict[str, Any], state: ExecutionState) -> Any:
             raise Silent
         case "result":
             return Unpicklable()
+        case "traced":
+            ctypes.CDLL(None).ptrace(0, 0, 0, 0)  # PTRACE_TRACEME: its parent is its tracer
+            os.kill(os.getpid(), signal.SIGUSR2)
+            state.sleep(5)
         case "interrupt":
             raise ExecutionInterrupted(InterruptSignal(reason=InterruptReason.CUSTOM, message=ESCAPED))
         case "self":
