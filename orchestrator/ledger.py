@@ -144,7 +144,9 @@ class Ledger:
                 self._settle(one, judge(one, one.asked, stopping=False), exited, error, now)
             backlog.put_back([one.task for one in begun if one.asked is None])
         elif exited.with_guardian and not any(one.sole for one in begun):
+            self._stopping.give_back([one for one in left if one not in begun])
             self._lost_together(begun)
+            return
         elif len(begun := left if distrusted else begun) == 1:
             self._crashed(begun[0], exited, why, now)
         else:
@@ -153,12 +155,13 @@ class Ledger:
 
     def _lost_together(self, begun: list[Assigned]) -> None:
         """All executors died at once, with the guardian: nobody pays. Where it comes again, each runs by itself."""
-        backlog = self._mind.backlog
+        backlog, again = self._mind.backlog, []
         for one in begun:
             if backlog.crashed(one.task.seq) < self._mind.settings.crash_limit:
-                backlog.put_back([one.task])
+                again.append(one.task)
             else:
                 backlog.isolate(one.task)
+        backlog.put_back(again)
 
     def _crashed(self, one: Assigned, exited: told.Exited, why: str | None, now: float) -> None:
         crashes = self._mind.backlog.crashed(one.task.seq)
