@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -315,4 +316,4 @@ class _Round:
 def _is_before_us(said: str) -> bool:
     """Whether an early SIGINT met the interpreter on its way to our first line, where it is Python's to answer."""
     is_python_s = "Fatal Python error: init_" in said or said.rstrip().endswith("KeyboardInterrupt")
-    return is_python_s and ", in main\n" not in said
+    return is_python_s and re.search(r'orchestrator/entry\.py", line \d+, in main', said) is None
