@@ -31,7 +31,7 @@ EARLY_SECONDS, EARLY_LOOK = 10.0, 0.02
 
 
 class ControlThread:
-    """`wake_main`: have the main thread look at its inbox again.
+    """`wake_main`: have the main thread look at its inbox again. `nudge_main`: see Executor.
 
     After a look into it here, what is left there is in no pipe any more, and so wakes nobody.
     """
@@ -45,6 +45,7 @@ class ControlThread:
         outbox: Outbox,
         tasks: TaskRunner,
         wake_main: Callable[[], None],
+        nudge_main: Callable[[], None],
     ) -> None:
         self._fd = fd
         self._slot = slot
@@ -53,6 +54,7 @@ class ControlThread:
         self._outbox = outbox
         self._tasks = tasks
         self._wake_main = wake_main
+        self._nudge_main = nudge_main
         self._early: dict[Interrupt, float] = {}
 
     def start(self) -> None:
@@ -82,6 +84,7 @@ class ControlThread:
         while True:
             ready = dict(poll.poll(1000 * self._patience(flush_in)))
             self._flag.beat(self._slot)
+            self._nudge_main()
             if flush_in is not None or self._outbox.fileno() in ready:
                 flush_in = self._outbox.flush_old()
             if self._early:

@@ -58,7 +58,7 @@ from runtime.wire import (
 BROKEN = 70
 """Exit code (EX_SOFTWARE, sysexits.h) of an executor that could not go on: its pipes were taken from it."""
 
-_SIGTERM = int(signal.SIGTERM)
+_SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,16 @@ class Executor:
     def start_control_thread(self, fd: int) -> None:
         """`fd`: the control pipe."""
         parts = (self._flag, self._inbox, self._outbox, self._tasks)
-        ControlThread(fd, self._place.slot, *parts, self._wake_main).start()
+        ControlThread(fd, self._place.slot, *parts, self._wake_main, self._nudge_main).start()
+
+    def _nudge_main(self) -> None:
+        """From the control thread: if SIGTERM came and its handler does not run, end the system call that it missed.
+
+        One that comes between the interpreter's last look at signals and the call finds nothing to end, and the handler
+        would wait until the call returns. SIGINT means nothing here, but ends the call.
+        """
+        if self._is_term_coming() and getsignal(_SIGINT) == _ignore:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def _wake_main(self) -> None:
         """Whoever waits for orders must look again. Safe in a signal handler."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 from chaos.agents import truth
 from orchestrator.journal import RunRecord, open_journal
 from orchestrator.records import TERMINAL, Outcome
-from runtime.errors import QuiesceError
+from runtime.errors import QuiesceError, UsageError
 
+EMPTY = "is empty, not a journal"
 _OUTSIDE = "the executor died"
 
 
@@ -34,7 +36,13 @@ class Witness:
         """Remember every finished result, and complain of those that have gone or changed. None: no such run."""
         if not self.journal.exists():
             return None
-        with open_journal(self.journal, "read") as journal:
+        with ExitStack() as stack:
+            try:
+                journal = stack.enter_context(open_journal(self.journal, "read"))
+            except UsageError as error:
+                if EMPTY in str(error):  # a supervisor was killed as it made it
+                    return None
+                raise
             run = next((run for run in journal.runs() if run.run_id == self.run_id), None)
             if run is None:
                 return None

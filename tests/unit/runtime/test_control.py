@@ -38,7 +38,9 @@ class Place:
         self.inbox = Inbox(self.tasks_read)
         self.outbox = Outbox(events_write)
         self.runner = Runner()
-        self.control = ControlThread(-1, 0, self.flag, self.inbox, self.outbox, cast("Any", self.runner), lambda: None)
+        self.control = ControlThread(
+            -1, 0, self.flag, self.inbox, self.outbox, cast("Any", self.runner), lambda: None, lambda: None
+        )
         self._fds = [self.tasks_read, self.tasks, self.events, events_write]
 
     def said(self) -> list[Any]:

@@ -31,7 +31,9 @@ def wakes_up(flag: InterruptFlag, fds: list[int]) -> bool:
     thread.start()
     wait_until(lambda: sleeps(thread), what="the main loop to wait")
     inbox._orders.append(Retire())  # as the control thread's look into the pipe would
-    ControlThread(-1, 0, flag, inbox, outbox, executor._tasks, executor._wake_main)._obey(Revoke(0))
+    ControlThread(-1, 0, flag, inbox, outbox, executor._tasks, executor._wake_main, executor._nudge_main)._obey(
+        Revoke(0)
+    )
     thread.join(10)
     return not thread.is_alive()
 
