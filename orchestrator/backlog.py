@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Container, Sequence
 from typing import TypeVar
 
@@ -11,6 +11,9 @@ from orchestrator.instructions import Fetch
 from orchestrator.records import NewTask, PendingTask, pending
 from orchestrator.stimuli import Spooled
 from runtime.model import InterruptSignal
+
+Unwanted = list[tuple[PendingTask, InterruptSignal]]
+"""Tasks that somebody has told to end before they came, and why."""
 
 Rank = TypeVar("Rank", int, float)
 
@@ -33,15 +36,14 @@ class Backlog:
         self._urgent_to = 0
         self._parked: dict[int, list[PendingTask]] = {}
         self._waiting: list[tuple[float, int, PendingTask]] = []
-        self._crashes: dict[int, int] = {}
+        self._crashes: Counter[int] = Counter()
         self._isolated: set[int] = set()
         self._average_bytes = 256.0
         self._last_seq = 0
         self._read_to = 0
         self._fetching = False
         self._unwanted: dict[str, tuple[int, InterruptSignal]] = {}
-        self._strays: dict[int, int] = {}
-        self._withdrawn: list[tuple[PendingTask, InterruptSignal]] = []
+        self._strays: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._suspects) + len(self._urgent)
@@ -62,17 +64,19 @@ class Backlog:
         """The store has tasks up to here from before."""
         self._last_seq = last_seq
 
-    def spooled(self, news: Spooled, agents: Container[int]) -> None:
+    def spooled(self, news: Spooled, agents: Container[int]) -> Unwanted:
         """The store has new tasks. If nothing older is still to be fetched and there is room, or if this is the only
-        chance, they are taken in at once, which spares the store the reading; else they are fetched later.
+        chance, they are taken in at once, which spares the store the reading; else they are fetched later. Those
+        that are not wanted any more come back.
         """
         is_next = not self._fetching and self._read_to >= self._last_seq
         self._last_seq = max(self._last_seq, news.last_seq)
         if not news.kept or (is_next and self._has_room_for(news.tasks)):
             self._read_to = self._last_seq
-            self._take_in(pending(news.tasks, news.after), agents)
-        elif any(task.priority > 0 for task in news.tasks):
+            return self._take_in(pending(news.tasks, news.after), agents)
+        if any(task.priority > 0 for task in news.tasks):
             self._urgent_to = news.last_seq
+        return []
 
     def _has_room_for(self, tasks: Sequence[NewTask]) -> bool:
         size = len(self) * self._average_bytes + sum(len(task.input) for task in tasks)
@@ -90,21 +94,22 @@ class Backlog:
         self._fetching = True
         return Fetch(self._read_to, self._last_seq, limit)
 
-    def fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> None:
-        """The answer to a fetch, which has read the store up to `read_to`.
+    def fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> Unwanted:
+        """The answer to a fetch, which has read the store up to `read_to`. What is not wanted any more comes back.
 
         Tasks of an agent that is not there (an earlier start had it, this one has not yet) are put aside.
         """
         self._fetching = False
         self._read_to = max(self._read_to, read_to)
-        self._take_in(tasks, agents)
+        return self._take_in(tasks, agents)
 
-    def _take_in(self, tasks: Sequence[PendingTask], agents: Container[int]) -> None:
+    def _take_in(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
+        unwanted: Unwanted = []
         for task in tasks:
             if task.seq in self._early:  # the urgent ones came before
                 self._early.discard(task.seq)
             elif task.key in self._unwanted and task.seq <= self._unwanted[task.key][0]:
-                self._withdrawn.append((task, self._unwanted.pop(task.key)[1]))
+                unwanted.append((task, self._unwanted.pop(task.key)[1]))
             elif task.agent in agents:
                 self._add(task)
             else:
@@ -112,12 +117,14 @@ class Backlog:
         if tasks:
             size = sum(len(task.input) + len(task.snapshot or b"") for task in tasks) / len(tasks)
             self._average_bytes = max(64.0, (self._average_bytes + size) / 2)
+        return unwanted
 
-    def fetched_urgent(self, tasks: Sequence[PendingTask], agents: Container[int]) -> None:
-        """The answer to a fetch of the urgent ones."""
+    def fetched_urgent(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
+        """The answer to a fetch of the urgent ones. As `fetched`."""
         fresh = [task for task in tasks if task.seq > self._read_to and task.seq not in self._early]
-        self._take_in(fresh, agents)
+        unwanted = self._take_in(fresh, agents)
         self._early.update(task.seq for task in fresh)
+        return unwanted
 
     def _add(self, task: PendingTask) -> None:
         if task.priority > 0:
@@ -170,12 +177,12 @@ class Backlog:
 
     def crashed(self, seq: int) -> int:
         """Count a crash of this task; how many it has now."""
-        self._crashes[seq] = self._crashes.get(seq, 0) + 1
+        self._crashes[seq] += 1
         return self._crashes[seq]
 
     def strayed(self, seq: int) -> int:
         """Count an end of this task by a SIGTERM from nowhere; how many it has now."""
-        self._strays[seq] = self._strays.get(seq, 0) + 1
+        self._strays[seq] += 1
         return self._strays[seq]
 
     # -- not wanted any more ------------------------------------------------------------------------
@@ -195,11 +202,6 @@ class Backlog:
                 tasks.remove(found)
                 return found
         return _withdraw(self._urgent, key) or _withdraw(self._waiting, key)
-
-    def take_withdrawn(self) -> list[tuple[PendingTask, InterruptSignal]]:
-        """Those that have come from the store since, and were to be taken out."""
-        taken, self._withdrawn = self._withdrawn, []
-        return taken
 
     # -- out ----------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ MAX_WINDOW = 512
 """Tasks that an executor may hold in advance, however short they are."""
 
 FRAME_BYTES = 16 << 20
-"""Bytes of input from which on tasks for one executor travel in several frames (the wire carries 256 MiB)."""
+"""Bytes of input from which on tasks for one executor travel in several frames: none may be near wire.MAX_FRAME."""
 
 IDLE_BEFORE_REVOKE = 0.02
 """Seconds that an executor may be idle while another one sits on tasks that have not begun."""

@@ -8,7 +8,7 @@ from orchestrator import stimuli as told
 from orchestrator.instructions import RecordAttempts
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
-from orchestrator.settle import Verdict, crash, ended_by, judge, outcome_of
+from orchestrator.settle import Verdict, backoff, crash, ended_by, judge, outcome_of
 from orchestrator.slots import Assigned, Slot, SlotState
 from orchestrator.stopping import Stopping
 from runtime import wire
@@ -130,7 +130,7 @@ class Ledger:
         be the one that wrote it, so each is suspected, or the same garbage would come again for ever.
         """
         backlog = self._mind.backlog
-        begun = [one for one in left if one.since is not None or one.task.seq == exited.in_hand]
+        begun = [one for one in left if one.has_begun(exited.in_hand)]
         asked = [one for one in left if one.asked is not None]
         if self._mind.signal is not None:
             for one in begun:
@@ -193,7 +193,7 @@ class Ledger:
             self._record(one, where, ExecutionStatus.INTERRUPTED, error, now, record)
         elif one.attempt <= self._mind.retries_of(one.task.agent):  # while the run stops, too: then at the next start
             self._mind.log("task.retrying", Severity.WARNING, key=one.task.key, attempt=one.attempt, error=error)
-            self._again(one, now + min(MAX_RETRY, FIRST_RETRY * 2 ** min(one.attempt - 1, 20)))
+            self._again(one, now + backoff(FIRST_RETRY, one.attempt - 1, MAX_RETRY))
         else:
             self._record(one, where, ExecutionStatus.FAILED, error, now, record)
 

@@ -127,15 +127,15 @@ class Machine:
 
     def _spooled(self, stimulus: told.Spooled, _now: float) -> None:
         self.mind.accepted += len(stimulus.tasks)
-        self.mind.backlog.spooled(stimulus, self.mind.agents)
-        self._stopping.withdraw_late()
+        self._stopping.withdraw(self.mind.backlog.spooled(stimulus, self.mind.agents))
 
     def _fetched(self, stimulus: told.Fetched, _now: float) -> None:
+        backlog, agents = self.mind.backlog, self.mind.agents
         if stimulus.urgent:
-            self.mind.backlog.fetched_urgent(stimulus.tasks, self.mind.agents)
+            unwanted = backlog.fetched_urgent(stimulus.tasks, agents)
         else:
-            self.mind.backlog.fetched(stimulus.tasks, stimulus.read_to, self.mind.agents)
-        self._stopping.withdraw_late()
+            unwanted = backlog.fetched(stimulus.tasks, stimulus.read_to, agents)
+        self._stopping.withdraw(unwanted)
 
     def _resumed(self, stimulus: told.Resumed, _now: float) -> None:
         self.mind.accepted += stimulus.accepted

@@ -10,7 +10,7 @@ from orchestrator.instructions import AgentKnown, Send, SetGraces, StartExecutor
 from orchestrator.ladder import Climb, Rung
 from orchestrator.ledger import Ledger
 from orchestrator.mind import Mind
-from orchestrator.settle import failed_start
+from orchestrator.settle import backoff, failed_start
 from orchestrator.slots import Slot, SlotState
 from orchestrator.stopping import Stopping
 from orchestrator.view import Phase
@@ -168,21 +168,17 @@ class Roster:
         if slot is None:
             return
         was, why, climb, distrusted = slot.state, slot.why, slot.climb, slot.distrusted
-        unborn = was is SlotState.STARTING or (was is SlotState.READY and not slot.proven)  # an import can kill, too
-        unborn = unborn or (slot.unwilling and not slot.proven)  # it was dismissed, for it could load nothing
-        idle = (
-            was is SlotState.READY
-            and not slot.executed
-            and not any(one.since is not None or one.task.seq == stimulus.in_hand for one in slot.assigned.values())
-        )  # it died of itself, before it did anything
+        # An import can kill, too; and one that was dismissed may have been so because it could load nothing.
+        unborn = not slot.proven and (was in (SlotState.STARTING, SlotState.READY) or slot.unwilling)
+        has_worked = slot.executed or any(one.has_begun(stimulus.in_hand) for one in slot.assigned.values())
+        idle = was is SlotState.READY and not has_worked  # it died of itself
         self._log_exit(slot, stimulus)
         self._ledger.charge(slot.vacate(), stimulus, why, climb, now, distrusted=distrusted)
         failed = unborn or idle or (why is not None and was is SlotState.LEAVING)
         if stimulus.with_guardian:
             unborn = failed = False
         slot.failures = slot.failures + 1 if failed else 0
-        backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(slot.failures, 20))
-        slot.restart_at = now + (backoff if failed else 0.0)
+        slot.restart_at = now + (backoff(FIRST_BACKOFF, slot.failures, MAX_BACKOFF) if failed else 0.0)
         if unborn:
             self._count_failed_start(stimulus.how, why or stimulus.last_line, now)
 

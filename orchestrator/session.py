@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import threading
 import time
 from collections import deque
@@ -29,15 +28,12 @@ from orchestrator.records import NewTask, RunEvent
 from orchestrator.signals import SignalPipe
 from orchestrator.sinks import Log
 from orchestrator.store import Batch, JournalStore, MemoryStore
+from orchestrator.switch import SWITCH
 from orchestrator.view import StatusView
 from orchestrator.words import resumption
 from runtime import codec
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal, Severity
-
-SWITCH_SECONDS = 0.0005
-"""How long a busy thread keeps the interpreter from the others while a supervisor works. The default of 5 ms makes
-the journal's thread wait that long at every statement (scripts/bench_journal.py shows a factor of two)."""
 
 LAST_PATIENCE = 1.0
 """Seconds that a journal which has failed gets to refuse what is still waiting."""
@@ -62,33 +58,6 @@ class Ending:
         """`SIGTERM` and the like, if an OS signal was the cause."""
         by = self.signal.triggered_by if self.signal is not None else ""
         return by.removeprefix("signal:") if by.startswith("signal:") else None
-
-
-class _Switch:
-    """The interpreter's switch interval, which a process has once, for all of its supervisors."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._before = 0.0
-
-    def hurry(self) -> None:
-        """One supervisor more."""
-        with self._lock:
-            if not self._users:
-                self._before = sys.getswitchinterval()
-                sys.setswitchinterval(SWITCH_SECONDS)
-            self._users += 1
-
-    def relax(self) -> None:
-        """One less; after the last one it is as it was."""
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                sys.setswitchinterval(self._before)
-
-
-_switch = _Switch()
 
 
 def new_run_id() -> str:
@@ -131,7 +100,7 @@ class Session:
 
     def start(self) -> None:
         """Take the signals over, start the guardian and the loop. QuiesceError: the host has no process left for it."""
-        _switch.hurry()
+        SWITCH.hurry()
         if self._signals is not None:
             self._signals.install()
         try:
@@ -346,7 +315,7 @@ class Session:
     def _let_go(self) -> None:
         """Of what a process has once."""
         self._engine.close()
-        _switch.relax()
+        SWITCH.relax()
         if self._signals is not None:
             self._signals.restore()
             self._signals.close()

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from orchestrator.records import Outcome, PendingTask
 from orchestrator.slots import Assigned, Slot
 from orchestrator.stimuli import Exited
+from runtime.errors import ExecutionInterrupted
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from runtime.wire import Done
 
@@ -45,9 +46,9 @@ def judge(one: Assigned, signal: InterruptSignal | None, *, stopping: bool) -> V
 
 def withdrawn(task: PendingTask, signal: InterruptSignal) -> Outcome:
     """The outcome of a task that was interrupted before any executor had it."""
-    why = f"{signal.reason}: {signal.message}" if signal.message else str(signal.reason)
     return Outcome(
-        seq=task.seq, key=task.key, status=ExecutionStatus.INTERRUPTED, attempts=task.attempts, error=why, signal=signal
+        seq=task.seq, key=task.key, status=ExecutionStatus.INTERRUPTED, attempts=task.attempts,
+        error=str(ExecutionInterrupted(signal)), signal=signal,
     )  # fmt: skip
 
 
@@ -60,8 +61,12 @@ def ended_by(how: str, signal: InterruptSignal | None) -> str:
     """The one line of a task that was told to end, did not, and whose executor was ended: first why, then how."""
     if signal is None:
         return f"ended by {how}"
-    why = f"{signal.reason}: {signal.message}" if signal.message else str(signal.reason)
-    return f"{why} (ended by {how})"
+    return f"{ExecutionInterrupted(signal)} (ended by {how})"
+
+
+def backoff(first: float, times: int, most: float) -> float:
+    """Seconds to wait: `first`, doubled so many times, and never more than `most`."""
+    return min(most, first * 2.0 ** min(times, 20))
 
 
 def failed_start(times: int, how: str, last_line: str) -> str:

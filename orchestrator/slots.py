@@ -37,6 +37,10 @@ class Assigned:
     alone: bool = False
     sole: bool = False
 
+    def has_begun(self, in_hand: int) -> bool:
+        """Whether it was under way when its executor died; `in_hand`: what that was executing (0 = nothing)."""
+        return self.since is not None or self.task.seq == in_hand
+
 
 @dataclass(slots=True)
 class Slot:

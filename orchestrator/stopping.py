@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator import stimuli as told
+from orchestrator.backlog import Unwanted
 from orchestrator.instructions import KillTree, RaiseFlag, SendControl, ShowRung, Terminate
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
@@ -63,9 +64,9 @@ class Stopping:
         elif not self._mind.backlog.withdraw_later(stimulus.task, stimulus.signal):
             self._mind.log("interrupt.ignored", Severity.WARNING, key=stimulus.task, why="no such task waits or runs")
 
-    def withdraw_late(self) -> None:
+    def withdraw(self, unwanted: Unwanted) -> None:
         """Tasks that were told to end while they were still in the store, and that have come now."""
-        for task, signal in self._mind.backlog.take_withdrawn():
+        for task, signal in unwanted:
             self._mind.keep(withdrawn(task, signal))
 
     def fail(self, why: str, now: float, reason: InterruptReason = InterruptReason.ERROR_THRESHOLD) -> None:

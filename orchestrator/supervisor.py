@@ -45,10 +45,8 @@ def _check(key: object, priority: object) -> None:
     if key is not None:
         if not isinstance(key, str):
             raise UsageError(f"a key is text, not {key!r}")
-        try:
-            key.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"the key {key!r} is not text in UTF-8") from None
+        if utf8(key) != key:
+            raise UsageError(f"the key {key!r} is not text in UTF-8")
     if not isinstance(priority, int) or abs(priority) > MOST_URGENT:
         raise UsageError(f"a priority is a whole number of at most 53 bits, not {priority!r}")
 

@@ -19,7 +19,7 @@ from runtime.flag import InterruptFlag
 from runtime.inbox import Inbox
 from runtime.model import InterruptSignal
 from runtime.outbox import Outbox
-from runtime.protocol import ASKED_BY
+from runtime.protocol import FOR_MAIN_THREAD
 from runtime.task import TaskRunner
 from runtime.wire import Control, Done, FrameReader, Interrupt, Returned, Revoke
 
@@ -68,7 +68,7 @@ class ControlThread:
         and the TERM rung's exception would wait for its return. The kernel does give it to this thread when the main
         thread has another signal pending, as it has when its stacks were just asked for.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM, *ASKED_BY})
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_MAIN_THREAD)
         with suppress(OSError):  # the agent closed it
             self._obey_orders()
             while True:  # the guardian takes everything down, unless somebody stops it

@@ -36,6 +36,7 @@ from runtime.async_session import AsyncSession
 from runtime.control import ControlThread
 from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
+from runtime.forks import disown_in_forks
 from runtime.inbox import Inbox
 from runtime.loader import AgentRefused, BrokenOff, load
 from runtime.model import InterruptReason, InterruptSignal
@@ -87,7 +88,7 @@ def main(
     outbox = Outbox(events_fd)
     executor = Executor(place, flag, Inbox(tasks_fd), outbox)
     executor.install_signal_handlers()
-    executor.mind_forks()
+    disown_in_forks(executor.handlers)
     executor.start_control_thread(control_fd)
     code = 0
     executor.rehearse()
@@ -156,6 +157,8 @@ class Executor:
         self._is_broken = False
         self._loading = False
         self._handler = self._on_term
+        # `_ignore` is not SIG_IGN: that would be inherited by what the agent execs
+        self.handlers = {signal.SIGINT: _ignore, signal.SIGHUP: _ignore, signal.SIGTERM: self._handler}
         self._poke = os.pipe()
         for end in self._poke:
             os.set_blocking(end, False)
@@ -164,32 +167,9 @@ class Executor:
 
     def install_signal_handlers(self) -> None:
         """Handlers first, then unblock: no signal falls between. SIGINT is the supervisor's to understand."""
-        signal.signal(signal.SIGINT, _ignore)  # not SIG_IGN: that would be inherited by what the agent execs
-        signal.signal(signal.SIGHUP, _ignore)
-        signal.signal(signal.SIGTERM, self._handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
-
-    def mind_forks(self) -> None:
-        """A child that the agent forks is a program of its own: it has not our handlers, and ends when it is told to.
-
-        Signals are blocked meanwhile, so that none comes to it while it still has them.
-        """
-        handlers = {signal.SIGINT: _ignore, signal.SIGHUP: _ignore, signal.SIGTERM: self._handler}
-        forking = threading.local()
-
-        def hold() -> None:
-            forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
-
-        def let_go() -> None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
-
-        def disown() -> None:
-            for signum, ours in handlers.items():
-                if getsignal(signum) == ours:
-                    signal.signal(signum, signal.SIG_DFL)
-            let_go()
-
-        os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=disown)
+        for signum, handler in self.handlers.items():
+            signal.signal(signum, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handlers)
 
     def _on_term(self, _signum: int, _frame: FrameType | None) -> None:
         """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end.

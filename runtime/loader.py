@@ -21,7 +21,7 @@ from runtime import codec
 from runtime.agent import AgentInfo, describe
 from runtime.errors import UsageError, said_by
 from runtime.mainfile import load_file
-from runtime.protocol import ASKED_BY
+from runtime.protocol import FOR_MAIN_THREAD
 from runtime.wire import Hire
 
 _OURS = ("runtime/loader.py", "runtime/mainfile.py")  # frames that tell nobody anything
@@ -51,7 +51,7 @@ class BrokenOff:
         self._thread.start()
 
     def _watch(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM, *ASKED_BY})
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_MAIN_THREAD)
         poll = select.poll()
         for fd in (self._wake_fd, self._over[0]):
             poll.register(fd, select.POLLIN)

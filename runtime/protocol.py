@@ -15,6 +15,9 @@ are pending the kernel delivers the lower one first, and that one's flags decide
 ASKED_BY = frozenset({STACKS, int(signal.SIGUSR1)})
 """People know the other one. The guardian blocks both, so that neither ends an executor that cannot answer yet."""
 
+FOR_MAIN_THREAD = ASKED_BY | {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
+"""Signals that an executor's other threads block."""
+
 EXECUTOR_FDS = 5
 """An executor's: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
 

@@ -28,10 +28,6 @@ class Uplink:
         self._interest = selectors.EVENT_READ
         selector.register(self._socket, self._interest)
 
-    def fileno(self) -> int:
-        """What the selector shows."""
-        return self._socket.fileno()
-
     def read(self) -> tuple[list[Order], list[int]] | None:
         """One frame's order, and the descriptors that came with it. None: the supervisor is gone."""
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.backends import Channels
-from orchestrator.backends.predecessor import Note, Predecessor
+from orchestrator.backends.predecessor import Note, Predecessor, leaf_name
 from orchestrator.config import Settings
 from orchestrator.journal import Owner
 from runtime import tree
@@ -53,7 +53,7 @@ class LocalBackend:
         self._socket: socket.socket | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
-        self._leaf = None if settings.keep_children else Leaf.plan(f"quiesce-{run_id}-{self._token}")
+        self._leaf = None if settings.keep_children else Leaf.plan(leaf_name(run_id, self._token))
         self._incarnations: dict[int, int] = {}
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False

@@ -24,6 +24,12 @@ LOOK_SECONDS = 0.05
 LEAF_PATIENCE = 0.5
 """Seconds that the kernel has to let go of its cgroup."""
 
+
+def leaf_name(run_id: str, token: str) -> str:
+    """The cgroup of a run under one supervisor, whose pid its token begins with."""
+    return f"quiesce-{run_id}-{token}"
+
+
 _TOKEN = re.compile("[0-9a-f]+")
 
 Note = Callable[[str, Severity, Mapping[str, Any]], None]
@@ -81,6 +87,6 @@ class Predecessor:
 
     def _leaves(self) -> list[Leaf]:
         """Its cgroup. (A run may be called `a`, and another one `a-1`: the token must follow, and nothing else.)"""
-        prefix = f"quiesce-{self._run_id}-{self._pid}-"
+        prefix = leaf_name(self._run_id, f"{self._pid}-")
         found = ((leaf, leaf.path.name[len(prefix) :]) for leaf in Leaf.others(prefix))
         return [leaf for leaf, rest in found if _TOKEN.fullmatch(rest) and not self._token.endswith(rest)]

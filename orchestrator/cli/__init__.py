@@ -13,6 +13,7 @@ import typer
 from orchestrator.cli import containers, hosts, queries, run
 from orchestrator.cli.ending import USAGE, conclude, leave
 from runtime.errors import QuiesceError, UsageError
+from runtime.model import utf8
 
 app = typer.Typer(
     name="quiesce",
@@ -71,10 +72,8 @@ def main() -> None:
 def _refuse_bytes(words: Sequence[str]) -> None:
     """Bytes that are no UTF-8 reach us as surrogates, which no journal and no frame keeps. Raises UsageError."""
     for number, word in enumerate(words, 1):
-        try:
-            word.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"argument {number}, {word!r}, is not text in UTF-8") from None
+        if utf8(word) != word:
+            raise UsageError(f"argument {number}, {word!r}, is not text in UTF-8")
 
 
 def _one_line(error: Any) -> str:

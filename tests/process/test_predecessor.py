@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -51,8 +53,9 @@ def test_the_next_start_says_what_happened(tmp_path: Path) -> None:
     assert (second["start"], second["completed"], second["interrupted"], second["left"]) == (3, 1, 1, 2)
 
 
-def test_who_is_still_leaving_is_waited_for(tmp_path: Path) -> None:
-    """An agent that has 20 s to clean up is not met by its own next attempt."""
+@contextmanager
+def resumed_while_it_leaves(tmp_path: Path) -> Iterator[tuple[Running, Latch, Post]]:
+    """A run whose supervisor was killed and whose agent leaves when the latch opens, and the resume that waits."""
     journal, source = tmp_path / "j.db", tmp_path / "in.jsonl"
     with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
         jsonl(source, [{"key": "a", "post": post.path, "latch": latch.path, "done": str(tmp_path / "done")}])
@@ -63,30 +66,28 @@ def test_who_is_still_leaving_is_waited_for(tmp_path: Path) -> None:
             (tmp_path / "done").touch()
             with start_cli("resume", "-j", journal) as second:
                 second.expect(r"predecessor\.ending")
-                latch.open()
-                done = second.wait(15)
+                yield second, latch, post
+
+
+def test_who_is_still_leaving_is_waited_for(tmp_path: Path) -> None:
+    """An agent that has 20 s to clean up is not met by its own next attempt."""
+    with resumed_while_it_leaves(tmp_path) as (second, latch, post):
+        latch.open()
+        done = second.wait(15)
         assert post.expect(3) == ["left", "begun", "left"]
     assert done.returncode == 0, done
-    assert look(journal).values == {"a": "done"}
+    assert look(tmp_path / "j.db").values == {"a": "done"}
 
 
 def test_a_stop_ends_the_waiting_too(tmp_path: Path) -> None:
-    journal, source = tmp_path / "j.db", tmp_path / "in.jsonl"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        jsonl(source, [{"key": "a", "post": post.path, "latch": latch.path, "done": str(tmp_path / "done")}])
-        arguments = ("run", agent("left:slow_to_leave"), "-i", source, "-w", "1", "-j", journal, "--grace", "20")
-        with start_cli(*arguments) as first:
-            post.expect()
-            first.send(signal.SIGKILL)
-            with start_cli("resume", "-j", journal) as second:
-                second.expect(r"predecessor\.ending")
-                second.send(signal.SIGINT)
-                done = second.wait(10)
-            latch.open()
-            assert post.expect() == ["left"]
+    with resumed_while_it_leaves(tmp_path) as (second, latch, post):
+        second.send(signal.SIGINT)
+        done = second.wait(10)
+        latch.open()
+        assert post.expect() == ["left"]
     assert done.returncode == -signal.SIGINT, done
     assert "interrupted" in done.stderr.splitlines()[-2]
-    assert look(journal).record.status == "interrupted"
+    assert look(tmp_path / "j.db").record.status == "interrupted"
 
 
 @pytest.mark.parametrize("world", ["as it is", "no cgroup"])

@@ -4,65 +4,52 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chaos.places import without_cgroups
 from tests.process.agents.rungs import BLOCKS
 from tests.process.helpers import agent, jsonl, look
-from tests.support.cli import QUIESCE, Running, run_cli, start_cli
+from tests.support.cli import QUIESCE, Completed, Running, run_cli, start_cli
 from tests.support.sync import Post
 
 GRACES = ("--grace", "0.2", "--term-grace", "20")
 
 
-def marks(tmp_path: Path) -> set[str]:
-    return {path.name for path in (tmp_path / "marks").iterdir()}
+def stopped(tmp_path: Path, name: str, tasks: Sequence[dict[str, Any]], workers: int = 1) -> tuple[Completed, set[str]]:
+    """A run that is told to stop when every task with a mark has announced itself; and the marks that were left."""
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    with Post(tmp_path / "post") as post:
+        places = [{**task, "mark": str(folder / task["mark"]), "post": post.path} if task else {} for task in tasks]
+        arguments = ("-i", jsonl(tmp_path / "in.jsonl", places), "-w", str(workers), "-j", tmp_path / "j.db")
+        with start_cli("run", agent(f"rungs:{name}"), *arguments, *GRACES) as running:
+            post.expect(sum(map(bool, tasks)), deadline=20)
+            running.send(signal.SIGTERM)
+            return running.wait(15), {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("threads", [0, 5])
 def test_whatever_the_main_thread_waits_for_is_cut_short(tmp_path: Path, threads: int) -> None:
     """The request for stacks came first, and had the kernel begin the call again; or another thread took the signal."""
-    (tmp_path / "marks").mkdir()
-    with Post(tmp_path / "post") as post:
-        tasks = [
-            {"in": name, "mark": str(tmp_path / "marks" / name), "post": post.path, "threads": threads}
-            for name in BLOCKS
-        ]
-        arguments = ("-i", jsonl(tmp_path / "in.jsonl", tasks), "-w", str(len(tasks)), "-j", tmp_path / "j.db")
-        with start_cli("run", agent("rungs:blocks"), *arguments, *GRACES) as running:
-            post.expect(len(tasks), deadline=20)
-            running.send(signal.SIGTERM)
-            done = running.wait(15)
+    tasks = [{"in": name, "mark": name, "threads": threads} for name in BLOCKS]
+    done, marks = stopped(tmp_path, "blocks", tasks, workers=len(tasks))
     assert done.returncode == -signal.SIGTERM, done
-    assert marks(tmp_path) == set(BLOCKS)
+    assert marks == set(BLOCKS)
     assert "rung=KILL" not in done.stderr
 
 
 def test_a_shield_that_an_error_leaves_lets_the_rung_in(tmp_path: Path) -> None:
-    (tmp_path / "marks").mkdir()
-    with Post(tmp_path / "post") as post:
-        source = jsonl(tmp_path / "in.jsonl", [{"mark": str(tmp_path / "marks" / "out"), "post": post.path}])
-        arguments = ("-i", source, "-w", "1", "-j", tmp_path / "j.db")
-        with start_cli("run", agent("rungs:shielded"), *arguments, *GRACES) as running:
-            post.expect()
-            running.send(signal.SIGTERM)
-            done = running.wait(15)
-    assert marks(tmp_path) == {"out"}, done
+    done, marks = stopped(tmp_path, "shielded", [{"mark": "out"}])
+    assert marks == {"out"}, done
 
 
 def test_a_signal_that_one_agent_has_blocked_reaches_the_next(tmp_path: Path) -> None:
-    (tmp_path / "marks").mkdir()
-    with Post(tmp_path / "post") as post:
-        task = {"in": "sleep", "mark": str(tmp_path / "marks" / "out"), "post": post.path}
-        source = jsonl(tmp_path / "in.jsonl", [{}, task])
-        arguments = ("-i", source, "-w", "1", "-j", tmp_path / "j.db")
-        with start_cli("run", agent("rungs:masked"), *arguments, *GRACES) as running:
-            post.expect()
-            running.send(signal.SIGTERM)
-            done = running.wait(15)
-    assert marks(tmp_path) == {"out"}, done
+    done, marks = stopped(tmp_path, "masked", [{}, {"in": "sleep", "mark": "out"}])
+    assert marks == {"out"}, done
 
 
 def test_a_child_that_an_agent_forks_ends_when_it_is_told_to(tmp_path: Path) -> None:

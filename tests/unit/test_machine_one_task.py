@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orchestrator import stimuli as told
@@ -23,11 +25,15 @@ def ask(world: World, key: str, reason: InterruptReason = InterruptReason.CUSTOM
     world.tell(told.Interrupt(InterruptSignal(reason=reason, message="not this one", triggered_by="test"), key))
 
 
-def many_ahead(world: World) -> None:
-    """Tiny tasks end, so that more are handed out than are executed."""
+def with_many_ahead(**settings: Any) -> World:
+    """One executor, for which tiny tasks have ended, so that it holds more than it executes."""
+    world = World(30, workers=1, fresh=True, **settings)
+    world.begin()
+    world.come_up(0)
     while len(world.executors[0].tasks) < 3:
         task = world.executors[0].tasks.pop(0)
         world.hear(0, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 1e-5))
+    return world
 
 
 # -- interrupting one ---------------------------------------------------------------------------------------
@@ -104,10 +110,7 @@ def urgent(world: World, priority: int = 5) -> int:
 
 def test_room_is_made_by_what_runs_and_not_by_what_waits_behind_it() -> None:
     """The one that waited was asked: nothing happened, and the innocent one in front went down the ladder for it."""
-    world = World(30, workers=1, preempt=True, fresh=True)
-    world.begin()
-    world.come_up(0)
-    many_ahead(world)
+    world = with_many_ahead(preempt=True)
     running, *_ = world.executors[0].tasks
     urgent(world)
     asked = [order.task for _, order in world.controls if isinstance(order, wire.Interrupt)]
@@ -115,19 +118,13 @@ def test_room_is_made_by_what_runs_and_not_by_what_waits_behind_it() -> None:
 
 
 def test_an_urgent_task_is_not_put_behind_the_one_that_it_may_interrupt() -> None:
-    world = World(30, workers=1, preempt=True, fresh=True)
-    world.begin()
-    world.come_up(0)
-    many_ahead(world)
+    world = with_many_ahead(preempt=True)
     seq = urgent(world)
     assert seq not in world.executors[0].tasks
 
 
 def test_what_comes_back_unbegun_takes_its_ladder_along() -> None:
-    world = World(30, workers=1, fresh=True)
-    world.begin()
-    world.come_up(0)
-    many_ahead(world)
+    world = with_many_ahead()
     last = world.executors[0].tasks[-1]
     ask(world, f"k{last}")
     world.give_back(0, 1)
@@ -314,10 +311,7 @@ def test_a_guardian_that_dies_again_and_again_ends_the_run() -> None:
 
 def test_an_innocent_task_is_not_charged_for_one_behind_it_that_was_told_to_end() -> None:
     """It held the interpreter, so that nobody in there heard of the interrupt; then SIGKILL came."""
-    world = World(30, workers=1, fresh=True)
-    world.begin()
-    world.come_up(0)
-    many_ahead(world)
+    world = with_many_ahead()
     first, second, *_ = world.executors[0].tasks
     ask(world, f"k{second}")
     world.tick(5)
@@ -329,10 +323,7 @@ def test_an_innocent_task_is_not_charged_for_one_behind_it_that_was_told_to_end(
 
 
 def test_a_task_that_is_given_back_unbegun_stays_told_to_end() -> None:
-    world = World(30, workers=1, fresh=True)
-    world.begin()
-    world.come_up(0)
-    many_ahead(world)
+    world = with_many_ahead()
     last = world.executors[0].tasks[-1]
     ask(world, f"k{last}")
     world.give_back(0, 1)

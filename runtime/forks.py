@@ -1,0 +1,31 @@
+"""A child that an agent forks is a program of its own: it has no handler of the executor's, and ends when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+
+def disown_in_forks(handlers: Mapping[signal.Signals, Any]) -> None:
+    """From now on a fork has the default action where it would have had one of these.
+
+    Signals are blocked meanwhile, so that none comes to it while it still has them. There is no way back.
+    """
+    forking = threading.local()
+
+    def hold() -> None:
+        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
+
+    def let_go() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
+
+    def disown() -> None:
+        for signum, ours in handlers.items():
+            if signal.getsignal(signum) == ours:
+                signal.signal(signum, signal.SIG_DFL)
+        let_go()
+
+    os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=disown)
