@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests.support.dispositions import heed_for_children
 from tests.support.leaks import no_leaks
+from tests.support.private_shm import make_private_shm
 from tests.support.stacks import tell_children
 
 __all__ = ["no_leaks"]
@@ -21,8 +22,9 @@ settings.load_profile("quiet")
 
 
 def pytest_configure() -> None:
-    """Programs under test heed the stop signals, whoever started us."""
+    """Programs under test heed the stop signals, whoever started us, and share no memory with other programs."""
     heed_for_children()
+    make_private_shm()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -183,7 +183,7 @@ class Job:
 
     def left(self) -> list[Any]:
         """Processes of it that are still there: in its cgroup, or anywhere with its name in their environment."""
-        return [*self.machine.in_cgroup(self.service), *procs.processes_of_run(self.name)]
+        return [*self.machine.in_cgroup(self.service), *procs.processes_with("QUIESCE_RUN_ID", self.name)]
 
     def entries(self, *matches: str) -> list[Any]:
         return self.machine.journal("-u", self.service, *matches)
@@ -247,7 +247,9 @@ def test_a_start_waits_until_the_agent_is_loaded(machine: Machine, saw: seen.Saw
     job = Job(machine, "nap", 100, 0.2, *SHORT)
     machine.write(f"{job.folder}/hold", "")
     machine.run("systemctl", "start", "--no-block", job.service)
-    wait_until(lambda: len(procs.processes_of_run(job.name)) == 3, 20, "the guardian and two executors exist")
+    wait_until(
+        lambda: len(procs.processes_with("QUIESCE_RUN_ID", job.name)) == 3, 20, "the guardian and two executors exist"
+    )
     assert job.state == "activating"
     (machine.root / job.folder.lstrip("/") / "hold").unlink()
     job.wait_for("active")
@@ -508,7 +510,9 @@ def _limited(machine: Machine, job: Job) -> Iterator[str]:
     group.mkdir()
     try:
         (group / "memory.limit_in_bytes").write_text(str(300 << 20))
-        for process in procs.processes_of_run(job.name):  # the guardian too: whoever it forks is born there
+        for process in procs.processes_with(
+            "QUIESCE_RUN_ID", job.name
+        ):  # the guardian too: whoever it forks is born there
             (group / "cgroup.procs").write_text(str(process.pid))
         yield "memory cgroup v1 of 300 MB"
     finally:

@@ -134,6 +134,30 @@ def test_each_kind_of_leak_fails_its_test_and_spares_the_next(inner: pytest.Pyte
     assert not [name for name in os.listdir("/dev/shm") if name.startswith("qt-")]
 
 
+def test_a_segment_in_a_shared_directory_is_not_blamed_on_the_test(
+    inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a /dev/shm that is not the session's own, a new file that the test neither holds nor named is a stranger's."""
+    monkeypatch.delenv("QUIESCE_TESTS_SHM", raising=False)
+    inner.makepyfile(
+        PRELUDE
+        + textwrap.dedent(
+            """
+            def test_beside_another_program():
+                open("/dev/shm/qt-of-another-program", "w").close()
+
+            def test_holds_a_segment():
+                KEEP.append(open("/dev/shm/qt-of-this-test", "w"))
+            """
+        )
+    )
+    result = inner.runpytest_subprocess("-p", "no:randomly", "-q")
+    os.unlink("/dev/shm/qt-of-another-program")
+    result.assert_outcomes(passed=2, errors=1)
+    assert "segment: /dev/shm/qt-of-this-test" in result.stdout.str()
+    assert "segment: /dev/shm/qt-of-another-program" not in result.stdout.str()
+
+
 def test_a_tidy_test_passes(inner: pytest.Pytester) -> None:
     """Children that were waited for, files and descriptors that were closed, threads that were joined: no word."""
     inner.makepyfile(

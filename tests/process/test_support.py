@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -116,6 +118,17 @@ def test_processes_of_a_run_are_found_by_their_environment() -> None:
         assert "run r-support" in procs.describe(stray)
         running.kill()
         assert not procs.processes_of_run("r-support")
+
+
+def test_another_programs_run_of_the_same_id_is_not_found() -> None:
+    """Only processes with the mark of this test count."""
+    code = "import os; os.write(1, b'up'); input()"
+    unmarked = {name: "" for name in os.environ if name.startswith(procs.TEST_MARK)}
+    clean = ["env", *(f"--unset={name}" for name in unmarked)]
+    with Running([*clean, *python(code)], env={"QUIESCE_RUN_ID": "r-support"}, stdin=subprocess.PIPE) as running:
+        running.expect("up", stream="stdout")
+        assert not procs.processes_of_run("r-support")
+        assert [each.pid for each in procs.processes_with("QUIESCE_RUN_ID", "r-support")] == [running.pid]
 
 
 def test_a_terminal_shows_the_screen_and_takes_keys() -> None:

@@ -7,7 +7,8 @@ How each kind is found:
                       process's birthmark, a pipe that nobody else can have
     fd                /proc/self/fd before and after, named by what they lead to
     thread            threading.enumerate()
-    segment           /dev/shm, unless a process outside the test holds it (a neighbour's)
+    segment           /dev/shm where it is this session's own (tests.support.private_shm), so that whatever is new is
+                      the test's; else, what a process of the test holds or has named after this process's pid
     handler           every signal's disposition, the wake-up fd and the mask
     file              whatever is left in the test's own TMPDIR
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -30,10 +32,10 @@ import psutil
 import pytest
 
 from tests.support import procs
+from tests.support.private_shm import SHM, has_private_shm
 
 _SETTLE = 0.25  # seconds; the kernel takes a moment to finish what is already ending
 _BIRTHMARK = os.pipe()  # CLOEXEC, so only forks of this process without an exec have it
-_SHM = "/dev/shm"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def snapshot() -> Before:
     """Look at everything a test could leave behind, and give it a TMPDIR and a marker of its own."""
     tmp = tempfile.mkdtemp(prefix="qt-", dir="/tmp")
     return Before(
-        marker=f"QUIESCE_TEST_{uuid.uuid4().hex[:12]}",
+        marker=f"{procs.TEST_MARK}{uuid.uuid4().hex[:12]}",
         tmp=tmp,
         born=_uptime() - 0.01,
         last_pid=_last_pid(),
@@ -205,25 +207,23 @@ def _is_open(fd: int) -> bool:
 def _segments() -> set[str]:
     """Files only: a directory there is no shared memory, and nothing that we make."""
     try:
-        return {each.name for each in os.scandir(_SHM) if not each.is_dir()}
+        return {each.name for each in os.scandir(SHM) if not each.is_dir()}
     except OSError:
         return set()
 
 
 def _new_segments(before: Before) -> Iterator[Leak]:
+    """Where others use the same /dev/shm, a segment says nothing of who made it: only what surely is ours counts."""
+    is_private = has_private_shm()
     for name in sorted(_segments() - before.segments):
-        path = os.path.join(_SHM, name)
-        if not _held_by_a_stranger(path, before):
+        path = os.path.join(SHM, name)
+        if is_private or str(os.getpid()) in re.findall(r"\d+", name) or _is_held_by_the_test(path, before):
             yield Leak("segment", path, lambda path=path: _unlink(path))  # type: ignore[misc]
 
 
-def _held_by_a_stranger(path: str, before: Before) -> bool:
+def _is_held_by_the_test(path: str, before: Before) -> bool:
     ours = {os.getpid(), *(each.pid for each in owned(before))}
-    return any(
-        path.encode() in procs.read_bytes(f"/proc/{pid}/maps") or bool(procs.holds(pid, path))
-        for pid in procs.pids()
-        if pid not in ours
-    )
+    return any(path.encode() in procs.read_bytes(f"/proc/{pid}/maps") or bool(procs.holds(pid, path)) for pid in ours)
 
 
 def _unlink(path: str) -> None:

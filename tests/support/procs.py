@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterable
 import psutil
 
 HAVE_PROC = os.path.isdir("/proc/self/fd")
+TEST_MARK = "QUIESCE_TEST_"
+"""How the environment variable begins that marks every process of one test; see tests.support.leaks."""
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -77,8 +80,20 @@ def processes_with(name: str, value: str | None = None) -> list[psutil.Process]:
 
 
 def processes_of_run(run_id: str) -> list[psutil.Process]:
-    """Living processes of a run, detached grandchildren included."""
-    return processes_with("QUIESCE_RUN_ID", run_id)
+    """Return the living processes of a run that this process started, detached grandchildren included.
+
+    Another program on this machine may have a run of the same id: inside a test, only processes with the test's own
+    mark in their environment count. Outside of a test there is no mark, and the run id has to be unique.
+    """
+    mark = mark_of_test()
+    return select(
+        lambda pid: environment_has(pid, "QUIESCE_RUN_ID", run_id) and (mark is None or environment_has(pid, mark))
+    )
+
+
+def mark_of_test() -> str | None:
+    """Return the name of the variable that marks what the running test starts, None outside of a test."""
+    return next((name for name in os.environ if name.startswith(TEST_MARK)), None)
 
 
 def descendants(pid: int) -> list[psutil.Process]:
