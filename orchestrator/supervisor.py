@@ -26,6 +26,7 @@ from orchestrator.view import StatusView
 from runtime import codec
 from runtime.agent import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
+from runtime.interrupt_signal import build_signal
 from runtime.model import InterruptReason, InterruptSignal, utf8
 
 if TYPE_CHECKING:
@@ -259,8 +260,13 @@ class Supervisor:
         *,
         key: str | None = None,
     ) -> None:
-        """Stop everything, or the one task with this key. Returns at once; from any thread."""
-        signal = InterruptSignal(reason=reason, message=message, triggered_by=triggered_by)
+        """Stop everything, or the one task with this key. Returns at once; from any thread.
+
+        Like `ExecutionState.request_interrupt` it never fails because of its arguments.
+        """
+        signal = build_signal(reason, message, triggered_by)
+        if key is not None and not isinstance(key, str):
+            raise UsageError(f"a key is text, not {key!r}")
         self._live().interrupt(signal, None if key is None else utf8(key))
 
     def events(self, limit: int = 10_000, *, from_seq: int | None = None) -> EventStream:

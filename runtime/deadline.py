@@ -14,6 +14,7 @@ from collections.abc import Callable
 from runtime.bell import soon_in
 from runtime.host import Host
 from runtime.interrupt import Interruptible
+from runtime.interrupt_signal import build_signal
 from runtime.model import InterruptReason, InterruptSignal
 
 
@@ -25,7 +26,7 @@ class Deadline:
             raise ValueError("a timeout must be a number of seconds, not NaN")
         self.under = under
         self.at = clock() + seconds
-        self._message = message or f"timed out after {seconds:g} s"
+        self._message = f"timed out after {seconds:g} s" if message is None or message == "" else message
         self._clock = clock
         self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
 
@@ -40,7 +41,7 @@ class Deadline:
     @property
     def signal(self) -> InterruptSignal:
         """The signal of a limit that was not kept."""
-        return InterruptSignal(reason=InterruptReason.TIMEOUT, message=self._message, triggered_by="timeout")
+        return build_signal(InterruptReason.TIMEOUT, self._message, "timeout")
 
     def arm(self, loop: asyncio.AbstractEventLoop, late: Callable[[], object]) -> None:
         """Have `late` called in `loop` when the time is up. Called in that loop; the first call counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from runtime.interrupt_signal import as_signal
 from runtime.model import InterruptReason, InterruptSignal, utf8
 
 E = TypeVar("E", bound=BaseException)
@@ -50,7 +51,7 @@ class ExecutionInterrupted(BaseException):
 
     def __init__(self, signal: InterruptSignal) -> None:
         super().__init__(signal)
-        self.signal = signal
+        self.signal = as_signal(signal)
 
     @property
     def reason(self) -> InterruptReason:

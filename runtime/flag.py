@@ -102,7 +102,7 @@ class InterruptFlag:
         )
         text = short.model_dump_json().encode()
         if len(text) > _FLAGS_AT - _SIGNAL_AT:  # escapes can make a character six bytes long
-            text = short.model_copy(update={"message": "", "triggered_by": ""}).model_dump_json().encode()
+            text = short.model_copy(update={"message": short.message[:300]}).model_dump_json().encode()
         self._memory[_SIGNAL_AT : _SIGNAL_AT + len(text)] = text
         _LENGTH.pack_into(self._memory, 8, len(text))
 

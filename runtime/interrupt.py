@@ -26,6 +26,7 @@ from weakref import WeakSet
 from runtime.bell import Bell, watch
 from runtime.errors import ExecutionInterrupted, behind
 from runtime.host import Host, Standalone
+from runtime.interrupt_signal import as_signal
 from runtime.model import InterruptSignal
 from runtime.shield import Shield, Shields, current_place
 
@@ -101,8 +102,9 @@ class Interruptible:
     def trip(self, signal: InterruptSignal) -> bool:
         """Interrupt. True if this signal is the one that won; False if another was first.
 
-        Safe from any thread and from a Python signal handler.
+        Safe from any thread and from a Python signal handler. What is no sound signal becomes one (`as_signal`).
         """
+        signal = as_signal(signal)
         if self._won.setdefault("signal", signal) is not signal:
             return False
         self._flag = True

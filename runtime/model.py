@@ -50,17 +50,29 @@ def utf8(text: str) -> str:
 Text = Annotated[str, AfterValidator(utf8)]
 
 
+def aware(moment: datetime) -> datetime:
+    """The same moment as an aware datetime in UTC; a naive one is in UTC already."""
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ArithmeticError, TypeError, ValueError):  # beyond the year 9999 or before 1, or a tzinfo that is broken
+        return moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(aware)]
+
+
 class InterruptSignal(BaseModel):
     """The record that says why something was interrupted.
 
-    `triggered_at` is an aware UTC datetime. `save_checkpoint` asks the agent to keep its snapshot.
+    `triggered_at` is an aware UTC datetime (a naive one that is handed in counts as UTC). `save_checkpoint` asks the
+    agent to keep its snapshot.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: InterruptReason
     message: Text = ""
-    triggered_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    triggered_at: Moment = Field(default_factory=lambda: datetime.now(UTC))
     triggered_by: Text = ""
     save_checkpoint: bool = True
 

@@ -20,13 +20,13 @@ from runtime.deadline import TimeLimited
 from runtime.generators import Generator, GeneratorRegistry, KillReport
 from runtime.host import Host, Standalone
 from runtime.interrupt import CancelOnInterrupt
+from runtime.interrupt_signal import build_signal
 from runtime.model import (
     ErrorStrategy,
     Event,
     ExecutionRecord,
     InterruptEvent,
     InterruptReason,
-    InterruptSignal,
     Severity,
 )
 from runtime.parallel import ParallelExecutionManager
@@ -105,11 +105,10 @@ class ExecutionState(TimeLimited):
     ) -> bool:
         """Interrupt this execution. True if this signal won, False if it had been interrupted before.
 
-        From any thread and from a signal handler.
+        From any thread and from a signal handler. It never fails because of its arguments: see
+        `runtime.interrupt_signal.build_signal` for what becomes of None, bytes, unknown reasons and the like.
         """
-        return self.trip(
-            InterruptSignal(reason=reason, message=message, triggered_by=triggered_by, save_checkpoint=save_checkpoint)
-        )
+        return self.trip(build_signal(reason, message, triggered_by, save_checkpoint))
 
     async def check_interrupt(self) -> None:
         """Checkpoint: the flag, then the external checker if it is due. Raises ExecutionInterrupted."""

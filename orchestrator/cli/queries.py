@@ -21,7 +21,8 @@ from orchestrator.cli import output, rendering
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord, open_journal
 from orchestrator.records import TERMINAL, RunEvent
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.interrupt_signal import build_signal
+from runtime.model import ExecutionStatus, InterruptReason
 
 POLL_SECONDS: Final = 0.05
 """How often `events --follow` looks for new commits; it costs a few microseconds."""
@@ -112,7 +113,7 @@ def interrupt(
     with _query(journal, "write") as found:
         record = found.get_run(run)
         _refuse_over(found, record, task)
-        why = InterruptSignal(reason=reason, message=message, triggered_by=f"quiesce interrupt, process {os.getpid()}")
+        why = build_signal(reason, message, f"quiesce interrupt, process {os.getpid()}")
         owner = found.add_request(record.id, why, task)
         if json:
             _say_json({"run_id": record.run_id, "requested": owner is not None, "owner": owner})

@@ -16,7 +16,8 @@ import msgspec
 from orchestrator.journal.base import Owner, RunRecord
 from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
 from runtime.codec import JSON
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime.interrupt_signal import read_signal
+from runtime.model import ExecutionStatus
 
 INVALID: Final = "invalid"
 """The encoding of a value that claimed to be JSON and is not even text. Kept as bytes; it has no value."""
@@ -120,7 +121,7 @@ def run_record(row: Row, holder: int | None) -> RunRecord:
         started_at=started,
         ended_at=ended,
         sealed=bool(sealed),
-        signal=None if signal is None else InterruptSignal.model_validate_json(signal),
+        signal=None if signal is None else read_signal(signal),
         starts=starts,
         owner=Owner(holder or pid or 0, host or "", alive=holder is not None) if known else None,
     )
@@ -249,7 +250,7 @@ def outcomes(page: Row) -> list[Outcome]:
             ended_at=body.ended_at,
             slot=body.slot,
             incarnation=body.incarnation,
-            signal=None if body.signal is None else InterruptSignal.model_validate_json(body.signal),
+            signal=None if body.signal is None else read_signal(body.signal),
         )
         for key, body in zip(_decode_texts(keys), _decode_outcomes(bodies), strict=True)
     ]

@@ -30,6 +30,7 @@ from orchestrator.journal.database import Batch, Database
 from orchestrator.journal.opening import Mode
 from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
 from runtime.errors import UsageError
+from runtime.interrupt_signal import read_signal
 from runtime.model import ExecutionStatus, InterruptSignal
 
 _TASKS = Batch(sql.ADD_TASKS, sql.ADD_TASK, texts=(1, 2))
@@ -376,7 +377,7 @@ class SqliteJournal:
         if found:
             with self._db.writing():
                 self._db.execute(sql.DROP_REQUESTS, (run, found[-1][0]))
-        return [Request(InterruptSignal.model_validate_json(text), task, key) for _, text, task, key in found]
+        return [Request(read_signal(text), task, key) for _, text, task, key in found]
 
     def data_version(self) -> int:
         """See Journal."""

@@ -212,15 +212,23 @@ def test_a_key_or_a_priority_that_is_none_is_refused_where_it_is_given(given: di
         assert supervisor.submit(lambda x, state: x, 2).result() == 2
 
 
-def test_a_reason_in_no_known_letters_stops_all_the_same() -> None:
+@pytest.mark.parametrize(
+    ("reason", "message", "kept"),
+    [
+        (InterruptReason.CUSTOM, "because \ud800", r"because \ud800"),
+        ("lunch", None, "reason 'lunch'"),
+        (None, b"\xff", r"\xff"),
+    ],
+)
+def test_a_reason_in_no_known_letters_stops_all_the_same(reason: Any, message: Any, kept: str) -> None:
     with Supervisor(workers=1, grace=1, log=quiet) as supervisor:
         handle = supervisor.submit(lambda x, state: state.sleep(60), 1)
         wait_until(lambda: any(executor.tasks for executor in supervisor.status.executors), what="it runs")
         supervisor.interrupt(key="no such \ud800")
-        supervisor.interrupt(InterruptReason.CUSTOM, "because \ud800")
+        supervisor.interrupt(reason, message)
         signal = handle.outcome().signal
     assert signal is not None
-    assert signal.message == r"because \ud800"
+    assert signal.message == kept
 
 
 def test_several_large_inputs_reach_one_executor(tmp_path: Path) -> None:
