@@ -38,10 +38,11 @@ from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.forks import disown_in_forks
 from runtime.inbox import Inbox
+from runtime.inheritance import take_over
 from runtime.loader import AgentRefused, BrokenOff, load
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.outbox import Outbox, PipesLost
-from runtime.protocol import ASKED_BY
+from runtime.protocol import ASKED_BY, Inheritance
 from runtime.task import Cell, TaskRunner
 from runtime.wire import (
     VERSION,
@@ -64,15 +65,15 @@ _SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an executor stands."""
+    """Where an executor stands. `parent_fd` becomes readable when the supervisor dies, where there is such a thing."""
 
     slot: int
     incarnation: int
     run_id: str
     concurrency: int
-    sys_path: list[str]
-    cwd: str
+    inheritance: Inheritance
     wake_fd: int
+    parent_fd: int | None = None
 
 
 def main(
@@ -83,8 +84,7 @@ def main(
     tree.mark_slot(place.slot, place.incarnation)
     _redirect(stdout_fd, stderr_fd)
     random.seed()
-    sys.path[:] = place.sys_path
-    os.chdir(place.cwd)
+    take_over(place.inheritance, place.slot, place.parent_fd)
     outbox = Outbox(events_fd)
     executor = Executor(place, flag, Inbox(tasks_fd), outbox)
     executor.install_signal_handlers()

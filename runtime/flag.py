@@ -41,10 +41,10 @@ MAX_SLOTS = _PROGRESS_AT - _FLAGS_AT
 """The largest number of slots one flag has room for."""
 
 
-def _anonymous_file(size: int) -> int:
-    """A file descriptor on `size` bytes of zeroed memory that has no name anywhere."""
+def anonymous_file(name: str, size: int = 0) -> int:
+    """A file descriptor on `size` bytes of zeroed memory that has no name anywhere; `name` is for those who debug."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("quiesce-flag")
+        fd = os.memfd_create(name)
     else:  # macOS: an unlinked temporary file is the nearest thing
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
@@ -63,7 +63,7 @@ class InterruptFlag:
             raise ValueError(f"slots must be between 1 and {MAX_SLOTS}, not {slots}")
         size = _PROGRESS_AT + slots * _PROGRESS_SIZE
         self.slots = slots
-        self.fd = _anonymous_file(size) if fd is None else fd
+        self.fd = anonymous_file("quiesce-flag", size) if fd is None else fd
         self._memory = mmap.mmap(self.fd, size)
 
     def close(self) -> None:

@@ -185,17 +185,16 @@ class Guardian:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()
             self._uplink.close()
-            parent = () if self._parent is None else (self._parent,)
-            for fd in (*self._wakeup, *parent, self._settings.wake_write_fd, *self._output):
+            for fd in (*self._wakeup, self._settings.wake_write_fd, *self._output):
                 os.close(fd)
             place = executor.Place(
                 slot=order.slot,
                 incarnation=order.incarnation,
                 run_id=self._settings.run_id,
                 concurrency=self._settings.concurrency,
-                sys_path=self._settings.sys_path,
-                cwd=self._settings.cwd,
+                inheritance=self._settings.inheritance,
                 wake_fd=self._settings.wake_read_fd,
+                parent_fd=self._parent,
             )
             code = executor.main(place, self._flag, *fds)
         except BaseException:  # noqa: BLE001 - nothing may climb back into the guardian's frames
@@ -324,9 +323,19 @@ class Guardian:
         self._reap()
 
 
+def _read_settings() -> Settings:
+    """Executors must not find there what is not for them."""
+    with open(0, "rb", closefd=False) as file:
+        settings = msgspec.msgpack.decode(file.read(), type=Settings)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return settings
+
+
 def main() -> None:
-    """Entry point of the helper process: argv[1] is Settings as JSON."""
-    settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    """Entry point of the helper process: standard input is Settings as msgpack."""
+    settings = _read_settings()
     leaf = Leaf(settings.leaf) if settings.leaf is not None else None
     containment = ["cgroup"] if leaf is not None and leaf.make() and leaf.enter() else []
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -29,8 +29,34 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
     """Base of the records between supervisor and guardian."""
 
 
+class ProcessTraits(_Record, frozen=True):
+    """What a package like multiprocessing knows of the process that it was imported in.
+
+    `name` and `authkey` are `current_process()`'s. The rest is None where nobody has set it.
+    """
+
+    name: str
+    authkey: bytes
+    original_dir: bytes | None = None
+    start_method: str | None = None
+    log_level: int | None = None
+    log_to_stderr: bool = False
+
+
+class Inheritance(_Record, frozen=True):
+    """What executors take over from the supervisor's interpreter (inheritance.py); text is encoded there."""
+
+    pid: int
+    sys_path: list[bytes]
+    argv: list[bytes]
+    cwd: bytes
+    packages: dict[str, ProcessTraits]
+
+
 class Settings(_Record, frozen=True):
-    """What the guardian is exec'd with.
+    """What the guardian reads, in msgpack, from the anonymous file that is its standard input.
+
+    Not from its arguments or environment, which others can see: an authkey is among it. And it may be of any size.
 
     `grace` and `term_grace` in seconds are for the day it is the heir. It says Grown when an executor's tree holds more
     than `report_above` bytes. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is to be again.
@@ -45,8 +71,7 @@ class Settings(_Record, frozen=True):
     concurrency: int
     grace: float
     term_grace: float
-    sys_path: list[str]
-    cwd: str
+    inheritance: Inheritance
     keep_children: bool = False
     report_above: int | None = None
     leaf: str | None = None

@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.backends import Channels
+from orchestrator.backends import Channels, interpreter
 from orchestrator.backends.predecessor import Note, Predecessor, leaf_name
 from orchestrator.config import Settings
 from orchestrator.journal import Owner
 from runtime import tree
 from runtime.cgroup import Leaf
-from runtime.flag import InterruptFlag
+from runtime.flag import InterruptFlag, anonymous_file
 from runtime.model import InterruptSignal
 from runtime.protocol import PLUGINS_VARIABLE, STACKS, Fork, Graces, KillTree, Order, Report, Signal, Sweep
 from runtime.protocol import Settings as GuardianSettings
@@ -31,8 +30,18 @@ _HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 _HOME = str(Path(tree.__file__).parent.parent)
-_GUARDIAN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from runtime.guardian import main; main()"
-"""Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own."""
+_GUARDIAN = """\
+import sys
+home, *more = sys.argv[1:]
+own = sys.path[not sys.flags.safe_path:]
+sys.path[:] = [home, *own, *(path for path in more if path not in own)]
+from runtime.guardian import main
+main()
+"""
+"""Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own.
+
+What this interpreter has found only by a longer `sys.path` is found there, too, but after everything else.
+"""
 
 HEIR_SECONDS = 60.0
 """Seconds beyond the ladder that the guardian of a dead supervisor is given: it may have had a longer one."""
@@ -73,8 +82,7 @@ class LocalBackend:
             concurrency=self._settings.concurrency,
             grace=self._graces.grace,
             term_grace=self._graces.term_grace,
-            sys_path=_sys_path(),
-            cwd=os.getcwd(),
+            inheritance=interpreter.inheritance(),
             keep_children=self._settings.keep_children,
             report_above=self._settings.report_above,
             leaf=None if self._leaf is None else str(self._leaf.path),
@@ -82,10 +90,10 @@ class LocalBackend:
         )
         inherited = (theirs.fileno(), self._flag.fd, self._wake_read, self._wake_write)
         try:
-            with theirs, _signals_blocked():
+            with theirs, _anonymous_file(msgspec.msgpack.encode(settings)) as file, _signals_blocked():
                 self._guardian = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _GUARDIAN, _HOME, msgspec.json.encode(settings).decode()],
-                    stdin=subprocess.DEVNULL,
+                    [*interpreter.command(), "-c", _GUARDIAN, _HOME, *interpreter.search_path()],
+                    stdin=file,
                     stdout=subprocess.DEVNULL,
                     pass_fds=inherited,
                     start_new_session=True,
@@ -283,9 +291,17 @@ def _environment(run_id: str, token: str) -> dict[str, str]:
     return environment
 
 
-def _sys_path() -> list[str]:
-    """As here; '' means the current directory, for the executors too."""
-    return [path or os.getcwd() for path in sys.path] or [os.getcwd()]
+@contextmanager
+def _anonymous_file(data: bytes) -> Iterator[int]:
+    """A descriptor to read this from."""
+    fd = anonymous_file("quiesce-settings")
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @contextmanager

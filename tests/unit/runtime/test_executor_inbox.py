@@ -12,6 +12,7 @@ from runtime.executor import Executor, Place
 from runtime.flag import InterruptFlag
 from runtime.inbox import Inbox
 from runtime.outbox import Outbox
+from runtime.protocol import Inheritance
 from runtime.wire import Retire, Revoke
 from tests.support.wait import wait_until
 
@@ -25,7 +26,7 @@ def sleeps(thread: threading.Thread) -> bool:
 def wakes_up(flag: InterruptFlag, fds: list[int]) -> bool:
     """Whether the main loop of an executor finds an order that lies in its inbox and in no pipe, after a Revoke."""
     inbox, outbox = Inbox(fds[0]), Outbox(fds[3])
-    executor = Executor(Place(0, 1, "run", 1, [], ".", fds[4]), flag, inbox, outbox)
+    executor = Executor(Place(0, 1, "run", 1, Inheritance(os.getpid(), [], [], b".", {}), fds[4]), flag, inbox, outbox)
     fds += [*executor._poke, outbox._bell_read, outbox._bell_write]
     thread = threading.Thread(target=executor.run, daemon=True)
     thread.start()

@@ -1,0 +1,212 @@
+"""An executor is a child of its interpreter: what a child of multiprocessing's spawn has from it, an agent has too."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cli import environment
+
+PROBE = """
+import builtins, io, locale, logging, multiprocessing, os, signal, sys, threading, warnings
+import multiprocess
+from multiprocessing import process, util
+
+
+def probe(task_input=None, state=None):
+    return {
+        "flags": repr(sys.flags),
+        "warnoptions": sys.warnoptions,
+        "filters": [repr(each) for each in warnings.filters],
+        "xoptions": sys._xoptions,
+        "argv": sys.argv,
+        "path": sys.path,
+        "executable": sys.executable,
+        "prefix": [sys.prefix, sys.exec_prefix],
+        "dont_write_bytecode": sys.dont_write_bytecode,
+        "pycache_prefix": sys.pycache_prefix,
+        "int_max_str_digits": sys.get_int_max_str_digits(),
+        "hash": hash("a text") if os.environ.get("PYTHONHASHSEED") == "42" else None,
+        "encodings": [sys.getfilesystemencoding(), sys.getfilesystemencodeerrors(), locale.getpreferredencoding()],
+        "python variables": {k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LC_", "LANG", "OWN_"))},
+        "cwd": os.getcwd(),
+        "umask": os.umask(os.umask(0)),
+        "stdin": os.readlink("/proc/self/fd/0"),
+        "recursion limit": sys.getrecursionlimit(),
+        "main thread": threading.main_thread().name,
+        "authkey": process.current_process().authkey.hex(),
+        "is main": process.current_process().name == "MainProcess",
+        "identity": process.current_process()._identity,
+        "daemon": process.current_process().daemon,
+        "pid": process.current_process().pid == os.getpid(),
+        "parent": [process.parent_process().name, process.parent_process().pid, process.parent_process().is_alive()],
+        "start method": multiprocessing.get_start_method(),
+        "original directory": process.ORIGINAL_DIR,
+        "children": [type(each).__name__ for each in multiprocessing.active_children()],
+        "log level": util.get_logger().getEffectiveLevel(),
+        "logs to stderr": util._log_to_stderr,
+    }
+
+
+def probe_fork(task_input=None, state=None):
+    return multiprocess.process.parent_process().name, multiprocess.process.current_process().authkey.hex()
+"""
+
+PROGRAM = """
+import json, multiprocessing, os, sys
+import multiprocess
+from orchestrator import Supervisor
+import probe
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    {before}
+    from concurrent.futures import ProcessPoolExecutor
+    with ProcessPoolExecutor(1) as pool:
+        theirs = pool.submit(probe.probe).result()
+    with Supervisor(workers=1) as supervisor:
+        ours = supervisor.submit(probe.probe, None).result()
+        name, authkey = supervisor.submit(probe.probe_fork, None).result()
+    assert name == multiprocess.current_process().name, name
+    assert authkey == bytes(multiprocess.current_process().authkey).hex(), authkey
+    print(json.dumps([theirs, ours]))
+"""
+
+WAYS: dict[str, tuple[list[str], dict[str, str], str]] = {
+    "plain": ([], {}, "pass"),
+    "optimised": (["-OO"], {}, "pass"),
+    "isolated": (["-I"], {}, "pass"),
+    "no environment": (["-E", "-s"], {"PYTHONHASHSEED": "1"}, "pass"),
+    "safe path": (["-P"], {}, "pass"),
+    "no bytecode": (["-B"], {}, "pass"),
+    "quiet and strict": (["-q", "-b"], {}, "pass"),
+    "dev": (["-X", "dev"], {}, "pass"),
+    "utf8": (["-X", "utf8"], {}, "pass"),
+    "tracemalloc": (["-X", "tracemalloc=3"], {}, "pass"),
+    "warnings": (["-W", "ignore::UserWarning", "-W", "error::FutureWarning:some.module"], {}, "pass"),
+    "variables": (
+        [],
+        {"PYTHONHASHSEED": "42", "PYTHONWARNINGS": "ignore::UserWarning", "PYTHONPATH": "/nowhere:/elsewhere"},
+        "pass",
+    ),
+    "path": ([], {}, "sys.path.insert(0, '/a'); sys.path.append('/z'); sys.path.insert(1, ''); sys.path.append('/a')"),
+    "arguments": ([], {}, "sys.argv[:] = ['other', '--option', 'value with blanks', '', '\\udcff', 'x' * 200_000]"),
+    "names": ([], {}, "multiprocessing.current_process().name = 'Boss'"),
+    "authkey": ([], {}, "multiprocessing.current_process().authkey = b'our own secret'"),
+    "start method": ([], {}, "multiprocessing.set_start_method('forkserver', force=True)"),
+    "logging": ([], {}, "multiprocessing.log_to_stderr(10)"),
+    "changed variables": ([], {}, "os.environ['OWN_THING'] = 'set late'; os.umask(0o27)"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_agent_sees_what_a_spawned_child_sees(tmp_path: Path, way: str) -> None:
+    options, variables, before = WAYS[way]
+    theirs, ours = run_program(tmp_path, options, variables, before)
+    assert ours == theirs
+
+
+def run_program(place: Path, options: list[str], variables: dict[str, str], before: str) -> list[dict[str, Any]]:
+    (place / "probe.py").write_text(PROBE)
+    early = (
+        "import os, sys\nif __name__ == '__main__':\n    sys.path.insert(0, os.getcwd())\n"
+        if {"-I", "-P"} & set(options)
+        else ""
+    )
+    (place / "program.py").write_text(early + PROGRAM.replace("{before}", before))
+    done = subprocess.run(
+        [sys.executable, *options, "program.py", "--first", "second"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=place,
+        env={**environment(), **variables},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result: list[dict[str, Any]] = json.loads(done.stdout)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("options", "statement", "value"),
+    [
+        (["-X", "int_max_str_digits=700"], "sys.get_int_max_str_digits()", 700),
+        (["-X", "warn_default_encoding"], "sys.flags.warn_default_encoding", 1),
+        (["-X", "no_debug_ranges"], "sys._xoptions", {"no_debug_ranges": True}),
+    ],
+)
+def test_options_that_spawn_forgets_are_passed_on(
+    tmp_path: Path, options: list[str], statement: str, value: object
+) -> None:
+    (tmp_path / "asked.py").write_text(f"import sys\ndef look(task_input, state):\n    return {statement}\n")
+    (tmp_path / "program.py").write_text(
+        "import json, asked\nfrom orchestrator import Supervisor\n"
+        "with Supervisor(workers=1) as supervisor:\n"
+        "    print(json.dumps(supervisor.submit(asked.look, None).result()))\n"
+    )
+    command = [sys.executable, *options, "program.py"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == value
+
+
+def test_the_authkey_is_in_no_command_line_and_no_environment(tmp_path: Path) -> None:
+    """Other users can read the one, and every program that an agent starts the other."""
+    (tmp_path / "asked.py").write_text(
+        "import os\n"
+        "def look(task_input, state):\n"
+        "    read = lambda pid, name: open(f'/proc/{pid}/{name}', 'rb').read().hex()\n"
+        "    return [read(pid, name) for pid in ('self', os.getppid()) for name in ('cmdline', 'environ')]\n"
+    )
+    (tmp_path / "program.py").write_text(
+        "import json, asked, multiprocessing\nfrom orchestrator import Supervisor\n"
+        "multiprocessing.current_process().authkey = b'very secret'\n"
+        "with Supervisor(workers=1) as supervisor:\n"
+        "    print(json.dumps(supervisor.submit(asked.look, None).result()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = [bytes.fromhex(text) for text in json.loads(done.stdout)]
+    assert len(seen) == 4
+    assert all(seen)
+    assert not any(b"very secret" in text or b"very secret".hex().encode() in text for text in seen)
+
+
+def test_a_manager_of_the_program_can_be_used_in_agents(tmp_path: Path) -> None:
+    (tmp_path / "asked.py").write_text(
+        "def put(proxy, state):\n    proxy['from'] = 'the agent'\n    return len(proxy)\n"
+    )
+    (tmp_path / "program.py").write_text(
+        "import asked, multiprocessing\nfrom orchestrator import Supervisor\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.Manager() as manager, Supervisor(workers=1) as supervisor:\n"
+        "        shared = manager.dict()\n"
+        "        print(supervisor.submit(asked.put, shared).result(), dict(shared))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
+    assert done.stdout.split(maxsplit=1) == ["1", "{'from': 'the agent'}\n"], done.stderr
