@@ -276,8 +276,8 @@ class Engine:
 
     def log(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
         """One named event: to the log, and into the journal."""
+        data = codec.encode_json(dict(fields))  # first: a program's own logger may change what it is given
         self._log(name, severity, fields)
-        data = codec.encode_json(dict(fields))
         slot, incarnation = fields.get("slot"), fields.get("incarnation")
         self._batch.events.append(RunEvent(kind=name, at=time.time(), data=data, slot=slot, incarnation=incarnation))
 

@@ -11,6 +11,7 @@ events are handed over to it. Without a loop, sync subscribers are called by the
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import threading
 from collections import deque
@@ -21,6 +22,7 @@ from typing import Any
 
 from runtime.bell import running_loop, soon_in
 from runtime.consumers import Handler, Stream, Subscription, is_async
+from runtime.frozen import freeze
 from runtime.model import Event, InterruptEvent
 from runtime.outlet import Outlet, Policy
 from runtime.sleep import Done
@@ -28,6 +30,9 @@ from runtime.sleep import Done
 log = logging.getLogger("quiesce.bus")
 
 _Target = tuple[Container[str] | None, Outlet | Subscription]
+_OURS = frozenset({Event, InterruptEvent})
+_FROZEN_FIELDS = frozenset(field.name for field in dataclasses.fields(InterruptEvent))
+
 _Publisher = asyncio.Task[Any] | None
 """The task that can wait for room, if there is one."""
 
@@ -120,6 +125,7 @@ class EventBus:
 
     async def publish(self, event: Event) -> None:
         """Publish, and wait while a queue that chose `Policy.BLOCK` is full. Nothing on a closed bus."""
+        event = _frozen(event)
         self._bind()
         if self._loop is not asyncio.get_running_loop():
             self.post(event)
@@ -136,7 +142,7 @@ class EventBus:
         An answer that is dropped instead does as `post`: so a sync function in the loop's thread need not care.
         """
         if self._loop is running_loop() is not None and self._is_full:
-            return Publication(self, event)
+            return Publication(self, _frozen(event))
         self.post(event)
         return Done()
 
@@ -149,6 +155,7 @@ class EventBus:
 
     def post(self, event: Event) -> None:
         """Publish without waiting, from any thread; a queue that is full loses its oldest event."""
+        event = _frozen(event)
         self._bind()
         if self._loop is None or self._loop is running_loop():
             self._deliver(event, None)
@@ -237,6 +244,14 @@ class EventBus:
         if late:
             log.warning("%d subscribers of the event bus did not finish within %g s", len(late), limit)
             await asyncio.wait(late, timeout=limit)
+
+
+def _frozen(event: Event) -> Event:
+    """As it is now, for good: events freeze their data themselves, but a program's own kind may have more fields."""
+    if type(event) in _OURS:
+        return event
+    fields = {field.name: freeze(getattr(event, field.name)) for field in dataclasses.fields(event) if field.init}
+    return replace(event, **{name: value for name, value in fields.items() if name not in _FROZEN_FIELDS})
 
 
 def _numbered(event: Event, seq: int) -> Event:

@@ -1,4 +1,4 @@
-"""The records that everybody shares. A leaf: it imports nothing of this project.
+"""The records that everybody shares. A leaf: of this project it imports `frozen` alone.
 
 A record is frozen and does nothing; a new state is a new record.
 """
@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from runtime.frozen import FrozenDict, freeze_dict
 
 T = TypeVar("T")
 
@@ -117,7 +119,8 @@ class Event:
     """One immutable, numbered record of something that happened. It streams up, never down.
 
     `seq` counts from 1 within one bus; `at` is Unix time in seconds; `address` is where in the nest of
-    executions it happened (`audit::parse::llm_call`, empty at the top); `data` must be JSON-able.
+    executions it happened (`audit::parse::llm_call`, empty at the top). `data` is copied and frozen at any depth
+    (see `runtime.frozen`): to change it, copy it.
     """
 
     kind: str
@@ -126,6 +129,10 @@ class Event:
     state_id: str = ""
     seq: int = 0
     at: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        if type(self.data) is not FrozenDict:
+            object.__setattr__(self, "data", freeze_dict(self.data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -238,7 +238,7 @@ class ExecutionState(TimeLimited):
         return self._bus
 
     def emit(self, kind: str, /, **data: Any) -> None:
-        """Publish an event, from any thread; `data` must be JSON-able."""
+        """Publish an event, from any thread, with a frozen copy of `data` (see `runtime.frozen`)."""
         self._send(Event(kind=kind, data=data, address=current_address(), state_id=self.state_id))
 
     def _send(self, event: Event) -> None:
@@ -255,10 +255,10 @@ class ExecutionState(TimeLimited):
         which cannot wait. Raises ValueError for a severity that is none.
         """
         severity = Severity(severity)
-        data = {"message": message, "severity": str(severity), "metadata": metadata or {}}
+        data = {"message": message, "severity": str(severity), "metadata": {} if metadata is None else metadata}
         event = Event(kind="log", data=data, address=current_address(), state_id=self.state_id)
         if isinstance(self.host, Standalone):
-            logger.log(_LEVELS[severity], message, extra={"metadata": metadata or {}})
+            logger.log(_LEVELS[severity], message, extra={"metadata": event.data["metadata"]})
         self.host.emit(event)
         return Done() if self._bus is None else self._bus.tell(event)
 
