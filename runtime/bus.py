@@ -5,7 +5,9 @@ one order; only then does a publisher that can wait do so, for the queues that c
 a `Stream` (you pull) or a `Subscription` (a callback is pushed to: a sync one at once, an async one by a task).
 
 A bus serves one event loop at a time, the first that listens or publishes; other threads may publish, and their
-events are handed over to it. Without a loop, sync subscribers are called by the publishing thread.
+events are handed over to it. Without a loop, sync subscribers are called by the publishing thread; of an interrupt
+that a signal handler requests, by a thread of its own (see ExecutionState.trip). A flag that the supervisor raises in
+shared memory is published at the next look at it: no thread waits for it.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ class EventBus:
         self._backlog: deque[tuple[Event, _Publisher]] = deque()
         self._delivering = False
         self._interrupt: InterruptEvent | None = None
+        self._once: list[InterruptEvent] = []
+        self._delivered: list[InterruptEvent] = []
         self._unpumped: list[Subscription] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._on_bind: dict[object, Callable[[], object]] = {}
@@ -162,6 +166,19 @@ class EventBus:
             return
         soon_in(self._loop, self._deliver, event, None)
 
+    def post_once(self, event: InterruptEvent) -> None:
+        """As `post`; the same event again does nothing, in whatever thread and however late.
+
+        So that whoever must be sure of it, and cannot wait for a thread that is about to post it, posts it too.
+        """
+        self._once.append(event)
+        self.post(event)
+
+    @property
+    def is_served_by_publishers(self) -> bool:
+        """Whether somebody listens and no event loop delivers, so that only a publisher's own thread can."""
+        return bool(self._targets) and (self._loop is None or self._loop.is_closed())
+
     def _deliver(self, event: Event, publisher: _Publisher) -> None:
         with self._lock:
             self._backlog.append((event, publisher))
@@ -177,6 +194,8 @@ class EventBus:
     def _deliver_one(self, event: Event, publisher: _Publisher) -> None:
         if self.closed:
             return
+        if isinstance(event, InterruptEvent) and not self._is_first(event):
+            return
         self._seq += 1
         event = _numbered(event, self._seq)
         if isinstance(event, InterruptEvent):
@@ -187,6 +206,15 @@ class EventBus:
                     target.put(event, patient=publisher is not None and publisher is not target.reader)
             elif kinds is None or event.kind in kinds:
                 target.call(event)
+
+    def _is_first(self, event: InterruptEvent) -> bool:
+        """Whether an event of `post_once` is delivered for the first time. Only with the lock."""
+        if all(known is not event for known in self._once):
+            return True
+        if any(known is event for known in self._delivered):
+            return False
+        self._delivered.append(event)
+        return True
 
     # -- the loop -----------------------------------------------------------------------------------
 

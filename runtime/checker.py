@@ -81,7 +81,7 @@ class ExternalChecker:
             if question.done():
                 self._take(question.result(), state)
             else:
-                self._complain(f"took longer than {self._limit:g} s")
+                self._complain("timeout", f"took longer than {self._limit:g} s")
         finally:
             if not question.done():
                 self._stuck = self._thread
@@ -107,16 +107,16 @@ class ExternalChecker:
 
     def _take(self, answer: _Answer, state: Interruptible) -> None:
         if answer.failure is not None:
-            self._complain(f"failed: {answer.failure!r}")
+            self._complain(type(answer.failure).__name__, f"failed: {answer.failure!r}")
             return
         self._trouble = ""
         if answer.signal is not None:
             state.trip(answer.signal)
 
-    def _complain(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            self._trouble = trouble
-            log.warning("the interrupt checker %s", trouble)
+    def _complain(self, kind: str, trouble: str) -> None:
+        if kind != self._trouble:
+            self._trouble = kind
+            log.error("the interrupt checker %s; the work goes on", trouble)
 
 
 class Patrol:

@@ -1,63 +1,122 @@
 """Ready-made interrupt sources: a file, an HTTP endpoint, a Redis key, the memory of the own process tree.
 
-The checkers are for `state.set_interrupt_checker`; they are sync, so the state asks them in a thread. What they read
-is empty or says no (`0`, `false`, `no`, `off`, `null`) to go on, an InterruptSignal as JSON, or any other text, which
-becomes the signal's message. A source that cannot be read is logged by the state and never interrupts.
+The checkers are for `state.set_interrupt_checker`; they are sync, so the state asks them in a thread. What they read:
+
+    stop       `true`, `1`, `yes`, `on`, `stop`; `{"interrupt_requested": true}`, to which `reason`, `message`,
+               `triggered_by` and `save_checkpoint` may be added; an InterruptSignal as JSON (an object whose `reason`
+               is an InterruptReason)
+    continue   `false`, `0`, `no`, `off`, `null`, `none`, `continue`; `{"interrupt_requested": false}`
+
+    source     stop, too                    continue, too
+    file       an empty file                no file
+    HTTP                                    404, 410, 204, an empty body
+    Redis                                   no key, an empty value
+
+Anything else (`{}`, a login page, another status) is nonsense: the checker raises, the state logs an error, and the
+work goes on. So it does when a source cannot be read.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from pydantic import ValidationError
-
 from runtime import tree
+from runtime.interrupt_signal import build_signal
 from runtime.model import InterruptReason, InterruptSignal
 
 log = logging.getLogger("quiesce.resources")
 
-_NO = frozenset({"", "0", "false", "no", "off", "null", "none"})
-_YES = frozenset({"1", "true", "yes", "on"})
+_NO = frozenset({"", "0", "false", "no", "off", "null", "none", "continue"})
+_YES = frozenset({"1", "true", "yes", "on", "stop"})
+
+_LONGEST = 10_000
+"""Bytes of an answer that are read. A longer one is cut, and so is nonsense."""
+
+_NOTHING_THERE = frozenset({404, 410})
+"""HTTP statuses that say that nobody asks for a stop."""
+
+
+class NonsenseError(ValueError):
+    """What a source says means neither stop nor continue. Its text is one line."""
 
 
 def parse_signal(text: str, triggered_by: str) -> InterruptSignal | None:
-    """What a source says. See the module for the words."""
+    """Return what a source says: the signal to stop by, or None to continue. See the module for the words.
+
+    `triggered_by` names the source. Raises NonsenseError for anything else.
+    """
     text = text.strip()
     if text.lower() in _NO:
         return None
-    if text.startswith("{"):
-        try:
-            return InterruptSignal.model_validate_json(text)
-        except ValidationError:  # not ours, but somebody wants us to stop
-            pass
-    message = "" if text.lower() in _YES else text[:1000]
-    return InterruptSignal(reason=InterruptReason.CUSTOM, message=message, triggered_by=triggered_by)
+    if text.lower() in _YES:
+        return build_signal(InterruptReason.CUSTOM, "", triggered_by)
+    said = _decoded(text)
+    requested = said.get("interrupt_requested")
+    if requested is False:
+        return None
+    if requested is True:
+        return _signal_of({"reason": InterruptReason.CUSTOM, **said}, triggered_by)
+    if requested is None and said.get("reason") in tuple(InterruptReason):
+        return _signal_of(said, triggered_by)
+    raise NonsenseError(
+        f"{triggered_by} says {text[:80]!r}, which means neither stop nor continue; "
+        'write true, false, or {"interrupt_requested": true, "message": "why"}'
+    )
+
+
+def _decoded(text: str) -> dict[str, Any]:
+    """The JSON object that a text is, else an empty one."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _signal_of(said: dict[str, Any], triggered_by: str) -> InterruptSignal:
+    by = said.get("triggered_by") or triggered_by
+    return build_signal(
+        said.get("reason"), said.get("message"), by, said.get("save_checkpoint"), _moment(said.get("triggered_at"))
+    )
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 class FileChecker:
-    """Interrupts when a file exists; `touch stop` is enough. A file that says no (see the module) does not count."""
+    """Interrupts when a file exists and is empty or says stop: `touch stop` is enough. See the module for the words."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def __call__(self) -> InterruptSignal | None:
-        """Look. Raises OSError when the file is there and cannot be read."""
+        """Look. Raises OSError when the file is there and cannot be read, NonsenseError for what says neither."""
         try:
             with open(self._path, encoding="utf-8", errors="replace") as file:
-                text = file.read(10_000)
+                text = file.read(_LONGEST)
         except FileNotFoundError:
             return None
         return parse_signal(text.strip() or "1", f"file:{self._path}")
 
 
 class HttpChecker:
-    """Interrupts when GET `url` answers with a body that says so (204 has none). Errors are logged."""
+    """Interrupts when GET `url` answers with a body that says stop. See the module for the words.
+
+    404, 410 and 204 say continue; other statuses than 2xx are errors, which are logged.
+    """
 
     def __init__(self, url: str, *, timeout: float = 3.0) -> None:
         if not url.startswith(("http://", "https://")):
@@ -66,9 +125,15 @@ class HttpChecker:
         self._timeout = timeout
 
     def __call__(self) -> InterruptSignal | None:
-        """Ask. Raises OSError (urllib.error.URLError, HTTPError) when there is no answer."""
-        with urllib.request.urlopen(self._url, timeout=self._timeout) as response:  # noqa: S310 - checked above
-            text = response.read(10_000).decode("utf-8", "replace")
+        """Ask. Raises OSError (urllib.error.URLError, HTTPError) without an answer, NonsenseError for a wrong one."""
+        try:
+            with urllib.request.urlopen(self._url, timeout=self._timeout) as response:  # noqa: S310 - checked above
+                text = response.read(_LONGEST).decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            error.close()  # it is a response too, and holds a connection
+            if error.code in _NOTHING_THERE:
+                return None
+            raise
         return parse_signal(text, f"http:{self._url}")
 
 
@@ -81,7 +146,7 @@ class RedisClient(Protocol):
 
 
 class RedisChecker:
-    """Interrupts when a Redis key is set to something that says so.
+    """Interrupts when a Redis key is set to something that says stop. See the module for the words.
 
     `client` is a `redis.Redis` (the extra `quiesce[redis]`); give it a `socket_timeout`.
     """
@@ -91,7 +156,7 @@ class RedisChecker:
         self._key = key
 
     def __call__(self) -> InterruptSignal | None:
-        """Ask. Raises what the client raises."""
+        """Ask. Raises what the client raises, NonsenseError for what says neither stop nor continue."""
         value = self._client.get(self._key)
         if value is None:
             return None

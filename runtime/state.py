@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 import uuid
+from _thread import start_new_thread
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -18,6 +20,7 @@ from runtime.bus import EventBus
 from runtime.checker import Checker, ExternalChecker, Patrol
 from runtime.deadline import TimeLimited
 from runtime.generators import Generator, GeneratorRegistry, KillReport
+from runtime.handler_context import is_in_signal_handler
 from runtime.host import Host, Standalone
 from runtime.interrupt import CancelOnInterrupt
 from runtime.interrupt_signal import build_signal
@@ -27,6 +30,7 @@ from runtime.model import (
     ExecutionRecord,
     InterruptEvent,
     InterruptReason,
+    InterruptSignal,
     Severity,
 )
 from runtime.parallel import ParallelExecutionManager
@@ -148,29 +152,63 @@ class ExecutionState(TimeLimited):
         self._announce()
         super()._interrupted()
 
+    def trip(self, signal: InterruptSignal, *, apart: bool = False) -> bool:
+        """As Interruptible.trip; and the InterruptEvent is published, if somebody subscribed and no loop will do it.
+
+        By the calling thread, unless it must not run a program's subscribers: in a signal handler, and with `apart`.
+        Then by a thread of its own.
+        """
+        won = super().trip(signal)
+        if won and self._bus is not None and self._bus.is_served_by_publishers:
+            if apart or is_in_signal_handler():
+                context = contextvars.copy_context()
+                with suppress(RuntimeError):  # no thread to be had: the next checkpoint publishes it
+                    start_new_thread(context.run, (self._announce,))
+            else:
+                self._announce()
+        return won
+
     def _announce(self) -> None:
-        """Publish the InterruptEvent, once however many checkpoints see the flag."""
+        """Publish the InterruptEvent, once, however many checkpoints and threads see the flag at the same time.
+
+        Who makes the event sends it up. All put it on the bus, which takes it once: a checkpoint or `close` need not
+        wait for a thread that is about to.
+        """
         signal = self.interrupt_signal
-        mine = object()
-        if signal is None or self._once.setdefault("announcer", mine) is not mine:
+        if signal is None:
             return
-        groups = [f"{len(group.running)} of {group.name}" for group in tuple(self._groups or ()) if group.running]
+        event = self._once.get("interrupt")
+        if event is None:
+            mine = self._make_interrupt_event(signal)
+            event = self._once.setdefault("interrupt", mine)
+            if event is mine:
+                self.host.emit(event)
+        self._post_interrupt()
+
+    def _make_interrupt_event(self, signal: InterruptSignal) -> InterruptEvent:
+        groups = [f"{len(group.running)} of {group.name}" for group in self._open_groups() if group.running]
         cancels = [*(self._registry.names if self._registry is not None else ()), *groups]
         data = {
             "signal": signal.model_dump(mode="json"),  # for those who see only data: the supervisor, the journal
             "snapshot_saved": self._snapshot_saved and signal.save_checkpoint,
             "cancels": cancels,
         }
-        event = InterruptEvent(signal=signal, data=data, address=current_address(), state_id=self.state_id)
-        self.host.emit(event)
-        self._once["interrupt"] = event
-        self._post_interrupt()
+        return InterruptEvent(signal=signal, data=data, address=current_address(), state_id=self.state_id)
+
+    def _open_groups(self) -> tuple[ParallelExecutionManager, ...]:
+        for _ in range(10):
+            try:
+                return tuple(self._groups or ())
+            except RuntimeError:  # another thread has opened one meanwhile
+                continue
+        return ()
 
     def _post_interrupt(self) -> None:
         """Put the InterruptEvent on the bus once both exist, whichever comes first and in whatever thread."""
-        event, bus, mine = self._once.get("interrupt"), self._bus, object()
-        if event is not None and bus is not None and self._once.setdefault("poster", mine) is mine:
-            bus.post(event)
+        event, bus = self._once.get("interrupt"), self._bus
+        if event is not None and bus is not None and "posted" not in self._once:
+            bus.post_once(event)
+            self._once["posted"] = True
 
     def _heard(self) -> None:
         super()._heard()

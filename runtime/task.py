@@ -131,12 +131,12 @@ class TaskRunner:
             self._early[order.task] = order, signal
         running = self._running.get(order.task)  # looked up again: it may have begun in between
         if running is not None:
-            running.state.trip(signal)
+            running.state.trip(signal, apart=True)
 
     def interrupt_all(self, signal: InterruptSignal) -> None:
         """Interrupt whatever runs. Safe in a signal handler."""
         for running in tuple(self._running.values()):
-            running.state.trip(signal)
+            running.state.trip(signal, apart=True)
 
     def notice_flag(self) -> None:
         """Wake every running task's waiters because the shared flag is up."""

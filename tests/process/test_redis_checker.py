@@ -55,6 +55,15 @@ def test_a_key_interrupts(server: tuple[subprocess.Popen[bytes], str]) -> None:
                 await state.check_interrupt()
                 operator.set("stop:42", "0")
                 await state.check_interrupt()
+                for nonsense in ("{}", "[]", "<html>", "later, please"):
+                    operator.set("stop:42", nonsense)
+                    await state.check_interrupt()
+                operator.delete("stop:42")
+                operator.rpush("stop:42", "true")  # of another type: the server refuses
+                await state.check_interrupt()
+                operator.delete("stop:42")
+                operator.set("stop:42", '{"interrupt_requested": false}')
+                await state.check_interrupt()
                 operator.set("stop:42", wanted.model_dump_json())
                 with pytest.raises(ExecutionInterrupted) as caught:
                     await state.check_interrupt()

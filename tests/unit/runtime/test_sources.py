@@ -8,28 +8,93 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime.interrupt import Interruptible
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.sources import FileChecker, HttpChecker, RedisChecker, ResourceMonitor, parse_signal, rss_of_tree
+from runtime.sources import (
+    FileChecker,
+    HttpChecker,
+    NonsenseError,
+    RedisChecker,
+    ResourceMonitor,
+    parse_signal,
+    rss_of_tree,
+)
 from runtime.state import ExecutionState
 from tests.unit.runtime.support import run
 
 WHOLE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="m", triggered_by="ops")
 
 
-@pytest.mark.parametrize("text", ["", " \n", "0", "false", "No", "OFF", "null"])
+@pytest.mark.parametrize(
+    "text", ["", " \n", "0", "false", "No", "OFF", "null", "continue", '{"interrupt_requested": false}']
+)
 def test_words_that_say_no(text: str) -> None:
     assert parse_signal(text, "t") is None
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("1", ""), ("TRUE\n", ""), ("disk is full", "disk is full"), ("{not ours}", "{not ours}")]
+    ("text", "message"),
+    [
+        ("1", ""),
+        ("TRUE\n", ""),
+        ("stop", ""),
+        ('{"interrupt_requested": true}', ""),
+        ('{"interrupt_requested": true, "message": "disk is full", "more": [1]}', "disk is full"),
+        ('{"interrupt_requested": true, "message": null, "triggered_by": null, "reason": "custom"}', ""),
+    ],
 )
 def test_words_that_say_yes(text: str, message: str) -> None:
     signal = parse_signal(text, "t")
     assert signal is not None
     assert (signal.reason, signal.message, signal.triggered_by) == (InterruptReason.CUSTOM, message, "t")
+
+
+NONSENSE = [
+    "{}",
+    "[]",
+    "{not ours}",
+    "disk is full",
+    "<!DOCTYPE html><title>Log in</title>",
+    '"true"',
+    "2",
+    "[true]",
+    '{"interrupt_requested": "yes"}',
+    '{"interrupt_requested": null}',
+    '{"reason": "unauthorized", "message": "no token"}',
+    '{"reason": ["timeout"]}',
+    '{"error": true}',
+    "\x1b[2J",
+    "\ufffd\ufffd",
+    "[" * 9000,
+]
+
+
+@pytest.mark.parametrize("text", NONSENSE, ids=range(len(NONSENSE)))
+def test_nonsense_says_neither(text: str) -> None:
+    with pytest.raises(NonsenseError) as caught:
+        parse_signal(text, "t")
+    line = str(caught.value)
+    assert line.isprintable()
+    assert len(line) < 500
+
+
+@given(st.text())
+def test_no_text_stops_by_chance(text: str) -> None:
+    try:
+        signal = parse_signal(text, "t")
+    except NonsenseError:
+        return
+    assert signal is None or text.strip().lower() in {"1", "true", "yes", "on", "stop"}
+
+
+def test_a_signal_with_odd_fields_is_one_all_the_same() -> None:
+    text = '{"reason": "timeout", "message": 7, "triggered_at": "noon", "triggered_by": ["x"], "more": {}}'
+    signal = parse_signal(text, "t")
+    assert signal is not None
+    assert (signal.reason, signal.message, signal.triggered_by) == (InterruptReason.TIMEOUT, "7", "['x']")
 
 
 def test_a_whole_signal_is_taken_as_it_is() -> None:
@@ -46,9 +111,13 @@ def test_a_file(tmp_path: Path) -> None:
     assert signal.triggered_by == f"file:{path}"
     path.write_text("off")
     assert checker() is None
-    path.write_text("enough")
+    path.write_text('{"interrupt_requested": true, "message": "enough"}')
     assert (signal := checker()) is not None
     assert signal.message == "enough"
+    for nonsense in NONSENSE:
+        path.write_text(nonsense)
+        with pytest.raises(NonsenseError):
+            checker()
     with pytest.raises(OSError, match="directory"):
         FileChecker(str(tmp_path))()
 
@@ -57,6 +126,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     answers: dict[str, tuple[int, bytes]] = {  # noqa: RUF012 - a constant
         "/go": (204, b""),
         "/no": (200, b"false"),
+        "/none": (404, b"<html>not found: true</html>"),
+        "/gone": (410, b"true"),
+        "/empty": (200, b""),
+        "/asked": (200, b'{"interrupt_requested": true}'),
+        "/login": (200, b"<html><form action=/login></form></html>"),
+        "/object": (200, b"{}"),
+        "/list": (200, b"[]"),
+        "/binary": (200, b"\xff\xfe\x00"),
+        "/denied": (403, b"true"),
         "/stop": (200, WHOLE.model_dump_json().encode()),
     }
 
@@ -85,6 +163,15 @@ def test_http(server: str) -> None:
     assert HttpChecker(f"{server}/go")() is None
     assert HttpChecker(f"{server}/no")() is None
     assert HttpChecker(f"{server}/stop")() == WHOLE
+    assert HttpChecker(f"{server}/asked")() is not None
+    for path in ("none", "gone", "empty"):
+        assert HttpChecker(f"{server}/{path}")() is None
+    for path in ("login", "object", "list", "binary"):
+        with pytest.raises(NonsenseError):
+            HttpChecker(f"{server}/{path}")()
+    with pytest.raises(OSError, match="403") as denied:
+        HttpChecker(f"{server}/denied")()
+    denied.value.close()  # type: ignore[attr-defined]
     with pytest.raises(OSError, match="500") as caught:
         HttpChecker(f"{server}/broken")()
     caught.value.close()  # type: ignore[attr-defined]  # an HTTPError is a response too
@@ -92,13 +179,27 @@ def test_http(server: str) -> None:
         HttpChecker("file:///etc/passwd")
 
 
-@pytest.mark.parametrize("value", [None, b"0", "off"])
+@pytest.mark.parametrize("path", ["login", "object", "list", "binary", "denied"])
+def test_a_wrong_answer_is_an_error_in_the_log_and_stops_nothing(
+    server: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with ExecutionState() as state:
+            state.set_interrupt_checker(HttpChecker(f"{server}/{path}"), min_interval=0)
+            for _ in range(3):
+                await state.check_interrupt()
+
+    run(main, virtual=False)
+    assert [record.levelname for record in caplog.records if record.name == "quiesce.checker"] == ["ERROR"]
+
+
+@pytest.mark.parametrize("value", [None, b"0", "off", b""])
 def test_redis_says_no(value: object) -> None:
     assert RedisChecker(_Client(value), "k")() is None
 
 
 def test_redis_says_yes() -> None:
-    signal = RedisChecker(_Client(b"stop please"), "k")()
+    signal = RedisChecker(_Client(b'{"interrupt_requested": true, "message": "stop please"}'), "k")()
     assert signal is not None
     assert (signal.message, signal.triggered_by) == ("stop please", "redis:k")
 
