@@ -16,9 +16,12 @@ import itertools
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from chaos.forgery import FORGERIES
@@ -91,6 +94,8 @@ async def _amixed(task: dict[str, Any], state: Any) -> Any:
             for _ in range(8):
                 group.add(asyncio.sleep, task["hold"] / 4)
             await group.gather()
+    elif kind in THREADED and _first(task):
+        await THREADED[kind](task)
     elif kind in HOSTILE and _first(task):
         HOSTILE[kind](task, state)
     else:
@@ -112,24 +117,59 @@ def _hold(path: str) -> None:
         _held.append(fd)
 
 
+@dataclass
+class _Hold:
+    """What a process holds of a task: the lock between processes, and how many of its threads work on it."""
+
+    fd: int | None
+    workers: int = 0
+
+
+_HOLDS: dict[str, _Hold] = {}
+_HOLDS_LOCK = threading.Lock()
+
+
 @contextmanager
-def _alone(task: dict[str, Any]) -> Iterator[None]:
-    """Leave a mark if another process executes this very task. (A POSIX lock: what the agent forks has it not.)"""
-    path = os.path.join(task["marks"], task["key"])
-    try:
-        fd = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR)
-    except OSError:  # a round without descriptors
-        yield
-        return
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(os.open(path + OVERLAP, os.O_CREAT | os.O_WRONLY))
+def _alone(task: dict[str, Any], *, is_attempt: bool = True) -> Iterator[None]:
+    """Leave a mark if an earlier attempt of this very task still works, in another process or in a thread of this one.
+
+    `is_attempt`: False for a thread that belongs to the attempt in hand. The lock is a POSIX lock, because what the
+    agent forks does not have it; it knows no threads, so those of this process are counted.
+    """
+    key = os.path.join(task["marks"], task["key"])
+    with _HOLDS_LOCK:
+        hold = _HOLDS.get(key)
+        if hold is None:
+            hold = _HOLDS[key] = _Hold(_lock(key))
+        elif is_attempt:
+            _mark_overlap(key)
+        hold.workers += 1
     try:
         yield
     finally:
-        with suppress(OSError):  # one that closes all descriptors
-            os.close(fd)
+        with _HOLDS_LOCK:
+            hold.workers -= 1
+            if not hold.workers:
+                del _HOLDS[key]
+                if hold.fd is not None:
+                    with suppress(OSError):  # one that closes all descriptors
+                        os.close(hold.fd)
+
+
+def _lock(key: str) -> int | None:
+    try:
+        fd = os.open(f"{key}.lock", os.O_CREAT | os.O_RDWR)
+    except OSError:  # a round without descriptors
+        return None
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        _mark_overlap(key)
+    return fd
+
+
+def _mark_overlap(key: str) -> None:
+    os.close(os.open(key + OVERLAP, os.O_CREAT | os.O_WRONLY))
 
 
 def stick_in_c(seconds: float) -> None:
@@ -258,6 +298,69 @@ def _talk(task: dict[str, Any], state: Any) -> None:
         state.progress(number, 400)
 
 
+def _chatter(task: dict[str, Any], state: Any) -> None:
+    """Lines as fast as they can be printed."""
+    end = time.monotonic() + task["hold"]
+    number = 0
+    while time.monotonic() < end:
+        print(number)
+        number += 1
+
+
+def _work_in_thread(task: dict[str, Any], begun: threading.Event) -> None:
+    """Work that no cancellation reaches: many small steps in Python code."""
+    with _alone(task, is_attempt=False):
+        begun.set()
+        end = time.monotonic() + task["hold"]
+        while time.monotonic() < end:
+            time.sleep(0.01)
+
+
+def _thread(task: dict[str, Any], state: Any) -> None:
+    """A daemon thread works on when the agent is interrupted."""
+    begun = threading.Event()
+    threading.Thread(target=_work_in_thread, args=(task, begun), daemon=True).start()
+    begun.wait()
+    state.sleep(task["hold"])
+
+
+async def _to_thread(task: dict[str, Any]) -> None:
+    await asyncio.to_thread(_work_in_thread, task, threading.Event())
+
+
+_POOL: list[ThreadPoolExecutor] = []
+
+
+async def _pool(task: dict[str, Any]) -> None:
+    """A pool of the agent's own, which outlives the task."""
+    if not _POOL:
+        _POOL.append(ThreadPoolExecutor(2))
+    await asyncio.get_running_loop().run_in_executor(_POOL[0], _work_in_thread, task, threading.Event())
+
+
+def _runner(task: dict[str, Any], state: Any) -> None:
+    """A detached chain of forks: each lives a moment, forks the next and exits, so that no look catches it for long."""
+
+    def run_on() -> None:
+        while os.fork():
+            os._exit(0)
+
+    def chain() -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(0.0005)
+            run_on()
+
+    _detach(chain)
+    state.sleep(task["hold"])
+
+
+def _uninterruptible(task: dict[str, Any], state: Any) -> None:
+    """A read that not even SIGKILL ends, from a file system that does not answer; see chaos.fuse."""
+    with open(task["hung"], "rb") as file:
+        file.read()
+
+
 def _forge(name: str) -> Callable[[dict[str, Any], Any], None]:
     return lambda task, state: FORGERIES[name]()
 
@@ -276,6 +379,13 @@ HOSTILE: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "exit": _exit,
     "allocate": _allocate,
     "talk": _talk,
+    "chatter": _chatter,
+    "thread": _thread,
+    "runner": _runner,
+    "uninterruptible": _uninterruptible,
     **{name: _forge(name) for name in FORGERIES},
 }
 """What a task of each kind does the first time."""
+
+THREADED: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {"to thread": _to_thread, "pool": _pool}
+"""What an async task of a kind does the first time, in a thread that goes on when its await is cancelled."""

@@ -9,6 +9,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -89,6 +91,8 @@ def inject(kind: str, target: Target) -> bool:
             return _WORLD[kind](target)
         role, what = kind.split()
         if role == "group":
+            if what == "TSTP+CONT":
+                return _suspend(target, lambda number: os.killpg(target.supervisor.pid, number))
             os.killpg(target.supervisor.pid, signal.SIGINT)
             return True
         process = target.whom(role)
@@ -96,6 +100,10 @@ def inject(kind: str, target: Target) -> bool:
             return False
         if what == "storm":
             return _storm(process, target.rng, ending=role == "supervisor")
+        if what == "TSTP+CONT":
+            return _suspend(target, process.send_signal)
+        if what == "HOLD":
+            return _hold(target, process)
         if what == "STOP+CONT":
             process.suspend()
             target.soon(target.rng.uniform(0.05, 0.6), lambda: _quietly(process.resume))
@@ -122,6 +130,30 @@ def _storm(process: psutil.Process, rng: random.Random, *, ending: bool) -> bool
     return sent > 0
 
 
+def _suspend(target: Target, send: Callable[[signal.Signals], object]) -> bool:
+    """Ctrl-Z, and a while later `fg`."""
+    send(signal.SIGTSTP)
+    target.soon(target.rng.uniform(0.1, 0.8), lambda: _quietly(lambda: send(signal.SIGCONT)))
+    return True
+
+
+_TRACER = """
+import ctypes, os, sys, time
+libc, pid = ctypes.CDLL(None, use_errno=True), int(sys.argv[1])
+if libc.ptrace(16, pid, None, None):  # PTRACE_ATTACH: stopped until the tracer goes, whatever SIGCONT comes
+    sys.exit(1)
+os.waitpid(pid, 0x40000000)  # __WALL
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def _hold(target: Target, process: psutil.Process) -> bool:
+    """A tracer (gdb, strace) holds it: SIGCONT does not help. A while later it is let go."""
+    tracer = subprocess.Popen([sys.executable, "-S", "-c", _TRACER, str(process.pid), "6"])
+    target.soon(0.0, tracer.wait)
+    return True
+
+
 # -- the world around it ----------------------------------------------------------------------------------------
 
 
@@ -142,6 +174,50 @@ def _slow(target: Target) -> bool:
     seconds = target.rng.uniform(0.3, 1.0)
     target.soon(0.0, hold)
     return True
+
+
+def _lock(target: Target) -> bool:
+    """A backup tool, or a shell, keeps the journal locked for longer than anybody waits."""
+
+    def hold() -> None:
+        with suppress(sqlite3.Error), closing(sqlite3.connect(target.disk.journal, timeout=2)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            time.sleep(seconds)
+            other.execute("ROLLBACK")
+
+    seconds = target.rng.uniform(2.0, 5.0)
+    target.soon(0.0, hold)
+    return True
+
+
+def _second_run(target: Target) -> bool:
+    """Another run writes a large input into the same journal, and is told to stop after a while."""
+    source = target.disk.folder.parent / "second.jsonl"
+    with source.open("w") as file:
+        file.writelines(f'{{"key": "s{number}", "n": {number}}}\n' for number in range(60_000))
+    command = [sys.executable, "-m", "orchestrator.cli", "run", "json:dumps", "--input", str(source), "--workers", "1"]
+    command += ["--journal", str(target.disk.journal), "--run-id", f"second-{time.monotonic_ns()}", "--progress", "off"]
+    other = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def end() -> None:
+        with suppress(subprocess.TimeoutExpired):
+            other.wait(target.rng.uniform(1.0, 3.0))
+        other.terminate()
+        try:
+            other.wait(30)
+        finally:
+            other.kill()
+
+    target.soon(0.0, end)
+    return True
+
+
+def _truncate(target: Target) -> bool:
+    """A clean-up script empties the write-ahead log: `: > journal.db-wal`."""
+    with suppress(FileNotFoundError):
+        os.truncate(f"{target.disk.journal}-wal", 0)
+        return True
+    return False
 
 
 def _delete(target: Target) -> bool:
@@ -194,6 +270,9 @@ _WORLD: dict[str, Callable[[Target], bool]] = {
     "disk full": _spoil,
     "read-only": _spoil,
     "slow disk": _slow,
+    "locked journal": _lock,
+    "second run": _second_run,
+    "truncated": _truncate,
     "deleted": _delete,
     "no descriptors": _no_descriptors,
     "no processes": _no_processes,

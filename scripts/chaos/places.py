@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -151,3 +153,55 @@ def without_cgroups() -> list[str]:
     hide = 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"'
     wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, "sh"]
     return wrapper if run(*wrapper, "true") else []
+
+
+PLAIN_USER = 12345
+"""A user id that nobody has."""
+
+
+_OPEN_HOME = """
+home=$1 python=$2
+shift 2
+kept=$(mktemp -d) && mount --bind "$python" "$kept" && mount -t tmpfs -o mode=755 none "$home" &&
+    mkdir -p "$python" && mount --move "$kept" "$python" && rmdir "$kept" && exec "$@"
+"""
+"""In a mount namespace of its own, makes an interpreter below root's private home readable for everybody."""
+
+_CAN_RUN = "import asyncio, subprocess, sys, orchestrator.cli; subprocess.run([sys.executable, '-c', ''], check=True)"
+
+
+def as_plain_user() -> list[str]:
+    """A command that runs another one as a plain user without capabilities; empty where that is not possible."""
+    if os.geteuid() != 0:
+        return []
+    user = ["setpriv", f"--reuid={PLAIN_USER}", f"--regid={PLAIN_USER}", "--clear-groups", "--no-new-privs"]
+    home, python = os.path.expanduser("~"), sys.base_prefix
+    opened = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _OPEN_HOME, "sh", home, python]
+    for wrapper in (user, [*opened, *user] if python.startswith(home + "/") else user):
+        if run(*wrapper, sys.executable, "-c", _CAN_RUN):
+            return wrapper
+    return []
+
+
+_BLOCKED = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def with_blocked_signals() -> list[str]:
+    """A command that runs another one with the stop signals blocked in the mask that it inherits."""
+    return [sys.executable, "-S", "-c", _BLOCKED]
+
+
+@contextmanager
+def stopped_terminal() -> Iterator[int]:
+    """The slave of a terminal whose output is stopped (Ctrl-S): a write to it hangs once its buffer is full."""
+    master, slave = os.openpty()
+    try:
+        termios.tcflow(slave, termios.TCOOFF)
+        yield slave
+    finally:
+        os.close(slave)
+        os.close(master)

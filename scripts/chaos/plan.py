@@ -42,6 +42,38 @@ THEMES = {
 }  # fmt: skip
 """What the world is like, by weight in percent."""
 
+EXTREMES = {
+    "threads": 8, "holder": 4, "second run": 6, "blocked signals": 4, "job control": 6, "chatty": 6, "held guardian": 4,
+    "locked journal": 3, "hung log": 4, "uninterruptible": 3, "truncated": 3, "runner": 4, "plain user": 5,
+}  # fmt: skip
+"""Worlds beyond those of THEMES, by weight; see `_extreme_of`."""
+
+_EXTREME_SHARE = 0.4
+
+MENUS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "threads": (("thread",), ("to thread", "pool")),
+    "holder": (("stuck",), ()),
+    "chatty": (("chatter",), ()),
+    "uninterruptible": (("uninterruptible",), ()),
+    "runner": (("runner",), ()),
+}
+"""Themes whose special tasks are of their own kinds, by sync and async agents."""
+
+OPTIONS: dict[str, Sequence[str]] = {
+    "threads": ("--timeout", "0.8", "--retries", "4"),
+    "holder": ("--silence", "0.5"),
+}
+"""What `quiesce run` is told besides, by theme."""
+
+OWN_FAULTS = {
+    "second run": ("second run",),
+    "job control": ("group TSTP+CONT", "supervisor TSTP+CONT"),
+    "held guardian": ("guardian HOLD",),
+    "locked journal": ("locked journal",),
+    "truncated": ("truncated",),
+}
+"""Faults that only their theme has, by theme."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -70,12 +102,17 @@ class Plan:
     hold: float = 0.5
     attempts: Sequence[Sequence[Fault]] = field(default=((),))
 
+    @property
+    def options(self) -> Sequence[str]:
+        """What `quiesce run` is told besides."""
+        return OPTIONS.get(self.theme, ())
+
     def tasks(self, folder: str, proof: str) -> list[dict[str, Any]]:
         """The input lines."""
         return [
             {
                 "key": f"t{n:03}", "n": n, "kind": kind, "seed": self.seed, "marks": f"{folder}/marks", "proof": proof,
-                "hold": self.hold,
+                "hold": self.hold, **({"hung": f"{folder}/hung/hung"} if kind == "uninterruptible" else {}),
             }
             for n, kind in enumerate(self.kinds)
         ]  # fmt: skip
@@ -94,13 +131,15 @@ def plan_of(seed: int, theme: str | None = None) -> Plan:
     """The round of a seed. Its first attempt always has a fault, sometimes its second has one too."""
     rng = random.Random(seed)
     drawn = rng.choices(list(THEMES), list(THEMES.values()))[0]
-    theme = theme or drawn
-    asynchronous = theme in ("plain", "unread") and rng.random() < 0.25
+    theme = theme or _extreme_of(seed) or drawn
+    asynchronous = theme in ("plain", "unread", "threads") and rng.random() < (0.7 if theme == "threads" else 0.25)
     kinds = _kinds(rng, theme, ASYNC_KINDS if asynchronous else SYNC_KINDS)
     attempts = [_faults(rng, theme)]
-    if rng.random() < 0.3 and theme != "deleted":
+    if rng.random() < 0.3 and theme not in ("deleted", "truncated"):
         attempts.append(_faults(rng, "plain"))
-    if theme == "no cgroup" and any(fault.kind == "guardian KILL" for attempt in attempts for fault in attempt):
+    if theme in ("no cgroup", "plain user") and any(
+        fault.kind == "guardian KILL" for attempt in attempts for fault in attempt
+    ):
         # without a cgroup and without the subreaper, who has no name in his environment either is nobody's child
         kinds = ["daemon" if kind == "hidden" else kind for kind in kinds]
     return Plan(
@@ -117,7 +156,15 @@ def plan_of(seed: int, theme: str | None = None) -> Plan:
     )
 
 
+def _extreme_of(seed: int) -> str | None:
+    """Return one of EXTREMES for a share of the seeds. Drawn apart, so that the other seeds stay what they were."""
+    rng = random.Random(f"extreme {seed}")
+    return rng.choices(list(EXTREMES), list(EXTREMES.values()))[0] if rng.random() < _EXTREME_SHARE else None
+
+
 def _kinds(rng: random.Random, theme: str, menu: Sequence[str]) -> list[str]:
+    if theme in MENUS:
+        return _special_kinds(rng, MENUS[theme][1 if menu is ASYNC_KINDS else 0])
     if theme in ("no descriptors", "no processes"):
         menu = FORKLESS
     kinds = ["quick"] * rng.randint(80, 240)
@@ -129,8 +176,22 @@ def _kinds(rng: random.Random, theme: str, menu: Sequence[str]) -> list[str]:
     return kinds
 
 
+def _special_kinds(rng: random.Random, menu: Sequence[str]) -> list[str]:
+    """Many quick tasks and a few of one kind, early enough to be met by the faults."""
+    kinds = ["quick"] * rng.randint(60, 120)
+    for _ in range(rng.randint(2, 5)):
+        kinds.insert(rng.randrange(len(kinds) // 2), rng.choice(menu))
+    return kinds
+
+
 def _faults(rng: random.Random, theme: str) -> list[Fault]:
     """In order of time; whatever lasts is followed by an end."""
+    if theme in OWN_FAULTS:
+        own = Fault(rng.choice(OWN_FAULTS[theme]), rng.uniform(0.0, 0.4))
+        end = Fault(rng.choice(ENDING), own.at + rng.uniform(0.05, 0.8))
+        return [own, end] if theme == "held guardian" or rng.random() < 0.7 else [own]
+    if theme in ("holder", "uninterruptible"):
+        return [Fault(rng.choice(ENDING), rng.uniform(0.1, 1.5))]
     if theme in ("disk full", "slow disk", "deleted", "read-only", "no descriptors", "no processes"):
         faults = [Fault(theme, rng.uniform(0.0, 0.4))]
         if theme in ("no descriptors", "no processes"):

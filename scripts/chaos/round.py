@@ -26,9 +26,20 @@ from chaos import SCRIPTS
 from chaos.agents import OVERLAP
 from chaos.clock import Clock
 from chaos.faults import Target, inject
-from chaos.places import Disk, disk_for, few_processes, without_cgroups
+from chaos.fuse import hung_file_system
+from chaos.places import (
+    PLAIN_USER,
+    Disk,
+    as_plain_user,
+    disk_for,
+    few_processes,
+    stopped_terminal,
+    with_blocked_signals,
+    without_cgroups,
+)
 from chaos.plan import Fault, Plan
 from chaos.truth import Witness
+from runtime.cgroup import Leaf
 from tests.support import procs
 from tests.support.cli import QUIESCE, ROOT
 from tests.support.eof import EofProof
@@ -42,6 +53,12 @@ MOST_RESUMES = 6
 
 SLACK = 2.5
 """Seconds beyond the graces within which everything must be gone, on a machine that has other things to do."""
+
+LATENESS = {"locked journal": 10.0, "second run": 10.0, "uninterruptible": 2.0}
+"""Seconds that a theme's world may add to the end: what docs/stopping.md grants to a disk, and to SIGKILL."""
+
+WRAPPERS = {"no cgroup": without_cgroups, "plain user": as_plain_user, "blocked signals": with_blocked_signals}
+"""Commands that give a run its world."""
 
 AGENT = str(SCRIPTS / "chaos" / "agents.py")
 _STOPS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
@@ -80,7 +97,10 @@ def play(plan: Plan) -> Report:
             if disk is None or (plan.theme == "clock" and clock is None):
                 report.cannot = f"this host cannot have the world of {plan.theme!r}"
             else:
-                _Round(plan, folder, disk, report, stack, clock).play()
+                round_ = _Round(plan, folder, disk, report, stack, clock)
+                report.cannot = round_.cannot()
+                if not report.cannot:
+                    round_.play()
     except Exception:
         report.other.append(f"the round itself failed:\n{traceback.format_exc()}")
     finally:
@@ -108,7 +128,21 @@ class _Round:
             each.mkdir()
         wanted = plan.theme == "no processes"
         self.pids = stack.enter_context(few_processes(self.marker.lower())) if wanted else None
-        self.wrapper = without_cgroups() if plan.theme == "no cgroup" else []
+        self.wrapper = WRAPPERS[plan.theme]() if plan.theme in WRAPPERS else []
+        self.hung = stack.enter_context(hung_file_system(folder / "hung")) if plan.theme == "uninterruptible" else None
+        self._give_to_plain_user(self.folder, self.disk.folder, self.tmp, self.folder / "marks")
+
+    def _give_to_plain_user(self, *paths: str | os.PathLike[str]) -> None:
+        if self.plan.theme == "plain user" and self.wrapper:
+            for path in paths:
+                os.chown(path, PLAIN_USER, PLAIN_USER)
+
+    def cannot(self) -> str:
+        """Return why this host cannot have the round's world; empty if it can."""
+        is_missing = (self.plan.theme == "plain user" and not self.wrapper) or (
+            self.plan.theme == "uninterruptible" and self.hung is None
+        )
+        return f"this host cannot have the world of {self.plan.theme!r}" if is_missing else ""
 
     def play(self) -> None:
         """Every planned attempt, then as many as it needs, then the last look."""
@@ -119,6 +153,8 @@ class _Round:
                 return
             if self.plan.theme == "deleted" and self.report.faults["deleted"]:
                 return  # there is nothing to go on with
+            if self.plan.theme == "truncated" and self.report.faults["truncated"] and self.code not in (0, 1):
+                return  # it ended with an error, and what the log had is gone
             self.disk.mend()
             run = self.witness.look()
             self.report.lost += self.witness.lost
@@ -147,11 +183,13 @@ class _Round:
                     self._clean()
             stderr.seek(0)
             said = stderr.read().decode(errors="replace")
+            self.code = popen.returncode
             self._judge_end(popen.returncode, faults, said)
             if self.report.problems:
                 self.report.other.append(f"it said:\n{said[-4000:]}")
 
     def _start(self, proof: EofProof, stderr: int) -> subprocess.Popen[bytes]:
+        self._give_to_plain_user(proof.path, os.path.dirname(proof.path))
         command = [*QUIESCE, *self._words(proof.path)]
         path = os.pathsep.join([str(ROOT), str(SCRIPTS)])
         env = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.tmp), self.marker: "1", "PYTHONFAULTHANDLER": "1"}
@@ -159,6 +197,8 @@ class _Round:
             env |= self.clock.environment
         self.unread = os.pipe() if self.plan.theme == "unread" else None
         out = stderr if self.unread is None else self.unread[1]
+        if self.plan.theme == "hung log":
+            out = self.stack.enter_context(stopped_terminal())
         popen = subprocess.Popen(
             [*self.wrapper, *command],
             stdin=subprocess.DEVNULL,
@@ -182,6 +222,7 @@ class _Round:
         common = ["--journal", journal, "--progress", "off"]
         if exists:
             return ["resume", self.run_id, *common]
+        common += self.plan.options
         agent = f"{AGENT}:{'amixed' if self.plan.asynchronous else 'mixed'}"
         settings = {
             "--workers": self.plan.workers, "--concurrency": self.plan.concurrency, "--grace": self.plan.grace,
@@ -245,6 +286,8 @@ class _Round:
             everybody = [psutil.Process(popen.pid), *self._strays()]
             self.report.other.append(f"did not end within {LIMIT:g} s:\n{autopsy(everybody)}")
             return True
+        if self.hung is not None:
+            self.hung.release()  # not before: the supervisor had to end beside it
         self.unproven.append(proof)
         overlaps = [path.stem for path in (self.folder / "marks").glob(f"*{OVERLAP}")]
         self.report.other += [f"task {key} was executed by two at once" for key in overlaps]
@@ -264,7 +307,7 @@ class _Round:
         if stopped_at is not None:
             seconds = time.monotonic() - stopped_at
             self.report.ends.append(seconds)
-            if seconds > graces + SLACK:
+            if seconds > graces + SLACK + LATENESS.get(self.plan.theme, 0.0):
                 self.report.other.append(f"it took {seconds:.2f} s until all was gone, the graces are {graces:g} s")
         return True
 
@@ -283,6 +326,8 @@ class _Round:
         """After a failure too, nothing stays; before a kill, what is left was written down."""
         procs.kill_all(self._strays())
         leaves = glob.glob(f"/sys/fs/cgroup/**/quiesce-{self.run_id}*", recursive=True)
+        if self.hung is not None:  # what cannot be killed keeps its cgroup until the disk answers
+            leaves = [leaf for leaf in leaves if not Leaf(leaf).remove(SLACK)]
         guardian_died = self.report.faults["guardian KILL"] and self.report.faults["supervisor KILL"]
         if leaves and not guardian_died:
             self.report.left += leaves
@@ -301,12 +346,14 @@ class _Round:
             who, _, what = fault.kind.partition(" ")
             if who in ("supervisor", "group") and what != "STOP+CONT":
                 allowed |= {-s for n, s in _STOPS.items() if what in (n, "storm")} | ({-9} if what == "KILL" else set())
-            elif who in ("disk", "deleted", "read-only", "no"):
+            elif who in ("disk", "deleted", "read-only", "no", "locked", "truncated"):
                 allowed |= {75, 2}
         if any(fault.early for fault in faults) and _is_before_us(said):
             return
         if code not in allowed:
             self.report.other.append(f"ended with {code}, not with one of {sorted(allowed)}")
+        if self.plan.theme == "holder" and "executor.silent" in said:
+            self.report.other.append("an executor that worked was taken for a hung one")
         for line in said.splitlines():
             if line.startswith("Traceback") or "a defect in quiesce" in line:
                 self.report.other.append(line)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from chaos import SCRIPTS
-from chaos.agents import HOSTILE, OVERLAP
+from chaos.agents import HOSTILE, OVERLAP, THREADED
 from chaos.faults import _WORLD
-from chaos.plan import ASYNC_KINDS, ENDING, LASTING, PASSING, SYNC_KINDS, THEMES, plan_of
+from chaos.plan import ASYNC_KINDS, ENDING, EXTREMES, LASTING, MENUS, OWN_FAULTS, PASSING, SYNC_KINDS, THEMES, plan_of
 from chaos.round import play
 from tests.support.cli import ROOT
 
@@ -27,9 +27,11 @@ ONCE_FAILED = {
 """Seed: what it found. They need a bad moment to fail; `scripts/soak 1 --seed S --repeat 50` finds one."""
 
 
-@pytest.mark.parametrize("seed", [*ONCE_FAILED, *range(1, 5)])
-def test_a_round(seed: int) -> None:
-    report = play(plan_of(seed))
+@pytest.mark.parametrize(
+    ("seed", "theme"), [*((seed, "plain") for seed in ONCE_FAILED), *((seed, None) for seed in range(1, 5))]
+)
+def test_a_round(seed: int, theme: str | None) -> None:
+    report = play(plan_of(seed, theme))
     if report.cannot:
         pytest.skip(report.cannot)
     assert report.problems == [], report.plan
@@ -41,9 +43,13 @@ def test_a_seed_is_a_plan_for_ever() -> None:
 
 def test_every_kind_that_can_be_planned_can_be_done() -> None:
     world = {fault.kind for seed in range(2000) for attempt in plan_of(seed).attempts for fault in attempt}
-    known = {*ENDING, *PASSING, *LASTING, *_WORLD}
+    own = {kind for kinds in OWN_FAULTS.values() for kind in kinds}
+    known = {*ENDING, *PASSING, *LASTING, *_WORLD, *own}
     assert world <= known
-    assert {plan_of(seed).theme for seed in range(2000)} == set(THEMES)
+    assert {plan_of(seed).theme for seed in range(2000)} == {*THEMES, *EXTREMES}
+    assert own - {"group TSTP+CONT", "supervisor TSTP+CONT", "guardian HOLD"} <= set(_WORLD)
+    assert {kind for menu, _ in MENUS.values() for kind in menu} <= set(HOSTILE)
+    assert {kind for _, menu in MENUS.values() for kind in menu} <= set(THREADED)
     assert set(SYNC_KINDS) <= {*HOSTILE, "large", "snapshot", "fails"}
     assert set(ASYNC_KINDS) <= {*HOSTILE, "large", "snapshot", "fails", "asleep", "shielded", "parallel"}
 

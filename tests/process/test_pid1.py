@@ -16,6 +16,7 @@ import pytest
 
 from orchestrator.hosts.pid1 import PATIENCE, Reaper
 from orchestrator.journal.sqlite import SqliteJournal
+from tests.support import procs
 from tests.support.cli import QUIESCE, Running
 from tests.support.wait import wait_until
 from tests.unit.hosts.test_health import VIEW
@@ -61,7 +62,8 @@ def first_of(running: Running) -> psutil.Process:
 
 
 def zombies_of(process: psutil.Process) -> list[psutil.Process]:
-    return [child for child in process.children() if child.status() == psutil.STATUS_ZOMBIE]
+    stats = ((child, procs.stat_of(child.pid)) for child in process.children())  # None: waited for meanwhile
+    return [child for child, stat in stats if stat is not None and stat[0] == "Z"]
 
 
 @needs_namespace
