@@ -98,6 +98,7 @@ class Engine:
             do.Fetch: lambda it: self._stored().fetch(it),
             do.Record: self._record,
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
+            do.SetJournalDeadline: lambda it: self._stored().set_deadline(it.at),
             do.AgentKnown: self._on_agent,
             do.SweepProcesses: lambda _: self._guardianship.sweep(),
             do.LoseGuardian: lambda _: self._guardianship.sweep_alone(),

@@ -87,6 +87,12 @@ class RecordAttempts(msgspec.Struct, frozen=True):
     attempts: Mapping[int, int]
 
 
+class SetJournalDeadline(msgspec.Struct, frozen=True):
+    """Nothing waits for the journal any longer than until then (monotonic seconds)."""
+
+    at: float
+
+
 class AgentKnown(msgspec.Struct, frozen=True):
     """An agent was loaded (error None) or refused, for the first time."""
 
@@ -128,6 +134,7 @@ Instruction = (
     | Fetch
     | Record
     | RecordAttempts
+    | SetJournalDeadline
     | AgentKnown
     | SweepProcesses
     | LoseGuardian

@@ -22,7 +22,7 @@ from typing import Any
 from orchestrator import stimuli as told
 from orchestrator.config import Settings
 from orchestrator.handout import Handout
-from orchestrator.instructions import Finish, Instruction, LoseGuardian, Send, SweepProcesses
+from orchestrator.instructions import Finish, Instruction, LoseGuardian, Send, SetJournalDeadline, SweepProcesses
 from orchestrator.ledger import Ledger
 from orchestrator.mind import Mind
 from orchestrator.roster import Roster
@@ -37,9 +37,12 @@ SWEEP_PATIENCE = 4.0
 """Seconds that the guardian may take for its last look: its own patience is 2.5, and a loaded machine is slow."""
 
 JOURNAL_PATIENCE = 10.0
-"""Seconds that the journal may leave the end without any answer. A disk that hangs (NFS) must not keep us for ever."""
+"""Seconds that a stop may take longer because of the journal, all in all. A disk that hangs (NFS) must not keep us for
+ever; nor one that is slow, at every commit. Where nobody stops the run, it may leave us so long without any answer."""
 
-_IDLE_NEWS = frozenset({told.Committed, told.Standing, told.Forked, told.Noted})
+_IDLE_NEWS = frozenset(
+    {told.Committed, told.Standing, told.Forked, told.Noted, told.JournalContended, told.JournalAvailable}
+)
 """What gives nobody anything to do while the run goes on."""
 
 
@@ -75,6 +78,9 @@ class Machine:
             told.Swept: self._swept,
             told.Committed: self._committed,
             told.JournalFailed: self._journal_failed,
+            told.JournalContended: self._journal_contended,
+            told.JournalAvailable: self._journal_available,
+            told.JournalStarved: self._journal_starved,
             told.Broken: lambda it, now: self._stopping.fail(it.why, now, InterruptReason.RESOURCE_LIMIT),
             told.Interrupt: self._stopping.interrupt,
             told.Signalled: self._stopping.signalled,
@@ -164,12 +170,43 @@ class Machine:
 
     def _committed(self, stimulus: told.Committed, _now: float) -> None:
         self._ledger.committed(stimulus)
-        self._commit_by = None  # it answers: if more is under way, patience begins anew
+        self._commit_by = None  # it answers: if more is under way, patience begins anew, unless the run is stopped
 
     def _journal_failed(self, stimulus: told.JournalFailed, now: float) -> None:
         self.mind.journal_broken = True
         self.mind.log("journal.failed", Severity.ERROR, error=stimulus.why)
         self._stopping.fail(stimulus.why, now, InterruptReason.RESOURCE_LIMIT)
+
+    def _journal_contended(self, stimulus: told.JournalContended, _now: float) -> None:
+        self.mind.journal_contended = True
+        self._commit_by = None
+        seconds = round(stimulus.seconds, 1)
+        self.mind.log("journal.waiting", Severity.WARNING, holders=list(stimulus.holders), seconds=seconds)
+
+    def _journal_available(self, stimulus: told.JournalAvailable, _now: float) -> None:
+        self.mind.journal_contended = False
+        self.mind.log("journal.available", Severity.INFO, seconds=round(stimulus.seconds, 1))
+
+    def _journal_starved(self, stimulus: told.JournalStarved, now: float) -> None:
+        why = f"{stimulus.why}, for {stimulus.seconds:.0f} s now"
+        if self.mind.phase is Phase.RUNNING:
+            self._stopping.fail(why, now, InterruptReason.RESOURCE_LIMIT)
+        elif self.mind.signal is None:  # all is done, but for the record
+            self._journal_failed(told.JournalFailed(why), now)
+
+    def _wait_for_journal(self, now: float) -> None:
+        """Executors are gone, outcomes are still on their way to the disk. A stop has one deadline for all that."""
+        mind = self.mind
+        if mind.signal is not None or mind.hurried:
+            self._set_journal_deadline(now)
+            self._commit_by = mind.journal_deadline
+        elif not mind.journal_contended:  # else the store knows for how long
+            self._commit_by = self._commit_by or now + JOURNAL_PATIENCE
+
+    def _set_journal_deadline(self, now: float) -> None:
+        if self.mind.journal_deadline is None:
+            self.mind.journal_deadline = now + JOURNAL_PATIENCE
+            self.mind.do(SetJournalDeadline(self.mind.journal_deadline))
 
     def _tick(self, _: told.Tick, now: float) -> None:
         self._stopping.tick(now)
@@ -197,9 +234,11 @@ class Machine:
         if mind.phase not in (Phase.STOPPING, Phase.FINISHING) or mind.alive:
             return
         if mind.uncommitted and not mind.journal_broken:
-            self._commit_by = self._commit_by or now + JOURNAL_PATIENCE
+            self._wait_for_journal(now)
         else:
             self._commit_by = None
+            if mind.signal is not None:
+                self._set_journal_deadline(now)
             mind.phase = Phase.SWEEPING
             self._sweep_by = now + SWEEP_PATIENCE
             mind.do(SweepProcesses())

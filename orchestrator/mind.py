@@ -37,6 +37,9 @@ class Mind:
         self.uncommitted = 0
         self.ended = {ExecutionStatus.COMPLETED: 0, ExecutionStatus.FAILED: 0}
         self.journal_broken = False
+        self.journal_contended = False
+        self.journal_deadline: float | None = None
+        self.hurried = False
         self.signal: InterruptSignal | None = None
         self.error: str | None = None
         self.climb = Climb(settings.ladder)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator import stimuli as told
@@ -22,12 +22,13 @@ from orchestrator.config import Settings
 from orchestrator.engine import Engine, Observer
 from orchestrator.hub import Hub
 from orchestrator.instructions import AgentKnown
-from orchestrator.journal import Journal, RunRecord
+from orchestrator.journal import Contention, Journal, RunRecord, wait_at_most
+from orchestrator.journal.contention import LIMIT
 from orchestrator.machine import JOURNAL_PATIENCE
 from orchestrator.records import NewTask, RunEvent
 from orchestrator.signals import SignalPipe
 from orchestrator.sinks import Log
-from orchestrator.store import Batch, JournalStore, MemoryStore
+from orchestrator.store import CONTENTION_LIMIT, JournalStore, MemoryStore
 from orchestrator.switch import SWITCH
 from orchestrator.view import StatusView
 from orchestrator.words import resumption
@@ -37,6 +38,9 @@ from runtime.model import ExecutionStatus, InterruptSignal, Severity
 
 LAST_PATIENCE = 1.0
 """Seconds that a journal which has failed gets to refuse what is still waiting."""
+
+CLOSE_SLICE = 0.1
+"""Seconds between two looks at why the journal's last write takes so long."""
 
 SPOOL_AHEAD = 8
 """Batches that may wait to be written; who feeds more is slowed down to the disk's pace."""
@@ -93,6 +97,8 @@ class Session:
         self._numbers: dict[int, Future[AgentKnown]] = {}
         self._before: RunRecord | None = None
         self._again = False
+        self._is_writing = False
+        self._report = wait_at_most(LIMIT, self._say_waiting)
         self._ending: Ending | None = None
         self._lock = threading.Lock()
 
@@ -101,6 +107,8 @@ class Session:
     def start(self) -> None:
         """Take the signals over, start the guardian and the loop. QuiesceError: the host has no process left for it."""
         SWITCH.hurry()
+        if self.journal is not None:
+            self.journal.handle_contention(self._on_contention)
         if self._signals is not None:
             self._signals.install()
         try:
@@ -207,10 +215,11 @@ class Session:
         journal = self.journal
         existing = next((run for run in journal.runs() if run.run_id == self.run_id), None)
         if existing is None:
-            with journal.transaction():
-                config = self.settings.model_dump(mode="json")
+            config = self.settings.model_dump(mode="json")
+            if prepare is None:
                 run = journal.create_run(self.run_id, agent=agent, config=config, cwd=os.getcwd())
-                if prepare is not None:
+            else:
+                with journal.draft(self.run_id, agent=agent, config=config, cwd=os.getcwd()) as run:
                     prepare(journal, run.id)
             self.take_up(run)
         else:
@@ -252,7 +261,16 @@ class Session:
 
         if before.owner is not None and before.status is ExecutionStatus.STARTED:
             self._backend.see_off(before.owner, self._note, check)
+        self._is_writing = True
         self._store.start(self.journal, self.run.id, taken_up=self._again)
+
+    def _on_contention(self, contention: Contention) -> None:
+        """Somebody has the journal locked, while its thread does not have it yet."""
+        self.raise_if_interrupted()
+        self._report(contention)
+
+    def _say_waiting(self, holders: Sequence[str], seconds: float) -> None:
+        self._note("journal.waiting", Severity.WARNING, {"holders": list(holders), "seconds": round(seconds, 1)})
 
     def _note(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
         self.tell(told.Noted(name, severity, fields))
@@ -307,9 +325,8 @@ class Session:
             remaining=mind.remaining,
             seconds=time.monotonic() - self._began,
         )
-        self._write_end(ending)
+        self._ending = ending = self._write_end(ending)
         self._let_go()
-        self._ending = ending
         return ending
 
     def _let_go(self) -> None:
@@ -327,7 +344,7 @@ class Session:
             return ExecutionStatus.INTERRUPTED
         return ExecutionStatus.FAILED if mind.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
 
-    def _write_end(self, ending: Ending) -> None:
+    def _write_end(self, ending: Ending) -> Ending:
         view = ending.view
         fields: Mapping[str, Any] = {
             "run": self.run_id,
@@ -339,16 +356,47 @@ class Session:
             "seconds": round(ending.seconds, 3),
         }
         self._log("run.finished", Severity.INFO, fields)
-        self._store.commit(
-            Batch(events=[RunEvent(kind="run.finished", at=time.time(), data=codec.encode_json(fields))])
-        )
-        is_free = self._store.close(LAST_PATIENCE if self._engine.mind.journal_broken else JOURNAL_PATIENCE)
+        event = RunEvent(kind="run.finished", at=time.time(), data=codec.encode_json(fields))
+        problem = self._write_last(event, ending)
         self.hub.close()
-        if self.journal is not None and is_free:
-            try:
-                if self.run is not None:
-                    self.journal.finish_run(self.run.id, ending.status, ending.signal)
-            except QuiesceError as error:
-                self._log("journal.failed", Severity.ERROR, {"error": str(error)})
-            finally:
-                self.journal.close()
+        if problem is None:
+            return ending
+        self._log("journal.failed", Severity.ERROR, {"error": problem})
+        return replace(ending, status=ExecutionStatus.INTERRUPTED, error=ending.error or problem)
+
+    def _write_last(self, event: RunEvent, ending: Ending) -> str | None:
+        """Into the journal, and close it. What went wrong, if that is news."""
+        is_known = self._engine.mind.journal_broken
+        if self.journal is None or self._is_writing:
+            self._store.finish([event], ending.status, ending.signal)
+            is_closed = self._close_store()
+            problem = self._store.failure if is_closed else "the journal did not answer; how the run ended is not in it"
+            return None if is_known else problem
+        try:  # its thread never had it
+            if self.run is not None:
+                self.journal.handle_contention(wait_at_most(self._journal_seconds()))
+                self.journal.finish_run(self.run.id, ending.status, ending.signal)
+        except QuiesceError as error:
+            return str(error)
+        finally:
+            self.journal.close()
+        return None
+
+    def _journal_seconds(self) -> float:
+        """What a stop has left for the journal."""
+        until = self._engine.mind.journal_deadline
+        return JOURNAL_PATIENCE if until is None else max(0.0, until - time.monotonic())
+
+    def _close_store(self) -> bool:
+        """Wait for the last write, within what a stop has left; if nobody stops us, while somebody has it locked."""
+        mind, now = self._engine.mind, time.monotonic()
+        patience = self._journal_seconds()
+        until = now + (min(LAST_PATIENCE, patience) if mind.journal_broken else patience)
+        last = until if mind.journal_deadline is not None else now + CONTENTION_LIMIT
+        while not self._store.close(min(CLOSE_SLICE, max(0.0, until - now))):
+            now = time.monotonic()
+            if self._signals is not None and self._signals.arrived():
+                last = min(last, now + JOURNAL_PATIENCE)
+            if now >= (last if self._store.is_contended else until):
+                return False
+        return True

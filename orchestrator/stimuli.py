@@ -162,6 +162,26 @@ class JournalFailed(msgspec.Struct, frozen=True):
     why: str
 
 
+class JournalContended(msgspec.Struct, frozen=True):
+    """Somebody else has the journal locked, the `holders`, as far as they are known: what is to be written waits."""
+
+    holders: Sequence[str]
+    seconds: float
+
+
+class JournalAvailable(msgspec.Struct, frozen=True):
+    """The journal can be written again, after so many seconds."""
+
+    seconds: float
+
+
+class JournalStarved(msgspec.Struct, frozen=True):
+    """The journal has been locked for so long that the run stops; what is finished is still to be written."""
+
+    why: str
+    seconds: float
+
+
 class Broken(msgspec.Struct, frozen=True):
     """The run cannot go on: what it needs from the host is not to be had."""
 
@@ -210,6 +230,9 @@ Stimulus = (
     | Swept
     | Committed
     | JournalFailed
+    | JournalContended
+    | JournalAvailable
+    | JournalStarved
     | Broken
     | Interrupt
     | Signalled

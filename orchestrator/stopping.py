@@ -45,6 +45,7 @@ class Stopping:
             reason = InterruptReason.USER_CANCELLED if stimulus.user else InterruptReason.SYSTEM_SHUTDOWN
             self.stop(InterruptSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=by), now)
         elif self._mind.phase in (Phase.STOPPING, Phase.FINISHING):
+            self._mind.hurried = True
             self._mind.log("interrupt.hurried", Severity.WARNING, triggered_by=by)
             self._climb(now)
 

@@ -6,6 +6,7 @@ busier the run, the larger the group. The supervisor's loop never waits for a di
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -18,16 +19,20 @@ from typing import Protocol
 from orchestrator import stimuli as told
 from orchestrator.hub import Hub
 from orchestrator.instructions import Fetch
-from orchestrator.journal import Journal, JournalError
+from orchestrator.journal import Contention, Journal, JournalError
+from orchestrator.journal.contention import REPORT_AFTER
 from orchestrator.records import NewTask, Outcome, RunEvent, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import ExecutionStatus
+from runtime.model import ExecutionStatus, InterruptSignal
 
 Tell = Callable[[told.Stimulus], None]
 """Hands a stimulus to the engine, from any thread."""
 
 POLL_SECONDS = 0.25
 """How often a journal is looked at for requests from outside."""
+
+CONTENTION_LIMIT = 300.0
+"""Seconds that a run waits for whoever has the journal locked, before it stops. What is finished is kept meanwhile."""
 
 
 @dataclass(slots=True)
@@ -76,6 +81,24 @@ class Store(Protocol):
         """Keep what happened; answered by Committed, and published."""
         ...
 
+    def finish(self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None) -> None:
+        """Write down how the run ended, behind everything else."""
+        ...
+
+    def set_deadline(self, at: float) -> None:
+        """The run stops: from then on (monotonic seconds) nobody waits any more for whoever has the journal locked."""
+        ...
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether somebody else has the journal locked right now."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be written any more."""
+        ...
+
     def abandon(self, error: BaseException) -> None:
         """Nobody executes anything any more: whoever waits for a task to be durable is told so."""
         ...
@@ -100,6 +123,8 @@ class MemoryStore:
     """No journal: nothing outlives the process, nothing costs a thread."""
 
     pressure = 0
+    is_contended = False
+    failure: str | None = None
 
     def __init__(self, hub: Hub, tell: Tell) -> None:
         self._hub = hub
@@ -144,6 +169,13 @@ class MemoryStore:
         if batch.outcomes:
             self._tell(committed(len(batch.outcomes), batch.outcomes))
 
+    def finish(self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None) -> None:
+        """Shown only."""
+        self.commit(Batch(events=list(events)))
+
+    def set_deadline(self, at: float) -> None:
+        """Nobody ever waits."""
+
     def abandon(self, error: BaseException) -> None:
         """Nobody ever waits."""
 
@@ -162,11 +194,18 @@ class _Seal:
     """The input is read to its end."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    events: Sequence[RunEvent]
+    status: ExecutionStatus
+    signal: InterruptSignal | None
+
+
 class _Close:
     """The last thing in the queue."""
 
 
-_Job = _Spool | _Seal | Fetch | Batch
+_Job = _Spool | _Seal | Fetch | Batch | _Finish
 _Item = _Job | _Close
 
 
@@ -184,6 +223,10 @@ class JournalStore:
         self._failed: str | None = None
         self._over: BaseException | None = None
         self._spooling: set[Future[None]] = set()
+        self._until = math.inf
+        self._contended = False
+        self._starved = False
+        self._closing = False
         self._given = 0  # only the engine's thread adds to this one,
         self._done = 0  # and only the journal's thread to that
 
@@ -194,6 +237,7 @@ class JournalStore:
         for the outcome of the first.
         """
         self._journal, self._run, self._taken_up = journal, run, taken_up
+        journal.handle_contention(self._on_contention)
         self._thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
         self._thread.start()
 
@@ -225,10 +269,30 @@ class JournalStore:
         self._given += batch.weight
         self._queue.put(batch)
 
+    def finish(self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None) -> None:
+        """The last thing that is written."""
+        self._queue.put(_Finish(events, status, signal))
+
+    def set_deadline(self, at: float) -> None:
+        """The journal's thread looks at it between two tries."""
+        self._until = min(self._until, at)
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether the thread waits for another process."""
+        return self._contended
+
+    @property
+    def failure(self) -> str | None:
+        """Why everything has been refused since."""
+        return self._failed
+
     def close(self, patience: float) -> bool:
-        """Wait until everything is written."""
+        """Wait until everything is written, and the journal is closed."""
         if self._thread is not None:
-            self._queue.put(_Close())
+            if not self._closing:
+                self._closing = True
+                self._queue.put(_Close())
             self._thread.join(patience)
         self.abandon(QuiesceError("the supervisor has ended"))
         if self._thread is not None and self._thread.is_alive():
@@ -251,6 +315,7 @@ class JournalStore:
             waiting = self._waiting()
             for item in _joined(waiting):
                 if isinstance(item, _Close):
+                    self._journal.close()
                     return
                 self._carry_out(self._journal, item)
             now = time.monotonic()
@@ -274,17 +339,15 @@ class JournalStore:
             if self._failed is not None:
                 raise JournalError(self._failed)
             if isinstance(item, _Spool):
-                tasks = self._new_ones(journal, item.tasks) if self._taken_up else item.tasks
-                if tasks:
-                    first, last = journal.add_tasks(self._run, tasks)
-                    self._tell(told.Spooled(first - 1, last, tasks))
-                _tell(item.done)
+                self._add_tasks(journal, item)
             elif isinstance(item, _Seal):
                 journal.seal(self._run)
                 self._tell(told.Sealed())
             elif isinstance(item, Fetch):
                 pending = journal.pending(self._run, item.after, item.limit, urgent=item.urgent)
                 self._tell(told.Fetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
+            elif isinstance(item, _Finish):
+                self._write_end(journal, item)
             else:
                 self._commit(journal, item)
         except UsageError as error:  # a refused task is its feeder's business
@@ -296,6 +359,13 @@ class JournalStore:
             self._give_up(item, error)
         except Exception as error:  # noqa: BLE001 - a defect of ours, or no memory: without a word all would wait for ever
             self._give_up(item, JournalError(f"the journal's thread failed: {error!r}"))
+
+    def _add_tasks(self, journal: Journal, item: _Spool) -> None:
+        tasks = self._new_ones(journal, item.tasks) if self._taken_up else item.tasks
+        if tasks:
+            first, last = journal.add_tasks(self._run, tasks)
+            self._tell(told.Spooled(first - 1, last, tasks))
+        _tell(item.done)
 
     def _new_ones(self, journal: Journal, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
         """What an earlier start has not handed in; the outcomes of what it has are published, if they are there."""
@@ -314,6 +384,25 @@ class JournalStore:
         self._hub.publish(result.accepted, batch.events, result.events.start)
         self._done += batch.weight
         self._tell(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
+
+    def _write_end(self, journal: Journal, end: _Finish) -> None:
+        journal.finish_run(self._run, end.status, end.signal, end.events)
+        self._hub.publish([], end.events, journal.last_event(self._run) - len(end.events) + 1)
+
+    def _on_contention(self, contention: Contention) -> None:
+        """Wait as long as there is any sense in it. What has piled up is still there when it is over."""
+        if contention.over:
+            if self._contended:
+                self._contended = self._starved = False
+                self._tell(told.JournalAvailable(contention.seconds))
+        elif time.monotonic() >= self._until:
+            raise contention.error()
+        elif contention.seconds >= REPORT_AFTER and not self._contended:
+            self._contended = True
+            self._tell(told.JournalContended(contention.find_holders(), contention.seconds))
+        elif contention.seconds >= CONTENTION_LIMIT and not self._starved:
+            self._starved = True
+            self._tell(told.JournalStarved(str(contention.error()), contention.seconds))
 
     def _give_up(self, item: _Job, error: QuiesceError) -> None:
         if self._failed is None:

@@ -16,6 +16,8 @@ from orchestrator.journal.base import (
     Request,
     RunRecord,
 )
+from orchestrator.journal.contention import Contention, ContentionError, Handler, wait_at_most
+from orchestrator.journal.locks import GROUP, PRIVATE
 from orchestrator.journal.opening import Mode
 from orchestrator.journal.sqlite import SqliteJournal
 from runtime.errors import UsageError
@@ -27,8 +29,11 @@ __all__ = [
     "DEFAULT_JOURNAL",
     "ClaimedError",
     "Committed",
+    "Contention",
+    "ContentionError",
     "Counts",
     "DuplicateKeyError",
+    "Handler",
     "Journal",
     "JournalError",
     "Mode",
@@ -38,18 +43,22 @@ __all__ = [
     "open_journal",
     "path_of",
     "refusal",
+    "wait_at_most",
 ]
 
 
-def open_journal(where: str | os.PathLike[str], mode: Mode = "create") -> Journal:
+def open_journal(
+    where: str | os.PathLike[str], mode: Mode = "create", handler: Handler | None = None, *, group: bool = False
+) -> Journal:
     """The journal at a path (or `sqlite:///PATH`). Raises UsageError, in one line, if it cannot be used.
 
     `create` makes a new one if there is none; `write` wants one that is there; `read` also changes nothing.
+    `handler` is asked while somebody else has it locked. A new one is its owner's alone, or, `group`, also its group's.
     """
     path = path_of(where)
     if path is None:
         raise UsageError(refusal(where))
-    return SqliteJournal(path, mode)
+    return SqliteJournal(path, mode, handler, permissions=GROUP if group else PRIVATE)
 
 
 def path_of(where: str | os.PathLike[str]) -> str | None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
 from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
+
+if TYPE_CHECKING:
+    from orchestrator.journal.contention import Handler
 
 RUN_ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Run states that never change. An INTERRUPTED run, or one left STARTED by a dead supervisor, can be resumed."""
@@ -117,10 +120,21 @@ class Journal(Protocol):
         """Where it is, for messages and for `--journal`."""
         ...
 
+    def handle_contention(self, handler: Handler) -> None:
+        """Who is asked from now on while somebody else has the journal locked."""
+        ...
+
     # -- runs ----------------------------------------------------------------------------------------------
 
     def create_run(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> RunRecord:
         """A new run. `agent` and `config` are JSON-able and come back as they are. UsageError: the id is taken."""
+        ...
+
+    def draft(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> AbstractContextManager[RunRecord]:
+        """A new run that nobody sees before the block has ended well; if it raises, there is none.
+
+        For many tasks: each `add_tasks` in the block is a transaction of its own, so that others can write meanwhile.
+        """
         ...
 
     def get_run(self, run_id: str | None = None) -> RunRecord:
@@ -146,8 +160,14 @@ class Journal(Protocol):
         """Give up a claim. Harmless if there is none."""
         ...
 
-    def finish_run(self, run: int, status: ExecutionStatus, signal: InterruptSignal | None = None) -> RunRecord:
-        """Record how a claimed run ended. COMPLETED and FAILED never change: the first one stays."""
+    def finish_run(
+        self,
+        run: int,
+        status: ExecutionStatus,
+        signal: InterruptSignal | None = None,
+        events: Sequence[RunEvent] = (),
+    ) -> RunRecord:
+        """Record how a claimed run ended, with its last events. COMPLETED and FAILED never change: the first stays."""
         ...
 
     # -- tasks ---------------------------------------------------------------------------------------------
@@ -203,6 +223,10 @@ class Journal(Protocol):
         An outcome for a task that is terminal already is left out of `accepted`. `attempts` maps a seq to the
         attempts used up. A terminal outcome drops its task's snapshot.
         """
+        ...
+
+    def last_event(self, run: int) -> int:
+        """The sequence number of a claimed run's last event."""
         ...
 
     def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[Outcome]:

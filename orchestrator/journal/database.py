@@ -9,14 +9,18 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from orchestrator.journal.base import JournalError
-from orchestrator.journal.opening import Mode, connect, explain
+from orchestrator.journal.contention import Handler, patiently
+from orchestrator.journal.locks import PRIVATE
+from orchestrator.journal.opening import Mode, connect, explain, open_to_read, rest_of
 from orchestrator.journal.rows import UNLIMITED, Pager, Row, pieces
 from runtime.errors import UsageError
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -35,11 +39,13 @@ class Batch(NamedTuple):
 
 
 class Database:
-    """One file, its sidecar with the locks, and the transaction that is under way, if any."""
+    """One file, the locks on it, and the transaction that is under way, if any."""
 
-    def __init__(self, path: str, mode: Mode) -> None:
+    def __init__(self, path: str, mode: Mode, handler: Handler, permissions: int = PRIVATE) -> None:
         self.path = os.path.realpath(path)
-        self._db, self.locks = connect(self.path, mode)
+        self.on_contention = handler
+        self._db, self.locks, self._rest = connect(self.path, mode, handler, permissions)
+        self._reopened = 0
         self._files: tuple[tuple[int, int] | None, ...] | None = None
         self._depth = 0
         self._closed = False
@@ -54,28 +60,50 @@ class Database:
                 self._db.execute("PRAGMA busy_timeout=100").close()  # milliseconds
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         self._db.close()
-        if self.locks is not None:
-            self.locks.close()
+        self.locks.close()
 
     # -- statements ----------------------------------------------------------------------------------------
 
     def execute(self, statement: str, values: Row = ()) -> int:
         """The number of rows that it changed."""
-        return self._execute(statement, values).rowcount
+        try:
+            return self._db.execute(statement, values).rowcount
+        except UnicodeEncodeError as error:  # from a command line, or a Python caller
+            raise _not_text(error) from error
 
     def one(self, statement: str, values: Row = ()) -> Any:
         """The first column of its only row."""
-        return self._execute(statement, values).fetchone()[0]
+        return self.all(statement, values)[0][0]
 
     def all(self, statement: str, values: Row = ()) -> list[Any]:
         """Its rows: for few of them (see statements.py)."""
-        return self._execute(statement, values).fetchall()
-
-    def _execute(self, statement: str, values: Row) -> sqlite3.Cursor:
         try:
-            return self._db.execute(statement, values)
-        except UnicodeEncodeError as error:  # from a command line, or a Python caller
+            return self._steadily(lambda: self._db.execute(statement, values).fetchall())
+        except UnicodeEncodeError as error:
             raise _not_text(error) from error
+
+    def _steadily(self, act: Callable[[], T]) -> T:
+        """Read. A connection to a journal at rest does not see that a writer has come: then read anew, by another."""
+        while True:
+            try:
+                result = act() if self.busy else patiently(act, self.path, self.on_contention)
+            except sqlite3.Error:
+                if self._is_steady():
+                    raise
+            else:
+                if self._is_steady():
+                    return result
+            self._db.close()
+            self._db, self._rest, _ = open_to_read(self.path, self.on_contention)
+            self._reopened += 1
+
+    def _is_steady(self) -> bool:
+        return self._rest is None or rest_of(self.path) == self._rest
+
+    def version(self) -> int:
+        """A number that changes when another connection has committed something."""
+        found: int = self.one("PRAGMA data_version")
+        return found + (self._reopened << 32)
 
     def put(self, batch: Batch, run: int, values: Sequence[Row]) -> int:
         """Insert rows, and count what changed: many at once, and the rare ones (see `pieces`) alone."""
@@ -96,7 +124,8 @@ class Database:
             pager.asked = min(limit, pager.limit)
             try:
                 with self.reading():
-                    page: Row = self._db.execute(statement, (*start, pager.asked, *rest)).fetchone()
+                    values = (*start, pager.asked, *rest)
+                    page: Row = self._steadily(lambda: self._db.execute(statement, values).fetchone())  # noqa: B023
             except JournalError as error:
                 if not isinstance(error.__cause__, sqlite3.DataError) or pager.asked == 1:
                     raise
@@ -138,9 +167,9 @@ class Database:
                     yield
                     return
                 try:
-                    self._db.execute("BEGIN IMMEDIATE")
+                    self._patiently("BEGIN IMMEDIATE")
                     yield
-                    self._db.execute("COMMIT")
+                    self._patiently("COMMIT")
                 except BaseException:
                     self._roll_back()
                     raise
@@ -151,7 +180,19 @@ class Database:
     def start_again(self) -> None:
         """Undo what the transaction has done so far, and go on in a new one."""
         self._db.execute("ROLLBACK")
-        self._db.execute("BEGIN IMMEDIATE")
+        self._patiently("BEGIN IMMEDIATE")
+
+    def _patiently(self, statement: str) -> None:
+        patiently(lambda: self._db.execute(statement), self.path, self.on_contention)
+
+    @contextlib.contextmanager
+    def hastily(self) -> Iterator[None]:
+        """Transactions in here are durable only with the next one behind it: for what is nothing before it is whole."""
+        self._db.execute("PRAGMA synchronous=NORMAL").close()
+        try:
+            yield
+        finally:
+            self._db.execute("PRAGMA synchronous=FULL").close()
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
@@ -160,7 +201,7 @@ class Database:
 
     def _check_files(self) -> None:
         """SQLite goes on writing into files that somebody has deleted, and so into nothing."""
-        now = tuple(_identity(self.path + suffix) for suffix in ("", "-wal", "-lock"))
+        now = tuple(_identity(self.path + suffix) for suffix in ("", "-wal"))
         if self._files is None and None not in now:
             self._files = now
         if now != self._files:

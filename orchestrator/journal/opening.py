@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple, TypeVar
 
-from orchestrator.journal.locks import RunLocks
+from orchestrator.journal.contention import SLICE, Contention, ContentionError, Handler, patiently
+from orchestrator.journal.locks import RunLocks, setup_holder
 from orchestrator.journal.statements import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from runtime.errors import UsageError
 
+T = TypeVar("T")
+
 Mode = Literal["create", "write", "read"]
 """`create`: write, and make a new one if there is none; `write` and `read`: there must be one."""
-
-BUSY_SECONDS: Final = 30.0
-"""How long to wait for another writer. Ingesting a large file is one transaction and takes seconds."""
 
 OLDEST_SQLITE: Final = (3, 33, 0)
 """Of 2020: the first with UPDATE FROM."""
@@ -52,36 +54,49 @@ def explain(error: sqlite3.Error) -> str:
     return f"{words} ({name})" if words else " ".join(str(error).split()) or type(error).__name__
 
 
-def connect(path: str, mode: Mode) -> tuple[sqlite3.Connection, RunLocks | None]:
-    """A verified connection in autocommit mode, and the sidecar with the locks (None if there cannot be one).
+class Opened(NamedTuple):
+    """A verified connection in autocommit mode, and the locks.
 
-    Raises UsageError, in one line, for everything that is wrong with the file.
+    `rest`: the journal was at rest when it was opened for reading, in this state; SQLite takes that for granted from
+    then on, so whoever reads compares.
     """
+
+    connection: sqlite3.Connection
+    locks: RunLocks
+    rest: Rest | None = None
+
+
+def connect(path: str, mode: Mode, handler: Handler, permissions: int) -> Opened:
+    """Open. Raises UsageError, in one line, for everything that is wrong with the file."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(map(str, OLDEST_SQLITE))
         raise UsageError(f"this Python has SQLite {sqlite3.sqlite_version}; a journal needs {oldest} or later")
     _look(path, mode)
     try:
-        return _connect_reader(path) if mode == "read" else _connect_writer(path, create=mode == "create")
+        if mode == "read":
+            return _connect_reader(path, handler)
+        return _connect_writer(path, handler, permissions if mode == "create" else None)
     except sqlite3.Error as error:
         raise UsageError(f"cannot open journal {path}: {explain(error)}") from error
     except OSError as error:
         raise UsageError(f"cannot open journal {path}: {error.strerror or error}") from error
+    except ContentionError as error:
+        raise UsageError(f"cannot open {error}") from error
 
 
 def _look(path: str, mode: Mode) -> None:
     """Refuse what SQLite would have only vague words for."""
     parent = os.path.dirname(path)
-    if os.path.isfile(path):
+    kind = _kind_of(path)  # once: somebody may be creating it right now
+    if kind is not None and stat.S_ISREG(kind):
         if not os.access(path, os.R_OK):
             raise UsageError(f"cannot open journal {path}: permission denied")
         if mode != "read" and not (os.access(path, os.W_OK) and os.access(parent, os.W_OK)):
             raise UsageError(f"cannot open journal {path}: the file or its directory is read-only")
         return
-    if os.path.isdir(path):
-        raise UsageError(f"cannot open journal {path}: it is a directory")
-    if os.path.exists(path):
-        raise UsageError(f"cannot open journal {path}: it is not a regular file")
+    if kind is not None:
+        what = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
+        raise UsageError(f"cannot open journal {path}: it is {what}")
     if mode != "create":
         raise UsageError(f"there is no journal at {path}")
     if not os.path.isdir(parent):
@@ -90,55 +105,139 @@ def _look(path: str, mode: Mode) -> None:
         raise UsageError(f"cannot create journal {path}: {parent} is read-only")
 
 
-def _connect_writer(path: str, *, create: bool) -> tuple[sqlite3.Connection, RunLocks]:
+def _kind_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except OSError:  # what it is will be told by whoever opens it
+        return None
+
+
+def _refuse_other_names(path: str) -> None:
+    """Each name of a file has a write-ahead log of its own: what is committed under one is not seen under another."""
+    links = os.stat(path).st_nlink
+    if links > 1:
+        raise UsageError(
+            f"cannot open journal {path}: the file has {links} names (hard links), and a journal must have one;"
+            " make a copy instead (cp), or remove the other names"
+        )
+    if _is_mounted_alone(path):
+        raise UsageError(
+            f"cannot open journal {path}: the file is mounted by itself, without the files that SQLite keeps beside it;"
+            " mount its directory instead"
+        )
+
+
+def _is_mounted_alone(path: str) -> bool:
+    """Whether a single file is a mount point (`docker run -v FILE:FILE`)."""
+    here, above = _mount_of(path), _mount_of(os.path.dirname(path))
+    return None not in (here, above) and here != above
+
+
+def _mount_of(path: str) -> str | None:
+    """The kernel's number of the mount that a path is on; None where it does not tell."""
+    if not hasattr(os, "O_PATH"):
+        return None
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opens nothing: its end costs no lock
+        try:
+            with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+                return next((line.split()[1] for line in file if line.startswith("mnt_id:")), None)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+
+
+def _connect_writer(path: str, handler: Handler, permissions: int | None) -> Opened:
     with contextlib.ExitStack() as undo:
-        connection = _open(path, "mode=rwc" if create else "mode=rw")
-        undo.callback(connection.close)
-        fresh = _verify(connection, path)  # before anything is written beside somebody else's file
-        if fresh and not create:
-            raise UsageError(f"{path} is empty, not a journal")
-        locks = RunLocks.open(path + "-lock", to_claim=True)
+        locks = RunLocks.open(path, to_claim=True, create=permissions)
         undo.callback(locks.close)
-        with locks.setup():
-            if _verify(connection, path):
-                _initialise(connection)
-            connection.execute("BEGIN IMMEDIATE")  # proves that it can be written
+        _refuse_other_names(path)
+        connection = _open(path, "mode=rw")
+        undo.callback(connection.close)
+
+        def do(act: Callable[[], T]) -> T:
+            return patiently(act, path, handler)
+
+        fresh = do(lambda: _verify(connection, path))  # before anything is written beside somebody else's file
+        if fresh and permissions is None:
+            raise UsageError(f"{path} is empty, not a journal")
+        with locks.setup(lambda seconds: handler(Contention(path, seconds, finder=setup_holders))):
+            if do(lambda: _verify(connection, path)):
+                do(lambda: _initialise(connection))
+            do(lambda: connection.execute("BEGIN IMMEDIATE"))  # proves that it can be written
             connection.execute("ROLLBACK")
-            if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
+            if do(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()) != ("wal",):
                 raise UsageError(f"cannot open journal {path}: its file system cannot share memory between processes")
         for pragma in _PRAGMAS:
             connection.execute(pragma).close()
         undo.pop_all()
-        return connection, locks
+        return Opened(connection, locks)
 
 
-def _connect_reader(path: str) -> tuple[sqlite3.Connection, RunLocks | None]:
-    """A connection that changes nothing; also on a read-only disk, if the last writer closed the journal."""
-    connection: sqlite3.Connection | None = None
-    try:
-        writable = os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK)
-        connection = _open(path, "mode=rw" if writable else "mode=ro")
-        try:
-            fresh = _verify(connection, path)
-        except sqlite3.OperationalError:
-            if writable or _is_filled(path + "-wal"):
-                raise
-            connection.close()
-            connection = _open(path, "immutable=1")
-            fresh = _verify(connection, path)
+def setup_holders(path: str) -> list[int]:
+    """Who has been creating or opening the journal for so long."""
+    holder = setup_holder(path)
+    return [] if holder is None else [holder]
+
+
+class Rest(NamedTuple):
+    """A journal's file while nobody writes it: its inode, size and time. Only `None` in its place means a writer."""
+
+    inode: int
+    size: int
+    changed_at: int
+
+
+def rest_of(path: str) -> Rest | None:
+    """The state of a journal that is at rest: all of it is in its file, and there is nothing beside it."""
+    if _is_filled(path + "-wal") or os.path.exists(path + "-shm") or os.path.exists(path + "-journal"):
+        return None
+    status = os.stat(path)
+    return Rest(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _connect_reader(path: str, handler: Handler) -> Opened:
+    """A connection that changes nothing and creates nothing; also on a read-only disk."""
+    with contextlib.ExitStack() as undo:
+        locks = RunLocks.open(path)
+        undo.callback(locks.close)
+        _refuse_other_names(path)
+        connection, rest, fresh = open_to_read(path, handler)
+        undo.callback(connection.close)
         if fresh:
             raise UsageError(f"{path} is empty, not a journal")
-        connection.execute("PRAGMA query_only=ON")
-        return connection, RunLocks.open(path + "-lock") if writable or os.path.exists(path + "-lock") else None
-    except BaseException:
-        if connection is not None:
+        undo.pop_all()
+        return Opened(connection, locks, rest)
+
+
+def _reading_options(path: str) -> str:
+    """Who died while he created the journal has left it to others to undo that (`-journal`), which is a change."""
+    return "mode=rw" if os.path.exists(path + "-journal") and os.access(path, os.W_OK) else "mode=ro"
+
+
+def open_to_read(path: str, handler: Handler) -> tuple[sqlite3.Connection, Rest | None, bool]:
+    """A connection for a reader, the state of the journal if it is at rest, and whether there is nothing in it yet.
+
+    At rest it is opened as an immutable file, because otherwise SQLite makes files beside it.
+    """
+    while True:
+        rest = rest_of(path)
+        connection = _open(path, _reading_options(path) if rest is None else "immutable=1")
+        try:
+            fresh = patiently(lambda: _verify(connection, path), path, handler)  # noqa: B023 - called at once
+            connection.execute("PRAGMA query_only=ON").close()
+        except BaseException:
             connection.close()
-        raise
+            if rest is not None and rest_of(path) != rest:  # a writer came meanwhile
+                continue
+            raise
+        return connection, rest, fresh
 
 
 def _open(path: str, options: str) -> sqlite3.Connection:
     uri = f"{Path(path).as_uri()}?{options}"
-    return sqlite3.connect(uri, BUSY_SECONDS, uri=True, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(uri, SLICE, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def _is_filled(path: str) -> bool:
@@ -149,11 +248,9 @@ def _is_filled(path: str) -> bool:
 
 
 def _verify(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether it is fresh (nothing in it yet). Raises UsageError if it is something else, or newer."""
+    """Whether it is fresh (nothing in it yet). Raises UsageError if it is something else, or of another version."""
     try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        application, version, tables = _marks(connection)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
             raise UsageError(f"{path} is not a journal: it is another kind of file") from error
@@ -162,16 +259,34 @@ def _verify(connection: sqlite3.Connection, path: str) -> bool:
         return True
     if application != APPLICATION_ID:
         raise UsageError(f"{path} is not a journal: it is another program's SQLite database")
-    if version > SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
+        age = "a newer" if version > SCHEMA_VERSION else "an older"
         raise UsageError(
-            f"journal {path} is of version {version}, from a newer quiesce; this one knows up to version"
-            f" {SCHEMA_VERSION}"
+            f"journal {path} is of version {version}, from {age} quiesce; this one knows version {SCHEMA_VERSION}"
         )
     return False
 
 
+def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application, version and the number of tables, all of one moment: somebody else may be creating the journal."""
+    connection.execute("BEGIN").close()
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK").close()
+    return application, version, tables
+
+
 def _initialise(connection: sqlite3.Connection) -> None:
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={APPLICATION_ID};"
-        f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-    )
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={APPLICATION_ID};"
+            f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:  # to be tried again
+            connection.execute("ROLLBACK").close()
+        raise

@@ -26,12 +26,17 @@ from orchestrator.journal.base import (
     Request,
     RunRecord,
 )
+from orchestrator.journal.contention import Handler, wait_at_most
 from orchestrator.journal.database import Batch, Database
+from orchestrator.journal.locks import PRIVATE
 from orchestrator.journal.opening import Mode
 from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
-from runtime.errors import UsageError
+from runtime.errors import QuiesceError, UsageError
 from runtime.interrupt_signal import read_signal
 from runtime.model import ExecutionStatus, InterruptSignal
+
+REMOVED_AT_ONCE = 2000
+"""Tasks of a draft that are removed in one transaction."""
 
 _TASKS = Batch(sql.ADD_TASKS, sql.ADD_TASK, texts=(1, 2))
 _SNAPSHOTS = Batch(sql.PUT_SNAPSHOTS, sql.PUT_SNAPSHOT, texts=(1,))
@@ -71,8 +76,10 @@ def _events_from(first: int) -> Batch:
 class SqliteJournal:
     """See Journal."""
 
-    def __init__(self, path: str, mode: Mode = "create") -> None:
-        self._db = Database(path, mode)
+    def __init__(
+        self, path: str, mode: Mode = "create", handler: Handler | None = None, *, permissions: int = PRIVATE
+    ) -> None:
+        self._db = Database(path, mode, handler or wait_at_most(), permissions)
         self._claims: set[int] = set()
         self._last_event: dict[int, int] = {}
         self._last_task: dict[int, int] = {}
@@ -83,6 +90,10 @@ class SqliteJournal:
     def location(self) -> str:
         """Its path, with symbolic links resolved."""
         return self._db.path
+
+    def handle_contention(self, handler: Handler) -> None:
+        """See Journal."""
+        self._db.on_contention = handler
 
     def close(self) -> None:
         """See Journal."""
@@ -102,9 +113,60 @@ class SqliteJournal:
         """See Journal."""
         values = (run_id, rows.to_json(agent), rows.to_json(config), rows.clean(cwd), time.time())
         with self._db.writing():
-            if self._db.execute(sql.CREATE_RUN, values) == 0:
-                raise UsageError(f"there is a run {run_id} already in {self.location}: resume it, or choose another id")
+            self._insert_run(sql.CREATE_RUN, values)
             return self.get_run(run_id)
+
+    def _insert_run(self, statement: str, values: rows.Row) -> None:
+        if self._db.execute(statement, values):
+            return
+        run_id = values[0]
+        ((number, ready),) = self._db.all(sql.NUMBER_OF_RUN, (run_id,))
+        if not ready:
+            raise _claimed(self._run(number))
+        raise UsageError(f"there is a run {run_id} already in {self.location}: resume it, or choose another id")
+
+    @contextlib.contextmanager
+    def draft(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> Iterator[RunRecord]:
+        """See Journal."""
+        self._remove_dead_drafts()
+        values = (run_id, rows.to_json(agent), rows.to_json(config), rows.clean(cwd), time.time())
+        with self._db.writing():
+            self._insert_run(sql.DRAFT_RUN, values)
+            ((number, _),) = self._db.all(sql.NUMBER_OF_RUN, (run_id,))
+            self._db.execute(sql.OWN_RUN, (number, os.getpid(), socket.gethostname()))
+            run = self._run(number)
+            self._db.locks.claim(number)  # before anybody can see it: a draft that nobody has is dead
+        try:
+            with self._db.hastily():
+                yield run
+            with self._db.writing():
+                self._db.execute(sql.PUBLISH_RUN, (number,))
+        except QuiesceError:
+            self._last_task.pop(number, None)
+            self._remove_draft(number)
+            raise
+        except BaseException:  # nobody has the time now: whoever drafts next removes it
+            self._last_task.pop(number, None)
+            raise
+        finally:
+            self._db.locks.release(number)
+
+    def _remove_dead_drafts(self) -> None:
+        for (number,) in self._db.all(sql.DRAFTS):
+            if self._db.locks.claim(number):
+                try:
+                    self._remove_draft(number)
+                finally:
+                    self._db.locks.release(number)
+
+    def _remove_draft(self, number: int) -> None:
+        """In steps, so that others can write meanwhile."""
+        with self._db.hastily():
+            while True:
+                with self._db.writing():
+                    if not self._db.execute(sql.DROP_SOME_TASKS, (number, REMOVED_AT_ONCE)):
+                        self._db.execute(sql.DROP_DRAFT, (number,))
+                        return
 
     def get_run(self, run_id: str | None = None) -> RunRecord:
         """See Journal."""
@@ -135,8 +197,8 @@ class SqliteJournal:
     def claim(self, run: int) -> RunRecord:
         """See Journal."""
         locks = self._db.locks
-        if locks is None or not locks.claim(self._run(run).id):
-            raise _claimed(self._run(run))
+        if not locks.claim(self._run(run).id):
+            raise _claimed(self._run(run), locks.find_owner(run))
         try:
             with self._db.writing():
                 self._db.execute(sql.CLAIM_RUN, (run, os.getpid(), socket.gethostname(), time.time()))
@@ -152,16 +214,26 @@ class SqliteJournal:
 
     def release(self, run: int) -> None:
         """See Journal."""
-        if run in self._claims and self._db.locks is not None:
+        if run in self._claims:
             self._claims.discard(run)
             self._has_snapshots.discard(run)
             self._db.locks.release(run)
 
-    def finish_run(self, run: int, status: ExecutionStatus, signal: InterruptSignal | None = None) -> RunRecord:
+    def finish_run(
+        self,
+        run: int,
+        status: ExecutionStatus,
+        signal: InterruptSignal | None = None,
+        events: Sequence[RunEvent] = (),
+    ) -> RunRecord:
         """See Journal."""
         text = None if signal is None else signal.model_dump_json()
         with self._db.writing():
             self._db.execute(sql.FINISH_RUN, (run, status.value, time.time(), text))
+            if events:
+                self._put_events(run, events, self._last_event[run] + 1)
+        if events:
+            self._last_event[run] += len(events)
         return self._run(run)
 
     def _run(self, run: int) -> RunRecord:
@@ -172,9 +244,8 @@ class SqliteJournal:
         return self._run_of(found[0])
 
     def _run_of(self, row: rows.Row) -> RunRecord:
-        locks = self._db.locks
         with self._db.decoding():
-            return rows.run_record(row, None if locks is None else locks.owner(row[0]))
+            return rows.run_record(row, self._db.locks.owner(row[0]))
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
@@ -283,6 +354,10 @@ class SqliteJournal:
         self._last_event[run] += len(events)
         return Committed(accepted, numbers)
 
+    def last_event(self, run: int) -> int:
+        """See Journal."""
+        return self._last_event[run]
+
     def _put_outcomes(self, run: int, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """Store outcomes: those whose task is not terminal already, which is nearly always all of them."""
         if not outcomes:
@@ -382,13 +457,13 @@ class SqliteJournal:
     def data_version(self) -> int:
         """See Journal."""
         with self._db.reading():
-            return int(self._db.one("PRAGMA data_version"))
+            return self._db.version()
 
 
-def _claimed(run: RunRecord) -> ClaimedError:
+def _claimed(run: RunRecord, holder: int | None = None) -> ClaimedError:
     owner = run.owner
-    if owner is None:
-        return ClaimedError(run.run_id, None, "")
+    if owner is None or holder:
+        return ClaimedError(run.run_id, holder or None, "")
     here = owner.host == socket.gethostname()
     return ClaimedError(run.run_id, owner.pid or None, "" if here else f" on {owner.host}")
 

@@ -16,7 +16,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x71756965
 """`quie`: marks an SQLite file as a journal."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """In `user_version`. A journal with a higher one is refused."""
 
 SCHEMA: Final = """
@@ -34,7 +34,8 @@ CREATE TABLE runs(
     signal TEXT,
     starts INTEGER NOT NULL DEFAULT 0,
     owner_pid INTEGER,
-    owner_host TEXT
+    owner_host TEXT,
+    ready INTEGER NOT NULL DEFAULT 1
 );
 CREATE TABLE tasks(
     run INTEGER NOT NULL REFERENCES runs(id),
@@ -111,16 +112,32 @@ _RUN_COLUMNS: Final = (
     "id, run_id, agent, config, cwd, status, created_at, started_at, ended_at, sealed, signal, starts,"
     " owner_pid, owner_host"
 )
-ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id"
+ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id"
 RUN_BY_NUMBER: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"
-RUN_BY_ID: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ?"
-RUNS_BY_PREFIX: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY id"
-LATEST_RUN: Final = f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT 1"
-RESUMABLE_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE status NOT IN ('completed', 'failed') ORDER BY id DESC"
+RUN_BY_ID: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ? AND ready"
+RUNS_BY_PREFIX: Final = (
+    f"SELECT {_RUN_COLUMNS} FROM runs WHERE substr(run_id, 1, length(?1)) = ?1 AND ready ORDER BY id"
+)
+LATEST_RUN: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id DESC LIMIT 1"
+RESUMABLE_RUNS: Final = (
+    f"SELECT {_RUN_COLUMNS} FROM runs WHERE status NOT IN ('completed', 'failed') AND ready ORDER BY id DESC"
+)
 CREATE_RUN: Final = (
     "INSERT INTO runs(run_id, agent, config, cwd, status, created_at) VALUES (?, ?, ?, ?, 'awaiting', ?)"
     " ON CONFLICT DO NOTHING"
 )
+DRAFT_RUN: Final = (
+    "INSERT INTO runs(run_id, agent, config, cwd, status, created_at, ready) VALUES (?, ?, ?, ?, 'awaiting', ?, 0)"
+    " ON CONFLICT DO NOTHING"
+)
+NUMBER_OF_RUN: Final = "SELECT id, ready FROM runs WHERE run_id = ?"
+DRAFTS: Final = "SELECT id FROM runs WHERE NOT ready"
+OWN_RUN: Final = "UPDATE runs SET owner_pid = ?2, owner_host = ?3 WHERE id = ?1"
+PUBLISH_RUN: Final = "UPDATE runs SET ready = 1, owner_pid = NULL, owner_host = NULL WHERE id = ?"
+DROP_SOME_TASKS: Final = """
+DELETE FROM tasks WHERE run = ?1 AND seq IN (SELECT seq FROM tasks WHERE run = ?1 ORDER BY seq LIMIT ?2)
+"""
+DROP_DRAFT: Final = "DELETE FROM runs WHERE id = ? AND NOT ready"
 CLAIM_RUN: Final = """
 UPDATE runs SET owner_pid = ?2, owner_host = ?3, starts = starts + 1, started_at = coalesce(started_at, ?4),
     status = CASE WHEN status IN ('completed', 'failed') THEN status ELSE 'started' END,

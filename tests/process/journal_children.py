@@ -38,12 +38,27 @@ def hold_claim(path: str, fork: str = "") -> None:
     signal.pause()
 
 
-def create(path: str) -> None:
-    """Open a new journal at the moment that the test chooses."""
-    print("ready")
-    sys.stdin.read()
+def create_together(folder: str, rounds: str, processes: str) -> None:
+    """Open a new journal in many processes at the same moment."""
+    for number in range(int(rounds)):
+        path = os.path.join(folder, f"{number}.db")
+        barrier, go = os.pipe()
+        children = [_create(path, barrier, go) for _ in range(int(processes))]
+        os.close(barrier)
+        os.close(go)  # which all of them see at once
+        if sum(os.waitpid(child, 0)[1] for child in children):  # of all of them
+            sys.exit(f"round {number}")
+
+
+def _create(path: str, barrier: int, go: int) -> int:
+    child = os.fork()
+    if child:
+        return child
+    os.close(go)
+    os.read(barrier, 1)
     with SqliteJournal(path) as journal:
         journal.create_run(f"r{os.getpid()}", agent=None)
+    os._exit(0)
 
 
 def write(path: str, done: str, steps: str = "") -> None:
@@ -59,4 +74,4 @@ def write(path: str, done: str, steps: str = "") -> None:
 
 
 if __name__ == "__main__":
-    {each.__name__: each for each in (hold_claim, create, write)}[sys.argv[1]](*sys.argv[2:])
+    {each.__name__: each for each in (hold_claim, create_together, write)}[sys.argv[1]](*sys.argv[2:])

@@ -31,6 +31,12 @@ class Disk:
     def data_version(self) -> int:
         return 1
 
+    def handle_contention(self, handler: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
     def take_requests(self, run: int) -> list[Any]:
         return []
 

@@ -212,9 +212,9 @@ def test_a_failed_commit_leaves_no_trace_and_no_gap(
     assert journal.commit(run, outcomes=[outcome(1)], events=[event("e")]).events == range(1, 2)
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal", "-lock"])
+@pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_a_file_deleted_underneath_is_noticed(journal: SqliteJournal, run: int, path: Path, suffix: str) -> None:
-    """SQLite alone would go on and write into nothing; the lock file guards against a second supervisor."""
+    """SQLite alone would go on and write into nothing."""
     journal.commit(run, events=[event("e")])
     path.with_name(path.name + suffix).unlink()
     with pytest.raises(JournalError, match="deleted, or replaced, underneath"):

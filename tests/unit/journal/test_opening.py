@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal
+from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal, opening
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.records import NewTask, RunEvent
 from runtime.errors import UsageError
@@ -36,6 +37,13 @@ def _newer(path: Path) -> None:
     other.close()
 
 
+def _older(path: Path) -> None:
+    SqliteJournal(str(path)).close()
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version=1")
+    other.close()
+
+
 def _corrupt(path: Path) -> None:
     SqliteJournal(str(path)).close()
     data = bytearray(path.read_bytes())
@@ -51,7 +59,8 @@ def _corrupt(path: Path) -> None:
         (lambda path: path.write_bytes(b"\x89PNG" * 5000), "is not a journal: it is another kind of file"),
         (_foreign, "is not a journal: it is another program's SQLite database"),
         (_foreign_with_id, "is not a journal: it is another program's SQLite database"),
-        (_newer, "is of version 99, from a newer quiesce; this one knows up to version 1"),
+        (_newer, "is of version 99, from a newer quiesce; this one knows version 2"),
+        (_older, "is of version 1, from an older quiesce; this one knows version 2"),
         (_corrupt, "the file is corrupt"),
         (lambda path: path.mkdir(), "it is a directory"),
         (os.mkfifo, "it is not a regular file"),
@@ -119,7 +128,7 @@ def test_a_path_may_hold_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             owner = other.get_run("r").owner
             assert owner is not None
             assert owner.alive
-    assert sorted(os.listdir(odd)) == [DEFAULT_JOURNAL, DEFAULT_JOURNAL + "-lock"]
+    assert sorted(os.listdir(odd)) == [DEFAULT_JOURNAL]
 
 
 def test_reading_changes_nothing(path: Path) -> None:
@@ -202,7 +211,7 @@ def test_locks_that_cannot_be_written_are_no_use_to_a_writer(tmp_path: Path, mon
     real = os.open
 
     def read_only(name: str | os.PathLike[str], flags: int, *more: int) -> int:
-        if os.fspath(name).endswith("-lock") and flags & os.O_RDWR:
+        if os.fspath(name) == os.fspath(path) and flags & os.O_RDWR:
             raise OSError(errno.EROFS, "Read-only file system", os.fspath(name))
         return real(name, flags, *more)
 
@@ -210,3 +219,27 @@ def test_locks_that_cannot_be_written_are_no_use_to_a_writer(tmp_path: Path, mon
     with pytest.raises(UsageError, match="Read-only file system"):
         open_journal(path)
     open_journal(path, "read").close()
+
+
+def test_a_journal_that_is_made_while_it_is_looked_at_is_no_stranger(path: Path) -> None:
+    """Its marks are read as they were at one moment: half of a fresh file's and half of a journal's are nobody's."""
+    path.touch()
+    looking = sqlite3.connect(path, isolation_level=None)
+    making = sqlite3.connect(path, timeout=0, isolation_level=None)
+    made: list[str] = []
+
+    def make(statement: str) -> None:
+        if "user_version" in statement and not made:
+            made.append(statement)
+            with contextlib.suppress(sqlite3.OperationalError):  # who reads keeps it out
+                opening._initialise(making)
+
+    looking.set_trace_callback(make)
+    assert opening._verify(looking, str(path))
+    assert made
+    looking.set_trace_callback(None)
+    if opening._verify(making, str(path)):
+        opening._initialise(making)
+    assert not opening._verify(looking, str(path))
+    looking.close()
+    making.close()
