@@ -65,6 +65,7 @@ class Supervisor:
     workers: executor processes (default: one a core).
     concurrency: how many tasks of an async agent each of them executes at once.
     journal: path of the journal; None keeps everything in memory.
+    journal_group: a new journal is for its group too; else for its owner alone.
     run_id: the run to create, or to go on with if the journal has it.
     grace, term_grace: seconds of the ladder's first two rungs.
     timeout: seconds that a task may take. deadline: seconds that the whole run may take.
@@ -89,6 +90,7 @@ class Supervisor:
         workers: int | None = None,
         concurrency: int = 1,
         journal: str | os.PathLike[str] | None = None,
+        journal_group: bool = False,
         run_id: str | None = None,
         grace: float = 10.0,
         term_grace: float = 5.0,
@@ -117,7 +119,7 @@ class Supervisor:
             chosen["max_failures"] = MaxFailures.parse(max_failures, "max_failures")
         self.settings = Settings.of(**chosen)
         self.run_id = run_id or new_run_id()
-        self._where = journal
+        self._where, self._journal_group = journal, journal_group
         self._handle_signals = handle_signals
         self._log = log
         self._session: Session | None = None
@@ -132,7 +134,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         if self._session is not None:
             raise QuiesceError("a Supervisor is used once; make another one")
-        journal = None if self._where is None else open_journal(self._where)
+        journal = None if self._where is None else open_journal(self._where, group=self._journal_group)
         held = HeldLog()
         log = self._log or held
         self._session = Session(self.settings, self.run_id, log, journal, handle_signals=self._handle_signals)

@@ -48,6 +48,9 @@ JournalOption = Annotated[
     str | None,
     typer.Option("--journal", "-j", metavar="PATH|URL", help="The journal. (default: $QUIESCE_JOURNAL, or quiesce.db)"),
 ]
+JournalGroupOption = Annotated[
+    bool, typer.Option("--journal-group", help="A new journal is for its group too; else for its owner alone.")
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", "-w", min=1, help="Executor processes (default: one a core).")
 ]

@@ -18,7 +18,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from orchestrator.cli import output, rendering
-from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord, open_journal
+from orchestrator.cli.journals import open_for_command
+from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord
 from orchestrator.records import TERMINAL, RunEvent
 from runtime.errors import QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
@@ -136,7 +137,7 @@ def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without a character for it must not end us
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with open_journal(where, mode) as journal:
+        with open_for_command(where, mode) as journal:
             yield journal
             output.flush()
     except QuiesceError as error:

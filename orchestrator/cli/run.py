@@ -13,10 +13,11 @@ import typer
 from orchestrator.cli import options as given
 from orchestrator.cli.ending import MESSAGE, end, leave_over
 from orchestrator.cli.hosting import PROBE_ADDRESS, Hosting, ProbeAddressOption, ProbePortOption, TerminationOption
+from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.runner import Look, Runner
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.hosts import here
-from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord, open_journal
+from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
 from orchestrator.session import new_run_id
 from orchestrator.source import open_input
 from runtime.errors import UsageError
@@ -54,6 +55,7 @@ def run(
     max_memory_per_executor: given.RecycleAboveOption = None,
     keep_children: given.KeepOption = False,
     journal: given.JournalOption = None,
+    journal_group: given.JournalGroupOption = False,
     host_grace: given.HostGraceOption = None,
     probe_port: ProbePortOption = None,
     probe_address: ProbeAddressOption = PROBE_ADDRESS,
@@ -78,7 +80,7 @@ def run(
     is_file = source is not None and source != "-"
     if or_resume and (run_id is None or not is_file):
         raise UsageError("--or-resume needs --run-id ID and --input FILE: a stream cannot be read a second time")
-    opened = open_journal(where(journal)) if or_resume else None
+    opened = open_for_command(where(journal), group=journal_group) if or_resume else None
     found = None if opened is None else next((each for each in opened.runs() if each.run_id == run_id), None)
     settings = settings_of(values, (found and found.config) or {})
     look = _look(values)
@@ -86,7 +88,9 @@ def run(
     if opened is not None and found is not None:
         _go_on(settings, found, look, opened, name)
     stream, label = _open(source)
-    runner = Runner(settings, run_id or new_run_id(), look, opened or open_journal(where(journal)))
+    runner = Runner(
+        settings, run_id or new_run_id(), look, opened or open_for_command(where(journal), group=journal_group)
+    )
     whole = is_file and stat.S_ISREG(os.fstat(stream.fileno()).st_mode)  # a FIFO is a stream too
     begin = Runner.begin_with_file if whole else Runner.begin_with_stream
     end(runner.go(name, lambda it: begin(it, {"agent": name}, stream, label, priority_field)), look)
@@ -131,7 +135,7 @@ def resume(
     """
     values = dict(locals())
     MESSAGE.choose(termination_message)
-    opened = open_journal(where(journal), "write")
+    opened = open_for_command(where(journal), "write")
     found = opened.get_run(run_id) if run_id is not None else opened.latest_resumable()
     if found is None:
         raise UsageError(f"every run in {opened.location} is over: there is nothing to resume")

@@ -221,7 +221,7 @@ def _truncate(target: Target) -> bool:
 
 
 def _delete(target: Target) -> bool:
-    for suffix in ("", "-wal", "-shm", "-lock"):
+    for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.unlink(f"{target.disk.journal}{suffix}")
     return True

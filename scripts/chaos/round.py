@@ -333,7 +333,7 @@ class _Round:
             self.report.left += leaves
         self.report.left += [str(path) for path in self.tmp.iterdir()]
         # `-journal`: SQLite's own, of a file that was being made when a signal came; the next start rolls it back
-        allowed = {f"journal.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock", "-journal")}
+        allowed = {f"journal.db{suffix}" for suffix in ("", "-wal", "-shm", "-journal")}
         allowed |= {"lost+found", "filler"}
         self.report.left += [str(path) for path in self.disk.folder.iterdir() if path.name not in allowed]
 

@@ -200,3 +200,18 @@ def test_a_read_only_disk_serves_queries_and_refuses_runs(disk: Path) -> None:
             open_journal(disk / "new.db")
     finally:
         _remount(disk, "rw")
+
+
+def test_a_file_that_is_mounted_by_itself_is_refused_with_the_cure(disk: Path, tmp_path: Path) -> None:
+    """As `docker run -v quiesce.db:/data/quiesce.db` does: its write-ahead log is not mounted with it."""
+    inside = tmp_path / "inside.db"
+    inside.touch()
+    open_journal(disk / "runs.db").close()
+    subprocess.run(["mount", "--bind", disk / "runs.db", inside], check=True)
+    try:
+        for mode in ("create", "write", "read"):
+            with pytest.raises(UsageError, match="mounted by itself.*mount its directory instead"):
+                open_journal(inside, mode)
+    finally:
+        subprocess.run(["umount", inside], check=True)
+    open_journal(disk / "runs.db", "write").close()

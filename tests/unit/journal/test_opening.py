@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -243,3 +246,85 @@ def test_a_journal_that_is_made_while_it_is_looked_at_is_no_stranger(path: Path)
     assert not opening._verify(looking, str(path))
     looking.close()
     making.close()
+
+
+@pytest.mark.parametrize(("group", "permissions"), [(False, 0o600), (True, 0o660)])
+def test_a_new_journal_is_its_owners_or_also_its_groups_whatever_the_umask_says(
+    path: Path, group: bool, permissions: int
+) -> None:
+    """So are the files beside it. An old one stays as it is."""
+    umask = os.umask(0o022)
+    try:
+        with open_journal(path, group=group) as journal:
+            journal.create_run("r", agent=None)
+            assert {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {
+                path.name + suffix: permissions for suffix in ("", "-wal", "-shm")
+            }
+        path.chmod(0o640)
+        open_journal(path).close()
+        assert path.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(umask)
+
+
+@pytest.mark.parametrize("mode", ["create", "write", "read"])
+def test_a_journal_with_two_names_is_refused_with_the_cure(path: Path, mode: Mode) -> None:
+    """What is committed under one name is not seen under the other, and both would be claimed."""
+    open_journal(path).close()
+    other = path.with_name("other.db")
+    os.link(path, other)
+    for name in (path, other):
+        with pytest.raises(UsageError, match=r"has 2 names \(hard links\).*make a copy instead"):
+            open_journal(name, mode)
+    other.unlink()
+    open_journal(path, mode).close()
+
+
+def test_a_second_name_that_comes_later_is_refused_while_the_first_goes_on(path: Path) -> None:
+    with open_journal(path) as journal:
+        run = journal.claim(journal.create_run("r", agent=None).id).id
+        os.link(path, path.with_name("other.db"))
+        with pytest.raises(UsageError, match="hard links"):
+            open_journal(path.with_name("other.db"))
+        journal.commit(run, events=[RunEvent(kind="k", at=1.0)])
+
+
+def test_a_copy_in_the_same_process_drops_no_claim(path: Path) -> None:
+    """A POSIX lock ends with any close of the file."""
+    with open_journal(path) as journal:
+        run = journal.claim(journal.create_run("r", agent=None).id)
+        for each in list(path.parent.iterdir()):
+            shutil.copy(each, path.parent / f"copy-of-{each.name}")
+        command = [sys.executable, "-m", "tests.process.journal_children", "hold_claim", str(path)]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert second.returncode == 1
+        assert f"run {run.run_id} is being executed by process {os.getpid()}" in second.stderr
+
+
+def test_a_query_creates_nothing_and_sees_a_writer_that_comes(path: Path) -> None:
+    """At rest the file alone is read. A writer that comes meanwhile, and one that has gone again, is not overlooked."""
+    with open_journal(path) as journal:
+        run = journal.create_run("r", agent=None).id
+    with open_journal(path, "read") as reader:
+        assert [each.run_id for each in reader.runs()] == ["r"]
+        assert os.listdir(path.parent) == [path.name]
+        version = reader.data_version()
+        with open_journal(path, "write") as journal:
+            journal.add_tasks(run, [NewTask("a", b"1")])
+            assert reader.data_version() != version
+            assert reader.counts(run).pending == 1
+        with open_journal(path, "write") as journal:
+            journal.add_tasks(run, [NewTask("b", b"1")])
+        assert reader.counts(run).pending == 2
+
+
+def test_a_second_reader_beside_a_writer_creates_nothing_and_takes_nothing_away(path: Path) -> None:
+    with open_journal(path) as journal:
+        run = journal.claim(journal.create_run("r", agent=None).id).id
+        before = sorted(os.listdir(path.parent))
+        with open_journal(path, "read") as reader:
+            owner = reader.get_run().owner
+            assert owner is not None
+            assert (owner.pid, owner.alive) == (os.getpid(), True)
+        assert sorted(os.listdir(path.parent)) == before
+        journal.commit(run, events=[RunEvent(kind="k", at=1.0)])
