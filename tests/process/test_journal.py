@@ -210,7 +210,7 @@ def test_a_file_that_is_mounted_by_itself_is_refused_with_the_cure(disk: Path, t
     subprocess.run(["mount", "--bind", disk / "runs.db", inside], check=True)
     try:
         for mode in ("create", "write", "read"):
-            with pytest.raises(UsageError, match="mounted by itself.*mount its directory instead"):
+            with pytest.raises(UsageError, match=r"mounted by itself.*mount its directory instead"):
                 open_journal(inside, mode)
     finally:
         subprocess.run(["umount", inside], check=True)
