@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import late
 from orchestrator.records import Outcome
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class TaskFailed(QuiesceError):
@@ -56,7 +60,19 @@ class Handle:
 
     async def outcome_async(self) -> Outcome:
         """As `outcome`, without blocking the event loop."""
-        return self._told(await late.asyncio().wrap_future(self._future))
+        loop = late.asyncio().get_running_loop()
+        arrived: asyncio.Future[Outcome | None] = loop.create_future()
+
+        def settle(outcome: Outcome | None) -> None:
+            if not arrived.done():
+                arrived.set_result(outcome)
+
+        def tell(future: Future[Outcome | None]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, future.result())
+
+        self._future.add_done_callback(tell)  # not wrap_future: a caller who is cancelled must not cancel it for all
+        return self._told(await arrived)
 
     def __await__(self) -> Generator[Any, None, Any]:
         outcome = yield from self.outcome_async().__await__()

@@ -19,33 +19,42 @@ Called from the store's thread: it must neither block nor raise."""
 
 
 class Hub:
-    """Outcomes go to whoever waits for their key; events to every subscriber."""
+    """Outcomes go to whoever waits for their key; events to every subscriber.
+
+    Any thread may call any method. Sinks are called without the lock.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._waiting: dict[str, Sink] = {}
         self._abandoned = False
         self._events: list[EventStream] = []
+        self._closed = False
 
     def wait_for(self, key: str, sink: Sink) -> None:
         """Have `sink` called with the outcome of this key, once. Register before the task is handed in.
 
         Raises UsageError when somebody waits for that key already.
         """
-        if key in self._waiting:
-            raise UsageError(f"duplicate key {key!r}: a task of that key is on its way")
-        self._waiting[key] = sink
-        if self._abandoned and self._waiting.pop(key, None) is not None:
-            sink(None)
+        with self._lock:
+            if key in self._waiting:
+                raise UsageError(f"duplicate key {key!r}: a task of that key is on its way")
+            if not self._abandoned:
+                self._waiting[key] = sink
+                return
+        sink(None)
 
     def forget(self, key: str) -> None:
         """Nobody waits for this key any more."""
-        self._waiting.pop(key, None)
+        with self._lock:
+            self._waiting.pop(key, None)
 
     def publish(self, outcomes: Sequence[Outcome], events: Sequence[RunEvent], first_seq: int) -> None:
         """Tell of what has just been committed; the events got the numbers from `first_seq` on."""
         if self._waiting:
-            for outcome in outcomes:
-                sink = self._waiting.pop(outcome.key, None)
+            with self._lock:
+                found = [(self._waiting.pop(outcome.key, None), outcome) for outcome in outcomes]
+            for sink, outcome in found:
                 if sink is not None:
                     sink(outcome)
         if events and self._events:
@@ -60,21 +69,33 @@ class Hub:
         """
         if limit < 1:
             raise ValueError(f"a stream needs room for at least one event, not {limit}")
-        stream = EventStream(limit, past, self._events.remove)
-        self._events.append(stream)
+        stream = EventStream(limit, past, self._leave)
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._events.append(stream)
+        if closed:
+            stream.close()
         return stream
+
+    def _leave(self, stream: EventStream) -> None:
+        with self._lock, suppress(ValueError):  # it came after the end
+            self._events.remove(stream)
 
     def abandon(self) -> None:
         """No outcome can come any more: whoever still waits is told."""
-        self._abandoned = True
-        for key in tuple(self._waiting):
-            sink = self._waiting.pop(key, None)
-            if sink is not None:
-                sink(None)
+        with self._lock:
+            self._abandoned = True
+            sinks, self._waiting = tuple(self._waiting.values()), {}
+        for sink in sinks:
+            sink(None)
 
     def close(self) -> None:
-        """End every stream."""
-        for stream in tuple(self._events):
+        """End every stream, and those that are opened from now on at once."""
+        with self._lock:
+            self._closed = True
+            streams = tuple(self._events)
+        for stream in streams:
             stream.close()
 
 

@@ -175,10 +175,11 @@ class Session:
         future = self._numbers[known.agent]
         if future.done():  # one executor refused it, another one can load it: the first word counts
             return
-        if known.error is None:
-            future.set_result(known)
-        else:
-            future.set_exception(UsageError(known.error))
+        with suppress(InvalidStateError):  # told just now that the run is over
+            if known.error is None:
+                future.set_result(known)
+            else:
+                future.set_exception(UsageError(known.error))
 
     @property
     def was_interrupted(self) -> bool:

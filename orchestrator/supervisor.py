@@ -343,7 +343,7 @@ class Supervisor:
         spooled = self._live().spool(tasks)
 
         def forget(done: Future[None]) -> None:
-            if done.exception() is not None:
+            if done.cancelled() or done.exception() is not None:
                 for task in tasks:
                     hub.forget(task.key)
 

@@ -112,7 +112,8 @@ class EventBus:
         self._pump(subscription)
 
     def _pump(self, subscription: Subscription) -> None:
-        self._unpumped.append(subscription)
+        with self._lock:
+            self._unpumped.append(subscription)
         self._bind()
 
     def _join(self, kinds: Container[str] | None, target: Outlet | Subscription) -> Callable[[], None]:
@@ -234,17 +235,24 @@ class EventBus:
         return remove
 
     def _bind(self) -> None:
-        if self._loop is None or self._loop.is_closed():
-            self._loop = running_loop()
-            if self._loop is not None:
-                for callback in tuple(self._on_bind.values()):
-                    callback()
+        if (self._loop is None or self._loop.is_closed()) and self._take_loop():
+            for callback in tuple(self._on_bind.values()):
+                callback()
         if self._unpumped and self._loop is not None and self._loop is running_loop():
-            waiting, self._unpumped = self._unpumped, []
+            with self._lock:
+                waiting, self._unpumped = self._unpumped, []
             for subscription in waiting:
                 task = asyncio.create_task(subscription.pump(), name="quiesce-subscriber")
                 self._pumps.add(task)
                 task.add_done_callback(self._pumps.discard)
+
+    def _take_loop(self) -> bool:
+        """Serve the loop that runs here, unless another thread's was quicker. Whether that has changed anything."""
+        with self._lock:
+            if self._loop is not None and not self._loop.is_closed():
+                return False
+            self._loop = running_loop()
+            return self._loop is not None
 
     # -- the end ------------------------------------------------------------------------------------
 

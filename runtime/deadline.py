@@ -78,9 +78,10 @@ class TimeLimited(Interruptible):
 
     def cancel_timeout(self) -> None:
         """Drop the time limit. Nothing happens without one, or when it is too late."""
-        if self._deadline is not None:
+        deadline = self._deadline  # another thread may drop it too
+        if deadline is not None:
             _ = self.interrupt_signal  # looking makes it final: who has seen the flag up must not see it down again
-            self._deadline.disarm()
+            deadline.disarm()
             self._deadline = None
             self._lay_flag(self.host.flag)
 
@@ -97,11 +98,13 @@ class TimeLimited(Interruptible):
     @property
     def time_left(self) -> float:
         """Seconds until the time limit, infinite without one."""
-        return math.inf if self._deadline is None else self._deadline.left
+        deadline = self._deadline
+        return math.inf if deadline is None else deadline.left
 
     def _raised_by(self) -> InterruptSignal:
-        if self._deadline is not None and not self._deadline.under:
-            return self._deadline.signal
+        deadline = self._deadline
+        if deadline is not None and not deadline.under:
+            return deadline.signal
         return super()._raised_by()
 
     def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:

@@ -44,7 +44,8 @@ class Interruptible:
         self._bells: dict[asyncio.AbstractEventLoop, tuple[Bell, list[Callable[[], None]]]] = {}
         self.shields = Shields()
         self._guards: dict[asyncio.Task[Any], CancelOnInterrupt] = {}
-        self._told: WeakSet[Any] | None = None
+        self._once: dict[str, Any] = {}
+        """What is made when it is first needed: `setdefault` is one step, whatever threads need it at once."""
 
     # -- looking ------------------------------------------------------------------------------------
 
@@ -81,21 +82,21 @@ class Interruptible:
     def _tell(self) -> None:
         place = current_place()
         if isinstance(place, asyncio.Task):
-            if self._told is None:
-                self._told = WeakSet()
-            self._told.add(place)
+            told = self._once.get("told")
+            (self._once.setdefault("told", WeakSet()) if told is None else told).add(place)
 
     def has_told(self, task: asyncio.Task[Any]) -> bool:
         """Whether a checkpoint has raised in a task, and nobody has turned that into a result since.
 
         Such a task is on its way out: cancelling it too would cut its clean-up short.
         """
-        return self._told is not None and task in self._told
+        return task in self._once.get("told", ())
 
     def settle(self) -> None:
         """The running task has turned its ExecutionInterrupted into a result: its next await is fair game again."""
-        if self._told is not None:
-            self._told.discard(current_place())
+        told = self._once.get("told")
+        if told is not None:
+            told.discard(current_place())
 
     # -- interrupting -------------------------------------------------------------------------------
 

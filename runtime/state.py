@@ -74,8 +74,6 @@ class ExecutionState(TimeLimited):
         self._patrols: dict[asyncio.AbstractEventLoop, Patrol] = {}
         self._snapshot_saved = False
         self._doorbell: Doorbell | None = None
-        self._once: dict[str, Any] = {}
-        self._closed = False
         self._owns_bus = event_bus is None
         self._leave_bus = event_bus.on_bind(self._listen) if event_bus is not None else None
 
@@ -249,12 +247,18 @@ class ExecutionState(TimeLimited):
             time.sleep(seconds)
             return
         self.raise_if_interrupted()
-        if self._doorbell is None:
-            self._doorbell = Doorbell()
-            self.add_waker(self._doorbell.ring)
+        doorbell = self._doorbell or self._hang_doorbell()
         wake = self.host.wake_fd()
-        fds = [self._doorbell.fileno(), *(() if wake is None else (wake,))]
+        fds = [doorbell.fileno(), *(() if wake is None else (wake,))]
         sleep_blocking(self, seconds, fds, self.time_left)
+
+    def _hang_doorbell(self) -> Doorbell:
+        """One for all threads that sleep; several may come here at once."""
+        mine = Doorbell()
+        self._doorbell = self._once.setdefault("doorbell", mine)
+        if self._doorbell is mine:
+            self.add_waker(mine.ring)
+        return self._doorbell
 
     @property
     def remaining_grace(self) -> float | None:
@@ -339,7 +343,7 @@ class ExecutionState(TimeLimited):
             emit=self.emit,
         )
         if self._groups is None:
-            self._groups = WeakSet()
+            self._groups = self._once.setdefault("groups", WeakSet())
         self._groups.add(group)
         return group
 
@@ -373,7 +377,7 @@ class ExecutionState(TimeLimited):
 
     def _generators(self) -> GeneratorRegistry:
         if self._registry is None:
-            self._registry = GeneratorRegistry(self)
+            self._registry = self._once.setdefault("generators", GeneratorRegistry(self))
         return self._registry
 
     def _patience(self) -> float:
@@ -406,9 +410,9 @@ class ExecutionState(TimeLimited):
 
     def close(self) -> None:
         """End this execution without waiting for anybody. Idempotent."""
-        if self._closed:
+        mine = object()
+        if self._once.setdefault("closer", mine) is not mine:
             return
-        self._closed = True
         self.cancel_timeout()
         if self._flag:
             self._announce()

@@ -121,7 +121,7 @@ def play(interrupt_at: int | None, cancel_at: int | None) -> tuple[Story, Execut
         task = asyncio.create_task(execute(state, story))
 
         def interrupt() -> None:
-            story.too_late = state._closed
+            story.too_late = "closer" in state._once
             state.request_interrupt()
 
         if cancel_at is not None:

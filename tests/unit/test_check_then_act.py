@@ -1,0 +1,187 @@
+"""Checks and acts between threads: every order of two calls on one object."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from orchestrator.handle import Handle
+from orchestrator.hub import EventStream, Hub
+from orchestrator.records import Outcome
+from runtime.bus import EventBus
+from runtime.errors import ExecutionInterrupted, UsageError
+from runtime.model import Event, ExecutionStatus
+from runtime.state import ExecutionState
+from tests.support.interleave import interleave
+
+ENDED = Outcome(seq=1, key="k", status=ExecutionStatus.COMPLETED, attempts=1)
+
+
+class Waiting(Hub):
+    """A hub and what its sinks were told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[str, list[Outcome | None]] = {"first": [], "second": []}
+
+    def wait(self, name: str) -> None:
+        self.wait_for("k", self.told[name].append)
+
+
+def test_of_two_who_wait_for_one_key_one_is_refused_and_the_other_is_told() -> None:
+    def check(hub: Waiting, first: Any, second: Any) -> None:
+        hub.publish([ENDED], [], 1)
+        refused = [isinstance(result, UsageError) for result in (first, second)]
+        assert sorted(refused) == [False, True]
+        assert list(hub.told.values()) == [[] if no else [ENDED] for no in refused]
+
+    count = interleave(Waiting, lambda hub: hub.wait("first"), lambda hub: hub.wait("second"), check, "hub.py")
+    assert count >= 3
+
+
+def test_who_waits_while_the_run_ends_is_told_once() -> None:
+    def check(hub: Waiting, first: Any, second: Any) -> None:
+        assert (first, second) == (None, None)
+        assert hub.told["first"] == [None]
+
+    interleave(Waiting, lambda hub: hub.wait("first"), Hub.abandon, check, "hub.py")
+    interleave(Waiting, Hub.abandon, lambda hub: hub.wait("first"), check, "hub.py")
+
+
+def test_an_outcome_that_comes_while_the_run_ends_is_told_once() -> None:
+    def make() -> Waiting:
+        hub = Waiting()
+        hub.wait("first")
+        return hub
+
+    def check(hub: Waiting, first: Any, second: Any) -> None:
+        assert (first, second) == (None, None)
+        assert hub.told["first"] in ([None], [ENDED])
+
+    interleave(make, lambda hub: hub.publish([ENDED], [], 1), Hub.abandon, check, "hub.py")
+    interleave(make, Hub.abandon, lambda hub: hub.publish([ENDED], [], 1), check, "hub.py")
+
+
+def test_a_stream_that_is_opened_while_the_hub_closes_ends() -> None:
+    def check(_: Hub, first: Any, second: Any) -> None:
+        stream = first if isinstance(first, EventStream) else second
+        assert list(stream) == []
+
+    interleave(Hub, lambda hub: hub.subscribe(1), Hub.close, check, "hub.py")
+    interleave(Hub, Hub.close, lambda hub: hub.subscribe(1), check, "hub.py")
+
+
+def test_a_caller_who_stops_waiting_cancels_nothing_for_others() -> None:
+    async def main() -> None:
+        future: Future[Outcome | None] = Future()
+        handle = Handle("k", future, AssertionError, lambda: None)
+        patient = asyncio.create_task(handle.outcome_async())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle.outcome_async(), 0)
+        impatient = asyncio.create_task(handle.outcome_async())
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.sleep(0)
+        threading.Thread(target=future.set_result, args=(ENDED,)).start()
+        assert await patient is ENDED
+        assert impatient.cancelled()
+
+    asyncio.run(main())
+
+
+# -- one execution state in several threads -----------------------------------------------------------------
+
+
+def test_a_state_has_one_bus() -> None:
+    def check(state: ExecutionState, first: Any, second: Any) -> None:
+        assert first is second is state.event_bus
+
+    interleave(ExecutionState, lambda state: state.event_bus, lambda state: state.event_bus, check, "state.py")
+
+
+def test_a_state_has_one_registry_of_generators() -> None:
+    def check(state: ExecutionState, first: Any, second: Any) -> None:
+        assert first is second is state._generators()
+
+    interleave(ExecutionState, ExecutionState._generators, ExecutionState._generators, check, "state.py")
+
+
+def test_a_state_has_one_doorbell_and_it_rings() -> None:
+    def check(state: ExecutionState, first: Any, second: Any) -> None:
+        assert first is second
+        state.request_interrupt()
+        with pytest.raises(ExecutionInterrupted):
+            state.sleep(60)
+        state.close()
+
+    interleave(ExecutionState, ExecutionState._hang_doorbell, ExecutionState._hang_doorbell, check, "state.py")
+
+
+def test_two_requests_have_one_winner_and_one_event() -> None:
+    def make() -> ExecutionState:
+        events.clear()
+        state = ExecutionState()
+        state.event_bus.subscribe(events.append)
+        return state
+
+    def check(state: ExecutionState, first: Any, second: Any) -> None:
+        assert sorted((first, second)) == [False, True]
+        state.close()
+        assert len(events) == 1
+
+    events: list[Event] = []
+    interleave(
+        make, ExecutionState.request_interrupt, ExecutionState.request_interrupt, check, "interrupt.py", "bus.py"
+    )
+
+
+def test_an_interrupt_while_the_state_is_closed_is_published_once_or_not_at_all() -> None:
+    def make() -> ExecutionState:
+        events.clear()
+        state = ExecutionState()
+        state.event_bus.subscribe(events.append)
+        return state
+
+    def check(_: ExecutionState, first: Any, second: Any) -> None:
+        assert not isinstance(first, Exception)
+        assert not isinstance(second, Exception)
+        assert len(events) <= 1
+
+    events: list[Event] = []
+    interleave(make, ExecutionState.request_interrupt, ExecutionState.close, check, "state.py", "bus.py")
+    interleave(make, ExecutionState.close, ExecutionState.request_interrupt, check, "state.py", "bus.py")
+
+
+def test_a_time_limit_that_two_threads_drop() -> None:
+    def make() -> ExecutionState:
+        state = ExecutionState()
+        state.set_timeout(60)
+        return state
+
+    def check(state: ExecutionState, first: Any, second: Any) -> None:
+        assert (first, second) == (None, None)
+        assert not state.is_interrupted
+
+    interleave(make, ExecutionState.cancel_timeout, ExecutionState.cancel_timeout, check, "deadline.py")
+
+
+def test_a_bus_serves_the_loop_that_came_first() -> None:
+    bound: list[int] = []
+
+    def bind(bus: EventBus) -> asyncio.AbstractEventLoop | None:
+        async def main() -> asyncio.AbstractEventLoop | None:
+            bus.on_bind(lambda: bound.append(1))
+            bus._bind()
+            return bus._loop
+
+        return asyncio.run(main())
+
+    def check(bus: EventBus, first: Any, second: Any) -> None:
+        assert not isinstance(first, Exception)
+        assert not isinstance(second, Exception)
+
+    interleave(EventBus, bind, bind, check, "runtime/bus.py")
