@@ -43,6 +43,7 @@ from runtime.loader import AgentRefused, BrokenOff, load
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.outbox import Outbox, PipesLost
 from runtime.protocol import ASKED_BY, Inheritance
+from runtime.restoration import CannotRestore, Surroundings
 from runtime.task import Cell, TaskRunner
 from runtime.wire import (
     VERSION,
@@ -114,10 +115,16 @@ def _redirect(stdout_fd: int, stderr_fd: int) -> None:
         text = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, stream, text)
         setattr(sys, f"__{stream}__", text)
+    _arm_faulthandler()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_BY)
+
+
+def _arm_faulthandler() -> None:
+    """Again, too: an agent may have disabled it, or have handled its signals itself."""
     faulthandler.enable(file=2)
     for signum in ASKED_BY:
+        faulthandler.unregister(signum)
         faulthandler.register(signum, file=2, all_threads=True)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_BY)
 
 
 def _leave(outbox: Outbox) -> None:
@@ -156,6 +163,7 @@ class Executor:
         self._session_task: asyncio.Task[None] | None = None
         self._is_broken = False
         self._loading = False
+        self._surroundings: Surroundings | None = None
         self._handler = self._on_term
         # `_ignore` is not SIG_IGN: that would be inherited by what the agent execs
         self.handlers = {signal.SIGINT: _ignore, signal.SIGHUP: _ignore, signal.SIGTERM: self._handler}
@@ -252,6 +260,7 @@ class Executor:
                 elif isinstance(order, Retire) or self._inbox.closed:
                     break
                 else:
+                    self._settle()
                     poll.poll()
                     self._look_again()
                     self._inbox.fill()
@@ -263,6 +272,7 @@ class Executor:
         return agent is not None and agent[1].asynchronous
 
     def _hire(self, order: Hire) -> None:
+        self._settle()
         self._loading = True
         try:
             with BrokenOff(self._place.wake_fd):
@@ -279,6 +289,7 @@ class Executor:
         finally:
             self._loading = False
             self._keep_handlers()
+            self._surroundings = Surroundings(_arm_faulthandler)
         self._agents[order.agent] = (function, info)
         options = msgspec.json.encode(info.options)
         self._outbox.send(Hired(order.agent, info.name, info.asynchronous, options))
@@ -294,7 +305,29 @@ class Executor:
         self._outbox.send_soon(done, more=len(self._inbox) > 0)  # if the agent took our pipes, the task pays for it
         self._flag.begin(self._place.slot, 0)
         self._inbox.finish(order.task)
+        self._restore()
+
+    def _restore(self) -> None:
+        """After a task all is as it was before it."""
         self._keep_handlers()
+        if self._surroundings is not None:
+            self._or_end(self._surroundings.restore)
+
+    def _settle(self) -> None:
+        """Before a wait, and before an agent is loaded: what was not looked at after every tiny task is so now."""
+        if self._surroundings is not None:
+            self._or_end(self._surroundings.settle)
+
+    def _or_end(self, restore: Callable[[], None]) -> None:
+        """A process that cannot be made what it was is no place for another task."""
+        try:
+            restore()
+        except CannotRestore as difference:
+            if not self._asked_to_end:
+                sys.stderr.write(
+                    f"quiesce: a task changed what cannot be restored, and its executor ends: {difference}\n"
+                )
+            self._asked_to_end = True
 
     def _keep_handlers(self) -> None:
         """An agent may have changed the handler of SIGTERM, or blocked it: after its task all is as it was."""
@@ -325,8 +358,12 @@ class Executor:
                     self._tasks.notice_flag()
                 if session.is_idle and (self._ending or len(self._inbox) or self._inbox.closed):
                     return
+                if session.is_idle:
+                    self._settle()
                 await session.wait(self._sources(session))
                 self._look_again()
+                if session.is_idle:
+                    self._restore()
                 order = self._next_async(session)
         except BaseException:
             self._is_broken = True

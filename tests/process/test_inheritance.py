@@ -19,6 +19,8 @@ from multiprocessing import process, util
 
 
 def probe(task_input=None, state=None):
+    umask = os.umask(0)
+    os.umask(umask)
     return {
         "flags": repr(sys.flags),
         "warnoptions": sys.warnoptions,
@@ -35,7 +37,7 @@ def probe(task_input=None, state=None):
         "encodings": [sys.getfilesystemencoding(), sys.getfilesystemencodeerrors(), locale.getpreferredencoding()],
         "python variables": {k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LC_", "LANG", "OWN_"))},
         "cwd": os.getcwd(),
-        "umask": os.umask(os.umask(0)),
+        "umask": umask,
         "stdin": os.readlink("/proc/self/fd/0"),
         "recursion limit": sys.getrecursionlimit(),
         "main thread": threading.main_thread().name,
