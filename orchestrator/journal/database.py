@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.journal.base import JournalError
 from orchestrator.journal.contention import Handler, patiently
+from orchestrator.journal.integrity import FileWatch
 from orchestrator.journal.locks import PRIVATE
 from orchestrator.journal.opening import Mode, connect, explain, open_to_read, rest_of
 from orchestrator.journal.rows import UNLIMITED, Pager, Row, pieces
@@ -45,6 +46,7 @@ class Database:
         self.path = os.path.realpath(path)
         self.on_contention = handler
         self._db, self.locks, self._rest = connect(self.path, mode, handler, permissions)
+        self._watch = None if mode == "read" else FileWatch(self.path, self.locks)
         self._reopened = 0
         self._files: tuple[tuple[int, int] | None, ...] | None = None
         self._depth = 0
@@ -60,6 +62,8 @@ class Database:
                 self._db.execute("PRAGMA busy_timeout=100").close()  # milliseconds
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         self._db.close()
+        if self._watch is not None:
+            self._watch.close()
         self.locks.close()
 
     # -- statements ----------------------------------------------------------------------------------------
@@ -84,6 +88,8 @@ class Database:
 
     def _steadily(self, act: Callable[[], T]) -> T:
         """Read. A connection to a journal at rest does not see that a writer has come: then read anew, by another."""
+        if self._watch is not None:
+            self._watch.restore_index()
         while True:
             try:
                 result = act() if self.busy else patiently(act, self.path, self.on_contention)
@@ -167,7 +173,7 @@ class Database:
                     yield
                     return
                 try:
-                    self._patiently("BEGIN IMMEDIATE")
+                    self._begin()
                     yield
                     self._patiently("COMMIT")
                 except BaseException:
@@ -180,7 +186,15 @@ class Database:
     def start_again(self) -> None:
         """Undo what the transaction has done so far, and go on in a new one."""
         self._db.execute("ROLLBACK")
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._watch is None:
+            self._patiently("BEGIN IMMEDIATE")
+            return
+        self._watch.restore_index()
         self._patiently("BEGIN IMMEDIATE")
+        self._watch.check()
 
     def _patiently(self, statement: str) -> None:
         patiently(lambda: self._db.execute(statement), self.path, self.on_contention)
@@ -201,7 +215,7 @@ class Database:
 
     def _check_files(self) -> None:
         """SQLite goes on writing into files that somebody has deleted, and so into nothing."""
-        now = tuple(_identity(self.path + suffix) for suffix in ("", "-wal"))
+        now = tuple(_identity(self.path + suffix) for suffix in ("", "-wal", "-shm"))
         if self._files is None and None not in now:
             self._files = now
         if now != self._files:

@@ -56,6 +56,7 @@ class RunLocks:
         self._fd = fd
         self._sidecar = sidecar
         self._users = 0
+        self._shared_memory: int | None = None
         self._held: set[int] = set()
         self._setup_guard = threading.Lock()
 
@@ -97,9 +98,10 @@ class RunLocks:
 
     def abandon(self) -> None:
         """Without a word to the kernel."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
+        for fd in (self._fd, self._shared_memory):
+            if fd is not None and fd >= 0:
+                os.close(fd)
+        self._fd, self._shared_memory = -1, None
         self._held.clear()
 
     def close(self) -> None:
@@ -110,9 +112,19 @@ class RunLocks:
                 return
             for identity in [identity for identity, locks in self._shared.items() if locks is self]:
                 del self._shared[identity]
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            self.abandon()
+
+    @property
+    def fd(self) -> int:
+        """A descriptor of the journal's file, to look at it."""
+        return self._fd
+
+    def shared_memory(self) -> int:
+        """A descriptor of SQLite's `-shm`, to look at it; as long as anybody here has the journal open."""
+        with self._guard:
+            if self._shared_memory is None:
+                self._shared_memory = os.open(self.path + "-shm", os.O_RDWR | os.O_CLOEXEC)
+            return self._shared_memory
 
     def claim(self, byte: int) -> bool:
         """Take a byte, without waiting. False when it is taken, by this process or another."""
