@@ -5,12 +5,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from orchestrator import stimuli as told
-from orchestrator.instructions import RecordAttempts
+from orchestrator.instructions import RecordAttempts, SendControl
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
-from orchestrator.settle import Verdict, backoff, crash, ended_by, judge, outcome_of
-from orchestrator.slots import Assigned, Slot, SlotState
+from orchestrator.settle import Verdict, backoff, crash, ended_by, is_over_limit, judge, outcome_of
+from orchestrator.slots import Assigned, Block, Excuse, Slot, SlotState
 from orchestrator.stopping import Stopping
+from orchestrator.view import Phase
 from runtime import wire
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
 
@@ -46,7 +47,12 @@ class Ledger:
             one.task = replace(one.task, snapshot=record.data, snapshot_encoding=record.encoding)
 
     def returned(self, slot: Slot, record: wire.Returned, now: float) -> None:
-        """Tasks that had not begun come back; those of an agent that nobody can load have failed."""
+        """Tasks that had not begun come back; those of an agent that nobody can load have failed.
+
+        Raises ValueError, having done nothing, for one that has ended.
+        """
+        if any(slot.assigned[task].held is not None for task in record.tasks if task in slot.assigned):
+            raise ValueError("a task that has ended cannot be given back")
         slot.revoking = not record.tasks  # who had nothing to give back is not asked again before its next task ends
         back: list[Assigned] = []
         for one in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
@@ -60,35 +66,103 @@ class Ledger:
         self._stopping.give_back(back[::-1])
 
     def done(self, slot: Slot, record: wire.Done, now: float) -> None:
-        """A task ended. Raises ValueError, having done nothing, for a signal that is none."""
+        """A task ended. Raises ValueError, having done nothing, for a signal that is none, or a second end."""
         signal = _signal_of(record)
-        one = slot.assigned.pop(record.task, None)
+        one = slot.assigned.get(record.task)
         if one is None:
             return
+        if one.held is not None:
+            raise ValueError("a task ends once")
+        if one.threads and record.status != ExecutionStatus.COMPLETED:
+            self._hold(slot, one, record, now)
+            return
+        del slot.assigned[record.task]
         slot.alone = slot.revoking = False
         slot.executed += 1
-        if one.asked is not None:
+        if slot.climb is not None:
             self._calm(slot)
-        self._notice_slow(slot.number, one, now)
+        self._conclude(one, slot, record, signal, now)
+
+    # -- threads that a task has left ---------------------------------------------------------------
+
+    def threads_left(self, slot: Slot, record: wire.ThreadsLeft, _now: float) -> None:
+        """A task is about to end, and threads of it still run."""
+        one = slot.assigned.get(record.task)
+        if one is None or one.held is not None:
+            return
+        one.threads = True
+        self._mind.log(
+            "task.threads_left",
+            Severity.WARNING,
+            key=one.task.key,
+            slot=slot.number,
+            pid=slot.pid,
+            threads=record.threads,
+            stack=record.stack,
+            cure="have the thread look at state.raise_if_interrupted(), await a call that can be cancelled,"
+            " or give the work a process of its own",
+        )
+
+    def threads_ended(self, slot: Slot, record: wire.ThreadsEnded, now: float) -> None:
+        """Nothing of a task runs any more: now its end counts."""
+        one = slot.assigned.get(record.task)
+        if one is None:
+            return
+        held, one.held, one.threads = one.held, None, False
+        if held is not None:  # else they were quicker than its Done
+            self.done(slot, _prolonged(held, now - one.held_at), now)
+
+    def _hold(self, slot: Slot, one: Assigned, record: wire.Done, now: float) -> None:
+        """Keep the end of a task to itself: what runs must end first, and if it does not, its executor must.
+
+        Until then that executor gets nothing, and what waits in it goes to others.
+        """
+        one.held, one.held_at = record, now
+        slot.climb = slot.climb or Climb(self._mind.ladder_of(one.task.agent), Rung.FLAG, now)
+        if self._mind.phase is Phase.RUNNING and len(slot.assigned) > 1:
+            self._mind.do(SendControl(slot.number, wire.Revoke(len(slot.assigned))))
+
+    def _conclude(
+        self, one: Assigned, where: Slot | told.Exited, record: wire.Done, signal: InterruptSignal | None, now: float
+    ) -> None:
+        """What a task's own report means, when nothing of it runs any more."""
+        self._notice_slow(where.number if isinstance(where, Slot) else where.slot, one, now)
         if record.status == ExecutionStatus.COMPLETED:
             self._average(record.seconds)
-            self._mind.keep(outcome_of(one, slot, record, ExecutionStatus.COMPLETED))
+            self._mind.keep(outcome_of(one, where, record, ExecutionStatus.COMPLETED))
         elif record.status == ExecutionStatus.INTERRUPTED:
             verdict = judge(one, signal or one.asked, stopping=self._mind.signal is not None)
-            self._settle(one, verdict, slot, record.error, now, record)
+            self._settle(one, verdict, where, record.error, now, record)
         else:
             self._average(record.seconds)
-            self._settle(one, Verdict.FAILED, slot, record.error, now, record)
+            self._settle(one, Verdict.FAILED, where, record.error, now, record)
+
+    # -- a loop that does not turn ------------------------------------------------------------------
+
+    def loop_blocked(self, slot: Slot, record: wire.LoopBlocked, now: float) -> None:
+        """A step of one task holds the event loop: the clocks of the others stand still, and they are not to blame."""
+        excuse = Excuse.NEIGHBOUR if record.task else Excuse.UNKNOWN
+        others = [one for one in slot.assigned.values() if one.task.seq != record.task and one.held is None]
+        for one in others:
+            if is_over_limit(one) and one.asked_at >= record.since:
+                one.excuse = one.excuse or excuse
+        if record.until is None:
+            slot.block = Block(record.task, record.since)
+            return
+        slot.block = None
+        for one in others:
+            if one.since is not None and record.task:
+                one.since = min(now, one.since + max(0.0, record.until - max(record.since, one.since)))
 
     def _calm(self, slot: Slot) -> None:
         """A task that was told to end is gone: the ladder is for those that are left, from when they were told."""
         if slot.state is not SlotState.READY or slot.killed or slot.climb is None or slot.why is not None:
             return
-        asked = [(it.asked_at, it.task.agent) for it in slot.assigned.values() if it.asked is not None]
-        if not asked:
+        leaving = [(it.leaving_since, it.task.agent) for it in slot.assigned.values() if it.leaving_since is not None]
+        if not leaving:
             slot.climb = None
             return
-        since, agent = min(asked)
+        since, agent = min(leaving)
         if since > slot.climb.since or slot.climb.rung is not Rung.FLAG:
             slot.climb = Climb(self._mind.ladder_of(agent), Rung.FLAG, since)
 
@@ -130,14 +204,19 @@ class Ledger:
         be the one that wrote it, so each is suspected, or the same garbage would come again for ever.
         """
         backlog = self._mind.backlog
+        held = [one for one in left if one.held is not None]
+        for one in held:
+            self._release(one, exited, now)
+        left = [one for one in left if one.held is None]
         begun = [one for one in left if one.has_begun(exited.in_hand)]
         asked = [one for one in left if one.asked is not None]
+        self._excuse_all(begun)
         if self._mind.signal is not None:
             for one in begun:
                 self._notice_slow(exited.slot, one, now)
                 error = ended_by(exited.how, one.asked or self._mind.signal)
                 self._record(one, exited, ExecutionStatus.INTERRUPTED, error, now)
-        elif climb is not None and asked:
+        elif climb is not None and (asked or held):
             for one in (one for one in begun if one.asked is not None):
                 self._notice_slow(exited.slot, one, now)
                 error = ended_by(exited.how, one.asked)
@@ -152,6 +231,20 @@ class Ledger:
         else:
             backlog.suspect([one.task for one in begun])
         self._stopping.give_back([one for one in left if one not in begun])
+
+    def _release(self, one: Assigned, exited: told.Exited, now: float) -> None:
+        """The threads of a task that had ended are gone with their process."""
+        if one.held is not None:
+            record = _prolonged(one.held, now - one.held_at)
+            self._conclude(one, exited, record, _signal_of(record), now)
+
+    @staticmethod
+    def _excuse_all(begun: list[Assigned]) -> None:
+        """Several tasks of one event loop were over their limits, and nobody said which one held it."""
+        blamed = [one for one in begun if is_over_limit(one) and one.excuse is None]
+        if len(blamed) > 1:
+            for one in blamed:
+                one.excuse = Excuse.UNKNOWN
 
     def _lost_together(self, begun: list[Assigned]) -> None:
         """All executors died at once, with the guardian: nobody pays. Where it comes again, each runs by itself."""
@@ -189,6 +282,8 @@ class Ledger:
         """Carry a verdict out: final, again, or kept for the next start."""
         if verdict is Verdict.AGAIN:
             self._run_again(one, where, error, now, record)
+        elif verdict is Verdict.ALONE:
+            self._mind.backlog.suspect([one.task])
         elif verdict is Verdict.INTERRUPTED or one.requested:
             self._record(one, where, ExecutionStatus.INTERRUPTED, error, now, record)
         elif one.attempt <= self._mind.retries_of(one.task.agent):  # while the run stops, too: then at the next start
@@ -251,6 +346,11 @@ class Ledger:
         counts[ExecutionStatus.COMPLETED] += stimulus.completed
         counts[ExecutionStatus.FAILED] += stimulus.failed
         counts[ExecutionStatus.INTERRUPTED] += stimulus.interrupted
+
+
+def _prolonged(record: wire.Done, seconds: float) -> wire.Done:
+    """The end of a task whose threads ended so much later."""
+    return replace(record, seconds=record.seconds + seconds)
 
 
 def _signal_of(record: wire.Done) -> InterruptSignal | None:

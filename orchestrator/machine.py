@@ -6,6 +6,7 @@ what a pure function buys, tests that feed stimuli and read instructions, stays.
 
 Rules that it keeps:
 - a task is with one executor at most, and an outcome that is final is recorded once;
+- while threads of a task run, it is with its executor, whatever that has said of its end;
 - after the first interrupt no task is handed out and no executor is started;
 - a stop ends at most `ladder.total` later, whatever is or is not heard;
 - the first signal wins and never changes.
@@ -98,6 +99,10 @@ class Machine:
             wire.Hired: self._roster.hired,
             wire.Refused: self._roster.refused,
             wire.Bye: self._roster.bye,
+            wire.ThreadsLeft: self._ledger.threads_left,
+            wire.ThreadsEnded: self._ledger.threads_ended,
+            wire.LoopBlocked: self._ledger.loop_blocked,
+            wire.Delayed: self._roster.delayed,
         }
 
     # -- the engine's side --------------------------------------------------------------------------

@@ -145,6 +145,19 @@ class Roster:
         if self._mind.phase is Phase.RUNNING:  # else the one of all is on its way
             slot.climb = slot.climb or Climb(self._mind.ladder, Rung.FLAG, now)
 
+    def delayed(self, slot: Slot, record: wire.Delayed, _now: float) -> None:
+        """It would exit, and waits for threads that its agents have left."""
+        self._mind.log(
+            "executor.delayed",
+            Severity.WARNING,
+            slot=slot.number,
+            incarnation=slot.incarnation,
+            pid=slot.pid,
+            threads=record.threads,
+            stack=record.stack,
+            cure="wait for the work in the agent, or make it a daemon thread if it may be lost",
+        )
+
     def garbled(self, stimulus: told.Garbled, now: float) -> None:
         """What it sent was no frame."""
         slot = self._mind.slot(stimulus.slot, stimulus.incarnation)

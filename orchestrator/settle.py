@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from orchestrator.records import Outcome, PendingTask
-from orchestrator.slots import Assigned, Slot
+from orchestrator.slots import Assigned, Excuse, Slot
 from orchestrator.stimuli import Exited
 from runtime.errors import ExecutionInterrupted
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -13,11 +13,15 @@ from runtime.wire import Done
 
 
 class Verdict(Enum):
-    """FAILED is final once the retries are used up; INTERRUPTED waits for the next start; AGAIN costs nothing."""
+    """FAILED is final once the retries are used up; INTERRUPTED waits for the next start; AGAIN costs nothing.
+
+    ALONE costs nothing either; the task runs with nothing beside it, so that it is known whose fault it is.
+    """
 
     FAILED = auto()
     INTERRUPTED = auto()
     AGAIN = auto()
+    ALONE = auto()
 
 
 _FAILURES = frozenset({InterruptReason.TIMEOUT, InterruptReason.RESOURCE_LIMIT})
@@ -27,13 +31,15 @@ def judge(one: Assigned, signal: InterruptSignal | None, *, stopping: bool) -> V
     """What an interrupted task's end means.
 
     While the run stops it is kept for the next start, and so is one that somebody asked to end by its key. A task that
-    was over its own limit has failed. One whose executor was told to end by a stray SIGTERM, or that made room for
-    another, runs again.
+    was over its own limit has failed, unless it is excused: a task beside it may be to blame. One whose executor was
+    told to end by a stray SIGTERM, or that made room for another, runs again.
     """
     if one.requested:
         return Verdict.INTERRUPTED
     if stopping and (one.asked is None or one.asked.reason not in _FAILURES):
         return Verdict.INTERRUPTED
+    if one.excuse is not None:
+        return Verdict.AGAIN if one.excuse is Excuse.NEIGHBOUR else Verdict.ALONE
     signal = signal or one.asked
     if signal is None:
         return Verdict.AGAIN
@@ -42,6 +48,11 @@ def judge(one: Assigned, signal: InterruptSignal | None, *, stopping: bool) -> V
     if signal.reason is InterruptReason.PRIORITY_OVERRIDE or signal.triggered_by == "signal:SIGTERM":
         return Verdict.AGAIN
     return Verdict.INTERRUPTED
+
+
+def is_over_limit(one: Assigned) -> bool:
+    """Whether it was told to end because of a limit of its own, and by nobody else."""
+    return one.asked is not None and not one.requested and one.asked.reason in _FAILURES
 
 
 def withdrawn(task: PendingTask, signal: InterruptSignal) -> Outcome:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from orchestrator.ladder import Climb
 from orchestrator.records import PendingTask
 from runtime.model import InterruptSignal
+from runtime.wire import Done
 
 
 class SlotState(StrEnum):
@@ -19,13 +20,29 @@ class SlotState(StrEnum):
     LEAVING = "leaving"
 
 
+class Excuse(StrEnum):
+    """Why a task that was interrupted for a limit runs again at no cost."""
+
+    NEIGHBOUR = "a task beside it held the event loop"
+    UNKNOWN = "it is not known which task was at fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A step that has held the event loop since a time: of this task, 0 = unknown."""
+
+    task: int
+    since: float
+
+
 @dataclass(slots=True)
 class Assigned:
     """A task that an executor was given.
 
     `since` is when it began, None while it has not (or nobody said so); `asked` is the interrupt that was sent for it
     alone, `requested` that somebody meant this very task. `alone`: the executor had nothing beside it; `sole`: nor
-    had any other.
+    had any other. `excuse`: it was interrupted for a limit, and is not to blame. `threads`: it ends, and threads of it
+    still run; its outcome is `held` (since `held_at`) until they have ended or the executor is gone.
     """
 
     task: PendingTask
@@ -36,10 +53,21 @@ class Assigned:
     requested: bool = False
     alone: bool = False
     sole: bool = False
+    excuse: Excuse | None = None
+    threads: bool = False
+    held: Done | None = None
+    held_at: float = 0.0
+
+    @property
+    def leaving_since(self) -> float | None:
+        """Since when it should be gone: told to end, or at its end but for its threads. None: it may go on."""
+        if self.asked is not None:
+            return self.asked_at
+        return self.held_at if self.held is not None else None
 
     def has_begun(self, in_hand: int) -> bool:
         """Whether it was under way when its executor died; `in_hand`: what that was executing (0 = nothing)."""
-        return self.since is not None or self.task.seq == in_hand
+        return self.since is not None or self.held is not None or self.task.seq == in_hand
 
 
 @dataclass(slots=True)
@@ -49,7 +77,7 @@ class Slot:
     `alone`: it has a suspect in hand and gets nothing else. `spent`: it gets nothing more and is to be replaced.
     `distrusted`: it sent what is no frame, or what makes no sense. `killed`: SIGKILL was sent to
     its tree. `loading`: agents that it was told to load and has said nothing of yet. `proven`: it has once loaded all
-    of them. `unwilling`: it could not load what others could.
+    of them. `unwilling`: it could not load what others could. `block`: its event loop does not turn.
     """
 
     number: int
@@ -73,6 +101,7 @@ class Slot:
     restart_at: float = 0.0
     climb: Climb | None = None
     why: str | None = None
+    block: Block | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -91,6 +120,7 @@ class Slot:
         self.proven = self.unwilling = False
         self.climb = None
         self.why = None
+        self.block = None
         return left
 
 

@@ -147,7 +147,7 @@ class Stopping:
         mind = self._mind
         incarnation = slot.incarnation
         for one in slot.vacate():
-            if one.since is not None:
+            if one.since is not None or one.held is not None:
                 where = Slot(slot.number, incarnation=incarnation)
                 mind.keep(
                     outcome_of(
@@ -177,6 +177,8 @@ class Stopping:
             return
         one.requested = requested
         one.asked, one.asked_at = signal, now
+        if one.held is not None:  # it has ended, and its threads are on the ladder already
+            return
         slot.climb = slot.climb or Climb(self._mind.ladder_of(one.task.agent), Rung.FLAG, now)
         self._mind.log(
             "task.interrupting",

@@ -7,7 +7,7 @@ from orchestrator.instructions import SendControl
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
 from orchestrator.roster import Roster
-from orchestrator.slots import Slot, SlotState
+from orchestrator.slots import Assigned, Excuse, Slot, SlotState
 from orchestrator.stopping import Stopping
 from orchestrator.view import Phase
 from runtime import wire
@@ -37,7 +37,9 @@ class Watch:
         for slot in self._mind.slots:
             for one in list(slot.assigned.values()):
                 timeout = self._mind.timeout_of(one.task.agent)
-                if timeout is not None and one.since is not None and now - one.since >= timeout:
+                if timeout is None or one.since is None or not _can_be_blamed(slot, one):
+                    continue
+                if now - one.since >= timeout:
                     message = f"the task took longer than {timeout:g} s"
                     signal = InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
                     self._stopping.ask(slot, one, signal, now)
@@ -74,9 +76,11 @@ class Watch:
             return
         message = f"the executor and its children hold {_size(stimulus.rss)}, the limit is {_size(limit)}"
         signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by="memory-limit")
-        for one in list(slot.assigned.values()):
-            if one.since is not None:
-                self._stopping.ask(slot, one, signal, now)
+        begun = [one for one in slot.assigned.values() if one.since is not None and one.held is None]
+        for one in begun:
+            if len(begun) > 1 and one.asked is None:
+                one.excuse = Excuse.UNKNOWN
+            self._stopping.ask(slot, one, signal, now)
 
     def _log_grown(self, slot: Slot, rss: int) -> None:
         self._mind.log(
@@ -97,6 +101,11 @@ class Watch:
                 slot.spent = True
             if slot.spent and slot.state is SlotState.READY and not slot.assigned and slot.climb is None:
                 self._roster.dismiss(slot, now)
+
+
+def _can_be_blamed(slot: Slot, one: Assigned) -> bool:
+    """Whether a task's time is its own: it has not ended, and no other task holds the event loop that it waits for."""
+    return one.held is None and (slot.block is None or slot.block.task in (0, one.task.seq))
 
 
 def _size(count: float) -> str:

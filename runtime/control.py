@@ -17,6 +17,7 @@ from runtime import tree
 from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.inbox import Inbox
+from runtime.loop_watch import PATIENCE
 from runtime.model import InterruptSignal
 from runtime.outbox import Outbox
 from runtime.protocol import FOR_MAIN_THREAD
@@ -27,7 +28,8 @@ HEARTBEAT = 1.0
 """Seconds between signs of life."""
 
 EARLY_SECONDS, EARLY_LOOK = 10.0, 0.02
-"""How long an interrupt waits for a task that it has overtaken, and how often it is looked for."""
+"""How long an interrupt waits for a task that it has overtaken, and how often it is looked for
+(and threads that a task has left)."""
 
 
 class ControlThread:
@@ -57,9 +59,11 @@ class ControlThread:
         self._nudge_main = nudge_main
         self._early: dict[Interrupt, float] = {}
 
-    def start(self) -> None:
+    def start(self) -> threading.Thread:
         """A daemon: it holds up nobody's end."""
-        threading.Thread(target=self._run, name="quiesce-control", daemon=True).start()
+        thread = threading.Thread(target=self._run, name="quiesce-control", daemon=True)
+        thread.start()
+        return thread
 
     def _run(self) -> None:
         """Until the pipe ends, which means that the supervisor is gone.
@@ -87,8 +91,11 @@ class ControlThread:
             self._nudge_main()
             if flush_in is not None or self._outbox.fileno() in ready:
                 flush_in = self._outbox.flush_old()
+            self._report_blocked_loop()
             if self._early:
                 self._try_again()
+            if self._tasks.must_look and self._tasks.look_at_threads():
+                self._wake_main()
             if self._fd not in ready:
                 continue
             data = os.read(self._fd, 1 << 16)
@@ -96,6 +103,12 @@ class ControlThread:
                 return
             for order in reader.feed(data):
                 self._obey(order)
+
+    def _report_blocked_loop(self) -> None:
+        """Before any order is obeyed: what was asked of a task while another one held the loop is not its fault."""
+        reports = self._tasks.loop_watch.look(time.monotonic())
+        if reports:
+            self._outbox.send(*reports)
 
     def _obey(self, order: Control) -> None:
         if isinstance(order, Interrupt):
@@ -119,7 +132,9 @@ class ControlThread:
 
     def _patience(self, flush_in: float | None) -> float:
         patience = HEARTBEAT if flush_in is None else flush_in
-        return min(patience, EARLY_LOOK) if self._early else patience
+        if self._tasks.loop_watch.is_watching:
+            patience = min(patience, PATIENCE)
+        return min(patience, EARLY_LOOK) if self._early or self._tasks.must_look else patience
 
     def _try_again(self) -> None:
         """Interrupts that overtook their task, which is larger than a pipe; or that came when it had ended."""

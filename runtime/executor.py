@@ -45,6 +45,7 @@ from runtime.outbox import Outbox, PipesLost
 from runtime.protocol import ASKED_BY, Inheritance
 from runtime.restoration import CannotRestore, Surroundings
 from runtime.task import Cell, TaskRunner
+from runtime.threads import give_context_to_pools
 from runtime.wire import (
     VERSION,
     Bye,
@@ -128,7 +129,15 @@ def _arm_faulthandler() -> None:
 
 
 def _leave(outbox: Outbox) -> None:
-    """What a program does at its end; threads that the agent left running are not waited for."""
+    """What the interpreter does at its end: wait for threads and pools, run the atexit hooks, flush.
+
+    Py_FinalizeEx does this in the same order; the guardian's fork leaves by os._exit, which does none of it. The ladder
+    bounds it.
+    """
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+    except BaseException:  # noqa: BLE001 - a hook of somebody's pool: the others' still run
+        sys.excepthook(*sys.exc_info())
     try:
         atexit._run_exitfuncs()  # noqa: SLF001 - the only way to run them without waiting for threads
         sys.stdout.flush()
@@ -190,6 +199,9 @@ class Executor:
         if raised and self._loading:
             raise ExecutionInterrupted(self._flag.signal(self._place.slot))
         if is_rung:
+            # one whose threads were ended by force may hold their locks for ever: it takes nothing more
+            self._asked_to_end = self._tasks.raise_in_threads() or self._asked_to_end
+            self._wake_main()
             self._tasks.raise_here()
         if is_rung or raised:  # the flag says all that there is to say
             return
@@ -216,7 +228,8 @@ class Executor:
     def start_control_thread(self, fd: int) -> None:
         """`fd`: the control pipe."""
         parts = (self._flag, self._inbox, self._outbox, self._tasks)
-        ControlThread(fd, self._place.slot, *parts, self._wake_main, self._nudge_main).start()
+        thread = ControlThread(fd, self._place.slot, *parts, self._wake_main, self._nudge_main).start()
+        self._tasks.threads.disregard(thread)
 
     def _nudge_main(self) -> None:
         """From the control thread: if SIGTERM came and its handler does not run, end the system call that it missed.
@@ -248,7 +261,11 @@ class Executor:
         poll.register(self._place.wake_fd, select.POLLIN)
         poll.register(self._poke[0], select.POLLIN)
         with asyncio.Runner() as runner:
+            give_context_to_pools(runner.get_loop())
             while not self._ending:
+                if self._tasks.has_threads_left:
+                    self._wait_for_threads()
+                    continue
                 order = self._inbox.take()
                 if isinstance(order, Task):
                     if self._is_async(order):
@@ -264,8 +281,18 @@ class Executor:
                     poll.poll()
                     self._look_again()
                     self._inbox.fill()
+            self._tasks.begin_leaving()
             runner.run(_nothing())  # so that what the agents left on the loop is cancelled as the runner closes
         self._give_back()
+
+    def _wait_for_threads(self) -> None:
+        """Take nothing while threads of a task that has ended still run."""
+        poll = select.poll()
+        poll.register(self._place.wake_fd, select.POLLIN)
+        poll.register(self._poke[0], select.POLLIN)
+        while self._tasks.has_threads_left and not self._ending:
+            poll.poll()
+            self._look_again()
 
     def _is_async(self, order: Task) -> bool:
         agent = self._agents.get(order.agent)
@@ -353,7 +380,9 @@ class Executor:
             while True:
                 while order is not None and not self._ending:
                     session.start(self._run_one(order))
+                    self._watch_loop(session)
                     order = self._next_async(session)
+                self._watch_loop(session)
                 if self._ending:
                     self._tasks.notice_flag()
                 if session.is_idle and (self._ending or len(self._inbox) or self._inbox.closed):
@@ -369,17 +398,26 @@ class Executor:
             self._is_broken = True
             raise
         finally:
+            self._tasks.loop_watch.leave()
             await session.close()
+
+    def _watch_loop(self, session: AsyncSession) -> None:
+        """One alone can hold up nobody else."""
+        if len(session) > 1:
+            self._tasks.loop_watch.enter(asyncio.get_running_loop())
+        else:
+            self._tasks.loop_watch.leave()
 
     def _sources(self, session: AsyncSession) -> list[int]:
         """What is worth listening to: these stay readable until somebody reads them, the wake-up for ever."""
         sources = [] if self._ending else [self._place.wake_fd, self._poke[0]]
-        if len(session) < self._place.concurrency and not len(self._inbox) and not self._inbox.closed:
+        is_open = len(session) < self._place.concurrency and not self._tasks.has_threads_left
+        if is_open and not len(self._inbox) and not self._inbox.closed:
             sources.append(self._inbox.fd)
         return sources
 
     def _next_async(self, session: AsyncSession) -> Task | None:
-        if len(session) >= self._place.concurrency:
+        if len(session) >= self._place.concurrency or self._tasks.has_threads_left:
             return None
         self._inbox.fill()
         order = self._inbox.take()

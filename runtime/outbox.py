@@ -97,6 +97,11 @@ class Outbox:
             except OSError as error:
                 raise PipesLost from error
 
+    def ring(self) -> None:
+        """Have the control thread look."""
+        with suppress(OSError):
+            os.write(self._bell_write, b"!")
+
     def fileno(self) -> int:
         """Readable when the control thread should begin to call `flush_old`."""
         return self._bell_read

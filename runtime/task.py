@@ -11,19 +11,21 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextvars import Context, ContextVar
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from runtime import codec
 from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind, said_by
 from runtime.flag import InterruptFlag
 from runtime.interrupt import CancelOnInterrupt
+from runtime.loop_watch import LoopWatch
 from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal, utf8
 from runtime.outbox import Outbox, PipesLost
 from runtime.shield import current_place
 from runtime.state import ExecutionState
-from runtime.wire import Done, Emitted, Snapshot, Task, UpFrame, pack
+from runtime.threads import Seen, ThreadWatch, names, raise_in, stacks
+from runtime.wire import Delayed, Done, Emitted, Snapshot, Task, ThreadsEnded, ThreadsLeft, UpFrame, pack
 
 _UNSET: Final = object()
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
@@ -31,6 +33,15 @@ _DETAIL_LIMIT = 20_000  # characters of a traceback that are kept
 
 REASON_SECONDS = 0.5
 """How long a task that the TERM rung met waits for the reason, which the control thread reads once it gets the GIL."""
+
+
+LINGER_SECONDS = 1.0
+"""How long threads may hold up the executor's end before they are named in the log."""
+
+_OVER = InterruptSignal(
+    reason=InterruptReason.CUSTOM, message="the task has ended, and its threads must too", triggered_by="executor"
+)
+_ENDING = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="the executor ends", triggered_by="executor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,8 @@ class _Running:
 
     `over`: the agent has returned or raised. `raised`: the TERM rung has raised in it. `met`: the rung came, and
     did not raise, because nobody knew yet what for, or because the task was over. `judged`: it is clear whether its end
-    is its own or was `cut` short; a rung that comes after that, to its clean-up, changes nothing.
+    is its own or was `cut` short; a rung that comes after that, to its clean-up, changes nothing. `threads`: what other
+    threads did when it began; `looks`: how often in a row none of its own was found since it ended.
     """
 
     order: Task
@@ -102,6 +114,8 @@ class _Running:
     met: bool = False
     judged: bool = False
     cut: ExecutionInterrupted | None = None
+    threads: Seen = field(default_factory=dict)
+    looks: int = 0
 
     def check(self) -> None:
         """Before the agent is called. Raises ResultError for a snapshot that cannot be read, ExecutionInterrupted."""
@@ -113,6 +127,11 @@ class _Running:
 _current: ContextVar[_Running | None] = ContextVar("quiesce_current_task", default=None)
 
 
+def _task_of(context: Context) -> int:
+    running = context.get(_current)
+    return 0 if running is None else running.order.task
+
+
 class TaskRunner:
     """Runs tasks and interrupts them. `run` and `run_async` belong to the main thread; the rest to any."""
 
@@ -122,6 +141,10 @@ class TaskRunner:
         self._running: dict[int, _Running] = {}
         self._sync: _Running | None = None  # for code that runs in a context of its own (contextvars, greenlets)
         self._early: dict[int, tuple[Task, InterruptSignal]] = {}
+        self._left: dict[int, _Running] = {}  # ended, but for their threads
+        self.threads = ThreadWatch(lambda context: context.get(_current))
+        self._leaving_since: float | None = None
+        self.loop_watch = LoopWatch(_task_of)
 
     # -- interrupting -------------------------------------------------------------------------------
 
@@ -167,6 +190,74 @@ class TaskRunner:
             return
         running.raised = True
         raise ExecutionInterrupted(signal)
+
+    def raise_in_threads(self) -> bool:
+        """The TERM rung for threads: raise in those of interrupted tasks, and, at the end, in those that it waits for.
+
+        Where tasks that go on run beside them, only in those that are certainly not theirs. Whether there were any.
+        """
+        told = False
+        beside = any(one.state.interrupt_signal is None for one in self._running.values())
+        for one in (*self._running.values(), *self._left.values()):
+            signal = one.state.interrupt_signal
+            if signal is None:
+                continue
+            for ident in self.threads.of(one, one.threads, certain=beside):
+                if one.state.shields.covers(ident):
+                    one.state.shields.rung_came = True
+                else:
+                    raise_in(ident, signal)
+                told = True
+        if self._leaving_since is not None:
+            for ident in self.threads.lingering():
+                raise_in(ident, _ENDING)
+        return told
+
+    # -- threads that tasks have left ---------------------------------------------------------------
+
+    @property
+    def has_threads_left(self) -> bool:
+        """Whether threads of a task that has ended still run: nothing new may begin meanwhile."""
+        return bool(self._left)
+
+    @property
+    def must_look(self) -> bool:
+        """Whether `look_at_threads` must be called soon again."""
+        return bool(self._left) or self._leaving_since is not None
+
+    def begin_leaving(self) -> None:
+        """The executor ends: from now on it waits for threads, as every program does."""
+        self._leaving_since = time.monotonic()
+        self._cell.outbox.ring()
+
+    def look_at_threads(self) -> bool:
+        """From the control thread: report what has ended, and what holds up the end. Whether something has ended."""
+        over = [task for task, one in tuple(self._left.items()) if self._is_rid_of_threads(one)]
+        for task in over:
+            self._cell.outbox.send(ThreadsEnded(task))
+            self._left.pop(task, None)
+        if self._leaving_since is not None and time.monotonic() - self._leaving_since > LINGER_SECONDS:
+            self._leaving_since = float("inf")  # said once
+            frames = self.threads.lingering()
+            if frames:
+                self._cell.outbox.send(Delayed(names(frames), stacks(frames)))
+        return bool(over)
+
+    def _is_rid_of_threads(self, running: _Running) -> bool:
+        """Whether two looks in a row have found none: a pool's thread may be between two items at one of them."""
+        running.looks = 0 if self.threads.of(running, running.threads) else running.looks + 1
+        return running.looks > 1
+
+    def _report_threads(self, running: _Running) -> None:
+        """A task ends without a result: if threads of it still run, they are told, and its end is not over."""
+        frames = self.threads.of(running, running.threads)
+        if not frames:
+            return
+        if running.state.interrupt_signal is None:
+            running.state.trip(_OVER)
+        self._cell.outbox.send(ThreadsLeft(running.order.task, names(frames), stacks(frames)))
+        self._left[running.order.task] = running
+        self._cell.outbox.ring()
 
     def _judge(self, running: _Running) -> None:
         if not running.judged:
@@ -256,6 +347,7 @@ class TaskRunner:
         host = TaskHost(self._cell, order.task, wake_fd)
         state = ExecutionState(state_id=f"{self._cell.run_id}:{order.key}", host=host, snapshot=snapshot)
         running = _Running(order, state, time.time(), time.perf_counter(), unreadable)
+        running.threads = self.threads.look()
         self._running[order.task] = running
         if self._early:
             of, signal = self._early.pop(order.task, (None, None))
@@ -275,8 +367,12 @@ class TaskRunner:
         if isinstance(error, PipesLost):
             raise error
         if interrupted is not None:
-            return self._interrupted(running, interrupted, error or interrupted)
-        return self._completed(running, value) if error is None else self._failed(running, error)
+            done = self._interrupted(running, interrupted, error or interrupted)
+        else:
+            done = self._completed(running, value) if error is None else self._failed(running, error)
+        if done.status != ExecutionStatus.COMPLETED:
+            self._report_threads(running)
+        return done
 
     def _completed(self, running: _Running, value: Any) -> Done:
         try:

@@ -22,7 +22,7 @@ import msgspec
 
 from runtime.errors import WireError
 
-VERSION = 1
+VERSION = 2
 """Both sides must agree; Ready carries it."""
 
 MAX_FRAME = 512 * 1024 * 1024
@@ -160,12 +160,61 @@ class Returned(_Record, frozen=True, tag=28):
 
 
 class Bye(_Record, frozen=True, tag=29):
-    """Nothing more comes; the executor exits by itself."""
+    """No more work is taken; the executor exits by itself. At most a Delayed follows."""
+
+
+class ThreadsLeft(_Record, frozen=True, tag=30):
+    """A task whose Done follows ends interrupted or failed, and threads of it still run: its end is not yet over.
+
+    `stack` is their Python stacks as text. ThreadsEnded follows, unless the executor exits before.
+    """
+
+    task: int
+    threads: list[str]
+    stack: str
+
+
+class ThreadsEnded(_Record, frozen=True, tag=31):
+    """Nothing of a task runs any more."""
+
+    task: int
+
+
+class LoopBlocked(_Record, frozen=True, tag=32):
+    """The event loop does not turn, because one step takes long: `task` is whose step it is, 0 if unknown.
+
+    Times are monotonic seconds; `until` is None while it lasts.
+    """
+
+    task: int
+    since: float
+    until: float | None = None
+
+
+class Delayed(_Record, frozen=True, tag=33):
+    """The executor would exit, and waits for these threads, as every Python program does."""
+
+    threads: list[str]
+    stack: str
 
 
 Down = Hire | Tasks | Retire
 Control = Interrupt | Revoke
-Up = Ready | Hired | Refused | Started | Done | Snapshot | Emitted | Returned | Bye
+Up = (
+    Ready
+    | Hired
+    | Refused
+    | Started
+    | Done
+    | Snapshot
+    | Emitted
+    | Returned
+    | Bye
+    | ThreadsLeft
+    | ThreadsEnded
+    | LoopBlocked
+    | Delayed
+)
 
 
 class UpFrame(_Record, frozen=True):

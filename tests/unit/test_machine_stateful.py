@@ -56,6 +56,11 @@ _NONSENSE = [
     wire.Hired(0, "x", asynchronous=False, options=b"?"),
     wire.Refused(9, "no", ""),
     wire.Bye(),
+    wire.ThreadsEnded(1),
+    wire.ThreadsEnded(99),
+    wire.ThreadsLeft(99, ["x"], ""),
+    wire.LoopBlocked(99, 0.0),
+    wire.Delayed(["x"], ""),
 ]
 
 
@@ -95,6 +100,30 @@ class Anything(RuleBasedStateMachine):
             which = pick % len(executor.tasks)
             self.world.hear(slot, wire.Started(executor.tasks[which]))
             self.world.end_task(slot, status, which, STOP if status == "interrupted" else None)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, pick=_PICK, status=st.sampled_from(["failed", "interrupted"]))
+    def ends_a_task_and_leaves_threads(self, slot: int, pick: int, status: str) -> None:
+        executor = self._ready(slot)
+        if executor is not None and executor.tasks:
+            which = pick % len(executor.tasks)
+            self.world.hear(slot, wire.Started(executor.tasks[which]))
+            self.world.end_with_threads(slot, status, which, STOP if status == "interrupted" else None)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT)
+    def its_threads_end(self, slot: int) -> None:
+        if slot in self.world.executors:
+            self.world.end_threads(slot)
+
+    @precondition(_alive)
+    @rule(slot=_SLOT, pick=_PICK, is_known=st.booleans(), over=st.booleans())
+    def its_loop_is_blocked(self, slot: int, pick: int, is_known: bool, over: bool) -> None:
+        executor = self._ready(slot)
+        if executor is not None and executor.tasks:
+            task = executor.tasks[pick % len(executor.tasks)] if is_known else 0
+            now = self.world.now
+            self.world.hear(slot, wire.LoopBlocked(task, now - 0.5, now if over else None))
 
     @precondition(_alive)
     @rule(slot=_SLOT, pick=_PICK)
@@ -137,7 +166,7 @@ class Anything(RuleBasedStateMachine):
         executor = self.world.executors.get(slot)
         if executor is None or executor.killed:
             return
-        if isinstance(record, wire.Returned):
+        if isinstance(record, wire.Returned) and not executor.held & set(record.tasks):
             executor.tasks = [task for task in executor.tasks if task not in record.tasks]
         self.world.hear(slot, record)
 

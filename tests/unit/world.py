@@ -16,6 +16,7 @@ from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask
 from runtime import wire
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
+UNKILLABLE = "its executor cannot be killed"
 STOP = InterruptSignal(reason=InterruptReason.CUSTOM, message="enough", triggered_by="test")
 
 
@@ -32,6 +33,7 @@ class Executor:
         self.terms_due = 0
         self.at = (0, 0.0)
         self.asked: list[int] = []
+        self.held: set[int] = set()
         self.revoked = 0
 
 
@@ -119,6 +121,24 @@ class World:
         value = b"1" if status == "completed" else None
         error = None if status == "completed" else "E: no"
         self.hear(slot, wire.Done(task, status, value, "json", error, None, 0.0, 1.0, encoded))
+
+    def end_with_threads(self, slot: int, status: str, which: int = 0, signal: InterruptSignal | None = None) -> int:
+        """One of its tasks ends, and threads of it run on. Returns the task, which stays in its hands."""
+        executor = self.executors[slot]
+        task = executor.tasks.pop(which)
+        executor.held.add(task)
+        encoded = None if signal is None else signal.model_dump_json().encode()
+        done = wire.Done(task, status, None, "json", "E: no", None, 0.0, 1.0, encoded)
+        self._give_reason(slot)
+        self.hear(slot, wire.ThreadsLeft(task, ["tool"], "stack"), done)
+        return task
+
+    def end_threads(self, slot: int) -> None:
+        """They have ended."""
+        executor = self.executors[slot]
+        held, executor.held = executor.held, set()
+        for task in held:
+            self.hear(slot, wire.ThreadsEnded(task))
 
     def give_back(self, slot: int, count: int) -> None:
         """Return what has not begun."""
@@ -262,7 +282,11 @@ class World:
         else:
             assert not self.flags, "a task was handed out after the interrupt"
             for task in order.tasks:
-                holders = [number for number, each in self.executors.items() if task.task in each.tasks]
+                holders = [
+                    number
+                    for number, each in self.executors.items()
+                    if task.task in each.tasks or task.task in each.held
+                ]  # fmt: skip
                 assert not holders, f"task {task.task} went to {slot}, and {holders} have it"
                 final = [each for each in self.outcomes.get(task.task, []) if each.status in TERMINAL]
                 assert not final, f"task {task.task} was handed out after it had ended"
@@ -288,6 +312,10 @@ class World:
     def _record(self, it: do.Record) -> None:
         self.records.append(it)
         for outcome in it.outcomes:
+            at_work = [number for number, each in self.executors.items() if outcome.seq in each.held]
+            assert not at_work or outcome.error == UNKILLABLE, (
+                f"{outcome.seq} is over, and its threads run in {at_work}"
+            )
             known = self.outcomes.setdefault(outcome.seq, [])
             assert not any(each.status in TERMINAL for each in known), f"task {outcome.seq} ended twice"
             assert len(known) == 0 or not self.flags or known[-1].status is not ExecutionStatus.INTERRUPTED
