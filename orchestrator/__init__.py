@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.handle import Handle as Handle
     from orchestrator.handle import TaskFailed as TaskFailed
     from orchestrator.hub import EventStream as EventStream
+    from orchestrator.identity import RunMismatchError as RunMismatchError
     from orchestrator.records import Outcome as Outcome
     from orchestrator.records import RunEvent as RunEvent
     from orchestrator.session import Ending as Ending
@@ -28,6 +29,7 @@ _HOMES = {
     "Handle": "orchestrator.handle",
     "TaskFailed": "orchestrator.handle",
     "EventStream": "orchestrator.hub",
+    "RunMismatchError": "orchestrator.identity",
     "Outcome": "orchestrator.records",
     "RunEvent": "orchestrator.records",
     "Ending": "orchestrator.session",

@@ -60,9 +60,15 @@ class Backlog:
 
     # -- from the store -----------------------------------------------------------------------------
 
-    def resumed(self, last_seq: int) -> None:
-        """The store has tasks up to here from before."""
+    def resumed(self, last_seq: int, *, by_program: bool = False) -> None:
+        """The store has tasks up to here from before. `by_program`: they come as `recalled`, and are not fetched."""
         self._last_seq = last_seq
+        if by_program:
+            self._read_to = last_seq
+
+    def recalled(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
+        """Take in tasks of an earlier start that were handed in again. What is not wanted any more comes back."""
+        return self._take_in(tasks, agents)
 
     def spooled(self, news: Spooled, agents: Container[int]) -> Unwanted:
         """The store has new tasks. If nothing older is still to be fetched and there is room, or if this is the only

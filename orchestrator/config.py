@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.hosts.budget import Fit, fit
+from orchestrator.hosts.cpus import usable_cpus
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 from runtime.flag import MAX_SLOTS
@@ -48,7 +48,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=MAX_SLOTS)
+    workers: int = Field(default_factory=lambda: min(usable_cpus(), MAX_SLOTS), ge=1, le=MAX_SLOTS)
     concurrency: int = Field(default=1, ge=1, le=100_000)
     grace: float = Field(default=10.0, ge=0)
     term_grace: float = Field(default=5.0, ge=0)

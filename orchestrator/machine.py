@@ -67,6 +67,7 @@ class Machine:
             told.HireAgent: lambda it, _: self._roster.hire(it),
             told.Spooled: self._spooled,
             told.Resumed: self._resumed,
+            told.Recalled: self._recalled,
             told.Fetched: self._fetched,
             told.Sealed: self._sealed,
             told.Standing: lambda it, _: mind.log("guardian.started", pid=it.pid, containment=list(it.containment)),
@@ -154,7 +155,10 @@ class Machine:
         self.mind.counts[ExecutionStatus.FAILED] += stimulus.failed
         self.mind.ended[ExecutionStatus.COMPLETED] += stimulus.completed
         self.mind.ended[ExecutionStatus.FAILED] += stimulus.failed
-        self.mind.backlog.resumed(stimulus.last_seq)
+        self.mind.backlog.resumed(stimulus.last_seq, by_program=stimulus.by_program)
+
+    def _recalled(self, stimulus: told.Recalled, _now: float) -> None:
+        self._stopping.withdraw(self.mind.backlog.recalled(stimulus.tasks, self.mind.agents))
 
     def _sealed(self, _: told.Sealed, _now: float) -> None:
         self.mind.sealed = True

@@ -54,6 +54,13 @@ class PendingTask(msgspec.Struct, frozen=True):
     priority: int = 0
 
 
+class StoredTask(msgspec.Struct, frozen=True):
+    """A task that a run has already, and its terminal outcome, or None when it has none yet."""
+
+    task: PendingTask
+    outcome: Outcome | None = None
+
+
 def pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
     """New tasks as the store hands them out; one without a seq gets the next one, the first of them `after` + 1."""
     found = []

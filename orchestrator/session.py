@@ -16,11 +16,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from orchestrator import stimuli as told
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import Settings
 from orchestrator.engine import Engine, Observer
+from orchestrator.hints import is_of_program
+from orchestrator.hints import resumption as resume_of
 from orchestrator.hub import Hub
+from orchestrator.identity import AgentNumbers, Comparison, RunMismatchError
 from orchestrator.instructions import AgentKnown
 from orchestrator.journal import Contention, Journal, RunRecord, wait_at_most
 from orchestrator.journal.contention import LIMIT
@@ -28,7 +33,7 @@ from orchestrator.machine import JOURNAL_PATIENCE
 from orchestrator.records import NewTask, RunEvent
 from orchestrator.signals import SignalPipe
 from orchestrator.sinks import Log
-from orchestrator.store import CONTENTION_LIMIT, JournalStore, MemoryStore
+from orchestrator.store import CONTENTION_LIMIT, NOTHING_KNOWN, JournalStore, Known, MemoryStore
 from orchestrator.switch import SWITCH
 from orchestrator.view import StatusView
 from orchestrator.words import resumption
@@ -95,10 +100,15 @@ class Session:
         self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalStore(self.hub, self.tell)
         self._agents: dict[tuple[bool, bytes], tuple[int, Future[AgentKnown]]] = {}
         self._numbers: dict[int, Future[AgentKnown]] = {}
+        self._identities: dict[int, str] = {}
+        self._stored_agents: Mapping[int, str] = {}
+        self._agent_numbers: AgentNumbers | None = None
         self._before: RunRecord | None = None
         self._again = False
         self._is_writing = False
         self._report = wait_at_most(LIMIT, self._say_waiting)
+        self._stored = 0
+        self._handed_in = 0
         self._ending: Ending | None = None
         self._lock = threading.Lock()
 
@@ -155,12 +165,15 @@ class Session:
 
     # -- agents -------------------------------------------------------------------------------------
 
-    def hire(self, *, by_name: bool, source: bytes) -> tuple[int, Future[AgentKnown]]:
-        """Make an agent known; its number, and a future of what the first executor says of it."""
+    def hire(self, *, by_name: bool, source: bytes, identity: str = "") -> tuple[int, Future[AgentKnown]]:
+        """Make an agent known; its number, and a future of what the first executor says of it.
+
+        `identity`: what it is known by in later starts of the run.
+        """
         with self._lock:
             key = (by_name, source)
             if key not in self._agents:
-                number = len(self._agents)
+                number = self._number_of(identity)
                 future: Future[AgentKnown] = Future()
                 self._agents[key] = (number, future)
                 self._numbers[number] = future
@@ -170,6 +183,20 @@ class Session:
             with suppress(InvalidStateError):
                 found[1].set_exception(self.why_ended())
         return found
+
+    def _number_of(self, identity: str) -> int:
+        """The number that an earlier start of the run gave to this agent, or a new one."""
+        if self._agent_numbers is None:
+            existing = self._find_run()
+            if existing is not None and self.journal is not None:
+                self._stored_agents = self.journal.agents(existing.id)
+            self._agent_numbers = AgentNumbers(self._stored_agents)
+            self._identities.update(self._stored_agents)
+        number = self._agent_numbers.take(identity)
+        self._identities[number] = identity
+        if identity and number not in self._stored_agents and isinstance(self._store, JournalStore):
+            self._store.add_agent(number, identity)
+        return number
 
     def _on_agent(self, known: AgentKnown) -> None:
         future = self._numbers[known.agent]
@@ -214,34 +241,58 @@ class Session:
         if self.journal is None or self.run is not None:
             return
         journal = self.journal
-        existing = next((run for run in journal.runs() if run.run_id == self.run_id), None)
+        existing = self._find_run()
         if existing is None:
-            config = self.settings.model_dump(mode="json")
+            unsaid = {"workers"} - self.settings.model_fields_set  # a later start may have other processors
+            config = self.settings.model_dump(mode="json", exclude=unsaid)
             if prepare is None:
                 run = journal.create_run(self.run_id, agent=agent, config=config, cwd=os.getcwd())
             else:
                 with journal.draft(self.run_id, agent=agent, config=config, cwd=os.getcwd()) as run:
                     prepare(journal, run.id)
             self.take_up(run)
+        elif not is_of_program(existing):
+            raise RunMismatchError(
+                f"run {self.run_id} was begun by `quiesce run`, not by a program: go on with it by "
+                f"`{resume_of(existing, journal.location)}`, or choose another run_id"
+            )
         else:
             self.take_up(existing, again=True)
 
-    def take_up(self, run: RunRecord, *, again: bool = False) -> None:
+    def _find_run(self) -> RunRecord | None:
+        """The run of this id that the journal has."""
+        if self.journal is None:
+            return None
+        return next((run for run in self.journal.runs() if run.run_id == self.run_id), None)
+
+    def take_up(
+        self, run: RunRecord, *, again: bool = False, complete: Callable[[Journal, int], None] | None = None
+    ) -> None:
         """Claim a run that exists, to go on where it ended (`set_out`). Raises ClaimedError.
 
-        `again`: a program hands the same tasks in once more; those that are known are not added a second time, and the
-        run goes on until it says that it is done.
+        `again`: a program hands the same tasks in once more. Each is compared with what the run has (`compare`); one
+        that is known is not added a second time, and runs if it has not ended. The run goes on until the program says
+        that it is done. `complete` adds the tasks that were missing.
         """
         assert self.journal is not None
-        self.run = self.journal.claim(run.id)
+        claimed = self.journal.claim(run.id)
+        if again and self.journal.agents(run.id) != self._stored_agents:
+            self.journal.release(run.id)
+            raise UsageError(f"another supervisor has changed run {run.run_id} just now: start again")
+        if complete is not None:
+            with self.journal.transaction():
+                complete(self.journal, run.id)
+            claimed = msgspec.structs.replace(claimed, sealed=True)
+        self.run = claimed
         counts = self.journal.counts(run.id)
         last = self.journal.last_seq(run.id)
-        self.tell(told.Resumed(last, counts.total, counts.completed, counts.failed))
+        self.tell(told.Resumed(last, counts.total, counts.completed, counts.failed, by_program=again))
         if self.run.starts > 1:
             self._note("run.resumed", *resumption(run, self.run.starts, counts))
         if self.run.sealed and not again:
             self.tell(told.Sealed())
         self._before, self._again = run, again
+        self._stored, self._handed_in = counts.total, 0
 
     def set_out(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Begin with the tasks of the run that was begun or taken up; once. Blocking, and then `meanwhile` is called.
@@ -263,7 +314,7 @@ class Session:
         if before.owner is not None and before.status is ExecutionStatus.STARTED:
             self._backend.see_off(before.owner, self._note, check)
         self._is_writing = True
-        self._store.start(self.journal, self.run.id, taken_up=self._again)
+        self._store.start(self.journal, self.run.id)
 
     def _on_contention(self, contention: Contention) -> None:
         """Somebody has the journal locked, while its thread does not have it yet."""
@@ -276,9 +327,35 @@ class Session:
     def _note(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
         self.tell(told.Noted(name, severity, fields))
 
-    def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
-        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError."""
-        return self._store.spool(tasks)
+    @property
+    def is_taken_up(self) -> bool:
+        """Whether a program hands in tasks of a run that has some already."""
+        return self._again
+
+    def compare(self, tasks: Sequence[NewTask]) -> Known:
+        """Compare tasks with those that the run has under the same keys, and return these. Blocking.
+
+        Runs in the caller's thread, because it may call methods of the caller's inputs. Raises RunMismatchError.
+        """
+        if not self._again or self.run is None:
+            return NOTHING_KNOWN
+        comparison = Comparison(self.run_id, agents=self._identities)
+        known = self._store.look_up([task.key for task in tasks]).result()
+        for task in tasks:
+            stored = known.get(task.key)
+            if stored is not None:
+                comparison.check(task, stored.task)
+            elif self.run.sealed:
+                comparison.refuse_new(task, self._stored + 1, self._stored)
+        return known
+
+    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
+        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError.
+
+        `known`: what `compare` returned for them.
+        """
+        self._handed_in += len(known)
+        return self._store.spool(tasks, known)
 
     def feed(self, batches: Iterable[Sequence[NewTask]]) -> int:
         """Hand in many tasks, a few batches ahead of the disk. Blocking. How many they were. Raises as `spool`."""
@@ -295,6 +372,9 @@ class Session:
 
     def seal(self) -> None:
         """No more tasks will come: the run ends when all are done."""
+        if self._again and self._handed_in < self._stored:
+            left = {"run": self.run_id, "tasks": self._stored - self._handed_in}
+            self._note("run.tasks_left", Severity.WARNING, left)
         self._store.seal()
 
     def give_up(self) -> None:

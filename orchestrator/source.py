@@ -1,9 +1,14 @@
-"""Inputs: JSON Lines, from a file or as a stream. One task a line; what is wrong is said with file and line."""
+"""Inputs: JSON Lines (https://jsonlines.org), from a file or as a stream. One task a line, UTF-8.
+
+What is wrong is said with file and line. A byte order mark at the beginning of a line is passed over (files that are
+joined have it anywhere); a name that comes twice in one object has its last value, as in Python's own parser.
+"""
 
 from __future__ import annotations
 
 import io
 import itertools
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +21,17 @@ from runtime.errors import UsageError
 
 BATCH = 1000
 """Tasks that are handed in at a time, at most."""
+
+_SPACE = b" \t\r\n"
+"""White space in JSON (RFC 8259), and nothing else."""
+
+_BOM = b"\xef\xbb\xbf"
+_OTHER_BOMS = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
 
 READ = 1 << 16
 """Bytes that are read of a stream at a time, at most: what a pipe holds."""
@@ -56,27 +72,56 @@ def parse(lines: Iterable[bytes], name: str, first: int = 1, priority_field: str
     if it has that, its priority. Raises UsageError that names the line which is not JSON.
     """
     for number, line in enumerate(lines, start=first):
-        text = line.strip()
+        text = line.removeprefix(_BOM).strip(_SPACE)
         if not text:
             continue
-        key: str | int | None = None
-        priority = 0
         if len(text) > MAX_VALUE:
             raise UsageError(f"{name}, line {number}: {too_large(len(text))}")
         try:
-            if text[0] == 0x7B:  # an object
-                value = _any.decode(text)
-                key = _keyed.decode(text).key
-                priority = 0 if priority_field is None else value.get(priority_field, 0)
-            else:
-                _any.decode(text)
-        except msgspec.ValidationError as error:
-            raise UsageError(f'{name}, line {number}: "key" must be text or a whole number ({error})') from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UsageError(f"{name}, line {number}: not JSON ({error}): {_shown(text)}") from None
+            value = _any.decode(text)
+            is_object = text[0] == 0x7B
+            key = _keyed.decode(text).key if is_object else None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise UsageError(f"{name}, line {number}: {_complaint(text, error)}") from None
+        priority = value.get(priority_field, 0) if is_object and priority_field is not None else 0
         if type(priority) is not int or abs(priority) > MOST_URGENT:
             raise UsageError(f'{name}, line {number}: "{priority_field}" must be a whole number, not {priority!r}')
         yield NewTask(str(number) if key is None else str(key), text, priority=priority, seq=number)
+
+
+def _complaint(text: bytes, error: Exception) -> str:
+    """What is wrong with a line."""
+    for mark, encoding in _OTHER_BOMS:
+        if text.startswith(mark):
+            return f"{encoding} text; JSON Lines are UTF-8: convert it first (iconv -f {encoding} -t UTF-8)"
+    why = str(error)
+    if isinstance(error, msgspec.ValidationError):
+        if why.endswith("`$.key`"):
+            return f'"key" must be text or a whole number ({why})'
+        return f"JSON with a {why[0].lower()}{why[1:]}: {_shown(text)}"
+    if "truncated" in why and b"\\u" in text:
+        why = "it ends too early, or has half of a surrogate pair"
+    if text in (b"[", b"{"):
+        why = "a document of several lines? Write each value on one line, as jq -c does"
+    return f"not JSON ({why}): {_shown(text)}"
+
+
+def parse_file(lines: Iterable[bytes], name: str, priority_field: str | None = None) -> Iterator[NewTask]:
+    """As `parse`, for a whole file. Raises UsageError behind the last task if there was none, or one JSON array.
+
+    The array may be a JSON document whose elements are meant.
+    """
+    count = 0
+    for task in parse(lines, name, priority_field=priority_field):
+        count += 1
+        yield task
+    if not count:
+        raise UsageError(f"the input {name} has no tasks: it needs one JSON value a line")
+    if count == 1 and task.input.startswith(b"["):
+        raise UsageError(
+            f"{name}, line {task.seq}: one JSON array is all of the input. If its elements are the tasks: "
+            f"jq -c '.[]' {shlex.quote(name)}; if it is one task: --input - < {shlex.quote(name)}"
+        )
 
 
 def batches(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTask]]:

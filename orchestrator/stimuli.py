@@ -37,12 +37,22 @@ class Spooled(msgspec.Struct, frozen=True):
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """The run that is taken up: its last seq, and its tasks by how they stand."""
+    """The run that is taken up: its last seq, and its tasks by how they stand.
+
+    `by_program`: a program hands its tasks in again. Each comes as Recalled then, and none is fetched.
+    """
 
     last_seq: int
     accepted: int
     completed: int
     failed: int
+    by_program: bool = False
+
+
+class Recalled(msgspec.Struct, frozen=True):
+    """Tasks of an earlier start that were handed in again, and are what they were."""
+
+    tasks: Sequence[PendingTask]
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -217,6 +227,7 @@ Stimulus = (
     | HireAgent
     | Spooled
     | Resumed
+    | Recalled
     | Fetched
     | Sealed
     | Standing

@@ -10,23 +10,28 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator import stimuli as told
 from orchestrator.hub import Hub
 from orchestrator.instructions import Fetch
-from orchestrator.journal import Contention, Journal, JournalError
+from orchestrator.journal import Contention, DuplicateKeyError, Journal, JournalError
 from orchestrator.journal.contention import REPORT_AFTER
-from orchestrator.records import NewTask, Outcome, RunEvent, TaskSnapshot
+from orchestrator.records import NewTask, Outcome, RunEvent, StoredTask, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
 Tell = Callable[[told.Stimulus], None]
 """Hands a stimulus to the engine, from any thread."""
+
+Known = Mapping[str, StoredTask]
+"""Tasks of an earlier start by key."""
+
+NOTHING_KNOWN: Known = {}
 
 POLL_SECONDS = 0.25
 """How often a journal is looked at for requests from outside."""
@@ -65,8 +70,15 @@ class Store(Protocol):
         """The weight of what was to be committed and is not yet. Told as Committed when it becomes less."""
         ...
 
-    def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
-        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError."""
+    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
+        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError.
+
+        `known`: those that the run has from an earlier start. They are executed if they have not ended yet.
+        """
+        ...
+
+    def look_up(self, keys: Sequence[str]) -> Future[Known]:
+        """Return the tasks with these keys that the run has from before."""
         ...
 
     def seal(self) -> None:
@@ -134,7 +146,13 @@ class MemoryStore:
         self._seq = 0
         self._events = 0
 
-    def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
+    def look_up(self, keys: Sequence[str]) -> Future[Known]:
+        """There was no earlier start."""
+        found: Future[Known] = Future()
+        found.set_result(NOTHING_KNOWN)
+        return found
+
+    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
         """Hand them over at once. A key may come again when its first task has ended."""
         done: Future[None] = Future()
         with self._lock:
@@ -188,6 +206,13 @@ class MemoryStore:
 class _Spool:
     tasks: Sequence[NewTask]
     done: Future[None]
+    known: Known
+
+
+@dataclass(frozen=True, slots=True)
+class _LookUp:
+    keys: Sequence[str]
+    done: Future[Known]
 
 
 class _Seal:
@@ -205,7 +230,7 @@ class _Close:
     """The last thing in the queue."""
 
 
-_Job = _Spool | _Seal | Fetch | Batch | _Finish
+_Job = _Spool | _LookUp | _Seal | Fetch | Batch | _Finish
 _Item = _Job | _Close
 
 
@@ -219,10 +244,11 @@ class JournalStore:
         self._thread: threading.Thread | None = None
         self._journal: Journal | None = None
         self._run = 0
-        self._taken_up = False
+        self._agents: dict[int, str] = {}
+        self._recalled: set[int] = set()
         self._failed: str | None = None
         self._over: BaseException | None = None
-        self._spooling: set[Future[None]] = set()
+        self._spooling: set[Future[Any]] = set()
         self._until = math.inf
         self._contended = False
         self._starved = False
@@ -230,13 +256,9 @@ class JournalStore:
         self._given = 0  # only the engine's thread adds to this one,
         self._done = 0  # and only the journal's thread to that
 
-    def start(self, journal: Journal, run: int, *, taken_up: bool) -> None:
-        """Begin to write. The journal belongs to the thread from now on, until `close`.
-
-        `taken_up`: the run has tasks already; one that comes again by its key is not a second task, but asks
-        for the outcome of the first.
-        """
-        self._journal, self._run, self._taken_up = journal, run, taken_up
+    def start(self, journal: Journal, run: int) -> None:
+        """Begin to write. The journal belongs to the thread from now on, until `close`."""
+        self._journal, self._run = journal, run
         journal.handle_contention(self._on_contention)
         self._thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
         self._thread.start()
@@ -246,15 +268,28 @@ class JournalStore:
         """The weight of what waits for the disk."""
         return self._given - self._done
 
-    def spool(self, tasks: Sequence[NewTask]) -> Future[None]:
+    def add_agent(self, number: int, identity: str) -> None:
+        """Record an agent's identity before the first of its tasks."""
+        self._agents[number] = identity
+
+    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
         """Joined with what else is waiting. Who feeds a lot must wait for an earlier future now and then."""
         done: Future[None] = Future()
+        self._ask(_Spool(tasks, done, known), done)
+        return done
+
+    def look_up(self, keys: Sequence[str]) -> Future[Known]:
+        """See Store."""
+        done: Future[Known] = Future()
+        self._ask(_LookUp(keys, done), done)
+        return done
+
+    def _ask(self, job: _Spool | _LookUp, done: Future[Any]) -> None:
         self._spooling.add(done)
         done.add_done_callback(self._spooling.discard)
-        self._queue.put(_Spool(tasks, done))
+        self._queue.put(job)
         if self._over is not None:
             self.abandon(self._over)
-        return done
 
     def seal(self) -> None:
         """Written down behind the last task."""
@@ -338,20 +373,9 @@ class JournalStore:
         try:
             if self._failed is not None:
                 raise JournalError(self._failed)
-            if isinstance(item, _Spool):
-                self._add_tasks(journal, item)
-            elif isinstance(item, _Seal):
-                journal.seal(self._run)
-                self._tell(told.Sealed())
-            elif isinstance(item, Fetch):
-                pending = journal.pending(self._run, item.after, item.limit, urgent=item.urgent)
-                self._tell(told.Fetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
-            elif isinstance(item, _Finish):
-                self._write_end(journal, item)
-            else:
-                self._commit(journal, item)
+            self._perform(journal, item)
         except UsageError as error:  # a refused task is its feeder's business
-            if isinstance(item, _Spool):
+            if isinstance(item, _Spool | _LookUp):
                 _tell(item.done, error)
             else:
                 self._give_up(item, error)
@@ -360,18 +384,48 @@ class JournalStore:
         except Exception as error:  # noqa: BLE001 - a defect of ours, or no memory: without a word all would wait for ever
             self._give_up(item, JournalError(f"the journal's thread failed: {error!r}"))
 
-    def _add_tasks(self, journal: Journal, item: _Spool) -> None:
-        tasks = self._new_ones(journal, item.tasks) if self._taken_up else item.tasks
+    def _perform(self, journal: Journal, item: _Job) -> None:
+        if isinstance(item, _Spool):
+            self._keep(journal, item)
+        elif isinstance(item, _LookUp):
+            _answer(item.done, journal.look_up(self._run, item.keys))
+        elif isinstance(item, _Seal):
+            journal.seal(self._run)
+            self._tell(told.Sealed())
+        elif isinstance(item, Fetch):
+            pending = journal.pending(self._run, item.after, item.limit, urgent=item.urgent)
+            self._tell(told.Fetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
+        elif isinstance(item, _Finish):
+            self._write_end(journal, item)
+        else:
+            self._commit(journal, item)
+
+    def _keep(self, journal: Journal, item: _Spool) -> None:
+        """Add the new tasks; of those that are known, publish the outcomes, and execute those that have none."""
+        known = [item.known[task.key] for task in item.tasks if task.key in item.known]
+        for stored in known:
+            if stored.task.seq in self._recalled:
+                raise DuplicateKeyError(stored.task.key, stored.task.seq, stored.task.seq)
+        tasks = item.tasks if not known else [task for task in item.tasks if task.key not in item.known]
         if tasks:
-            first, last = journal.add_tasks(self._run, tasks)
+            first, last = self._add(journal, tasks)
             self._tell(told.Spooled(first - 1, last, tasks))
+        self._recalled.update(stored.task.seq for stored in known)
+        self._hub.publish([stored.outcome for stored in known if stored.outcome is not None], [], 0)
+        if again := [stored.task for stored in known if stored.outcome is None]:
+            self._tell(told.Recalled(again))
         _tell(item.done)
 
-    def _new_ones(self, journal: Journal, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
-        """What an earlier start has not handed in; the outcomes of what it has are published, if they are there."""
-        known = journal.known(self._run, [task.key for task in tasks])
-        self._hub.publish([outcome for outcome in known.values() if outcome is not None], [], 0)
-        return [task for task in tasks if task.key not in known]
+    def _add(self, journal: Journal, tasks: Sequence[NewTask]) -> tuple[int, int]:
+        if not self._agents:
+            return journal.add_tasks(self._run, tasks)
+        agents = dict(self._agents)
+        with journal.transaction():
+            journal.add_agents(self._run, agents)
+            added = journal.add_tasks(self._run, tasks)
+        for number in agents:
+            del self._agents[number]
+        return added
 
     def _commit(self, journal: Journal, batch: Batch) -> None:
         result = journal.commit(
@@ -408,7 +462,7 @@ class JournalStore:
         if self._failed is None:
             self._failed = str(error)
             self._tell(told.JournalFailed(self._failed))
-        if isinstance(item, _Spool):
+        if isinstance(item, _Spool | _LookUp):
             _tell(item.done, error)
         elif isinstance(item, Batch):
             self._done += item.weight
@@ -427,13 +481,18 @@ class JournalStore:
         return version
 
 
-def _tell(done: Future[None], error: BaseException | None = None) -> None:
+def _tell(done: Future[Any], error: BaseException | None = None) -> None:
     """Whoever waits, unless somebody has told already: the disk answers although nobody waited any longer."""
     with suppress(InvalidStateError):
         if error is None:
             done.set_result(None)
         else:
             done.set_exception(error)
+
+
+def _answer(done: Future[Known], found: Known) -> None:
+    with suppress(InvalidStateError):  # as above
+        done.set_result(found)
 
 
 def _joined(items: Sequence[_Item]) -> Iterator[_Item]:

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -17,11 +17,13 @@ from orchestrator import late
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.handle import Handle
 from orchestrator.hub import EventStream
+from orchestrator.identity import identify_agent
 from orchestrator.journal import open_journal
 from orchestrator.records import MOST_URGENT, NewTask, Outcome, RunEvent
 from orchestrator.session import SPOOL_AHEAD, Ending, Session, new_run_id
 from orchestrator.signals import raise_again
 from orchestrator.sinks import HeldLog, Log
+from orchestrator.store import Known
 from orchestrator.view import StatusView
 from runtime import codec
 from runtime.agent import describe
@@ -52,6 +54,27 @@ def _check(key: object, priority: object) -> None:
         raise UsageError(f"a priority is a whole number of at most 53 bits, not {priority!r}")
 
 
+class _Numbers:
+    """Numbers of tasks, which name those that have no key. Inputs of known length get theirs at once.
+
+    So the numbers do not depend on how far a `map` has come when something else is handed in.
+    """
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._lock = threading.Lock()
+
+    def take(self, count: int = 1) -> range:
+        with self._lock:
+            found = range(self._next, self._next + count)
+            self._next += count
+        return found
+
+    def one_by_one(self) -> Iterator[int]:
+        while True:
+            yield self.take()[0]
+
+
 class Supervisor:
     """Runs agents over inputs in supervised processes, and stops properly.
 
@@ -62,7 +85,7 @@ class Supervisor:
     Use it once, as a context manager, `with` or `async with`. One supervisor is one run. Leaving the block
     normally waits for every task that was handed in; leaving it by an exception interrupts them.
 
-    workers: executor processes (default: one a core).
+    workers: executor processes (default: one for each processor that this process may use: affinity, cgroup quotas).
     concurrency: how many tasks of an async agent each of them executes at once.
     journal: path of the journal; None keeps everything in memory.
     journal_group: a new journal is for its group too; else for its owner alone.
@@ -123,10 +146,10 @@ class Supervisor:
         self._handle_signals = handle_signals
         self._log = log
         self._session: Session | None = None
-        self._numbers = itertools.count(1)
+        self._numbers = _Numbers()
         self._feeding = threading.Lock()
         self._has_hired = False
-        self._agents: dict[int, tuple[object, str, bytes]] = {}
+        self._agents: dict[int, tuple[object, str, str, bytes]] = {}
         self.ending: Ending | None = None
 
     # -- the block ----------------------------------------------------------------------------------
@@ -225,11 +248,28 @@ class Supervisor:
         `keys` name the inputs, one each; otherwise an input that is a dict with a "key" is named by it, and any
         other by its number. `inputs` may be endless: it is read no further than a few thousand ahead of what was taken.
 
-        Raises UsageError when the agent cannot be executed or a key comes twice, ExecutionInterrupted when the run was
+        A run that is gone on with must get the inputs that it was begun with: a list, or another collection, is
+        compared as a whole before any of it is executed, an iterator input by input (docs/resume.md).
+
+        Raises UsageError when the agent cannot be executed or a key comes twice, RunMismatchError (a UsageError and
+        ValueError) when the run was begun with other agents or inputs, ExecutionInterrupted when the run was
         stopped before the last outcome (those that were interrupted are handed out first, with their status).
         """
+        return self._map(agent, inputs, keys)
+
+    def _map(
+        self, agent: Callable[..., Any], inputs: Iterable[Any], keys: Iterable[str] | None
+    ) -> Generator[Outcome, None, None]:
         number = self._hire(agent)
-        return self._outcomes(self._tasks(number, inputs, keys))
+        numbers: Iterable[int] = self._numbers.one_by_one()
+        if isinstance(inputs, Collection):
+            numbers = itertools.chain(self._numbers.take(len(inputs)), numbers)
+            if self._live().is_taken_up and (keys is None or isinstance(keys, Collection)):
+                numbers, again = itertools.tee(numbers)
+                tasks = self._tasks(number, inputs, keys, again)
+                while chunk := list(itertools.islice(tasks, LAST_CHUNK)):
+                    self._live().compare(chunk)
+        return self._outcomes(self._tasks(number, inputs, keys, numbers))
 
     async def amap(
         self,
@@ -239,12 +279,12 @@ class Supervisor:
         keys: Iterable[str] | None = None,
     ) -> AsyncIterator[Outcome]:
         """As `map`, for `async for`. The event loop is never blocked; `inputs` may be an async iterable too."""
-        number = await late.asyncio().to_thread(self._hire, agent)
         if isinstance(inputs, AsyncIterable):
+            number = await late.asyncio().to_thread(self._hire, agent)
             async for outcome in self._outcomes_of_stream(number, inputs, None if keys is None else iter(keys)):
                 yield outcome
             return
-        outcomes = self._outcomes(self._tasks(number, inputs, keys))
+        outcomes = await late.asyncio().to_thread(self._map, agent, inputs, keys)
         while (found := await late.asyncio().to_thread(next, outcomes, None)) is not None:
             yield found
 
@@ -305,10 +345,10 @@ class Supervisor:
         """
         known = self._agents.get(id(agent))
         if known is None or known[0] is not agent:
-            known = (agent, describe(agent).name, codec.encode_blob(agent))
+            known = (agent, describe(agent).name, identify_agent(agent), codec.encode_blob(agent))
             self._agents[id(agent)] = known
-        _, name, source = known
-        number, loaded = self._live().hire(by_name=False, source=source)
+        _, name, identity, source = known
+        number, loaded = self._live().hire(by_name=False, source=source, identity=identity)
         if loaded.done() or not self._has_hired:
             loaded.result()
         self._has_hired = True
@@ -317,13 +357,15 @@ class Supervisor:
             self._live().set_out()
         return number
 
-    def _tasks(self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None) -> Iterator[NewTask]:
+    def _tasks(
+        self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None, numbers: Iterable[int]
+    ) -> Iterator[NewTask]:
         if keys is None:
-            return (self._task(agent, task_input, None) for task_input in inputs)
-        return (self._task(agent, task_input, key) for task_input, key in zip(inputs, keys, strict=True))
+            return (self._task(agent, each, None, number) for each, number in zip(inputs, numbers, strict=False))
+        pairs = zip(zip(inputs, keys, strict=True), numbers, strict=False)
+        return (self._task(agent, each, key, number) for (each, key), number in pairs)
 
-    def _task(self, agent: int, task_input: Any, key: str | None, priority: int = 0) -> NewTask:
-        number = next(self._numbers)
+    def _task(self, agent: int, task_input: Any, key: str | None, number: int, priority: int = 0) -> NewTask:
         if key is None and isinstance(task_input, dict) and isinstance(task_input.get("key"), str):
             key = task_input["key"]
         _check(key, priority)
@@ -332,15 +374,16 @@ class Supervisor:
 
     def _submit(self, agent: int, task_input: Any, key: str | None, priority: int = 0) -> Handle:
         with self._feeding:
-            task = self._task(agent, task_input, key, priority)
+            task = self._task(agent, task_input, key, self._numbers.take()[0], priority)
             future: Future[Outcome | None] = Future()
+            known = self._live().compare([task])
             self._live().hub.wait_for(task.key, future.set_result)
-            self._spool([task]).result()
+            self._spool([task], known).result()
         return Handle(task.key, future, self._why_not, lambda: self.interrupt(key=task.key))
 
-    def _spool(self, tasks: Sequence[NewTask]) -> Future[None]:
+    def _spool(self, tasks: Sequence[NewTask], known: Known) -> Future[None]:
         hub = self._live().hub
-        spooled = self._live().spool(tasks)
+        spooled = self._live().spool(tasks, known)
 
         def forget(done: Future[None]) -> None:
             if done.cancelled() or done.exception() is not None:
@@ -378,10 +421,13 @@ class Supervisor:
             nonlocal count
             async for task_input in inputs:
                 await room.acquire()
-                task = self._task(agent, task_input, None if keys is None else next(keys))
+                task = self._task(agent, task_input, None if keys is None else next(keys), self._numbers.take()[0])
+                known: Known = {}
+                if self._live().is_taken_up:
+                    known = await late.asyncio().to_thread(self._live().compare, [task])
                 self._wait_for([task], tell)
                 count += 1
-                await late.asyncio().wrap_future(self._spool([task]))
+                await late.asyncio().wrap_future(self._spool([task], known))
 
         feeding = late.asyncio().create_task(feed())
         feeding.add_done_callback(lambda _: arrived.put_nowait(None))
@@ -410,8 +456,9 @@ class Supervisor:
         unwritten: deque[Future[None]] = deque()
         while chunk := list(itertools.islice(tasks, size)):
             with self._feeding:
+                known = session.compare(chunk)
                 self._wait_for(chunk, arrived.put)
-                unwritten.append(self._spool(chunk))
+                unwritten.append(self._spool(chunk, known))
             while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
                 unwritten.popleft().result()
             waiting += len(chunk)

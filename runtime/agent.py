@@ -64,9 +64,14 @@ def agent(function: Any = None, /, **options: Any) -> Any:
     return mark if function is None else mark(function)
 
 
+def options_of(target: object) -> AgentOptions:
+    """Return what `@agent(...)` said of a callable."""
+    return getattr(target, _OPTIONS, None) or AgentOptions()
+
+
 def describe(target: object) -> AgentInfo:
     """Check that `target` can be an agent. Raises UsageError, in one line, when it cannot."""
-    options: AgentOptions = getattr(target, _OPTIONS, None) or AgentOptions()
+    options = options_of(target)
     name = options.name or getattr(target, "__qualname__", None) or type(target).__name__
     if not callable(target):
         raise UsageError(

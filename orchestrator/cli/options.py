@@ -52,7 +52,8 @@ JournalGroupOption = Annotated[
     bool, typer.Option("--journal-group", help="A new journal is for its group too; else for its owner alone.")
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", "-w", min=1, help="Executor processes (default: one a core).")
+    int | None,
+    typer.Option("--workers", "-w", min=1, help="Executor processes. (default: one for each usable processor)"),
 ]
 ConcurrencyOption = Annotated[
     int | None, typer.Option(min=1, help="Tasks of an async agent that each executor runs at once.")

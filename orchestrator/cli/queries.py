@@ -20,7 +20,7 @@ import typer
 from orchestrator.cli import output, rendering
 from orchestrator.cli.journals import open_for_command
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord
-from orchestrator.records import TERMINAL, RunEvent
+from orchestrator.records import RunEvent
 from runtime.errors import QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.model import ExecutionStatus, InterruptReason
@@ -147,9 +147,9 @@ def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
 
 def _refuse_over(journal: Journal, run: RunRecord, key: str | None) -> None:
     """A task that has ended cannot be stopped, and who asks for it should know. Raises UsageError."""
-    outcome = None if key is None else journal.known(run.id, [key]).get(key)
-    if outcome is not None and outcome.status in TERMINAL:
-        raise UsageError(f"task {key!r} of run {run.run_id} is over: it has {outcome.status}")
+    found = None if key is None else journal.look_up(run.id, [key]).get(key)
+    if found is not None and found.outcome is not None:
+        raise UsageError(f"task {key!r} of run {run.run_id} is over: it has {found.outcome.status}")
 
 
 def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:

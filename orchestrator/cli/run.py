@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NoReturn
 
@@ -16,10 +17,13 @@ from orchestrator.cli.hosting import PROBE_ADDRESS, Hosting, ProbeAddressOption,
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.runner import Look, Runner
 from orchestrator.config import MaxFailures, Settings
+from orchestrator.hints import resumption
 from orchestrator.hosts import here
+from orchestrator.identity import Comparison, RunMismatchError, compare_in_order
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
+from orchestrator.records import NewTask
 from orchestrator.session import new_run_id
-from orchestrator.source import open_input
+from orchestrator.source import open_input, parse
 from runtime.errors import UsageError
 
 
@@ -85,9 +89,9 @@ def run(
     settings = settings_of(values, (found and found.config) or {})
     look = _look(values)
     name = _absolute(agent)
-    if opened is not None and found is not None:
-        _go_on(settings, found, look, opened, name)
     stream, label = _open(source)
+    if opened is not None and found is not None:
+        _go_on(settings, found, look, opened, name, (stream, label, priority_field))
     runner = Runner(
         settings, run_id or new_run_id(), look, opened or open_for_command(where(journal), group=journal_group)
     )
@@ -140,18 +144,49 @@ def resume(
     if found is None:
         raise UsageError(f"every run in {opened.location} is over: there is nothing to resume")
     settings = settings_of(values, found.config or {})
-    name = _agent_of(found)
+    name = _agent_of(found, opened)
     if found.cwd:
         _enter(found.cwd)
     look = _look(values)
     end(Runner(settings, found.run_id, look, opened, found).go(name, lambda it: it.take_up(found)), look)
 
 
-def _go_on(settings: Settings, found: RunRecord, look: Look, journal: Journal, agent: str) -> NoReturn:
-    """`run --or-resume` with a run that exists: take it up where we are; one that is over stays so."""
-    if found.ended:
-        leave_over(found, journal, look)
-    end(Runner(settings, found.run_id, look, journal, found).go(agent, lambda it: it.take_up(found)), look)
+def _go_on(
+    settings: Settings,
+    found: RunRecord,
+    look: Look,
+    journal: Journal,
+    agent: str,
+    source: tuple[BinaryIO, str, str | None],
+) -> NoReturn:
+    """`run --or-resume` with a run that exists: take it up where we are; one that is over stays so.
+
+    Raises RunMismatchError, before anything is started, when it was begun with another agent or other inputs.
+    """
+    stream, label, priority_field = source
+    advice = "give what it was begun with, or another --run-id"
+    stored = _agent_of(found, journal)
+    if stored != agent:
+        raise RunMismatchError(f"run {found.run_id} was begun with the agent {stored}, not {agent}; {advice}")
+    with stream:
+        rest = parse(stream, label, priority_field=priority_field)
+        compare_file(found, journal, rest, label, advice)
+        if found.ended:
+            leave_over(found, journal, look)
+        runner = Runner(settings, found.run_id, look, journal, found)
+        end(runner.go(agent, lambda it: it.take_up(found, None if found.sealed else rest)), look)
+
+
+def compare_file(run: RunRecord, journal: Journal, given: Iterator[NewTask], label: str, advice: str) -> None:
+    """Compare a file with the inputs of a run. What the run does not have yet is left in `given`."""
+    comparison = Comparison(
+        run.run_id, may_decode=False, place=lambda seq: f"the task of {label}, line {seq},", advice=advice
+    )
+    total = journal.counts(run.id).total
+    compare_in_order(comparison, given, journal.tasks(run.id), total)
+    more = next(given, None) if run.sealed else None
+    if more is not None:
+        comparison.refuse_new(more, more.seq, total)
 
 
 def where(journal: str | None) -> str:
@@ -201,13 +236,10 @@ def _absolute(agent: str) -> str:
     return agent
 
 
-def _agent_of(run: RunRecord) -> str:
+def _agent_of(run: RunRecord, journal: Journal) -> str:
     name = run.agent.get("agent") if isinstance(run.agent, dict) else None
     if not isinstance(name, str):
-        raise UsageError(
-            f"run {run.run_id} was started from Python: "
-            f"go on with it there, by Supervisor(run_id={run.run_id!r}, journal=…)"
-        )
+        raise UsageError(f"run {run.run_id} was started from Python: to go on, {resumption(run, journal.location)}")
     return name
 
 

@@ -20,7 +20,7 @@ from orchestrator.journal import Counts, Journal, RunRecord
 from orchestrator.records import NewTask
 from orchestrator.session import Ending, Session
 from orchestrator.sinks import HeldLog, Log
-from orchestrator.source import batches, batches_of_stream, parse
+from orchestrator.source import batches, batches_of_stream, parse_file
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity
 
@@ -115,13 +115,9 @@ class Runner:
         """All of the file or nothing: whatever is wrong with it is found before any work begins."""
 
         def prepare(journal: Journal, run: int) -> None:
-            empty = True
-            for batch in batches(parse(stream, label, priority_field=priority_field)):
+            for batch in batches(parse_file(stream, label, priority_field)):
                 self.session.raise_if_interrupted()
                 journal.add_tasks(run, batch)
-                empty = False
-            if empty:
-                raise UsageError(f"the input {label} has no tasks: it needs one JSON value a line")
             journal.seal(run)
 
         with stream:
@@ -138,10 +134,17 @@ class Runner:
         tasks = batches_of_stream(cast("io.BufferedIOBase", stream), label, priority_field)
         threading.Thread(target=self._feed, args=(tasks, label), name="quiesce-input", daemon=True).start()
 
-    def take_up(self, run: RunRecord) -> None:
-        """Go on with a run."""
-        self.session.take_up(run)
-        if not run.sealed:
+    def take_up(self, run: RunRecord, rest: Iterator[NewTask] | None = None) -> None:
+        """Go on with a run. `rest`: what its input has beyond what was read of it before."""
+
+        def complete(journal: Journal, number: int) -> None:
+            for batch in batches(rest or iter(())):
+                self.session.raise_if_interrupted()
+                journal.add_tasks(number, batch)
+            journal.seal(number)
+
+        self.session.take_up(run, complete=None if rest is None else complete)
+        if not run.sealed and rest is None:
             self.is_cut = True
             self.session.seal()  # its input cannot be read any further
 

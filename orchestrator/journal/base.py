@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
-from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
+from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, StoredTask, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
@@ -42,7 +42,9 @@ class DuplicateKeyError(UsageError):
     """Two tasks of one run have the same key: task `seq` (the line number, for files) and `first` before it."""
 
     def __init__(self, key: str, seq: int, first: int) -> None:
-        super().__init__(f"duplicate key {key!r}: task {seq} has the key of task {first}")
+        unnamed = ": a task without a key is named by its number, so give every task a key, or none"
+        why = unnamed if key in (str(seq), str(first)) else ""
+        super().__init__(f"duplicate key {key!r}: task {seq} has the key of task {first}{why}")
         self.key = key
         self.seq = seq
         self.first = first
@@ -173,7 +175,7 @@ class Journal(Protocol):
     # -- tasks ---------------------------------------------------------------------------------------------
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing for the create_run, add_tasks and seal calls inside. Not for commit."""
+        """All or nothing for the create_run, add_agents, add_tasks and seal calls inside. Not for commit."""
         ...
 
     def add_tasks(self, run: int, tasks: Sequence[NewTask]) -> tuple[int, int]:
@@ -184,8 +186,20 @@ class Journal(Protocol):
         """
         ...
 
-    def known(self, run: int, keys: Sequence[str]) -> dict[str, Outcome | None]:
-        """Those of the keys that the run has a task for, with its terminal outcome, or None when it has none yet."""
+    def look_up(self, run: int, keys: Sequence[str]) -> dict[str, StoredTask]:
+        """Return the run's tasks with these keys, by key."""
+        ...
+
+    def tasks(self, run: int) -> Iterator[PendingTask]:
+        """Iterate over all tasks of a run in seq order, whether they have ended or not."""
+        ...
+
+    def agents(self, run: int) -> dict[int, str]:
+        """Return the identity of each agent of a run, by the number that its tasks have."""
+        ...
+
+    def add_agents(self, run: int, agents: Mapping[int, str]) -> None:
+        """Record the identities of new agents."""
         ...
 
     def last_seq(self, run: int) -> int:

@@ -30,7 +30,7 @@ from orchestrator.journal.contention import Handler, wait_at_most
 from orchestrator.journal.database import Batch, Database
 from orchestrator.journal.locks import PRIVATE
 from orchestrator.journal.opening import Mode
-from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
+from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask, RunEvent, StoredTask, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
 from runtime.interrupt_signal import read_signal
 from runtime.model import ExecutionStatus, InterruptSignal
@@ -274,17 +274,53 @@ class SqliteJournal:
         self._last_task[run] = seqs[-1]
         return seqs[0], seqs[-1]
 
-    def known(self, run: int, keys: Sequence[str]) -> dict[str, Outcome | None]:
+    def look_up(self, run: int, keys: Sequence[str]) -> dict[str, StoredTask]:
         """See Journal."""
-        text = rows.to_json(list(keys))
+        tasks = list(self._tasks(sql.TASKS_OF_KEYS, run, rows.to_json([key for key in keys if "\0" not in key])))
+        for key in keys:
+            if "\0" in key:  # which JSON in SQLite has no word for
+                tasks += self._tasks(sql.TASK_OF_KEY, run, key)
+        outcomes = self._outcomes_of(run, [task.seq for task in tasks]) if tasks else {}
+        return {task.key: StoredTask(task, outcomes.get(task.seq)) for task in tasks}
+
+    def tasks(self, run: int) -> Iterator[PendingTask]:
+        """See Journal. Each page is a transaction of its own."""
+        return self._tasks(sql.ALL_TASKS, run)
+
+    def _tasks(self, statement: str, run: int, *rest: str) -> Iterator[PendingTask]:
+        pager, after = rows.Pager(), 0
+        while True:
+            page = self._db.page(statement, pager, (run, after), rest)
+            with self._db.decoding():
+                tasks = rows.pending_tasks(page)
+            if not tasks:
+                return
+            yield from tasks
+            after = max(after + 1, tasks[-1].seq)
+
+    def _outcomes_of(self, run: int, seqs: Sequence[int]) -> dict[int, Outcome]:
+        """Terminal outcomes by seq."""
+        found: dict[int, Outcome] = {}
+        pager, after, wanted = rows.Pager(), 0, rows.to_json(seqs)
+        while True:
+            page = self._db.page(sql.RESULTS_OF_SEQS, pager, (run, after), (wanted,))
+            with self._db.decoding():
+                outcomes = rows.outcomes(page)
+            if not outcomes:
+                return found
+            found.update((outcome.seq, outcome) for outcome in outcomes)
+            after = max(after + 1, outcomes[-1].seq)
+
+    def agents(self, run: int) -> dict[int, str]:
+        """See Journal."""
         with self._db.reading():
-            found: dict[str, Outcome | None] = {
-                key: None for key, _ in json.loads(self._db.one(sql.TASKS_WITH_KEYS, (run, text)))
-            }
-            page = self._db.all(sql.RESULTS_OF_KEYS, (run, text))[0]
-        with self._db.decoding():
-            found.update((outcome.key, outcome) for outcome in rows.outcomes(page))
-        return found
+            return dict(self._db.all(sql.AGENTS, (run,)))
+
+    def add_agents(self, run: int, agents: Mapping[int, str]) -> None:
+        """See Journal."""
+        with self._db.writing():
+            for number, identity in agents.items():
+                self._db.execute(sql.ADD_AGENT, (run, number, rows.clean(identity)))
 
     def last_seq(self, run: int) -> int:
         """See Journal."""

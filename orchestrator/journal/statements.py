@@ -16,7 +16,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x71756965
 """`quie`: marks an SQLite file as a journal."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """In `user_version`. A journal with a higher one is refused."""
 
 SCHEMA: Final = """
@@ -50,6 +50,12 @@ CREATE TABLE tasks(
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX tasks_by_key ON tasks(run, key);
 CREATE INDEX tasks_urgent ON tasks(run, seq) WHERE priority > 0;
+CREATE TABLE agents(
+    run INTEGER NOT NULL REFERENCES runs(id),
+    number INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    PRIMARY KEY (run, number)
+) WITHOUT ROWID;
 CREATE TABLE outcomes(
     run INTEGER NOT NULL,
     seq INTEGER NOT NULL,
@@ -176,20 +182,26 @@ SELECT json_group_array(json_array(key, seq)) FROM tasks
 WHERE run = ?1 AND key IN (SELECT value FROM json_each(?2))
 """
 TASK_WITH_KEY: Final = "SELECT seq FROM tasks WHERE run = ? AND key = ?"
-_PENDING: Final = """
+AGENTS: Final = "SELECT number, identity FROM agents WHERE run = ?"
+ADD_AGENT: Final = "INSERT INTO agents(run, number, identity) VALUES (?, ?, ?)"
+_TASKS: Final = """
 SELECT json_group_array(seq), json_group_array(key), json_group_array(input),
     json_group_array(json_array(seq, attempts, priority, agent, encoding, stored, data))
         FILTER (WHERE attempts OR priority OR agent OR encoding <> 'json' OR stored IS NOT NULL)
 FROM (
     SELECT t.seq, t.key, t.input, t.attempts, t.priority, t.agent, t.encoding, s.encoding AS stored, s.data
     FROM tasks t LEFT JOIN snapshots s ON s.run = t.run AND s.seq = t.seq
-    WHERE t.run = ?1 AND t.seq > ?2 {urgent} AND NOT EXISTS (
-        SELECT 1 FROM outcomes o WHERE o.run = t.run AND o.seq = t.seq AND o.status IN ('completed', 'failed'))
-    ORDER BY t.seq LIMIT ?3
+    WHERE t.run = ?1 {which} ORDER BY t.seq LIMIT ?3
 )
 """
-PENDING: Final = _PENDING.format(urgent="")
-URGENT: Final = _PENDING.format(urgent="AND t.priority > 0")
+_NOT_ENDED: Final = """AND t.seq > ?2 AND NOT EXISTS (
+        SELECT 1 FROM outcomes o WHERE o.run = t.run AND o.seq = t.seq AND o.status IN ('completed', 'failed'))"""
+PENDING: Final = _TASKS.format(which=_NOT_ENDED)
+URGENT: Final = _TASKS.format(which=f"AND t.priority > 0 {_NOT_ENDED}")
+ALL_TASKS: Final = _TASKS.format(which="AND t.seq > ?2")
+# `+seq`: so that the index on keys is used
+TASKS_OF_KEYS: Final = _TASKS.format(which="AND +t.seq > ?2 AND t.key IN (SELECT value FROM json_each(?4))")
+TASK_OF_KEY: Final = _TASKS.format(which="AND +t.seq > ?2 AND t.key = ?4")
 USE_ATTEMPTS: Final = """
 UPDATE tasks SET attempts = j.value FROM json_each(?2) AS j WHERE tasks.run = ?1 AND tasks.seq = CAST(j.key AS INTEGER)
 """
@@ -219,11 +231,13 @@ FROM (
     ORDER BY o.seq LIMIT ?3
 )
 """
-RESULTS_OF_KEYS: Final = """
+RESULTS_OF_SEQS: Final = """
 SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']'
 FROM (
-    SELECT t.key, o.body FROM tasks t JOIN outcomes o ON o.run = t.run AND o.seq = t.seq
-    WHERE t.run = ?1 AND t.key IN (SELECT value FROM json_each(?2)) AND o.status IN ('completed', 'failed')
+    SELECT t.key, o.body FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
+    WHERE o.run = ?1 AND o.seq > ?2 AND o.seq IN (SELECT value FROM json_each(?4))
+        AND o.status IN ('completed', 'failed')
+    ORDER BY o.seq LIMIT ?3
 )
 """
 PUT_SNAPSHOTS: Final = """

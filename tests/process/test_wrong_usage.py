@@ -79,8 +79,12 @@ def test_a_file_that_is_not_python(tmp_path: Path, source: Path) -> None:
         (b"\n  \n\t\n", ["in.jsonl", "no tasks"]),
         (b"1\n2\n{oops\n", ["in.jsonl, line 3", "not JSON", "{oops"]),
         (b'{"key": "a"}\n{"key": "b"}\n{"key": "a"}\n', ["duplicate key 'a'", "3", "1"]),
+        (b'{"key": 2}\n7\n', ["duplicate key '2'", "task 2", "task 1", "without a key is named by its number"]),
+        (b'7\n{"key": 1}\n', ["duplicate key '1'", "task 2", "task 1", "without a key is named by its number"]),
+        (b'[{"n": 1}, {"n": 2}]\n', ["in.jsonl, line 1", "one JSON array", "jq -c"]),
+        (b'{"n":1e999}\n', ["in.jsonl, line 1", "number out of range"]),
     ],
-    ids=["empty", "blank", "not json", "duplicate"],
+    ids=["empty", "blank", "not json", "duplicate", "number first", "number behind", "array", "huge"],
 )
 def test_an_input_that_is_none(tmp_path: Path, content: bytes, words: list[str]) -> None:
     """(What a line may be is told in tests/unit/test_source.py.)"""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.source import BATCH, batches, batches_of_stream, open_input, parse
+from orchestrator.source import BATCH, batches, batches_of_stream, open_input, parse, parse_file
 from runtime.codec import MAX_VALUE
 from runtime.errors import UsageError
 
@@ -19,7 +19,7 @@ from runtime.errors import UsageError
         (b"1\n2\n{oops\n", ["f, line 3", "not JSON", "{oops"]),
         (b'1\n"\xff\xfe"\n', ["f, line 2", "not JSON"]),
         (b'{"key": "\xff"}\n', ["f, line 1", "not JSON"]),
-        (b"\xff\xfe1\n", ["f, line 1", "not JSON"]),
+        (b"\xff\xfe1\n", ["f, line 1", "UTF-16"]),
         (b'{"key": [1]}\n', ["f, line 1", '"key"']),
         (b'{"key": 1.5}\n', ["f, line 1", '"key"']),
         (b'{"key": true}\n', ["f, line 1", '"key"']),
@@ -31,12 +31,29 @@ from runtime.errors import UsageError
         (b"[" * 100_000 + b"\n", ["f, line 1", "not JSON"]),
         (b'{"a":' * 100_000 + b"\n", ["f, line 1", "not JSON"]),
         (b'"' + b"x" * 100_000 + b"\n", ["f, line 1", "not JSON", "…"]),
+        (b'1\n{"a":1e999}\n', ["f, line 2", "JSON with a number out of range", '{"a":1e999}']),
+        (b"1e999\n", ["f, line 1", "number out of range"]),
+        (b'{"key": 1e999}\n', ["f, line 1", "number out of range"]),
+        (b"1" * 5000 + b"\n", ["f, line 1", "integer value out of range"]),
+        (b"Infinity\n", ["f, line 1", "not JSON"]),
+        (b'"\\ud800"\n', ["f, line 1", "not JSON", "surrogate"]),
+        (b'"a\0b"\n', ["f, line 1", "not JSON"]),
+        (b"1\0\n", ["f, line 1", "not JSON"]),
+        (b"\x0c1\n", ["f, line 1", "not JSON"]),
+        (b"1\r2\r", ["f, line 1", "not JSON"]),
+        (b"{} trailing\n", ["f, line 1", "not JSON"]),
+        (b"1,\n", ["f, line 1", "not JSON"]),
+        (b'[\n{"a": 1},\n', ["f, line 1", "several lines"]),
+        (b'{\n"a": 1\n}\n', ["f, line 1", "several lines"]),
+        ('{"a": 1}\n'.encode("utf-16"), ["f, line 1", "UTF-16", "iconv"]),
+        ('{"a": 1}\n'.encode("utf-32"), ["f, line 1", "UTF-32", "iconv"]),
+        (b"\xef\xbb\xbf\xef\xbb\xbf1\n", ["f, line 1", "not JSON"]),
+        (b"1 \xef\xbb\xbf\n", ["f, line 1", "not JSON"]),
     ],
-    ids=range(15),
 )
 def test_a_line_that_is_no_task_is_named(content: bytes, words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        list(parse(content.splitlines(keepends=True), "f"))
+        list(parse(io.BytesIO(content), "f"))
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 400
@@ -50,6 +67,29 @@ def test_keys_and_places() -> None:
     tasks = list(parse(lines, "f"))
     assert [(task.key, task.seq) for task in tasks] == [("1", 1), ("a", 3), ("7", 4), ("5", 5), ("6", 6), ("", 7)]
     assert tasks[1].input == b'{"key": "a"}'
+
+
+def test_what_is_unusual_and_right() -> None:
+    lines = [
+        b'\xef\xbb\xbf{"key": "bom"}\r\n', b"\xef\xbb\xbf\n", b"\xef\xbb\xbf7\n", b'{"key": "a", "key": "b"}\n',
+        b"1" * 400 + b"\n", b'"\\u0000 \xe2\x80\xa8"\n', b'{"key": 123456789012345678901234567890}\n',
+        b'"\\ud83d\\ude00"',
+    ]  # fmt: skip
+    tasks = list(parse(lines, "f"))
+    keys = ["bom", "3", "b", "5", "6", "123456789012345678901234567890", "8"]
+    assert [task.key for task in tasks] == keys
+    assert tasks[0].input == b'{"key": "bom"}'
+
+
+def test_a_file_that_is_one_json_array_is_no_json_lines() -> None:
+    for content in (b'[{"a": 1}, {"a": 2}]\n', b"[]", b"\n [1, 2]\n\n"):
+        with pytest.raises(
+            UsageError, match=r"a file, line \d: one JSON array .*jq -c '.\[\]' 'a file'.*--input - < 'a file'"
+        ):
+            list(parse_file(io.BytesIO(content), "a file"))
+    assert len(list(parse_file(io.BytesIO(b"[1]\n[2]\n"), "f"))) == 2
+    with pytest.raises(UsageError, match="f has no tasks"):
+        list(parse_file(io.BytesIO(b"\n\n"), "f"))
 
 
 def test_batches_lose_nothing() -> None:

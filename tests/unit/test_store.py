@@ -44,7 +44,7 @@ class Disk:
 def store_on(add: Callable[[], tuple[int, int]]) -> tuple[JournalStore, list[told.Stimulus]]:
     heard: list[told.Stimulus] = []
     store = JournalStore(Hub(), heard.append)
-    store.start(cast("Journal", Disk(add)), 1, taken_up=False)
+    store.start(cast("Journal", Disk(add)), 1)
     return store, heard
 
 

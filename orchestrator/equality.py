@@ -1,0 +1,152 @@
+"""Whether two values are the same, for values whose pickles differ although nothing changed. Pure.
+
+Theory. The bytes of a pickle depend on more than the value: sets and dicts keep an order that differs from process
+to process, and a class that was sent by value is a new class wherever it arrives. `==` alone does not do either:
+objects without `__eq__` equal nothing but themselves, NaN not even that, and an array answers with an array. So
+containers are compared element by element, and any other object by what pickle would keep of it (`__reduce_ex__`);
+its own `__eq__` may still say that it is the same.
+
+Rejected: hashes of a canonical pickle (joblib.hash). They would have to be computed for every input of every run,
+also of those that are never resumed, and change with the version of any library whose objects are inside.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+_NAMED: Final = (type, types.BuiltinFunctionType, types.ModuleType)
+_CONTAINERS: Final = frozenset({dict, set, frozenset, list, tuple})
+_BESIDE: Final = ("__dict__", "default_factory")
+_LARGEST_UNHASHED: Final = 1000
+"""Elements of a set that are compared each with each, at most."""
+
+
+def are_equal(one: Any, other: Any) -> bool:
+    """Compare types and values at every depth. Calls the values' own `__eq__` and `__reduce_ex__`; never raises."""
+    try:
+        return _Comparison().equal(one, other)
+    except Exception:  # noqa: BLE001 - the values' own code, or too deep: what cannot be compared is not known to be equal
+        return False
+
+
+class _Comparison:
+    """One comparison. Pairs that are under way, or done, count as equal: so cycles end."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, int]] = set()
+        self._alive: list[Any] = []  # an id belongs to its object only as long as that lives
+
+    def equal(self, one: Any, other: Any) -> bool:
+        if one is other:
+            return True
+        if not _is_same_type(type(one), type(other)):
+            return False
+        if type(one) in _ATOMS:
+            return bool(_ATOMS[type(one)](one) == _ATOMS[type(one)](other))
+        pair = (id(one), id(other))
+        if pair in self._seen:
+            return True
+        self._seen.add(pair)
+        self._alive.append((one, other))
+        return self._by_kind(one, other)
+
+    def _by_kind(self, one: Any, other: Any) -> bool:
+        if isinstance(one, _NAMED):
+            return _name(one) == _name(other)
+        if isinstance(one, types.FunctionType):
+            return _name(one) == _name(other) and self.equal(_bound(one), _bound(other))
+        if isinstance(one, dict):
+            return self._dicts(one, other) and self._attributes(one, other)
+        if isinstance(one, set | frozenset):
+            return self._sets(one, other) and self._attributes(one, other)
+        if isinstance(one, list | tuple):
+            return self._rows(one, other) and self._attributes(one, other)
+        return self._objects(one, other)
+
+    def _rows(self, one: Iterable[Any], other: Iterable[Any]) -> bool:
+        left, right = list(one), list(other)
+        return len(left) == len(right) and all(map(self.equal, left, right))
+
+    def _dicts(self, one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+        if isinstance(one, OrderedDict):
+            return self._rows(one.items(), other.items())
+        if len(one) != len(other):
+            return False
+        keys = {key: key for key in other}
+        if all(key in keys and _is_same_type(type(key), type(keys[key])) for key in one):
+            return all(self.equal(value, other[key]) for key, value in one.items())
+        return _match(list(one.items()), list(other.items()))
+
+    def _sets(self, one: Any, other: Any) -> bool:
+        if len(one) != len(other):
+            return False
+        theirs = {element: element for element in other}
+        if all(element in theirs and _is_same_type(type(element), type(theirs[element])) for element in one):
+            return True
+        return _match(list(one), list(other))
+
+    def _attributes(self, one: Any, other: Any) -> bool:
+        """Compare what an instance of a container's subclass has beside its elements."""
+        if type(one) in _CONTAINERS:
+            return True
+        return all(self.equal(getattr(one, name, None), getattr(other, name, None)) for name in _BESIDE)
+
+    def _objects(self, one: Any, other: Any) -> bool:
+        with suppress(Exception):  # the object's own code; what it has no answer to, pickle's state may tell
+            if self._states(_reduced(one), _reduced(other)):
+                return True
+        return (one == other) is True
+
+    def _states(self, one: Any, other: Any) -> bool:
+        if isinstance(one, str) or isinstance(other, str):  # the name of a global
+            return bool(one == other)
+        left, right = (*one, None, None, None)[:5], (*other, None, None, None)[:5]
+        head = self._rows(left[:3], right[:3])
+        return (
+            head
+            and self._rows(left[3] or (), right[3] or ())
+            and self._dicts(dict(left[4] or ()), dict(right[4] or ()))
+        )
+
+
+_ATOMS: Final[dict[type, Callable[[Any], Any]]] = {
+    bool: bool, int: int, str: str, bytes: bytes, type(None): repr, float: repr, complex: repr,
+}  # fmt: skip
+"""What is compared as it is. The text of a float tells NaN from nothing, and 0.0 from -0.0."""
+
+
+def _match(one: list[Any], other: list[Any]) -> bool:
+    """Pair each with an equal one; for elements whose hash is their identity."""
+    if len(one) > _LARGEST_UNHASHED:
+        return False
+    for element in one:
+        place = next((at for at, candidate in enumerate(other) if are_equal(element, candidate)), None)
+        if place is None:
+            return False
+        del other[place]
+    return True
+
+
+def _reduced(value: Any) -> Any:
+    """What pickle keeps of an object."""
+    reduce = copyreg.dispatch_table.get(type(value))
+    return value.__reduce_ex__(4) if reduce is None else reduce(value)
+
+
+def _bound(function: types.FunctionType) -> Any:
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    return function.__defaults__, function.__kwdefaults__, cells
+
+
+def _is_same_type(one: type, other: type) -> bool:
+    """A class that was sent by value is another object with the same name."""
+    return one is other or _name(one) == _name(other)
+
+
+def _name(value: Any) -> tuple[Any, Any]:
+    return getattr(value, "__module__", None), getattr(value, "__qualname__", getattr(value, "__name__", None))

@@ -1,0 +1,28 @@
+"""The commands that are printed for people to type next. Pure.
+
+Every one of them works as it stands, from any directory: tests/process/test_printed_hints.py runs each.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from orchestrator.journal import RunRecord
+
+
+def command(name: str, run_id: str, journal: str, *options: str) -> str:
+    """Return a command on one run, quoted for a shell."""
+    run = ["--", run_id] if run_id.startswith("-") else [run_id]
+    return shlex.join(["quiesce", name, "--journal", journal, *options, *run])
+
+
+def is_of_program(run: RunRecord) -> bool:
+    """Whether a run was started from Python, whose agents and inputs only its program has."""
+    return not (isinstance(run.agent, dict) and isinstance(run.agent.get("agent"), str))
+
+
+def resumption(run: RunRecord, journal: str) -> str:
+    """Return how to go on with a run: a command, or what to do with the program that began it."""
+    if is_of_program(run):
+        return f"start its program again, with Supervisor(journal={journal!r}, run_id={run.run_id!r})"
+    return command("resume", run.run_id, journal)

@@ -1,0 +1,86 @@
+"""How many processors this process may use: the default number of executors.
+
+`os.cpu_count()` is the machine's number. Ours is the smallest of the affinity mask (sched_getaffinity(2), taskset,
+cpusets) and the quotas of our cgroup and of those above it, in version 2 (`cpu.max`) and 1 (`cpu.cfs_quota_us`). Part
+of a processor counts as one, as in Java and joblib: a quota of 1.5 leaves two executors busy most of the time.
+`-X cpu_count=N` and PYTHON_CPU_COUNT, which CPython has since 3.13, override all of it, and are read by us in older
+versions.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_PROC: Final = Path("/proc/self")
+
+
+def usable_cpus(proc: Path = _PROC) -> int:
+    """Return the number of processors that this process may use, at least 1."""
+    chosen = _chosen()
+    if chosen is not None:
+        return chosen
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([affinity, *(math.ceil(quota) for quota in quotas(proc))]))
+
+
+def _chosen() -> int | None:
+    """What the user told Python, by option or environment; the option wins."""
+    text = sys._xoptions.get("cpu_count")  # noqa: SLF001 - documented under -X: "accessible through sys._xoptions"
+    if text is None and not sys.flags.ignore_environment:
+        text = os.environ.get("PYTHON_CPU_COUNT")
+    if isinstance(text, str) and text.isascii() and text.isdecimal():
+        return max(1, int(text))
+    return None  # nothing, or "default"; CPython itself refuses anything else since 3.13
+
+
+def quotas(proc: Path = _PROC) -> list[float]:
+    """Return the limits, in processors, of the cgroup that /proc/self is in, and of all above it."""
+    found: list[float] = []
+    with suppress(OSError, ValueError):  # no /proc, or not that of our PID namespace: no limit is known
+        mounts = list(_mounts((proc / "mountinfo").read_text(errors="surrogateescape")))
+        for line in (proc / "cgroup").read_text(errors="surrogateescape").splitlines():
+            number, controllers, path = line.split(":", 2)
+            kind = "cgroup2" if number == "0" and not controllers else "cgroup"
+            if kind == "cgroup2" or "cpu" in controllers.split(","):
+                for folder in _folders(kind, path, mounts):
+                    found.extend(_quota(folder))
+    return found
+
+
+def _mounts(text: str) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Kind, root, mount point and options of each mount (proc_pid_mountinfo(5))."""
+    for line in text.splitlines():
+        mount, _, system = line.partition(" - ")
+        fields, rest = mount.split(), system.split()
+        if len(fields) > 4 and len(rest) > 2:
+            yield rest[0], fields[3], fields[4], rest[2].split(",")
+
+
+def _folders(kind: str, path: str, mounts: list[tuple[str, str, str, list[str]]]) -> Iterator[Path]:
+    """The directories of a cgroup and of those above it, as far as they are mounted."""
+    for mounted, root, place, options in mounts:
+        if mounted != kind or (kind == "cgroup" and "cpu" not in options):
+            continue
+        inside = os.path.relpath(path, root) if path.startswith(root) else "."
+        folder = Path(place) if inside.startswith("..") else Path(place, inside)
+        while True:
+            yield folder
+            if folder == Path(place):
+                return
+            folder = folder.parent
+
+
+def _quota(folder: Path) -> list[float]:
+    with suppress(OSError, ValueError):
+        quota, period = (folder / "cpu.max").read_text().split()
+        return [] if quota == "max" else [int(quota) / int(period)]
+    with suppress(OSError, ValueError):
+        allowed = int((folder / "cpu.cfs_quota_us").read_text())
+        return [] if allowed <= 0 else [allowed / int((folder / "cpu.cfs_period_us").read_text())]
+    return []
