@@ -12,8 +12,9 @@ from orchestrator.journal import RunRecord
 
 def command(name: str, run_id: str, journal: str, *options: str) -> str:
     """Return a command on one run, quoted for a shell."""
-    run = ["--", run_id] if run_id.startswith("-") else [run_id]
-    return shlex.join(["quiesce", name, "--journal", journal, *options, *run])
+    if run_id.startswith("-"):
+        return shlex.join(["quiesce", name, "--journal", journal, *options, "--", run_id])
+    return shlex.join(["quiesce", name, run_id, "--journal", journal, *options])
 
 
 def is_of_program(run: RunRecord) -> bool:

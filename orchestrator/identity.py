@@ -121,12 +121,14 @@ class Comparison:
         *,
         agents: Mapping[int, str] | None = None,
         may_decode: bool = True,
+        source: str = "the input",
         place: Callable[[int], str] = "task {}".format,
         advice: str = "hand in what it was begun with, or choose another run_id",
     ) -> None:
         self._run_id = run_id
         self._agents = agents or {}
         self._may_decode = may_decode
+        self._source = source
         self._place = place
         self._advice = advice
 
@@ -150,7 +152,7 @@ class Comparison:
 
     def refuse_end(self, after: int, total: int) -> None:
         """Raise RunMismatchError because less was handed in than is stored."""
-        raise self._error(f"it was begun with {_tasks(total)}, and the input ends after {after}")
+        raise self._error(f"it was begun with {_tasks(total)}, and {self._source} ends after {after}")
 
     def _is_same(self, given: NewTask, stored: PendingTask) -> bool:
         if self._may_decode:

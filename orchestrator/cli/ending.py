@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from orchestrator import hints
 from orchestrator.cli.options import LogFormat
 from orchestrator.hosts.systemd import tell_over
 from orchestrator.hosts.termination import WHY, TerminationMessage
@@ -68,7 +68,7 @@ def leave_over(run: RunRecord, journal: Journal, look: Look) -> NoReturn:
 
 def last_words(ending: Ending, run_id: str, journal: str) -> str:
     """What a person wants to know now: how it ended, and the command to type next."""
-    view, where = ending.view, f"{shlex.quote(run_id)} --journal {shlex.quote(journal)}"
+    view = ending.view
     left = view.accepted - view.completed - view.failed
     words = f"run {run_id}: {ending.status.value} after {ending.seconds:.1f} s: {view.completed} completed"
     words += f", {view.failed} failed" if view.failed else ""
@@ -80,9 +80,9 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     if ending.remaining:
         words += f"\nquiesce: could not end: {', '.join(ending.remaining)}"
     if ending.status is ExecutionStatus.INTERRUPTED and view.accepted:
-        words += f"\ngo on with: quiesce resume {where}"
+        words += f"\ngo on with: {hints.command('resume', run_id, journal)}"
     if view.failed:
-        words += f"\nwhat failed: quiesce results {where} --status failed"
+        words += f"\nwhat failed: {hints.command('results', run_id, journal, '--status', 'failed')}"
     return words
 
 

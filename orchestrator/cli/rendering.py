@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import typer
 
+from orchestrator.hints import resumption
 from orchestrator.journal import Counts, RunRecord
 from orchestrator.plain import plain
 from orchestrator.records import Outcome, RunEvent
@@ -123,7 +123,7 @@ def _standing(run: RunRecord, journal: str) -> str:
     if run.ended or not run.starts:
         return ""
     gone = ", but its supervisor is gone" if run.status is ExecutionStatus.STARTED else ""
-    return f"{gone}; to go on: {plain(shlex.join(['quiesce', 'resume', run.run_id, '--journal', journal]))}"
+    return f"{gone}; to go on: {plain(resumption(run, journal))}"
 
 
 def outcome_line(outcome: Outcome) -> str:

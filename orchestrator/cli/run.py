@@ -180,7 +180,11 @@ def _go_on(
 def compare_file(run: RunRecord, journal: Journal, given: Iterator[NewTask], label: str, advice: str) -> None:
     """Compare a file with the inputs of a run. What the run does not have yet is left in `given`."""
     comparison = Comparison(
-        run.run_id, may_decode=False, place=lambda seq: f"the task of {label}, line {seq},", advice=advice
+        run.run_id,
+        may_decode=False,
+        source=label,
+        place=lambda seq: f"the task of {label}, line {seq},",
+        advice=advice,
     )
     total = journal.counts(run.id).total
     compare_in_order(comparison, given, journal.tasks(run.id), total)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
+from orchestrator import hints
 from orchestrator.cli.hosting import Hosting
 from orchestrator.cli.options import LogFormat, ProgressMode
 from orchestrator.config import Settings
@@ -149,10 +150,13 @@ class Runner:
             self.session.seal()  # its input cannot be read any further
 
     def _refuse_known(self) -> None:
-        if any(run.run_id == self.session.run_id for run in self.journal.runs()):
+        found = next((run for run in self.journal.runs() if run.run_id == self.session.run_id), None)
+        if found is not None:
+            look = hints.command("status", found.run_id, self.journal.location)
+            what = look if found.ended else hints.resumption(found, self.journal.location)
             raise UsageError(
-                f"there is a run {self.session.run_id} already in {self.journal.location}: "
-                "resume it, or choose another id"
+                f"there is a run {found.run_id} already in {self.journal.location}: "
+                f"{'to see it' if found.ended else 'to go on with it'}: {what}; or choose another id"
             )
 
     def _feed(self, tasks: Iterator[list[NewTask]], label: str) -> None:

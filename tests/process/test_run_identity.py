@@ -355,14 +355,15 @@ def test_a_finished_run_with_another_file_is_refused(tmp_path: Path) -> None:
     assert run_cli(*args).returncode == 0
     (tmp_path / "in.jsonl").write_text('1\n2\n{ "n": 3,  "key":"k"}\n')  # the same values
     assert run_cli(*args).returncode == 0
-    for values, words in [
+    others: list[tuple[list[Any], list[str]]] = [
         ([7, 2, {"key": "k", "n": 3}], ["line 1", "7", "1"]),
         ([1, 2, {"key": "k", "n": 4}], ["line 3", "'k'", '"n": 4', '"n": 3']),
         ([1, 2, {"key": "m", "n": 3}], ["line 3", "'m'", "'k'"]),
         ([1, 2.0, {"key": "k", "n": 3}], ["line 2", "2.0"]),
         ([1, 2], ["ends", "3 tasks"]),
         ([1, 2, {"key": "k", "n": 3}, 4], ["line 4", "complete"]),
-    ]:
+    ]
+    for values, words in others:
         jsonl(source, values)
         line = refused(run_cli(*args), "in.jsonl", "run r", *words)
         assert "--run-id" in line
