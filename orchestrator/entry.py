@@ -10,7 +10,11 @@ from types import FrameType
 
 
 def main() -> None:
-    """Run the command line. A Ctrl-C during the imports ends the process by SIGINT, without a traceback."""
+    """Run the command line. A Ctrl-C during the imports ends the process by SIGINT, without a traceback.
+
+    A stop signal that is blocked in the inherited mask is unblocked (one that is ignored stays so): else only SIGKILL
+    would end this process.
+    """
     _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -18,6 +22,7 @@ def main() -> None:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     importlib.import_module("orchestrator.cli").main()
 
 

@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -27,8 +28,9 @@ class SignalPipe:
     """Takes over the signals of the process for a while; `restore` gives them back.
 
     Only the main thread may do either. A signal that was ignored when we came stays ignored: `nohup` and
-    non-interactive shells mean it. There may be several at a time, in any order: each hears every signal, and the last
-    one that leaves gives back what the first one found.
+    non-interactive shells mean it. One that was blocked is unblocked meanwhile: a mask is inherited by accident (a
+    parent that blocked signals around its fork), and the signal would wait for ever (hping#61). There may be several
+    at a time, in any order: each hears every signal, and the last one that leaves gives back what the first one found.
     """
 
     live: ClassVar[list[SignalPipe]] = []
@@ -40,6 +42,8 @@ class SignalPipe:
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         self.before: dict[signal.Signals, Any] = {}
+        self.blocked: set[int] = set()
+        """What was blocked when we came, and is to be again."""
         self._has_wakeup = False
         self._ahead: Counter[int] = Counter()
         self.heard: set[int] = set()
@@ -63,6 +67,7 @@ class SignalPipe:
                 self.before[signum] = before
                 signal.signal(signum, _deliver)
         self.take_wakeup()
+        self.blocked = {signum for signum in _unblock(self.before) if signum in self.before}
 
     def take_wakeup(self) -> None:
         """Unless somebody has it, be it another one of us."""
@@ -115,6 +120,10 @@ class SignalPipe:
             return
         later = self.live[self.live.index(self) + 1 :]
         self.live.remove(self)
+        if later:
+            later[0].blocked |= self.blocked
+        else:
+            signal.pthread_sigmask(signal.SIG_BLOCK, self.blocked)
         for signum, handler in self.before.items():
             if not later:
                 signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
@@ -132,6 +141,11 @@ class SignalPipe:
         with self._closing:
             os.close(self._read)
             os.close(self._write)
+
+
+def _unblock(signals: Iterable[int]) -> set[int]:
+    """Unblock signals in this thread. Return what was blocked. From now on those that were pending arrive."""
+    return {int(signum) for signum in signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)}
 
 
 def _deliver(signum: int, _frame: FrameType | None) -> None:

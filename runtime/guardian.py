@@ -345,6 +345,7 @@ def main() -> None:
     else:
         os.environ[PLUGINS_VARIABLE] = settings.pydantic_plugins
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_BY)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))  # inherited from the program: no death would be seen
     tree.continue_with_orphanhood()
     containment += ["subreaper"] if tree.become_subreaper() else []
     containment += ["sessions", "environment"]
