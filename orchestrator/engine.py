@@ -20,6 +20,7 @@ from typing import Any
 from orchestrator import instructions as do
 from orchestrator import stimuli as told
 from orchestrator.backends import Backend
+from orchestrator.clock import Clock
 from orchestrator.config import Settings
 from orchestrator.guardianship import Guardianship
 from orchestrator.machine import Machine
@@ -34,6 +35,10 @@ from runtime.model import Severity
 
 SAMPLE_SECONDS = 0.25
 """How often shared memory is looked at while somebody needs to know (a time limit, a display)."""
+
+PAUSE_SECONDS = 1.0
+"""How much later than it wanted the loop runs again, without having worked, before that counts as a pause: it was
+stopped or frozen, and perhaps the whole run was."""
 
 HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
 """Bytes of events that may wait for the disk before executors have to, and from which on they need not any more."""
@@ -85,6 +90,7 @@ class Engine:
         self._ended = False
         self._over = threading.Event()
         self._sample_at = 0.0
+        self._clock = Clock(time.monotonic, time.thread_time)
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             do.StartExecutor: self._start,
@@ -198,6 +204,7 @@ class Engine:
         """Everything that is to be done now. Only with the lock."""
         self._turning_in = threading.get_ident()
         try:
+            self._notice_pause()
             registered = self._selector.get_map()
             for key, _ in ready:
                 if registered.get(key.fd) is key:  # one before it may have closed it, and its number be another pipe's
@@ -217,6 +224,14 @@ class Engine:
         finally:
             self._turning_in = None
 
+    def _notice_pause(self) -> None:
+        """First of all in a turn: before anybody is blamed for what could not happen."""
+        if self._thread.ident != threading.get_ident():  # another thread's processor time says nothing of ours
+            return
+        seconds = self._clock.lost(self._sleeps_until)
+        if seconds > PAUSE_SECONDS:
+            self._handle(told.Paused(seconds))
+
     def _read_inbox(self) -> None:
         with suppress(queue.Empty):
             while not self._ended:
@@ -235,7 +250,8 @@ class Engine:
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
         if self._mux.paused:  # who cannot write cannot be blamed for its silence
             progress = [(task, since, now) for task, since, _ in progress]
-        self._handle(told.Progress(progress))
+        used = ((slot.number, self._backend.cpu_seconds(slot.pid or 0)) for slot in self.machine.quiet(progress, now))
+        self._handle(told.Progress(progress, {slot: seconds for slot, seconds in used if seconds is not None}))
         self._mux.look_for_stuck(now, [beat for _, _, beat in progress])
         self._show(now)
 

@@ -17,7 +17,7 @@ watch (what shared memory shows). Each reads the mind and writes what its own fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator import stimuli as told
@@ -71,7 +71,7 @@ class Machine:
             told.Fetched: self._fetched,
             told.Sealed: self._sealed,
             told.Standing: lambda it, _: mind.log("guardian.started", pid=it.pid, containment=list(it.containment)),
-            told.Forked: lambda it, _: self._roster.forked(it),
+            told.Forked: self._roster.forked,
             told.Heard: self._heard,
             told.Garbled: self._roster.garbled,
             told.Exited: self._roster.exited,
@@ -87,6 +87,7 @@ class Machine:
             told.Interrupt: self._stopping.interrupt,
             told.Signalled: self._stopping.signalled,
             told.Progress: self._watch.progress,
+            told.Paused: self._paused,
             told.Grown: self._watch.grown,
             told.Noted: lambda it, _: mind.log(it.name, it.severity, **it.fields),
             told.Tick: self._tick,
@@ -130,6 +131,10 @@ class Machine:
             self._due = min((time for time in times if time is not None), default=None)
             self._due_is_known = True
         return self._due
+
+    def quiet(self, slots: Sequence[tuple[int, float, float]], now: float) -> list[Slot]:
+        """Whose processor time is wanted with the Progress of these `slots`."""
+        return self._watch.quiet(slots, now)
 
     def view(self, now: float) -> StatusView:
         """What a person may see of it."""
@@ -216,6 +221,13 @@ class Machine:
         if self.mind.journal_deadline is None:
             self.mind.journal_deadline = now + JOURNAL_PATIENCE
             self.mind.do(SetJournalDeadline(self.mind.journal_deadline))
+
+    def _paused(self, stimulus: told.Paused, now: float) -> None:
+        self._watch.paused(stimulus, now)
+        if self._sweep_by is not None:
+            self._sweep_by += stimulus.seconds
+        if self._commit_by is not None:
+            self._commit_by += stimulus.seconds
 
     def _tick(self, _: told.Tick, now: float) -> None:
         self._stopping.tick(now)

@@ -60,11 +60,11 @@ class Roster:
         slot.loading += 1
         self._mind.do(Send(slot.number, order))
 
-    def forked(self, stimulus: told.Forked) -> None:
-        """The process exists."""
+    def forked(self, stimulus: told.Forked, now: float) -> None:
+        """The process exists: from now on it can show a sign of life."""
         slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
         if slot is not None:
-            slot.pid = stimulus.pid
+            slot.pid, slot.heard_at = stimulus.pid, now
 
     def ready(self, slot: Slot, record: wire.Ready, now: float) -> None:
         """Its handlers stand."""

@@ -53,6 +53,8 @@ class Assigned:
     requested: bool = False
     alone: bool = False
     sole: bool = False
+    paused: float = 0.0
+    """Seconds since it began in which the supervisor did not run; they count for no time limit."""
     excuse: Excuse | None = None
     threads: bool = False
     held: Done | None = None
@@ -86,6 +88,10 @@ class Slot:
     pid: int | None = None
     started_at: float = 0.0
     heard_at: float = 0.0
+    worked_at: float = 0.0
+    """When it was last seen to have used the processor, while it showed no heartbeat."""
+    cpu: tuple[float, float] | None = None
+    """Processor seconds that it had used, and when; None while it shows heartbeats."""
     window: int = 1
     assigned: dict[int, Assigned] = field(default_factory=dict)
     alone: bool = False
@@ -119,6 +125,7 @@ class Slot:
         self.executed = self.loading = 0
         self.proven = self.unwilling = False
         self.climb = None
+        self.cpu = None
         self.why = None
         self.block = None
         return left

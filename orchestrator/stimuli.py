@@ -213,9 +213,19 @@ class Signalled(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What shared memory shows: for each slot the task in hand, since when, the last sign of life (monotonic)."""
+    """What shared memory shows: for each slot the task in hand, since when, the last heartbeat (monotonic).
+
+    `cpu`: seconds of processor time that the executors of some slots have used, those of `Machine.quiet`.
+    """
 
     slots: Sequence[tuple[int, float, float]]
+    cpu: Mapping[int, float] = {}
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """The supervisor itself did not run for so many seconds: it was stopped or frozen, and perhaps the whole run."""
+
+    seconds: float
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -248,6 +258,7 @@ Stimulus = (
     | Interrupt
     | Signalled
     | Progress
+    | Paused
     | Noted
     | Tick
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator import stimuli as told
 from orchestrator.backlog import Unwanted
@@ -191,6 +192,17 @@ class Stopping:
         )
         order = wire.Interrupt(one.task.seq, one.attempt, signal.model_dump_json().encode())
         self._mind.do(SendControl(slot.number, order))
+
+    def paused(self, seconds: float) -> None:
+        """The supervisor, and perhaps everybody, stood still for so long: every climb goes on where it was."""
+        mind = self._mind
+        if mind.climb.due is not None:
+            mind.climb = replace(mind.climb, since=mind.climb.since + seconds)
+            if mind.signal is not None:
+                mind.do(ShowRung(mind.climb.due))
+        for slot in mind.slots:
+            if slot.climb is not None:
+                slot.climb = replace(slot.climb, since=slot.climb.since + seconds)
 
     # -- time ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator import stimuli as told
 from orchestrator.instructions import SendControl
 from orchestrator.ladder import Climb, Rung
@@ -13,9 +15,21 @@ from orchestrator.view import Phase
 from runtime import wire
 from runtime.model import InterruptReason, InterruptSignal, Severity
 
+QUIET_SECONDS = 2.0
+"""Seconds without a heartbeat after which an executor's processor time is looked at."""
+
+CPU_TICK, CPU_SHARE = 0.01, 0.005
+"""What counts as work: at least one of the kernel's ticks (seconds), and this share of the time since the last look
+that counted. Many executors share a core; a native thread that only wakes up now and then is no work."""
+
 
 class Watch:
-    """The supervisor's clock decides, never the executor's: a thread there cannot run while C code holds the GIL."""
+    """The supervisor's clock decides, never the executor's: a thread there cannot run while C code holds the GIL.
+
+    Work is not silence: an executor without a heartbeat that uses the processor is busy (a regular expression, numpy,
+    an import: all may hold the GIL for minutes), and only the task's time limit ends it. One that is deadlocked or
+    stopped uses none.
+    """
 
     def __init__(self, mind: Mind, stopping: Stopping, roster: Roster) -> None:
         self._mind = mind
@@ -29,9 +43,49 @@ class Watch:
             if one is not None:
                 one.since = since
             if self._mind.phase is Phase.RUNNING and slot.state in (SlotState.STARTING, SlotState.READY):
-                self._listen(slot, max(beat, slot.heard_at), now)
+                self._notice_work(slot, stimulus.cpu.get(slot.number), now)
+                self._listen(slot, max(beat, slot.heard_at, slot.worked_at), now)
         if self._mind.phase is Phase.RUNNING:
             self._limit_time(now)
+
+    def quiet(self, slots: Sequence[tuple[int, float, float]], now: float) -> list[Slot]:
+        """Whose processor time is wanted with the Progress of these `slots`."""
+        silence = self._mind.settings.silence
+        if silence is None or self._mind.phase is not Phase.RUNNING:
+            return []
+        patience = min(QUIET_SECONDS, silence / 2)
+        return [
+            slot
+            for slot, (_, _, beat) in zip(self._mind.slots, slots, strict=True)
+            if slot.is_alive and slot.pid is not None and now - max(beat, slot.heard_at) > patience
+        ]
+
+    def _notice_work(self, slot: Slot, cpu: float | None, now: float) -> None:
+        if cpu is None or slot.cpu is None:
+            slot.cpu = None if cpu is None else (cpu, now)
+            return
+        used, at = slot.cpu
+        if cpu - used >= max(CPU_TICK, CPU_SHARE * (now - at)):
+            slot.cpu = (cpu, now)
+            slot.worked_at = now
+
+    def paused(self, stimulus: told.Paused, now: float) -> None:
+        """Nothing that happened, or did not happen, meanwhile is held against anybody: clocks stood still.
+
+        Not the deadline's, which is about when the run must be over, whatever it does until then.
+        """
+        self._mind.log("supervisor.paused", seconds=round(stimulus.seconds, 3))
+        for slot in self._mind.alive:
+            slot.heard_at = slot.worked_at = now
+            slot.cpu = None
+            for one in slot.assigned.values():
+                if one.since is not None:
+                    one.paused += min(stimulus.seconds, max(0.0, now - one.since))
+                if one.asked is not None:
+                    one.asked_at += stimulus.seconds
+                if one.held is not None:
+                    one.held_at += stimulus.seconds
+        self._stopping.paused(stimulus.seconds)
 
     def _limit_time(self, now: float) -> None:
         for slot in self._mind.slots:
@@ -39,17 +93,17 @@ class Watch:
                 timeout = self._mind.timeout_of(one.task.agent)
                 if timeout is None or one.since is None or not _can_be_blamed(slot, one):
                     continue
-                if now - one.since >= timeout:
+                if now - one.since - one.paused >= timeout:
                     message = f"the task took longer than {timeout:g} s"
                     signal = InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
                     self._stopping.ask(slot, one, signal, now)
 
     def _listen(self, slot: Slot, last: float, now: float) -> None:
-        """An executor that shows no sign of life is stopped, wedged or deadlocked: it goes down the ladder."""
+        """An executor without a heartbeat that does not work either is stopped or deadlocked: the ladder is for it."""
         silence = self._mind.settings.silence
         if silence is None or slot.climb is not None or now - last < silence:
             return
-        slot.why = f"it showed no sign of life for {now - last:.1f} s"
+        slot.why = f"it showed no sign of life and used no processor for {now - last:.1f} s, --silence is {silence:g} s"
         self._mind.log(
             "executor.silent",
             Severity.WARNING,
@@ -57,6 +111,7 @@ class Watch:
             incarnation=slot.incarnation,
             pid=slot.pid,
             seconds=round(now - last, 1),
+            option=f"--silence {silence:g}",
             keys=[one.task.key for one in slot.assigned.values()][:10],
         )
         slot.spent = True

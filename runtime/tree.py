@@ -221,6 +221,22 @@ def resident(pid: int) -> int:
     return total
 
 
+def cpu_seconds(pid: int) -> float | None:
+    """Seconds of processor time that all threads of a process have used, in user and kernel mode. None: unknown.
+
+    From /proc/PID/stat (proc(5)), which never waits for the process's memory.
+    """
+    if not _HAVE_PROC:
+        with suppress(psutil.Error, OSError):
+            times = psutil.Process(pid).cpu_times()
+            return float(times.user + times.system)
+        return None
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return None
+
+
 def has_children() -> bool:
     """Whether this process has any child at all, a zombie included. One system call."""
     if not _HAVE_WAITID:

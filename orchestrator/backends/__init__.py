@@ -63,6 +63,10 @@ class Backend(Protocol):
         """The task that a slot has in hand, since when, the last sign of life (monotonic)."""
         ...
 
+    def cpu_seconds(self, pid: int) -> float | None:
+        """Seconds of processor time that an executor's process has used; None if the host does not say."""
+        ...
+
     def dump_stacks(self, slot: int) -> None:
         """Have an executor write its Python stacks to its standard error."""
         ...

@@ -200,6 +200,10 @@ class LocalBackend:
         """From shared memory."""
         return self._flag.progress(slot)
 
+    def cpu_seconds(self, pid: int) -> float | None:
+        """From /proc, or whatever the host has."""
+        return tree.cpu_seconds(pid)
+
     def dump_stacks(self, slot: int) -> None:
         """By faulthandler, which answers while C code holds the GIL, too."""
         self._order(Signal(slot, self._incarnations.get(slot, 0), STACKS))

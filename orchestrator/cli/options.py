@@ -112,7 +112,7 @@ SilenceOption = Annotated[
     typer.Option(
         parser=seconds,
         metavar="S",
-        help="Seconds without a sign of life after which an executor is taken for wedged. (default: 60)",
+        help="Seconds without a heartbeat or use of the processor before an executor is replaced. (default: 60)",
     ),
 ]
 RecycleAfterOption = Annotated[
