@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.records import RunEvent as RunEvent
     from orchestrator.session import Ending as Ending
     from orchestrator.supervisor import Supervisor as Supervisor
+    from runtime.errors import DecodeError as DecodeError
     from runtime.errors import ExecutionInterrupted as ExecutionInterrupted
     from runtime.errors import QuiesceError as QuiesceError
     from runtime.errors import UsageError as UsageError
@@ -34,6 +35,7 @@ _HOMES = {
     "RunEvent": "orchestrator.records",
     "Ending": "orchestrator.session",
     "Supervisor": "orchestrator.supervisor",
+    "DecodeError": "runtime.errors",
     "ExecutionInterrupted": "runtime.errors",
     "QuiesceError": "runtime.errors",
     "UsageError": "runtime.errors",

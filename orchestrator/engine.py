@@ -351,7 +351,7 @@ class Engine:
                 )  # fmt: skip
                 continue
             if isinstance(record, wire.Snapshot):
-                batch.snapshots.append(TaskSnapshot(record.task, record.data, record.encoding))
+                batch.snapshots.append(TaskSnapshot(record.task, record.data, record.encoding, record.projection))
             decisive.append(record)
         if decisive:
             self._handle(told.Heard(slot, incarnation, decisive))

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from runtime.codec import decode
-from runtime.errors import QuiesceError
+from runtime.codec import JSON, decode
+from runtime.errors import DecodeError, QuiesceError
 from runtime.model import ExecutionStatus, InterruptSignal
 
 TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
@@ -33,11 +33,15 @@ class NewTask(msgspec.Struct, frozen=True):
 
 
 class TaskSnapshot(msgspec.Struct, frozen=True):
-    """A task's own saved progress, on its way into the journal. The latest one replaces those before it."""
+    """A task's own saved progress, on its way into the journal. The latest one replaces those before it.
+
+    `projection` is the JSON that readers are shown of `data` that is not JSON.
+    """
 
     seq: int
     data: bytes
     encoding: str = "json"
+    projection: bytes | None = None
 
 
 class PendingTask(msgspec.Struct, frozen=True):
@@ -73,7 +77,8 @@ def pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a task ended, for now (interrupted) or for good. Times are Unix seconds.
 
-    `error` is one line, `detail` the traceback or more; `slot` and `incarnation` say who executed it.
+    `error` is one line, `detail` the traceback or more; `slot` and `incarnation` say who executed it. `projection` is
+    the JSON that readers are shown of a value that is not JSON.
     """
 
     seq: int
@@ -89,6 +94,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     slot: int | None = None
     incarnation: int | None = None
     signal: InterruptSignal | None = None
+    projection: bytes | None = None
 
     @property
     def ok(self) -> bool:
@@ -97,10 +103,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def value(self) -> Any:
-        """The result, decoded now, in the caller's process. Raises QuiesceError if there is none."""
+        """Exactly what the agent returned, decoded now, in the caller's process.
+
+        Raises QuiesceError if there is none, DecodeError if it cannot be read here.
+        """
         if self.encoded is None or not self.ok:
             raise QuiesceError(f"task {self.key} has no value: it is {self.status} ({self.error or 'no error'})")
-        return decode(self.encoded, self.encoding)
+        try:
+            return decode(self.encoded, self.encoding)
+        except DecodeError as error:
+            whose = f"task {self.key} completed, but its value"
+            raise DecodeError(error.type_name, error.reason, whose) from error
+
+    @property
+    def exact(self) -> bool:
+        """Whether readers are shown the value itself, which JSON carries, and not a projection of it."""
+        return self.encoding == JSON
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):

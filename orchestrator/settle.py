@@ -103,7 +103,8 @@ def outcome_of(
         )  # fmt: skip
     return Outcome(
         seq=one.task.seq, key=one.task.key, status=status, attempts=one.attempt, encoded=record.value,
-        encoding=record.encoding or "json", error=error or record.error, detail=record.detail,
+        encoding=record.encoding or "json", projection=record.projection,
+        error=error or record.error, detail=record.detail,
         started_at=record.started_at, ended_at=record.started_at + record.seconds, slot=number,
         incarnation=where.incarnation, signal=signal,
     )  # fmt: skip

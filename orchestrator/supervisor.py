@@ -29,6 +29,7 @@ from runtime import codec
 from runtime.agent import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
+from runtime.mainfile import refuse_start_while_importing
 from runtime.model import InterruptReason, InterruptSignal, utf8
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ class _Numbers:
 class Supervisor:
     """Runs agents over inputs in supervised processes, and stops properly.
 
-        with Supervisor(workers=4, journal="runs.db", grace=20) as supervisor:
-            for outcome in supervisor.map(summarise, paths):
-                print(outcome.key, outcome.status, outcome.value)
+        if __name__ == "__main__":  # executors import the script too
+            with Supervisor(workers=4, journal="runs.db", grace=20) as supervisor:
+                for outcome in supervisor.map(summarise, paths):
+                    print(outcome.key, outcome.status, outcome.value)
 
     Use it once, as a context manager, `with` or `async with`. One supervisor is one run. Leaving the block
     normally waits for every task that was handed in; leaving it by an exception interrupts them.
@@ -157,6 +159,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         if self._session is not None:
             raise QuiesceError("a Supervisor is used once; make another one")
+        refuse_start_while_importing()
         journal = None if self._where is None else open_journal(self._where, group=self._journal_group)
         held = HeldLog()
         log = self._log or held

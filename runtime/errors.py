@@ -34,6 +34,15 @@ class ResultError(QuiesceError):
     """A result cannot travel: it is neither JSON-able nor picklable. It fails its own task only."""
 
 
+class DecodeError(QuiesceError):
+    """Encoded bytes are no value in this process: what it is of cannot be imported here, or its own code fails."""
+
+    def __init__(self, type_name: str, reason: str, whose: str = "a value") -> None:
+        super().__init__(f"{whose} cannot be read here: it is of type {type_name} ({reason})")
+        self.type_name = type_name
+        self.reason = reason
+
+
 class CircuitOpenError(QuiesceError):
     """A circuit breaker is open: the attempt was not made."""
 

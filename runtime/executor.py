@@ -40,6 +40,7 @@ from runtime.forks import disown_in_forks
 from runtime.inbox import Inbox
 from runtime.inheritance import take_over
 from runtime.loader import AgentRefused, BrokenOff, load
+from runtime.mainfile import take_over_main
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.outbox import Outbox, PipesLost
 from runtime.protocol import ASKED_BY, Inheritance
@@ -87,6 +88,7 @@ def main(
     _redirect(stdout_fd, stderr_fd)
     random.seed()
     take_over(place.inheritance, place.slot, place.parent_fd)
+    take_over_main()
     outbox = Outbox(events_fd)
     executor = Executor(place, flag, Inbox(tasks_fd), outbox)
     executor.install_signal_handlers()

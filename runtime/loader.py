@@ -17,10 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runtime import codec
+from runtime import pickling
 from runtime.agent import AgentInfo, describe
 from runtime.errors import UsageError, said_by
-from runtime.mainfile import load_file
+from runtime.mainfile import importing, load_file
 from runtime.protocol import FOR_MAIN_THREAD
 from runtime.wire import Hire
 
@@ -70,7 +70,8 @@ def load(hire: Hire) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
     """The callable of a Hire, checked. Raises AgentRefused."""
     name = hire.source.decode() if hire.by_name else "the agent"
     try:
-        target = _by_name(name) if hire.by_name else codec.decode(hire.source, codec.BLOB)
+        with importing(name.rpartition(":")[0] or name):
+            target = _by_name(name) if hire.by_name else pickling.load(hire.source)
         return target, describe(target)
     except AgentRefused:
         raise

@@ -1,59 +1,187 @@
-"""Types of a script's `__main__` that cannot travel by value: each side looks them up in the script's file.
+"""The script that a run was started from, in processes where it is not `__main__`.
 
-dill carries functions and classes of `__main__` by value, but not a class whose metaclass keeps a book of it: enums,
-pydantic models. Those go as the path of the script and their name. An executor loads the file once, under a name of its
-own, so that `if __name__ == "__main__":` keeps out what is not for it, as with multiprocessing's spawn.
+What a script defines travels by name, as with multiprocessing's spawn. A pickle says which script that was (its
+`Place`), and whoever reads it looks the name up: in `__main__`, if that is the same script, else in the script imported
+again. An executor imports it as `__mp_main__` and calls it `__main__` too, so that `if __name__ == "__main__":` keeps
+out what is not for it. Elsewhere (a program that reads another script's journal) its name tells its place.
 """
 
 from __future__ import annotations
 
-import enum
+import functools
 import importlib.util
+import io
 import os
+import pkgutil
 import sys
-from functools import reduce
-from types import FunctionType, ModuleType
-from typing import Any, Final
+import threading
+import typing
+import zipimport
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Final, NamedTuple
 
-from pydantic import BaseModel
+from runtime.errors import UsageError
 
-LOADED: Final = "__quiesce_main__"
-"""The script's file as a module, in a process where it is not `__main__`."""
+MAIN_NAMES: Final = frozenset({"__main__", "__mp_main__"})
+"""What the script of this process may be called: by itself, and by an executor."""
 
-_BEYOND_DILL: Final = (enum.EnumMeta, type(BaseModel))
+_ELSEWHERE: Final = "__main__:"
+"""How the name of a script's module begins where it is neither."""
+
+_NAMED: Final = (
+    type,
+    FunctionType,
+    typing.TypeVar,
+    typing.ParamSpec,
+    typing.NewType,
+    *((typing.TypeVarTuple,) if hasattr(typing, "TypeVarTuple") else ()),
+    type(functools.lru_cache(int)),
+)
+"""Kinds of objects that have a name in the module that defines them."""
 
 
-def place_of(value: Any) -> tuple[str, str] | None:
-    """The script's path and the name in it, for what must go by name; None for everything else.
+class Place(NamedTuple):
+    """Where a script is. `kind` is `file` or `archive` (`where` is a path) or `module` (a dotted name)."""
 
-    Raises TypeError when there is no file to look into: `python -c`, standard input, a notebook.
-    """
-    if not isinstance(value, type | FunctionType):
+    kind: str
+    where: str
+
+
+# -- the script of this process ---------------------------------------------------------------------
+
+
+def main_place() -> Place | None:
+    """Return where `__main__` comes from; None if it cannot be imported again: `-c`, standard input, a notebook."""
+    module = sys.modules.get("__main__")
+    if module is None or hasattr(sys, "ps1"):  # at a prompt: what is typed there is in no file
         return None
-    is_of_main = value.__module__ == "__main__" and isinstance(value, _BEYOND_DILL)
-    if not is_of_main and (value.__module__ != LOADED or "<" in value.__qualname__):
+    spec = getattr(module, "__spec__", None)
+    if spec is not None and spec.name != "__main__":
+        return Place("module", spec.name)
+    path = getattr(module, "__file__", None)
+    if path is not None and os.path.isfile(path):
+        return Place("file", os.path.abspath(path))
+    archive = getattr(getattr(spec, "loader", None), "archive", None)
+    return Place("archive", os.path.abspath(archive)) if archive is not None else None
+
+
+def name_in_main(value: Any) -> str | None:
+    """Return the name under which this process's script has this class, function or the like; None if it has not."""
+    if (
+        not issubclass(type(value), _NAMED)
+        or getattr(value, "__module__", None) not in MAIN_NAMES
+        or main_place() is None
+    ):
         return None
-    path = _path_of(value.__module__)
-    if path is None:
-        raise TypeError(f"{value.__qualname__} is defined in a __main__ that is no file: put it into a module")
-    return path, value.__qualname__
+    name = str(getattr(value, "__qualname__", None) or getattr(value, "__name__", ""))
+    try:
+        found = look_up(sys.modules["__main__"], name)
+    except AttributeError:
+        return None
+    return name if found is value else None
 
 
-def found_in(path: str, name: str) -> Any:
-    """What `place_of` named, in this process."""
-    module = sys.modules["__main__"] if _path_of("__main__") == path else _load(path)
-    return reduce(getattr, name.split("."), module)
+def look_up(module: ModuleType, name: str) -> Any:
+    """Return what a module has under a dotted name. Raises AttributeError that says what to do."""
+    try:
+        return functools.reduce(getattr, name.split("."), module)
+    except AttributeError:
+        if module.__name__ in MAIN_NAMES or module.__name__.startswith(_ELSEWHERE):
+            script = getattr(module, "__file__", module.__name__)
+            raise AttributeError(
+                f"{script} has no {name!r} when it is imported: define it outside of `if __name__ == '__main__':`"
+            ) from None
+        raise
 
 
-def _path_of(module: str) -> str | None:
-    path = getattr(sys.modules.get(module), "__file__", None)
-    return os.path.abspath(path) if path is not None and os.path.isfile(path) else None
+# -- a script in another process --------------------------------------------------------------------
+
+_lock = threading.RLock()
+_loaded: dict[Place, ModuleType] = {}
+_takes_main = False
 
 
-def _load(path: str) -> ModuleType:
-    if _path_of(LOADED) == path:
-        return sys.modules[LOADED]
-    return load_file(LOADED, path)
+def take_over_main() -> None:
+    """Have the first script that is needed become this process's `__main__`. For executors."""
+    global _takes_main  # noqa: PLW0603 - a process has one `__main__`
+    _takes_main = True
+
+
+def main_module(place: Place) -> ModuleType:
+    """Return the script of a place, imported now if need be. Raises whatever its import raises."""
+    if place == main_place():
+        return sys.modules["__main__"]
+    with _lock:
+        return _loaded.get(place) or _load(place)
+
+
+def place_in_name(module: str) -> Place | None:
+    """Return the place that the name of a module tells, if it is that of a script that was imported again."""
+    if not module.startswith(_ELSEWHERE):
+        return None
+    kind, _, where = module.removeprefix(_ELSEWHERE).partition(":")
+    return Place(kind, where.replace("%2E", ".").replace("%25", "%"))
+
+
+def _name_with(place: Place) -> str:
+    """The name of a module that is no part of another: it has no dots."""
+    return f"{_ELSEWHERE}{place.kind}:{place.where.replace('%', '%25').replace('.', '%2E')}"
+
+
+def _load(place: Place) -> ModuleType:
+    takes_main = _takes_main and main_place() is None
+    names = ("__main__", "__mp_main__") if takes_main else (_name_with(place),)
+    module, code = _prepare(names[-1], place)
+    before = {name: sys.modules.get(name) for name in names}
+    sys.modules.update(dict.fromkeys(names, module))
+    try:
+        with importing(place.where):
+            exec(code, module.__dict__)  # noqa: S102 - this is what importing means
+    except BaseException:
+        for name, other in before.items():
+            if other is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = other
+        raise
+    _loaded[place] = module
+    return module
+
+
+def _prepare(name: str, place: Place) -> tuple[ModuleType, CodeType]:
+    """Make the module that a script will be, as runpy would. Nothing is written beside the script."""
+    module = ModuleType(name)
+    if place.kind == "file":
+        code, path, package, spec = _read_code(place.where), place.where, "", None
+    else:
+        spec = _find(place)
+        if spec is None or spec.loader is None or not hasattr(spec.loader, "get_code"):
+            raise ImportError(f"the script {place.where} is not here any more")
+        code, path, package = spec.loader.get_code(spec.name), spec.origin, spec.parent
+        if code is None:
+            raise ImportError(f"the script {place.where} has no code")
+    module.__file__ = path
+    module.__package__ = package
+    module.__spec__ = spec
+    return module, code
+
+
+def _find(place: Place) -> Any:
+    if place.kind == "archive":
+        return zipimport.zipimporter(place.where).find_spec("__main__")
+    return importlib.util.find_spec(place.where)
+
+
+def _read_code(path: str) -> CodeType:
+    """Read a script: source whatever its name ends with, or what was compiled before."""
+    with io.open_code(path) as file:
+        code: CodeType | None = pkgutil.read_code(file)
+    if code is None:
+        with io.open_code(path) as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+    return code
 
 
 def load_file(name: str, path: str | os.PathLike[str]) -> ModuleType:
@@ -65,3 +193,27 @@ def load_file(name: str, path: str | os.PathLike[str]) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+# -- scripts that start work when they are imported -------------------------------------------------
+
+_importing: list[str] = []
+
+
+@contextmanager
+def importing(what: str) -> Iterator[None]:
+    """Refuse Supervisors for a while: whoever is imported by an executor must not start executors of his own."""
+    _importing.append(what)
+    try:
+        yield
+    finally:
+        _importing.pop()
+
+
+def refuse_start_while_importing() -> None:
+    """Raise UsageError if an executor is importing the code that calls this."""
+    if _importing:
+        raise UsageError(
+            f"{_importing[-1]} starts a Supervisor when it is imported, and executors import it too:"
+            ' put what starts the work under `if __name__ == "__main__":`'
+        )

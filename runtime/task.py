@@ -89,8 +89,7 @@ class TaskHost:
 
     def save_snapshot(self, snapshot: Any) -> bool:
         """Send a snapshot up; it is handed back when the task runs again."""
-        data, encoding = codec.encode(snapshot)
-        self._cell.outbox.send(Snapshot(self._task, data, encoding))
+        self._cell.outbox.send(Snapshot(self._task, *codec.encode_for_readers(snapshot)))
         return True
 
 
@@ -376,14 +375,14 @@ class TaskRunner:
 
     def _completed(self, running: _Running, value: Any) -> Done:
         try:
-            data, encoding = _encode_result(value)
+            encoded = _encode_result(value)
         except ResultError as error:
             return _done(running, ExecutionStatus.FAILED, error=f"the result cannot be kept: {error}")
         except BaseException as error:  # noqa: BLE001 - SystemExit out of a __reduce__: the task's, not the executor's
             why = said_by(error) or type(error).__name__
             line = f"the result cannot be kept: {why}"
             return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
-        return _done(running, ExecutionStatus.COMPLETED, value=data, encoding=encoding)
+        return _done(running, ExecutionStatus.COMPLETED, encoded)
 
     def _interrupted(self, running: _Running, interrupted: ExecutionInterrupted, error: BaseException) -> Done:
         plain = error is interrupted and isinstance(error.__cause__, asyncio.CancelledError | None)
@@ -401,16 +400,16 @@ class TaskRunner:
 def _done(
     running: _Running,
     status: ExecutionStatus,
+    encoded: codec.Encoded | None = None,
     *,
-    value: bytes | None = None,
-    encoding: str = "",
     error: str | None = None,
     detail: str | None = None,
     signal: bytes | None = None,
 ) -> Done:
     seconds = time.perf_counter() - running.began
     task = running.order.task
-    return Done(task, status, value, encoding, error, detail, running.started_at, seconds, signal)
+    data, encoding, projection = encoded or (None, "", None)
+    return Done(task, status, data, encoding, error, detail, running.started_at, seconds, signal, projection)
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
@@ -423,7 +422,7 @@ def _end_fork(error: BaseException | None) -> NoReturn:
     os._exit(0 if error is None else 1)
 
 
-def _encode_result(value: Any) -> tuple[bytes, str]:
+def _encode_result(value: Any) -> codec.Encoded:
     if type(value) not in _PLAIN and (
         inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value)
     ):
@@ -432,7 +431,7 @@ def _encode_result(value: Any) -> tuple[bytes, str]:
         raise ResultError(
             f"the agent returned a {type(value).__name__}; declare it `async def`, or return a plain value"
         )
-    return codec.encode_result(value)
+    return codec.encode_for_readers(value)
 
 
 def _detail(error: BaseException) -> str:

@@ -122,7 +122,10 @@ class Started(_Record, frozen=True, tag=24):
 
 
 class Done(_Record, frozen=True, tag=25):
-    """A task ended. `status` is completed, failed or interrupted; times are Unix and monotonic seconds."""
+    """A task ended. `status` is completed, failed or interrupted; times are Unix and monotonic seconds.
+
+    `projection` is the JSON that readers are shown of a `value` that is not JSON.
+    """
 
     task: int
     status: str
@@ -133,14 +136,16 @@ class Done(_Record, frozen=True, tag=25):
     started_at: float
     seconds: float
     signal: bytes | None = None
+    projection: bytes | None = None
 
 
 class Snapshot(_Record, frozen=True, tag=26):
-    """A task's own saved progress."""
+    """A task's own saved progress. `projection` as in Done."""
 
     task: int
     data: bytes
     encoding: str
+    projection: bytes | None = None
 
 
 class Emitted(_Record, frozen=True, tag=27):

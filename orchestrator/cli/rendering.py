@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from base64 import b64encode
@@ -48,12 +47,15 @@ def run_object(run: RunRecord, counts: Counts) -> dict[str, Any]:
 
 
 def outcome_object(outcome: Outcome) -> dict[str, Any]:
-    """An outcome, for `results`."""
+    """An outcome, for `results`. Where `value` is only a projection, `exact` is false and `type` says of what."""
+    value, kind = shown_value(outcome)
     return {
         "key": outcome.key,
         "seq": outcome.seq,
         "status": outcome.status,
-        "value": None if outcome.encoded is None else _value(outcome.encoded, outcome.encoding),
+        "value": value,
+        "exact": kind is None,
+        "type": kind,
         "error": outcome.error,
         "detail": outcome.detail,
         "attempts": outcome.attempts,
@@ -67,14 +69,46 @@ def outcome_object(outcome: Outcome) -> dict[str, Any]:
 
 def event_object(event: RunEvent) -> dict[str, Any]:
     """An event, for `events`."""
-    return {"seq": event.seq, **msgspec.structs.asdict(event), "at": _iso(event.at), "data": _value(event.data, JSON)}
+    return {"seq": event.seq, **msgspec.structs.asdict(event), "at": _iso(event.at), "data": _value(event.data)}
 
 
-def _value(data: bytes, encoding: str) -> Any:
-    """JSON as it is, on one line; anything else as a blob, unopened."""
-    if encoding == JSON:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            return msgspec.Raw(msgspec.json.format(data, indent=-1))
+class _Projection(msgspec.Struct):
+    """What runtime.projection makes."""
+
+    type: str
+    value: msgspec.Raw
+
+
+_decode_projection = msgspec.json.Decoder(_Projection).decode
+
+
+def shown_value(outcome: Outcome) -> tuple[Any, str | None]:
+    """Return what readers see of a value, and the name of its type if that is not the value itself."""
+    if outcome.encoded is None:
+        return None, None
+    try:
+        if outcome.exact:
+            return _json(outcome.encoded), None
+        found = _decode_projection(outcome.projection or b"")
+        return _json(bytes(found.value)), found.type
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # of an executor that was broken
+        return _blob(outcome.encoded, outcome.encoding), "?"
+
+
+def _value(data: bytes) -> Any:
+    try:
+        return _json(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _blob(data, JSON)
+
+
+def _json(data: bytes) -> msgspec.Raw:
+    """JSON as it is, on one line."""
+    return msgspec.Raw(msgspec.json.format(data, indent=-1))
+
+
+def _blob(data: bytes, encoding: str) -> dict[str, str]:
+    """What nobody opens here."""
     return {"$blob": b64encode(data).decode(), "encoding": encoding}
 
 
@@ -129,7 +163,8 @@ def _standing(run: RunRecord, journal: str) -> str:
 def outcome_line(outcome: Outcome) -> str:
     """One line: key, status, and the value or what went wrong."""
     if outcome.encoded is not None:
-        what = text(_value(outcome.encoded, outcome.encoding))
+        value, kind = shown_value(outcome)
+        what = text(value) if kind is None else f"{text(value)} ({kind})"
     else:
         what = outcome.error or (outcome.signal.message if outcome.signal else "")
     return f"{plain(outcome.key):12} {coloured(outcome.status, 12)} {plain(what)}"
@@ -139,7 +174,7 @@ def event_line(event: RunEvent) -> str:
     """One line: number, time, kind, where, and its data."""
     task = f" task {event.task}" if event.task else ""
     address = f" {plain(event.address)}" if event.address else ""
-    data = plain(text(_value(event.data, JSON)))
+    data = plain(text(_value(event.data)))
     return f"{event.seq:6} {local(event.at)} {plain(event.kind)}{task}{address} {data}"
 
 

@@ -50,6 +50,11 @@ def from_text(text: str, encoding: str) -> bytes:
     return text.encode() if encoding == JSON else a2b_base64(text)
 
 
+def readable(projection: bytes) -> str:
+    """A projection as it is stored. An executor that is broken may send what is no text."""
+    return projection.decode("utf-8", "backslashreplace")
+
+
 def clean(text: str | None) -> str | None:
     """Text that UTF-8 has bytes for; lone surrogates become escapes."""
     return text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode()
@@ -204,6 +209,7 @@ class _Outcome(msgspec.Struct, array_like=True):
     slot: int | None
     incarnation: int | None
     signal: str | None
+    projection: str | None = None
 
 
 _decode_outcomes = msgspec.json.Decoder(list[_Outcome]).decode
@@ -225,6 +231,7 @@ def outcome_row(outcome: Outcome) -> Row:
         outcome.slot,
         outcome.incarnation,
         None if outcome.signal is None else outcome.signal.model_dump_json(),
+        None if outcome.projection is None else readable(outcome.projection),
     )
 
 
@@ -251,6 +258,7 @@ def outcomes(page: Row) -> list[Outcome]:
             slot=body.slot,
             incarnation=body.incarnation,
             signal=None if body.signal is None else read_signal(body.signal),
+            projection=None if body.projection is None else body.projection.encode(),
         )
         for key, body in zip(_decode_texts(keys), _decode_outcomes(bodies), strict=True)
     ]
@@ -261,7 +269,8 @@ def outcomes(page: Row) -> list[Outcome]:
 
 def snapshot_row(snapshot: TaskSnapshot) -> Row:
     """The columns of a snapshot."""
-    return (snapshot.seq, *to_text(snapshot.data, snapshot.encoding))
+    projection = None if snapshot.projection is None else readable(snapshot.projection)
+    return (snapshot.seq, *to_text(snapshot.data, snapshot.encoding), projection)
 
 
 class _Event(msgspec.Struct, array_like=True):

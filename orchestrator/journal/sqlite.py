@@ -39,14 +39,14 @@ REMOVED_AT_ONCE = 2000
 """Tasks of a draft that are removed in one transaction."""
 
 _TASKS = Batch(sql.ADD_TASKS, sql.ADD_TASK, texts=(1, 2))
-_SNAPSHOTS = Batch(sql.PUT_SNAPSHOTS, sql.PUT_SNAPSHOT, texts=(1,))
+_SNAPSHOTS = Batch(sql.PUT_SNAPSHOTS, sql.PUT_SNAPSHOT, texts=(1, 3))
 
 
 def _outcomes_that_are(status: ExecutionStatus) -> Batch:
     return Batch(
         sql.PUT_OUTCOMES,
         sql.PUT_OUTCOME,
-        texts=(3, 5, 6),
+        texts=(3, 5, 6, 12),
         pack=rows.by_seq,
         more=lambda _: (status.value,),
         bind=lambda _, row: (row[0], status.value, rows.to_json(row)),

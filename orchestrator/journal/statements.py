@@ -6,7 +6,8 @@ each taking back costs up to a switch interval (5 ms). `executemany` steps once 
 shows what that does. Outcomes and events keep what is never searched for in one JSON array, `body`, because
 taking a column out of JSON costs as much as inserting it. The views spell the arrays out for people.
 
-Everything is text: a value that is not JSON is stored as base64, and its `encoding` says so.
+Everything is text: a value that is not JSON is stored as base64, and its `encoding` says so; beside it is its
+projection, which is `{"type": …, "value": …}`.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ CREATE TABLE snapshots(
     seq INTEGER NOT NULL,
     data TEXT NOT NULL,
     encoding TEXT NOT NULL,
+    projection TEXT,
     PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
 CREATE TABLE events(
@@ -92,6 +94,7 @@ CREATE VIEW outcome_list AS
         json_extract(o.body, '$[2]') AS attempts,
         json_extract(o.body, '$[3]') AS value,
         json_extract(o.body, '$[4]') AS encoding,
+        json_extract(o.body, '$[12]') AS projection,
         json_extract(o.body, '$[5]') AS error,
         json_extract(o.body, '$[6]') AS detail,
         json_extract(o.body, '$[7]') AS started_at,
@@ -100,6 +103,9 @@ CREATE VIEW outcome_list AS
         json_extract(o.body, '$[10]') AS incarnation,
         json_extract(o.body, '$[11]') AS signal
     FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq JOIN runs r ON r.id = o.run;
+CREATE VIEW snapshot_list AS
+    SELECT r.run_id, t.key, s.seq, s.data, s.encoding, s.projection
+    FROM snapshots s JOIN tasks t ON t.run = s.run AND t.seq = s.seq JOIN runs r ON r.id = s.run;
 CREATE VIEW event_list AS
     SELECT r.run_id, e.seq,
         json_extract(e.body, '$[0]') AS kind,
@@ -241,14 +247,17 @@ FROM (
 )
 """
 PUT_SNAPSHOTS: Final = """
-INSERT INTO snapshots(run, seq, data, encoding)
-SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+INSERT INTO snapshots(run, seq, data, encoding, projection)
+SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]')
 FROM json_each(?2) WHERE true
-ON CONFLICT(run, seq) DO UPDATE SET data = excluded.data, encoding = excluded.encoding
+ON CONFLICT(run, seq) DO UPDATE
+SET data = excluded.data, encoding = excluded.encoding, projection = excluded.projection
 """
 PUT_SNAPSHOT: Final = """
-INSERT INTO snapshots(run, seq, data, encoding) VALUES (?, ?, ?, ?)
-ON CONFLICT(run, seq) DO UPDATE SET data = excluded.data, encoding = excluded.encoding
+INSERT INTO snapshots(run, seq, data, encoding, projection) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT(run, seq) DO UPDATE
+SET data = excluded.data, encoding = excluded.encoding, projection = excluded.projection
 """
 ANY_SNAPSHOT: Final = "SELECT EXISTS (SELECT 1 FROM snapshots WHERE run = ?)"
 DROP_SNAPSHOTS: Final = "DELETE FROM snapshots WHERE run = ?1 AND seq IN (SELECT value FROM json_each(?2))"
