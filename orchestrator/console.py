@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, Protocol, Self, cast
 
 from rich.console import Console, Group, RenderableType
@@ -39,6 +42,10 @@ class Display(Protocol):
         """Show this."""
         ...
 
+    def cleared(self) -> AbstractContextManager[None]:
+        """Leave the terminal to the shell while the block runs. From any thread."""
+        ...
+
 
 class PlainDisplay:
     """Log lines only."""
@@ -56,6 +63,10 @@ class PlainDisplay:
 
     def update(self, status: StatusView, now: float) -> None:
         """Nothing: the log says it."""
+
+    def cleared(self) -> AbstractContextManager[None]:
+        """Nothing is there to be cleared."""
+        return nullcontext()
 
 
 class _Terminal(io.TextIOBase):
@@ -99,6 +110,8 @@ class LiveDisplay:
         self._bar = self._progress.add_task(title, total=None, extra="")
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._began: tuple[float, int] | None = None
+        self._drawing = threading.Lock()
+        self._is_shown = False
 
     @property
     def sink(self) -> Sink:
@@ -111,16 +124,41 @@ class LiveDisplay:
         self._lines.append(line)
 
     def __enter__(self) -> Self:
-        self._live.start()
-        self._console.show_cursor(True)  # who stops or kills us (Ctrl-Z, Ctrl-\\) gets a terminal with one
+        with self._drawing:
+            self._start()
         return self
 
+    def _start(self) -> None:
+        self._live.start()
+        self._console.show_cursor(True)  # who kills us (Ctrl-\\) leaves a terminal with one
+        self._is_shown = True
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """Erase the display, and draw it anew below whatever stands there then. Nothing where it is not shown."""
+        with self._drawing:
+            was_shown = self._is_shown
+            if was_shown:
+                self._print_lines()
+                self._live.stop()
+            try:
+                yield
+            finally:
+                if was_shown:
+                    self._start()
+
     def __exit__(self, *_: object) -> None:
-        self._print_lines()
-        self._live.stop()
+        with self._drawing:
+            self._print_lines()
+            self._live.stop()
+            self._is_shown = False
 
     def update(self, status: StatusView, now: float) -> None:
         """Draw it anew."""
+        with self._drawing:
+            self._draw(status, now)
+
+    def _draw(self, status: StatusView, now: float) -> None:
         self._print_lines()
         done = status.completed + status.failed
         if self._began is None:

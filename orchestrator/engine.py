@@ -7,6 +7,7 @@ that may block is elsewhere: the journal's thread, the user's thread, the execut
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
 import queue
 import selectors
@@ -14,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from orchestrator import instructions as do
@@ -26,7 +27,7 @@ from orchestrator.guardianship import Guardianship
 from orchestrator.machine import Machine
 from orchestrator.mux import Mux
 from orchestrator.records import RunEvent, TaskSnapshot
-from orchestrator.signals import STOPPING, SignalPipe
+from orchestrator.signals import STOPPING, SUSPEND, SignalPipe
 from orchestrator.store import Batch, Store
 from orchestrator.view import Phase, StatusView
 from orchestrator.words import event_of
@@ -39,6 +40,9 @@ SAMPLE_SECONDS = 0.25
 PAUSE_SECONDS = 1.0
 """How much later than it wanted the loop runs again, without having worked, before that counts as a pause: it was
 stopped or frozen, and perhaps the whole run was."""
+
+HALT_SECONDS = 1.0
+"""How long a Ctrl-Z waits for the guardian to have stopped everything."""
 
 HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
 """Bytes of events that may wait for the disk before executors have to, and from which on they need not any more."""
@@ -84,13 +88,16 @@ class Engine:
         self._selector = selectors.DefaultSelector()
         self._mux = Mux(self._selector, self._take, self._on_garbage, self._on_line)
         self._guardianship = Guardianship(
-            backend, self._mux, self._selector, self._handle, self.tell, self.log, self._sample
+            backend, self._mux, self._selector, self._handle, self.tell, self.log, self._sample, self._stop_process
         )
         self._batch = Batch()
         self._ended = False
         self._over = threading.Event()
         self._sample_at = 0.0
         self._clock = Clock(time.monotonic, time.thread_time)
+        self._suspension: tuple[float, float] | None = None
+        self.around_stop: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Entered by the loop while this process is stopped: the terminal is the shell's then."""
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             do.StartExecutor: self._start,
@@ -211,6 +218,8 @@ class Engine:
                     key.data()
             self._read_inbox()
             now = time.monotonic()
+            if self._suspension is not None and now >= self._suspension[1]:
+                self._stop_process()
             due = self.machine.due()
             if due is not None and due <= now:
                 self._handle(told.Tick())
@@ -240,7 +249,8 @@ class Engine:
     def _patience(self) -> float:
         now = time.monotonic()
         due = self.machine.due()
-        self._sleeps_until = self._sample_at if due is None else min(due, self._sample_at)
+        halted_by = math.inf if self._suspension is None else self._suspension[1]
+        self._sleeps_until = min(self._sample_at, halted_by, math.inf if due is None else due)
         return max(0.0, self._sleeps_until - now)
 
     def _sample(self, now: float) -> None:
@@ -311,10 +321,34 @@ class Engine:
             if signum in STOPPING:
                 self._handle(told.Signalled(signum.name, signum == signal.SIGINT))
                 self._show(time.monotonic())
+            elif signum == SUSPEND:
+                self._suspend()
             elif signum == signal.SIGUSR1:
                 for slot in self._mux.slots:
                     self._backend.dump_stacks(slot)
                 faulthandler.dump_traceback(file=2, all_threads=True)
+
+    def _suspend(self) -> None:
+        """Ctrl-Z: first the processes below, then, once they are stopped or in HALT_SECONDS, this one."""
+        if self._suspension is None:
+            now = time.monotonic()
+            self._suspension = (now, now + HALT_SECONDS)
+            self.log("run.suspended", Severity.INFO, {})
+            self._backend.halt()
+
+    def _stop_process(self) -> None:
+        """Here the process stops, and here it goes on. Signals that came meanwhile are read next."""
+        if self._suspension is None or self._signals is None:
+            return
+        self._flush()
+        with self.around_stop():
+            self._signals.stop_process()
+        (began, _), self._suspension = self._suspension, None
+        self._backend.go_on()
+        self._clock.reset()
+        seconds = time.monotonic() - began
+        self._handle(told.Paused(seconds))
+        self.log("run.continued", Severity.INFO, {"seconds": round(seconds, 3)})
 
     # -- executors ----------------------------------------------------------------------------------
 

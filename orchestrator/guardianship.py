@@ -32,6 +32,7 @@ class Guardianship:
         tell: Callable[[told.Stimulus], None],
         log: Callable[[str, Severity, Mapping[str, Any]], None],
         look: Callable[[float], None],
+        on_halted: Callable[[], None],
     ) -> None:
         self._backend = backend
         self._mux = mux
@@ -40,6 +41,7 @@ class Guardianship:
         self._tell = tell
         self._log = log
         self._look = look
+        self._on_halted = on_halted
         self._sweeping = False
         self._gone = False
 
@@ -76,6 +78,8 @@ class Guardianship:
         elif isinstance(report, protocol.Grown):
             self._look(time.monotonic())  # who has what in hand, now
             self._handle(told.Grown(report.slot, report.incarnation, report.rss))
+        elif isinstance(report, protocol.Halted):
+            self._on_halted()
         elif self._sweeping and not self._gone:
             late = self._backend.last_resort()
             found, ended = report.found + len(late), report.ended + len(late)

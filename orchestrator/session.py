@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,6 +140,10 @@ class Session:
         for future in list(self._numbers.values()):
             with suppress(InvalidStateError):  # known, or told by whoever asked just now
                 future.set_exception(why)
+
+    def while_stopped(self, around: Callable[[], AbstractContextManager[object]]) -> None:
+        """Have `around()` entered, in the loop's thread, for as long as a Ctrl-Z stops this process."""
+        self._engine.around_stop = around
 
     def tell(self, stimulus: told.Stimulus) -> None:
         """Hand a stimulus to the loop, from any thread."""

@@ -10,6 +10,7 @@ Rejected: deciding, logging or locking in the handler (gunicorn#3198, loguru#390
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -20,6 +21,15 @@ from typing import Any, ClassVar
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """They end a run."""
+
+SUSPEND = signal.SIGTSTP
+"""It stops a run for a while: Ctrl-Z. Its default action stops this process alone."""
+
+_SIGACTION_SIZE = 512
+"""Bytes, more than any libc's struct sigaction."""
+
+TOGETHER_SECONDS = 2.0
+"""Seconds that a supervisor waits for the others in its process to be ready to be stopped."""
 
 _FROM_HANDLER = 0x80
 
@@ -36,6 +46,8 @@ class SignalPipe:
     live: ClassVar[list[SignalPipe]] = []
     """In the order in which they came."""
     _closing: ClassVar[threading.Lock] = threading.Lock()
+    _together: ClassVar[threading.Condition] = threading.Condition()
+    _ready: ClassVar[set[SignalPipe]] = set()
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -66,6 +78,9 @@ class SignalPipe:
             if before is not signal.SIG_IGN:
                 self.before[signum] = before
                 signal.signal(signum, _deliver)
+        if signal.getsignal(SUSPEND) in (signal.SIG_DFL, _deliver):  # a program's own handler stays
+            self.before[SUSPEND] = signal.getsignal(SUSPEND)
+            signal.signal(SUSPEND, _deliver)
         self.take_wakeup()
         self.blocked = {signum for signum in _unblock(self.before) if signum in self.before}
 
@@ -114,6 +129,21 @@ class SignalPipe:
                     if pipe is not self:
                         pipe.write(byte)
 
+    def stop_process(self) -> None:
+        """Stop this process by SIGTSTP's default action, and return once it goes on. From any thread.
+
+        Several supervisors in one process stop it once, when all are ready or the first has waited long enough. In an
+        orphaned process group, which nobody could continue, the kernel stops nothing (setpgid(2)).
+        """
+        with self._together:
+            self._ready.add(self)
+            others = {pipe for pipe in self.live if SUSPEND in pipe.before}
+            if not self._ready >= others and self._together.wait_for(lambda: self not in self._ready, TOGETHER_SECONDS):
+                return
+            _stop_by_default(SUSPEND)
+            self._ready.clear()
+            self._together.notify_all()
+
     def restore(self) -> None:
         """Give the handlers and the wake-up descriptor back, or leave them to those that came later."""
         if self not in self.live:
@@ -152,6 +182,27 @@ def _deliver(signum: int, _frame: FrameType | None) -> None:
     """The handler of all of them."""
     for pipe in tuple(SignalPipe.live):
         pipe.write(signum | _FROM_HANDLER)
+
+
+def _stop_by_default(signum: signal.Signals) -> None:
+    """Take a stop signal's default action in this thread: the whole process stops until SIGCONT.
+
+    Python changes a signal's action only in the main thread, which may be in a program's C code. So it is done by
+    sigaction(2) itself, which does not look into what it keeps; a zeroed one is the default action. The signal is sent
+    to this thread, so that it has been taken when pthread_kill returns.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signum})
+    try:
+        sigaction = ctypes.CDLL(None).sigaction
+    except (OSError, AttributeError):  # no such C library: what cannot be caught does it too
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return
+    default, ours = ctypes.create_string_buffer(_SIGACTION_SIZE), ctypes.create_string_buffer(_SIGACTION_SIZE)
+    sigaction(int(signum), default, ours)
+    try:
+        signal.pthread_kill(threading.get_ident(), signum)
+    finally:
+        sigaction(int(signum), ours, None)
 
 
 def die_by(signum: int) -> int:

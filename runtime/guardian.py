@@ -40,8 +40,11 @@ from runtime.protocol import (
     Exited,
     Fork,
     Forked,
+    GoOn,
     Graces,
     Grown,
+    Halt,
+    Halted,
     KillTree,
     Order,
     Settings,
@@ -56,6 +59,9 @@ from runtime.uplink import Uplink
 
 NO_PROCESS = 71
 """Exit code (EX_OSERR, sysexits.h) that is reported for an executor that the host had no process for."""
+
+HALT_ROUNDS = 20
+"""How often descendants are looked for while they are stopped, at most."""
 
 MEMORY_SECONDS = 0.25
 """How often memory is looked at, when there is a limit."""
@@ -74,6 +80,7 @@ class Guardian:
         self._executors: dict[int, Family] = {}
         self._graces = Graces(settings.grace, settings.term_grace)
         self.is_supervised = True
+        self._halted: list[tree.Process] = []
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._output = OutputEnds(self._selector)
@@ -147,6 +154,30 @@ class Guardian:
                 one.kill()
         elif isinstance(order, Graces):
             self._graces = order
+        elif isinstance(order, Halt):
+            self._uplink.report(Halted(self._halt()))
+        elif isinstance(order, GoOn):
+            self._go_on()
+
+    def _halt(self) -> int:
+        """Stop all descendants, parents first, until no new ones are found: a stopped process forks no more.
+
+        Those that somebody else has stopped are not ours to continue.
+        """
+        known = {process.pid for process in self._halted}
+        for _ in range(HALT_ROUNDS):
+            found = [process for process in tree.children() if process.pid not in known]
+            if not found:
+                break
+            known.update(process.pid for process in found)
+            running = [process for process in found if not tree.is_stopped(process)]
+            tree.send(running[::-1], signal.SIGSTOP)
+            self._halted += running
+        return len(self._halted)
+
+    def _go_on(self) -> None:
+        halted, self._halted = self._halted, []
+        tree.send(halted, signal.SIGCONT)
 
     def _patience(self) -> float | None:
         """Seconds until something is due: a SIGKILL, a look at the memory."""
@@ -275,12 +306,14 @@ class Guardian:
 
     def _sweep(self, kill_by: float = math.inf) -> Swept:
         """End all descendants."""
+        self._go_on()
         self._reap()
         return self._remains.sweep(self._executors, self._wait, kill_by)
 
     def _inherit(self) -> None:
         """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace; half of it is the flag's."""
         self._uplink.hang_up()
+        self._go_on()
         if self._parent is not None:
             self._selector.unregister(self._parent)
         self._output.listen()

@@ -115,6 +115,20 @@ class Graces(_Record, frozen=True, tag=5):
     term_grace: float
 
 
+class Halt(_Record, frozen=True, tag=6):
+    """Stop every process below the guardian by SIGSTOP, and report Halted: the supervisor is about to be stopped."""
+
+
+class GoOn(_Record, frozen=True, tag=7):
+    """Continue those that Halt has stopped."""
+
+
+class Halted(_Record, frozen=True, tag=17):
+    """The answer to Halt: how many processes were stopped."""
+
+    count: int
+
+
 class Standing(_Record, frozen=True, tag=16):
     """The guardian is ready. `containment`: by what it holds on to processes, the best first."""
 
@@ -166,5 +180,5 @@ class Swept(_Record, frozen=True, tag=14):
     processes: list[str] = []
 
 
-Order = Fork | Signal | KillTree | Sweep | Graces
-Report = Standing | Forked | Exited | Grown | Strays | Swept
+Order = Fork | Signal | KillTree | Sweep | Graces | Halt | GoOn
+Report = Standing | Forked | Exited | Grown | Strays | Swept | Halted

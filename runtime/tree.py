@@ -269,6 +269,14 @@ def zombies() -> list[psutil.Process]:
     return found
 
 
+def is_stopped(process: Process) -> bool:
+    """Whether a signal or a tracer has stopped it."""
+    try:
+        return bool(process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP))
+    except psutil.Error:
+        return False
+
+
 def is_running(process: psutil.Process) -> bool:
     """Whether it is still that process, and not a zombie."""
     try:

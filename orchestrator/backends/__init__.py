@@ -63,6 +63,14 @@ class Backend(Protocol):
         """The task that a slot has in hand, since when, the last sign of life (monotonic)."""
         ...
 
+    def halt(self) -> None:
+        """Stop every process of the run (SIGSTOP); told as the report Halted."""
+        ...
+
+    def go_on(self) -> None:
+        """Continue what `halt` has stopped."""
+        ...
+
     def cpu_seconds(self, pid: int) -> float | None:
         """Seconds of processor time that an executor's process has used; None if the host does not say."""
         ...

@@ -22,7 +22,7 @@ from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag, anonymous_file
 from runtime.model import InterruptSignal
-from runtime.protocol import PLUGINS_VARIABLE, STACKS, Fork, Graces, KillTree, Order, Report, Signal, Sweep
+from runtime.protocol import PLUGINS_VARIABLE, STACKS, Fork, GoOn, Graces, Halt, KillTree, Order, Report, Signal, Sweep
 from runtime.protocol import Settings as GuardianSettings
 from runtime.wire import FrameReader, pack
 
@@ -199,6 +199,14 @@ class LocalBackend:
     def progress(self, slot: int) -> tuple[int, float, float]:
         """From shared memory."""
         return self._flag.progress(slot)
+
+    def halt(self) -> None:
+        """By the guardian, which itself is in no terminal's session and goes on."""
+        self._order(Halt())
+
+    def go_on(self) -> None:
+        """By the guardian."""
+        self._order(GoOn())
 
     def cpu_seconds(self, pid: int) -> float | None:
         """From /proc, or whatever the host has."""

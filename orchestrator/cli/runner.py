@@ -53,6 +53,7 @@ class Runner:
         self._hosting = look.hosting
         observers = [*here.observers(), *look.hosting.observers(lambda: self.session.guardian)]
         self.session = Session(settings, run_id, self._log, journal, observers=observers)
+        self.session.while_stopped(self.display.cleared)
         self.problem: UsageError | None = None
         self.is_cut = False
         """Whether the input is a stream that was not read to its end, now or when the run began."""
