@@ -56,7 +56,7 @@ class SignalPipe:
         self.before: dict[signal.Signals, Any] = {}
         self.blocked: set[int] = set()
         """What was blocked when we came, and is to be again."""
-        self._has_wakeup = False
+        self.has_wakeup = False
         self._ahead: Counter[int] = Counter()
         self.heard: set[int] = set()
 
@@ -87,8 +87,8 @@ class SignalPipe:
     def take_wakeup(self) -> None:
         """Unless somebody has it, be it another one of us."""
         taken = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._has_wakeup = taken == -1
-        if not self._has_wakeup:
+        self.has_wakeup = taken == -1
+        if not self.has_wakeup:
             signal.set_wakeup_fd(taken, warn_on_full_buffer=False)
 
     def write(self, byte: int) -> None:
@@ -123,7 +123,7 @@ class SignalPipe:
 
     def _pass_on(self, byte: int) -> None:
         """There is one wake-up descriptor in a process: who has it tells the others, or they wait for the handler."""
-        if self._has_wakeup:
+        if self.has_wakeup:
             with self._closing:
                 for pipe in tuple(self.live):
                     if pipe is not self:
@@ -160,9 +160,9 @@ class SignalPipe:
             elif later[0].before.get(signum) is _deliver:
                 later[0].before[signum] = handler
         self.before.clear()
-        if self._has_wakeup:
+        if self.has_wakeup:
             signal.set_wakeup_fd(-1)
-            self._has_wakeup = False
+            self.has_wakeup = False
             if self.live:
                 self.live[-1].take_wakeup()
 
@@ -171,6 +171,20 @@ class SignalPipe:
         with self._closing:
             os.close(self._read)
             os.close(self._write)
+
+
+def _disown_in_fork() -> None:
+    """A child that was forked while there are pipes has the handlers that its parent had found, and tells nobody."""
+    pipes, SignalPipe.live[:] = tuple(SignalPipe.live), ()
+    for pipe in pipes:
+        for signum, handler in pipe.before.items():
+            if handler is not _deliver and signal.getsignal(signum) is _deliver:
+                signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+        if pipe.has_wakeup:
+            signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_disown_in_fork)
 
 
 def _unblock(signals: Iterable[int]) -> set[int]:

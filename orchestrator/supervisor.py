@@ -148,6 +148,7 @@ class Supervisor:
         self._handle_signals = handle_signals
         self._log = log
         self._session: Session | None = None
+        self._pid = 0
         self._numbers = _Numbers()
         self._feeding = threading.Lock()
         self._has_hired = False
@@ -164,6 +165,7 @@ class Supervisor:
         held = HeldLog()
         log = self._log or held
         self._session = Session(self.settings, self.run_id, log, journal, handle_signals=self._handle_signals)
+        self._pid = os.getpid()
         self._session.start()
         if self._log is None:
             try:
@@ -177,6 +179,8 @@ class Supervisor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._is_forked:
+            return
         self._leave(error)
         while True:
             try:
@@ -193,6 +197,8 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._is_forked:
+            return
         self._leave(error)
         while True:
             try:
@@ -236,7 +242,14 @@ class Supervisor:
         if ending.error is not None and error is None:
             raise QuiesceError(ending.error)
 
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a child that was forked inside the block: the run is its parent's, and so is its end."""
+        return self._pid not in (0, os.getpid())
+
     def _live(self) -> Session:
+        if self._is_forked:
+            raise QuiesceError(f"the run belongs to process {self._pid}, which has forked this one")
         if self._session is None:
             raise QuiesceError("a Supervisor works inside its block: `with Supervisor(...) as supervisor:`")
         return self._session
