@@ -37,9 +37,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import thread as pools
 from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from runtime.errors import ExecutionInterrupted
@@ -92,8 +91,7 @@ def _codes_that_wait() -> frozenset[CodeType]:
 _WAITS = _codes_that_wait()
 
 
-@dataclass(frozen=True, slots=True)
-class Doing:
+class Doing(NamedTuple):
     """What a thread did when it was looked at. `thread`: its object, None for one that `threading` does not know.
 
     `waits`: for others, in the standard library. `items`: the work that its pool had in hand and before it.
@@ -102,6 +100,12 @@ class Doing:
     thread: threading.Thread | None
     waits: bool
     items: tuple[ref[Any], ...] = ()
+
+
+def _doing(thread: threading.Thread | None, frame: FrameType) -> Doing:
+    if frame.f_code in _WAITS:
+        return Doing(thread, waits=True)
+    return Doing(thread, waits=False, items=tuple(map(ref, _pool_work(frame) or ())))
 
 
 Seen = Mapping[int, Doing]
@@ -126,10 +130,7 @@ class ThreadWatch:
         if _thread._count() <= self._own_count:  # noqa: SLF001
             return {}
         known = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
-        return {
-            ident: Doing(known.get(ident), frame.f_code in _WAITS, tuple(map(ref, _pool_work(frame) or ())))
-            for ident, frame in self._frames()
-        }
+        return {ident: _doing(known.get(ident), frame) for ident, frame in self._frames()}
 
     def _frames(self) -> Iterator[tuple[int, FrameType]]:
         yield from ((ident, frame) for ident, frame in sys._current_frames().items() if ident not in self._ours)  # noqa: SLF001
