@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Generator
 from dataclasses import replace
@@ -26,6 +25,7 @@ from runtime.bell import running_loop, soon_in
 from runtime.consumers import Handler, Stream, Subscription, is_async
 from runtime.frozen import freeze
 from runtime.model import Event, InterruptEvent
+from runtime.native import RLock
 from runtime.outlet import Outlet, Policy
 from runtime.sleep import Done
 
@@ -45,7 +45,7 @@ class EventBus:
     def __init__(self) -> None:
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._seq = 0
         self._targets: dict[object, _Target] = {}
         self._backlog: deque[tuple[Event, _Publisher]] = deque()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from runtime import tree
+from runtime import native, tree
 from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.inbox import Inbox
@@ -77,11 +77,11 @@ class ControlThread:
             self._obey_orders()
             while True:  # the guardian takes everything down, unless somebody stops it
                 tree.wake_parent()
-                time.sleep(HEARTBEAT / 4)
+                native.sleep(HEARTBEAT / 4)
 
     def _obey_orders(self) -> None:
         reader: FrameReader[Control] = FrameReader(Control)
-        poll = select.poll()
+        poll = native.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._outbox.fileno(), select.POLLIN)
         flush_in: float | None = None

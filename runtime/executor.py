@@ -30,7 +30,7 @@ from typing import Any
 
 import msgspec
 
-from runtime import tree
+from runtime import native, tree
 from runtime.agent import AgentInfo
 from runtime.async_session import AsyncSession
 from runtime.control import ControlThread
@@ -240,7 +240,7 @@ class Executor:
         would wait until the call returns. SIGINT means nothing here, but ends the call.
         """
         if self._is_term_coming() and getsignal(_SIGINT) == _ignore:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            signal.pthread_kill(native.MAIN_THREAD, signal.SIGINT)
 
     def _wake_main(self) -> None:
         """Whoever waits for orders must look again. Safe in a signal handler."""
@@ -319,6 +319,7 @@ class Executor:
             self._loading = False
             self._keep_handlers()
             self._surroundings = Surroundings(_arm_faulthandler)
+            self._tasks.keep_tracing()
         self._agents[order.agent] = (function, info)
         options = msgspec.json.encode(info.options)
         self._outbox.send(Hired(order.agent, info.name, info.asynchronous, options))

@@ -12,15 +12,14 @@ that it interrupted, which is also the caller's frame of the handler's own (Modu
 from __future__ import annotations
 
 import sys
-import threading
 from types import FrameType
 
-MAIN = threading.main_thread()
+from runtime.native import MAIN_THREAD, get_ident
 
 
 def is_in_signal_handler() -> bool:
     """Whether some caller of this function is a signal handler. Only ever in the main thread."""
-    if threading.get_ident() != MAIN.ident:
+    if get_ident() != MAIN_THREAD:
         return False
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect.currentframe, without its import
     while frame is not None and frame.f_back is not None:

@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runtime import pickling
+from runtime import native, pickling
 from runtime.agent import AgentInfo, describe
 from runtime.errors import UsageError, said_by
 from runtime.mainfile import importing, load_file
@@ -45,18 +44,18 @@ class BrokenOff:
     def __init__(self, wake_fd: int) -> None:
         self._wake_fd = wake_fd
         self._over = os.pipe()
-        self._thread = threading.Thread(target=self._watch, name="quiesce-loading", daemon=True)
+        self._thread = native.Thread(self._watch)
 
     def __enter__(self) -> None:
         self._thread.start()
 
     def _watch(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, FOR_MAIN_THREAD)
-        poll = select.poll()
+        poll = native.poll()
         for fd in (self._wake_fd, self._over[0]):
             poll.register(fd, select.POLLIN)
         if self._over[0] not in dict(poll.poll()):
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            signal.pthread_kill(native.MAIN_THREAD, signal.SIGTERM)
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # the import closed them; then the thread stays, and watches nothing

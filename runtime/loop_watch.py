@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from types import FrameType
 
+from runtime.native import MAIN_THREAD
 from runtime.wire import LoopBlocked
 
 PATIENCE = 0.25
@@ -33,7 +33,7 @@ class LoopWatch:
 
     def __init__(self, task_of: Callable[[Context], int]) -> None:
         self._task_of = task_of
-        self._thread = threading.main_thread().ident or 0
+        self._thread = MAIN_THREAD
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_at: float | None = None
         self._looked_at: float | None = None

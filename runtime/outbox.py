@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from runtime import native
 from runtime.wire import Done, Up, UpFrame, pack
 
 HOLD_SECONDS = 0.001
@@ -38,9 +38,9 @@ class Outbox:
         self._fd = fd
         self._identity = _identity(fd)
         self._seq = 0
-        self._lock = threading.Lock()
+        self._lock = native.allocate_lock()
         self._pid = os.getpid()
-        self._main = threading.main_thread().ident
+        self._main = native.MAIN_THREAD
         self._deaf = False
         self._held: list[Done] = []
         self._sent_at = 0.0
@@ -59,7 +59,7 @@ class Outbox:
         """Send one frame. Does nothing in a forked child of the executor, nor when nobody reads any more."""
         if not self.is_mine:
             return
-        main = threading.get_ident() == self._main
+        main = native.get_ident() == self._main
         if main:
             self.is_writing = True  # before the lock: an exception must not leave it locked either
         try:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-import threading
 import time
 from collections.abc import Generator
 
 from runtime.interrupt import Interruptible
+from runtime.native import RLock
 
 _LONGEST = 3600.0
 """Seconds of one poll(), which counts milliseconds in an int."""
@@ -60,7 +60,7 @@ class Doorbell:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._read = self._write = -1  # there may be no descriptor left
         self._read, self._write = _pair()
 

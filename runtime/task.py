@@ -6,16 +6,17 @@ import asyncio
 import inspect
 import os
 import sys
-import threading
 import time
 import traceback
+from _thread import LockType
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NoReturn
 
-from runtime import codec
+from runtime import codec, native
 from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind, said_by
 from runtime.flag import InterruptFlag
 from runtime.interrupt import CancelOnInterrupt
@@ -144,6 +145,7 @@ class TaskRunner:
         self.threads = ThreadWatch(lambda context: context.get(_current))
         self._leaving_since: float | None = None
         self.loop_watch = LoopWatch(_task_of)
+        self.keep_tracing()
 
     # -- interrupting -------------------------------------------------------------------------------
 
@@ -271,9 +273,10 @@ class TaskRunner:
         """
         if running.raised or not (self._is_term_coming() or running.met):  # in this order: the handler changes both
             return None
-        known = threading.Event()
-        forget = running.state.add_waker(known.set)
-        known.wait(REASON_SECONDS)
+        unknown = native.allocate_lock()
+        unknown.acquire()
+        forget = running.state.add_waker(partial(_release, unknown))
+        unknown.acquire(timeout=REASON_SECONDS)
         forget()
         signal = running.state.interrupt_signal  # None: it was for the task before
         return None if signal is None else ExecutionInterrupted(signal)
@@ -295,6 +298,12 @@ class TaskRunner:
         except ExecutionInterrupted as error:
             pack(UpFrame(0, [self._end(running, _UNSET, error)]))
 
+    # -- tracing ------------------------------------------------------------------------------------
+
+    def keep_tracing(self) -> None:
+        """Whoever traces or profiles this thread now (a debugger, coverage) goes on between tasks."""
+        self._tracer, self._profiler = sys.gettrace(), sys.getprofile()
+
     # -- running ------------------------------------------------------------------------------------
 
     def run(self, order: Task, agent: Callable[[Any, Any], Any]) -> Done:
@@ -309,10 +318,24 @@ class TaskRunner:
         except BaseException as error:  # noqa: BLE001 - sys.exit and the like fail the task, not the executor
             running.over = True
             self._sync = None
+            try:
+                if sys.gettrace() is not self._tracer or sys.getprofile() is not self._profiler:
+                    sys.settrace(self._tracer)
+                    sys.setprofile(self._profiler)
+            except BaseException:  # noqa: BLE001 - its profiler raised, and is no more
+                sys.settrace(self._tracer)
+                sys.setprofile(self._profiler)
             _current.reset(token)
             return self._end(running, value, error)
         running.over = True  # CPython runs no signal handler between the agent's return and here: no call, no jump
         self._sync = None
+        try:  # before anything of ours is called: the task's own tracer would be called there, and might raise
+            if sys.gettrace() is not self._tracer or sys.getprofile() is not self._profiler:
+                sys.settrace(self._tracer)
+                sys.setprofile(self._profiler)
+        except BaseException:  # noqa: BLE001 - its profiler raised, and is no more
+            sys.settrace(self._tracer)
+            sys.setprofile(self._profiler)
         _current.reset(token)
         return self._end(running, value, None)
 
@@ -395,6 +418,11 @@ class TaskRunner:
         name = utf8(type(error).__name__)
         line = f"{name}: {text}" if text else name
         return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
+
+
+def _release(lock: LockType) -> None:
+    with suppress(RuntimeError):  # it is, already
+        lock.release()
 
 
 def _done(

@@ -1,0 +1,48 @@
+"""The interpreter's own primitives, as they were before any agent's code could put others in their place.
+
+Libraries like gevent replace what `threading`, `select` and `time` offer, for the whole process and at any time. An
+executor's own threads need the real ones: a lock that blocks a thread, a thread that is none of the library's. Whoever
+uses these has loaded this module before an agent is loaded.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from _thread import RLock, allocate_lock, get_ident, start_new_thread
+from collections.abc import Callable
+from contextlib import suppress
+
+__all__ = ["MAIN_THREAD", "RLock", "Thread", "allocate_lock", "get_ident", "poll", "sleep"]
+
+MAIN_THREAD = threading.main_thread().ident or 0
+"""Stays what it is in a fork, and when somebody gives the Thread object another `ident`."""
+
+poll = select.poll
+sleep = time.sleep
+
+
+class Thread:
+    """A thread that nobody else knows of: no tracer is put on it (threading.settrace), and nobody waits for its end."""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        self._target = target
+        self._running = allocate_lock()
+
+    def start(self) -> None:
+        """Run the target. What it raises is nobody's business but its own: it must not."""
+        self._running.acquire()
+        start_new_thread(self._run, ())
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        finally:
+            with suppress(RuntimeError):
+                self._running.release()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        with self._running:
+            pass
