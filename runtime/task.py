@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from runtime import codec, native
-from runtime.errors import ExecutionInterrupted, ResultError, interruption_behind, said_by
+from runtime.errors import DecodeError, ExecutionInterrupted, ResultError, interruption_behind, said_by
 from runtime.flag import InterruptFlag
 from runtime.interrupt import CancelOnInterrupt
 from runtime.loop_watch import LoopWatch
@@ -119,6 +119,9 @@ class _Running:
 
     def check(self) -> None:
         """Before the agent is called. Raises ResultError for a snapshot that cannot be read, ExecutionInterrupted."""
+        if isinstance(self.unreadable, DecodeError):
+            error = self.unreadable
+            raise DecodeError(error.type_name, error.reason, "the snapshot") from error
         if self.unreadable is not None:
             raise ResultError(f"the snapshot cannot be read: {said_by(self.unreadable)}") from self.unreadable
         self.state.raise_if_interrupted()

@@ -103,7 +103,8 @@ def test_a_snapshot_that_cannot_be_read_fails_its_task(tmp_path: Path) -> None:
     done = run_cli("run", agent("odd:changes"), "-i", source, "-w", "1", "-j", journal, "--retries", "1")
     assert done.returncode == 1, done
     seen = look(journal)
-    assert seen.outcomes["bad"].error == "ResultError: the snapshot cannot be read: changed since"
+    said = "DecodeError: the snapshot cannot be read here: it is of type odd.Changed (RuntimeError: changed since)"
+    assert seen.outcomes["bad"].error == said
     assert seen.outcomes["bad"].attempts == 2
     assert seen.named("task.crashed") == []
 
