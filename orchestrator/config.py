@@ -11,6 +11,7 @@ from orchestrator.hosts.cpus import usable_cpus
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 from runtime.flag import MAX_SLOTS
+from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, show_value
 
 
 class MaxFailures(BaseModel):
@@ -18,19 +19,19 @@ class MaxFailures(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    count: int | None = Field(default=None, ge=0)
+    count: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
     percent: float | None = Field(default=None, ge=0, le=100)
 
     @classmethod
     def parse(cls, text: str | int, name: str) -> MaxFailures:
         """From `N` or `P%`. Raises UsageError, which calls it by `name`."""
-        words = str(text).strip()
         try:
+            words = str(text).strip()
             if words.endswith("%"):
                 return cls(percent=float(words[:-1]))
             return cls(count=int(words))
         except ValueError:
-            raise UsageError(f"{name} {text!r} is neither a count nor a percentage like 10%") from None
+            raise UsageError(f"{name} {show_value(text)} is neither a count nor a percentage like 10%") from None
 
     def is_exceeded(self, failed: int, ended: int) -> bool:
         """Whether this many failures are too many. A share counts from 20 ended tasks on."""
@@ -50,21 +51,21 @@ class Settings(BaseModel):
 
     workers: int = Field(default_factory=lambda: min(usable_cpus(), MAX_SLOTS), ge=1, le=MAX_SLOTS)
     concurrency: int = Field(default=1, ge=1, le=100_000)
-    grace: float = Field(default=10.0, ge=0)
-    term_grace: float = Field(default=5.0, ge=0)
-    kill_patience: float = Field(default=2.0, gt=0)
-    timeout: float | None = Field(default=None, gt=0)
-    deadline: float | None = Field(default=None, gt=0)
-    retries: int = Field(default=0, ge=0)
+    grace: float = Field(default=10.0, ge=0, le=LONGEST_SECONDS)
+    term_grace: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
+    kill_patience: float = Field(default=2.0, gt=0, le=LONGEST_SECONDS)
+    timeout: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
+    deadline: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
+    retries: int = Field(default=0, ge=0, le=LARGEST_COUNT)
     max_failures: MaxFailures | None = None
-    memory_limit: int | None = Field(default=None, gt=0)
-    silence: float | None = Field(default=60.0, gt=0)
-    max_tasks_per_executor: int | None = Field(default=None, ge=1)
-    max_memory_per_executor: int | None = Field(default=None, gt=0)
-    crash_limit: int = Field(default=3, ge=1)
+    memory_limit: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
+    silence: float | None = Field(default=60.0, gt=0, le=LONGEST_SECONDS)
+    max_tasks_per_executor: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
+    max_memory_per_executor: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
+    crash_limit: int = Field(default=3, ge=1, le=LARGEST_COUNT)
     preempt: bool = False
     keep_children: bool = False
-    host_grace: float | None = Field(default=None, gt=0, exclude=True)
+    host_grace: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS, exclude=True)
 
     @classmethod
     def of(cls, **chosen: Any) -> Settings:
@@ -74,7 +75,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{name} = {first['input']!r}: {first['msg']}") from None
+            raise UsageError(f"{name} = {show_value(first['input'])}: {first['msg']}") from None
 
     @property
     def ladder(self) -> Ladder:

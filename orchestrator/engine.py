@@ -32,6 +32,7 @@ from orchestrator.store import Batch, Store
 from orchestrator.view import Phase, StatusView
 from orchestrator.words import event_of
 from runtime import codec, wire
+from runtime.limits import clamp_wait
 from runtime.model import Severity
 
 SAMPLE_SECONDS = 0.25
@@ -203,7 +204,7 @@ class Engine:
     def _turn(self) -> None:
         with self._turn_lock:
             patience = self._patience()
-        ready = self._selector.select(patience)
+        ready = self._selector.select(clamp_wait(patience))
         with self._turn_lock:
             self._take_turn(ready)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import late
 from orchestrator.records import Outcome
 from runtime.errors import ExecutionInterrupted, QuiesceError
+from runtime.limits import check_seconds
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class Handle:
 
         Raises ExecutionInterrupted (or QuiesceError) when the run ended before the task began.
         """
-        return self._told(self._future.result(timeout))
+        check_seconds("timeout", timeout, may_be_endless=True)
+        return self._told(self._future.result(None if timeout == math.inf else timeout))
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the value. Raises TaskFailed, ExecutionInterrupted, or TimeoutError after `timeout` seconds."""

@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.records import Outcome, RunEvent
 from runtime.errors import UsageError
+from runtime.limits import check_count
 
 Sink = Callable[[Outcome | None], None]
 """Takes one outcome, or None when none can come any more.
@@ -67,8 +68,7 @@ class Hub:
 
         The past is read when the stream is, and may overlap with what has come since. ValueError: a limit below 1.
         """
-        if limit < 1:
-            raise ValueError(f"a stream needs room for at least one event, not {limit}")
+        check_count("limit", limit)
         stream = EventStream(limit, past, self._leave)
         with self._lock:
             closed = self._closed

@@ -39,7 +39,7 @@ from orchestrator.view import StatusView
 from orchestrator.words import resumption
 from runtime import codec
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
-from runtime.model import ExecutionStatus, InterruptSignal, Severity
+from runtime.model import ExecutionStatus, InterruptSignal, Severity, utf8
 
 LAST_PATIENCE = 1.0
 """Seconds that a journal which has failed gets to refuse what is still waiting."""
@@ -74,6 +74,19 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
+LONGEST_RUN_ID = 150
+"""Bytes: with what is added to it, it names a cgroup, and a name in a file system has at most 255."""
+
+
+def check_run_id(run_id: str) -> None:
+    """Raise UsageError if a run cannot have this name: the environment and the names of files have to take it."""
+    if utf8(run_id) != run_id or "\0" in run_id:
+        raise UsageError(f"the run id {run_id!r:.80} is not text in UTF-8 without NUL")
+    if not run_id.strip() or len(run_id.encode()) > LONGEST_RUN_ID:
+        size = len(run_id.encode())
+        raise UsageError(f"a run id has 1 to {LONGEST_RUN_ID} bytes, not {size}, and is not blank: {run_id!r:.40}")
+
+
 class Session:
     """See the module's docstring. `start`, then `hire`, `spool`, `seal`, and in the end `finish`."""
 
@@ -87,6 +100,7 @@ class Session:
         handle_signals: bool = True,
         observers: Sequence[Observer] = (),
     ) -> None:
+        check_run_id(run_id)
         self.settings = settings
         self.run_id = run_id
         self.hub = Hub()
@@ -247,12 +261,17 @@ class Session:
         journal = self.journal
         existing = self._find_run()
         if existing is None:
+            where = os.getcwd()
+            if utf8(where) != where:
+                raise UsageError(
+                    f"the working directory {where!r} is not text in UTF-8: start the run from another one"
+                )
             unsaid = {"workers"} - self.settings.model_fields_set  # a later start may have other processors
             config = self.settings.model_dump(mode="json", exclude=unsaid)
             if prepare is None:
-                run = journal.create_run(self.run_id, agent=agent, config=config, cwd=os.getcwd())
+                run = journal.create_run(self.run_id, agent=agent, config=config, cwd=where)
             else:
-                with journal.draft(self.run_id, agent=agent, config=config, cwd=os.getcwd()) as run:
+                with journal.draft(self.run_id, agent=agent, config=config, cwd=where) as run:
                     prepare(journal, run.id)
             self.take_up(run)
         elif not is_of_program(existing):

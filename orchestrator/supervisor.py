@@ -20,7 +20,7 @@ from orchestrator.hub import EventStream
 from orchestrator.identity import identify_agent
 from orchestrator.journal import open_journal
 from orchestrator.records import MOST_URGENT, NewTask, Outcome, RunEvent
-from orchestrator.session import SPOOL_AHEAD, Ending, Session, new_run_id
+from orchestrator.session import SPOOL_AHEAD, Ending, Session, check_run_id, new_run_id
 from orchestrator.signals import raise_again
 from orchestrator.sinks import HeldLog, Log
 from orchestrator.store import Known
@@ -29,6 +29,7 @@ from runtime import codec
 from runtime.agent import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
+from runtime.limits import LARGEST_SIZE, check_count
 from runtime.mainfile import refuse_start_while_importing
 from runtime.model import InterruptReason, InterruptSignal, utf8
 
@@ -143,7 +144,8 @@ class Supervisor:
         if max_failures is not None:
             chosen["max_failures"] = MaxFailures.parse(max_failures, "max_failures")
         self.settings = Settings.of(**chosen)
-        self.run_id = run_id or new_run_id()
+        self.run_id = new_run_id() if run_id is None else run_id
+        check_run_id(self.run_id)
         self._where, self._journal_group = journal, journal_group
         self._handle_signals = handle_signals
         self._log = log
@@ -333,6 +335,7 @@ class Supervisor:
         `from_seq`: those from this number on (the first is 1) come first, out of the journal, and none twice. So a
         reader that lost its place goes on where it was. Raises UsageError without a journal.
         """
+        check_count("from_seq", from_seq, most=LARGEST_SIZE)
         hub = self._live().hub
         if from_seq is None:
             return hub.subscribe(limit)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from runtime.errors import UsageError
+from runtime.limits import check_count, check_seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,6 +27,12 @@ class AgentOptions:
     retries: int | None = None
     grace: float | None = None
     term_grace: float | None = None
+
+    def __post_init__(self) -> None:
+        check_seconds("timeout", self.timeout, above_zero=True)
+        check_count("retries", self.retries, least=0)
+        check_seconds("grace", self.grace)
+        check_seconds("term_grace", self.term_grace)
 
 
 @dataclass(frozen=True, slots=True)

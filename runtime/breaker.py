@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from runtime.limits import check_count, check_seconds
+
 
 class CircuitBreaker:
     """Opens after `failures` failures in a row. `reset_after` seconds later it lets one attempt through:
@@ -10,8 +12,8 @@ class CircuitBreaker:
     """
 
     def __init__(self, *, failures: int = 5, reset_after: float = 30.0) -> None:
-        if failures < 1:
-            raise ValueError(f"failures must be at least 1, not {failures}")
+        check_count("failures", failures)
+        check_seconds("reset_after", reset_after)
         self._failures = failures
         self._reset_after = reset_after
         self._in_a_row = 0

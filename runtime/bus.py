@@ -24,6 +24,7 @@ from typing import Any
 from runtime.bell import running_loop, soon_in
 from runtime.consumers import Handler, Stream, Subscription, is_async
 from runtime.frozen import freeze
+from runtime.limits import check_seconds
 from runtime.model import Event, InterruptEvent
 from runtime.native import RLock
 from runtime.outlet import Outlet, Policy
@@ -270,6 +271,7 @@ class EventBus:
 
     async def aclose(self, limit: float = 5.0) -> None:
         """Close, and let async subscribers finish what is queued, for `limit` seconds; then they are cancelled."""
+        check_seconds("limit", limit)
         self.close()
         pumps = {task for task in self._pumps if task is not asyncio.current_task()}
         if not pumps or self._loop is not asyncio.get_running_loop():

@@ -14,6 +14,7 @@ from typing import Any
 from runtime.bell import soon_in
 from runtime.errors import ExecutionInterrupted
 from runtime.interrupt import Interruptible
+from runtime.limits import check_seconds
 from runtime.model import InterruptReason, InterruptSignal
 
 log = logging.getLogger("quiesce.checker")
@@ -46,6 +47,8 @@ class ExternalChecker:
     """
 
     def __init__(self, checker: Checker, *, min_interval: float, limit: float, clock: Callable[[], float]) -> None:
+        check_seconds("min_interval", min_interval)
+        check_seconds("time_limit", limit, above_zero=True)
         self.min_interval = min_interval
         self._checker = checker
         self._limit = limit

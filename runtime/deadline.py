@@ -15,6 +15,7 @@ from runtime.bell import soon_in
 from runtime.host import Host
 from runtime.interrupt import Interruptible
 from runtime.interrupt_signal import build_signal
+from runtime.limits import check_seconds
 from runtime.model import InterruptReason, InterruptSignal
 
 
@@ -22,8 +23,7 @@ class Deadline:
     """`seconds` from now by `clock`, laid over the flag `under`."""
 
     def __init__(self, seconds: float, message: str | None, *, under: object, clock: Callable[[], float]) -> None:
-        if math.isnan(seconds):
-            raise ValueError("a timeout must be a number of seconds, not NaN")
+        check_seconds("a timeout", seconds, may_be_endless=True)
         self.under = under
         self.at = clock() + seconds
         self._message = f"timed out after {seconds:g} s" if message is None or message == "" else message
@@ -67,7 +67,8 @@ class TimeLimited(Interruptible):
         """Interrupt this execution, with reason `timeout`, in `seconds`. Set again, it is armed anew.
 
         Works with and without an event loop. A limit that is over already stays so: late is late, whether a
-        checkpoint has seen it or not. Raises ValueError for NaN.
+        checkpoint has seen it or not. Raises ValueError for what is
+        no duration: text, NaN, less than 0 or more than ten years.
         """
         deadline = Deadline(seconds, message, under=self.host.flag, clock=self._clock)
         self.cancel_timeout()

@@ -31,6 +31,7 @@ from runtime import executor, tree
 from runtime.cgroup import Leaf
 from runtime.family import Family
 from runtime.flag import InterruptFlag
+from runtime.limits import clamp_wait
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.output import OutputEnds
 from runtime.protocol import (
@@ -113,7 +114,7 @@ class Guardian:
     def run(self) -> None:
         """Serve until the supervisor asks for the sweep, or is gone."""
         while self.is_supervised:
-            for key, events in self._selector.select(self._patience()):
+            for key, events in self._selector.select(clamp_wait(self._patience())):
                 if key.fd == self._child_died:
                     self._drain_wakeups()
                 elif key.fd == self._parent:
@@ -347,7 +348,7 @@ class Guardian:
 
     def _wait(self, seconds: float) -> None:
         """For a child's end, while nothing but that matters any more."""
-        for key, events in self._selector.select(seconds):
+        for key, events in self._selector.select(clamp_wait(seconds)):
             if events & selectors.EVENT_WRITE:
                 self._uplink.flush()
             else:

@@ -7,6 +7,7 @@ from collections import deque
 from enum import StrEnum
 from typing import Any
 
+from runtime.limits import check_count
 from runtime.model import Event, InterruptEvent
 
 
@@ -29,10 +30,9 @@ class Outlet:
     """
 
     def __init__(self, policy: Policy, limit: int, *, ends_on_interrupt: bool) -> None:
-        if limit < 1:
-            raise ValueError(f"a queue needs room for at least one event, not {limit}")
-        self.policy = policy
-        self.limit = 1 if policy is Policy.LATEST else limit
+        check_count("limit", limit)
+        self.policy = Policy(policy)
+        self.limit = 1 if self.policy is Policy.LATEST else limit
         self.dropped = 0
         self.closed = False
         self.reader: asyncio.Task[Any] | None = None

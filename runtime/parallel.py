@@ -15,6 +15,7 @@ from runtime.breaker import CircuitBreaker
 from runtime.child import Attempts, Child
 from runtime.group import Crew
 from runtime.interrupt import Interruptible
+from runtime.limits import check_count, check_seconds
 from runtime.model import ErrorStrategy
 from runtime.retry import RetryPolicy
 
@@ -46,8 +47,8 @@ class ParallelExecutionManager:
         circuit_breaker: CircuitBreaker | None = None,
         emit: Callable[..., object] | None = None,
     ) -> None:
-        if max_workers is not None and max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
+        check_count("max_workers", max_workers)
+        check_seconds("timeout", timeout, may_be_endless=True)
         self.name = name or "parallel"
         self._state = state
         self._strategy = ErrorStrategy(error_strategy)
@@ -154,10 +155,12 @@ class ParallelExecutionManager:
 
         Leave it early and the group's end cancels what still runs.
         """
+        check_seconds("timeout", timeout, may_be_endless=True)
         return _Results(self._crew, self._timeout, self._outcome, limit=timeout, judge=self._judge)
 
     def as_completed(self, timeout: float | None = None) -> AsyncIterator[Child[Any]]:
         """As stream, but yields the children's handles, failed ones included, and leaves judging them to you."""
+        check_seconds("timeout", timeout, may_be_endless=True)
         return _Results(self._crew, self._timeout, self._whole, limit=timeout, judge=self._state.raise_if_interrupted)
 
     def _whole(self, child: Child[Any]) -> Any:

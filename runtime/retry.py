@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from runtime.limits import check_count, check_factor, check_seconds
+
 
 class Backoff(StrEnum):
     """How the delay grows from one attempt to the next."""
@@ -28,7 +30,7 @@ class RetryPolicy:
     `attempts` counts the first one too. `jitter` takes away up to that share of each delay at random: 0 none,
     1 anything from zero to the full delay. No attempt begins later than `total_time` after the first.
     Only `retry_on` is retried and never `never_on`; what is no Exception (an interrupt, a cancellation,
-    Ctrl-C) never is, whatever they say.
+    Ctrl-C) never is, whatever they say. Raises ValueError for a number out of range.
     """
 
     attempts: int = 3
@@ -42,12 +44,13 @@ class RetryPolicy:
     never_on: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ValueError(f"attempts must be at least 1, not {self.attempts}")
-        if not 0.0 <= self.jitter <= 1.0:
-            raise ValueError(f"jitter is a share between 0 and 1, not {self.jitter}")
-        if self.delay < 0 or self.max_delay < 0 or self.factor < 0:
-            raise ValueError("delay, max_delay and factor cannot be negative")
+        object.__setattr__(self, "backoff", Backoff(self.backoff))
+        check_count("attempts", self.attempts)
+        check_factor("jitter", self.jitter, most=1)
+        check_factor("factor", self.factor)
+        check_seconds("delay", self.delay)
+        check_seconds("max_delay", self.max_delay)
+        check_seconds("total_time", self.total_time)
 
     def decide(self, error: BaseException, *, attempt: int, elapsed: float, chance: float = 0.0) -> float | None:
         """Seconds until the next attempt; None to give up.

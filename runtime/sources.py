@@ -31,6 +31,7 @@ from typing import Any, Protocol, Self
 
 from runtime import tree
 from runtime.interrupt_signal import build_signal
+from runtime.limits import LARGEST_SIZE, check_count, check_seconds
 from runtime.model import InterruptReason, InterruptSignal
 
 log = logging.getLogger("quiesce.resources")
@@ -121,6 +122,7 @@ class HttpChecker:
     def __init__(self, url: str, *, timeout: float = 3.0) -> None:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"an HTTP checker needs an http:// or https:// URL, not {url!r}")
+        check_seconds("timeout", timeout, above_zero=True)
         self._url = url
         self._timeout = timeout
 
@@ -192,6 +194,8 @@ class ResourceMonitor:
         interval: float = 1.0,
         measure: Callable[[], int] = rss_of_tree,
     ) -> None:
+        check_count("rss_limit", rss_limit, most=LARGEST_SIZE)
+        check_seconds("interval", interval)
         self._state = state
         self._limit = rss_limit
         self._interval = interval

@@ -24,6 +24,7 @@ from runtime.handler_context import is_in_signal_handler
 from runtime.host import Host, Standalone
 from runtime.interrupt import CancelOnInterrupt
 from runtime.interrupt_signal import build_signal
+from runtime.limits import check_seconds
 from runtime.model import (
     ErrorStrategy,
     Event,
@@ -237,6 +238,7 @@ class ExecutionState(TimeLimited):
         `await state.sleep(1)` in an event loop; plain `state.sleep(1)` where there is none, which blocks. A sync
         function that runs in a loop's thread can do neither: give it a thread of its own (`asyncio.to_thread`).
         """
+        check_seconds("a sleep", seconds, may_be_endless=True)
         if running_loop() is None:
             self._sleep_blocking(seconds)
             return Done()
@@ -369,6 +371,7 @@ class ExecutionState(TimeLimited):
 
         One that refuses to end is named in the report and in the log, and holds up nobody.
         """
+        check_seconds("limit", limit)
         return await self._generators().kill(self._patience() if limit is None else limit)
 
     def executing(self) -> AbstractAsyncContextManager[None]:

@@ -42,8 +42,8 @@ ConfigMapOption = Annotated[
 ]
 CpuOption = Annotated[str | None, typer.Option(metavar="CPU", help="Processor time to request, like 2 or 500m.")]
 MemoryOption = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to request, like 2Gi.")]
-UserOption = Annotated[int, typer.Option(min=1, help="The user and group id to run as.")]
-BackoffOption = Annotated[int, typer.Option(min=0, help="How often a Pod that failed is replaced.")]
+UserOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="The user and group id to run as.")]
+BackoffOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="How often a Pod that failed is replaced.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from runtime.limits import LARGEST_SIZE, LONGEST_SECONDS
 from runtime.model import Severity
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -18,7 +19,10 @@ def seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h)?", str(text).strip())
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a time: write seconds, like 90 or 1.5, or 90s, 15m, 2h")
-    return float(match[1]) * {None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    found = float(match[1]) * {None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    if found > LONGEST_SECONDS:
+        raise typer.BadParameter(f"{_short(text)} is more than ten years ({LONGEST_SECONDS / 3600:.0f}h)")
+    return found
 
 
 def size(text: str) -> int:
@@ -26,7 +30,14 @@ def size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmgt]?)(?:i?b)?", str(text).strip().lower())
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a size: write bytes, or 500M, 2G")
-    return int(float(match[1]) * _UNITS[match[2]])
+    found = float(match[1]) * _UNITS[match[2]]
+    if found > LARGEST_SIZE:
+        raise typer.BadParameter(f"{_short(text)} is more than {LARGEST_SIZE} bytes")
+    return int(found)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
 
 
 class LogFormat(StrEnum):

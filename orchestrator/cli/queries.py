@@ -23,6 +23,7 @@ from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord
 from orchestrator.records import RunEvent
 from runtime.errors import QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
+from runtime.limits import LARGEST_SIZE
 from runtime.model import ExecutionStatus, InterruptReason
 
 POLL_SECONDS: Final = 0.05
@@ -91,7 +92,9 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as they come, until the run has ended.")
     ] = False,
-    first: Annotated[int, typer.Option("--from", metavar="SEQ", min=1, help="Begin with this event.")] = 1,
+    first: Annotated[
+        int, typer.Option("--from", metavar="SEQ", min=1, max=LARGEST_SIZE, help="Begin with this event.")
+    ] = 1,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
 ) -> None:

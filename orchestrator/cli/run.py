@@ -22,7 +22,7 @@ from orchestrator.hosts import here
 from orchestrator.identity import Comparison, RunMismatchError, compare_in_order
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
 from orchestrator.records import NewTask
-from orchestrator.session import new_run_id
+from orchestrator.session import check_run_id, new_run_id
 from orchestrator.source import open_input, parse
 from runtime.errors import UsageError
 
@@ -81,6 +81,8 @@ def run(
     """
     values = dict(locals())
     MESSAGE.choose(termination_message)
+    if run_id is not None:
+        check_run_id(run_id)
     is_file = source is not None and source != "-"
     if or_resume and (run_id is None or not is_file):
         raise UsageError("--or-resume needs --run-id ID and --input FILE: a stream cannot be read a second time")

@@ -13,12 +13,17 @@ from typing import Final
 
 from orchestrator.hosts import budget
 from orchestrator.ladder import Ladder
+from runtime.errors import UsageError
+from runtime.model import utf8
 
 WATCHDOG_SECONDS: Final = 30.0
 """The loop turns four times a second; a disk that stalls for longer than this is worth a restart."""
 
 RESTART_SECONDS: Final = 5.0
 """Whatever killed it may need a moment to go away."""
+
+_LONGEST_LINE: Final = 1 << 20
+"""Bytes, systemd's LONG_LINE_MAX."""
 
 _SUPERVISOR_MEMORY: Final = 256 << 20
 """Bytes for the supervisor, its guardian and the journal, beside what the executors may use."""
@@ -92,15 +97,18 @@ def decimal(number: float) -> str:
 
 
 def render(service: Service) -> str:
-    """The text of the unit file."""
+    """The text of the unit file. Raises UsageError for a word that systemd would read as another one."""
     sections = [_unit(service), _service(service), "[Install]\nWantedBy=multi-user.target"]
-    return "\n\n".join(sections) + "\n"
+    text = "\n\n".join(sections) + "\n"
+    if max(len(line.encode()) for line in text.split("\n")) >= _LONGEST_LINE:
+        raise UsageError("the command is too long for a unit: systemd reads lines of at most 1 MiB")
+    return text
 
 
 def _unit(service: Service) -> str:
     return f"""\
 [Unit]
-Description=quiesce run {_plain(service.run_id)} of {_plain(service.agent)}
+Description=quiesce run {_described(service.run_id)} of {_described(service.agent)}
 # a run that fails again and again is left alone after {_BURST} starts in {_INTERVAL} s
 StartLimitIntervalSec={_INTERVAL}
 StartLimitBurst={_BURST}"""
@@ -116,7 +124,7 @@ def _service(service: Service) -> str:
         "Type=notify",
         "NotifyAccess=main",
         f"ExecStart={command_line(service.command)}",
-        f"WorkingDirectory={_plain(service.directory)}",
+        f"WorkingDirectory={_exact('the working directory', service.directory)}",
         *_identity(service),
         "",
         "# 75: interrupted, to be resumed. 1: over, with failed tasks; 2: wrong usage; neither gets better by itself",
@@ -143,7 +151,7 @@ def _service(service: Service) -> str:
 
 
 def _identity(service: Service) -> list[str]:
-    lines = ["DynamicUser=yes"] if service.user is None else [f"User={_plain(service.user)}"]
+    lines = ["DynamicUser=yes"] if service.user is None else [f"User={_user(service.user)}"]
     if service.state is not None:
         lines.append(f"StateDirectory={service.state}")
     folders = {
@@ -153,13 +161,21 @@ def _identity(service: Service) -> list[str]:
 
 
 def _path(path: str) -> str:
-    """One of a list of paths. A colon would part it from another one (BindPaths=), unless it is escaped."""
+    """One of a list of paths. A colon would part it from another one (BindPaths=), unless it is escaped.
+
+    These lists know quotes and backslashes, but not C's escapes.
+    """
+    _refuse_unprintable("the path", path)
     return quote(path).replace(":", "\\:")
 
 
 def command_line(command: Sequence[str]) -> str:
     """Words as ExecStart= reads them. `%S` stays what it is: systemd's state directory."""
-    return " ".join(quote(word, dollars=True) for word in command)
+    program = command[0]
+    _refuse_unprintable("the path of quiesce", program)
+    if "$" in program or not program.startswith("/"):
+        raise UsageError(f"systemd cannot start {program!r}: a program has an absolute path without $")
+    return " ".join([quote(program), *(quote(word, dollars=True) for word in command[1:])])
 
 
 STATE: Final = "\0S"
@@ -167,7 +183,12 @@ STATE: Final = "\0S"
 
 
 def quote(word: str, *, dollars: bool = False) -> str:
-    """One word, as systemd.syntax(7) reads it: %% and $$ for themselves, C's escapes inside double quotes."""
+    """One word, as systemd.syntax(7) reads it: %% and $$ for themselves, C's escapes inside double quotes.
+
+    Raises UsageError for a word that is no text in UTF-8, or has a NUL.
+    """
+    if utf8(word) != word or "\0" in word.replace(STATE, ""):
+        raise UsageError(f"{word!r} cannot be written into a unit: it is not text in UTF-8")
     text = word.replace("%", "%%").replace(STATE, "%S")
     if dollars:
         text = text.replace("$", "$$")
@@ -181,6 +202,26 @@ def _escape(letter: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in letter.encode())
 
 
-def _plain(text: str) -> str:
-    """For an option that takes the rest of its line as it is."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("%", "%%")
+def _described(text: str) -> str:
+    """For people: what would end the line, or join the next one to it, is a question mark."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else "?" for letter in text).replace("%", "%%")
+
+
+def _exact(what: str, text: str) -> str:
+    """For an option that takes the rest of its line as it is: no quotes, no escapes, and blanks at the end are lost."""
+    _refuse_unprintable(what, text)
+    if text != text.strip() or text.endswith("\\"):
+        raise UsageError(f"{what} {text!r} cannot be written into a unit: it ends with a blank or a backslash")
+    return text.replace("%", "%%")
+
+
+def _user(name: str) -> str:
+    if not name or name.startswith("-") or any(letter in ":/ " for letter in name):
+        raise UsageError(f"{name!r} is no name of a user")
+    return _exact("the user", name)
+
+
+def _refuse_unprintable(what: str, text: str) -> None:
+    """Control characters, line ends of any kind, blanks other than the space, and bytes that are no UTF-8."""
+    if not text.isprintable():
+        raise UsageError(f"{what} {text!r} cannot be written into a unit: it has characters that are not printable")

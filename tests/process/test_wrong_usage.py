@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.helpers import AGENTS, agent, jsonl, look, runs_in
-from tests.support.cli import QUIESCE, Completed, Running, run_cli, start_cli
+from tests.support.cli import QUIESCE, Completed, Running, environment, run_cli, start_cli
 from tests.support.sync import Latch, Post
 
 DOUBLE = agent("plain:double")
@@ -191,6 +191,18 @@ def test_a_resume_of_nothing(tmp_path: Path, source: Path) -> None:
         (["--deadline", "0"], ["deadline", "greater than 0"]),
         (["--memory-limit", "0"], ["memory_limit", "greater than 0"]),
         (["--log-format", "xml"], ["--log-format", "'xml'"]),
+        (["--grace", "99999999999999999999"], ["--grace", "more than ten years"]),
+        (["--term-grace", "9" * 400], ["--term-grace", "more than ten years"]),
+        (["--silence", "1000000h"], ["--silence", "more than ten years"]),
+        (["--memory-limit", "9" * 400], ["--memory-limit", "bytes"]),
+        (["--retries", "99999999999999999999"], ["retries", "1000000000"]),
+        (["--workers", "9" * 5000], ["--workers"]),
+        (["--recycle-after", "99999999999999999999"], ["max_tasks_per_executor", "1000000000"]),
+        (["--run-id", "x" * 151], ["run id", "150 bytes"]),
+        (["--run-id", "ü" * 100], ["run id", "150 bytes"]),
+        (["--run-id", " "], ["run id", "blank"]),
+        (["--run-id", ""], ["run id", "blank"]),
+        (["--run-id", "\udcff"], ["argument", "UTF-8"]),
         (["--nonsense"], ["No such option: --nonsense"]),
         (["again"], ["extra argument", "again"]),
     ],
@@ -201,8 +213,39 @@ def test_options_that_are_none(tmp_path: Path, source: Path, options: list[str],
     assert runs_in(tmp_path / "j.db") == 0
 
 
+def test_the_longest_name_and_a_grace_of_weeks_are_no_mistakes(tmp_path: Path, source: Path) -> None:
+    """A grace of 1000 hours is more milliseconds than a poll can count."""
+    done = run_cli("run", DOUBLE, "-i", source, "-j", tmp_path / "j.db", "--run-id", "x" * 150, "--grace", "1000h")
+    assert done.returncode == 0, done
+
+
+def test_a_directory_that_is_no_text_is_refused(tmp_path: Path, source: Path) -> None:
+    odd = os.path.join(os.fsencode(tmp_path), b"\xff")
+    os.mkdir(odd)
+    with Running([*QUIESCE, "run", DOUBLE, "-i", source, "-j", tmp_path / "j.db"], cwd=os.fsdecode(odd)) as running:
+        refused(running.wait(), "working directory", "UTF-8")
+    assert runs_in(tmp_path / "j.db") == 0
+
+
+def test_a_search_path_that_is_no_text_reaches_the_agent(tmp_path: Path, source: Path) -> None:
+    odd = os.path.join(os.fsencode(tmp_path), b"\xfe")
+    os.mkdir(odd)
+    Path(os.fsdecode(odd), "odd_agent.py").write_text("def work(task_input, state):\n    return task_input\n")
+    env = {**environment(), "PYTHONPATH": os.fsdecode(odd)}
+    args: list[str | Path] = [*QUIESCE, "run", "odd_agent:work", "-i", source, "-j", tmp_path / "j.db"]
+    with Running(args, cwd=tmp_path, env=env) as running:
+        done = running.wait()
+    assert done.returncode == 0, done
+
+
 @pytest.mark.parametrize(
-    ("arguments", "word"), [(["nonsense"], "nonsense"), (["run"], "AGENT"), (["events", "--from", "x"], "--from")]
+    ("arguments", "word"),
+    [
+        (["nonsense"], "nonsense"),
+        (["run"], "AGENT"),
+        (["events", "--from", "x"], "--from"),
+        (["events", "--from", "99999999999999999999"], "--from"),
+    ],
 )
 def test_commands_that_are_none(arguments: list[str], word: str) -> None:
     refused(run_cli(*arguments), word, "--help")

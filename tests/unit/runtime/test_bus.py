@@ -255,7 +255,7 @@ def test_the_interrupt_is_never_dropped() -> None:
 
 def test_a_queue_without_room_is_refused() -> None:
     async def main() -> None:
-        with pytest.raises(ValueError, match="at least one"):
+        with pytest.raises(ValueError, match="limit must be"):
             EventBus().stream(limit=0)
 
     run(main)

@@ -1,0 +1,100 @@
+"""Durations and counts that are none are refused where they enter, in one line; waits are bounded all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator import Supervisor
+from orchestrator.config import Settings
+from orchestrator.hub import Hub
+from runtime import CircuitBreaker, EventBus, ExecutionState, RetryPolicy, agent
+from runtime.errors import UsageError
+from runtime.limits import LONGEST_SECONDS, LONGEST_WAIT, clamp_wait
+from runtime.sources import HttpChecker, ResourceMonitor
+
+NONE: list[Any] = [-1, math.nan, 1e20, "soon", True, 10**400]
+
+
+async def stream(**options: Any) -> None:
+    EventBus().stream(**options)
+
+
+REFUSED: dict[str, Callable[[Any], object]] = {
+    "RetryPolicy total_time": lambda bad: RetryPolicy(total_time=bad),
+    "RetryPolicy delay": lambda bad: RetryPolicy(delay=bad),
+    "RetryPolicy max_delay": lambda bad: RetryPolicy(max_delay=bad),
+    "RetryPolicy factor": lambda bad: RetryPolicy(factor=bad),
+    "RetryPolicy attempts": lambda bad: RetryPolicy(attempts=bad),
+    "CircuitBreaker failures": lambda bad: CircuitBreaker(failures=bad),
+    "CircuitBreaker reset_after": lambda bad: CircuitBreaker(reset_after=bad),
+    "parallel max_workers": lambda bad: ExecutionState().parallel(max_workers=bad),
+    "parallel timeout": lambda bad: ExecutionState().parallel(timeout=bad),
+    "set_timeout": lambda bad: ExecutionState().set_timeout(bad),
+    "sleep": lambda bad: ExecutionState().sleep(bad),
+    "checker min_interval": lambda bad: ExecutionState().set_interrupt_checker(lambda: None, min_interval=bad),
+    "checker time_limit": lambda bad: ExecutionState().set_interrupt_checker(lambda: None, time_limit=bad),
+    "kill_generators": lambda bad: asyncio.run(ExecutionState().kill_generators(bad)),
+    "bus stream": lambda bad: asyncio.run(stream(limit=bad)),
+    "bus subscribe": lambda bad: EventBus().subscribe(lambda _: None, limit=bad),
+    "bus aclose": lambda bad: asyncio.run(EventBus().aclose(bad)),
+    "HttpChecker": lambda bad: HttpChecker("http://localhost", timeout=bad),
+    "ResourceMonitor interval": lambda bad: ResourceMonitor(ExecutionState(), rss_limit=1, interval=bad),
+    "ResourceMonitor rss_limit": lambda bad: ResourceMonitor(ExecutionState(), rss_limit=bad),
+    "agent timeout": lambda bad: agent(timeout=bad),
+    "agent retries": lambda bad: agent(retries=bad)(lambda task_input, state: None),
+    "agent grace": lambda bad: agent(grace=bad)(lambda task_input, state: None),
+    "hub subscribe": lambda bad: Hub().subscribe(bad),
+}
+
+
+@pytest.mark.parametrize("bad", NONE, ids=["negative", "nan", "huge", "text", "bool", "enormous"])
+@pytest.mark.parametrize("where", REFUSED)
+def test_a_number_out_of_range_is_refused_in_one_line(where: str, bad: Any) -> None:
+    with pytest.raises(ValueError, match="must be") as caught:
+        decorated = REFUSED[where](bad)
+        if where == "agent timeout":
+            decorated(lambda task_input, state: None)  # type: ignore[operator]
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 250
+
+
+@pytest.mark.parametrize("name", [
+    "workers", "concurrency", "grace", "term_grace", "timeout", "deadline", "retries", "memory_limit", "silence",
+    "max_tasks_per_executor", "max_memory_per_executor", "max_failures",
+])  # fmt: skip
+@pytest.mark.parametrize("bad", [-1, math.nan, math.inf, 1e20, "soon", 10**400, -(10**400)])
+def test_settings_out_of_range_are_refused_in_one_line(name: str, bad: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Supervisor(**{name: bad})
+    message = str(caught.value)
+    assert name in message
+    assert "\n" not in message
+    assert len(message) < 400, message
+
+
+def test_words_that_are_no_member_are_refused() -> None:
+    for wrong in (
+        lambda: RetryPolicy(backoff="sometimes"),  # type: ignore[arg-type]
+        lambda: ExecutionState().parallel(error_strategy="shrug"),  # type: ignore[arg-type]
+        lambda: asyncio.run(stream(policy="whatever")),
+    ):
+        with pytest.raises(ValueError, match="is not a valid"):
+            wrong()
+    linear = RetryPolicy(backoff="linear", delay=1)  # type: ignore[arg-type]
+    assert linear.delay_after(3) == 3  # a member's own word is that member
+
+
+def test_what_is_in_range_is_taken() -> None:
+    assert Settings.of(grace=3_600_000, term_grace=LONGEST_SECONDS).grace == 3_600_000
+    ExecutionState().set_timeout(math.inf)
+    RetryPolicy(total_time=0, jitter=1, attempts=1)
+    assert clamp_wait(None) is None
+    assert clamp_wait(-1) == 0
+    assert clamp_wait(LONGEST_SECONDS) == LONGEST_WAIT
+    assert LONGEST_WAIT * 1000 < 2**31  # what epoll and poll can count
