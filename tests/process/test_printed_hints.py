@@ -101,10 +101,11 @@ def work(x, state):
         state.request_interrupt(message="not yet")
         state.raise_if_interrupted()
     return x
-with {supervisor} as supervisor:
-    print(sorted(outcome.value for outcome in supervisor.map(work, [1, 2, 3]) if outcome.ok))
-    if not os.path.exists("go"):
-        raise SystemExit(3)
+if __name__ == "__main__":
+    with {supervisor} as supervisor:
+        print(sorted(outcome.value for outcome in supervisor.map(work, [1, 2, 3]) if outcome.ok))
+        if not os.path.exists("go"):
+            raise SystemExit(3)
 """
 
 

@@ -215,12 +215,13 @@ class Plain:
 def size(x, state): return len(x) if hasattr(x, "__len__") else 0
 
 words = {words}
-inputs = [set(words), dict.fromkeys(set(words)), Job("a", frozenset(words)), Plain(set(words)),
-          (1, float("nan"), datetime.date(2026, 1, 1)), [set(words), {{frozenset(words): b"x"}}], complex(1, 2)]
-if len(sys.argv) > 1:
-    inputs[int(sys.argv[1])] = eval(sys.argv[2])
-with Supervisor(workers=1, journal="j.db", run_id="r", log=lambda *_: None) as supervisor:
-    print(len([outcome.value for outcome in supervisor.map(size, inputs)]))
+if __name__ == "__main__":
+    inputs = [set(words), dict.fromkeys(set(words)), Job("a", frozenset(words)), Plain(set(words)),
+              (1, float("nan"), datetime.date(2026, 1, 1)), [set(words), {{frozenset(words): b"x"}}], complex(1, 2)]
+    if len(sys.argv) > 1:
+        inputs[int(sys.argv[1])] = eval(sys.argv[2])
+    with Supervisor(workers=1, journal="j.db", run_id="r", log=lambda *_: None) as supervisor:
+        print(len([outcome.value for outcome in supervisor.map(size, inputs)]))
 """
 
 
