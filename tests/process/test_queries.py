@@ -79,7 +79,7 @@ def journal(path: Path) -> Iterator[SqliteJournal]:
     """A run that is under way in this process, with six tasks, five of them with an outcome; and an older run."""
     with SqliteJournal(str(path)) as opened:
         opened.create_run("old-run", agent=None)
-        run = opened.create_run("new-run", agent={"source": "m:f"}, cwd="/srv").id
+        run = opened.create_run("new-run", agent={"agent": "m:f"}, cwd="/srv").id
         opened.add_tasks(run, [NewTask(key, b"null") for key in KEYS])
         opened.claim(run)
         opened.commit(run, outcomes=OUTCOMES, events=[event(n) for n in range(1, 4)])
@@ -170,7 +170,7 @@ def test_status_in_json_is_one_object(journal: SqliteJournal, path: Path) -> Non
     """While the run lives, from a second process; and when it has ended."""
     (living,) = lines(query("status", "--json", cwd=path.parent))
     assert living["run_id"] == "new-run"
-    assert (living["status"], living["agent"], living["starts"]) == ("started", {"source": "m:f"}, 1)
+    assert (living["status"], living["agent"], living["starts"]) == ("started", {"agent": "m:f"}, 1)
     assert living["tasks"] == {"pending": 1, "completed": 3, "failed": 1, "interrupted": 1, "total": 6}
     assert (living["sealed"], living["ended_at"], living["signal"]) == (False, None, None)
     assert (living["owner"]["pid"], living["owner"]["alive"]) == (os.getpid(), True)
