@@ -158,7 +158,9 @@ def _refuse_over(journal: Journal, run: RunRecord, key: str | None) -> None:
 def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
     """Events from `first` on, until the run has ended or its supervisor is gone."""
     while True:
-        version, run = journal.data_version(), next(run for run in journal.runs() if run.id == number)
+        version, run = journal.data_version(), next((run for run in journal.runs() if run.id == number), None)
+        if run is None:
+            raise UsageError(f"the run is not in {journal.location} any more")
         gone = run.starts > 0 and not (run.owner and run.owner.alive)
         for event in journal.events(number, first):  # after the look at the run: its last events are among them
             first = event.seq + 1

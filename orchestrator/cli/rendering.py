@@ -91,14 +91,14 @@ def shown_value(outcome: Outcome) -> tuple[Any, str | None]:
             return _json(outcome.encoded), None
         found = _decode_projection(outcome.projection or b"")
         return _json(bytes(found.value)), found.type
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # of an executor that was broken
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # of an executor that was broken
         return _blob(outcome.encoded, outcome.encoding), "?"
 
 
 def _value(data: bytes) -> Any:
     try:
         return _json(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _blob(data, JSON)
 
 

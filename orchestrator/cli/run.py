@@ -204,6 +204,8 @@ def settings_of(values: dict[str, Any], before: dict[str, Any]) -> Settings:
     """The settings that were given, on top of those that a run has already. Raises UsageError."""
     names = Settings.model_fields.keys() - {"max_failures", "host_grace"}
     asked = {name: values[name] for name in names if values.get(name) is not None and values[name] is not False}
+    if not isinstance(before, dict):  # it comes out of the journal
+        raise UsageError("the settings of the run are damaged in the journal")
     chosen = {**before, **asked}
     granted = values.get("host_grace")
     granted = here.granted_seconds() if granted is None else granted

@@ -19,9 +19,13 @@ from orchestrator.journal.integrity import FileWatch
 from orchestrator.journal.locks import PRIVATE
 from orchestrator.journal.opening import Mode, connect, explain, open_to_read, rest_of
 from orchestrator.journal.rows import UNLIMITED, Pager, Row, pieces
+from orchestrator.plain import one_line
 from runtime.errors import UsageError
 
 T = TypeVar("T")
+
+SHOWN = 200
+"""Characters of what is wrong with a record that are shown."""
 
 
 class Batch(NamedTuple):
@@ -82,7 +86,8 @@ class Database:
     def all(self, statement: str, values: Row = ()) -> list[Any]:
         """Its rows: for few of them (see statements.py)."""
         try:
-            return self._steadily(lambda: self._db.execute(statement, values).fetchall())
+            with self.reading():
+                return self._steadily(lambda: self._db.execute(statement, values).fetchall())
         except UnicodeEncodeError as error:
             raise _not_text(error) from error
 
@@ -154,14 +159,16 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise JournalError(f"journal {self.path}: {explain(error)}") from error
+        except UnicodeDecodeError as error:  # of SQLite's own message: it quotes what it cannot read
+            raise JournalError(f"journal {self.path}: the file is corrupt") from error
 
     @contextlib.contextmanager
     def decoding(self) -> Iterator[None]:
-        """What SQLite gave without complaint and is no record, as JournalError."""
+        """What SQLite gave without complaint and is no record, as JournalError. Nothing of it goes any further."""
         try:
             yield
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise JournalError(f"journal {self.path}: the file is corrupt ({' '.join(str(error).split())})") from error
+        except (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            raise JournalError(f"journal {self.path}: the file is corrupt ({one_line(str(error), SHOWN)})") from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

@@ -78,6 +78,8 @@ def connect(path: str, mode: Mode, handler: Handler, permissions: int) -> Opened
         return _connect_writer(path, handler, permissions if mode == "create" else None)
     except sqlite3.Error as error:
         raise UsageError(f"cannot open journal {path}: {explain(error)}") from error
+    except UnicodeDecodeError as error:  # of SQLite's own message: it quotes what it cannot read
+        raise UsageError(f"cannot open journal {path}: the file is corrupt") from error
     except OSError as error:
         raise UsageError(f"cannot open journal {path}: {error.strerror or error}") from error
     except ContentionError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -111,25 +111,62 @@ class Pager:
 # -- runs --------------------------------------------------------------------------------------------------
 
 
-def run_record(row: Row, holder: int | None) -> RunRecord:
-    """A row of `runs`; `holder` is the process that holds its lock (None: nobody, 0: one that we cannot see)."""
-    number, run_id, agent, config, cwd, status, created, started, ended, sealed, signal, starts, pid, host = row
-    known = pid is not None or holder is not None
+_Number = Annotated[int, msgspec.Meta(ge=1, lt=1 << 62)]
+_Time = Annotated[float, msgspec.Meta(ge=0, lt=250_000_000_000)]
+"""Unix seconds of years that a calendar has."""
+_Pid = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
+class _Run(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """As `_RUN_COLUMNS` of statements.py; everything that is read is checked here, whatever wrote it."""
+
+    number: _Number
+    run_id: str
+    agent: str
+    config: str
+    cwd: str
+    status: ExecutionStatus
+    created_at: _Time
+    started_at: _Time | None
+    ended_at: _Time | None
+    sealed: Literal[0, 1]
+    signal: str | None
+    starts: _Count
+    owner_pid: _Pid | None
+    owner_host: str | None
+
+
+def run_record(row: Row, holder_of: Callable[[int], int | None]) -> RunRecord:
+    """A row of `runs`. `holder_of` tells which process has its lock (None: nobody, 0: one that we cannot see)."""
+    run = msgspec.convert(row, _Run)
+    if "\0" in run.run_id or "\0" in run.cwd:
+        raise ValueError("a run's name and directory hold no NUL")
+    holder = holder_of(run.number)
+    known = run.owner_pid is not None or holder is not None
     return RunRecord(
-        id=number,
-        run_id=run_id,
-        agent=json.loads(agent),
-        config=json.loads(config),
-        cwd=cwd,
-        status=ExecutionStatus(status),
-        created_at=created,
-        started_at=started,
-        ended_at=ended,
-        sealed=bool(sealed),
-        signal=None if signal is None else read_signal(signal),
-        starts=starts,
-        owner=Owner(holder or pid or 0, host or "", alive=holder is not None) if known else None,
+        id=run.number,
+        run_id=run.run_id,
+        agent=json.loads(run.agent),
+        config=json.loads(run.config),
+        cwd=run.cwd,
+        status=run.status,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        sealed=bool(run.sealed),
+        signal=None if run.signal is None else read_signal(run.signal),
+        starts=run.starts,
+        owner=Owner(holder or run.owner_pid or 0, run.owner_host or "", alive=holder is not None) if known else None,
     )
+
+
+_decode_known = msgspec.json.Decoder(list[tuple[str, _Number]]).decode
+
+
+def known_keys(text: str) -> dict[str, int]:
+    """What TASKS_WITH_KEYS returned: keys and their seq."""
+    return dict(_decode_known(text))
 
 
 # -- tasks -------------------------------------------------------------------------------------------------
@@ -154,9 +191,9 @@ def inputs(part: Sequence[Row]) -> list[str]:
     return [row[2] for row in part]
 
 
-_decode_seqs = msgspec.json.Decoder(list[int]).decode
+_decode_seqs = msgspec.json.Decoder(list[_Number]).decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
-_decode_special = msgspec.json.Decoder(list[tuple[int, int, int, int, str, str | None, str | None]]).decode
+_decode_special = msgspec.json.Decoder(list[tuple[_Number, _Count, int, _Count, str, str | None, str | None]]).decode
 
 
 def pending_tasks(page: Row) -> list[PendingTask]:
@@ -197,15 +234,15 @@ def _special(
 
 
 class _Outcome(msgspec.Struct, array_like=True):
-    seq: int
+    seq: _Number
     status: ExecutionStatus
-    attempts: int
+    attempts: _Count
     value: str | None
     encoding: str
     error: str | None
     detail: str | None
-    started_at: float | None
-    ended_at: float | None
+    started_at: _Time | None
+    ended_at: _Time | None
     slot: int | None
     incarnation: int | None
     signal: str | None
@@ -264,6 +301,25 @@ def outcomes(page: Row) -> list[Outcome]:
     ]
 
 
+_decode_marks = msgspec.json.Decoder(list[tuple[_Number, ExecutionStatus]]).decode
+
+
+def check_outcomes(found: Sequence[Outcome], marks: str, after: int) -> None:
+    """Each is the one that its row says, so that reading gets on. Raises ValueError."""
+    said = [(outcome.seq, outcome.status) for outcome in found]
+    if said != _decode_marks(marks):
+        raise ValueError("an outcome is not where it belongs")
+    check_rising([seq for seq, _ in said], after)
+
+
+def check_rising(seqs: Sequence[int], after: int) -> None:
+    """A page of which the last is not behind the first would be read for ever. Raises ValueError."""
+    for seq in seqs:
+        if seq <= after:
+            raise ValueError(f"number {seq} comes after number {after}")
+        after = seq
+
+
 # -- snapshots and events ----------------------------------------------------------------------------------
 
 
@@ -275,7 +331,7 @@ def snapshot_row(snapshot: TaskSnapshot) -> Row:
 
 class _Event(msgspec.Struct, array_like=True):
     kind: str
-    at: float
+    at: _Time
     data: str
     address: str
     task: int

@@ -245,7 +245,7 @@ class SqliteJournal:
 
     def _run_of(self, row: rows.Row) -> RunRecord:
         with self._db.decoding():
-            return rows.run_record(row, self._db.locks.owner(row[0]))
+            return rows.run_record(row, self._db.locks.owner)
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
@@ -293,10 +293,11 @@ class SqliteJournal:
             page = self._db.page(statement, pager, (run, after), rest)
             with self._db.decoding():
                 tasks = rows.pending_tasks(page)
+                rows.check_rising([task.seq for task in tasks], after)
             if not tasks:
                 return
             yield from tasks
-            after = max(after + 1, tasks[-1].seq)
+            after = tasks[-1].seq
 
     def _outcomes_of(self, run: int, seqs: Sequence[int]) -> dict[int, Outcome]:
         """Terminal outcomes by seq."""
@@ -305,11 +306,12 @@ class SqliteJournal:
         while True:
             page = self._db.page(sql.RESULTS_OF_SEQS, pager, (run, after), (wanted,))
             with self._db.decoding():
-                outcomes = rows.outcomes(page)
+                outcomes = rows.outcomes(page[:2])
+                rows.check_rising([outcome.seq for outcome in outcomes], after)
             if not outcomes:
                 return found
             found.update((outcome.seq, outcome) for outcome in outcomes)
-            after = max(after + 1, outcomes[-1].seq)
+            after = outcomes[-1].seq
 
     def agents(self, run: int) -> dict[int, str]:
         """See Journal."""
@@ -324,7 +326,7 @@ class SqliteJournal:
 
     def last_seq(self, run: int) -> int:
         """See Journal."""
-        with self._db.reading():
+        with self._db.decoding():
             return int(self._db.one(sql.LAST_TASK, (run,)))
 
     def _last_of_unsealed(self, run: int) -> int:
@@ -339,7 +341,7 @@ class SqliteJournal:
     def _duplicate(self, run: int, values: Sequence[rows.Row]) -> DuplicateKeyError | None:
         """Which key of a refused batch exists already: the first one, in the order of the input."""
         keys = [row[1] for row in values]
-        known: dict[str, int] = dict(json.loads(self._db.one(sql.TASKS_WITH_KEYS, (run, rows.to_json(keys)))))
+        known = rows.known_keys(self._db.one(sql.TASKS_WITH_KEYS, (run, rows.to_json(keys))))
         for key in keys:
             if "\0" in key:  # which JSON in SQLite has no word for
                 known.update((key, seq) for (seq,) in self._db.all(sql.TASK_WITH_KEY, (run, key)))
@@ -359,7 +361,9 @@ class SqliteJournal:
         """See Journal."""
         page = self._db.page(sql.URGENT if urgent else sql.PENDING, self._pending_pager, (run, after_seq), limit=limit)
         with self._db.decoding():
-            return rows.pending_tasks(page)
+            found = rows.pending_tasks(page)
+            rows.check_rising([task.seq for task in found], after_seq)
+            return found
 
     def counts(self, run: int) -> Counts:
         """See Journal."""
@@ -449,7 +453,9 @@ class SqliteJournal:
     def _results(self, run: int, after: int, wanted: str, pager: rows.Pager) -> list[Outcome]:
         page = self._db.page(sql.RESULTS, pager, (run, after), (wanted,))
         with self._db.decoding():
-            return rows.outcomes(page)
+            found = rows.outcomes(page[:2])
+            rows.check_outcomes(found, page[2], after)
+            return found
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
         """See Journal. Each page is a transaction of its own."""
@@ -463,7 +469,9 @@ class SqliteJournal:
     def _events(self, run: int, after: int, limit: int, pager: rows.Pager) -> list[RunEvent]:
         page = self._db.page(sql.EVENTS, pager, (run, after), limit=limit)
         with self._db.decoding():
-            return rows.events(page)
+            found = rows.events(page)
+            rows.check_rising([event.seq for event in found], after)
+            return found
 
     # -- from outside --------------------------------------------------------------------------------------
 

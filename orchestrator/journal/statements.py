@@ -230,9 +230,9 @@ SELECT json_group_array(seq) FROM outcomes
 WHERE run = ?1 AND seq IN (SELECT value FROM json_each(?2)) AND status IN ('completed', 'failed')
 """
 RESULTS: Final = """
-SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']'
+SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']', json_group_array(json_array(seq, status))
 FROM (
-    SELECT t.key, o.body FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
+    SELECT t.key, o.body, o.seq, o.status FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
     WHERE o.run = ?1 AND o.seq > ?2 AND o.status IN (SELECT value FROM json_each(?4))
     ORDER BY o.seq LIMIT ?3
 )
