@@ -57,7 +57,7 @@ class FileWatch:
     def restore_index(self) -> None:
         """Before a transaction: `-shm` can be made anew out of the log, but touching what is cut off is a SIGBUS.
 
-        Filled with zeros it is no valid index, so that SQLite makes it anew.
+        Filled with zeros it is no valid index, so that SQLite makes it anew. Within a transaction nothing can be done.
         """
         if self._shared_size == 0:  # before the first transaction there is none
             return

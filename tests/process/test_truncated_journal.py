@@ -41,16 +41,3 @@ def test_a_run_whose_journal_is_cut_short_does_not_succeed(tmp_path: Path, suffi
     assert "Traceback" not in ended.stderr
     for command in ("status", "results"):
         assert "Traceback" not in run_cli(command, cwd=tmp_path).stderr
-
-
-def test_an_index_that_is_cut_short_costs_nothing(tmp_path: Path) -> None:
-    (tmp_path / "agent.py").write_text(AGENT)
-    source, path = jsonl(tmp_path / "in.jsonl", range(1, 5)), tmp_path / "quiesce.db"
-    with start_cli("run", "agent.py:wait", "-i", source, "-w", "1", cwd=tmp_path) as run:
-        run.expect("executor.started")
-        path.with_name("quiesce.db-shm").write_bytes(b"")
-        for n in range(1, 5):
-            (tmp_path / f"go-{n}").touch()
-        ended = run.wait()
-    assert ended.returncode == 0, ended
-    assert len(look(path).values) == 4
