@@ -17,11 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from orchestrator.ladder import Rung
-from orchestrator.sinks import DescriptorSink, Sink, standard_error
+from orchestrator.sinks import PATIENCE, DescriptorSink, Sink, standard_error
 from orchestrator.slots import ExecutorView
 from orchestrator.view import Phase, StatusView
+from runtime.text import one_line
 
 _SHOWN_EXECUTORS = 8
+_TITLE, _WIDEST = 60, 200  # characters of what comes from outside: a display must not cost what nobody sees
 _WAITING_LINES = 2000  # more of them lose the oldest: nobody reads them at that speed
 _NEXT = {Rung.FLAG: "SIGTERM", Rung.TERM: "SIGKILL", Rung.KILL: "giving up"}
 
@@ -46,6 +48,10 @@ class Display(Protocol):
         """Leave the terminal to the shell while the block runs. From any thread."""
         ...
 
+    def show_loading(self, agent: str, seconds: float | None) -> None:
+        """The agent has been loading for so long. None: no longer."""
+        ...
+
 
 class PlainDisplay:
     """Log lines only."""
@@ -68,9 +74,12 @@ class PlainDisplay:
         """Nothing is there to be cleared."""
         return nullcontext()
 
+    def show_loading(self, agent: str, seconds: float | None) -> None:
+        """Nothing: the log says it."""
+
 
 class _Terminal(io.TextIOBase):
-    """Standard error for rich. A terminal that is stopped or closed is no error: SIGHUP or its reader will tell."""
+    """Standard error for rich, which never waits for it. One that is closed is no error: SIGHUP or its reader tells."""
 
     encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
 
@@ -78,7 +87,7 @@ class _Terminal(io.TextIOBase):
         self._sink = sink
 
     def write(self, text: str) -> int:
-        """Write what there is room for."""
+        """Write it soon."""
         self._sink.write(text.encode(self.encoding, "replace"))
         return len(text)
 
@@ -95,23 +104,25 @@ class LiveDisplay:
     """A progress bar, what every executor does, and while it stops, what it waits for and how long."""
 
     def __init__(self, title: str) -> None:
-        self._console = Console(file=cast("IO[str]", _Terminal(standard_error())), highlight=False)
+        self._output = standard_error()
+        self._console = Console(file=cast("IO[str]", _Terminal(self._output)), highlight=False)
         self._lines: deque[str] = deque(maxlen=_WAITING_LINES)
         self._lost = 0
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[extra]}"),
             TimeElapsedColumn(),
             console=self._console,
         )
-        self._bar = self._progress.add_task(title, total=None, extra="")
+        self._bar = self._progress.add_task(one_line(title, _TITLE), total=None, extra="")
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._began: tuple[float, int] | None = None
         self._drawing = threading.Lock()
         self._is_shown = False
+        self._loading: str | None = None
 
     @property
     def sink(self) -> Sink:
@@ -122,6 +133,14 @@ class LiveDisplay:
         """Show a line soon."""
         self._lost += len(self._lines) == _WAITING_LINES
         self._lines.append(line)
+
+    def is_congested(self) -> bool:
+        """Never: what comes too fast loses lines."""
+        return False
+
+    def flush(self, limit: float | None = None) -> bool:
+        """`update` and the block's end write them."""
+        return True
 
     def __enter__(self) -> Self:
         with self._drawing:
@@ -141,6 +160,7 @@ class LiveDisplay:
             if was_shown:
                 self._print_lines()
                 self._live.stop()
+                self._output.flush(PATIENCE)  # a stopped process writes nothing any more
             try:
                 yield
             finally:
@@ -154,9 +174,10 @@ class LiveDisplay:
             self._is_shown = False
 
     def update(self, status: StatusView, now: float) -> None:
-        """Draw it anew."""
+        """Draw it anew, unless the last drawing is still on its way: a slow or stopped terminal gets fewer of them."""
         with self._drawing:
-            self._draw(status, now)
+            if self._output.is_idle:
+                self._draw(status, now)
 
     def _draw(self, status: StatusView, now: float) -> None:
         self._print_lines()
@@ -173,8 +194,21 @@ class LiveDisplay:
         assert self._began is not None
         return (done - self._began[1]) / max(0.001, now - self._began[0])
 
+    def show_loading(self, agent: str, seconds: float | None) -> None:
+        """Drawn from the first second on."""
+        self._loading = None if seconds is None or seconds < 1 else loading_line(agent, seconds)
+        if seconds is None:
+            return
+        with self._drawing:
+            if self._output.is_idle:
+                self._print_lines()
+                self._live.update(Group(self._progress, *self._loading_lines()), refresh=True)
+
+    def _loading_lines(self) -> list[RenderableType]:
+        return [] if self._loading is None else [Text(self._loading, style="dim", no_wrap=True, overflow="ellipsis")]
+
     def _below(self, status: StatusView, now: float) -> list[RenderableType]:
-        lines: list[RenderableType] = []
+        lines = self._loading_lines()
         if status.signal is not None:
             lines.append(Text(stopping_line(status, now), style="bold yellow", no_wrap=True, overflow="ellipsis"))
         busy = [view for view in status.executors if view.tasks]
@@ -199,7 +233,7 @@ class LiveDisplay:
 def stopping_line(status: StatusView, now: float) -> str:
     """One line: why it stops, for whom it waits, and what comes when."""
     assert status.signal is not None
-    why = status.signal.message or status.signal.reason.value
+    why = one_line(status.signal.message or status.signal.reason.value, _WIDEST)
     waiting = len(status.executors)
     if status.phase in (Phase.SWEEPING, Phase.ENDED) or not waiting:
         return f"stopping: {why}; all executors are gone, looking for what they left"
@@ -210,9 +244,14 @@ def stopping_line(status: StatusView, now: float) -> str:
     return line
 
 
+def loading_line(agent: str, seconds: float) -> str:
+    """One line: what is imported, for how long."""
+    return f"  loading {one_line(agent, _WIDEST)}, {seconds:.0f} s"
+
+
 def executor_line(view: ExecutorView, now: float) -> str:
     """One line: slot, process, task, for how long."""
-    tasks = ", ".join(view.tasks)
+    tasks = ", ".join(one_line(key, _WIDEST) for key in view.tasks)
     since = f"  {now - view.since:.1f} s" if view.since is not None else ""
     return f"  executor {view.slot} ({view.pid}): {tasks}{since}"
 

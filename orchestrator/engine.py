@@ -6,7 +6,6 @@ that may block is elsewhere: the journal's thread, the user's thread, the execut
 
 from __future__ import annotations
 
-import faulthandler
 import math
 import os
 import queue
@@ -26,8 +25,11 @@ from orchestrator.config import Settings
 from orchestrator.guardianship import Guardianship
 from orchestrator.machine import Machine
 from orchestrator.mux import Mux
+from orchestrator.output_stream import Lost
 from orchestrator.records import RunEvent, TaskSnapshot
 from orchestrator.signals import STOPPING, SUSPEND, SignalPipe
+from orchestrator.sinks import buffer_of, standard_error
+from orchestrator.stacks import read_stacks
 from orchestrator.store import Batch, Store
 from orchestrator.view import Phase, StatusView
 from orchestrator.words import event_of
@@ -47,6 +49,12 @@ HALT_SECONDS = 1.0
 
 HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
 """Bytes of events that may wait for the disk before executors have to, and from which on they need not any more."""
+
+CONGESTED_SECONDS = 0.02
+"""How soon to look again whether the log keeps up."""
+
+OUTPUT_SECONDS = 2.0
+"""What executors still had to say at the end of a run is logged for so long, and for a part of it after a stop."""
 
 Logger = Callable[[str, Severity, Mapping[str, Any]], None]
 """Takes one named log event, in the middle of a turn: it must not block for long, nor raise, nor hand in tasks."""
@@ -74,6 +82,7 @@ class Engine:
         self.crash: BaseException | None = None
         self._backend = backend
         self._log = log
+        self._buffer = buffer_of(log)
         self._on_agent = on_agent
         self._signals = signals
         self._observers = observers
@@ -87,7 +96,7 @@ class Engine:
         self._turning_in: int | None = None
         self._sleeps_until = 0.0
         self._selector = selectors.DefaultSelector()
-        self._mux = Mux(self._selector, self._take, self._on_garbage, self._on_line)
+        self._mux = Mux(self._selector, self._take, self._on_garbage, self._on_line, self._on_lost_output)
         self._guardianship = Guardianship(
             backend, self._mux, self._selector, self._handle, self.tell, self.log, self._sample, self._stop_process
         )
@@ -104,7 +113,7 @@ class Engine:
             do.StartExecutor: self._start,
             do.Send: lambda it: self._mux.send(it.slot, it.order),
             do.SendControl: lambda it: self._mux.send_control(it.slot, it.order),
-            do.RaiseFlag: lambda it: self._backend.raise_flag(it.signal),
+            do.RaiseFlag: self._raise_flag,
             do.ShowRung: lambda it: self._backend.show_rung(it.at),
             do.SetGraces: lambda it: self._backend.set_graces(it.grace, it.term_grace),
             do.Terminate: lambda it: self._backend.terminate(it.slot, it.incarnation),
@@ -195,6 +204,7 @@ class Engine:
             self._ended = True
             try:
                 with self._turn_lock:  # a caller may be in the middle of a turn
+                    self._finish_output()
                     self._flush()
                     self._mux.close()
                     self._backend.close()
@@ -218,6 +228,8 @@ class Engine:
                 if registered.get(key.fd) is key:  # one before it may have closed it, and its number be another pipe's
                     key.data()
             self._read_inbox()
+            if self._mux.has_output:
+                self._mux.show_output()
             now = time.monotonic()
             if self._suspension is not None and now >= self._suspension[1]:
                 self._stop_process()
@@ -252,6 +264,10 @@ class Engine:
         due = self.machine.due()
         halted_by = math.inf if self._suspension is None else self._suspension[1]
         self._sleeps_until = min(self._sample_at, halted_by, math.inf if due is None else due)
+        if self._mux.has_output:
+            return 0.0
+        if self._mux.is_output_paused:
+            self._sleeps_until = min(self._sleeps_until, now + CONGESTED_SECONDS)
         return max(0.0, self._sleeps_until - now)
 
     def _sample(self, now: float) -> None:
@@ -290,6 +306,25 @@ class Engine:
                 self._mux.go_on()
         elif pressure > HIGH_PRESSURE and self.mind.phase is Phase.RUNNING:
             self._mux.pause()
+        self._balance_output()
+
+    def _balance_output(self) -> None:
+        """Output is read no faster than the log is written, for as long as that goes on and nobody stops the run."""
+        if self._buffer is None:
+            return
+        congested = self.mind.phase is Phase.RUNNING and self._buffer.is_congested()
+        if congested and not self._mux.is_output_paused:
+            self._mux.pause_output()
+        elif self._mux.is_output_paused and not congested:
+            self._mux.resume_output()
+
+    def _finish_output(self) -> None:
+        """What is left of it at the end, with a limit."""
+        patience = OUTPUT_SECONDS if self.mind.signal is None else OUTPUT_SECONDS / 4
+        end = time.monotonic() + patience
+        while self._mux.has_output and time.monotonic() < end:
+            self._mux.show_output()
+        self._mux.abandon_output()
 
     def _drain_wakeups(self) -> None:
         with suppress(BlockingIOError):
@@ -327,7 +362,7 @@ class Engine:
             elif signum == signal.SIGUSR1:
                 for slot in self._mux.slots:
                     self._backend.dump_stacks(slot)
-                faulthandler.dump_traceback(file=2, all_threads=True)
+                standard_error().write_line(read_stacks())
 
     def _suspend(self) -> None:
         """Ctrl-Z: first the processes below, then, once they are stopped or in HALT_SECONDS, this one."""
@@ -371,6 +406,14 @@ class Engine:
 
     def _on_line(self, slot: int, stream: str, line: str) -> None:
         self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})
+
+    def _on_lost_output(self, slot: int, stream: str, lost: Lost) -> None:
+        fields = {"slot": slot, "stream": stream, "lines": lost.lines, "bytes": lost.bytes}
+        self.log("executor.output_lost", Severity.WARNING, fields)
+
+    def _raise_flag(self, order: do.RaiseFlag) -> None:
+        self._backend.raise_flag(order.signal)
+        self._mux.limit_output()
 
     def _take(self, slot: int, incarnation: int, records: list[wire.Up]) -> None:
         """Events and snapshots go straight to the store; what decides something goes to the machine."""

@@ -5,16 +5,19 @@ Every one of them works as it stands, from any directory: tests/process/test_pri
 
 from __future__ import annotations
 
-import shlex
-
 from orchestrator.journal import RunRecord
+from runtime.text import shell_word
 
 
 def command(name: str, run_id: str, journal: str, *options: str) -> str:
     """Return a command on one run, quoted for a shell."""
     if run_id.startswith("-"):
-        return shlex.join(["quiesce", name, "--journal", journal, *options, "--", run_id])
-    return shlex.join(["quiesce", name, run_id, "--journal", journal, *options])
+        return _join("quiesce", name, "--journal", journal, *options, "--", run_id)
+    return _join("quiesce", name, run_id, "--journal", journal, *options)
+
+
+def _join(*words: str) -> str:
+    return " ".join(map(shell_word, words))
 
 
 def is_of_program(run: RunRecord) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from orchestrator.equality import are_equal
-from orchestrator.plain import one_line
+from runtime.text import one_line
 from orchestrator.records import NewTask, PendingTask
 from runtime import codec
 from runtime.agent import options_of

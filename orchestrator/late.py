@@ -9,19 +9,19 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from orchestrator.sinks import Log, Sink
+from orchestrator.sinks import Sink, TimedLog
 from runtime.model import Severity
 
 
-def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool) -> Log:
+def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool) -> TimedLog:
     """See orchestrator.log."""
-    made: Log = importlib.import_module("orchestrator.log").make_log(sink, log_format, level, colors=colors)
+    made: TimedLog = importlib.import_module("orchestrator.log").make_log(sink, log_format, level, colors=colors)
     return made
 
 
-def default_log() -> Log:
+def default_log() -> TimedLog:
     """See orchestrator.log."""
-    made: Log = importlib.import_module("orchestrator.log").default_log()
+    made: TimedLog = importlib.import_module("orchestrator.log").default_log()
     return made
 
 

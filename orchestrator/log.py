@@ -1,4 +1,4 @@
-"""Named log events, through structlog. Every one that the supervisor writes is listed in docs/log-events.md.
+"""Named log events as lines, in structlog's two looks. docs/log-events.md lists every one that the supervisor writes.
 
 Loaded while the guardian starts: structlog and what it brings take longer than the rest of the supervisor.
 """
@@ -6,59 +6,83 @@ Loaded while the guardian starts: structlog and what it brings take longer than 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from orchestrator.sinks import Log, Sink, standard_error
+from orchestrator.sinks import BackgroundLog, Sink, TimedLog, standard_error
 from runtime.model import Severity
+from runtime.text import printable_value
 
 _LEVELS = {severity: logging.getLevelName(severity.name) for severity in Severity}
 
+Render = Callable[[str, str, float, Mapping[str, Any]], str]
+"""Makes one line of an event's name, its level, its time and its fields."""
 
-def make_log(sink: Sink, log_format: str, level: Severity = Severity.INFO, *, colors: bool = False) -> Log:
+
+class LineLog:
+    """A TimedLog that writes one line an event, from `level` on."""
+
+    def __init__(self, sink: Sink, render: Render, level: Severity) -> None:
+        self._sink = sink
+        self._render = render
+        self._shown = {severity: severity.name.lower() for severity in Severity if _LEVELS[severity] >= _LEVELS[level]}
+
+    def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any], at: float | None = None) -> None:
+        """One event."""
+        level = self._shown.get(severity)
+        if level is not None:
+            self._sink.write_line(self._render(name, level, time.time() if at is None else at, fields))
+
+    def is_congested(self) -> bool:
+        """Whether lines come faster than they are written."""
+        return self._sink.is_congested()
+
+    def flush(self, limit: float | None = None) -> bool:
+        """As its sink."""
+        return self._sink.flush(limit)
+
+
+def make_log(sink: Sink, log_format: str, level: Severity = Severity.INFO, *, colors: bool = False) -> TimedLog:
     """A Log that writes `console` lines for people or `json` ones for machines, from `level` on."""
-    shared: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json"),
-    ]
-    if log_format == "json":
-        shared.append(structlog.processors.JSONRenderer(default=str))
-    else:
-        shared[1] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-        shared.append(structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False))
-    logger = structlog.wrap_logger(
-        _SinkLogger(sink),
-        processors=shared,
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        cache_logger_on_first_use=True,
-    ).bind()
-    return _adapter(logger)
+    return LineLog(sink, _json_renderer() if log_format == "json" else _console_renderer(colors=colors), level)
 
 
-def default_log() -> Log:
+def _json_renderer() -> Render:
+    """All in ASCII, so without any control character."""
+    dump = structlog.processors.JSONRenderer(default=str)
+
+    def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
+        stamp = datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        return str(dump(None, name, {**fields, "event": name, "level": level, "timestamp": stamp}))
+
+    return render
+
+
+def _console_renderer(*, colors: bool) -> Render:
+    """The only escape codes in a line are our own colours."""
+    show = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False)
+
+    def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
+        shown = {key: printable_value(value) for key, value in fields.items()}
+        stamp = time.strftime("%H:%M:%S", time.localtime(at))
+        return str(show(None, name, {**shown, "event": name, "level": level, "timestamp": stamp}))
+
+    return render
+
+
+def default_log() -> TimedLog:
     """For a program that uses the library: its own structlog, if it configured one; else warnings on stderr."""
     if structlog.is_configured():
-        return _adapter(structlog.get_logger("quiesce"))
+        return BackgroundLog(_adapter(structlog.get_logger("quiesce")))
     return make_log(standard_error(), "console", Severity.WARNING)
 
 
-def _adapter(logger: Any) -> Log:
+def _adapter(logger: Any) -> Callable[[str, Severity, Mapping[str, Any]], None]:
     def log(name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
         logger.log(_LEVELS[severity], name, **fields)
 
     return log
-
-
-class _SinkLogger:
-    """What structlog calls at the end of its chain."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    def msg(self, message: str) -> None:
-        """One rendered line."""
-        self._sink.write_line(message)
-
-    log = debug = info = warning = error = critical = msg

@@ -1,22 +1,36 @@
 """The multiplexer: every executor's pipes on one selector. It reads what is ready, and never waits for a writer.
 
 While the journal cannot keep up it is paused: nothing is read, the pipes fill, and the executors that write wait.
-So a talkative agent on a slow disk costs time, and not the supervisor's memory.
+So a talkative agent on a slow disk costs time, and not the supervisor's memory. Output is likewise read no faster than
+it is logged: a turn of the loop logs so many lines and bytes, in turn for everybody who has some. Once a stop has
+begun, each stream has an allowance, and what goes beyond it is read and counted (output_stream.py).
 """
 
 from __future__ import annotations
 
 import selectors
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.backends import Channels
+from orchestrator.output_stream import Lost, OutputStream
 from orchestrator.pipes import STUCK_SECONDS, Pipes
 from runtime.wire import Control, Down, Up
 
 LAST_READS = 16
 """Reads that empty any pipe of an executor that is gone; an orphan that still writes into it may do so for ever."""
+
+TURN_LINES, TURN_BYTES = 256, 1 << 18
+"""What a turn of the loop logs of output, of all executors together: a few milliseconds' work."""
+
+ROUND_LINES = 32
+"""Lines of one stream that are logged before the next one has its turn."""
+
+STOP_LINES, STREAM_LINES = 4096, 16
+STOP_BYTES, STREAM_BYTES = 4 << 20, 1 << 13
+"""What a stop logs of output: in all, and of each stream at least."""
 
 Heard = Callable[[int, int, list[Up]], None]
 """Takes the records that a slot's incarnation sent."""
@@ -26,6 +40,9 @@ Garbled = Callable[[int, int, str], None]
 
 Line = Callable[[int, str, str], None]
 """Takes a slot's line on `stdout` or `stderr`."""
+
+LostOutput = Callable[[int, str, Lost], None]
+"""Is told what of a slot's `stdout` or `stderr` was not logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +56,19 @@ class Buried:
 class Mux:
     """One `Pipes` a slot. What it hears goes to its three listeners, in the order in which it came."""
 
-    def __init__(self, selector: selectors.BaseSelector, heard: Heard, garbled: Garbled, line: Line) -> None:
+    def __init__(
+        self, selector: selectors.BaseSelector, heard: Heard, garbled: Garbled, line: Line, lost: LostOutput
+    ) -> None:
         self._selector = selector
+        self._lost = lost
         self._heard = heard
         self._garbled = garbled
         self._line = line
         self._pipes: dict[int, Pipes] = {}
         self._taken = 0
+        self._waiting: OrderedDict[OutputStream, Pipes] = OrderedDict()
+        self._is_output_limited = False
+        self.is_output_paused = False
         self.paused = False
 
     @property
@@ -60,8 +83,14 @@ class Mux:
         pipes = self._pipes[slot] = Pipes(slot, incarnation, channels)
         if not self.paused:
             self._listen(pipes)
-        for fd in pipes.output:
-            self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(pipes, fd))
+        if not self.is_output_paused:
+            self._listen_to_output(pipes)
+
+    def _listen_to_output(self, pipes: Pipes) -> None:
+        registered = self._selector.get_map()
+        for fd, stream in pipes.output.items():
+            if fd not in registered and stream not in self._waiting and not stream.is_over:
+                self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(pipes, fd))
 
     def _listen(self, pipes: Pipes) -> None:
         self._selector.register(pipes.channels.events, selectors.EVENT_READ, lambda: self._on_events(pipes))
@@ -108,18 +137,81 @@ class Mux:
             self._garbled(pipes.slot, pipes.incarnation, pipes.garbage)
         return goes_on
 
+    # -- output -------------------------------------------------------------------------------------
+
     def _on_output(self, pipes: Pipes, fd: int) -> bool:
-        lines, goes_on = pipes.read_output(fd)
-        self._say(pipes, fd, lines)
+        """Read once. Whether the pipe goes on. While lines are waiting it is not read again."""
+        goes_on = pipes.read_output(fd)
+        if pipes.output[fd].has_lines:
+            self._waiting[pipes.output[fd]] = pipes
+            self._forget(fd)
         if not goes_on:
+            pipes.output[fd].is_over = True
             self._forget(fd)
         return goes_on
 
-    def _say(self, pipes: Pipes, fd: int, lines: Sequence[str]) -> None:
+    @property
+    def has_output(self) -> bool:
+        """Whether `show_output` has something to do."""
+        return bool(self._waiting)
+
+    def show_output(self) -> None:
+        """Log some of the lines that wait, in turn for all who have some."""
+        lines_left, bytes_left = TURN_LINES, TURN_BYTES
+        while self._waiting and lines_left > 0 and bytes_left > 0:
+            stream, pipes = self._waiting.popitem(last=False)
+            lines, size = self._show(stream, min(ROUND_LINES, lines_left))
+            lines_left -= lines
+            bytes_left -= size
+            if stream.has_lines:
+                self._waiting[stream] = pipes
+            elif not self.is_output_paused and self._pipes.get(pipes.slot) is pipes:
+                self._listen_to_output(pipes)
+
+    def _show(self, stream: OutputStream, count: int) -> tuple[int, int]:
+        lines, size = stream.take(count)
         for line in lines:
-            if fd == pipes.channels.stderr and line.strip():
-                pipes.last_line = line
-            self._line(pipes.slot, pipes.output[fd].name, line)
+            self._line(stream.slot, stream.name, line)
+        return len(lines), size
+
+    def pause_output(self) -> None:
+        """Read none for now: whoever writes waits."""
+        self.is_output_paused = True
+        for pipes in self._pipes.values():
+            for fd in pipes.output:
+                self._forget(fd)
+
+    def resume_output(self) -> None:
+        """Read again."""
+        self.is_output_paused = False
+        for pipes in self._pipes.values():
+            self._listen_to_output(pipes)
+
+    def limit_output(self) -> None:
+        """A stop has begun: read everything, log some of it."""
+        if self._is_output_limited:
+            return
+        self._is_output_limited = True
+        streams = {stream for pipes in self._pipes.values() for stream in pipes.output.values()} | set(self._waiting)
+        for stream in streams:
+            stream.limit(max(STREAM_LINES, STOP_LINES // len(streams)), max(STREAM_BYTES, STOP_BYTES // len(streams)))
+        if self.is_output_paused:
+            self.resume_output()
+
+    def _end_output(self, stream: OutputStream, pipes: Pipes) -> None:
+        """Its pipe is closed; what it has still to say is said in this turn and the next ones."""
+        lost = stream.end()
+        if lost is not None:
+            self._lost(stream.slot, stream.name, lost)
+        if stream.has_lines:
+            self._waiting[stream] = pipes
+
+    def abandon_output(self) -> None:
+        """Log nothing more, but how much it was."""
+        while self._waiting:
+            stream, _ = self._waiting.popitem()
+            if (lost := stream.abandon()) is not None:
+                self._lost(stream.slot, stream.name, lost)
 
     def look_for_stuck(self, now: float, beats: Sequence[float]) -> None:
         """Whose frame was begun and does not go on has garbage in its pipe. `beats`: each slot's last sign of life."""
@@ -161,14 +253,16 @@ class Mux:
         for _ in range(LAST_READS):
             if not self._on_events(pipes):
                 break
-        for fd, lines in pipes.output.items():
+        for fd, stream in pipes.output.items():
             for _ in range(LAST_READS):
-                if not self._on_output(pipes, fd):
+                if not pipes.read_output(fd):
                     break
-            self._say(pipes, fd, lines.feed(b""))  # an orphan may hold the pipe open, but its last line is over
+            self._end_output(stream, pipes)  # an orphan may hold the pipe open, but its last line is over
+        last_line = pipes.stderr.last_line
         del self._pipes[slot]
         pipes.close_all(self._forget)
-        return Buried(pipes.torn, pipes.last_line)
+        self.show_output()
+        return Buried(pipes.torn, last_line)
 
     def close(self) -> None:
         """Let go of every pipe."""

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from orchestrator.backends import Channels
+from orchestrator.output_stream import OutputStream
 from runtime.errors import WireError
 from runtime.wire import Control, Down, FrameReader, Up, UpFrame, pack
 
 READ_SIZE = 1 << 18
 """Bytes taken from a pipe at a time."""
 
-LINE_LIMIT = 1 << 16
-"""Bytes after which an unfinished line of output is passed on as it is."""
+OUTPUT_SIZE = 1 << 16
+"""Bytes of output taken from a pipe at a time, and only when none are waiting to be logged."""
 
 STUCK_SECONDS = 5.0
 """An executor that lives finishes a frame it has begun within so many seconds: we always read."""
@@ -28,13 +29,13 @@ class Pipes:
         self.slot = slot
         self.incarnation = incarnation
         self.channels = channels
-        self.output = {channels.stdout: Lines("stdout"), channels.stderr: Lines("stderr")}
+        self.stderr = OutputStream(slot, "stderr")
+        self.output = {channels.stdout: OutputStream(slot, "stdout"), channels.stderr: self.stderr}
         self._reader: FrameReader[UpFrame] = FrameReader(UpFrame)
         self._seq = 0
         self._unsent: deque[memoryview] = deque()
         self._open = {channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr}
         self.garbage: str | None = None
-        self.last_line = ""
         self.received = 0
         self._stuck = (0, 0.0)
 
@@ -114,19 +115,19 @@ class Pipes:
         """Bytes of a frame that was never finished."""
         return self._reader.torn
 
-    def read_output(self, fd: int) -> tuple[list[str], bool]:
-        """Lines on standard output or error, and whether the pipe goes on."""
-        data = self._read(fd)
-        if data is None:
-            return [], True
-        return self.output[fd].feed(data), bool(data)
+    def read_output(self, fd: int) -> bool:
+        """Read once from standard output or error. Whether the pipe goes on."""
+        data = self._read(fd, OUTPUT_SIZE)
+        if data:
+            self.output[fd].feed(data)
+        return data != b""
 
-    def _read(self, fd: int) -> bytes | None:
+    def _read(self, fd: int, size: int = READ_SIZE) -> bytes | None:
         """None when nothing is there now, b"" at the end."""
         if fd not in self._open:
             return b""
         try:
-            return os.read(fd, READ_SIZE)
+            return os.read(fd, size)
         except BlockingIOError:
             return None
         except OSError:
@@ -143,20 +144,3 @@ class Pipes:
         for fd in tuple(self._open):
             forget(fd)
             self.close(fd)
-
-
-class Lines:
-    """Cuts a stream of bytes into lines of text."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[str]:
-        """Whole lines; at the end of the stream (no data), what is left."""
-        text = self._rest + data
-        *lines, self._rest = text.split(b"\n")
-        if self._rest and (not data or len(self._rest) > LINE_LIMIT):
-            lines.append(self._rest)
-            self._rest = b""
-        return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in lines]

@@ -32,7 +32,7 @@ from orchestrator.journal.contention import LIMIT
 from orchestrator.machine import JOURNAL_PATIENCE
 from orchestrator.records import NewTask, RunEvent
 from orchestrator.signals import SignalPipe
-from orchestrator.sinks import Log
+from orchestrator.sinks import PATIENCE, Log, buffer_of
 from orchestrator.store import CONTENTION_LIMIT, NOTHING_KNOWN, JournalStore, Known, MemoryStore
 from orchestrator.switch import SWITCH
 from orchestrator.view import StatusView
@@ -431,6 +431,9 @@ class Session:
         )
         self._ending = ending = self._write_end(ending)
         self._let_go()
+        buffer = buffer_of(self._log)
+        if buffer is not None:  # a reader that goes on reading gets all of it, unless somebody waits for the end
+            buffer.flush(None if ending.signal is None else PATIENCE)
         return ending
 
     def _let_go(self) -> None:

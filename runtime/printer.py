@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TextIO
 
 from runtime.model import Event, InterruptEvent
+from runtime.text import printable
 
 _RESET = "\x1b[0m"
 _COLOURS = {"dim": "\x1b[2m", "red": "\x1b[31m", "green": "\x1b[32m", "yellow": "\x1b[33m", "cyan": "\x1b[36m"}
@@ -128,11 +129,6 @@ def _snapshot(event: InterruptEvent) -> str:
     if not event.signal.save_checkpoint:
         return "not wanted"
     return "saved" if event.data.get("snapshot_saved") else "none so far"
-
-
-def printable(text: str) -> str:
-    """Text that cannot move the cursor or recolour the terminal, whoever wrote it, and stays on its line."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _execution(event: Event) -> tuple[str, str]:

@@ -12,12 +12,12 @@ from orchestrator.cli.options import LogFormat
 from orchestrator.hosts.systemd import tell_over
 from orchestrator.hosts.termination import WHY, TerminationMessage
 from orchestrator.journal import Journal, RunRecord
-from orchestrator.plain import one_line, plain_lines
 from orchestrator.session import Ending
 from orchestrator.signals import die_by
-from orchestrator.sinks import DescriptorSink, standard_error
+from orchestrator.sinks import PATIENCE, DescriptorSink, standard_error
 from runtime.codec import encode_json
 from runtime.model import ExecutionStatus
+from runtime.text import one_line, printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from orchestrator.cli.runner import Look, Runner
@@ -43,6 +43,8 @@ def end(ran: tuple[Ending, Runner], look: Look) -> NoReturn:
     conclude(words, aloud=look.log_format is not LogFormat.JSON)  # for machines, run.finished was the last word
     if look.as_json:
         show(facts(ending, runner.session.run_id, journal))
+    if ending.signal is None:  # nobody waits for the end: a reader that goes on reading gets all of it
+        standard_error().flush()
     if ending.status is ExecutionStatus.COMPLETED:
         leave(0)
     if ending.status is ExecutionStatus.FAILED:
@@ -57,7 +59,7 @@ def end(ran: tuple[Ending, Runner], look: Look) -> NoReturn:
 def leave_over(run: RunRecord, journal: Journal, look: Look) -> NoReturn:
     """There is nothing to do: the run is over already."""
     counts = journal.counts(run.id)
-    words = f"run {run.run_id} is over: {counts.completed} completed, {counts.failed} failed"
+    words = f"run {printable(run.run_id)} is over: {counts.completed} completed, {counts.failed} failed"
     tell_over(words)
     conclude(words, aloud=look.log_format is not LogFormat.JSON)
     if look.as_json:
@@ -70,15 +72,15 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     """What a person wants to know now: how it ended, and the command to type next."""
     view = ending.view
     left = view.accepted - view.completed - view.failed
-    words = f"run {run_id}: {ending.status.value} after {ending.seconds:.1f} s: {view.completed} completed"
+    words = f"run {printable(run_id)}: {ending.status.value} after {ending.seconds:.1f} s: {view.completed} completed"
     words += f", {view.failed} failed" if view.failed else ""
     words += f", {left} left" if left else ""
     if ending.signal is not None:
         words += f" ({one_line(ending.signal.message or ending.signal.reason.value, WHY)})"
     if ending.error is not None and (ending.signal is None or ending.error != ending.signal.message):
-        words += f"\nquiesce: {ending.error}"
+        words += f"\nquiesce: {printable(ending.error)}"
     if ending.remaining:
-        words += f"\nquiesce: could not end: {', '.join(ending.remaining)}"
+        words += f"\nquiesce: could not end: {printable(', '.join(ending.remaining))}"
     if ending.status is ExecutionStatus.INTERRUPTED and view.accepted:
         words += f"\ngo on with: {hints.command('resume', run_id, journal)}"
     if view.failed:
@@ -106,7 +108,9 @@ def facts(ending: Ending, run_id: str, journal: str) -> dict[str, Any]:
 
 def show(record: dict[str, Any]) -> None:
     """One JSON object on standard output, if anybody reads it."""
-    DescriptorSink(1).write(encode_json(record) + b"\n")
+    output = DescriptorSink(1)
+    output.write_line(printable_json(encode_json(record).decode()))
+    output.flush(PATIENCE)
 
 
 def conclude(text: str, *, aloud: bool = True) -> None:
@@ -114,22 +118,29 @@ def conclude(text: str, *, aloud: bool = True) -> None:
     MESSAGE.write(text)
     if aloud:
         say(text)
+    MESSAGE.flush()
     if MESSAGE.problem is not None:
         say(f"quiesce: {MESSAGE.problem}")
 
 
 def say(text: str) -> None:
     """A line on standard error, if anybody reads it."""
-    standard_error().write_line(plain_lines(text))
+    standard_error().write_line(printable_lines(text), urgent=True)
 
 
 def leave(code: int) -> NoReturn:
-    """End with an exit code. Threads that wait for input are not waited for."""
-    sys.stdout.flush()
+    """End with an exit code. Threads that wait for input, or for a disk that hangs, are not waited for."""
+    _flush()
     os._exit(code)
 
 
 def leave_by(signum: int) -> NoReturn:
     """End by a signal; as PID 1, with 128 + n."""
-    sys.stdout.flush()
+    _flush()
     leave(die_by(signum))
+
+
+def _flush() -> None:
+    """What is still on its way out, with a limit."""
+    sys.stdout.flush()
+    standard_error().flush(PATIENCE)

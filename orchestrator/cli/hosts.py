@@ -32,6 +32,7 @@ from orchestrator.hosts import unit as units
 from orchestrator.hosts.doctor import Finding, Plan, Verdict, examine, worst
 from orchestrator.journal import path_of, refusal
 from runtime.errors import UsageError
+from runtime.text import printable, printable_json
 
 UserOption = Annotated[
     str | None, typer.Option(help="Who runs it. (default: you; for root, the owner of the journal's directory)")
@@ -137,7 +138,7 @@ def doctor(
     verdict = worst(findings)
     if json:
         found = {"verdict": verdict, "workers": settings.workers, "findings": findings}
-        output.print_all(msgspec.json.encode(found).decode() + "\n")
+        output.print_all(printable_json(msgspec.json.encode(found).decode()) + "\n")
     else:
         output.print_all("".join(f"{line}\n" for line in _told(findings)))
     raise typer.Exit(verdict.exit_code)
@@ -148,9 +149,9 @@ def _told(findings: Sequence[Finding]) -> Iterator[str]:
         verdict = f"{finding.verdict:8}"
         if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
             verdict = typer.style(verdict, fg=_COLOURS[finding.verdict])
-        yield f"{verdict}  {finding.name:13}  {finding.found}"
+        yield f"{verdict}  {finding.name:13}  {printable(finding.found)}"
         if finding.mend:
-            yield f"{'':8}  {'':13}  → {finding.mend}"
+            yield f"{'':8}  {'':13}  → {printable(finding.mend)}"
 
 
 _COLOURS = {

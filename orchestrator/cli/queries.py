@@ -25,6 +25,7 @@ from runtime.errors import QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE
 from runtime.model import ExecutionStatus, InterruptReason
+from runtime.text import printable
 
 POLL_SECONDS: Final = 0.05
 """How often `events --follow` looks for new commits; it costs a few microseconds."""
@@ -122,7 +123,8 @@ def interrupt(
         if json:
             _say_json({"run_id": record.run_id, "requested": owner is not None, "owner": owner})
         elif owner is not None:
-            _say(f"asked process {owner.pid} to stop {'run' if task is None else f'task {task!r} of'} {record.run_id}")
+            what = "run" if task is None else f"task {task!r} of"
+            _say(f"asked process {owner.pid} to stop {what} {printable(record.run_id)}")
         if owner is None:
             _complain(f"no living supervisor has run {record.run_id}: nothing to interrupt")
             raise typer.Exit(1)
@@ -187,4 +189,4 @@ def _say_json(value: Any) -> None:
 
 
 def _complain(line: str) -> None:
-    sys.stderr.write(f"quiesce: {line}\n")
+    sys.stderr.write(f"quiesce: {printable(line)}\n")

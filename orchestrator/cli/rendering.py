@@ -13,10 +13,10 @@ import typer
 
 from orchestrator.hints import resumption
 from orchestrator.journal import Counts, RunRecord
-from orchestrator.plain import plain
 from orchestrator.records import Outcome, RunEvent
 from runtime.codec import JSON
 from runtime.model import ExecutionStatus
+from runtime.text import printable, printable_json
 
 _COLOURS: Final = {
     ExecutionStatus.COMPLETED: typer.colors.GREEN,
@@ -126,7 +126,7 @@ def run_line(run: RunRecord, counts: Counts) -> str:
     """One line under RUN_HEAD."""
     done = counts.completed + counts.failed
     numbers = f"{done:9} {counts.total:9} {counts.failed:7}"
-    return f"{plain(run.run_id):24} {coloured(run.status, 12)} {numbers}  {local(run.created_at)}"
+    return f"{printable(run.run_id):24} {coloured(run.status, 12)} {numbers}  {local(run.created_at)}"
 
 
 def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
@@ -134,7 +134,7 @@ def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
     known = str(counts.total) if run.sealed else f"{counts.total} so far"
     starts = f"{run.starts} start" if run.starts == 1 else f"{run.starts} starts"
     lines = [
-        f"run        {plain(run.run_id)}",
+        f"run        {printable(run.run_id)}",
         f"status     {coloured(run.status)}{_standing(run, journal)}",
         (
             f"tasks      {known}: {counts.completed} completed, {counts.failed} failed,"
@@ -145,7 +145,7 @@ def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
         f"ended      {local(run.ended_at)}",
     ]
     if run.signal is not None:
-        why = f": {plain(run.signal.message)}" if run.signal.message else ""
+        why = f": {printable(run.signal.message)}" if run.signal.message else ""
         lines.append(f"signal     {run.signal.reason}{why}")
     return lines
 
@@ -153,11 +153,11 @@ def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
 def _standing(run: RunRecord, journal: str) -> str:
     """What the status alone does not tell."""
     if run.owner is not None and run.owner.alive:
-        return f" (process {run.owner.pid} on {plain(run.owner.host)})"
+        return f" (process {run.owner.pid} on {printable(run.owner.host)})"
     if run.ended or not run.starts:
         return ""
     gone = ", but its supervisor is gone" if run.status is ExecutionStatus.STARTED else ""
-    return f"{gone}; to go on: {plain(resumption(run, journal))}"
+    return f"{gone}; to go on: {resumption(run, journal)}"
 
 
 def outcome_line(outcome: Outcome) -> str:
@@ -167,20 +167,20 @@ def outcome_line(outcome: Outcome) -> str:
         what = text(value) if kind is None else f"{text(value)} ({kind})"
     else:
         what = outcome.error or (outcome.signal.message if outcome.signal else "")
-    return f"{plain(outcome.key):12} {coloured(outcome.status, 12)} {plain(what)}"
+    return f"{printable(outcome.key):12} {coloured(outcome.status, 12)} {printable(what)}"
 
 
 def event_line(event: RunEvent) -> str:
     """One line: number, time, kind, where, and its data."""
     task = f" task {event.task}" if event.task else ""
-    address = f" {plain(event.address)}" if event.address else ""
-    data = plain(text(_value(event.data)))
-    return f"{event.seq:6} {local(event.at)} {plain(event.kind)}{task}{address} {data}"
+    address = f" {printable(event.address)}" if event.address else ""
+    data = text(_value(event.data))
+    return f"{event.seq:6} {local(event.at)} {printable(event.kind)}{task}{address} {data}"
 
 
 def text(value: Any) -> str:
-    """JSON on one line."""
-    return _encode(value).decode()
+    """JSON on one line, without control characters."""
+    return printable_json(_encode(value).decode())
 
 
 def local(at: float | None) -> str:

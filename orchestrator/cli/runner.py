@@ -20,13 +20,17 @@ from orchestrator.hosts import here
 from orchestrator.journal import Counts, Journal, RunRecord
 from orchestrator.records import NewTask
 from orchestrator.session import Ending, Session
-from orchestrator.sinks import HeldLog, Log
+from orchestrator.sinks import HeldLog, TimedLog
 from orchestrator.source import batches, batches_of_stream, parse_file
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity
 
 REFRESH_SECONDS = 0.1
 """How often a live display is drawn."""
+
+
+LOADING_SECONDS = 2.0
+"""An agent that takes longer to load is named in the log then, and again after twice as long each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Runner:
         with self._hosting.offered(session.run_id, self._log), self.display:
             try:
                 _, loaded = session.hire(by_name=True, source=agent.encode())
-                self._show_while(loaded.done)
+                self._await_agent(agent, loaded.done, log)
                 loaded.result()
                 begin(self)
                 self._log.release(log)
@@ -91,11 +95,26 @@ class Runner:
             ending = replace(ending, view=view)
         return ending, self
 
+    def _await_agent(self, agent: str, is_loaded: Callable[[], bool], log: TimedLog) -> None:
+        """What takes long is told: to whoever looks at the display at once, in the log ever more rarely.
+
+        Then nothing is held back any longer either: what its modules print may say what takes so long.
+        """
+        began, next_word = time.monotonic(), LOADING_SECONDS
+        while not is_loaded() and not self.session.join(REFRESH_SECONDS):
+            seconds = time.monotonic() - began
+            self.display.show_loading(agent, seconds)
+            if seconds >= next_word:
+                self._log.release(log)
+                log("agent.loading", Severity.INFO, {"agent": agent, "seconds": round(seconds)})
+                next_word *= 2
+        self.display.show_loading(agent, None)
+
     def _known(self) -> Counts | None:
         """How the run that was to be taken up stands: the session did not come to it."""
         return None if self._found is None or self.session.run is not None else self.journal.counts(self._found.id)
 
-    def _make_log(self) -> Log:
+    def _make_log(self) -> TimedLog:
         look = self._look
         level = look.log_level or (Severity.WARNING if isinstance(self.display, LiveDisplay) else Severity.INFO)
         sink, colors = self.display.sink, sys.stderr.isatty()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.plain import one_line
 from orchestrator.slots import SlotState
 from orchestrator.view import Phase, StatusView
+from runtime.text import one_line
 
 STALLED_SECONDS = 10.0
 """A loop that has not turned for so long is stuck. It turns four times a second; a full disk's log may cost it one."""

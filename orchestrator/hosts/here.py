@@ -6,7 +6,7 @@ from orchestrator import late
 from orchestrator.engine import Observer
 from orchestrator.hosts import journald
 from orchestrator.hosts.systemd import Herald, service_here
-from orchestrator.sinks import Log, Sink
+from orchestrator.sinks import BackgroundLog, Sink, TimedLog
 from runtime.model import Severity
 
 
@@ -22,7 +22,9 @@ def granted_seconds() -> float | None:
     return service.stop_seconds if service is not None and service.limits_us else None
 
 
-def log(run_id: str, sink: Sink, log_format: str, level: Severity, *, colors: bool) -> Log:
+def log(run_id: str, sink: Sink, log_format: str, level: Severity, *, colors: bool) -> TimedLog:
     """Entries with fields where people would read lines and standard error is systemd's journal; else lines."""
     native = journald.log_here(run_id, level) if log_format == "console" else None
-    return native or late.make_log(sink, log_format, level, colors=colors)
+    if native is not None:
+        return BackgroundLog(native)
+    return late.make_log(sink, log_format, level, colors=colors)

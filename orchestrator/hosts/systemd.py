@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from orchestrator.plain import one_line
 from orchestrator.slots import SlotState
 from orchestrator.view import Phase, StatusView
+from runtime.text import one_line
 
 STATUS_SECONDS: Final = 1.0
 """A status is renewed no more often than this."""

@@ -2,15 +2,17 @@
 
 A kubelet makes the file, reads at most 4 KiB of it, and cuts what is longer without asking; so it is cut here, at the
 end of a character. A provisional word is written when a stop begins: should SIGKILL come before the end, that is what
-is known. Nothing here raises or waits: a full disk must not change how a run ends.
+is known. Nothing here raises, and nobody waits but `flush`, which has a limit: neither a full disk nor one that hangs
+may change how a run ends.
 """
 
 from __future__ import annotations
 
 import os
 
-from orchestrator.plain import one_line, plain_lines
+from orchestrator.background import PATIENCE, Background
 from orchestrator.view import Phase, StatusView
+from runtime.text import one_line, printable_lines
 
 DEFAULT_PATH = "/dev/termination-log"
 """Where a kubelet looks if the Pod's specification does not say otherwise."""
@@ -30,6 +32,7 @@ class TerminationMessage:
     def __init__(self) -> None:
         self._path: str | None = None
         self._provisional = False
+        self._background = Background("quiesce-termination", self._write_last)
         self.problem: str | None = None
 
     def choose(self, path: str | None) -> None:
@@ -43,11 +46,21 @@ class TerminationMessage:
             self.write(provisional(view))
 
     def write(self, text: str) -> None:
-        """Replace what the file says. What goes wrong is kept in `problem`, in one line."""
-        if self._path is None:
-            return
+        """Replace what the file says, soon. What goes wrong is kept in `problem`, in one line."""
+        if self._path is not None:
+            data = fit(text)
+            self._background.put(data, len(data))
+
+    def flush(self) -> None:
+        """Wait until it is written, PATIENCE seconds at most: then a `problem` it is."""
+        if not self._background.flush(limit=PATIENCE):
+            self.problem = f"cannot write the termination message {self._path}: it does not answer"
+
+    def _write_last(self, texts: list[bytes]) -> None:
+        """On the thread. What was to be there for a moment only is not written."""
+        assert self._path is not None
         try:
-            _replace(self._path, fit(text))
+            _replace(self._path, texts[-1])
         except OSError as error:
             self.problem = f"cannot write the termination message {self._path}: {error.strerror or error}"
 
@@ -61,7 +74,7 @@ def provisional(view: StatusView) -> str:
 
 def fit(text: str) -> bytes:
     """At most LIMIT bytes of UTF-8 without control characters, with a sign where something was cut off."""
-    data = (plain_lines(text.rstrip("\n")) + "\n").encode("utf-8", "backslashreplace")
+    data = (printable_lines(text.rstrip("\n")) + "\n").encode("utf-8", "backslashreplace")
     if len(data) <= LIMIT:
         return data
     kept = data[: LIMIT - len(_ELLIPSIS)]

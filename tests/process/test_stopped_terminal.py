@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.process.helpers import agent, jsonl, look
+from tests.support import procs
 from tests.support.cli import QUIESCE, environment
 from tests.support.sync import Post
+from tests.support.tmux import Terminal
 from tests.support.wait import wait_until
 
 
@@ -42,3 +45,19 @@ def test_a_terminal_that_nobody_reads_holds_nobody_up(tmp_path: Path, progress: 
             os.close(ours)
             os.close(theirs)
     assert wait_until(lambda: look(journal).statuses()) == {"talk": "interrupted"}
+
+
+def test_a_background_job_of_a_terminal_with_tostop_comes_to_its_end(tmp_path: Path) -> None:
+    """Its output would stop it, and after every `kill -CONT` the next line again."""
+    with Post(tmp_path / "post") as post, Terminal(cwd=tmp_path) as terminal:
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "wait", "post": post.path}])
+        words = [*QUIESCE, "run", agent("plain:wait"), "-i", source, "-j", tmp_path / "j.db", "-w", "1"]
+        terminal.run("stty tostop")
+        terminal.run(f"{shlex.join(map(str, words))} & echo $! > job")
+        post.expect(1, deadline=30)
+        pid = int((tmp_path / "job").read_text())
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)
+        terminal.expect(r"go on with: quiesce resume")
+        wait_until(lambda: (procs.stat_of(pid) or "Z")[0] == "Z", 15, what="the job to end")
+    assert look(tmp_path / "j.db").statuses() == {"wait": "interrupted"}

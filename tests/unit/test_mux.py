@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.backends import Channels
-from orchestrator.mux import Buried, Mux
-from orchestrator.pipes import LINE_LIMIT, STUCK_SECONDS, Lines, Pipes
+from orchestrator.mux import STOP_LINES, TURN_LINES, Buried, Mux
+from orchestrator.output_stream import LINE_LIMIT, Lost, OutputStream
+from orchestrator.pipes import STUCK_SECONDS, Pipes
 from runtime import wire
 
 
@@ -31,6 +34,7 @@ class Far:
     heard: list[wire.Up] = field(default_factory=list)
     garbage: list[str] = field(default_factory=list)
     lines: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[tuple[str, Lost]] = field(default_factory=list)
     seq: int = 0
 
     def send(self, *records: wire.Up) -> None:
@@ -39,9 +43,16 @@ class Far:
 
     def turn(self) -> None:
         """Everything that is ready now."""
-        while ready := self.selector.select(0):
+        while (ready := self.selector.select(0)) or self.mux.has_output:
             for key, _ in ready:
                 key.data()
+            self.mux.show_output()
+
+    def one_turn(self) -> None:
+        """As the engine's."""
+        for key, _ in self.selector.select(0):
+            key.data()
+        self.mux.show_output()
 
     def let_go(self, *fds: int) -> None:
         for fd in fds:
@@ -61,6 +72,7 @@ def far() -> Iterator[Far]:
         lambda _slot, _incarnation, records: one.heard.extend(records),
         lambda _slot, _incarnation, why: one.garbage.append(why),
         lambda _slot, stream, line: one.lines.append((stream, line)),
+        lambda _slot, stream, lost: one.lost.append((stream, lost)),
     )
     one = Far(mux, selector, ours, tasks_r, control_r, events_w, out_w, err_w)
     mux.open(0, 1, ours)
@@ -178,13 +190,115 @@ def test_orders_for_who_is_gone_are_dropped(far: Far) -> None:
     assert far.mux.slots == {0: 1}
 
 
+def waits(stream: OutputStream) -> bool:
+    return stream.has_lines
+
+
+def take_all(stream: OutputStream, data: bytes = b"") -> list[str]:
+    stream.feed(data)
+    return stream.take(1 << 20)[0]
+
+
 def test_output_is_cut_into_lines_and_an_endless_one_is_passed_on() -> None:
-    lines = Lines("stdout")
-    assert lines.feed(b"one\r\ntw") == ["one"]
-    assert lines.feed(b"o\n\xffthree") == ["two"]
-    assert lines.feed(b"") == ["\\xffthree"]
-    assert lines.feed(b"x" * (LINE_LIMIT + 1)) == ["x" * (LINE_LIMIT + 1)]
-    assert lines.feed(b"") == []
+    stream = OutputStream(0, "stdout")
+    assert take_all(stream, b"one\r\ntw") == ["one"]
+    assert take_all(stream, b"o\n\xffthree") == ["two"]
+    assert not waits(stream)
+    assert take_all(stream, b"x" * LINE_LIMIT) == ["\\xffthree" + "x" * LINE_LIMIT]
+    stream.feed(b"end")
+    assert not waits(stream)
+    stream.end()
+    assert waits(stream)
+    assert take_all(stream) == ["end"]
+    assert not waits(stream)
+
+
+@given(st.lists(st.binary()), st.integers(1, 5))
+def test_lines_are_the_same_however_few_are_taken(pieces: list[bytes], count: int) -> None:
+    stream = OutputStream(0, "stdout")
+    taken = []
+    for piece in pieces:
+        stream.feed(piece)
+        lines, size = stream.take(count)
+        assert size >= len(lines)
+        taken += lines
+    assert stream.end() is None
+    while stream.has_lines:
+        taken += stream.take(count)[0]
+    whole = b"".join(pieces)
+    wanted = whole.removesuffix(b"\n").split(b"\n") if whole else []
+    assert taken == [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in wanted]
+
+
+@given(st.lists(st.lists(st.sampled_from(["", "a", "word", "x" * 3000]), max_size=50)), st.integers(1, 40))
+def test_after_the_allowance_lines_are_counted_and_the_last_ones_kept(pieces: list[list[str]], allowance: int) -> None:
+    """Nothing is logged that was not said, in order, and every line is either logged or counted."""
+    stream = OutputStream(0, "stderr")
+    stream.limit(allowance, 1 << 20)
+    said, shown = [], []
+    for piece in pieces:
+        said += piece
+        stream.feed("".join(f"{line}\n" for line in piece).encode())
+        shown += stream.take(8)[0]
+    while waits(stream):
+        shown += stream.take(8)[0]
+    blank = [line for line in said if line]
+    assert stream.last_line == (blank[-1] if blank else "")
+    first = len(shown)
+    assert first == min(allowance, len(said))
+    lost = stream.end()
+    while waits(stream):
+        shown += stream.take(8)[0]
+    assert len(shown) + (lost.lines if lost else 0) == len(said)
+    assert shown[:first] == said[:first]
+    assert shown[first:] == said[len(said) - len(shown) + first :]
+
+
+def test_a_flood_of_one_leaves_the_turn_to_others_and_is_not_read_on(far: Far) -> None:
+    """What is not logged yet stays in the pipe, which blocks its writer."""
+    os.set_blocking(far.stdout, False)
+    flood = b"\n" * (1 << 16)
+    os.write(far.stdout, flood)
+    os.write(far.stderr, b"a word\n")
+    far.one_turn()
+    assert len(far.lines) <= TURN_LINES
+    assert ("stderr", "a word") in far.lines
+    os.write(far.stdout, flood)
+    with pytest.raises(BlockingIOError):
+        os.write(far.stdout, b"more")
+    far.one_turn()
+    with pytest.raises(BlockingIOError):
+        os.write(far.stdout, b"more")
+    far.turn()
+    assert len(far.lines) == 2 * len(flood) + 1
+    assert not far.lost
+
+
+def test_once_a_stop_has_begun_everything_is_read_and_the_rest_is_counted(far: Far) -> None:
+    far.mux.limit_output()
+    lines = [b"%d\n" % number for number in range(20_000)]
+    for line in lines:
+        os.write(far.stderr, line)
+        far.turn()
+    far.let_go(far.stderr)
+    assert far.mux.bury(0, 1) == Buried(0, "19999")
+    far.turn()
+    shown = [int(line) for _, line in far.lines]
+    ((_, lost),) = far.lost
+    assert len(shown) + lost.lines == len(lines)
+    assert STOP_LINES // 2 <= len(shown) <= STOP_LINES
+    assert shown == sorted(shown)
+    assert shown[-1] == 19_999
+
+
+def test_while_the_log_is_behind_nobody_is_read(far: Far) -> None:
+    far.mux.pause_output()
+    os.write(far.stdout, b"a word\n")
+    far.turn()
+    assert not far.lines
+    far.mux.resume_output()
+    far.turn()
+    assert far.lines == [("stdout", "a word")]
 
 
 def test_pipes_close_once(far: Far) -> None:

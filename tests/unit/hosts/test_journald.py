@@ -141,6 +141,12 @@ def test_elsewhere_logs_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         def write_line(self, line: str) -> None:
             self.seen.append(line)
 
+        def is_congested(self) -> bool:
+            return False
+
+        def flush(self, limit: float | None = None) -> bool:
+            return True
+
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     sink = Lines()
     here.log("r", sink, "json", Severity.INFO, colors=False)("e", Severity.INFO, {"n": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +43,13 @@ def test_a_long_reason_leaves_room_for_the_numbers(tmp_path: Path) -> None:
     path = tmp_path / "log"
     message = chosen(str(path))
     message(replace(VIEW, phase=Phase.STOPPING, signal=STOP.model_copy(update={"message": "x\n" * 9000})))
+    message.flush()
     assert path.read_text().endswith("…): 3 completed, 1 failed, 6 left; no later word was written\n")
+
+
+def write(message: TerminationMessage, text: str) -> None:
+    message.write(text)
+    message.flush()
 
 
 def chosen(path: str) -> TerminationMessage:
@@ -55,14 +62,14 @@ def test_it_is_written_in_place_because_a_bind_mount_cannot_be_renamed_onto(tmp_
     path = tmp_path / "log"
     path.write_text("something much longer from before")
     before = path.stat().st_ino
-    chosen(str(path)).write("done")
+    write(chosen(str(path)), "done")
     assert path.read_text() == "done\n"
     assert path.stat().st_ino == before
 
 
 def test_nothing_is_written_before_a_place_is_chosen(tmp_path: Path) -> None:
     message = TerminationMessage()
-    message.write("done")
+    write(message, "done")
     assert message.problem is None
     assert not list(tmp_path.iterdir())
 
@@ -77,14 +84,14 @@ def test_the_default_is_used_only_where_somebody_made_it(
     monkeypatch.setattr(termination, "DEFAULT_PATH", str(path))
     message = TerminationMessage()
     message.choose(None)
-    message.write("done")
+    write(message, "done")
     assert path.exists() is exists
     assert not exists or path.read_text() == "done\n"
 
 
 def test_a_place_that_cannot_be_written_is_one_line_and_no_error(tmp_path: Path) -> None:
     message = chosen(str(tmp_path / "missing" / "log"))
-    message.write("done")
+    write(message, "done")
     assert message.problem is not None
     assert "No such file or directory" in message.problem
     assert "\n" not in message.problem
@@ -94,8 +101,27 @@ def test_a_fifo_that_nobody_reads_does_not_hold_it_up(tmp_path: Path) -> None:
     path = str(tmp_path / "fifo")
     os.mkfifo(path)
     message = chosen(path)
-    message.write("done")
+    write(message, "done")
     assert message.problem is not None
+
+
+def test_a_place_that_does_not_answer_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount that is gone: not even the observer that tells of the stop, on the loop's thread, waits for it."""
+    answers, asked = threading.Event(), threading.Event()
+
+    def hang(path: str, data: bytes) -> None:
+        asked.set()
+        answers.wait()
+
+    monkeypatch.setattr(termination, "_replace", hang)
+    monkeypatch.setattr(termination, "PATIENCE", 0.05)
+    message = chosen(str(tmp_path / "log"))
+    message(replace(VIEW, phase=Phase.STOPPING, signal=STOP))
+    assert asked.wait(10)
+    write(message, "the end")
+    answers.set()
+    assert message.problem is not None
+    assert "does not answer" in message.problem
 
 
 def test_a_stop_is_told_when_it_begins_and_only_once(tmp_path: Path) -> None:
@@ -105,7 +131,9 @@ def test_a_stop_is_told_when_it_begins_and_only_once(tmp_path: Path) -> None:
     assert not path.exists()
     stopping = replace(VIEW, phase=Phase.STOPPING, signal=STOP)
     message(stopping)
+    message.flush()
     assert "stopping (received SIGTERM): 3 completed, 1 failed, 6 left" in path.read_text()
-    message.write("the end")
+    write(message, "the end")
     message(stopping)
+    message.flush()
     assert path.read_text() == "the end\n"

@@ -1,0 +1,153 @@
+"""Writes to the outside, on a thread of their own: a disk, a terminal or a reader that hangs holds up nobody else.
+
+A write(2) has no time limit. On a dead NFS mount, a FUSE file system, a terminal that was stopped or a pipe that nobody
+reads it comes back when it likes, and until then its thread can do nothing else. So whoever has something to say puts
+it into a bounded queue here; what finds no room is refused, for its sender to count. Nobody waits for the thread but
+`flush`, which has a limit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+PATIENCE = 1.0
+"""Seconds without any progress after which the other side counts as hanging."""
+
+CAPACITY = 1 << 20
+"""What may wait, in bytes or whatever else `put` is told."""
+
+HIGH_WATER = CAPACITY // 4
+"""From here on whoever can wait should."""
+
+BATCH = 1 << 16
+"""About so much is carried out at a time."""
+
+IDLE_SECONDS = 0.2
+"""A thread that has had nothing to do for so long ends; the next item starts another one."""
+
+T = TypeVar("T")
+
+
+class Background(Generic[T]):
+    """Carries items out in order, in batches. `perform` may block for ever; it must not raise."""
+
+    def __init__(self, name: str, perform: Callable[[list[T]], None]) -> None:
+        self._name = name
+        self._perform = perform
+        self._waiting: deque[tuple[T, int]] = deque()
+        self._size = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+        self._moved_at = 0.0
+        self._moves = 0
+        self._hung_at: int | None = None
+
+    # -- for everybody ------------------------------------------------------------------------------
+
+    def put(self, item: T, size: int, *, urgent: bool = False) -> bool:
+        """Queue an item. False if there is no room for it; `urgent` ones find twice as much."""
+        with self._changed:
+            if self._size and self._size + size > CAPACITY * (1 + urgent):
+                return False
+            if self._size == 0:
+                self._moved_at = time.monotonic()
+            self._waiting.append((item, size))
+            self._size += size
+            self._changed.notify_all()
+            has_thread = self._thread is not None or self._start()
+        if not has_thread:
+            self._carry_out()
+        return True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything is carried out."""
+        return self._size == 0
+
+    def is_congested(self) -> bool:
+        """Whether a lot waits and goes on: who can wait should. One that hangs is not waited for."""
+        return self._size > HIGH_WATER and time.monotonic() - self._moved_at < PATIENCE
+
+    def flush(self, patience: float = PATIENCE, limit: float | None = None) -> bool:
+        """Wait until everything is carried out: `patience` seconds for each step, `limit` in all. Whether it is.
+
+        What has hung once is not waited for again before it moves.
+        """
+        if os.getpid() != self._process:  # in a fork, which has no thread of ours
+            return False
+        end = None if limit is None else time.monotonic() + limit
+        with self._changed:
+            while self._size:
+                now = time.monotonic()
+                until = max(self._moved_at, now if self._hung_at != self._moves else 0.0) + patience
+                until = until if end is None else min(until, end)
+                if until <= now or not self._wait_for_move(until):
+                    self._hung_at = self._moves
+                    return False
+        return True
+
+    def _wait_for_move(self, until: float) -> bool:
+        """With the lock. Whether anything moved."""
+        moves = self._moves
+        while self._size and self._moves == moves and (left := until - time.monotonic()) > 0:
+            self._changed.wait(left)
+        return not self._size or self._moves != moves
+
+    # -- for `perform` ------------------------------------------------------------------------------
+
+    def note_progress(self) -> None:
+        """A part of a batch is done."""
+        with self._changed:
+            self._moved_at = time.monotonic()
+            self._moves += 1
+            self._changed.notify_all()
+
+    # -- the thread ---------------------------------------------------------------------------------
+
+    def _start(self) -> bool:
+        """With the lock. False where the host has no thread left: then the caller writes, as programs do."""
+        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
+
+    def _work(self) -> None:
+        # A background job whose terminal has `tostop` set is stopped by its own output, and after `kill -CONT` by the
+        # next line: it would never come to its end. Where the signal is blocked, the kernel lets the write pass.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        while True:
+            with self._changed:
+                if not self._waiting and not self._changed.wait(IDLE_SECONDS) and not self._waiting:
+                    self._thread = None
+                    return
+            if self._waiting:
+                self._carry_out()
+
+    def _carry_out(self) -> None:
+        with self._changed:
+            batch, size = self._take()
+        if batch:
+            self._perform(batch)
+        with self._changed:
+            self._size -= size
+        self.note_progress()
+
+    def _take(self) -> tuple[list[T], int]:
+        """With the lock: the next items, and their size."""
+        batch: list[T] = []
+        size = 0
+        while self._waiting and size < BATCH:
+            item, its_size = self._waiting.popleft()
+            batch.append(item)
+            size += its_size
+        return batch, size

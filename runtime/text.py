@@ -1,0 +1,87 @@
+"""Text from outside where people and tools read it: no control characters, no markup, no more than there is room for.
+
+Keys, run ids, messages, paths, errors, events and what agents print come from somebody else. Shown as they are they
+could drive a terminal, hide or forge a line, or push out what stands beside them. Every surface passes them through
+here; the one place that decides which characters are shown as escapes is `printable`. Pure.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+
+class _Escapes(dict[int, str]):
+    """For `str.translate`: every character that is not printable becomes a visible escape."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        return character if character.isprintable() else _escape(character)
+
+
+class _JsonEscapes(dict[int, str]):
+    """The same as JSON writes it, inside of strings; the white space between values stays."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        return character if character.isprintable() else _escape_for_json(character)
+
+
+def printable(text: str) -> str:
+    r"""One line without control characters, which are shown as escapes: `\x1b`, `\n`, `\u202e`.
+
+    Not printable is what Unicode calls a control or format character (C0, DEL, C1, marks of direction), a separator
+    other than the blank, a lone surrogate, or nothing at all: such a character is no text, or moves the text beside it.
+    """
+    return text if text.isprintable() else text.translate(_ESCAPES)
+
+
+def printable_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def one_line(text: str, limit: int) -> str:
+    """White space as single blanks, then as `printable`; of what is longer than `limit` characters, the beginning."""
+    seen = text[: 32 * limit]  # however long the rest is: nobody pays for what is not shown
+    line = printable(" ".join(seen.split()))
+    return line if len(line) <= limit and len(seen) == len(text) else line[: limit - 1] + "…"
+
+
+def printable_json(text: str) -> str:
+    """A JSON document, on one line or several, of the same value, without control characters."""
+    return text if text.isprintable() else text.translate(_JSON_ESCAPES)
+
+
+def printable_value(value: Any) -> Any:
+    """A field of a log event for people: numbers as they are, everything else as printable text."""
+    if value is None or type(value) in {bool, int, float}:
+        return value
+    return printable(value if isinstance(value, str) else repr(value))
+
+
+def shell_word(text: str) -> str:
+    r"""One word of a command that a person may copy into a shell: what is not printable as `$'\033'`."""
+    if text.isprintable():
+        return shlex.quote(text)
+    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(each if each.isprintable() else _escape_for_shell(each) for each in quoted) + "'"
+
+
+def _escape_for_shell(character: str) -> str:
+    errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"  # a byte of an argument
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", errors))
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _escape_for_json(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
+
+
+_ESCAPES = _Escapes()
+_ESCAPES.update({code: _ESCAPES[code] for code in range(256)})  # the frequent ones: a look-up instead of a call
+_JSON_ESCAPES = _JsonEscapes({ord(blank): blank for blank in "\n\r\t"})
