@@ -28,7 +28,7 @@ HIGH_WATER = CAPACITY // 4
 BATCH = 1 << 16
 """About so much is carried out at a time."""
 
-IDLE_SECONDS = 0.2
+IDLE_SECONDS = 0.05
 """A thread that has had nothing to do for so long ends; the next item starts another one."""
 
 T = TypeVar("T")
