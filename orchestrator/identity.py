@@ -16,11 +16,11 @@ from typing import Any, Final
 import msgspec
 
 from orchestrator.equality import are_equal
-from runtime.text import one_line
 from orchestrator.records import NewTask, PendingTask
 from runtime import codec
 from runtime.agent import options_of
 from runtime.errors import ResultError, UsageError
+from runtime.text import one_line
 
 SHOWN: Final = 60
 """Characters of each input in a message."""
