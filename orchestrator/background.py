@@ -48,6 +48,7 @@ class Background(Generic[T]):
         self._moved_at = 0.0
         self._moves = 0
         self._hung_at: int | None = None
+        self._is_dismissed = False
 
     # -- for everybody ------------------------------------------------------------------------------
 
@@ -60,6 +61,7 @@ class Background(Generic[T]):
                 self._moved_at = time.monotonic()
             self._waiting.append((item, size))
             self._size += size
+            self._is_dismissed = False
             self._changed.notify_all()
             has_thread = self._thread is not None or self._start()
         if not has_thread:
@@ -91,7 +93,16 @@ class Background(Generic[T]):
                 if until <= now or not self._wait_for_move(until):
                     self._hung_at = self._moves
                     return False
+        self._dismiss()
         return True
+
+    def _dismiss(self) -> None:
+        """Nothing waits: the thread need not wait for more, and is gone before whoever flushed goes on."""
+        with self._changed:
+            thread, self._is_dismissed = self._thread, True
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(PATIENCE)
 
     def _wait_for_move(self, until: float) -> bool:
         """With the lock. Whether anything moved."""
@@ -127,7 +138,9 @@ class Background(Generic[T]):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         while True:
             with self._changed:
-                if not self._waiting and not self._changed.wait(IDLE_SECONDS) and not self._waiting:
+                if not self._waiting and not self._is_dismissed:
+                    self._changed.wait(IDLE_SECONDS)
+                if not self._waiting:
                     self._thread = None
                     return
             if self._waiting:

@@ -126,6 +126,7 @@ def conclude(text: str, *, aloud: bool = True) -> None:
 def say(text: str) -> None:
     """A line on standard error, if anybody reads it."""
     standard_error().write_line(printable_lines(text), urgent=True)
+    standard_error().flush(PATIENCE)
 
 
 def leave(code: int) -> NoReturn:

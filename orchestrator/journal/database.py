@@ -19,8 +19,8 @@ from orchestrator.journal.integrity import FileWatch
 from orchestrator.journal.locks import PRIVATE
 from orchestrator.journal.opening import Mode, connect, explain, open_to_read, rest_of
 from orchestrator.journal.rows import UNLIMITED, Pager, Row, pieces
-from orchestrator.plain import one_line
 from runtime.errors import UsageError
+from runtime.text import one_line
 
 T = TypeVar("T")
 
