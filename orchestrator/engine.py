@@ -98,7 +98,14 @@ class Engine:
         self._selector = selectors.DefaultSelector()
         self._mux = Mux(self._selector, self._take, self._on_garbage, self._on_line, self._on_lost_output)
         self._guardianship = Guardianship(
-            backend, self._mux, self._selector, self._handle, self.tell, self.log, self._sample, self._stop_process
+            backend,
+            self._mux,
+            self._selector,
+            self._handle,
+            self.tell,
+            self.log,
+            self._stop_process,
+            settings.report_above,
         )
         self._batch = Batch()
         self._ended = False
@@ -257,7 +264,10 @@ class Engine:
     def _read_inbox(self) -> None:
         with suppress(queue.Empty):
             while not self._ended:
-                self._handle(self._inbox.get_nowait())
+                stimulus = self._inbox.get_nowait()
+                if isinstance(stimulus, told.Grown):
+                    self._sample(time.monotonic())  # who has what in hand, now
+                self._handle(stimulus)
 
     def _patience(self) -> float:
         now = time.monotonic()

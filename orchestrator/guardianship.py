@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import selectors
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from orchestrator import stimuli as told
 from orchestrator.backends import Backend
+from orchestrator.memory import MemoryMeasurer
 from orchestrator.mux import Mux
 from orchestrator.words import describe_exit
 from runtime import protocol
@@ -20,7 +20,7 @@ from runtime.model import Severity
 class Guardianship:
     """Belongs to the loop. `handle` takes a stimulus now, `tell` after the machine's instructions are carried out.
 
-    `look` has the machine look at what the executors have in hand.
+    `limit`: how much memory an executor's tree may hold before that is told.
     """
 
     def __init__(
@@ -31,8 +31,8 @@ class Guardianship:
         handle: Callable[[told.Stimulus], None],
         tell: Callable[[told.Stimulus], None],
         log: Callable[[str, Severity, Mapping[str, Any]], None],
-        look: Callable[[float], None],
         on_halted: Callable[[], None],
+        limit: int | None,
     ) -> None:
         self._backend = backend
         self._mux = mux
@@ -40,7 +40,7 @@ class Guardianship:
         self._handle = handle
         self._tell = tell
         self._log = log
-        self._look = look
+        self._memory = MemoryMeasurer(limit, tell)
         self._on_halted = on_halted
         self._sweeping = False
         self._gone = False
@@ -76,8 +76,7 @@ class Guardianship:
         elif isinstance(report, protocol.Strays):
             self._handle(told.StraysFound(report.slot, report.incarnation, report.found))
         elif isinstance(report, protocol.Grown):
-            self._look(time.monotonic())  # who has what in hand, now
-            self._handle(told.Grown(report.slot, report.incarnation, report.rss))
+            self._memory.measure(report)
         elif isinstance(report, protocol.Halted):
             self._on_halted()
         elif self._sweeping and not self._gone:

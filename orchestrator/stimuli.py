@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -141,11 +142,12 @@ class StraysFound(msgspec.Struct, frozen=True):
 
 
 class Grown(msgspec.Struct, frozen=True):
-    """An executor's tree holds more memory than it may: `rss` bytes."""
+    """An executor's tree held more memory than it may, at `measured_at` (monotonic seconds): `size` bytes."""
 
     slot: int
     incarnation: int
-    rss: int
+    size: int
+    measured_at: float = math.inf
 
 
 class Swept(msgspec.Struct, frozen=True):

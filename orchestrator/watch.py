@@ -125,26 +125,27 @@ class Watch:
         limit = self._mind.settings.memory_limit
         if not slot.spent:
             slot.spent = True
-            self._log_grown(slot, stimulus.rss)
+            self._log_grown(slot, stimulus.size)
             self._mind.do(SendControl(slot.number, wire.Revoke(len(slot.assigned))))
-        if limit is None or stimulus.rss <= limit:
+        if limit is None or stimulus.size <= limit:
             return
-        message = f"the executor and its children hold {_size(stimulus.rss)}, the limit is {_size(limit)}"
+        message = f"the executor and its children hold {_size(stimulus.size)}, the limit is {_size(limit)}"
         signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by="memory-limit")
-        begun = [one for one in slot.assigned.values() if one.since is not None and one.held is None]
+        running = [one for one in slot.assigned.values() if one.since is not None and one.held is None]
+        begun = [one for one in running if one.since is not None and one.since <= stimulus.measured_at]
         for one in begun:
             if len(begun) > 1 and one.asked is None:
                 one.excuse = Excuse.UNKNOWN
             self._stopping.ask(slot, one, signal, now)
 
-    def _log_grown(self, slot: Slot, rss: int) -> None:
+    def _log_grown(self, slot: Slot, size: int) -> None:
         self._mind.log(
             "executor.grown",
             Severity.WARNING,
             slot=slot.number,
             incarnation=slot.incarnation,
             pid=slot.pid,
-            rss=rss,
+            memory=size,
             limit=self._mind.settings.report_above,
         )
 

@@ -293,7 +293,10 @@ class Guardian:
     # -- memory -------------------------------------------------------------------------------------
 
     def _measure(self) -> None:
-        """Report executors whose tree holds more memory than it may."""
+        """Report executors whose tree may hold more memory than it should.
+
+        RSS is never less than what they hold, and to read it waits for nobody. PSS does: the supervisor looks at that.
+        """
         now, limit = time.monotonic(), self._settings.report_above
         if self._measure_at is None or limit is None or now < self._measure_at:
             return
@@ -301,7 +304,7 @@ class Guardian:
         for one in self._executors.values():
             rss = tree.resident(one.pid)
             if rss > limit:
-                self._uplink.report(Grown(one.slot, one.incarnation, rss))
+                self._uplink.report(Grown(one.slot, one.incarnation, one.pid, rss))
 
     # -- the end ------------------------------------------------------------------------------------
 

@@ -58,8 +58,8 @@ class Settings(_Record, frozen=True):
 
     Not from its arguments or environment, which others can see: an authkey is among it. And it may be of any size.
 
-    `grace` and `term_grace` in seconds are for the day it is the heir. It says Grown when an executor's tree holds more
-    than `report_above` bytes. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is to be again.
+    `grace` and `term_grace` in seconds are for the day it is the heir. It says Grown when the RSS of an executor's tree
+    is more than `report_above` bytes. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is to be again.
     """
 
     run_id: str
@@ -156,10 +156,11 @@ class Exited(_Record, frozen=True, tag=12):
 
 
 class Grown(_Record, frozen=True, tag=15):
-    """An executor and its descendants hold more memory than is to be reported, in bytes (resident)."""
+    """The RSS of an executor and its descendants, in bytes, is above `report_above`. Shared pages count for each."""
 
     slot: int
     incarnation: int
+    pid: int
     rss: int
 
 

@@ -26,6 +26,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -174,15 +175,11 @@ class Interruptee(Protocol):
         ...
 
 
-def rss_of_tree() -> int:
-    """Bytes of memory that this process and all its descendants hold."""
-    return tree.resident(os.getpid())
-
-
 class ResourceMonitor:
     """`with ResourceMonitor(state, rss_limit=2 * 1024**3):` interrupts with reason `resource_limit` above the limit.
 
-    `rss_limit` is bytes, `interval` seconds between looks, made by a daemon thread, so sync agents are watched too.
+    `rss_limit` is bytes of this process and its descendants; above it, what they share counts once (PSS) where the host
+    says. `interval` is seconds between looks, made by a daemon thread, so sync agents are watched too.
     A look that fails is logged, and made again. Use each one once.
     """
 
@@ -192,14 +189,14 @@ class ResourceMonitor:
         *,
         rss_limit: int,
         interval: float = 1.0,
-        measure: Callable[[], int] = rss_of_tree,
+        measure: Callable[[], int] | None = None,
     ) -> None:
         check_count("rss_limit", rss_limit, most=LARGEST_SIZE)
         check_seconds("interval", interval)
         self._state = state
         self._limit = rss_limit
         self._interval = interval
-        self._measure = measure
+        self._measure = measure or partial(tree.memory_of_tree, os.getpid(), above=rss_limit)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="quiesce-resources", daemon=True)
 

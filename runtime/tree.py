@@ -221,6 +221,35 @@ def resident(pid: int) -> int:
     return total
 
 
+def memory_of_tree(pid: int, *, above: int = 0) -> int:
+    """Bytes of memory that a process and its descendants hold, a page that they share counted once (PSS, proc(5)).
+
+    Where the kernel does not say (macOS, before Linux 4.14, a process of another user), its whole RSS is counted. PSS
+    is never more than RSS and costs much more: while RSS is not `above` the given size, it is what comes back.
+
+    May take long: the kernel walks the page tables, and waits for the process while that changes its mappings.
+    """
+    rss = resident(pid)
+    if rss <= above or not _HAVE_PROC:
+        return rss
+    total = 0
+    with suppress(psutil.Error):
+        for process in (psutil.Process(pid), *children(pid)):
+            pss = _proportional(process.pid)
+            with suppress(psutil.Error):
+                total += process.memory_info().rss if pss is None else pss
+    return total
+
+
+def _proportional(pid: int) -> int | None:
+    """The PSS of one process; None where it cannot be known."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
 def cpu_seconds(pid: int) -> float | None:
     """Seconds of processor time that all threads of a process have used, in user and kernel mode. None: unknown.
 

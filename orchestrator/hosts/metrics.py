@@ -61,7 +61,9 @@ class _RunCollector(Collector):
         yield GaugeMetricFamily("quiesce_uptime_seconds", "Seconds since the supervisor began.", now - health.since)
         yield GaugeMetricFamily("quiesce_ready", "Whether /readyz says yes.", int(health.ready(now).ok))
         yield GaugeMetricFamily(
-            "quiesce_memory_bytes", "Resident memory of the supervisor and everything below it.", self._measured(now)
+            "quiesce_memory_bytes",
+            "Memory of the supervisor and everything below it; shared pages count once.",
+            self._measured(now),
         )
         if health.view is not None:
             yield GaugeMetricFamily(
@@ -74,7 +76,7 @@ class _RunCollector(Collector):
     def _measured(self, now: float) -> int:
         at, size = self._memory
         if now - at >= MEMORY_SECONDS:
-            size = tree.resident(os.getpid())
+            size = tree.memory_of_tree(os.getpid())
             self._memory = (now, size)
         return size
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import queue
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator import Supervisor
 from orchestrator.records import Outcome
-from runtime.model import InterruptReason
+from runtime import tree
+from runtime.model import ExecutionStatus, InterruptReason
 from tests.process.agents import limited
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import run_cli
-from tests.support.sync import Post
+from tests.support.sync import Latch, Post
 
 MEBIBYTE = 1 << 20
 
@@ -39,8 +43,50 @@ def test_a_task_over_the_memory_limit_fails_with_the_size_and_its_executor_is_re
     assert big.signal is not None
     assert big.signal.reason is InterruptReason.RESOURCE_LIMIT
     (grown,) = seen.named("executor.grown")
-    assert grown["rss"] > 150 * MEBIBYTE
+    assert grown["memory"] > 150 * MEBIBYTE
     assert {event["incarnation"] for event in seen.named("executor.started")} == {1, 2}
+
+
+def test_memory_that_processes_share_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of 100 MiB in five processes: their RSS is above 500 MiB, and what they take a little above 100 MiB."""
+    looks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+    measure = tree.memory_of_tree
+
+    def spy(pid: int, *, above: int) -> int:
+        rss, size = tree.resident(pid), measure(pid, above=above)
+        looks.put((rss, size))
+        return size
+
+    monkeypatch.setattr(tree, "memory_of_tree", spy)
+    log: list[str] = []
+    with (
+        Post(tmp_path / "post") as post,
+        Latch(tmp_path / "latch") as latch,
+        Supervisor(workers=1, memory_limit=300 * MEBIBYTE, log=lambda name, *_: log.append(name)) as supervisor,
+    ):
+        task = {"bytes": 100 * MEBIBYTE, "children": 4, "post": post.path, "latch": latch.path}
+        handle = supervisor.submit(limited.shares, task)
+        post.expect()
+        while (seen := looks.get(timeout=30))[0] < 500 * MEBIBYTE:  # a look from before they were all there
+            pass
+        latch.open()
+        assert handle.result() == "shared"
+    assert 100 * MEBIBYTE < seen[1] < 300 * MEBIBYTE
+    assert "executor.grown" not in log
+
+
+def test_memory_that_processes_share_counts(tmp_path: Path) -> None:
+    with (
+        Latch(tmp_path / "latch") as latch,
+        Supervisor(workers=1, memory_limit=80 * MEBIBYTE, term_grace=1, log=silent) as supervisor,
+    ):
+        task = {"bytes": 100 * MEBIBYTE, "children": 4, "latch": latch.path}
+        outcome = supervisor.submit(limited.shares, task).outcome()
+    assert outcome.status is ExecutionStatus.FAILED
+    assert outcome.signal is not None
+    assert outcome.signal.reason is InterruptReason.RESOURCE_LIMIT
+    size = float(str(outcome.error).partition("children hold ")[2].partition(" MiB")[0])
+    assert 80 < size < 250
 
 
 def test_an_executor_that_shows_no_sign_of_life_is_replaced_and_its_task_runs_again() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -79,6 +80,14 @@ def announce(path: str, word: object = "") -> None:
         os.write(fd, line)
     finally:
         os.close(fd)
+
+
+def is_open(path: str) -> bool:
+    """For an agent: whether the test has opened the Latch."""
+    with suppress(TimeoutError):
+        pass_latch(path, 0)
+        return True
+    return False
 
 
 def pass_latch(path: str, timeout: float = 60.0) -> None:

@@ -191,6 +191,15 @@ def test_where_nobody_knows_who_held_the_loop_each_runs_alone() -> None:
     assert outcome.attempts == 1
 
 
+def test_memory_that_was_measured_before_a_task_began_is_not_held_against_it() -> None:
+    world = world_at_work(1, workers=1, memory_limit=1000)
+    start_all(world)
+    world.tell(told.Grown(0, 1, 2000, measured_at=world.now - 1))
+    assert asked(world) == []
+    world.tell(told.Grown(0, 1, 2000, measured_at=world.now))
+    assert asked(world) == [1]
+
+
 def test_of_several_in_an_executor_that_is_too_large_each_runs_alone() -> None:
     world = world_at_work(2, workers=1, concurrency=2, memory_limit=1000)
     start_all(world)

@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 from runtime import ExecutionState, agent
-from tests.support.sync import announce
+from tests.support.sync import announce, is_open
 
 
 def hog(task_input: dict[str, Any], state: ExecutionState) -> str:
@@ -28,6 +28,27 @@ def keeps(task_input: dict[str, Any], state: ExecutionState) -> int:
         kept.append(bytearray(task_input["bytes"]))
     state.sleep(0.1)
     return os.getpid()
+
+
+def shares(task_input: dict[str, Any], state: ExecutionState) -> str:
+    """Forks children that have all its memory, and write into none of it, and then waits at a latch."""
+    block = b"x" * task_input["bytes"]
+    ends = os.pipe()
+    for _ in range(task_input["children"]):
+        if not os.fork():
+            os.close(ends[1])
+            total = block.count(b"y")  # reads each page, so that it is mapped here
+            os.read(ends[0], 1)
+            os._exit(total)
+    os.close(ends[0])
+    try:
+        if task_input.get("post"):
+            announce(task_input["post"])
+        while not is_open(task_input["latch"]):
+            state.sleep(0.02)
+    finally:
+        os.close(ends[1])
+    return "shared"
 
 
 def freezes(task_input: dict[str, Any], state: ExecutionState) -> str:

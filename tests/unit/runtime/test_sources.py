@@ -20,7 +20,6 @@ from runtime.sources import (
     RedisChecker,
     ResourceMonitor,
     parse_signal,
-    rss_of_tree,
 )
 from runtime.state import ExecutionState
 from tests.unit.runtime.support import run
@@ -268,4 +267,4 @@ def test_a_monitor_ends_with_its_block() -> None:
     with ResourceMonitor(state, rss_limit=2**50, interval=1000) as monitor:
         assert not monitor.look()
     assert not state.is_interrupted
-    assert rss_of_tree() > 2**20
+    assert not monitor.look()
