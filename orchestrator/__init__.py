@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.collision import refuse_other_runtime
+
 if TYPE_CHECKING:
     from orchestrator.config import MaxFailures as MaxFailures
     from orchestrator.config import Settings as Settings
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from runtime.errors import ExecutionInterrupted as ExecutionInterrupted
     from runtime.errors import QuiesceError as QuiesceError
     from runtime.errors import UsageError as UsageError
+
+refuse_other_runtime()
 
 _HOMES = {
     "MaxFailures": "orchestrator.config",

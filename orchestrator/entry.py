@@ -23,7 +23,18 @@ def main() -> None:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, _leave)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    _load_runtime()
     importlib.import_module("orchestrator.cli").main()
+
+
+def _load_runtime() -> None:
+    """Ours, even where PYTHONPATH has a `runtime` of the user's first: that one is for agents."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path.insert(0, home)
+    try:
+        importlib.import_module("runtime")
+    finally:
+        sys.path.remove(home)
 
 
 def _open_standard_streams() -> None:

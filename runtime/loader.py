@@ -20,6 +20,7 @@ from runtime import native, pickling
 from runtime.agent import AgentInfo, describe
 from runtime.errors import UsageError, said_by
 from runtime.mainfile import importing, load_file
+from runtime.namesakes import explain, step_aside
 from runtime.protocol import FOR_MAIN_THREAD
 from runtime.wire import Hire
 
@@ -77,7 +78,8 @@ def load(hire: Hire) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
     except UsageError as error:
         raise AgentRefused(str(error)) from error
     except (KeyboardInterrupt, Exception, SystemExit) as error:
-        raise AgentRefused(f"cannot load {name}: {_one_line(error)}", traceback.format_exc()) from error
+        said = f"cannot load {name}: {_one_line(error)}{explain(error)}"
+        raise AgentRefused(said, traceback.format_exc()) from error
 
 
 def _by_name(name: str) -> Any:
@@ -99,6 +101,7 @@ def _from_module(name: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)  # as `python -m module` would; the `quiesce` script's own path has it not
     try:
+        step_aside()
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
@@ -115,6 +118,7 @@ def _from_file(source: str) -> ModuleType:
     name = path.stem
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))  # as `python file.py` would: its neighbours can be imported
+    step_aside()
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded

@@ -1,0 +1,44 @@
+"""A program beside a `runtime` of its own: in one program a name means one thing, and it is told so in one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+_OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runtime")
+_ENTRY = "orchestrator.entry"  # the command loads ours, wherever it is
+
+
+def find_other_runtime() -> str | None:
+    """Return where the `runtime` is that an import would give, if it is not quiesce's."""
+    try:
+        spec = importlib.util.find_spec("runtime")
+    except ValueError:  # a module that was made by hand
+        return str(getattr(sys.modules["runtime"], "__file__", None) or "a module without a file")
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    if spec is None or os.path.realpath(_OURS) in map(os.path.realpath, folders):
+        return None
+    return spec.origin or str(folders[0])
+
+
+class CollisionFinder:
+    """Finds nothing: refuses the modules of `orchestrator` while `runtime` is somebody else's."""
+
+    def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> None:
+        """See importlib.abc.MetaPathFinder. Raises ImportError."""
+        if not name.startswith("orchestrator.") or name == _ENTRY:
+            return
+        other = find_other_runtime()
+        if other is not None:
+            raise ImportError(
+                f"{other} hides quiesce's package `runtime`: rename it, or put it into a package", name="runtime"
+            )
+
+
+def refuse_other_runtime() -> None:
+    """From now on, if it is another one already."""
+    if find_other_runtime() is not None:
+        sys.meta_path.insert(0, CollisionFinder())
