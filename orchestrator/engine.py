@@ -106,6 +106,7 @@ class Engine:
             self.log,
             self._stop_process,
             settings.report_above,
+            self._is_stopping,
         )
         self._batch = Batch()
         self._ended = False
@@ -250,6 +251,7 @@ class Engine:
                 self._read_inbox()
                 self._flush()
             self._balance()
+            self._guardianship.send_orders()
         finally:
             self._turning_in = None
 
@@ -283,7 +285,7 @@ class Engine:
     def _sample(self, now: float) -> None:
         """Look at shared memory, and renew what people see."""
         self._sample_at = now + SAMPLE_SECONDS
-        self._backend.nudge()
+        self._guardianship.check(now)
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
         if self._mux.paused:  # who cannot write cannot be blamed for its silence
             progress = [(task, since, now) for task, since, _ in progress]
@@ -342,6 +344,9 @@ class Engine:
         # Only now: a byte written between a reset and the read would be eaten, and `_awake` left on with an
         # empty pipe. Whoever finds it on has put its stimulus in the inbox already, which is read next.
         self._awake = False
+
+    def _is_stopping(self) -> bool:
+        return self.mind.phase is not Phase.RUNNING
 
     def _stored(self) -> Store:
         assert self._store is not None

@@ -16,11 +16,18 @@ from runtime import protocol
 from runtime.errors import WireError
 from runtime.model import Severity
 
+LONGEST_SILENCE = 5.0
+"""Seconds for which a guardian may neither answer nor work while the run goes on, before it is replaced."""
+
+SILENCE_IN_STOP = 1.0
+"""Likewise in a stop, from which on it is replaced as soon as no executor is left that it would have to report."""
+
 
 class Guardianship:
     """Belongs to the loop. `handle` takes a stimulus now, `tell` after the machine's instructions are carried out.
 
     `limit`: how much memory an executor's tree may hold before that is told.
+    `is_stopping`: whether none is started any more.
     """
 
     def __init__(
@@ -33,6 +40,7 @@ class Guardianship:
         log: Callable[[str, Severity, Mapping[str, Any]], None],
         on_halted: Callable[[], None],
         limit: int | None,
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._backend = backend
         self._mux = mux
@@ -42,15 +50,32 @@ class Guardianship:
         self._log = log
         self._memory = MemoryMeasurer(limit, tell)
         self._on_halted = on_halted
+        self._is_stopping = is_stopping
         self._sweeping = False
         self._gone = False
+        self._writing = False
 
     def open(self) -> None:
         """Start it. Raises OSError when the host has no process for it."""
         self._backend.open()
-        self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_reports)
+        self._writing = False
+        self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_ready)
 
     # -- what it says -------------------------------------------------------------------------------
+
+    def _on_ready(self) -> None:
+        """It has said something, or there is room for orders."""
+        if self._writing:
+            self.send_orders()
+        self._on_reports()
+
+    def send_orders(self) -> None:
+        """Send what waits, and listen for room if that is what it waits for. Belongs at the end of every turn."""
+        blocked = not self._gone and self._backend.flush()
+        if blocked != self._writing:
+            self._writing = blocked
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
+            self._selector.modify(self._backend.fileno(), events, self._on_ready)
 
     def _on_reports(self) -> None:
         fd = self._backend.fileno()
@@ -79,10 +104,16 @@ class Guardianship:
             self._memory.measure(report)
         elif isinstance(report, protocol.Halted):
             self._on_halted()
-        elif self._sweeping and not self._gone:
-            late = self._backend.last_resort()
-            found, ended = report.found + len(late), report.ended + len(late)
-            self._handle(told.Swept(found, ended, report.remaining, [*report.processes, *late]))
+        elif isinstance(report, protocol.Swept) and self._sweeping and not self._gone:
+            self._on_swept(report)
+
+    def _on_swept(self, report: protocol.Swept) -> None:
+        """It has looked; what it cannot see may still carry our token."""
+        found, stays = self._backend.last_resort()
+        late = [process for process in found if process not in report.remaining]
+        ended = report.ended + sum(process not in stays for process in late)
+        remaining = list(dict.fromkeys([*report.remaining, *stays]))
+        self._handle(told.Swept(report.found + len(late), ended, remaining, [*report.processes, *late]))
 
     def _on_exit(self, report: protocol.Exited) -> None:
         """First everything that it had still said, then its end."""
@@ -103,6 +134,26 @@ class Guardianship:
             self._log("executor.torn_frame", Severity.WARNING, fields)
         return buried.last_line
 
+    # -- its silence --------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Replace it if it is held: traced, frozen, or waiting for a disk that hangs. SIGCONT alone is tried first.
+
+        In a stop its executors keep their graces, since they are signalled from here; when the last of them has ended
+        there is nobody who would report it.
+        """
+        if self._gone:
+            return
+        self._backend.nudge()
+        silence, stopping = self._backend.silence(now), self._is_stopping()
+        if silence < (SILENCE_IN_STOP if stopping else LONGEST_SILENCE):
+            return
+        if stopping and not self._sweeping and self._backend.has_executors:
+            return
+        self._log("guardian.held", Severity.ERROR, {"seconds": round(silence, 1)})
+        self._forget(self._backend.fileno())
+        self._on_lost()
+
     # -- its death ----------------------------------------------------------------------------------
 
     def _on_lost(self) -> None:
@@ -113,16 +164,22 @@ class Guardianship:
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
         self._handle(told.GuardianLost())
         self._backend.lose_guardian()
-        try:
-            self.open()
-        except OSError as error:
-            self._gone = True
-            self._handle(told.Broken(f"the guardian cannot be started again: {error.strerror or error}"))
+        self._start_anew()
         for slot, incarnation in self._mux.slots.items():
             last_line = self._bury(slot, incarnation)
             how = "the guardian was killed"
             exited = told.Exited(slot, incarnation, 0, None, 0.0, 0, in_hand[slot], how, last_line, with_guardian=True)
             self._handle(exited)
+
+    def _start_anew(self) -> None:
+        if self._is_stopping():  # it would have nothing to do but the last look, which needs none
+            self._gone = True
+            return
+        try:
+            self.open()
+        except OSError as error:
+            self._gone = True
+            self._handle(told.Broken(f"the guardian cannot be started again: {error.strerror or error}"))
 
     # -- the end ------------------------------------------------------------------------------------
 

@@ -75,6 +75,12 @@ class Leaf:
         with suppress(OSError):
             (self.path / "cgroup.kill").write_text("1")
 
+    def thaw(self) -> None:
+        """Let go on who is in it, should it have been frozen (cgroup.freeze, Linux 5.2)."""
+        for path in self._below():
+            with suppress(OSError):
+                (path / "cgroup.freeze").write_text("0")
+
     def remove(self, patience: float = 0.0) -> bool:
         """Remove it. Whether it is gone; one with processes in it stays, those on their last steps included.
 

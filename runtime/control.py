@@ -27,6 +27,9 @@ from runtime.wire import Control, Done, FrameReader, Interrupt, Returned, Revoke
 HEARTBEAT = 1.0
 """Seconds between signs of life."""
 
+ORPHAN_LOOK = HEARTBEAT / 4
+"""Seconds between looks at the guardian, once the supervisor is gone."""
+
 EARLY_SECONDS, EARLY_LOOK = 10.0, 0.02
 """How long an interrupt waits for a task that it has overtaken, and how often it is looked for
 (and threads that a task has left)."""
@@ -73,11 +76,14 @@ class ControlThread:
         thread has another signal pending, as it has when its stacks were just asked for.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, FOR_MAIN_THREAD)
+        guardian = os.getppid()
         with suppress(OSError):  # the agent closed it
             self._obey_orders()
-            while True:  # the guardian takes everything down, unless somebody stops it
-                tree.wake_parent()
-                native.sleep(HEARTBEAT / 4)
+        while True:  # the guardian takes everything down, unless somebody stops it
+            if os.getppid() != guardian:  # it was killed, and this process has changed its user (PR_SET_PDEATHSIG)
+                tree.end_with_descendants()
+            tree.wake_parent()
+            native.sleep(ORPHAN_LOOK)
 
     def _obey_orders(self) -> None:
         reader: FrameReader[Control] = FrameReader(Control)

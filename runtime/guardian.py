@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from runtime import executor, tree
+from runtime import executor, sentinel, tree
 from runtime.cgroup import Leaf
 from runtime.family import Family
 from runtime.flag import InterruptFlag
@@ -48,6 +48,8 @@ from runtime.protocol import (
     Halted,
     KillTree,
     Order,
+    Ping,
+    Pong,
     Settings,
     Signal,
     Standing,
@@ -56,6 +58,7 @@ from runtime.protocol import (
     Swept,
 )
 from runtime.remains import KILL_PATIENCE, STRAY_GRACE, Remains
+from runtime.sentinel import Sentinel
 from runtime.uplink import Uplink
 
 NO_PROCESS = 71
@@ -75,8 +78,16 @@ supervisor waits for us, and when nobody does."""
 class Guardian:
     """The event loop. `run` returns when everything below is gone."""
 
-    def __init__(self, settings: Settings, containment: list[str], leaf: Leaf | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        containment: list[str],
+        leaf: Leaf | None,
+        parent: int | None,
+        second_line: Sentinel | None,
+    ) -> None:
         self._settings = settings
+        self._sentinel = second_line
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
         self._executors: dict[int, Family] = {}
         self._graces = Graces(settings.grace, settings.term_grace)
@@ -85,11 +96,13 @@ class Guardian:
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._output = OutputEnds(self._selector)
-        self._remains = Remains(leaf, self._output, keep=settings.keep_children)
+        self._remains = Remains(leaf, self._output, keep=settings.keep_children, helper=self._sentinel_pid)
         self._child_died = self._watch_children()
         self._uplink = Uplink(settings.socket_fd, self._selector)
-        self._parent = self._watch_parent()
-        self._uplink.report(Standing(os.getpid(), containment))
+        self._parent = parent
+        if parent is not None:  # what the supervisor has forked keeps its socket open
+            self._selector.register(parent, selectors.EVENT_READ)
+        self._uplink.report(Standing(os.getpid(), containment, self._sentinel_pid))
 
     def _watch_children(self) -> int:
         """A descriptor that becomes readable on SIGCHLD."""
@@ -102,12 +115,10 @@ class Guardian:
         self._wakeup = (read_fd, write_fd)
         return read_fd
 
-    def _watch_parent(self) -> int | None:
-        """A descriptor that becomes readable when the supervisor dies. What that has forked keeps its socket open."""
-        fd = tree.open_parent()
-        if fd is not None:
-            self._selector.register(fd, selectors.EVENT_READ)
-        return fd
+    @property
+    def _sentinel_pid(self) -> int:
+        """0 where there is none."""
+        return 0 if self._sentinel is None else self._sentinel.pid
 
     # -- the loop -----------------------------------------------------------------------------------
 
@@ -155,6 +166,10 @@ class Guardian:
                 one.kill()
         elif isinstance(order, Graces):
             self._graces = order
+            if self._sentinel is not None:
+                self._sentinel.set_grace(order.grace)
+        elif isinstance(order, Ping):
+            self._uplink.report(Pong(order.number))
         elif isinstance(order, Halt):
             self._uplink.report(Halted(self._halt()))
         elif isinstance(order, GoOn):
@@ -165,7 +180,7 @@ class Guardian:
 
         Those that somebody else has stopped are not ours to continue.
         """
-        known = {process.pid for process in self._halted}
+        known = {process.pid for process in self._halted} | {self._sentinel_pid}
         for _ in range(HALT_ROUNDS):
             found = [process for process in tree.children() if process.pid not in known]
             if not found:
@@ -217,7 +232,8 @@ class Guardian:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()
             self._uplink.close()
-            for fd in (*self._wakeup, self._settings.wake_write_fd, *self._output):
+            others = [] if self._sentinel is None else [self._sentinel.fd]
+            for fd in (*self._wakeup, *others, self._settings.wake_write_fd, *self._output):
                 os.close(fd)
             place = executor.Place(
                 slot=order.slot,
@@ -271,6 +287,8 @@ class Guardian:
                 tree.stop_tracing(pid, os.WSTOPSIG(status))
                 continue
             self._remains.reaped(pid)
+            if pid == self._sentinel_pid and self._sentinel is not None:
+                self._sentinel.reaped()
             one = self._executors.pop(pid, None)
             if one is not None:
                 self._buried(one, os.waitstatus_to_exitcode(status), usage)
@@ -311,8 +329,14 @@ class Guardian:
     def _sweep(self, kill_by: float = math.inf) -> Swept:
         """End all descendants."""
         self._go_on()
+        self._end_sentinel()
         self._reap()
         return self._remains.sweep(self._executors, self._wait, kill_by)
+
+    def _end_sentinel(self) -> None:
+        """From here on it is this process that sees to the end."""
+        if self._sentinel is not None:
+            self._sentinel.end()
 
     def _inherit(self) -> None:
         """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace; half of it is the flag's."""
@@ -336,6 +360,7 @@ class Guardian:
         for one in list(self._executors.values()):
             one.terminate(self._flag)
         self._wait_for_executors(began + grace)
+        self._end_sentinel()
         for one in list(self._executors.values()):
             one.kill()
         if self._settings.keep_children:  # the sweep ends nobody then
@@ -373,8 +398,6 @@ def _read_settings() -> Settings:
 def main() -> None:
     """Entry point of the helper process: standard input is Settings as msgpack."""
     settings = _read_settings()
-    leaf = Leaf(settings.leaf) if settings.leaf is not None else None
-    containment = ["cgroup"] if leaf is not None and leaf.make() and leaf.enter() else []
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     if settings.pydantic_plugins is None:  # agents' own models have theirs
@@ -384,13 +407,25 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_BY)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))  # inherited from the program: no death would be seen
     tree.continue_with_orphanhood()
-    containment += ["subreaper"] if tree.become_subreaper() else []
-    containment += ["sessions", "environment"]
+    parent = tree.open_parent()
+    leaf = Leaf(settings.leaf) if settings.leaf is not None else None
+    leaf = leaf if leaf is not None and leaf.make() else None
     gc.collect()
     gc.freeze()  # what is warm stays shared with every executor
-    guardian = Guardian(settings, containment, leaf if "cgroup" in containment else None)
+    second_line = _start_sentinel(settings, parent, leaf)
+    containment = ["cgroup"] if leaf is not None and leaf.enter() else []
+    containment += ["subreaper"] if tree.become_subreaper() else []
+    containment += ["sessions", "environment"]
+    guardian = Guardian(settings, containment, leaf if "cgroup" in containment else None, parent, second_line)
     guardian.run()
     if leaf is not None:
         leaf.leave()
         leaf.remove(LEAF_PATIENCE if guardian.is_supervised else HEIR_PATIENCE)
     os._exit(0)
+
+
+def _start_sentinel(settings: Settings, parent: int | None, leaf: Leaf | None) -> Sentinel | None:
+    """Before the cgroup is entered: it must not be frozen with it."""
+    token = None if settings.keep_children else os.environ.get(tree.SUPERVISOR_VARIABLE)
+    ours = (settings.socket_fd, settings.flag_fd, settings.wake_read_fd, settings.wake_write_fd)
+    return sentinel.start(parent, settings.grace, token, leaf, ours)

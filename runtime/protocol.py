@@ -129,11 +129,27 @@ class Halted(_Record, frozen=True, tag=17):
     count: int
 
 
+class Ping(_Record, frozen=True, tag=8):
+    """Answer with a Pong of this number."""
+
+    number: int
+
+
+class Pong(_Record, frozen=True, tag=18):
+    """The guardian's loop turns."""
+
+    number: int
+
+
 class Standing(_Record, frozen=True, tag=16):
-    """The guardian is ready. `containment`: by what it holds on to processes, the best first."""
+    """The guardian is ready. `containment`: by what it holds on to processes, the best first.
+
+    `sentinel`: the pid of the second line (sentinel.py), 0 where there is none.
+    """
 
     pid: int
     containment: list[str]
+    sentinel: int = 0
 
 
 class Forked(_Record, frozen=True, tag=11):
@@ -181,5 +197,5 @@ class Swept(_Record, frozen=True, tag=14):
     processes: list[str] = []
 
 
-Order = Fork | Signal | KillTree | Sweep | Graces | Halt | GoOn
-Report = Standing | Forked | Exited | Grown | Strays | Swept | Halted
+Order = Fork | Signal | KillTree | Sweep | Graces | Halt | GoOn | Ping
+Report = Standing | Pong | Forked | Exited | Grown | Strays | Swept | Halted

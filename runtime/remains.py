@@ -42,11 +42,12 @@ class _Doomed:
 class Remains:
     """`leaf`: the cgroup that everybody is in, if there is one. `output` is closed when nobody can write any more.
 
-    `keep`: orphans are left alone, unless their executor went down the ladder.
+    `helper`: a child that is no executor's. `keep`: orphans are left alone, unless their executor went down the ladder.
     """
 
-    def __init__(self, leaf: Leaf | None, output: OutputEnds, *, keep: bool) -> None:
+    def __init__(self, leaf: Leaf | None, output: OutputEnds, *, keep: bool, helper: int = 0) -> None:
         self._leaf = leaf
+        self._helper = helper
         self._keep = keep
         self._output = output
         self._doomed: list[_Doomed] = []
@@ -71,7 +72,7 @@ class Remains:
         mark = tree.slot_mark(family.slot, family.incarnation)
         roots = []
         for pid in tree.child_pids(os.getpid()):
-            if pid in executors:
+            if pid in executors or pid == self._helper:
                 continue
             owner = self._owners.get(pid) or tree.slot_of(pid)
             self._owners[pid] = owner

@@ -11,7 +11,9 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
 import psutil
 
@@ -89,6 +91,13 @@ def wake_parent() -> None:
     """SIGCONT to the parent. It can be nobody else's pid: a process that armed `die_with_parent` has its parent."""
     with suppress(OSError):
         os.kill(os.getppid(), signal.SIGCONT)
+
+
+def end_with_descendants() -> NoReturn:
+    """SIGKILL to whatever descends from this process, and to itself."""
+    send(children(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1)  # not reached
 
 
 def signal_main_thread(pid: int, signum: int) -> None:
@@ -208,6 +217,29 @@ def _is_zombie(process: Process) -> bool:
     with suppress(OSError), open(f"/proc/{process.pid}/stat", "rb") as file:
         return file.read().rpartition(b")")[2][:3] in (b" Z ", b" X ")
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Nanoseconds of processor time that a process has used, and whether it waits for a processor or has one."""
+
+    used: int
+    is_runnable: bool
+
+
+def activity(pid: int) -> Activity | None:
+    """What a process is doing (proc(5): stat, schedstat); None where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if len(fields) < 13:
+        return None
+    used = int(fields[11]) + int(fields[12])  # ticks: too coarse for one that sleeps most of the time
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat", "rb") as file:
+        used = int(file.read().split()[0])
+    return Activity(used, fields[0] == b"R")
 
 
 def resident(pid: int) -> int:

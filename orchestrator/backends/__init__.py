@@ -35,6 +35,19 @@ class Backend(Protocol):
         """What happened to processes; None when whoever watches them has died."""
         ...
 
+    def flush(self) -> bool:
+        """Send the orders that wait for room. Whether some still do: then `fileno` becomes writable when there is."""
+        ...
+
+    def silence(self, now: float) -> float:
+        """Seconds for which whoever watches the processes has neither answered nor worked. Called again and again."""
+        ...
+
+    @property
+    def has_executors(self) -> bool:
+        """Whether some executor lives, also while nobody reports its end."""
+        ...
+
     def start(self, slot: int, incarnation: int) -> Channels:
         """Start an executor. Raises OSError when the host has no process or descriptor left for it."""
         ...
@@ -87,8 +100,8 @@ class Backend(Protocol):
         """Look for whatever is left and end it; a Swept report comes."""
         ...
 
-    def last_resort(self) -> list[str]:
-        """After the sweep: kill what still carries the run's id. What was found, in words."""
+    def last_resort(self) -> tuple[list[str], list[str]]:
+        """After the sweep: kill what still carries the run's id. What was found, and what could not be ended."""
         ...
 
     def lose_guardian(self) -> tuple[list[str], list[str]]:

@@ -15,16 +15,36 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.backends import Channels, interpreter
+from orchestrator.backends.executor_signals import ExecutorSignals
+from orchestrator.backends.order_queue import OrderQueue
 from orchestrator.backends.predecessor import Note, Predecessor, leaf_name
+from orchestrator.backends.pulse import Pulse
 from orchestrator.config import Settings
 from orchestrator.journal import Owner
 from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.flag import InterruptFlag, anonymous_file
 from runtime.model import InterruptSignal
-from runtime.protocol import PLUGINS_VARIABLE, STACKS, Fork, GoOn, Graces, Halt, KillTree, Order, Report, Signal, Sweep
+from runtime.protocol import (
+    PLUGINS_VARIABLE,
+    STACKS,
+    Exited,
+    Fork,
+    Forked,
+    GoOn,
+    Graces,
+    Halt,
+    KillTree,
+    Order,
+    Ping,
+    Pong,
+    Report,
+    Signal,
+    Standing,
+    Sweep,
+)
 from runtime.protocol import Settings as GuardianSettings
-from runtime.wire import FrameReader, pack
+from runtime.wire import FrameReader
 
 _HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -46,6 +66,9 @@ What this interpreter has found only by a longer `sys.path` is found there, too,
 HEIR_SECONDS = 60.0
 """Seconds beyond the ladder that the guardian of a dead supervisor is given: it may have had a longer one."""
 
+HELD_SECONDS = 1.0
+"""Silence from which on the guardian is taken for held, and what it was ordered to signal is signalled from here."""
+
 LOSE_PATIENCE = 1.0
 """Seconds that a killed guardian, and then what it watched, is given to be gone: the loop waits meanwhile."""
 
@@ -60,6 +83,10 @@ class LocalBackend:
         self._flag = InterruptFlag(settings.workers)
         self._wake_read, self._wake_write = os.pipe()
         self._socket: socket.socket | None = None
+        self._orders: OrderQueue | None = None
+        self._pulse: Pulse | None = None
+        self._sentinel: list[tree.Process] = []
+        self._executors = ExecutorSignals(self._flag)
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
         self._leaf = None if settings.keep_children else Leaf.plan(leaf_name(run_id, self._token))
@@ -104,6 +131,9 @@ class LocalBackend:
             raise
         ours.setblocking(False)
         self._socket = ours
+        self._orders = OrderQueue(ours)
+        self._pulse = None
+        self._executors.clear()
         self._reader = FrameReader(Report)
 
     def see_off(self, owner: Owner, note: Note, check: Callable[[], None]) -> None:
@@ -135,21 +165,58 @@ class LocalBackend:
                 data = b""
             if not data:
                 return found or None
-            found.extend(self._reader.feed(data))
+            for report in self._reader.feed(data):
+                self._note(report)
+                if not isinstance(report, Pong):
+                    found.append(report)
 
-    def _order(self, order: Order, fds: tuple[int, ...] = ()) -> None:
-        if self._socket is None:  # it was lost, and there is nobody left to signal
+    def _note(self, report: Report) -> None:
+        now = time.monotonic()
+        if isinstance(report, Standing):
+            self._pulse = Pulse(now)
+            self._sentinel = tree.processes([report.sentinel] if report.sentinel else [])
+        elif isinstance(report, Pong) and self._pulse is not None:
+            self._pulse.answered(report.number, now)
+        elif isinstance(report, Forked):
+            self._executors.add(report.slot, report.incarnation, report.pid)
+        elif isinstance(report, Exited):
+            self._executors.remove(report.slot, report.incarnation)
+
+    def _order(self, order: Order, fds: tuple[int, ...] = (), *, optional: bool = False) -> None:
+        if self._orders is None:  # it was lost, and there is nobody left to signal
             return
         self.nudge()
-        with suppress(BrokenPipeError, ConnectionResetError):  # its death is noticed where it is read
-            self._socket.setblocking(True)  # orders are few and small, and the guardian never waits for us
-            try:
-                if fds:
-                    socket.send_fds(self._socket, [pack(order)], fds)
-                else:
-                    self._socket.sendall(pack(order))
-            finally:
-                self._socket.setblocking(False)
+        self._orders.put(order, fds, optional=optional)
+
+    def flush(self) -> bool:
+        """Send the orders that wait. Whether some wait for room in the socket."""
+        if self._orders is None:
+            return False
+        self._orders.flush()
+        return self._orders.is_blocked
+
+    # -- whether it answers -------------------------------------------------------------------------
+
+    def silence(self, now: float) -> float:
+        """Of the guardian; see Pulse. When it is held, what it was ordered to signal is signalled from here."""
+        if self._pulse is None or self._guardian is None:
+            return 0.0
+        self.flush()  # whatever was in the way
+        ping = self._pulse.look(now, tree.activity(self._guardian.pid))
+        if ping is not None:
+            self._order(Ping(ping), optional=True)
+        if self._is_held:
+            self._executors.signal_pending()
+        return self._pulse.silence
+
+    @property
+    def _is_held(self) -> bool:
+        return self._pulse is not None and self._pulse.silence >= HELD_SECONDS
+
+    @property
+    def has_executors(self) -> bool:
+        """Whether some executor lives, also while nobody reports its end."""
+        return self._executors.any_lives()
 
     # -- executors ----------------------------------------------------------------------------------
 
@@ -176,10 +243,12 @@ class LocalBackend:
     def terminate(self, slot: int, incarnation: int) -> None:
         """A signal for the stacks, SIGTERM and SIGCONT."""
         self._order(Signal(slot, incarnation, signal.SIGTERM))
+        self._executors.expect(slot, incarnation, signal.SIGTERM, now=self._is_held)
 
     def kill_tree(self, slot: int, incarnation: int) -> None:
         """SIGKILL to the whole tree."""
         self._order(KillTree(slot, incarnation))
+        self._executors.expect(slot, incarnation, signal.SIGKILL, now=self._is_held)
 
     def raise_flag(self, signal: InterruptSignal) -> None:
         """The bytes first, then one byte on the shared wake-up pipe, which nobody reads: all see it."""
@@ -214,7 +283,7 @@ class LocalBackend:
 
     def dump_stacks(self, slot: int) -> None:
         """By faulthandler, which answers while C code holds the GIL, too."""
-        self._order(Signal(slot, self._incarnations.get(slot, 0), STACKS))
+        self._order(Signal(slot, self._incarnations.get(slot, 0), STACKS), optional=True)
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -227,59 +296,76 @@ class LocalBackend:
         """The guardian ends what is left, says so, and goes."""
         self._order(Sweep())
 
-    def last_resort(self) -> list[str]:
+    def last_resort(self) -> tuple[list[str], list[str]]:
         """What carries our token although guardian and executors are gone."""
-        if self._settings.keep_children:
-            return []
-        left = self._left()
-        found = [tree.describe(process) for process in left]
-        tree.send(left, signal.SIGKILL)
-        return found
+        return self._end_left()
 
     def _left(self) -> list[tree.Process]:
-        """What still carries our token, or is in its cgroup; a living guardian is not meant."""
-        guardian = self._guardian.pid if self._guardian is not None and self._guardian.poll() is None else None
+        """What still carries our token, or is in its cgroup; a guardian at work is not meant."""
+        guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         left = [process for process in tree.of_supervisor(self._token) if process.pid != guardian]
+        left = [process for process in left if process not in self._sentinel]
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in left)}
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
         return left
 
-    def lose_guardian(self) -> tuple[list[str], list[str]]:
-        """It died, or does not answer: an end of it and of what it watched. What was found, what could not be ended."""
-        if self._guardian is not None:
-            self._guardian.kill()
-            with suppress(subprocess.TimeoutExpired):
-                self._guardian.wait(LOSE_PATIENCE)
-        if self._leaf is not None:
-            self._leaf.kill()
+    def _end_left(self) -> tuple[list[str], list[str]]:
+        """Kill what is left until nothing is, or patience is over. What was found, and what could not be ended."""
+        if self._settings.keep_children:
+            return [], []
         found: dict[int, str] = {}
         end = time.monotonic() + LOSE_PATIENCE
-        left: list[tree.Process] = []
-        while not self._settings.keep_children and (left := self._left()) and time.monotonic() < end:
-            found.update((process.pid, tree.describe(process)) for process in left)
+        while (left := self._left()) and time.monotonic() < end:
+            found.update((process.pid, tree.describe(process)) for process in left if process.pid not in found)
             tree.send(left, signal.SIGKILL)
             time.sleep(0.01)
+        return list(found.values()), [tree.describe(process) for process in left]
+
+    def lose_guardian(self) -> tuple[list[str], list[str]]:
+        """It died, or does not answer: an end of it and of what it watched. What was found, what could not be ended."""
+        if self._guardian is not None and self._socket is not None:  # else it was lost before
+            self._guardian.kill()
+            _wait_until_dead(self._guardian, LOSE_PATIENCE)
+        self._hang_up()
+        tree.send(self._sentinel, signal.SIGKILL)  # what it is for is done here
+        if self._leaf is not None:
+            self._leaf.kill()
+            self._leaf.thaw()  # else who comes next would freeze in it, too
+        return self._end_left()
+
+    def _hang_up(self) -> None:
+        if self._orders is not None:
+            self._orders.close()
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
-        return list(found.values()), [tree.describe(process) for process in left]
+        self._orders = self._socket = self._pulse = None
 
     def close(self) -> None:
         """Close the socket, which ends the guardian if it is still there, and wait for it."""
         if self._closed:
             return
         self._closed = True
-        if self._socket is not None:
-            self._socket.close()
+        was_lost = self._socket is None
+        self._hang_up()
         if self._guardian is not None:
-            _await(self._guardian)
+            if was_lost:  # and waited for, as long as that may take
+                self._guardian.poll()
+            else:
+                _await(self._guardian)
         if self._leaf is not None and not self._leaf.remove():
             self._leaf.kill()  # cannot happen after a sweep; after a crash of ours it can
             self._leaf.remove(LOSE_PATIENCE)
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._flag.close()
+
+
+def _wait_until_dead(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until it is a zombie at least: one that is traced is nobody's to wait for before its tracer has."""
+    end = time.monotonic() + seconds
+    while process.poll() is None and tree.is_there(process.pid) and time.monotonic() < end:
+        time.sleep(0.005)
 
 
 def _await(process: subprocess.Popen[bytes]) -> None:

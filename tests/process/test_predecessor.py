@@ -102,9 +102,11 @@ def test_what_both_the_supervisor_and_its_guardian_left_is_ended(tmp_path: Path,
         with Running([*wrapper, *QUIESCE, *words, "--run-id", "r"]) as running:
             daemon = psutil.Process(int(post.expect()[0]))
             running.send(signal.SIGSTOP)  # or it would look after what its guardian leaves
-            for each in procs.processes_of_run("r"):
-                if each.ppid() == running.pid:
-                    each.kill()
+            (guardian,) = psutil.Process(running.pid).children()
+            for child in guardian.children():
+                if os.getsid(child.pid) == guardian.pid:
+                    child.kill()  # the sentinel
+            guardian.kill()
             running.send(signal.SIGKILL)
             running.popen.wait()
             assert daemon.is_running()

@@ -121,7 +121,7 @@ def test_nobody_inherits_the_port(tmp_path: Path) -> None:
     with place.start() as running:
         place.wait_begun()
         below = psutil.Process(running.pid).children(recursive=True)
-        assert len(below) == 3  # the guardian and two executors
+        assert len(below) == 4  # the guardian, its sentinel, and two executors
         assert [one for child in below for one in child.net_connections("inet")] == []
         place.go.touch()
         assert running.wait().returncode == 0

@@ -148,9 +148,8 @@ def test_kill_9_of_the_guardian(tmp_path: Path, then: str) -> None:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a"}, held, {"key": "b"}])
         arguments = ("run", agent("plain:meet"), "-i", source, "-w", "1", "-j", journal, "--run-id", "r")
         with start_cli(*arguments, "--grace", "0.5", "--term-grace", "0.5") as running:
-            (word,) = post.expect()
-            executor = int(word.split()[1])
-            (guardian,) = [each for each in running.tree() if each.pid not in (executor, running.pid)]
+            post.expect()
+            (guardian,) = [each for each in running.tree() if each.ppid() == running.pid]
             guardian.kill()
             running.expect("guardian.lost")
             post.expect()

@@ -1,0 +1,93 @@
+"""A guardian that is held where SIGCONT does not help: the run goes on or ends, and so do its executors without it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.conftest import SLACK, Scenario
+from tests.support.cli import Running
+from tests.support.hold import CAN_FREEZE, frozen, traced
+
+HOLDS = [
+    pytest.param(traced, id="traced"),
+    pytest.param(frozen, id="frozen", marks=pytest.mark.skipif(not CAN_FREEZE, reason="there is no freezer here")),
+]
+Hold = Callable[[int], AbstractContextManager[object]]
+
+
+def guardian_of(scenario: Scenario, running: Running) -> int:
+    guardian = scenario.target(running).guardian()
+    assert guardian is not None
+    return guardian.pid
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+@pytest.mark.parametrize("kinds", [["cooperative", "cooperative"], ["busy", "stuck", "child"]], ids=" ".join)
+def test_a_stop_takes_its_graces_and_no_longer(scenario: Scenario, hold: Hold, kinds: list[str]) -> None:
+    tasks = scenario.tasks(kinds)
+    with scenario.start(workers=len(kinds)) as running:
+        scenario.proof.held(len(kinds))
+        with hold(guardian_of(scenario, running)):
+            running.send(signal.SIGTERM)
+            running.popen.wait(0.6 + 2 + 2 + SLACK)
+            scenario.proof.wait(0.5)
+        done = running.wait()
+        scenario.gone(SLACK)
+    assert done.signal is signal.SIGTERM
+    assert "guardian.held" in done.stderr
+    scenario.complete(tasks)
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+def test_while_the_run_goes_on_it_is_replaced(scenario: Scenario, hold: Hold) -> None:
+    """Nothing needs it at that moment, and it is noticed all the same."""
+    tasks = scenario.tasks(["cooperative", *["quick"] * 10], hold=300.0)
+    with scenario.start(workers=1) as running:
+        scenario.proof.held(1)
+        with hold(guardian_of(scenario, running)):
+            running.expect("guardian.held")
+            running.popen.wait(20)
+        done = running.wait()
+        scenario.gone(SLACK)
+    assert done.returncode == 0, done
+    scenario.complete(tasks)
+
+
+def test_an_agent_that_freezes_its_own_cgroup_does_not_hang_the_run(scenario: Scenario) -> None:
+    tasks = scenario.tasks(["quick", "cooperative", "quick"], hold=300.0)
+    with scenario.start(workers=1) as running:
+        scenario.proof.held(1)
+        group = next(
+            line[3:]
+            for line in Path(f"/proc/{guardian_of(scenario, running)}/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        )
+        freeze = [
+            Path(root) / group.lstrip("/") / "cgroup.freeze" for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+        ]
+        file = next((path for path in freeze if path.exists()), None)
+        if file is None or "quiesce-" not in group:
+            pytest.skip("no cgroup of its own here")
+        file.write_text("1")
+        running.expect("guardian.held")
+        done = running.wait(20)
+    assert done.returncode == 0, done
+    scenario.complete(tasks)
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+@pytest.mark.parametrize("kind", ["cooperative", "busy", "stuck"])
+def test_when_the_supervisor_is_killed_executors_end_without_it(scenario: Scenario, hold: Hold, kind: str) -> None:
+    tasks = scenario.tasks([kind, kind])
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        with hold(guardian_of(scenario, running)):
+            running.send(signal.SIGKILL)
+            scenario.proof.wait(0.3 + 1 + SLACK)
+        scenario.gone(SLACK)
+    scenario.complete(tasks)
