@@ -369,14 +369,16 @@ def _wait_until_dead(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def _await(process: subprocess.Popen[bytes]) -> None:
-    """Bounded: a process in D state must not keep us for ever."""
+    """Bounded: a process in D state must not keep us for ever. One that is stopped on its last steps is continued."""
     end = time.monotonic() + 5.0
-    try:
-        process.wait(timeout=max(0.1, end - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
+    while time.monotonic() < end:
+        process.send_signal(signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=1.0)
+            process.wait(timeout=0.1)
+            return
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=1.0)
 
 
 def _environment(run_id: str, token: str) -> dict[str, str]:
