@@ -6,12 +6,14 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.chaos.conftest import SLACK, Scenario
 from tests.support.cli import Running
 from tests.support.hold import CAN_FREEZE, frozen, traced
+from tests.support.wait import wait_until
 
 HOLDS = [
     pytest.param(traced, id="traced"),
@@ -24,6 +26,11 @@ def guardian_of(scenario: Scenario, running: Running) -> int:
     guardian = scenario.target(running).guardian()
     assert guardian is not None
     return guardian.pid
+
+
+def wait_until_begun(scenario: Scenario, task: dict[str, Any]) -> None:
+    """It has left its mark: when it runs again it is quick."""
+    wait_until((scenario.folder / "marks" / task["key"]).exists, what="the task has begun")
 
 
 @pytest.mark.parametrize("hold", HOLDS)
@@ -48,7 +55,7 @@ def test_while_the_run_goes_on_it_is_replaced(scenario: Scenario, hold: Hold) ->
     """Nothing needs it at that moment, and it is noticed all the same."""
     tasks = scenario.tasks(["cooperative", *["quick"] * 10], hold=300.0)
     with scenario.start(workers=1) as running:
-        scenario.proof.held(1)
+        wait_until_begun(scenario, tasks[0])
         with hold(guardian_of(scenario, running)):
             running.expect("guardian.held")
             running.popen.wait(20)
@@ -59,9 +66,9 @@ def test_while_the_run_goes_on_it_is_replaced(scenario: Scenario, hold: Hold) ->
 
 
 def test_an_agent_that_freezes_its_own_cgroup_does_not_hang_the_run(scenario: Scenario) -> None:
-    tasks = scenario.tasks(["quick", "cooperative", "quick"], hold=300.0)
+    tasks = scenario.tasks(["cooperative", "quick"], hold=300.0)
     with scenario.start(workers=1) as running:
-        scenario.proof.held(1)
+        wait_until_begun(scenario, tasks[0])
         group = next(
             line[3:]
             for line in Path(f"/proc/{guardian_of(scenario, running)}/cgroup").read_text().splitlines()
