@@ -6,6 +6,7 @@ import itertools
 
 from orchestrator.instructions import Send, SendControl
 from orchestrator.ledger import Ledger
+from orchestrator.loading import Loading
 from orchestrator.mind import Mind
 from orchestrator.records import PendingTask
 from orchestrator.slots import Assigned, Slot, SlotState
@@ -29,8 +30,9 @@ IDLE_BEFORE_REVOKE = 0.02
 class Handout:
     """Long tasks one by one; short ones many at a time, so that pipes and frames cost little."""
 
-    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping) -> None:
+    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping, loading: Loading) -> None:
         self._mind = mind
+        self._loading = loading
         self._stopping = stopping
         self._ledger = ledger
 
@@ -101,6 +103,7 @@ class Handout:
     def _assign(self, slot: Slot, tasks: list[PendingTask], *, sole: bool = False) -> None:
         if not tasks:
             return
+        self._loading.require(slot, (task.agent for task in tasks))
         orders: list[wire.Task] = []
         size = 0
         for task in tasks:

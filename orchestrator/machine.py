@@ -25,6 +25,7 @@ from orchestrator.config import Settings
 from orchestrator.handout import Handout
 from orchestrator.instructions import Finish, Instruction, LoseGuardian, Send, SetJournalDeadline, SweepProcesses
 from orchestrator.ledger import Ledger
+from orchestrator.loading import Loading
 from orchestrator.mind import Mind
 from orchestrator.roster import Roster
 from orchestrator.slots import Slot, SlotState
@@ -55,8 +56,9 @@ class Machine:
         self.settings = settings
         self._stopping = Stopping(mind)
         self._ledger = Ledger(mind, self._stopping)
-        self._roster = Roster(mind, self._ledger, self._stopping)
-        self._handout = Handout(mind, self._ledger, self._stopping)
+        self._loading = loading = Loading(mind)
+        self._roster = Roster(mind, self._ledger, self._stopping, loading)
+        self._handout = Handout(mind, self._ledger, self._stopping, loading)
         self._watch = Watch(mind, self._stopping, self._roster)
         self._sweep_by: float | None = None
         self._commit_by: float | None = None
@@ -273,6 +275,7 @@ class Machine:
         if len(self.mind.backlog):
             self._handout.hand_out()
             self._handout.preempt(now)
+        self._loading.trim()
 
     def _finish(self, now: float) -> None:
         """All is done: every executor may go."""

@@ -9,6 +9,7 @@ from orchestrator.hosts.budget import advice
 from orchestrator.instructions import AgentKnown, Send, SetGraces, StartExecutor
 from orchestrator.ladder import Climb, Rung
 from orchestrator.ledger import Ledger
+from orchestrator.loading import Loading
 from orchestrator.mind import Mind
 from orchestrator.settle import backoff, failed_start
 from orchestrator.slots import Slot, SlotState
@@ -28,8 +29,9 @@ FIRST_BACKOFF, MAX_BACKOFF = 0.1, 5.0
 class Roster:
     """Who is in which slot. After the first interrupt nobody is started any more."""
 
-    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping) -> None:
+    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping, loading: Loading) -> None:
         self._mind = mind
+        self._loading = loading
         self._ledger = ledger
         self._stopping = stopping
         self._start_failures = 0
@@ -52,13 +54,7 @@ class Roster:
         order = wire.Hire(stimulus.agent, stimulus.by_name, stimulus.source)
         self._mind.agents[stimulus.agent] = order
         self._mind.backlog.hired(stimulus.agent)
-        for slot in self._mind.slots:
-            if slot.state is SlotState.READY:
-                self._load(slot, order)
-
-    def _load(self, slot: Slot, order: wire.Hire) -> None:
-        slot.loading += 1
-        self._mind.do(Send(slot.number, order))
+        self._loading.load_new(order)
 
     def forked(self, stimulus: told.Forked, now: float) -> None:
         """The process exists: from now on it can show a sign of life."""
@@ -83,8 +79,7 @@ class Roster:
             pid=record.pid,
             seconds=round(now - slot.started_at, 4),
         )
-        for order in self._mind.agents.values():
-            self._load(slot, order)
+        self._loading.load_recent(slot)
 
     def hired(self, slot: Slot, record: wire.Hired, _now: float) -> None:
         """It has loaded an agent. Raises ValueError, having done nothing, when that cannot be."""

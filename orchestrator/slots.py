@@ -100,6 +100,9 @@ class Slot:
     distrusted: bool = False
     killed: bool = False
     executed: int = 0
+    loaded: dict[int, int] = field(default_factory=dict)
+    """The agents that it was told to load and not to drop, the one used last at the end, and how many bytes each is."""
+    loaded_bytes: int = 0
     loading: int = 0
     proven: bool = False
     unwilling: bool = False
@@ -122,7 +125,8 @@ class Slot:
         self.pid = None
         self.window = 1
         self.alone = self.revoking = self.spent = self.distrusted = self.killed = False
-        self.executed = self.loading = 0
+        self.executed = self.loading = self.loaded_bytes = 0
+        self.loaded = {}
         self.proven = self.unwilling = False
         self.climb = None
         self.cpu = None

@@ -6,10 +6,12 @@ import itertools
 import os
 import queue
 import threading
+import weakref
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -154,7 +156,7 @@ class Supervisor:
         self._numbers = _Numbers()
         self._feeding = threading.Lock()
         self._has_hired = False
-        self._agents: dict[int, tuple[object, str, str, bytes]] = {}
+        self._agents: dict[int, tuple[Callable[[], object], str, str, bytes]] = {}
         self.ending: Ending | None = None
 
     # -- the block ----------------------------------------------------------------------------------
@@ -363,8 +365,8 @@ class Supervisor:
         Executors may be busy when others follow; one that cannot be loaded then fails its own tasks.
         """
         known = self._agents.get(id(agent))
-        if known is None or known[0] is not agent:
-            known = (agent, describe(agent).name, identify_agent(agent), codec.encode_blob(agent))
+        if known is None or known[0]() is not agent:
+            known = (self._refer_to(agent), describe(agent).name, identify_agent(agent), codec.encode_blob(agent))
             self._agents[id(agent)] = known
         _, name, identity, source = known
         number, loaded = self._live().hire(by_name=False, source=source, identity=identity)
@@ -375,6 +377,14 @@ class Supervisor:
             self._live().begin_run({"name": name})
             self._live().set_out()
         return number
+
+    def _refer_to(self, agent: object) -> Callable[[], object]:
+        """Return what returns the agent. Its caller may let go of it, large as it may be, where that can be seen."""
+        forget = partial(self._agents.pop, id(agent), None)
+        try:
+            return weakref.ref(agent, lambda _: forget())
+        except TypeError:
+            return lambda: agent
 
     def _tasks(
         self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None, numbers: Iterable[int]

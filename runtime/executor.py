@@ -50,6 +50,7 @@ from runtime.threads import give_context_to_pools
 from runtime.wire import (
     VERSION,
     Bye,
+    Drop,
     Hire,
     Hired,
     Ready,
@@ -276,6 +277,8 @@ class Executor:
                         self._run_sync(order)
                 elif isinstance(order, Hire):
                     self._hire(order)
+                elif isinstance(order, Drop):
+                    self._agents.pop(order.agent, None)
                 elif isinstance(order, Retire) or self._inbox.closed:
                     break
                 else:
@@ -423,7 +426,8 @@ class Executor:
         if len(session) >= self._place.concurrency or self._tasks.has_threads_left:
             return None
         self._inbox.fill()
-        order = self._inbox.take()
+        while isinstance(order := self._inbox.take(), Drop):
+            self._agents.pop(order.agent, None)
         if isinstance(order, Task) and self._is_async(order):
             return order
         if order is not None:

@@ -7,9 +7,11 @@ import os
 import threading
 from collections import deque
 
-from runtime.wire import Down, FrameReader, Hire, Retire, Task, Tasks
+from runtime.wire import Down, Drop, FrameReader, Hire, Retire, Task, Tasks
 
 _CHUNK = 1 << 18
+
+Order = Hire | Drop | Task | Retire
 
 
 class Inbox:
@@ -19,7 +21,7 @@ class Inbox:
         self.fd = fd
         os.set_blocking(fd, False)
         self._reader: FrameReader[Down] = FrameReader(Down)
-        self._orders: deque[Hire | Task | Retire] = deque()
+        self._orders: deque[Order] = deque()
         self._in_hand: dict[int, Task] = {}
         self._lock = threading.Lock()
         self.closed = False
@@ -50,7 +52,7 @@ class Inbox:
             if len(data) < _CHUNK:
                 return
 
-    def take(self) -> Hire | Task | Retire | None:
+    def take(self) -> Order | None:
         """The next order, None when there is none. A task is in hand until `finish`."""
         with self._lock:
             if not self._orders:
@@ -60,7 +62,7 @@ class Inbox:
                 self._in_hand[order.task] = order
             return order
 
-    def untake(self, order: Hire | Task | Retire) -> None:
+    def untake(self, order: Order) -> None:
         """It was not for now: it is the next one again."""
         with self._lock:
             self._orders.appendleft(order)
@@ -77,7 +79,7 @@ class Inbox:
         taken: list[int] = []
         with self._lock:
             self._fill()
-            kept: list[Hire | Task | Retire] = []
+            kept: list[Order] = []
             while self._orders and len(taken) < count:
                 order = self._orders.pop()
                 if isinstance(order, Task):

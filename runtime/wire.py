@@ -6,7 +6,7 @@ stay encoded bytes, which the supervisor passes on unopened.
 
 Four channels, each one way:
 
-    tasks    supervisor -> executor   Hire, Tasks, Retire           read by the executor's main thread
+    tasks    supervisor -> executor   Hire, Drop, Tasks, Retire     read by the executor's main thread
     control  supervisor -> executor   Interrupt, Revoke             read by a thread; EOF = the supervisor is gone
     events   executor -> supervisor   frames of `UpFrame`, numbered from 1 for each incarnation
     guardian supervisor <-> guardian  see guardian.py, same frames
@@ -22,7 +22,7 @@ import msgspec
 
 from runtime.errors import WireError
 
-VERSION = 2
+VERSION = 3
 """Both sides must agree; Ready carries it."""
 
 MAX_FRAME = 512 * 1024 * 1024
@@ -65,6 +65,12 @@ class Tasks(_Record, frozen=True, tag=2):
     """Tasks to execute, in order."""
 
     tasks: list[Task]
+
+
+class Drop(_Record, frozen=True, tag=4):
+    """Forget an agent: no task that follows is for it, unless another Hire of it comes before."""
+
+    agent: int
 
 
 class Retire(_Record, frozen=True, tag=3):
@@ -203,7 +209,7 @@ class Delayed(_Record, frozen=True, tag=33):
     stack: str
 
 
-Down = Hire | Tasks | Retire
+Down = Hire | Drop | Tasks | Retire
 Control = Interrupt | Revoke
 Up = (
     Ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,30 @@ def test_a_program_that_hands_its_tasks_in_again_gets_what_is_known_and_executes
         key: outcome.value for key, outcome in first.items()
     }
     assert look(journal, "nightly").recorded == 3
+
+
+@pytest.mark.parametrize("kind", [limited.Large, limited.LargeAsync])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_large_agents_that_no_task_needs_are_dropped_and_sent_again_when_one_does(kind: Any, workers: int) -> None:
+    agents = [kind(number, 4 * MEBIBYTE) for number in range(12)]
+    with Supervisor(workers=workers, concurrency=2, log=silent) as supervisor:
+        for order in (agents, agents[::-1], agents):
+            one_by_one = [supervisor.submit(agent, None).result() for agent in order]
+            at_once = [handle.result() for handle in [supervisor.submit(agent, None) for agent in order]]
+            for results in (one_by_one, at_once):
+                assert [number for number, _ in results] == [agent.number for agent in order]
+            assert max(count for _, count in one_by_one) <= 5
+
+
+def test_the_supervisor_keeps_no_agent_that_its_caller_has_let_go_of() -> None:
+    with Supervisor(workers=1, log=silent) as supervisor:
+        agent = limited.Large(1, 10)
+        gone = weakref.ref(agent)
+        outcomes = supervisor.map(agent, range(3))
+        del agent
+        assert [outcome.value[0] for outcome in outcomes] == [1, 1, 1]
+        assert gone() is None
+        assert supervisor.submit(limited.Large(1, 10), None).result()[0] == 1
 
 
 def test_an_agent_that_no_executor_can_load_fails_its_own_tasks_only() -> None:

@@ -10,6 +10,7 @@ from orchestrator import stimuli as told
 from orchestrator.config import Settings
 from orchestrator.handout import Handout
 from orchestrator.ledger import Ledger
+from orchestrator.loading import Loading
 from orchestrator.mind import Mind
 from orchestrator.records import NewTask
 from orchestrator.roster import START_FAILURES
@@ -471,8 +472,9 @@ def test_nobody_is_given_more_than_its_share() -> None:
     for slot in mind.slots:
         slot.state, slot.window = SlotState.READY, 500
     tasks = [NewTask(f"n{number}", b"1") for number in range(201)]
+    mind.agents[0] = wire.Hire(0, by_name=True, source=b"m:f")
     mind.backlog.spooled(told.Spooled(0, len(tasks), tasks), {0})
-    Handout(mind, ledger, stopping).hand_out()
+    Handout(mind, ledger, stopping, Loading(mind)).hand_out()
     assert [len(slot.assigned) for slot in mind.slots] == [51, 50, 50, 50]
 
 

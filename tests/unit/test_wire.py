@@ -16,6 +16,7 @@ from runtime.wire import (
     Control,
     Done,
     Down,
+    Drop,
     Emitted,
     FrameReader,
     Hire,
@@ -55,7 +56,12 @@ up = st.one_of(
 )
 frames = st.lists(st.builds(UpFrame, NUMBER, st.lists(up, max_size=4)), max_size=6)
 tasks = st.builds(Task, NUMBER, TEXT, NUMBER, NUMBER, BYTES, TEXT, st.none() | BYTES)
-down = st.one_of(st.builds(Hire, NUMBER, st.booleans(), BYTES), st.builds(Tasks, st.lists(tasks)), st.just(Retire()))
+down = st.one_of(
+    st.builds(Hire, NUMBER, st.booleans(), BYTES),
+    st.builds(Tasks, st.lists(tasks)),
+    st.builds(Drop, NUMBER),
+    st.just(Retire()),
+)
 control = st.one_of(st.builds(Interrupt, NUMBER, NUMBER, BYTES), st.builds(Revoke, NUMBER))
 
 

@@ -275,6 +275,8 @@ class World:
         if isinstance(order, wire.Hire):
             assert order.agent not in executor.hires, "an agent was hired twice"
             executor.hires.append(order.agent)
+        elif isinstance(order, wire.Drop):
+            assert not executor.retiring, f"{order} to an executor that was retired"
         elif isinstance(order, wire.Retire):
             assert not executor.retiring, f"{slot} was retired twice"
             executor.retiring = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import weakref
 from typing import Any
 
 from runtime import ExecutionState, agent
@@ -49,6 +50,31 @@ def shares(task_input: dict[str, Any], state: ExecutionState) -> str:
     finally:
         os.close(ends[1])
     return "shared"
+
+
+loaded: weakref.WeakSet[Large] = weakref.WeakSet()
+
+
+class Large:
+    """An agent that is large itself; tells which it is, and how many of its kind its process has."""
+
+    def __init__(self, number: int, size: int) -> None:
+        self.number = number
+        self.block = bytes(size)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        loaded.add(self)
+
+    def __call__(self, task_input: Any, state: ExecutionState) -> tuple[int, int]:
+        return self.number, len(loaded)
+
+
+class LargeAsync(Large):
+    """The same on an event loop."""
+
+    async def __call__(self, task_input: Any, state: ExecutionState) -> tuple[int, int]:  # type: ignore[override]
+        return self.number, len(loaded)
 
 
 def freezes(task_input: dict[str, Any], state: ExecutionState) -> str:
