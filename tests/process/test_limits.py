@@ -236,18 +236,19 @@ def test_tasks_of_an_agent_that_is_hired_later_wait_for_it(tmp_path: Path) -> No
     def twice(task_input: int, state: Any) -> int:
         return 2 * task_input
 
-    def stops(task_input: int, state: Any) -> int:
-        state.sleep(60)
-        return task_input
+    may_end = tmp_path / "may-end"
 
-    def goes_on(task_input: int, state: Any) -> int:
+    def waits(task_input: int, state: Any) -> int:
+        if not may_end.exists():
+            state.sleep(60)
         return task_input
 
     with Supervisor(workers=1, journal=journal, run_id="two", log=silent) as supervisor:
-        held = [supervisor.submit(stops, 1, key="a"), supervisor.submit(twice, 2, key="b")]
+        held = [supervisor.submit(waits, 1, key="a"), supervisor.submit(twice, 2, key="b")]
         supervisor.interrupt(message="for now")
         del held
+    may_end.touch()
     with Supervisor(workers=1, journal=journal, run_id="two", log=silent) as supervisor:
-        a = supervisor.submit(goes_on, 1, key="a")
+        a = supervisor.submit(waits, 1, key="a")
         assert a.result() == 1
         assert supervisor.submit(twice, 2, key="b").result() == 4

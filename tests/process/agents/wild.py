@@ -76,8 +76,8 @@ def recurses(task: Input, state: ExecutionState) -> Any:
 
 
 def eats_memory(task: Input, state: ExecutionState) -> Any:
-    soft = 400 << 20
-    resource.setrlimit(resource.RLIMIT_AS, (soft, soft))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)  # a lower hard limit could not be restored, and end the executor
+    resource.setrlimit(resource.RLIMIT_AS, (400 << 20, hard))
     return len(bytearray(2 << 30))
 
 
