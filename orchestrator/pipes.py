@@ -31,7 +31,7 @@ class Pipes:
         self.channels = channels
         self.stderr = OutputStream(slot, "stderr")
         self.output = {channels.stdout: OutputStream(slot, "stdout"), channels.stderr: self.stderr}
-        self._reader: FrameReader[UpFrame] = FrameReader(UpFrame)
+        self._reader: FrameReader[UpFrame] = FrameReader(UpFrame, key=channels.key)
         self._seq = 0
         self._unsent: deque[memoryview] = deque()
         self._open = {channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr}
@@ -43,7 +43,7 @@ class Pipes:
 
     def send(self, order: Down) -> bool:
         """Put an order on the tasks pipe. False if it did not fit: call `flush` when the pipe is writable."""
-        self._unsent.append(memoryview(pack(order)))
+        self._unsent.append(memoryview(pack(order, self.channels.key)))
         return self.flush()
 
     def flush(self) -> bool:
@@ -66,7 +66,7 @@ class Pipes:
     def send_control(self, order: Control) -> None:
         """Put an order on the control pipe; it is small, and its reader reads always."""
         with suppress(OSError):
-            os.write(self.channels.control, pack(order))
+            os.write(self.channels.control, pack(order, self.channels.key))
 
     # -- up -----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from runtime import codec
 from runtime.model import ExecutionStatus, Severity
 
 BROKEN = 70
-"""What an executor ends with that cannot go on (runtime.executor.BROKEN)."""
+"""What an executor ends with that cannot go on (runtime.garbage.BROKEN)."""
 
 
 def event_of(outcome: Outcome) -> RunEvent:
@@ -51,7 +51,7 @@ def resumption(before: RunRecord, start: int, counts: Counts) -> tuple[Severity,
 def describe_exit(code: int) -> str:
     """An exit code in words: `SIGSEGV`, `exit code 3`."""
     if code == BROKEN:
-        return f"exit code {code}, as when an agent closes the executor's pipes or breaks its event loop"
+        return f"exit code {code}, as when an agent closes or writes into an executor's pipes, or breaks its event loop"
     if code >= 0:
         return f"exit code {code}"
     try:

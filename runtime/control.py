@@ -14,8 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from runtime import native, tree
-from runtime.errors import ExecutionInterrupted
+from runtime.errors import ExecutionInterrupted, WireError
 from runtime.flag import InterruptFlag
+from runtime.garbage import end_executor
 from runtime.inbox import Inbox
 from runtime.loop_watch import PATIENCE
 from runtime.model import InterruptSignal
@@ -51,8 +52,10 @@ class ControlThread:
         tasks: TaskRunner,
         wake_main: Callable[[], None],
         nudge_main: Callable[[], None],
+        key: int = 0,
     ) -> None:
         self._fd = fd
+        self._key = key
         self._slot = slot
         self._flag = flag
         self._inbox = inbox
@@ -86,7 +89,7 @@ class ControlThread:
             native.sleep(ORPHAN_LOOK)
 
     def _obey_orders(self) -> None:
-        reader: FrameReader[Control] = FrameReader(Control)
+        reader: FrameReader[Control] = FrameReader(Control, key=self._key)
         poll = native.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._outbox.fileno(), select.POLLIN)
@@ -107,8 +110,11 @@ class ControlThread:
             data = os.read(self._fd, 1 << 16)
             if not data:
                 return
-            for order in reader.feed(data):
-                self._obey(order)
+            try:
+                for order in reader.feed(data):
+                    self._obey(order)
+            except WireError as error:
+                end_executor(self._outbox, "control", str(error))
 
     def _report_blocked_loop(self) -> None:
         """Before any order is obeyed: what was asked of a task while another one held the loop is not its fault."""

@@ -37,6 +37,7 @@ from runtime.control import ControlThread
 from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.forks import disown_in_forks
+from runtime.garbage import BROKEN, end_executor
 from runtime.inbox import Inbox
 from runtime.inheritance import take_over
 from runtime.loader import AgentRefused, BrokenOff, load
@@ -61,15 +62,15 @@ from runtime.wire import (
     Task,
 )
 
-BROKEN = 70
-"""Exit code (EX_SOFTWARE, sysexits.h) of an executor that could not go on: its pipes were taken from it."""
-
 _SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an executor stands. `parent_fd` becomes readable when the supervisor dies, where there is such a thing."""
+    """Where an executor stands. `parent_fd` becomes readable when the supervisor dies, where there is such a thing.
+
+    `pipe_key` is in every frame on its pipes (wire.py).
+    """
 
     slot: int
     incarnation: int
@@ -78,20 +79,23 @@ class Place:
     inheritance: Inheritance
     wake_fd: int
     parent_fd: int | None = None
+    pipe_key: int = 0
 
 
 def main(
     place: Place, flag: InterruptFlag, tasks_fd: int, control_fd: int, events_fd: int, stdout_fd: int, stderr_fd: int
 ) -> int:
     """Be an executor. Returns the exit code. Signals are blocked when it is called, and handled after."""
+    flag.restrict(place.slot)
     os.setsid()
     tree.mark_slot(place.slot, place.incarnation)
     _redirect(stdout_fd, stderr_fd)
     random.seed()
     take_over(place.inheritance, place.slot, place.parent_fd)
     take_over_main()
-    outbox = Outbox(events_fd)
-    executor = Executor(place, flag, Inbox(tasks_fd), outbox)
+    outbox = Outbox(events_fd, place.pipe_key)
+    inbox = Inbox(tasks_fd, place.pipe_key, lambda why: end_executor(outbox, "tasks", why))
+    executor = Executor(place, flag, inbox, outbox)
     executor.install_signal_handlers()
     disown_in_forks(executor.handlers)
     executor.start_control_thread(control_fd)
@@ -231,7 +235,8 @@ class Executor:
     def start_control_thread(self, fd: int) -> None:
         """`fd`: the control pipe."""
         parts = (self._flag, self._inbox, self._outbox, self._tasks)
-        thread = ControlThread(fd, self._place.slot, *parts, self._wake_main, self._nudge_main).start()
+        wakes = (self._wake_main, self._nudge_main)
+        thread = ControlThread(fd, self._place.slot, *parts, *wakes, self._place.pipe_key).start()
         self._tasks.threads.disregard(thread)
 
     def _nudge_main(self) -> None:

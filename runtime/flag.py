@@ -4,13 +4,19 @@ One byte per slot, written by the supervisor only (or by the guardian, its heir)
 0 means go on; anything else is the code of an InterruptReason. There is no name to leak and no lock to die
 with (cpython#82300, cpython#126434): a raise is one slice assignment, a look is one read.
 
-Layout, in bytes (native order; both sides are forks of one build):
+Each page has one writer, and an agent cannot be another one. Supervisor and guardian map everything for writing;
+then the memory is sealed (`seal`): its size is fixed, and no later mapping or write through a descriptor can change it.
+Each executor maps everything but the page of its own slot read-only (`restrict`), before any agent is loaded: what it
+writes elsewhere ends it by SIGSEGV. Without memfd or seals (before Linux 5.1, macOS) the descriptor stays writable for
+an agent that looks for it; without Linux the mappings do, too.
+
+Layout, in bytes (native order; both sides are forks of one build), where a page is 4096 or what the host says:
 
     0     next_rung_at   f64   monotonic seconds of the ladder's next rung, 0.0 = none
     8     signal length  u32   of the JSON that follows
     12    signal         JSON  the InterruptSignal, written *before* any flag byte
     4096  flags          u8    one per slot
-    8192  progress       32 bytes per slot, written by that slot's executor only:
+    8192  progress       one page per slot (from the next whole page on), written by that slot's executor only:
                          u64 task in hand (0 = none), f64 when it began, f64 last sign of life (monotonic);
                          then a u8 that the guardian sets: 1 = the SIGTERM that comes is the TERM rung
 """
@@ -18,9 +24,11 @@ Layout, in bytes (native order; both sides are forks of one build):
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 import struct
+import sys
 import tempfile
 import time
 
@@ -32,19 +40,23 @@ _PROGRESS = struct.Struct("=Qdd")
 _BEAT = struct.Struct("=d")
 _SIGNAL_AT = 12
 _FLAGS_AT = 4096
-_PROGRESS_AT = 8192
+_PAGE = mmap.PAGESIZE
+_PROGRESS_AT = max(8192, _PAGE)
 _PROGRESS_SIZE = 32
 _TERM_AT = 24  # within a slot's progress
 _MESSAGE_LIMIT = 1000  # characters; four bytes each still fit in front of the flags
 
-MAX_SLOTS = _PROGRESS_AT - _FLAGS_AT
+_MAP_FIXED = 0x10  # mmap(2)
+_F_SEAL_FUTURE_WRITE = 0x10  # fcntl(2); not in Python's fcntl before 3.13
+
+MAX_SLOTS = 4096
 """The largest number of slots one flag has room for."""
 
 
 def anonymous_file(name: str, size: int = 0) -> int:
     """A file descriptor on `size` bytes of zeroed memory that has no name anywhere; `name` is for those who debug."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create(name)
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:  # macOS: an unlinked temporary file is the nearest thing
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
@@ -61,15 +73,64 @@ class InterruptFlag:
     def __init__(self, slots: int, fd: int | None = None) -> None:
         if not 1 <= slots <= MAX_SLOTS:
             raise ValueError(f"slots must be between 1 and {MAX_SLOTS}, not {slots}")
-        size = _PROGRESS_AT + slots * _PROGRESS_SIZE
+        self._size = _PROGRESS_AT + slots * _PAGE
         self.slots = slots
-        self.fd = anonymous_file("quiesce-flag", size) if fd is None else fd
-        self._memory = mmap.mmap(self.fd, size)
+        self.fd = anonymous_file("quiesce-flag", self._size) if fd is None else fd
+        self._memory = mmap.mmap(self.fd, self._size)
+
+    def renew(self) -> None:
+        """Move signal and flags to new memory, without any progress: sealed memory has no new writers."""
+        old_fd, old = self.fd, self._memory
+        self.fd = anonymous_file("quiesce-flag", self._size)
+        self._memory = mmap.mmap(self.fd, self._size)
+        self._memory[:_PROGRESS_AT] = old[:_PROGRESS_AT]
+        old.close()
+        os.close(old_fd)
 
     def close(self) -> None:
         """Let go of the memory. It is gone when the last process that shares it is gone."""
         os.close(self.fd)
         self._memory.close()
+
+    # -- protection ---------------------------------------------------------------------------------
+
+    def seal(self) -> bool:
+        """Fix the size, and forbid mappings and descriptors that can write. Those mapped before can go on writing.
+
+        False where the host cannot do so.
+        """
+        if not hasattr(fcntl, "F_ADD_SEALS"):
+            return False
+        size = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, size | _F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL)
+        except OSError:
+            return False
+        return True
+
+    def restrict(self, slot: int) -> None:
+        """In the executor of a slot: make all pages but its own read-only in this process and what it forks."""
+        if sys.platform != "linux":
+            return
+        own = self._at(slot)
+        self._map_read_only(0, own)
+        self._map_read_only(own + _PAGE, self._size)
+
+    def _map_read_only(self, start: int, end: int) -> None:
+        """Put a read-only mapping in place of the writable one. An agent can undo mprotect(2), but not this."""
+        if start == end:
+            return
+        call = ctypes.CDLL(None, use_errno=True).mmap
+        call.restype = ctypes.c_void_p
+        call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory)) + start
+        found = call(address, end - start, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, self.fd, start)
+        if found != address:
+            raise OSError(ctypes.get_errno(), "the interrupt flag cannot be mapped read-only")
+
+    def _at(self, slot: int) -> int:
+        """Return the offset of a slot's own page."""
+        return _PROGRESS_AT + slot * _PAGE
 
     # -- the owner's side ---------------------------------------------------------------------------
 
@@ -83,18 +144,22 @@ class InterruptFlag:
         _RUNG.pack_into(self._memory, 0, at or 0.0)
 
     def progress(self, slot: int) -> tuple[int, float, float]:
-        """What a slot's executor last wrote: the task in hand (0 = none), since when, last sign of life."""
-        task, since, beat = _PROGRESS.unpack_from(self._memory, _PROGRESS_AT + slot * _PROGRESS_SIZE)
-        return task, since, beat
+        """What a slot's executor last wrote: the task in hand (0 = none), since when, last sign of life.
+
+        Its agent can write there, too: a time that cannot be true is 0.0.
+        """
+        task, since, beat = _PROGRESS.unpack_from(self._memory, self._at(slot))
+        now = time.monotonic()
+        return task, since if 0.0 <= since <= now else 0.0, beat if 0.0 <= beat <= now else 0.0
 
     def forget(self, slot: int) -> None:
         """Blank a slot's progress before a new executor takes it."""
-        at = _PROGRESS_AT + slot * _PROGRESS_SIZE
+        at = self._at(slot)
         self._memory[at : at + _PROGRESS_SIZE] = bytes(_PROGRESS_SIZE)
 
     def mark_term(self, slot: int) -> None:
         """Say that the next SIGTERM to this slot is the TERM rung, and not somebody's stray `kill`."""
-        self._memory[_PROGRESS_AT + slot * _PROGRESS_SIZE + _TERM_AT] = 1
+        self._memory[self._at(slot) + _TERM_AT] = 1
 
     def _write_signal(self, signal: InterruptSignal) -> None:
         short = signal.model_copy(
@@ -131,17 +196,17 @@ class InterruptFlag:
 
     def unmark_term(self, slot: int) -> None:
         """It has come."""
-        self._memory[_PROGRESS_AT + slot * _PROGRESS_SIZE + _TERM_AT] = 0
+        self._memory[self._at(slot) + _TERM_AT] = 0
 
     def is_term_rung(self, slot: int) -> bool:
         """Whether the TERM rung was marked for this slot, and has not come yet."""
-        return self._memory[_PROGRESS_AT + slot * _PROGRESS_SIZE + _TERM_AT] != 0
+        return self._memory[self._at(slot) + _TERM_AT] != 0
 
     def begin(self, slot: int, task: int) -> None:
         """Write down the task now in hand, so that a crash is charged to it and to nobody else."""
         now = time.monotonic()
-        _PROGRESS.pack_into(self._memory, _PROGRESS_AT + slot * _PROGRESS_SIZE, task, now, now)
+        _PROGRESS.pack_into(self._memory, self._at(slot), task, now, now)
 
     def beat(self, slot: int) -> None:
         """Show a sign of life."""
-        _BEAT.pack_into(self._memory, _PROGRESS_AT + slot * _PROGRESS_SIZE + 16, time.monotonic())
+        _BEAT.pack_into(self._memory, self._at(slot) + 16, time.monotonic())

@@ -31,6 +31,7 @@ from runtime import executor, sentinel, tree
 from runtime.cgroup import Leaf
 from runtime.family import Family
 from runtime.flag import InterruptFlag
+from runtime.garbage import BROKEN
 from runtime.limits import clamp_wait
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.output import OutputEnds
@@ -89,6 +90,7 @@ class Guardian:
         self._settings = settings
         self._sentinel = second_line
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
+        self._flag.seal()  # the supervisor has mapped it, and executors inherit what they may write
         self._executors: dict[int, Family] = {}
         self._graces = Graces(settings.grace, settings.term_grace)
         self.is_supervised = True
@@ -225,7 +227,7 @@ class Guardian:
 
     def _become_executor(self, order: Fork, fds: list[int], guardian: int) -> None:
         """In the child: drop what is the guardian's, then never return."""
-        code = executor.BROKEN
+        code = BROKEN
         try:
             tree.die_with_parent(guardian)
             signal.set_wakeup_fd(-1)
@@ -243,6 +245,7 @@ class Guardian:
                 inheritance=self._settings.inheritance,
                 wake_fd=self._settings.wake_read_fd,
                 parent_fd=self._parent,
+                pipe_key=order.pipe_key,
             )
             code = executor.main(place, self._flag, *fds)
         except BaseException:  # noqa: BLE001 - nothing may climb back into the guardian's frames

@@ -6,7 +6,9 @@ import errno
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 
+from runtime.errors import WireError
 from runtime.wire import Down, Drop, FrameReader, Hire, Retire, Task, Tasks
 
 _CHUNK = 1 << 18
@@ -15,12 +17,16 @@ Order = Hire | Drop | Task | Retire
 
 
 class Inbox:
-    """Orders in the order they came. The main thread takes; the control thread may take back what has not begun."""
+    """Orders in the order they came. The main thread takes; the control thread may take back what has not begun.
 
-    def __init__(self, fd: int) -> None:
+    `on_garbage` is called with what was wrong when what arrived is no frame of this pipe; it must not return.
+    """
+
+    def __init__(self, fd: int, key: int = 0, on_garbage: Callable[[str], None] | None = None) -> None:
         self.fd = fd
         os.set_blocking(fd, False)
-        self._reader: FrameReader[Down] = FrameReader(Down)
+        self._reader: FrameReader[Down] = FrameReader(Down, key=key)
+        self._on_garbage = on_garbage
         self._orders: deque[Order] = deque()
         self._in_hand: dict[int, Task] = {}
         self._lock = threading.Lock()
@@ -44,13 +50,21 @@ class Inbox:
             if not data:
                 self.closed = True
                 return
+            self._accept(data)
+            if len(data) < _CHUNK:
+                return
+
+    def _accept(self, data: bytes) -> None:
+        try:
             for order in self._reader.feed(data):
                 if isinstance(order, Tasks):
                     self._orders.extend(order.tasks)
                 else:
                     self._orders.append(order)
-            if len(data) < _CHUNK:
-                return
+        except WireError as error:
+            if self._on_garbage is None:
+                raise
+            self._on_garbage(str(error))
 
     def take(self) -> Order | None:
         """The next order, None when there is none. A task is in hand until `finish`."""

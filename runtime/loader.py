@@ -36,7 +36,7 @@ class AgentRefused(UsageError):
 
 
 class BrokenOff:
-    """`with BrokenOff(wake_fd):` sends the main thread SIGTERM when the wake-up pipe becomes readable meanwhile.
+    """`with BrokenOff(wake_fd):` sends the main thread SIGTERM when the wake-up socket becomes readable meanwhile.
 
     An import comes to no checkpoint, so somebody must watch for it: a thread that exists only as long, because one that
     always did would be woken in every executor by every stop, and cost each of them time.

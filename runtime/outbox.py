@@ -34,8 +34,9 @@ class Outbox:
     `is_writing` is true; the signal handler then leaves `on_written` for this class to call.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, key: int = 0) -> None:
         self._fd = fd
+        self._key = key
         self._identity = _identity(fd)
         self._seq = 0
         self._lock = native.allocate_lock()
@@ -66,7 +67,9 @@ class Outbox:
             with self._lock:
                 count = len(self._held)
                 if count or records:
-                    frame = pack(UpFrame(self._seq + 1, [*self._held[:count], *records]))  # raises: all is as before
+                    frame = pack(
+                        UpFrame(self._seq + 1, [*self._held[:count], *records]), self._key
+                    )  # raises: all is as before
                     del self._held[:count]
                     self._seq += 1
                     self._write(frame)

@@ -83,10 +83,14 @@ PLUGINS_VARIABLE = "PYDANTIC_DISABLE_PLUGINS"
 
 
 class Fork(_Record, frozen=True, tag=1):
-    """Start an executor; FDS_PER_EXECUTOR descriptors come with the frame's first byte (SCM_RIGHTS)."""
+    """Start an executor; FDS_PER_EXECUTOR descriptors come with the frame's first byte (SCM_RIGHTS).
+
+    `pipe_key` is in every frame on its pipes (wire.py).
+    """
 
     slot: int
     incarnation: int
+    pipe_key: int
 
 
 class Signal(_Record, frozen=True, tag=2):

@@ -71,7 +71,7 @@ class TaskHost:
         return self._cell.flag.signal(self._cell.slot)
 
     def wake_fd(self) -> int | None:
-        """The run's wake-up pipe; None where the executor's own loop watches it for every task."""
+        """The run's wake-up socket; None where the executor's own loop watches it for every task."""
         return self._wake_fd
 
     def next_rung_at(self) -> float | None:

@@ -11,9 +11,7 @@ import socket
 from contextlib import suppress
 
 from runtime.protocol import FDS_PER_EXECUTOR, Order, Report
-from runtime.wire import FrameReader, pack
-
-_HEADER = 4
+from runtime.wire import HEADER_SIZE, FrameReader, pack
 
 
 class Uplink:
@@ -31,12 +29,12 @@ class Uplink:
     def read(self) -> tuple[list[Order], list[int]] | None:
         """One frame's order, and the descriptors that came with it. None: the supervisor is gone."""
         try:
-            data, fds, _, _ = socket.recv_fds(self._socket, _HEADER, FDS_PER_EXECUTOR)
-            if len(data) == _HEADER:
-                data += self._rest(int.from_bytes(data, "little"))
+            data, fds, _, _ = socket.recv_fds(self._socket, HEADER_SIZE, FDS_PER_EXECUTOR)
+            if len(data) == HEADER_SIZE:
+                data += self._rest(int.from_bytes(data[:4], "little"))
         except OSError:
             return None
-        return None if len(data) < _HEADER else (list(self._reader.feed(data)), fds)
+        return None if len(data) < HEADER_SIZE else (list(self._reader.feed(data)), fds)
 
     def _rest(self, want: int) -> bytes:
         """Exactly the frame's remaining bytes, so that descriptors never belong to a later frame."""

@@ -1,6 +1,9 @@
 """Frames and records: what travels on the pipes between the processes. Pure: bytes in, records out.
 
-A frame is a little-endian u32 payload length and a msgpack payload. Every record is a typed, tagged array;
+A frame is a header and a msgpack payload. The header is the payload's length and the same length XOR the pipe's key,
+both little-endian u32. The key is a random number that an executor's incarnation shares with the supervisor: another
+process of the same user can open a pipe through /proc/PID/fd and write into it, but what it writes is not taken for a
+frame, and no length is waited for that nobody has promised. Every record is a typed, tagged array;
 decoding one checks its types and executes nothing. Values inside (inputs, results, snapshots, event data)
 stay encoded bytes, which the supervisor passes on unopened.
 
@@ -22,13 +25,16 @@ import msgspec
 
 from runtime.errors import WireError
 
-VERSION = 3
+VERSION = 4
 """Both sides must agree; Ready carries it."""
 
 MAX_FRAME = 512 * 1024 * 1024
 """Bytes. A larger frame is refused by its writer and ends an executor that sends one."""
 
-_HEADER = struct.Struct("<I")
+_HEADER = struct.Struct("<II")
+HEADER_SIZE = _HEADER.size
+"""Bytes before a payload."""
+
 T = TypeVar("T")
 
 
@@ -238,23 +244,25 @@ class UpFrame(_Record, frozen=True):
 _encoder = msgspec.msgpack.Encoder()
 
 
-def pack(payload: msgspec.Struct) -> bytes:
-    """One frame. Raises WireError when it would be larger than MAX_FRAME."""
+def pack(payload: msgspec.Struct, key: int = 0) -> bytes:
+    """One frame for a pipe with this key. Raises WireError when it would be larger than MAX_FRAME."""
     data = _encoder.encode(payload)
     if len(data) > MAX_FRAME:
         raise WireError(f"a frame of {len(data)} bytes is larger than the {MAX_FRAME} that may travel")
-    return _HEADER.pack(len(data)) + data
+    return _HEADER.pack(len(data), len(data) ^ key) + data
 
 
 class FrameReader(Generic[T]):
     """Cuts a byte stream into frames and decodes them.
 
-    `shape` is what a payload must be, e.g. `UpFrame` or `Down`. After a WireError the reader is spent.
+    `shape` is what a payload must be, e.g. `UpFrame` or `Down`; `key` is the pipe's. After a WireError the reader is
+    spent.
     """
 
-    def __init__(self, shape: object, limit: int = MAX_FRAME) -> None:
+    def __init__(self, shape: object, limit: int = MAX_FRAME, key: int = 0) -> None:
         self._decode = msgspec.msgpack.Decoder(shape).decode
         self._limit = limit
+        self._key = key
         self._rest = bytearray()
         self._wanted = 0  # bytes; with fewer than these no frame is complete
 
@@ -274,7 +282,9 @@ class FrameReader(Generic[T]):
         self._wanted = header
         try:
             while size - at >= header:
-                (length,) = _HEADER.unpack_from(rest, at)
+                length, check = _HEADER.unpack_from(rest, at)
+                if length ^ self._key != check:
+                    raise WireError("bytes that are not the beginning of a frame of this pipe")
                 if length > self._limit:
                     raise WireError(f"a frame claims {length} bytes; at most {self._limit} may travel")
                 if size - at - header < length:

@@ -11,13 +11,14 @@ from runtime.protocol import Report
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """The supervisor's ends of one executor's pipes, as file descriptors."""
+    """The supervisor's ends of one executor's pipes, as file descriptors, and the key in their frames (wire.py)."""
 
     tasks: int
     control: int
     events: int
     stdout: int
     stderr: int
+    key: int = 0
 
 
 class Backend(Protocol):

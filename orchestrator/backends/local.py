@@ -81,7 +81,7 @@ class LocalBackend:
         self._token = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._settings = settings
         self._flag = InterruptFlag(settings.workers)
-        self._wake_read, self._wake_write = os.pipe()
+        self._wake_read, self._wake_write = _wake_up_ends()
         self._socket: socket.socket | None = None
         self._orders: OrderQueue | None = None
         self._pulse: Pulse | None = None
@@ -98,6 +98,8 @@ class LocalBackend:
 
     def open(self) -> None:
         """Start the guardian, with the stop signals blocked from its first instruction on."""
+        if self._guardian is not None:  # another one has sealed it
+            self._flag.renew()
         ours, theirs = socket.socketpair()
         settings = GuardianSettings(
             run_id=self._run_id,
@@ -233,12 +235,13 @@ class LocalBackend:
         (tasks_r, tasks_w, control_r, control_w, events_r, events_w, out_r, out_w, err_r, err_w) = made
         theirs = (tasks_r, control_r, events_w, out_w, err_w)
         self._incarnations[slot] = incarnation
-        self._order(Fork(slot, incarnation), (*theirs, out_r, err_r))
+        key = secrets.randbits(32)
+        self._order(Fork(slot, incarnation, key), (*theirs, out_r, err_r))
         for fd in theirs:
             os.close(fd)
         for fd in (tasks_w, events_r, out_r, err_r):
             os.set_blocking(fd, False)
-        return Channels(tasks_w, control_w, events_r, out_r, err_r)
+        return Channels(tasks_w, control_w, events_r, out_r, err_r, key)
 
     def terminate(self, slot: int, incarnation: int) -> None:
         """A signal for the stacks, SIGTERM and SIGCONT."""
@@ -251,7 +254,7 @@ class LocalBackend:
         self._executors.expect(slot, incarnation, signal.SIGKILL, now=self._is_held)
 
     def raise_flag(self, signal: InterruptSignal) -> None:
-        """The bytes first, then one byte on the shared wake-up pipe, which nobody reads: all see it."""
+        """The bytes first, then one byte into the shared wake-up socket, which nobody reads: all see it."""
         self._flag.raise_all(signal)
         with suppress(BlockingIOError):
             os.write(self._wake_write, b"!")
@@ -366,6 +369,17 @@ def _wait_until_dead(process: subprocess.Popen[bytes], seconds: float) -> None:
     end = time.monotonic() + seconds
     while process.poll() is None and tree.is_there(process.pid) and time.monotonic() < end:
         time.sleep(0.005)
+
+
+def _wake_up_ends() -> tuple[int, int]:
+    """Return the ends of the wake-up socket: one for executors to poll, one to write to.
+
+    A socket, because a pipe's reader can open its other end through /proc/self/fd and wake all; this one cannot, and
+    writing to the first end fails (shutdown(2)).
+    """
+    read, write = socket.socketpair()
+    write.shutdown(socket.SHUT_RD)
+    return read.detach(), write.detach()
 
 
 def _await(process: subprocess.Popen[bytes]) -> None:

@@ -1,16 +1,20 @@
 """What an agent can do to its executor's event pipe: it lives in the same process, so it can write to it.
 
-The descriptor is found as any program could find it: the write end of a pipe whose other end is elsewhere.
+The descriptor is found as any program could find it: the write end of a pipe whose other end is elsewhere. The key of
+its frames is found in the process's own memory.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import struct
 from collections.abc import Callable
 
-_HEADER = struct.Struct("<I")  # a frame is its length and a msgpack payload
+from runtime.outbox import Outbox
+
+_HEADER = struct.Struct("<II")  # a frame is its length, the same XOR the pipe's key, and a msgpack payload
 
 
 def events_fd() -> int:
@@ -29,6 +33,12 @@ def events_fd() -> int:
     raise LookupError(f"no event pipe among {links}")
 
 
+def header(length: int) -> bytes:
+    """A true header."""
+    key = next(found._key for found in gc.get_objects() if isinstance(found, Outbox))  # noqa: SLF001
+    return _HEADER.pack(length, length ^ key)
+
+
 def garbage() -> None:
     """Bytes that are no frame."""
     os.write(events_fd(), b"\x05\x00\x00\x00nonsense, and more of it")
@@ -36,28 +46,28 @@ def garbage() -> None:
 
 def oversized() -> None:
     """A frame that claims four gigabytes."""
-    os.write(events_fd(), _HEADER.pack(0xFFFF_FFFF) + b"x" * 100)
+    os.write(events_fd(), header(0xFFFF_FFFF) + b"x" * 100)
 
 
 def replayed() -> None:
     """A well-formed frame with a number that was there already."""
     payload = b"\x92\x01\x90"  # msgpack: [1, []]
-    os.write(events_fd(), _HEADER.pack(len(payload)) + payload)
+    os.write(events_fd(), header(len(payload)) + payload)
 
 
 def torn() -> None:
     """A frame that claims more than comes: what the executor says next is swallowed by it."""
-    os.write(events_fd(), _HEADER.pack(300) + b"\x92\x01")
+    os.write(events_fd(), header(300) + b"\x92\x01")
 
 
 def endless() -> None:
     """A torn frame of a size that could be true: all that the executor will ever say is swallowed by it."""
-    os.write(events_fd(), _HEADER.pack(200_000_000) + b"\x92\x01")
+    os.write(events_fd(), header(200_000_000) + b"\x92\x01")
 
 
 def cut() -> None:
     """Half a frame, and then the executor's end."""
-    os.write(events_fd(), _HEADER.pack(1000) + b"half")
+    os.write(events_fd(), header(1000) + b"half")
     os._exit(9)
 
 

@@ -110,7 +110,10 @@ def test_a_replayed_frame_is_garbage_and_nothing_behind_it_is_read(far: Far) -> 
     assert far.heard == [wire.Started(1)]
 
 
-@pytest.mark.parametrize("noise", [struct.pack("<I", wire.MAX_FRAME + 1), struct.pack("<I", 3) + b"abc", b"\xff" * 64])
+@pytest.mark.parametrize(
+    "noise",
+    [struct.pack("<II", wire.MAX_FRAME + 1, wire.MAX_FRAME + 1), struct.pack("<II", 3, 3) + b"abc", b"\xff" * 64],
+)
 def test_noise_is_told_once(far: Far, noise: bytes) -> None:
     far.send(wire.Started(1))
     os.write(far.events, noise)
@@ -120,7 +123,7 @@ def test_noise_is_told_once(far: Far, noise: bytes) -> None:
 
 
 def test_a_frame_that_goes_no_further_is_garbage_unless_nobody_read_or_nobody_lives(far: Far) -> None:
-    os.write(far.events, struct.pack("<I", 1000) + b"x")
+    os.write(far.events, struct.pack("<II", 1000, 1000) + b"x")
     far.turn()
     now = 100.0
     far.mux.look_for_stuck(now, [now])

@@ -108,7 +108,7 @@ def test_garbage_is_a_wire_error_or_an_unfinished_frame(noise: bytes) -> None:
 @given(st.binary(max_size=100))
 def test_a_whole_frame_of_garbage_is_refused(noise: bytes) -> None:
     """Bytes of the right length and the wrong shape. (The shortest record of all is an array of two.)"""
-    framed = struct.pack("<I", len(noise)) + noise
+    framed = struct.pack("<II", len(noise), len(noise)) + noise
     reader: FrameReader[Ready] = FrameReader(Ready)
     try:
         (found,) = read_all(reader, [framed])
@@ -127,9 +127,22 @@ def test_a_frame_of_another_channel_is_refused() -> None:
 def test_an_oversized_frame_is_refused_at_its_header() -> None:
     reader: FrameReader[UpFrame] = FrameReader(UpFrame)
     with pytest.raises(WireError, match="claims"):
-        read_all(reader, [struct.pack("<I", MAX_FRAME + 1)])
+        read_all(reader, [struct.pack("<II", MAX_FRAME + 1, MAX_FRAME + 1)])
     with pytest.raises(WireError, match="claims 9"):
-        read_all(FrameReader(UpFrame, limit=8), [struct.pack("<I", 9)])
+        read_all(FrameReader(UpFrame, limit=8), [struct.pack("<II", 9, 9)])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(max_size=40))
+def test_only_frames_with_the_pipe_s_key_are_read(key: int, other: int, noise: bytes) -> None:
+    sent = UpFrame(1, [Bye()])
+    assert read_all(FrameReader(UpFrame, key=key), [pack(sent, key)]) == [sent]
+    if other != key:
+        with pytest.raises(WireError, match="not the beginning of a frame"):
+            read_all(FrameReader(UpFrame, key=key), [pack(sent, other)])
+    length = int.from_bytes(noise[:4], "little")
+    if len(noise) >= 8 and length ^ key != int.from_bytes(noise[4:8], "little"):
+        with pytest.raises(WireError):
+            read_all(FrameReader(UpFrame, key=key), [noise])
 
 
 def test_an_oversized_frame_is_not_written() -> None:
@@ -139,7 +152,7 @@ def test_an_oversized_frame_is_not_written() -> None:
 
 def test_frames_before_the_garbage_are_read() -> None:
     reader: FrameReader[UpFrame] = FrameReader(UpFrame)
-    found = reader.feed(pack(UpFrame(1, [Bye()])) + struct.pack("<I", 2) + b"no")
+    found = reader.feed(pack(UpFrame(1, [Bye()])) + struct.pack("<II", 2, 2) + b"no")
     assert next(found) == UpFrame(1, [Bye()])
     with pytest.raises(WireError):
         next(found)

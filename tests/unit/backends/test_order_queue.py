@@ -52,12 +52,12 @@ def test_descriptors_are_sent_as_they_were_when_they_were_put(ends: tuple[socket
         queue.put(Ping(filled))
         filled += 1
     read_fd, write_fd = os.pipe()
-    queue.put(Fork(1, 1), (write_fd,))
+    queue.put(Fork(1, 1, 0), (write_fd,))
     os.close(write_fd)
     assert receive(theirs, queue, filled - 1)  # all before the first that waited
     for _ in range(filled):
         queue.flush()
-    size = len(pack(Fork(1, 1)))
+    size = len(pack(Fork(1, 1, 0)))
     received: list[int] = []
     while not received:
         queue.flush()

@@ -1,0 +1,89 @@
+"""Who can write to the interrupt flag, and what is believed of what stands there."""
+
+from __future__ import annotations
+
+import gc
+import math
+import mmap
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.flag import _PROGRESS_AT, InterruptFlag
+from runtime.model import InterruptReason, InterruptSignal
+
+SIGNAL = InterruptSignal(reason=InterruptReason.CUSTOM, message="no more")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="memfd_create(2) is Linux's")
+
+
+@pytest.fixture
+def flag() -> Iterator[InterruptFlag]:
+    flag = InterruptFlag(3)
+    yield flag
+    gc.collect()
+    flag.close()
+
+
+@linux_only
+def test_a_sealed_flag_has_no_new_writers_and_keeps_its_old_ones(flag: InterruptFlag) -> None:
+    assert flag.seal()
+    for fd in (flag.fd, os.open(f"/proc/self/fd/{flag.fd}", os.O_RDWR)):
+        with pytest.raises(PermissionError):
+            os.pwrite(fd, b"\x01", 4096)
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, 0)
+        with pytest.raises(PermissionError):
+            mmap.mmap(fd, 4096)
+    os.close(fd)
+    flag.raise_all(SIGNAL)
+    assert flag.byte(2).value
+
+
+@linux_only
+def test_an_executor_sees_all_and_can_write_to_its_own_page_only(flag: InterruptFlag) -> None:
+    flag.seal()
+    child = os.fork()
+    if child == 0:
+        try:
+            flag.restrict(1)
+            flag.begin(1, 7)
+            os.kill(os.getpid(), signal.SIGSTOP)  # until the flag is up
+            seen = bool(flag.byte(1)) and flag.signal(1) == SIGNAL
+            os._exit(0 if seen and not _has_more_than_its_page() else 1)
+        finally:
+            os._exit(2)
+    os.waitpid(child, os.WUNTRACED)
+    flag.raise_all(SIGNAL)
+    os.kill(child, signal.SIGCONT)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [flag.progress(slot)[0] for slot in range(3)] == [0, 7, 0]
+
+
+def _has_more_than_its_page() -> bool:
+    """Whether this process has more of the flag mapped for writing than one page."""
+    with open("/proc/self/maps") as maps:
+        rows = [line.split() for line in maps if "quiesce-flag" in line]
+    sizes = [[int(part, 16) for part in where.split("-")] for where, rights, *_ in rows if rights[1] == "w"]
+    return [end - start for start, end in sizes] != [mmap.PAGESIZE]
+
+
+def test_a_renewed_flag_keeps_what_was_raised_and_can_be_mapped(flag: InterruptFlag) -> None:
+    flag.seal()
+    flag.raise_all(SIGNAL)
+    flag.begin(0, 7)
+    flag.renew()
+    mmap.mmap(flag.fd, 4096).close()
+    assert flag.byte(0).value
+    assert flag.signal(0) == SIGNAL
+    assert flag.progress(0) == (0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("time_written", [math.nan, math.inf, -1.0, time.monotonic() + 1e6])
+def test_times_that_cannot_be_are_none(flag: InterruptFlag, time_written: float) -> None:
+    flag._memory[_PROGRESS_AT : _PROGRESS_AT + 24] = struct.pack("=Qdd", 5, time_written, time_written)
+    assert flag.progress(0) == (5, 0.0, 0.0)
