@@ -49,6 +49,12 @@ _MESSAGE_LIMIT = 1000  # characters; four bytes each still fit in front of the f
 _MAP_FIXED = 0x10  # mmap(2)
 _F_SEAL_FUTURE_WRITE = 0x10  # fcntl(2); not in Python's fcntl before 3.13
 
+_libc: ctypes.CDLL | None
+try:
+    _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+except OSError:  # a sandbox without one
+    _libc = None
+
 MAX_SLOTS = 4096
 """The largest number of slots one flag has room for."""
 
@@ -109,18 +115,19 @@ class InterruptFlag:
         return True
 
     def restrict(self, slot: int) -> None:
-        """In the executor of a slot: make all pages but its own read-only in this process and what it forks."""
-        if sys.platform != "linux":
-            return
+        """In the executor of a slot: make all pages but its own read-only in this process and what it forks.
+
+        Without a C library everything stays writable.
+        """
         own = self._at(slot)
         self._map_read_only(0, own)
         self._map_read_only(own + _PAGE, self._size)
 
     def _map_read_only(self, start: int, end: int) -> None:
         """Put a read-only mapping in place of the writable one. An agent can undo mprotect(2), but not this."""
-        if start == end:
+        if start == end or _libc is None:
             return
-        call = ctypes.CDLL(None, use_errno=True).mmap
+        call = _libc.mmap
         call.restype = ctypes.c_void_p
         call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory)) + start
