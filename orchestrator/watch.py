@@ -101,8 +101,8 @@ class Watch:
     def _listen(self, slot: Slot, last: float, now: float) -> None:
         """An executor without a heartbeat that does not work either is stopped or deadlocked: the ladder is for it."""
         silence = self._mind.settings.silence
-        if silence is None or slot.climb is not None or now - last < silence:
-            return
+        if silence is None or slot.pid is None or slot.climb is not None or now - last < silence:
+            return  # without a pid nothing has been forked yet, and nobody can show a sign of life
         slot.why = f"it showed no sign of life and used no processor for {now - last:.1f} s, --silence is {silence:g} s"
         self._mind.log(
             "executor.silent",

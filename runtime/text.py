@@ -54,10 +54,13 @@ def printable_json(text: str) -> str:
 
 
 def printable_value(value: Any) -> Any:
-    """A field of a log event for people: numbers as they are, everything else as printable text."""
+    """A field of a log event for people: numbers, and lists whose `repr` is printable, as they are; else text."""
     if value is None or type(value) in {bool, int, float}:
         return value
-    return printable(value if isinstance(value, str) else repr(value))
+    if isinstance(value, str):
+        return printable(value)
+    text = repr(value)
+    return value if type(value) in {list, tuple, dict} and text.isprintable() else printable(text)
 
 
 def shell_word(text: str) -> str:

@@ -51,7 +51,7 @@ class HungFileSystem:
         return done == 0
 
     def release(self) -> None:
-        """Abort the connection: every read that hangs fails, and its process can end."""
+        """Abort the connection: every read that hangs fails, and its process can end. The file is an empty one then."""
         if self._fd >= 0:
             _LIBC.umount2(os.fsencode(self.folder), _MNT_FORCE)
             _LIBC.umount2(os.fsencode(self.folder), _MNT_DETACH)
@@ -59,6 +59,7 @@ class HungFileSystem:
                 self._thread.join(5)
             os.close(self._fd)
             self._fd = -1
+            self.file.touch()  # who asks for it from now on finds a disk that answers
 
     def _serve(self) -> None:
         with suppress(OSError):  # ENODEV: it was released

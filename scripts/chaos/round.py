@@ -54,8 +54,8 @@ MOST_RESUMES = 6
 SLACK = 2.5
 """Seconds beyond the graces within which everything must be gone, on a machine that has other things to do."""
 
-LATENESS = {"locked journal": 10.0, "second run": 10.0, "uninterruptible": 2.0}
-"""Seconds that a theme's world may add to the end: what docs/stopping.md grants to a disk, and to SIGKILL."""
+LATENESS = {"locked journal": 10.0, "second run": 10.0, "uninterruptible": 4.5, "held guardian": 4.5}
+"""Seconds that a theme's world may add to the end: what docs/stopping.md grants to a disk, and to the last look."""
 
 WRAPPERS = {"no cgroup": without_cgroups, "plain user": as_plain_user, "blocked signals": with_blocked_signals}
 """Commands that give a run its world."""
@@ -186,7 +186,7 @@ class _Round:
             self.code = popen.returncode
             self._judge_end(popen.returncode, faults, said)
             if self.report.problems:
-                self.report.other.append(f"it said:\n{said[-4000:]}")
+                self.report.other.append(f"it said:\n{said[-40000:]}")
 
     def _start(self, proof: EofProof, stderr: int) -> subprocess.Popen[bytes]:
         self._give_to_plain_user(proof.path, os.path.dirname(proof.path))

@@ -279,10 +279,22 @@ def test_an_executor_that_never_shows_a_sign_of_life_is_found(ready: bool) -> No
     world.begin()
     if ready:
         world.come_up(0)
+    else:
+        world.tell(told.Forked(0, world.executors[0].incarnation, 100))
     for _ in range(10):
         world.tell(told.Progress([(0, 0.0, 0.0)]))
         world.tick(0.25)
     assert len(world.named("executor.silent")) == 1
+
+
+def test_an_executor_that_is_not_forked_yet_is_not_silent() -> None:
+    """A guardian that is slow to start says nothing of the executors that were ordered."""
+    world = World(1, workers=1, silence=2.0)
+    world.begin()
+    for _ in range(10):
+        world.tell(told.Progress([(0, 0.0, 0.0)]))
+        world.tick(0.25)
+    assert world.named("executor.silent") == []
 
 
 def test_a_guardian_that_is_killed_before_anything_was_asked_of_its_executors_ends_nothing() -> None:
