@@ -352,15 +352,32 @@ def of_supervisor(token: str) -> list[Process]:
 
 
 def of_run(run_id: str, supervisor: int, besides: str) -> list[Process]:
-    """The living processes of a run whose supervisor had this pid, without those that carry the token `besides`."""
-    tokens = ((pid, variable_of(pid, SUPERVISOR_VARIABLE)) for pid in _others())
+    """The living processes of a run whose supervisor had this pid, without those that carry the token `besides`.
+
+    Only this user's: anybody may put a run id and a pid into the environment of a process of his own. (What an agent
+    of ours runs as another user is found by the run's cgroup.)
+    """
+    tokens = ((pid, variable_of(pid, SUPERVISOR_VARIABLE)) for pid in _others() if _is_of_this_user(pid))
     theirs = (pid for pid, token in tokens if token.startswith(f"{supervisor}-") and token != besides)
     return processes(pid for pid in theirs if variable_of(pid, RUN_VARIABLE) == run_id)
 
 
 def _others() -> Iterator[int]:
-    """Every process of this host except this one."""
-    return (pid for pid in psutil.pids() if pid != os.getpid())
+    """Every process of this host except this one. None where the host does not list any (no /proc on Linux)."""
+    try:
+        pids = psutil.pids()
+    except (IndexError, OSError):  # psutil takes a /proc without a process for a list that has a first element
+        pids = []
+    return (pid for pid in pids if pid != os.getpid())
+
+
+def _is_of_this_user(pid: int) -> bool:
+    """Whether a process runs as this user. Not by the owner of /proc/PID: where memory is protected, that is root."""
+    try:
+        uids = psutil.Process(pid).uids()
+    except psutil.Error:
+        return False
+    return (uids.real, uids.effective) == (os.getuid(), os.geteuid())
 
 
 def is_there(pid: int) -> bool:

@@ -158,3 +158,19 @@ def test_only_what_a_dead_supervisor_of_this_host_left_is_ended(case: str) -> No
             assert sleeper.poll() is None
         sleeper.kill()
     assert noted == (["predecessor.strays"] if case == "dead" else [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="starts a process as another user")
+def test_another_users_process_that_claims_to_be_of_the_run_is_left_alone() -> None:
+    """Anybody may write a run id and the pid of a dead supervisor into his environment."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    marks = {"QUIESCE_RUN_ID": "r", "QUIESCE_SUPERVISOR": f"{gone.pid}-0", "QUIESCE_SLOT": "0:0"}
+    noted: list[str] = []
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, user=12345) as sleeper:
+        wait_until(lambda: procs.environment_has(sleeper.pid, "QUIESCE_RUN_ID", "r"), what="the exec")
+        predecessor = Predecessor("r", Owner(gone.pid, socket.gethostname()), "other")
+        predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children=False)
+        assert sleeper.poll() is None
+        sleeper.kill()
+    assert noted == []

@@ -1,0 +1,18 @@
+"""A host that lists no processes (Linux without /proc): nothing is found, and nothing fails."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from runtime import tree
+
+
+def _list_nothing() -> list[int]:
+    raise IndexError("list index out of range")  # psutil 6 and 7, where /proc is empty
+
+
+def test_nobody_is_found_where_no_process_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "pids", _list_nothing)
+    assert tree.of_supervisor("1-0") == []
+    assert tree.of_run("r", 1, besides="") == []
