@@ -26,6 +26,9 @@ KILL_PATIENCE = 2.0
 """Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
 
 
+UNSEEN = "processes that come and go more quickly than they can be looked at"
+"""What remains where nobody is seen and the kernel says that somebody is there."""
+
 NAMED = 20
 """So many of what the last look finds are named."""
 
@@ -119,7 +122,7 @@ class Remains:
         """
         if self._keep:  # an executor that is still there is one that nothing ends
             return Swept(0, 0, list(map(tree.describe, tree.processes(executors))))
-        if not tree.has_children() and (self._leaf is None or self._leaf.pids() == [os.getpid()]):
+        if self._is_alone():
             return Swept(0, 0, [])
         found: dict[int, str] = {}
         began = time.monotonic()
@@ -137,9 +140,19 @@ class Remains:
                 self._kill_all(left)
             wait(0.02)
             left = self._notice(found)
-            if not left:
+            if not left and self._is_alone():
                 break
-        return Swept(len(found), len(found) - len(left), list(map(tree.describe, left)), list(found.values())[:NAMED])
+        remaining = list(map(tree.describe, left)) or ([] if self._is_alone() else [UNSEEN])
+        ended = len(found.keys() - {process.pid for process in left})
+        return Swept(len(found), ended, remaining, list(found.values())[:NAMED])
+
+    def _is_alone(self) -> bool:
+        """Whether the kernel knows of no child and of nobody else in the cgroup.
+
+        That nobody was seen does not say so: in a chain of processes that fork and exit, each is gone before its entry
+        in /proc is read, and its successor is our child.
+        """
+        return not tree.has_children() and (self._leaf is None or set(self._leaf.pids()) <= {os.getpid()})
 
     def _kill_all(self, left: list[tree.Process]) -> None:
         """The kernel does it at once where it can, also to those that are being forked.
