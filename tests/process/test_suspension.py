@@ -86,7 +86,7 @@ def test_a_stopped_run_that_is_told_to_end_ends_once_it_goes_on(tmp_path: Path) 
     ):
         post.expect(2, 30)
         stop(command.popen)
-        assert all_stopped(executors(tmp_path))
+        wait_until(lambda: all_stopped(executors(tmp_path)), 10, "the kernel has stopped them")
         command.popen.send_signal(signal.SIGTERM)
         command.popen.send_signal(signal.SIGCONT)
         assert command.wait().returncode == -signal.SIGTERM
@@ -102,7 +102,7 @@ def test_it_can_be_stopped_again_and_again(tmp_path: Path) -> None:
         post.expect(2, 30)
         for _ in range(3):
             stop(command.popen)
-            assert all_stopped(executors(tmp_path))
+            wait_until(lambda: all_stopped(executors(tmp_path)), 10, "the kernel has stopped them")
             command.popen.send_signal(signal.SIGCONT)
             wait_until(lambda: not all_stopped(executors(tmp_path)), 10, "they go on")
         latch.open()
