@@ -146,7 +146,7 @@ def _leave(outbox: Outbox) -> None:
     except BaseException:  # noqa: BLE001 - a hook of somebody's pool: the others' still run
         sys.excepthook(*sys.exc_info())
     try:
-        atexit._run_exitfuncs()  # noqa: SLF001 - the only way to run them without waiting for threads
+        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit, which follows, runs none of them
         sys.stdout.flush()
         sys.stderr.flush()
     except (OSError, ValueError):  # the agent closed them, or nobody reads

@@ -164,20 +164,16 @@ def _spoil(target: Target) -> bool:
 
 def _slow(target: Target) -> bool:
     """Somebody else writes to the journal's file, and takes his time: every commit waits."""
-
-    def hold() -> None:
-        with suppress(sqlite3.Error), closing(sqlite3.connect(target.disk.journal, timeout=2)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            time.sleep(seconds)
-            other.execute("ROLLBACK")
-
-    seconds = target.rng.uniform(0.3, 1.0)
-    target.soon(0.0, hold)
-    return True
+    return _lock_journal(target, 0.3, 1.0)
 
 
 def _lock(target: Target) -> bool:
-    """A backup tool, or a shell, keeps the journal locked for longer than anybody waits."""
+    """A backup tool, or a shell, keeps the journal locked for longer than a commit should take."""
+    return _lock_journal(target, 2.0, 5.0)
+
+
+def _lock_journal(target: Target, shortest: float, longest: float) -> bool:
+    """Hold SQLite's write lock on the journal for a random time between the two, in seconds."""
 
     def hold() -> None:
         with suppress(sqlite3.Error), closing(sqlite3.connect(target.disk.journal, timeout=2)) as other:
@@ -185,7 +181,7 @@ def _lock(target: Target) -> bool:
             time.sleep(seconds)
             other.execute("ROLLBACK")
 
-    seconds = target.rng.uniform(2.0, 5.0)
+    seconds = target.rng.uniform(shortest, longest)
     target.soon(0.0, hold)
     return True
 
