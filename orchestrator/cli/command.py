@@ -64,6 +64,8 @@ def parse(arguments: Sequence[str], name: str, *, elsewhere: bool = False) -> Ru
         source = values.get("source")
         if source is None or source == "-":
             raise UsageError(f"{name} needs --input FILE: a service cannot read a stream again when it restarts")
+        if elsewhere and values["agent"].startswith("-"):
+            raise UsageError(f"the agent {values['agent']!r} would be read as an option: write ./{values['agent']}")
         return RunCommand(
             agent=values["agent"] if elsewhere else _agent(values["agent"]),
             source=source if elsewhere else os.path.abspath(source),

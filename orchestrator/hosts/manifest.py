@@ -1,6 +1,7 @@
 """A run as a Kubernetes Job, or as a plain Pod for podman. Pure: a description goes in, a document comes out.
 
-What the fields mean for a run, and why they are as they are: docs/kubernetes.md.
+No word of a description changes on its way, or becomes another line or option: what cannot be written as it is, is
+refused (`kubernetes_names.py`). What the fields mean for a run, and why they are as they are: docs/kubernetes.md.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator.hosts import kubernetes_names as names
 from orchestrator.hosts.yaml import Value
 
 USER: Final = 65532
@@ -36,6 +38,17 @@ class Journal:
     size: str | None = None
     secret: tuple[str, str] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise UsageError for a word that Kubernetes would refuse, or read as another one."""
+        names.check_mount_path("the journal's directory", self.directory)
+        if self.claim is not None:
+            names.check_object_name("--journal-claim", self.claim)
+        if self.size is not None:
+            names.check_quantity("--journal-size", self.size)
+        if self.secret is not None:
+            names.check_object_name("--journal-secret", self.secret[0])
+            names.check_key("--journal-secret", self.secret[1])
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -54,6 +67,20 @@ class Deployment:
     interrupted_exit_code: int | None = None
     resources: Mapping[str, str] | None = None
     termination_message: str = "/dev/termination-log"
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a word that Kubernetes would refuse, or read as another one."""
+        names.check_image(self.image)
+        names.check_label("--name", self.name)
+        if self.namespace is not None:
+            names.check_label("--namespace", self.namespace)
+        if self.config_map is not None:
+            names.check_object_name("--config-map", self.config_map)
+        for resource, quantity in (self.resources or {}).items():
+            names.check_quantity(f"--{resource}", quantity)
+        for word in self.command:
+            names.check_text("the word", word)
+        names.check_text("--termination-message", self.termination_message)
 
 
 def grace_seconds(needed: float) -> int:
