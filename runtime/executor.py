@@ -19,6 +19,7 @@ import select
 import signal
 import sys
 import threading
+import time
 
 # those of `signal` make enums of every answer, which is a sixth of a tiny task
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
@@ -63,6 +64,9 @@ from runtime.wire import (
 )
 
 _SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
+
+TERM_SECONDS, TERM_LOOK = 5.0, 0.001
+"""How long an executor waits for a SIGTERM that the guardian has announced, and how often it looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +352,7 @@ class Executor:
     def _restore(self) -> None:
         """After a task all is as it was before it."""
         self._keep_handlers()
+        self._await_term()
         if self._surroundings is not None:
             self._or_end(self._surroundings.restore)
 
@@ -372,6 +377,16 @@ class Executor:
         if getsignal(_SIGTERM) != self._handler or _SIGTERM in pthread_sigmask(signal.SIG_BLOCK, ()):
             self._flag.unmark_term(self._place.slot)
             self.install_signal_handlers()
+
+    def _await_term(self) -> None:
+        """Begin nothing while the TERM rung of the last task is on its way: it would end a system call of the next.
+
+        C code may take such an end for the end of what it waited for, and the next task's outcome would be wrong.
+        """
+        until = time.monotonic() + TERM_SECONDS
+        while self._is_term_coming() and not self._asked_to_end:
+            native.sleep(TERM_LOOK)
+            self._asked_to_end = self._asked_to_end or time.monotonic() > until  # it may come at any time: to no task
 
     def _run_session(self, runner: asyncio.Runner, first: Task) -> None:
         """If the loop breaks, the executor ends; what runs on it is cancelled, which may take long, and is timed."""

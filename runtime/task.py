@@ -32,7 +32,7 @@ _UNSET: Final = object()
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _DETAIL_LIMIT = 20_000  # characters of a traceback that are kept
 
-REASON_SECONDS = 0.5
+REASON_SECONDS = 2.0
 """How long a task that the TERM rung met waits for the reason, which the control thread reads once it gets the GIL."""
 
 

@@ -165,6 +165,16 @@ def test_what_c_code_says_when_the_stop_has_cut_it_short_is_no_result(tmp_path: 
     assert errors == ["timeout: the task took longer than 0.1 s"] * 6
 
 
+def test_no_task_begins_while_the_signal_for_the_last_one_is_on_its_way() -> None:
+    """It would end a system call of the next task, whose C code takes that for the end of what it waited for."""
+    with Supervisor(workers=1, log=silent) as supervisor:
+        outcomes = by_key(supervisor.map(limited.one_of, [{"key": "late"}, {"key": "sleeps"}]))
+    assert {key: (outcome.value, outcome.attempts) for key, outcome in outcomes.items()} == {
+        "late": (None, 1),
+        "sleeps": (0, 1),
+    }
+
+
 def test_a_program_that_hands_its_tasks_in_again_gets_what_is_known_and_executes_the_rest(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
     with Supervisor(workers=1, journal=journal, run_id="nightly", log=silent) as supervisor:

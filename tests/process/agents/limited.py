@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import signal
+import subprocess
 import weakref
 from typing import Any
 
 from runtime import ExecutionState, agent
+from runtime.flag import InterruptFlag
 from tests.support.sync import announce, is_open
 
 
@@ -107,3 +111,19 @@ def own_limits(task_input: Any, state: ExecutionState) -> Any:
     if task_input == "slow":
         state.sleep(60)
     return task_input
+
+
+def is_sent_term_late(task_input: dict[str, Any], state: ExecutionState) -> None:
+    """Marks the TERM rung as the guardian does, and returns; the signal comes when the next task has begun."""
+    flag = next(found for found in gc.get_objects() if isinstance(found, InterruptFlag))
+    flag.mark_term(0)
+    subprocess.Popen(["/bin/sh", "-c", f"sleep 1; kill -TERM {os.getpid()}"])
+
+
+def sleeps_in_c(task_input: dict[str, Any], state: ExecutionState) -> int:
+    """The seconds that sleep(3) did not sleep because a signal ended it."""
+    return ctypes.CDLL(None).sleep(2)
+
+
+def one_of(task_input: dict[str, Any], state: ExecutionState) -> int | None:
+    return {"late": is_sent_term_late, "sleeps": sleeps_in_c}[task_input["key"]](task_input, state)
