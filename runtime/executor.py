@@ -386,7 +386,8 @@ class Executor:
         until = time.monotonic() + TERM_SECONDS
         while self._is_term_coming() and not self._asked_to_end:
             native.sleep(TERM_LOOK)
-            self._asked_to_end = self._asked_to_end or time.monotonic() > until  # it may come at any time: to no task
+            if time.monotonic() > until:
+                self._asked_to_end = True  # it may still come at any time: there must be no task then
 
     def _run_session(self, runner: asyncio.Runner, first: Task) -> None:
         """If the loop breaks, the executor ends; what runs on it is cancelled, which may take long, and is timed."""

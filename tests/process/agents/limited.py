@@ -122,8 +122,8 @@ def is_sent_term_late(task_input: dict[str, Any], state: ExecutionState) -> None
 
 def sleeps_in_c(task_input: dict[str, Any], state: ExecutionState) -> int:
     """The seconds that sleep(3) did not sleep because a signal ended it."""
-    return ctypes.CDLL(None).sleep(2)
+    return int(ctypes.CDLL(None).sleep(2))
 
 
-def one_of(task_input: dict[str, Any], state: ExecutionState) -> int | None:
+def one_of(task_input: dict[str, Any], state: ExecutionState) -> Any:
     return {"late": is_sent_term_late, "sleeps": sleeps_in_c}[task_input["key"]](task_input, state)
