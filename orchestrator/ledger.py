@@ -8,7 +8,17 @@ from orchestrator import stimuli as told
 from orchestrator.instructions import RecordAttempts, SendControl
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
-from orchestrator.settle import Verdict, backoff, crash, ended_by, is_over_limit, judge, outcome_of
+from orchestrator.settle import (
+    Verdict,
+    backoff,
+    crash,
+    ended_by,
+    is_over_limit,
+    judge,
+    judge_unkillable,
+    outcome_of,
+    unkillable,
+)
 from orchestrator.slots import Assigned, Block, Excuse, Slot, SlotState
 from orchestrator.stopping import Stopping
 from orchestrator.view import Phase
@@ -230,6 +240,20 @@ class Ledger:
             self._crashed(begun[0], exited, why, now)
         else:
             backlog.suspect([one.task for one in begun])
+        self._stopping.give_back([one for one in left if one not in begun])
+
+    def abandon(self, left: list[Assigned], where: Slot, why: str | None, now: float) -> None:
+        """Record the tasks of an executor that cannot be killed. Those that had begun do not run again in this run."""
+        begun = [one for one in left if one.has_begun(in_hand=0)]
+        self._excuse_all(begun)
+        for one in begun:
+            record = None if one.held is None else _prolonged(one.held, now - one.held_at)
+            signal = one.asked if record is None else _signal_of(record) or one.asked
+            has_failed = record is not None and record.status == ExecutionStatus.FAILED
+            status = judge_unkillable(one, signal, has_failed=has_failed, stopping=self._mind.signal is not None)
+            said = (None if record is None else record.error) or why
+            error = unkillable(said, signal or self._mind.signal)
+            self._record(one, where, status, error, now, record)
         self._stopping.give_back([one for one in left if one not in begun])
 
     def _release(self, one: Assigned, exited: told.Exited, now: float) -> None:

@@ -12,7 +12,8 @@ Rules that it keeps:
 - the first signal wins and never changes.
 
 Its parts: roster (executors), handout (tasks to them), ledger (what becomes of tasks), stopping (the ladder),
-watch (what shared memory shows). Each reads the mind and writes what its own file is about.
+abandonment (executors that cannot be killed), watch (what shared memory shows). Each reads the mind and writes what its
+own file is about.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator import stimuli as told
+from orchestrator.abandonment import Abandonment
 from orchestrator.config import Settings
 from orchestrator.handout import Handout
 from orchestrator.instructions import Finish, Instruction, LoseGuardian, Send, SetJournalDeadline, SweepProcesses
@@ -58,6 +60,7 @@ class Machine:
         self._ledger = Ledger(mind, self._stopping)
         self._loading = loading = Loading(mind)
         self._roster = Roster(mind, self._ledger, self._stopping, loading)
+        self._abandonment = Abandonment(mind, self._ledger, self._stopping)
         self._handout = Handout(mind, self._ledger, self._stopping, loading)
         self._watch = Watch(mind, self._stopping, self._roster)
         self._sweep_by: float | None = None
@@ -76,7 +79,7 @@ class Machine:
             told.Forked: self._roster.forked,
             told.Heard: self._heard,
             told.Garbled: self._roster.garbled,
-            told.Exited: self._roster.exited,
+            told.Exited: self._exited,
             told.GuardianLost: lambda _, now: self._roster.guardian_lost(now),
             told.StraysFound: lambda it, _: self._roster.strays(it),
             told.Swept: self._swept,
@@ -116,6 +119,8 @@ class Machine:
         if self.mind.phase is Phase.ENDED:
             return []
         self._handlers[type(stimulus)](stimulus, now)
+        if self.mind.to_abandon:
+            self._abandonment.abandon_due(now)
         self.mind.collect()
         if self.mind.phase is not Phase.RUNNING or type(stimulus) not in _IDLE_NEWS:
             self._go_on(now)
@@ -183,6 +188,10 @@ class Machine:
             except ValueError as error:  # well-formed, and nonsense all the same: an agent has its hands in the pipe
                 why = " ".join(str(error).split())
                 self._roster.distrust(slot, f"it sent a {type(record).__name__} that makes no sense: {why}", now)
+
+    def _exited(self, stimulus: told.Exited, now: float) -> None:
+        self._roster.exited(stimulus, now)
+        self._abandonment.exited(stimulus, now)
 
     def _committed(self, stimulus: told.Committed, _now: float) -> None:
         self._ledger.committed(stimulus)

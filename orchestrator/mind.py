@@ -43,6 +43,8 @@ class Mind:
         self.signal: InterruptSignal | None = None
         self.error: str | None = None
         self.climb = Climb(settings.ladder)
+        self.to_abandon: list[Slot] = []
+        """Slots whose executor is still there at the end of its ladder."""
         self.remaining: Sequence[str] = ()
         self._out: list[Instruction] = []
         self._outcomes: list[Outcome] = []

@@ -11,6 +11,8 @@ from runtime.errors import ExecutionInterrupted
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from runtime.wire import Done
 
+UNKILLABLE = "its executor cannot be killed"
+
 
 class Verdict(Enum):
     """FAILED is final once the retries are used up; INTERRUPTED waits for the next start; AGAIN costs nothing.
@@ -50,6 +52,18 @@ def judge(one: Assigned, signal: InterruptSignal | None, *, stopping: bool) -> V
     return Verdict.INTERRUPTED
 
 
+def judge_unkillable(
+    one: Assigned, signal: InterruptSignal | None, *, has_failed: bool, stopping: bool
+) -> ExecutionStatus:
+    """Return how a task is recorded whose executor cannot be killed: no attempt may run beside what is left of it.
+
+    It has failed if it had said so, or was over its own limit. What would run again waits for the next start.
+    """
+    if has_failed or (not stopping and judge(one, signal, stopping=False) is Verdict.FAILED):
+        return ExecutionStatus.FAILED
+    return ExecutionStatus.INTERRUPTED
+
+
 def is_over_limit(one: Assigned) -> bool:
     """Whether it was told to end because of a limit of its own, and by nobody else."""
     return one.asked is not None and not one.requested and one.asked.reason in _FAILURES
@@ -73,6 +87,12 @@ def ended_by(how: str, signal: InterruptSignal | None) -> str:
     if signal is None:
         return f"ended by {how}"
     return f"{ExecutionInterrupted(signal)} (ended by {how})"
+
+
+def unkillable(why: str | None, signal: InterruptSignal | None) -> str:
+    """Return the one line of a task whose executor cannot be killed."""
+    cause = why or (None if signal is None else str(ExecutionInterrupted(signal)))
+    return f"{cause} ({UNKILLABLE})" if cause else UNKILLABLE
 
 
 def backoff(first: float, times: int, most: float) -> float:

@@ -10,11 +10,11 @@ from orchestrator.backlog import Unwanted
 from orchestrator.instructions import KillTree, RaiseFlag, SendControl, ShowRung, Terminate
 from orchestrator.ladder import Climb, Rung
 from orchestrator.mind import Mind
-from orchestrator.settle import outcome_of, withdrawn
+from orchestrator.settle import withdrawn
 from orchestrator.slots import Assigned, Slot
 from orchestrator.view import Phase
 from runtime import wire
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
+from runtime.model import InterruptReason, InterruptSignal, Severity
 
 DEBOUNCE = 0.5
 """Seconds in which a second signal counts as the same press: a terminal and a parent may both send one."""
@@ -135,28 +135,13 @@ class Stopping:
         elif rung is Rung.KILL:
             self.kill(slot)
         elif rung is Rung.ABANDONED:
-            self._abandon(slot)
+            self._mind.to_abandon.append(slot)
 
     def kill(self, slot: Slot) -> None:
         """An end of an executor and its tree; once, whichever ladder comes there first."""
         if not slot.killed:
             slot.killed = True
             self._mind.do(KillTree(slot.number, slot.incarnation))
-
-    def _abandon(self, slot: Slot) -> None:
-        """Not even SIGKILL ended it in time (D state): nobody waits any longer, and everybody is told."""
-        mind = self._mind
-        incarnation = slot.incarnation
-        for one in slot.vacate():
-            if one.since is not None or one.held is not None:
-                where = Slot(slot.number, incarnation=incarnation)
-                mind.keep(
-                    outcome_of(
-                        one, where, None, ExecutionStatus.INTERRUPTED, "its executor cannot be killed", mind.signal
-                    )
-                )
-            else:
-                self.give_back([one])
 
     def give_back(self, left: Sequence[Assigned]) -> None:
         """Tasks that an executor had and had not begun are ready again, but for those that nobody wants any more."""

@@ -1,0 +1,168 @@
+"""Executors that not even SIGKILL ends are given up; the run goes on. (Process: chaos/test_uninterruptible.py.)"""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import stimuli as told
+from orchestrator.abandonment import MOST_ABANDONED
+from orchestrator.settle import UNKILLABLE
+from orchestrator.view import Phase
+from runtime import wire
+from runtime.model import ExecutionStatus, InterruptReason
+from tests.unit.test_machine_threads import start_all, world_at_work
+from tests.unit.world import STOP, World
+
+LADDER = 3.0  # of tests.unit.world: 1 + 1 + 1
+
+
+def over_time(world: World) -> None:
+    """Let the task that slot 0 executes be over its time, and its executor not end."""
+    world.look(beat=world.now)
+    world.tick(2.0)
+    world.look(beat=world.now)
+    world.tick(LADDER)
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_task_over_its_time_has_failed_and_is_not_tried_again(retries: int) -> None:
+    world = world_at_work(1, workers=1, timeout=2.0, retries=retries)
+    over_time(world)
+    (outcome,) = world.outcomes[1]
+    assert outcome.status is ExecutionStatus.FAILED
+    assert outcome.error is not None
+    assert outcome.error.startswith("timeout: ")
+    assert UNKILLABLE in outcome.error
+    assert outcome.signal is not None
+    assert outcome.signal.reason is InterruptReason.TIMEOUT
+    assert world.attempts == {}
+
+
+def test_its_slot_gets_another_executor_and_the_run_ends() -> None:
+    world = world_at_work(2, workers=1, timeout=2.0)
+    over_time(world)
+    assert world.executors[0].incarnation == 2
+    world.come_up(0)
+    assert world.executors[0].tasks == [2]
+    world.end_task(0, "completed")
+    world.leave(0)
+    while world.records:
+        world.answer_commit()
+    world.answer_sweep()
+    assert world.finished
+    assert (world.status(1), world.status(2)) == ("failed", "completed")
+
+
+def test_it_is_named_with_its_process_and_its_tasks() -> None:
+    world = world_at_work(1, workers=1, timeout=2.0)
+    over_time(world)
+    (log,) = world.named("executor.abandoned")
+    assert (log.fields["slot"], log.fields["incarnation"], log.fields["pid"]) == (0, 1, 100)
+    assert log.fields["keys"] == ["k1"]
+
+
+def test_what_waited_in_it_goes_to_the_next_one_at_no_cost() -> None:
+    world = world_at_work(3, workers=1, concurrency=3, timeout=2.0)
+    world.hear(0, wire.Started(1))
+    world.tick(2.0)
+    world.tell(told.Progress([(0, 0.0, world.now)]))
+    world.tick(LADDER)
+    world.come_up(0)
+    assert world.executors[0].tasks == [2, 3]
+    assert list(world.outcomes) == [1]
+
+
+def test_who_ran_beside_it_waits_for_the_next_start() -> None:
+    """A thread of it may be in the same sleep: a second attempt could run beside what is left of the first."""
+    world = world_at_work(2, workers=1, concurrency=2, timeout=2.0)
+    world.hear(0, wire.Started(1))
+    world.tick(1.0)
+    world.hear(0, wire.Started(2))
+    world.hear(0, wire.LoopBlocked(1, world.now))
+    world.tick(1.0)
+    world.tell(told.Progress([(0, 0.0, world.now)]))
+    world.tick(LADDER)
+    assert (world.status(1), world.status(2)) == ("failed", "interrupted")
+
+
+def test_a_task_that_a_person_has_interrupted_stays_interrupted() -> None:
+    world = world_at_work(2, workers=1)
+    start_all(world)
+    world.tell(told.Interrupt(STOP, "k1"))
+    world.tick(LADDER)
+    assert world.status(1) == "interrupted"
+    assert world.executors[0].incarnation == 2
+
+
+def test_a_hung_executor_that_is_silent_costs_its_task_this_run() -> None:
+    world = world_at_work(1, workers=1, silence=5.0)
+    world.look(beat=world.now)
+    world.tick(6.0)
+    world.look(beat=world.now - 6.0)
+    world.tick(LADDER)
+    (outcome,) = world.outcomes[1]
+    assert outcome.status is ExecutionStatus.INTERRUPTED
+    assert outcome.error is not None
+    assert "--silence" in outcome.error
+
+
+@pytest.mark.parametrize(("said", "recorded"), [("failed", "failed"), ("interrupted", "interrupted")])
+def test_a_task_whose_thread_cannot_be_killed_is_what_it_said(said: str, recorded: str) -> None:
+    world = world_at_work(1, workers=1, retries=2)
+    signal = STOP if said == "interrupted" else None
+    world.end_with_threads(0, said, signal=signal)
+    world.tick(LADDER)
+    assert world.status(1) == recorded
+    assert world.attempts == {}
+
+
+def test_in_a_stop_it_is_interrupted() -> None:
+    world = world_at_work(1, workers=1, timeout=2.0)
+    world.look(beat=world.now)
+    world.tick(2.0)
+    world.look(beat=world.now)
+    world.tell(told.Interrupt(STOP))
+    world.tick(LADDER)
+    assert world.status(1) == "interrupted"
+    world.answer_commit()
+    assert world.swept == 1
+
+
+def test_its_later_end_is_logged_and_changes_nothing() -> None:
+    world = world_at_work(2, workers=1, timeout=2.0)
+    over_time(world)
+    world.come_up(0)
+    world.tick(4.0)
+    world.tell(told.Exited(0, 1, 100, -9, 9.0, 0, 1, "SIGKILL"))
+    (log,) = world.named("executor.ended_late")
+    assert (log.fields["pid"], log.fields["exit"], log.fields["seconds"]) == (100, "SIGKILL", 4.0)
+    assert len(world.outcomes[1]) == 1
+    assert world.executors[0].tasks == [2]
+
+
+def test_too_many_of_them_end_the_run() -> None:
+    world = world_at_work(MOST_ABANDONED + 2, workers=1, timeout=2.0)
+    for _ in range(MOST_ABANDONED):
+        assert world.machine.mind.phase is Phase.RUNNING
+        over_time(world)
+        if world.machine.mind.phase is Phase.RUNNING:
+            world.come_up(0)
+    assert world.machine.mind.signal is not None
+    assert world.machine.mind.signal.reason is InterruptReason.RESOURCE_LIMIT
+    assert f"{MOST_ABANDONED} executors cannot be killed" in (world.machine.mind.error or "")
+
+
+def test_those_that_have_ended_since_do_not_count() -> None:
+    world = world_at_work(MOST_ABANDONED + 3, workers=1, timeout=2.0)
+    for incarnation in range(1, MOST_ABANDONED + 2):
+        over_time(world)
+        world.tell(told.Exited(0, incarnation, 100, -9, 9.0, 0, 1, "SIGKILL"))
+        world.come_up(0)
+    assert world.machine.mind.phase is Phase.RUNNING
+
+
+def test_a_task_over_its_time_counts_as_a_failure() -> None:
+    world = world_at_work(3, workers=1, timeout=2.0, max_failures={"count": 0})
+    over_time(world)
+    assert world.machine.mind.signal is not None
+    assert world.machine.mind.signal.reason is InterruptReason.ERROR_THRESHOLD
