@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -23,6 +23,8 @@ from runtime.errors import UsageError
 from runtime.text import one_line
 
 T = TypeVar("T")
+Parameters = Row | Mapping[str, Any]
+"""Of a statement: in order for `?`, by name for `:name`."""
 
 SHOWN = 200
 """Characters of what is wrong with a record that are shown."""
@@ -31,7 +33,7 @@ SHOWN = 200
 class Batch(NamedTuple):
     """How rows of one kind are inserted.
 
-    `many` takes the run, rows of which `pack` makes a JSON value, and `more(at)` for a part that begins at row
+    `many` takes `:run`, `:rows`, which `pack` makes a JSON value of, and `more(at)` for a part that begins at row
     `at`; `one` takes the run and `bind(at, row)`. `texts` are the columns that are text.
     """
 
@@ -39,7 +41,7 @@ class Batch(NamedTuple):
     one: str
     texts: tuple[int, ...]
     pack: Callable[[Sequence[Row]], Any] = list
-    more: Callable[[int], Row] = lambda _: ()
+    more: Callable[[int], Mapping[str, Any]] = lambda _: {}
     bind: Callable[[int, Row], Row] = lambda _, row: row
 
 
@@ -72,18 +74,18 @@ class Database:
 
     # -- statements ----------------------------------------------------------------------------------------
 
-    def execute(self, statement: str, values: Row = ()) -> int:
+    def execute(self, statement: str, values: Parameters = ()) -> int:
         """The number of rows that it changed."""
         try:
             return self._db.execute(statement, values).rowcount
         except UnicodeEncodeError as error:  # from a command line, or a Python caller
             raise _not_text(error) from error
 
-    def one(self, statement: str, values: Row = ()) -> Any:
+    def one(self, statement: str, values: Parameters = ()) -> Any:
         """The first column of its only row."""
         return self.all(statement, values)[0][0]
 
-    def all(self, statement: str, values: Row = ()) -> list[Any]:
+    def all(self, statement: str, values: Parameters = ()) -> list[Any]:
         """Its rows: for few of them (see statements.py)."""
         try:
             with self.reading():
@@ -124,19 +126,19 @@ class Database:
                 if text is None:
                     changed += self.execute(batch.one, (run, *batch.bind(at, values[at])))
                 else:
-                    changed += self.execute(batch.many, (run, text, *batch.more(at)))
+                    changed += self.execute(batch.many, {"run": run, "rows": text, **batch.more(at)})
         except UnicodeEncodeError as error:
             raise _not_text(error) from error
         return changed
 
-    def page(self, statement: str, pager: Pager, start: Row, rest: Row = (), limit: int = UNLIMITED) -> Row:
+    def page(self, statement: str, pager: Pager, values: Mapping[str, Any], limit: int = UNLIMITED) -> Row:
         """The next rows as columns of JSON text: fewer rows than `limit` when they are large."""
         while True:
             pager.asked = min(limit, pager.limit)
             try:
                 with self.reading():
-                    values = (*start, pager.asked, *rest)
-                    page: Row = self._steadily(lambda: self._db.execute(statement, values).fetchone())  # noqa: B023
+                    asked = {**values, "limit": pager.asked}
+                    page: Row = self._steadily(lambda: self._db.execute(statement, asked).fetchone())  # noqa: B023
             except JournalError as error:
                 if not isinstance(error.__cause__, sqlite3.DataError) or pager.asked == 1:
                     raise

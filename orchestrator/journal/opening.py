@@ -239,7 +239,7 @@ def open_to_read(path: str, handler: Handler) -> tuple[sqlite3.Connection, Rest 
 
 def _open(path: str, options: str) -> sqlite3.Connection:
     uri = f"{Path(path).as_uri()}?{options}"
-    return sqlite3.connect(uri, SLICE, uri=True, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(uri, timeout=SLICE, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def _is_filled(path: str) -> bool:

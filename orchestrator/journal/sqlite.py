@@ -48,7 +48,7 @@ def _outcomes_that_are(status: ExecutionStatus) -> Batch:
         sql.PUT_OUTCOME,
         texts=(3, 5, 6, 12),
         pack=rows.by_seq,
-        more=lambda _: (status.value,),
+        more=lambda _: {"status": status.value},
         bind=lambda _, row: (row[0], status.value, rows.to_json(row)),
     )
 
@@ -60,7 +60,9 @@ _OUTCOMES = {
 
 
 def _plain_tasks_from(first: int) -> Batch:
-    return Batch(sql.ADD_PLAIN_TASKS, sql.ADD_TASK, texts=(1, 2), pack=rows.inputs, more=lambda at: (first + at,))
+    return Batch(
+        sql.ADD_PLAIN_TASKS, sql.ADD_TASK, texts=(1, 2), pack=rows.inputs, more=lambda at: {"first": first + at}
+    )
 
 
 def _events_from(first: int) -> Batch:
@@ -68,7 +70,7 @@ def _events_from(first: int) -> Batch:
         sql.PUT_EVENTS,
         sql.PUT_EVENT,
         texts=(0, 2, 3),
-        more=lambda at: (first + at,),
+        more=lambda at: {"first": first + at},
         bind=lambda at, row: (first + at, rows.to_json(row)),
     )
 
@@ -133,7 +135,7 @@ class SqliteJournal:
         with self._db.writing():
             self._insert_run(sql.DRAFT_RUN, values)
             ((number, _),) = self._db.all(sql.NUMBER_OF_RUN, (run_id,))
-            self._db.execute(sql.OWN_RUN, (number, os.getpid(), socket.gethostname()))
+            self._db.execute(sql.OWN_RUN, {"run": number, "pid": os.getpid(), "host": socket.gethostname()})
             run = self._run(number)
             self._db.locks.claim(number)  # before anybody can see it: a draft that nobody has is dead
         try:
@@ -164,7 +166,7 @@ class SqliteJournal:
         with self._db.hastily():
             while True:
                 with self._db.writing():
-                    if not self._db.execute(sql.DROP_SOME_TASKS, (number, REMOVED_AT_ONCE)):
+                    if not self._db.execute(sql.DROP_SOME_TASKS, {"run": number, "limit": REMOVED_AT_ONCE}):
                         self._db.execute(sql.DROP_DRAFT, (number,))
                         return
 
@@ -174,7 +176,7 @@ class SqliteJournal:
             if run_id is None:
                 found = self._db.all(sql.LATEST_RUN)
             else:
-                found = self._db.all(sql.RUN_BY_ID, (run_id,)) or self._db.all(sql.RUNS_BY_PREFIX, (run_id,))
+                found = self._db.all(sql.RUN_BY_ID, (run_id,)) or self._db.all(sql.RUNS_BY_PREFIX, {"prefix": run_id})
         if not found:
             raise UsageError(f"there is no run {run_id or 'at all'} in {self.location}")
         if len(found) > 1:
@@ -201,7 +203,8 @@ class SqliteJournal:
             raise _claimed(self._run(run), locks.find_owner(run))
         try:
             with self._db.writing():
-                self._db.execute(sql.CLAIM_RUN, (run, os.getpid(), socket.gethostname(), time.time()))
+                owner = {"pid": os.getpid(), "host": socket.gethostname(), "now": time.time()}
+                self._db.execute(sql.CLAIM_RUN, {"run": run, **owner})
                 self._db.execute(sql.FORGET_REQUESTS, (run,))
                 self._last_event[run] = self._db.one(sql.LAST_EVENT, (run,))
                 if self._db.one(sql.ANY_SNAPSHOT, (run,)):
@@ -229,7 +232,8 @@ class SqliteJournal:
         """See Journal."""
         text = None if signal is None else signal.model_dump_json()
         with self._db.writing():
-            self._db.execute(sql.FINISH_RUN, (run, status.value, time.time(), text))
+            values = {"run": run, "status": status.value, "now": time.time(), "signal": text}
+            self._db.execute(sql.FINISH_RUN, values)
             if events:
                 self._put_events(run, events, self._last_event[run] + 1)
         if events:
@@ -276,10 +280,11 @@ class SqliteJournal:
 
     def look_up(self, run: int, keys: Sequence[str]) -> dict[str, StoredTask]:
         """See Journal."""
-        tasks = list(self._tasks(sql.TASKS_OF_KEYS, run, rows.to_json([key for key in keys if "\0" not in key])))
+        plain = rows.to_json([key for key in keys if "\0" not in key])
+        tasks = list(self._tasks(sql.TASKS_OF_KEYS, run, keys=plain))
         for key in keys:
             if "\0" in key:  # which JSON in SQLite has no word for
-                tasks += self._tasks(sql.TASK_OF_KEY, run, key)
+                tasks += self._tasks(sql.TASK_OF_KEY, run, key=key)
         outcomes = self._outcomes_of(run, [task.seq for task in tasks]) if tasks else {}
         return {task.key: StoredTask(task, outcomes.get(task.seq)) for task in tasks}
 
@@ -287,10 +292,10 @@ class SqliteJournal:
         """See Journal. Each page is a transaction of its own."""
         return self._tasks(sql.ALL_TASKS, run)
 
-    def _tasks(self, statement: str, run: int, *rest: str) -> Iterator[PendingTask]:
+    def _tasks(self, statement: str, run: int, **which: str) -> Iterator[PendingTask]:
         pager, after = rows.Pager(), 0
         while True:
-            page = self._db.page(statement, pager, (run, after), rest)
+            page = self._db.page(statement, pager, {"run": run, "after": after, **which})
             with self._db.decoding():
                 tasks = rows.pending_tasks(page)
                 rows.check_rising([task.seq for task in tasks], after)
@@ -304,7 +309,7 @@ class SqliteJournal:
         found: dict[int, Outcome] = {}
         pager, after, wanted = rows.Pager(), 0, rows.to_json(seqs)
         while True:
-            page = self._db.page(sql.RESULTS_OF_SEQS, pager, (run, after), (wanted,))
+            page = self._db.page(sql.RESULTS_OF_SEQS, pager, {"run": run, "after": after, "seqs": wanted})
             with self._db.decoding():
                 outcomes = rows.outcomes(page[:2])
                 rows.check_rising([outcome.seq for outcome in outcomes], after)
@@ -341,7 +346,7 @@ class SqliteJournal:
     def _duplicate(self, run: int, values: Sequence[rows.Row]) -> DuplicateKeyError | None:
         """Which key of a refused batch exists already: the first one, in the order of the input."""
         keys = [row[1] for row in values]
-        known = rows.known_keys(self._db.one(sql.TASKS_WITH_KEYS, (run, rows.to_json(keys))))
+        known = rows.known_keys(self._db.one(sql.TASKS_WITH_KEYS, {"run": run, "keys": rows.to_json(keys)}))
         for key in keys:
             if "\0" in key:  # which JSON in SQLite has no word for
                 known.update((key, seq) for (seq,) in self._db.all(sql.TASK_WITH_KEY, (run, key)))
@@ -359,7 +364,8 @@ class SqliteJournal:
 
     def pending(self, run: int, after_seq: int = 0, limit: int = 1000, *, urgent: bool = False) -> list[PendingTask]:
         """See Journal."""
-        page = self._db.page(sql.URGENT if urgent else sql.PENDING, self._pending_pager, (run, after_seq), limit=limit)
+        values = {"run": run, "after": after_seq}
+        page = self._db.page(sql.URGENT if urgent else sql.PENDING, self._pending_pager, values, limit)
         with self._db.decoding():
             found = rows.pending_tasks(page)
             rows.check_rising([task.seq for task in found], after_seq)
@@ -368,7 +374,7 @@ class SqliteJournal:
     def counts(self, run: int) -> Counts:
         """See Journal."""
         with self._db.reading():
-            return Counts(*self._db.all(sql.COUNTS, (run,))[0])
+            return Counts(*self._db.all(sql.COUNTS, {"run": run})[0])
 
     # -- what happened -------------------------------------------------------------------------------------
 
@@ -390,7 +396,7 @@ class SqliteJournal:
             self._put_snapshots(run, snapshots, accepted)
             self._put_events(run, events, numbers.start)
             if attempts:
-                self._db.execute(sql.USE_ATTEMPTS, (run, rows.to_json(attempts)))
+                self._db.execute(sql.USE_ATTEMPTS, {"run": run, "attempts": rows.to_json(attempts)})
         self._last_event[run] += len(events)
         return Committed(accepted, numbers)
 
@@ -420,7 +426,7 @@ class SqliteJournal:
 
     def _without_terminal(self, run: int, outcomes: Sequence[Outcome]) -> list[Outcome]:
         seqs = rows.to_json([outcome.seq for outcome in outcomes])
-        terminal: set[int] = set(json.loads(self._db.one(sql.TERMINAL_OF, (run, seqs))))
+        terminal: set[int] = set(json.loads(self._db.one(sql.TERMINAL_OF, {"run": run, "seqs": seqs})))
         accepted = []
         for outcome in outcomes:
             if outcome.seq not in terminal:
@@ -436,7 +442,7 @@ class SqliteJournal:
             self._db.put(_SNAPSHOTS, run, [rows.snapshot_row(snapshot) for snapshot in snapshots])
         if outcomes and run in self._has_snapshots:
             done = [outcome.seq for outcome in outcomes if outcome.status in TERMINAL]
-            self._db.execute(sql.DROP_SNAPSHOTS, (run, rows.to_json(done)))
+            self._db.execute(sql.DROP_SNAPSHOTS, {"run": run, "seqs": rows.to_json(done)})
 
     def _put_events(self, run: int, events: Sequence[RunEvent], first: int) -> None:
         if events:
@@ -451,7 +457,7 @@ class SqliteJournal:
             after = page[-1].seq
 
     def _results(self, run: int, after: int, wanted: str, pager: rows.Pager) -> list[Outcome]:
-        page = self._db.page(sql.RESULTS, pager, (run, after), (wanted,))
+        page = self._db.page(sql.RESULTS, pager, {"run": run, "after": after, "statuses": wanted})
         with self._db.decoding():
             found = rows.outcomes(page[:2])
             rows.check_outcomes(found, page[2], after)
@@ -467,7 +473,7 @@ class SqliteJournal:
             left -= len(page)
 
     def _events(self, run: int, after: int, limit: int, pager: rows.Pager) -> list[RunEvent]:
-        page = self._db.page(sql.EVENTS, pager, (run, after), limit=limit)
+        page = self._db.page(sql.EVENTS, pager, {"run": run, "after": after}, limit)
         with self._db.decoding():
             found = rows.events(page)
             rows.check_rising([event.seq for event in found], after)

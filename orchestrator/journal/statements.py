@@ -6,6 +6,9 @@ each taking back costs up to a switch interval (5 ms). `executemany` steps once 
 shows what that does. Outcomes and events keep what is never searched for in one JSON array, `body`, because
 taking a column out of JSON costs as much as inserting it. The views spell the arrays out for people.
 
+Parameters are `?` where each is used once, and named otherwise. Numbered ones (`?1`) are neither to `sqlite3`:
+CPython 3.12.1 warns when a sequence is bound to them (https://github.com/python/cpython/issues/117995).
+
 Everything is text: a value that is not JSON is stored as base64, and its `encoding` says so; beside it is its
 projection, which is `{"type": …, "value": …}`.
 """
@@ -128,7 +131,7 @@ ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id"
 RUN_BY_NUMBER: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"
 RUN_BY_ID: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ? AND ready"
 RUNS_BY_PREFIX: Final = (
-    f"SELECT {_RUN_COLUMNS} FROM runs WHERE substr(run_id, 1, length(?1)) = ?1 AND ready ORDER BY id"
+    f"SELECT {_RUN_COLUMNS} FROM runs WHERE substr(run_id, 1, length(:prefix)) = :prefix AND ready ORDER BY id"
 )
 LATEST_RUN: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id DESC LIMIT 1"
 RESUMABLE_RUNS: Final = (
@@ -144,29 +147,30 @@ DRAFT_RUN: Final = (
 )
 NUMBER_OF_RUN: Final = "SELECT id, ready FROM runs WHERE run_id = ?"
 DRAFTS: Final = "SELECT id FROM runs WHERE NOT ready"
-OWN_RUN: Final = "UPDATE runs SET owner_pid = ?2, owner_host = ?3 WHERE id = ?1"
+OWN_RUN: Final = "UPDATE runs SET owner_pid = :pid, owner_host = :host WHERE id = :run"
 PUBLISH_RUN: Final = "UPDATE runs SET ready = 1, owner_pid = NULL, owner_host = NULL WHERE id = ?"
 DROP_SOME_TASKS: Final = """
-DELETE FROM tasks WHERE run = ?1 AND seq IN (SELECT seq FROM tasks WHERE run = ?1 ORDER BY seq LIMIT ?2)
+DELETE FROM tasks WHERE run = :run AND seq IN (SELECT seq FROM tasks WHERE run = :run ORDER BY seq LIMIT :limit)
 """
 DROP_DRAFT: Final = "DELETE FROM runs WHERE id = ? AND NOT ready"
 CLAIM_RUN: Final = """
-UPDATE runs SET owner_pid = ?2, owner_host = ?3, starts = starts + 1, started_at = coalesce(started_at, ?4),
+UPDATE runs SET owner_pid = :pid, owner_host = :host, starts = starts + 1, started_at = coalesce(started_at, :now),
     status = CASE WHEN status IN ('completed', 'failed') THEN status ELSE 'started' END,
     ended_at = CASE WHEN status IN ('completed', 'failed') THEN ended_at END,
     signal = CASE WHEN status IN ('completed', 'failed') THEN signal END
-WHERE id = ?1
+WHERE id = :run
 """
 FINISH_RUN: Final = (
-    "UPDATE runs SET status = ?2, ended_at = ?3, signal = ?4 WHERE id = ?1 AND status NOT IN ('completed', 'failed')"
+    "UPDATE runs SET status = :status, ended_at = :now, signal = :signal"
+    " WHERE id = :run AND status NOT IN ('completed', 'failed')"
 )
 SEAL_RUN: Final = "UPDATE runs SET sealed = 1 WHERE id = ?"
 COUNTS: Final = """
-SELECT coalesce(sum(n), 0) - (SELECT count(*) FROM outcomes WHERE run = ?1) AS pending,
-    (SELECT count(*) FROM outcomes WHERE run = ?1 AND status = 'completed'),
-    (SELECT count(*) FROM outcomes WHERE run = ?1 AND status = 'failed'),
-    (SELECT count(*) FROM outcomes WHERE run = ?1 AND status = 'interrupted')
-FROM (SELECT count(*) AS n FROM tasks WHERE run = ?1)
+SELECT coalesce(sum(n), 0) - (SELECT count(*) FROM outcomes WHERE run = :run) AS pending,
+    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'completed'),
+    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'failed'),
+    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'interrupted')
+FROM (SELECT count(*) AS n FROM tasks WHERE run = :run)
 """
 
 # -- tasks -------------------------------------------------------------------------------------------------
@@ -174,18 +178,18 @@ FROM (SELECT count(*) AS n FROM tasks WHERE run = ?1)
 LAST_TASK: Final = "SELECT coalesce(max(seq), 0) FROM tasks WHERE run = ?"
 ADD_TASKS: Final = """
 INSERT INTO tasks(run, seq, key, input, encoding, priority, agent)
-SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+SELECT :run, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
     json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
-FROM json_each(?2)
+FROM json_each(:rows)
 """
 ADD_PLAIN_TASKS: Final = """
 INSERT INTO tasks(run, seq, key, input, encoding, priority, agent)
-SELECT ?1, ?3 + key, CAST(?3 + key AS TEXT), value, 'json', 0, 0 FROM json_each(?2)
+SELECT :run, :first + key, CAST(:first + key AS TEXT), value, 'json', 0, 0 FROM json_each(:rows)
 """
 ADD_TASK: Final = "INSERT INTO tasks(run, seq, key, input, encoding, priority, agent) VALUES (?, ?, ?, ?, ?, ?, ?)"
 TASKS_WITH_KEYS: Final = """
 SELECT json_group_array(json_array(key, seq)) FROM tasks
-WHERE run = ?1 AND key IN (SELECT value FROM json_each(?2))
+WHERE run = :run AND key IN (SELECT value FROM json_each(:keys))
 """
 TASK_WITH_KEY: Final = "SELECT seq FROM tasks WHERE run = ? AND key = ?"
 AGENTS: Final = "SELECT number, identity FROM agents WHERE run = ?"
@@ -197,26 +201,27 @@ SELECT json_group_array(seq), json_group_array(key), json_group_array(input),
 FROM (
     SELECT t.seq, t.key, t.input, t.attempts, t.priority, t.agent, t.encoding, s.encoding AS stored, s.data
     FROM tasks t LEFT JOIN snapshots s ON s.run = t.run AND s.seq = t.seq
-    WHERE t.run = ?1 {which} ORDER BY t.seq LIMIT ?3
+    WHERE t.run = :run {which} ORDER BY t.seq LIMIT :limit
 )
 """
-_NOT_ENDED: Final = """AND t.seq > ?2 AND NOT EXISTS (
+_NOT_ENDED: Final = """AND t.seq > :after AND NOT EXISTS (
         SELECT 1 FROM outcomes o WHERE o.run = t.run AND o.seq = t.seq AND o.status IN ('completed', 'failed'))"""
 PENDING: Final = _TASKS.format(which=_NOT_ENDED)
 URGENT: Final = _TASKS.format(which=f"AND t.priority > 0 {_NOT_ENDED}")
-ALL_TASKS: Final = _TASKS.format(which="AND t.seq > ?2")
+ALL_TASKS: Final = _TASKS.format(which="AND t.seq > :after")
 # `+seq`: so that the index on keys is used
-TASKS_OF_KEYS: Final = _TASKS.format(which="AND +t.seq > ?2 AND t.key IN (SELECT value FROM json_each(?4))")
-TASK_OF_KEY: Final = _TASKS.format(which="AND +t.seq > ?2 AND t.key = ?4")
+TASKS_OF_KEYS: Final = _TASKS.format(which="AND +t.seq > :after AND t.key IN (SELECT value FROM json_each(:keys))")
+TASK_OF_KEY: Final = _TASKS.format(which="AND +t.seq > :after AND t.key = :key")
 USE_ATTEMPTS: Final = """
-UPDATE tasks SET attempts = j.value FROM json_each(?2) AS j WHERE tasks.run = ?1 AND tasks.seq = CAST(j.key AS INTEGER)
+UPDATE tasks SET attempts = j.value FROM json_each(:attempts) AS j
+WHERE tasks.run = :run AND tasks.seq = CAST(j.key AS INTEGER)
 """
 
 # -- what happened -----------------------------------------------------------------------------------------
 
 PUT_OUTCOMES: Final = """
 INSERT INTO outcomes(run, seq, status, body)
-SELECT ?1, CAST(key AS INTEGER), ?3, value FROM json_each(?2) WHERE true
+SELECT :run, CAST(key AS INTEGER), :status, value FROM json_each(:rows) WHERE true
 ON CONFLICT(run, seq) DO UPDATE SET status = excluded.status, body = excluded.body
 WHERE outcomes.status = 'interrupted'
 """
@@ -227,30 +232,30 @@ WHERE outcomes.status = 'interrupted'
 """
 TERMINAL_OF: Final = """
 SELECT json_group_array(seq) FROM outcomes
-WHERE run = ?1 AND seq IN (SELECT value FROM json_each(?2)) AND status IN ('completed', 'failed')
+WHERE run = :run AND seq IN (SELECT value FROM json_each(:seqs)) AND status IN ('completed', 'failed')
 """
 RESULTS: Final = """
 SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']', json_group_array(json_array(seq, status))
 FROM (
     SELECT t.key, o.body, o.seq, o.status FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
-    WHERE o.run = ?1 AND o.seq > ?2 AND o.status IN (SELECT value FROM json_each(?4))
-    ORDER BY o.seq LIMIT ?3
+    WHERE o.run = :run AND o.seq > :after AND o.status IN (SELECT value FROM json_each(:statuses))
+    ORDER BY o.seq LIMIT :limit
 )
 """
 RESULTS_OF_SEQS: Final = """
 SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']'
 FROM (
     SELECT t.key, o.body FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
-    WHERE o.run = ?1 AND o.seq > ?2 AND o.seq IN (SELECT value FROM json_each(?4))
+    WHERE o.run = :run AND o.seq > :after AND o.seq IN (SELECT value FROM json_each(:seqs))
         AND o.status IN ('completed', 'failed')
-    ORDER BY o.seq LIMIT ?3
+    ORDER BY o.seq LIMIT :limit
 )
 """
 PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots(run, seq, data, encoding, projection)
-SELECT ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+SELECT :run, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
     json_extract(value, '$[3]')
-FROM json_each(?2) WHERE true
+FROM json_each(:rows) WHERE true
 ON CONFLICT(run, seq) DO UPDATE
 SET data = excluded.data, encoding = excluded.encoding, projection = excluded.projection
 """
@@ -260,13 +265,13 @@ ON CONFLICT(run, seq) DO UPDATE
 SET data = excluded.data, encoding = excluded.encoding, projection = excluded.projection
 """
 ANY_SNAPSHOT: Final = "SELECT EXISTS (SELECT 1 FROM snapshots WHERE run = ?)"
-DROP_SNAPSHOTS: Final = "DELETE FROM snapshots WHERE run = ?1 AND seq IN (SELECT value FROM json_each(?2))"
+DROP_SNAPSHOTS: Final = "DELETE FROM snapshots WHERE run = :run AND seq IN (SELECT value FROM json_each(:seqs))"
 LAST_EVENT: Final = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?"
-PUT_EVENTS: Final = "INSERT INTO events(run, seq, body) SELECT ?1, ?3 + key, value FROM json_each(?2)"
+PUT_EVENTS: Final = "INSERT INTO events(run, seq, body) SELECT :run, :first + key, value FROM json_each(:rows)"
 PUT_EVENT: Final = "INSERT INTO events(run, seq, body) VALUES (?, ?, ?)"
 EVENTS: Final = """
 SELECT json_group_array(seq), '[' || coalesce(group_concat(body), '') || ']'
-FROM (SELECT seq, body FROM events WHERE run = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3)
+FROM (SELECT seq, body FROM events WHERE run = :run AND seq > :after ORDER BY seq LIMIT :limit)
 """
 
 # -- from outside ------------------------------------------------------------------------------------------
