@@ -13,6 +13,20 @@ from runtime.errors import UsageError
 from runtime.flag import MAX_SLOTS
 from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, show_value
 
+SHORTEST_SILENCE = 0.5
+"""Seconds: a busy host may well keep an executor waiting for a fifth of that, and a heartbeat must not be late then."""
+
+LONGEST_HEARTBEAT = 1.0
+"""Seconds between two heartbeats of an executor, at most."""
+
+
+LONGEST_SAMPLE = 0.25
+"""Seconds between two looks at shared memory (time limits, heartbeats, the display), at most."""
+
+LONGEST_LAPSE = 1.0
+"""How many seconds later than it wanted the supervisor's loop runs again, without having worked, before that counts as
+a pause, at most: it was stopped or frozen, and perhaps the whole run was."""
+
 
 class MaxFailures(BaseModel):
     """How many failed tasks a run bears: a count, or a share of the tasks that ended (percent)."""
@@ -59,7 +73,7 @@ class Settings(BaseModel):
     retries: int = Field(default=0, ge=0, le=LARGEST_COUNT)
     max_failures: MaxFailures | None = None
     memory_limit: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
-    silence: float | None = Field(default=60.0, gt=0, le=LONGEST_SECONDS)
+    silence: float | None = Field(default=60.0, ge=SHORTEST_SILENCE, le=LONGEST_SECONDS)
     max_tasks_per_executor: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
     max_memory_per_executor: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
     crash_limit: int = Field(default=3, ge=1, le=LARGEST_COUNT)
@@ -85,6 +99,24 @@ class Settings(BaseModel):
     def fit(self, grace: float, term_grace: float) -> Fit:
         """How these graces fit into what the host grants."""
         return fit(Ladder(grace, term_grace, self.kill_patience), self.host_grace)
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between two heartbeats of an executor: one may be lost, and one late, before it is silent."""
+        return self._within_silence(LONGEST_HEARTBEAT, 1 / 4)
+
+    @property
+    def sample_interval(self) -> float:
+        """Seconds between two looks at the executors: a busy one is looked at twice before it can count as silent."""
+        return self._within_silence(LONGEST_SAMPLE, 1 / 8)
+
+    @property
+    def pause_limit(self) -> float:
+        """Seconds that the supervisor itself may lose before no executor is blamed for a silence in that time."""
+        return self._within_silence(LONGEST_LAPSE, 1 / 4)
+
+    def _within_silence(self, longest: float, share: float) -> float:
+        return longest if self.silence is None else min(longest, self.silence * share)
 
     @property
     def report_above(self) -> int | None:

@@ -37,13 +37,6 @@ from runtime import codec, wire
 from runtime.limits import clamp_wait
 from runtime.model import Severity
 
-SAMPLE_SECONDS = 0.25
-"""How often shared memory is looked at while somebody needs to know (a time limit, a display)."""
-
-PAUSE_SECONDS = 1.0
-"""How much later than it wanted the loop runs again, without having worked, before that counts as a pause: it was
-stopped or frozen, and perhaps the whole run was."""
-
 HALT_SECONDS = 1.0
 """How long a Ctrl-Z waits for the guardian to have stopped everything."""
 
@@ -80,6 +73,7 @@ class Engine:
         self.mind = self.machine.mind
         self.status: StatusView = self.machine.view(time.monotonic())
         self.crash: BaseException | None = None
+        self._settings = settings
         self._backend = backend
         self._log = log
         self._buffer = buffer_of(log)
@@ -260,7 +254,7 @@ class Engine:
         if self._thread.ident != threading.get_ident():  # another thread's processor time says nothing of ours
             return
         seconds = self._clock.lost(self._sleeps_until)
-        if seconds > PAUSE_SECONDS:
+        if seconds > self._settings.pause_limit:
             self._handle(told.Paused(seconds))
 
     def _read_inbox(self) -> None:
@@ -284,13 +278,17 @@ class Engine:
 
     def _sample(self, now: float) -> None:
         """Look at shared memory, and renew what people see."""
-        self._sample_at = now + SAMPLE_SECONDS
+        self._sample_at = now + self._settings.sample_interval
         self._guardianship.check(now)
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
         if self._mux.paused:  # who cannot write cannot be blamed for its silence
             progress = [(task, since, now) for task, since, _ in progress]
-        used = ((slot.number, self._backend.cpu_seconds(slot.pid or 0)) for slot in self.machine.quiet(progress, now))
-        self._handle(told.Progress(progress, {slot: seconds for slot, seconds in used if seconds is not None}))
+        quiet = (
+            (slot.number, self._backend.processor_use(slot.pid or 0)) for slot in self.machine.quiet(progress, now)
+        )
+        used = {slot: use for slot, use in quiet if use is not None}
+        runnable = frozenset(slot for slot, use in used.items() if use.is_runnable)
+        self._handle(told.Progress(progress, {slot: use.seconds for slot, use in used.items()}, runnable))
         self._mux.look_for_stuck(now, [beat for _, _, beat in progress])
         self._show(now)
 

@@ -217,11 +217,13 @@ class Signalled(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True):
     """What shared memory shows: for each slot the task in hand, since when, the last heartbeat (monotonic).
 
-    `cpu`: seconds of processor time that the executors of some slots have used, those of `Machine.quiet`.
+    `cpu`: seconds of processor time that the executors of some slots have used, those of `Machine.quiet`. `runnable`:
+    those of them that had a processor, or waited for one, just now.
     """
 
     slots: Sequence[tuple[int, float, float]]
     cpu: Mapping[int, float] = {}
+    runnable: frozenset[int] = frozenset()
 
 
 class Paused(msgspec.Struct, frozen=True):

@@ -104,7 +104,8 @@ class Supervisor:
     preempt: a task with a priority may interrupt a less urgent one, which goes on later.
     max_tasks_per_executor, max_memory_per_executor: an executor that has executed so many tasks, or holds so many
     bytes with its children, is replaced when it has nothing in hand.
-    silence: seconds without a heartbeat and without use of the processor before an executor is replaced; None = never.
+    silence: seconds, 0.5 or more, without a heartbeat and without use of the processor before an executor is replaced;
+    None = never.
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
     are given back, and the one that stopped the run is raised again: the program ends as if we had not been there.
     log: where log events go.

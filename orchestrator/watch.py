@@ -27,8 +27,8 @@ class Watch:
     """The supervisor's clock decides, never the executor's: a thread there cannot run while C code holds the GIL.
 
     Work is not silence: an executor without a heartbeat that uses the processor is busy (a regular expression, numpy,
-    an import: all may hold the GIL for minutes), and only the task's time limit ends it. One that is deadlocked or
-    stopped uses none.
+    an import: all may hold the GIL for minutes), and only the task's time limit ends it. Nor does one count as silent
+    that waits for a processor, on a host with too much to do. One that is deadlocked or stopped does neither.
     """
 
     def __init__(self, mind: Mind, stopping: Stopping, roster: Roster) -> None:
@@ -44,6 +44,8 @@ class Watch:
                 one.since = since
             if self._mind.phase is Phase.RUNNING and slot.state in (SlotState.STARTING, SlotState.READY):
                 self._notice_work(slot, stimulus.cpu.get(slot.number), now)
+                if slot.number in stimulus.runnable:
+                    slot.worked_at = now
                 self._listen(slot, max(beat, slot.heard_at, slot.worked_at), now)
         if self._mind.phase is Phase.RUNNING:
             self._limit_time(now)

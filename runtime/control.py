@@ -25,10 +25,7 @@ from runtime.protocol import FOR_MAIN_THREAD
 from runtime.task import TaskRunner
 from runtime.wire import Control, Done, FrameReader, Interrupt, Returned, Revoke
 
-HEARTBEAT = 1.0
-"""Seconds between signs of life."""
-
-ORPHAN_LOOK = HEARTBEAT / 4
+ORPHAN_LOOK = 0.25
 """Seconds between looks at the guardian, once the supervisor is gone."""
 
 EARLY_SECONDS, EARLY_LOOK = 10.0, 0.02
@@ -37,7 +34,8 @@ EARLY_SECONDS, EARLY_LOOK = 10.0, 0.02
 
 
 class ControlThread:
-    """`wake_main`: have the main thread look at its inbox again. `nudge_main`: see Executor.
+    """`wake_main`: have the main thread look at its inbox again. `nudge_main`: see Executor. `heartbeat`: seconds
+    between two signs of life, at most.
 
     After a look into it here, what is left there is in no pipe any more, and so wakes nobody.
     """
@@ -53,9 +51,12 @@ class ControlThread:
         wake_main: Callable[[], None],
         nudge_main: Callable[[], None],
         key: int = 0,
+        *,
+        heartbeat: float = 1.0,
     ) -> None:
         self._fd = fd
         self._key = key
+        self._heartbeat = heartbeat
         self._slot = slot
         self._flag = flag
         self._inbox = inbox
@@ -143,7 +144,7 @@ class ControlThread:
         return in_hand is not None
 
     def _patience(self, flush_in: float | None) -> float:
-        patience = HEARTBEAT if flush_in is None else flush_in
+        patience = self._heartbeat if flush_in is None else flush_in
         if self._tasks.loop_watch.is_watching:
             patience = min(patience, PATIENCE)
         return min(patience, EARLY_LOOK) if self._early or self._tasks.must_look else patience

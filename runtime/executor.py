@@ -73,7 +73,7 @@ TERM_SECONDS, TERM_LOOK = 5.0, 0.001
 class Place:
     """Where an executor stands. `parent_fd` becomes readable when the supervisor dies, where there is such a thing.
 
-    `pipe_key` is in every frame on its pipes (wire.py).
+    `pipe_key` is in every frame on its pipes (wire.py). `heartbeat`: seconds between two signs of life.
     """
 
     slot: int
@@ -84,6 +84,7 @@ class Place:
     wake_fd: int
     parent_fd: int | None = None
     pipe_key: int = 0
+    heartbeat: float = 1.0
 
 
 def main(
@@ -238,9 +239,10 @@ class Executor:
 
     def start_control_thread(self, fd: int) -> None:
         """`fd`: the control pipe."""
+        place = self._place
         parts = (self._flag, self._inbox, self._outbox, self._tasks)
         wakes = (self._wake_main, self._nudge_main)
-        thread = ControlThread(fd, self._place.slot, *parts, *wakes, self._place.pipe_key).start()
+        thread = ControlThread(fd, place.slot, *parts, *wakes, place.pipe_key, heartbeat=place.heartbeat).start()
         self._tasks.threads.disregard(thread)
 
     def _nudge_main(self) -> None:

@@ -243,6 +243,7 @@ class Guardian:
                 run_id=self._settings.run_id,
                 concurrency=self._settings.concurrency,
                 inheritance=self._settings.inheritance,
+                heartbeat=self._settings.heartbeat,
                 wake_fd=self._settings.wake_read_fd,
                 parent_fd=self._parent,
                 pipe_key=order.pipe_key,

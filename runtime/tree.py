@@ -282,19 +282,28 @@ def _proportional(pid: int) -> int | None:
     return None
 
 
-def cpu_seconds(pid: int) -> float | None:
-    """Seconds of processor time that all threads of a process have used, in user and kernel mode. None: unknown.
+@dataclass(frozen=True, slots=True)
+class ProcessorUse:
+    """Seconds of processor time of all threads, and whether the main one has a processor or waits for one."""
+
+    seconds: float
+    is_runnable: bool
+
+
+def processor_use(pid: int) -> ProcessorUse | None:
+    """Return what a process has used of the processor, in user and kernel mode. None: unknown.
 
     From /proc/PID/stat (proc(5)), which never waits for the process's memory.
     """
     if not _HAVE_PROC:
         with suppress(psutil.Error, OSError):
-            times = psutil.Process(pid).cpu_times()
-            return float(times.user + times.system)
+            process = psutil.Process(pid)
+            times = process.cpu_times()
+            return ProcessorUse(float(times.user + times.system), process.status() == psutil.STATUS_RUNNING)
         return None
     with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return ProcessorUse((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] == b"R")
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from runtime.model import InterruptSignal
 from runtime.protocol import Report
+from runtime.tree import ProcessorUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class Backend(Protocol):
         """Continue what `halt` has stopped."""
         ...
 
-    def cpu_seconds(self, pid: int) -> float | None:
-        """Seconds of processor time that an executor's process has used; None if the host does not say."""
+    def processor_use(self, pid: int) -> ProcessorUse | None:
+        """Return what an executor's process has used of the processor; None if the host does not say."""
         ...
 
     def dump_stacks(self, slot: int) -> None:

@@ -111,6 +111,7 @@ class LocalBackend:
             concurrency=self._settings.concurrency,
             grace=self._graces.grace,
             term_grace=self._graces.term_grace,
+            heartbeat=self._settings.heartbeat,
             inheritance=interpreter.inheritance(),
             keep_children=self._settings.keep_children,
             report_above=self._settings.report_above,
@@ -280,9 +281,9 @@ class LocalBackend:
         """By the guardian."""
         self._order(GoOn())
 
-    def cpu_seconds(self, pid: int) -> float | None:
+    def processor_use(self, pid: int) -> tree.ProcessorUse | None:
         """From /proc, or whatever the host has."""
-        return tree.cpu_seconds(pid)
+        return tree.processor_use(pid)
 
     def dump_stacks(self, slot: int) -> None:
         """By faulthandler, which answers while C code holds the GIL, too."""

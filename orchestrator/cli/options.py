@@ -123,7 +123,8 @@ SilenceOption = Annotated[
     typer.Option(
         parser=seconds,
         metavar="S",
-        help="Seconds without a heartbeat or use of the processor before an executor is replaced. (default: 60)",
+        help="Seconds (0.5 or more) without a heartbeat or use of the processor before an executor is replaced. "
+        "(default: 60)",
     ),
 ]
 RecycleAfterOption = Annotated[

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from orchestrator import Supervisor
+from orchestrator.config import SHORTEST_SILENCE
+from tests.process.agents.plain import meet
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import QUIESCE, Running
@@ -45,6 +50,55 @@ def test_one_that_holds_the_lock_and_does_nothing_is_killed_and_the_option_is_na
     (outcome,) = look(journal).outcomes.values()
     assert "--silence is 3 s" in (outcome.error or "")
     assert "--silence 3" in done.stderr
+
+
+@pytest.mark.parametrize("silence", [SHORTEST_SILENCE, 1.0])
+def test_a_short_limit_ends_no_executor_that_is_idle(tmp_path: Path, silence: float) -> None:
+    """One waits in its task, the others for one; the heartbeats are as short as the limit asks for."""
+    names: list[str] = []
+    with (
+        Post(tmp_path / "post") as post,
+        Latch(tmp_path / "latch") as latch,
+        Supervisor(workers=3, silence=silence, log=lambda name, *_: names.append(name)) as supervisor,
+    ):
+        handle = supervisor.submit(meet, {"key": "held", "post": post.path, "latch": latch.path})
+        post.expect(1, 30)
+        time.sleep(8 * silence)
+        latch.open()
+        assert handle.outcome(30).attempts == 1
+    assert "executor.silent" not in names
+    assert names.count("executor.started") == 3
+
+
+def test_a_short_limit_on_the_command_line(tmp_path: Path) -> None:
+    journal = tmp_path / "j.db"
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "held", "post": post.path, "latch": latch.path}])
+        words = ["run", agent("plain:meet"), "-i", source, "-j", journal, "-w", "3", "--silence", str(SHORTEST_SILENCE)]
+        with Running([*QUIESCE, *map(str, words), *QUICK], timeout=120) as command:
+            post.expect(1, 30)
+            time.sleep(8 * SHORTEST_SILENCE)
+            latch.open()
+            assert command.wait().returncode == 0
+    seen = look(journal)
+    assert seen.named("executor.silent") == []
+    assert len(seen.named("executor.started")) == 3
+
+
+def test_a_short_limit_still_finds_one_that_holds_the_lock_and_does_nothing(tmp_path: Path) -> None:
+    source, journal = jsonl(tmp_path / "in.jsonl", [1]), tmp_path / "j.db"
+    words = ["run", agent("busy:doze"), "-i", source, "-j", journal, "-w", "1", "--silence", "0.5", *QUICK]
+    with Running([*QUIESCE, *map(str, words)], timeout=120) as command:
+        assert command.wait().returncode == 1
+    assert look(journal).named("executor.silent")
+
+
+def test_a_short_limit_leaves_one_alone_that_works(tmp_path: Path) -> None:
+    source, journal = jsonl(tmp_path / "in.jsonl", [1]), tmp_path / "j.db"
+    words = ["run", agent("busy:work"), "-i", source, "-j", journal, "-w", "1", "--silence", "0.5", *QUICK]
+    with Running([*QUIESCE, *map(str, words)], timeout=120) as command:
+        assert command.wait().returncode == 0
+    assert look(journal).named("executor.silent") == []
 
 
 @contextmanager

@@ -194,6 +194,7 @@ def test_a_resume_of_nothing(tmp_path: Path, source: Path) -> None:
         (["--grace", "99999999999999999999"], ["--grace", "more than ten years"]),
         (["--term-grace", "9" * 400], ["--term-grace", "more than ten years"]),
         (["--silence", "1000000h"], ["--silence", "more than ten years"]),
+        (["--silence", "0.4"], ["silence", "greater than or equal to 0.5"]),
         (["--memory-limit", "9" * 400], ["--memory-limit", "bytes"]),
         (["--retries", "99999999999999999999"], ["retries", "1000000000"]),
         (["--workers", "9" * 5000], ["--workers"]),

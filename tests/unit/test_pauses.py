@@ -44,6 +44,14 @@ def test_one_that_uses_next_to_nothing_is_found_and_told_which_option_it_was() -
         assert silent.fields["option"] == "--silence 2"
 
 
+def test_one_that_waits_for_a_processor_is_not_silent() -> None:
+    world = quiet_world()
+    for _ in range(40):
+        world.tick(0.25)
+        world.tell(told.Progress([(1, 1000.0, 1000.0)], {0: 0.0}, frozenset({0})))
+    assert world.named("executor.silent") == []
+
+
 def test_the_task_limit_bounds_work_without_heartbeats() -> None:
     world = quiet_world(timeout=30.0)
     watch(world, 31, share=1.0)

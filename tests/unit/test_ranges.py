@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Supervisor
-from orchestrator.config import Settings
+from orchestrator.config import SHORTEST_SILENCE, Settings
 from orchestrator.hub import Hub
 from runtime import CircuitBreaker, EventBus, ExecutionState, RetryPolicy, agent
 from runtime.errors import UsageError
@@ -76,6 +76,19 @@ def test_settings_out_of_range_are_refused_in_one_line(name: str, bad: Any) -> N
     assert name in message
     assert "\n" not in message
     assert len(message) < 400, message
+
+
+def test_the_shortest_silence_is_one_that_a_heartbeat_can_keep() -> None:
+    with pytest.raises(UsageError, match=r"silence = 0\.49.* 0\.5"):
+        Settings.of(silence=0.49)
+    for silence in (SHORTEST_SILENCE, 1, 2, 60, LONGEST_SECONDS):
+        settings = Settings.of(silence=silence)
+        limit = float(silence)
+        busy_is_seen = limit / 2 + settings.sample_interval + settings.pause_limit  # watch.quiet
+        assert settings.heartbeat <= limit / 4
+        assert settings.heartbeat + settings.sample_interval + settings.pause_limit < limit
+        assert busy_is_seen < limit
+    assert Settings().heartbeat == Settings(silence=None).heartbeat == 1.0
 
 
 def test_words_that_are_no_member_are_refused() -> None:
