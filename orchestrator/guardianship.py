@@ -13,6 +13,7 @@ from orchestrator.memory import MemoryMeasurer
 from orchestrator.mux import Mux
 from orchestrator.words import describe_exit
 from runtime import protocol
+from runtime.capabilities import Missing
 from runtime.errors import WireError
 from runtime.model import Severity
 
@@ -93,7 +94,7 @@ class Guardianship:
 
     def _on_report(self, report: protocol.Report) -> None:
         if isinstance(report, protocol.Standing):
-            self._handle(told.Standing(report.pid, report.containment))
+            self._handle(told.Standing(report.pid, report.containment, list(map(Missing, report.missing))))
         elif isinstance(report, protocol.Forked):
             self._handle(told.Forked(report.slot, report.incarnation, report.pid))
         elif isinstance(report, protocol.Exited):

@@ -35,6 +35,7 @@ from orchestrator.stopping import Stopping
 from orchestrator.view import Phase, StatusView, view
 from orchestrator.watch import Watch
 from runtime import wire
+from runtime.capabilities import losses
 from runtime.model import ExecutionStatus, InterruptReason, Severity
 
 SWEEP_PATIENCE = 4.0
@@ -66,6 +67,7 @@ class Machine:
         self._sweep_by: float | None = None
         self._commit_by: float | None = None
         self._due: float | None = None
+        self._is_host_known = False
         self._due_is_known = False
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             told.Begin: lambda _, now: self._stopping.set_deadline(now),
@@ -75,7 +77,7 @@ class Machine:
             told.Recalled: self._recalled,
             told.Fetched: self._fetched,
             told.Sealed: self._sealed,
-            told.Standing: lambda it, _: mind.log("guardian.started", pid=it.pid, containment=list(it.containment)),
+            told.Standing: self._standing,
             told.Forked: self._roster.forked,
             told.Heard: self._heard,
             told.Garbled: self._roster.garbled,
@@ -192,6 +194,17 @@ class Machine:
     def _exited(self, stimulus: told.Exited, now: float) -> None:
         self._roster.exited(stimulus, now)
         self._abandonment.exited(stimulus, now)
+
+    def _standing(self, stimulus: told.Standing, _now: float) -> None:
+        """The guardian stands. What this host does not give is said once, by the first one."""
+        mind = self.mind
+        mind.log("guardian.started", pid=stimulus.pid, containment=list(stimulus.containment))
+        if stimulus.missing and not self._is_host_known:
+            consequences = losses(stimulus.missing, has_cgroup="cgroup" in stimulus.containment)
+            mind.log(
+                "host.degraded", Severity.WARNING, missing=list(map(str, stimulus.missing)), consequences=consequences
+            )
+        self._is_host_known = True
 
     def _committed(self, stimulus: told.Committed, _now: float) -> None:
         self._ledger.committed(stimulus)

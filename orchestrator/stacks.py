@@ -18,6 +18,7 @@ def read_stacks() -> str:
 
 
 def _file() -> IO[bytes]:
-    if hasattr(os, "memfd_create"):
+    try:
         return os.fdopen(os.memfd_create("quiesce-stacks"), "w+b")
-    return TemporaryFile()
+    except (AttributeError, OSError):  # macOS, or a sandbox
+        return TemporaryFile()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.records import NewTask, PendingTask
+from runtime.capabilities import Missing
 from runtime.model import InterruptSignal, Severity
 from runtime.wire import Up
 
@@ -80,10 +81,11 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """The guardian is ready; by what it holds on to processes, the best first."""
+    """The guardian is ready; by what it holds on to processes, the best first, and what the host does not give."""
 
     pid: int
     containment: Sequence[str]
+    missing: Sequence[Missing] = ()
 
 
 class Forked(msgspec.Struct, frozen=True):

@@ -119,13 +119,26 @@ def _own_cgroup() -> Path | None:
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return None
+        return _search_own_cgroup()
     place = next((line[3:] for line in lines if line.startswith("0::")), None)
     if place is None:
         return None
     for mount in _MOUNTS:
         if (mount / "cgroup.procs").exists() or (mount / "cgroup.controllers").exists():
             return mount / place.lstrip("/")
+    return None
+
+
+def _search_own_cgroup() -> Path | None:
+    """Find the cgroup that lists this process: without /proc, nothing else says which it is."""
+    own = str(os.getpid())
+    for mount in _MOUNTS:
+        if not (mount / "cgroup.controllers").exists():
+            continue
+        for folder, _, _ in os.walk(mount):
+            with suppress(OSError):
+                if own in Path(folder, "cgroup.procs").read_text().split():
+                    return Path(folder)
     return None
 
 

@@ -61,9 +61,9 @@ MAX_SLOTS = 4096
 
 def anonymous_file(name: str, size: int = 0) -> int:
     """A file descriptor on `size` bytes of zeroed memory that has no name anywhere; `name` is for those who debug."""
-    if hasattr(os, "memfd_create"):
+    try:
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    else:  # macOS: an unlinked temporary file is the nearest thing
+    except (AttributeError, OSError):  # macOS, or a sandbox: an unlinked temporary file is the nearest thing
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, size)

@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from runtime import executor, sentinel, tree
+from runtime.capabilities import Missing
 from runtime.cgroup import Leaf
 from runtime.family import Family
 from runtime.flag import InterruptFlag
@@ -35,6 +36,7 @@ from runtime.garbage import BROKEN
 from runtime.limits import clamp_wait
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.output import OutputEnds
+from runtime.procfs import Visibility
 from runtime.protocol import (
     ASKED_BY,
     EXECUTOR_FDS,
@@ -86,11 +88,13 @@ class Guardian:
         leaf: Leaf | None,
         parent: int | None,
         second_line: Sentinel | None,
+        missing: list[str],
     ) -> None:
         self._settings = settings
         self._sentinel = second_line
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
-        self._flag.seal()  # the supervisor has mapped it, and executors inherit what they may write
+        if not self._flag.seal():  # the supervisor has mapped it, and executors inherit what they may write
+            missing.append(Missing.SEALS)
         self._executors: dict[int, Family] = {}
         self._graces = Graces(settings.grace, settings.term_grace)
         self.is_supervised = True
@@ -98,13 +102,15 @@ class Guardian:
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._output = OutputEnds(self._selector)
-        self._remains = Remains(leaf, self._output, keep=settings.keep_children, helper=self._sentinel_pid)
+        token = None if "subreaper" in containment else os.environ.get(tree.SUPERVISOR_VARIABLE)
+        keep = settings.keep_children
+        self._remains = Remains(leaf, self._output, keep=keep, helper=self._sentinel_pid, token=token)
         self._child_died = self._watch_children()
         self._uplink = Uplink(settings.socket_fd, self._selector)
         self._parent = parent
         if parent is not None:  # what the supervisor has forked keeps its socket open
             self._selector.register(parent, selectors.EVENT_READ)
-        self._uplink.report(Standing(os.getpid(), containment, self._sentinel_pid))
+        self._uplink.report(Standing(os.getpid(), containment, self._sentinel_pid, missing))
 
     def _watch_children(self) -> int:
         """A descriptor that becomes readable on SIGCHLD."""
@@ -410,7 +416,7 @@ def main() -> None:
         os.environ[PLUGINS_VARIABLE] = settings.pydantic_plugins
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_BY)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))  # inherited from the program: no death would be seen
-    tree.continue_with_orphanhood()
+    has_death_signal = tree.continue_with_orphanhood()
     parent = tree.open_parent()
     leaf = Leaf(settings.leaf) if settings.leaf is not None else None
     leaf = leaf if leaf is not None and leaf.make() else None
@@ -418,14 +424,29 @@ def main() -> None:
     gc.freeze()  # what is warm stays shared with every executor
     second_line = _start_sentinel(settings, parent, leaf)
     containment = ["cgroup"] if leaf is not None and leaf.enter() else []
-    containment += ["subreaper"] if tree.become_subreaper() else []
-    containment += ["sessions", "environment"]
-    guardian = Guardian(settings, containment, leaf if "cgroup" in containment else None, parent, second_line)
+    is_subreaper = tree.become_subreaper()
+    containment += ["subreaper"] if is_subreaper else []
+    containment += ["sessions"] if not tree.VISIBILITY.is_usable else ["sessions", "environment"]
+    missing = _find_missing(has_prctl=has_death_signal and is_subreaper, has_pidfds=second_line is not None)
+    entered = leaf if "cgroup" in containment else None
+    guardian = Guardian(settings, containment, entered, parent, second_line, missing)
     guardian.run()
     if leaf is not None:
         leaf.leave()
         leaf.remove(LEAF_PATIENCE if guardian.is_supervised else HEIR_PATIENCE)
     os._exit(0)
+
+
+def _find_missing(*, has_prctl: bool, has_pidfds: bool) -> list[str]:
+    """Return what this host does not give (capabilities.py)."""
+    missing = []
+    if not tree.VISIBILITY.is_usable:
+        missing.append(Missing.PROC)
+    elif tree.VISIBILITY is Visibility.RESTRICTED:
+        missing.append(Missing.PROC_OF_OTHERS)
+    missing += [] if has_prctl else [Missing.PRCTL]
+    missing += [] if has_pidfds else [Missing.PIDFD]
+    return [str(each) for each in missing]
 
 
 def _start_sentinel(settings: Settings, parent: int | None, leaf: Leaf | None) -> Sentinel | None:

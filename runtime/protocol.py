@@ -150,12 +150,13 @@ class Pong(_Record, frozen=True, tag=18):
 class Standing(_Record, frozen=True, tag=16):
     """The guardian is ready. `containment`: by what it holds on to processes, the best first.
 
-    `sentinel`: the pid of the second line (sentinel.py), 0 where there is none.
+    `sentinel`: the pid of the second line (sentinel.py), 0 where there is none. `missing`: what the host does not give.
     """
 
     pid: int
     containment: list[str]
     sentinel: int = 0
+    missing: list[str] = []
 
 
 class Forked(_Record, frozen=True, tag=11):

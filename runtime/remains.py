@@ -46,10 +46,14 @@ class Remains:
     """`leaf`: the cgroup that everybody is in, if there is one. `output` is closed when nobody can write any more.
 
     `helper`: a child that is no executor's. `keep`: orphans are left alone, unless their executor went down the ladder.
+    `token`: the supervisor's, where this process is no subreaper: orphans are known by their environment alone.
     """
 
-    def __init__(self, leaf: Leaf | None, output: OutputEnds, *, keep: bool, helper: int = 0) -> None:
+    def __init__(
+        self, leaf: Leaf | None, output: OutputEnds, *, keep: bool, helper: int = 0, token: str | None = None
+    ) -> None:
         self._leaf = leaf
+        self._token = token
         self._helper = helper
         self._keep = keep
         self._output = output
@@ -152,7 +156,8 @@ class Remains:
         That nobody was seen does not say so: in a chain of processes that fork and exit, each is gone before its entry
         in /proc is read, and its successor is our child.
         """
-        return not tree.has_children() and (self._leaf is None or set(self._leaf.pids()) <= {os.getpid()})
+        is_leaf_empty = self._leaf is None or set(self._leaf.pids()) <= {os.getpid()}
+        return is_leaf_empty and not tree.has_children() and not self._marked()
 
     def _kill_all(self, left: list[tree.Process]) -> None:
         """The kernel does it at once where it can, also to those that are being forked.
@@ -173,11 +178,18 @@ class Remains:
         known = {process.pid for process in left} | {os.getpid()}
         if self._leaf is not None:
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
+        left += [process for process in self._marked() if process not in left]
         told = self._told()
         for process in left:
             if process.pid not in told and process.pid not in found:
                 found[process.pid] = tree.describe(process) if len(found) < NAMED else ""
         return left
+
+    def _marked(self) -> list[tree.Process]:
+        """Return those that carry the supervisor's token: where orphans become another process's children."""
+        if self._token is None:
+            return []
+        return [process for process in tree.of_supervisor(self._token) if process.pid != self._helper]
 
     def _told(self) -> set[int]:
         """Strays that were told to end, and reported, when their executor ended."""

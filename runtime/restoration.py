@@ -51,7 +51,7 @@ class Surroundings:
         self._umask = os.umask(0o77)
         os.umask(self._umask)
         self._intervals = [getitimer(which)[1] for which in _TIMERS]
-        self._limits = list(map(resource.getrlimit, _LIMITS))
+        self._limits = list(map(_limits_of, _LIMITS))
         self._handlers = list(map(getsignal, _SIGNALS))
         self._mask = pthread_sigmask(signal.SIG_BLOCK, ())
         self._fixed = _fixed()
@@ -111,8 +111,8 @@ class Surroundings:
 
     def _restore_limits(self) -> None:
         for (which, name), limits in zip(_LIMITS.items(), self._limits, strict=True):
-            now = resource.getrlimit(which)
-            if now == limits:
+            now = _limits_of(which)
+            if now == limits or now is None or limits is None:
                 continue
             try:
                 resource.setrlimit(which, limits)
@@ -125,12 +125,28 @@ class Surroundings:
                 raise CannotRestore(f"{what}: {now}, and was {before}")
 
 
+def _limits_of(which: int) -> tuple[int, int] | None:
+    """The soft and the hard limit; None where a sandbox refuses to say (prlimit64)."""
+    try:
+        return resource.getrlimit(which)
+    except OSError:
+        return None
+
+
+def _niceness() -> int | None:
+    """None where a sandbox refuses to say (getpriority)."""
+    try:
+        return os.getpriority(os.PRIO_PROCESS, 0)
+    except OSError:
+        return None
+
+
 def _fixed() -> list[tuple[str, Any]]:
     """What a process in general cannot take back."""
     root = os.stat("/")
     return [
         ("user ids", os.getresuid() if hasattr(os, "getresuid") else (os.getuid(), os.geteuid())),
         ("group ids", os.getresgid() if hasattr(os, "getresgid") else (os.getgid(), os.getegid())),
-        ("niceness", os.getpriority(os.PRIO_PROCESS, 0)),
+        ("niceness", _niceness()),
         ("root directory", (root.st_dev, root.st_ino)),
     ]

@@ -127,8 +127,7 @@ class _Watch:
         self._wait_for_supervisor()
         end = time.monotonic() + self._grace + MARGIN
         while (left := end - time.monotonic()) > 0 and not _is_ready(self._guardian_fd, min(left, _LOOK)):
-            with suppress(OSError):  # whoever has stopped it
-                signal.pidfd_send_signal(self._guardian_fd, signal.SIGCONT)
+            self._signal_guardian(signal.SIGCONT)  # whoever has stopped it
         self._end_everything()
 
     def _wait_for_supervisor(self) -> None:
@@ -150,10 +149,18 @@ class _Watch:
         elif not data:  # the guardian is gone; the supervisor looks after what it leaves, and after us
             poll.unregister(self._grace_fd)
 
+    def _signal_guardian(self, signum: int) -> None:
+        """By its pidfd; where a sandbox refuses that, by its pid, which is its own while it is our parent."""
+        try:
+            signal.pidfd_send_signal(self._guardian_fd, signum)
+        except OSError:
+            if os.getppid() == self._guardian:
+                with suppress(OSError):
+                    os.kill(self._guardian, signum)
+
     def _end_everything(self) -> None:
         """The guardian, with which the kernel kills its executors; then whoever has not died of that."""
-        with suppress(OSError):
-            signal.pidfd_send_signal(self._guardian_fd, signal.SIGKILL)
+        self._signal_guardian(signal.SIGKILL)
         end = time.monotonic() + END_PATIENCE
         while time.monotonic() < end:
             if self._leaf is not None:

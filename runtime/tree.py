@@ -2,11 +2,15 @@
 
 A process is always pid *and* create time, never a bare pid (psutil#2400): between looking and signalling the
 pid can become somebody else's. Where the kernel has pidfds they close the rest of that gap.
+
+Without a /proc of this PID namespace (procfs.py) psutil is not asked for anything: what it found would be a stranger.
+Our own children, and whatever has a pidfd, are known all the same (unlisted.py); of others nothing is known.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -17,8 +21,11 @@ from typing import NoReturn
 
 import psutil
 
-Process = psutil.Process
-"""A process: pid and create time."""
+from runtime import procfs, unlisted
+from runtime.unlisted import HAS_WAITID, UnlistedProcess, is_child
+
+Process = psutil.Process | UnlistedProcess
+"""A process: pid and create time, or a child or pidfd."""
 
 RUN_VARIABLE = "QUIESCE_RUN_ID"
 """In the environment of every process of a run, so that strays can be found as a last resort."""
@@ -37,9 +44,14 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PTRACE_DETACH = 17
 
-_HAVE_PROC = os.path.exists(f"/proc/{os.getpid()}/stat")
-_HAVE_WAITID = hasattr(os, "waitid")  # macOS: from Python 3.13 on
-_HAVE_CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN, proc(5)
+VISIBILITY = procfs.inspect()
+_SEES_ALL = VISIBILITY is procfs.Visibility.FULL
+_IS_BLIND = not VISIBILITY.is_usable
+_HAVE_PROC = not _IS_BLIND and os.path.exists(f"/proc/{os.getpid()}/stat")
+_HAVE_CHILDREN_FILES = _HAVE_PROC and os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN
+
+_END_SECONDS = 1.0
+"""How long an executor that ends its own descendants repeats that."""
 
 try:
     _libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
@@ -95,6 +107,9 @@ def wake_parent() -> None:
 
 def end_with_descendants() -> NoReturn:
     """SIGKILL to whatever descends from this process, and to itself."""
+    if _IS_BLIND:
+        become_subreaper()
+        unlisted.end_children(_END_SECONDS)
     send(children(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
     os._exit(1)  # not reached
@@ -106,10 +121,11 @@ def signal_main_thread(pid: int, signum: int) -> None:
     Raises ProcessLookupError when it is a zombie.
     """
     if _libc is not None and hasattr(_libc, "tgkill"):
-        if _libc.tgkill(pid, pid, int(signum)) != 0:
-            raise ProcessLookupError(ctypes.get_errno(), "no such thread")
-    else:
-        os.kill(pid, signum)
+        if _libc.tgkill(pid, pid, int(signum)) == 0:
+            return
+        if ctypes.get_errno() == errno.ESRCH:
+            raise ProcessLookupError(errno.ESRCH, "no such thread")
+    os.kill(pid, signum)  # also where a sandbox refuses tgkill
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -152,6 +168,8 @@ def variable_of(pid: int, name: str) -> str:
 
     One read, because it is asked of every process of a host, and there may be thousands.
     """
+    if _IS_BLIND:
+        return ""
     if not _HAVE_PROC:
         with suppress(psutil.Error, OSError):
             return psutil.Process(pid).environ().get(name, "")
@@ -167,10 +185,13 @@ def slot_of(pid: int) -> str:
     return variable_of(pid, SLOT_VARIABLE)
 
 
-def children(pid: int | None = None, *, recursive: bool = True) -> list[psutil.Process]:
-    """The living descendants of a process (default: of this one), parents before their children."""
+def children(pid: int | None = None, *, recursive: bool = True) -> list[Process]:
+    """The living descendants of a process (default: of this one), parents before their children.
+
+    Without /proc only those are known that are children of this process.
+    """
     root = os.getpid() if pid is None else pid
-    if not _HAVE_CHILDREN_FILES:
+    if not _HAVE_CHILDREN_FILES and not _IS_BLIND:
         try:
             return [each for each in psutil.Process(root).children(recursive=recursive) if is_running(each)]
         except psutil.Error:
@@ -188,6 +209,8 @@ def child_pids(pid: int) -> list[int]:
     They cost one read a thread; psutil must read every process of the host, and does that for every call.
     """
     found: list[int] = []
+    if _IS_BLIND:
+        return unlisted.child_pids() if pid == os.getpid() else found
     if not _HAVE_CHILDREN_FILES:
         with suppress(psutil.Error):
             found = [child.pid for child in psutil.Process(pid).children()]
@@ -201,13 +224,34 @@ def child_pids(pid: int) -> list[int]:
 
 def processes(pids: Iterable[int]) -> list[Process]:
     """Those of these that are still there."""
-    found = []
+    found: list[Process] = []
     for pid in pids:
-        with suppress(psutil.Error):
-            process = psutil.Process(pid)
-            if not _is_zombie(process):
-                found.append(process)
+        process = _listed(pid) or _unlisted(pid)
+        if process is not None:
+            found.append(process)
     return found
+
+
+def _listed(pid: int) -> Process | None:
+    """Return the process as /proc has it, unless it is a zombie there."""
+    if _IS_BLIND:
+        return None
+    try:
+        process = psutil.Process(pid)
+    except psutil.Error:
+        return None
+    return None if _is_zombie(process) else process
+
+
+def _unlisted(pid: int) -> Process | None:
+    """Return a process that /proc hides from us."""
+    if _SEES_ALL:
+        return None
+    try:
+        process = UnlistedProcess(pid)
+    except OSError:
+        return None
+    return process if process.is_running() else None
 
 
 def _is_zombie(process: Process) -> bool:
@@ -229,6 +273,8 @@ class Activity:
 
 def activity(pid: int) -> Activity | None:
     """What a process is doing (proc(5): stat, schedstat); None where the kernel does not say."""
+    if not _HAVE_PROC:
+        return None
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -244,13 +290,13 @@ def activity(pid: int) -> Activity | None:
 
 def resident(pid: int) -> int:
     """Bytes of memory that a process and its descendants hold (RSS: shared pages count for each of them)."""
-    total = 0
+    return sum(map(_rss, (pid, *(process.pid for process in children(pid))))) if not _IS_BLIND else 0
+
+
+def _rss(pid: int) -> int:
     with suppress(psutil.Error):
-        root = psutil.Process(pid)
-        for process in (root, *children(pid)):
-            with suppress(psutil.Error):
-                total += process.memory_info().rss
-    return total
+        return int(psutil.Process(pid).memory_info().rss)
+    return 0
 
 
 def memory_of_tree(pid: int, *, above: int = 0) -> int:
@@ -265,11 +311,9 @@ def memory_of_tree(pid: int, *, above: int = 0) -> int:
     if rss <= above or not _HAVE_PROC:
         return rss
     total = 0
-    with suppress(psutil.Error):
-        for process in (psutil.Process(pid), *children(pid)):
-            pss = _proportional(process.pid)
-            with suppress(psutil.Error):
-                total += process.memory_info().rss if pss is None else pss
+    for each in (pid, *(process.pid for process in children(pid))):
+        pss = _proportional(each)
+        total += _rss(each) if pss is None else pss
     return total
 
 
@@ -295,6 +339,8 @@ def processor_use(pid: int) -> ProcessorUse | None:
 
     From /proc/PID/stat (proc(5)), which never waits for the process's memory.
     """
+    if _IS_BLIND:
+        return None
     if not _HAVE_PROC:
         with suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
@@ -308,9 +354,12 @@ def processor_use(pid: int) -> ProcessorUse | None:
 
 
 def has_children() -> bool:
-    """Whether this process has any child at all, a zombie included. One system call."""
-    if not _HAVE_WAITID:
-        return bool(child_pids(os.getpid()))
+    """Whether this process has any child at all, a zombie included. One system call.
+
+    True where nothing says that there is none: waitid(2) is refused, and there is no /proc.
+    """
+    if not HAS_WAITID:
+        return _IS_BLIND or bool(child_pids(os.getpid()))
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -320,17 +369,15 @@ def has_children() -> bool:
 
 def has_zombie() -> bool:
     """Whether some child has ended and nobody has waited for it. One system call; it stays to be waited for."""
-    if not _HAVE_WAITID:
-        return bool(zombies())
-    try:
-        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return False
+    return unlisted.zombie_pid() is not None if HAS_WAITID else bool(zombies())
 
 
-def zombies() -> list[psutil.Process]:
-    """The children that have ended and that nobody has waited for."""
-    found = []
+def zombies() -> list[Process]:
+    """The children that have ended and that nobody has waited for; without /proc, one of them."""
+    if _IS_BLIND:
+        pid = unlisted.zombie_pid()
+        return [] if pid is None else [UnlistedProcess(pid)]
+    found: list[Process] = []
     with suppress(psutil.Error):
         for child in psutil.Process().children():
             with suppress(psutil.Error):
@@ -341,14 +388,18 @@ def zombies() -> list[psutil.Process]:
 
 def is_stopped(process: Process) -> bool:
     """Whether a signal or a tracer has stopped it."""
+    if isinstance(process, UnlistedProcess):
+        return process.is_stopped()
     try:
         return bool(process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP))
     except psutil.Error:
         return False
 
 
-def is_running(process: psutil.Process) -> bool:
+def is_running(process: Process) -> bool:
     """Whether it is still that process, and not a zombie."""
+    if isinstance(process, UnlistedProcess):
+        return process.is_running()
     try:
         return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -374,7 +425,7 @@ def of_run(run_id: str, supervisor: int, besides: str) -> list[Process]:
 def _others() -> Iterator[int]:
     """Every process of this host except this one. None where the host does not list any (no /proc on Linux)."""
     try:
-        pids = psutil.pids()
+        pids = [] if _IS_BLIND else psutil.pids()
     except (IndexError, OSError):  # psutil takes a /proc without a process for a list that has a first element
         pids = []
     return (pid for pid in pids if pid != os.getpid())
@@ -394,7 +445,7 @@ def is_there(pid: int) -> bool:
     return pid != os.getpid() and bool(processes([pid]))
 
 
-def send(processes: Iterable[psutil.Process], signum: int, *, fresh: bool = False) -> int:
+def send(processes: Iterable[Process], signum: int, *, fresh: bool = False) -> int:
     """Signal processes, leaves first, each only if it is still itself; SIGTERM comes with SIGCONT.
 
     A stopped process takes no SIGTERM before it is continued. `fresh`: they were found just now, so that one that is
@@ -403,7 +454,7 @@ def send(processes: Iterable[psutil.Process], signum: int, *, fresh: bool = Fals
     sent = 0
     for process in reversed(list(processes)):
         with suppress(psutil.Error, OSError):
-            deliver = partial(os.kill, process.pid) if fresh and _is_child(process.pid) else process.send_signal
+            deliver = partial(os.kill, process.pid) if fresh and is_child(process.pid) else process.send_signal
             deliver(signum)
             sent += 1
             if signum == signal.SIGTERM:
@@ -411,19 +462,10 @@ def send(processes: Iterable[psutil.Process], signum: int, *, fresh: bool = Fals
     return sent
 
 
-def _is_child(pid: int) -> bool:
-    """Whether it is a child of ours that nobody has waited for: until somebody does, its pid is its own. One call."""
-    if not _HAVE_WAITID:
-        return False
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
-def describe(process: psutil.Process) -> str:
+def describe(process: Process) -> str:
     """`pid (command line)` for a log line, short."""
+    if isinstance(process, UnlistedProcess):
+        return f"{process.pid} (not shown by /proc)"
     try:
         words = " ".join(process.cmdline()) or process.name()
     except psutil.Error:

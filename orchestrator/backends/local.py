@@ -101,6 +101,7 @@ class LocalBackend:
         if self._guardian is not None:  # another one has sealed it
             self._flag.renew()
         ours, theirs = socket.socketpair()
+        _check_descriptor_passing(ours, theirs)
         settings = GuardianSettings(
             run_id=self._run_id,
             slots=self._settings.workers,
@@ -363,6 +364,19 @@ class LocalBackend:
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._flag.close()
+
+
+def _check_descriptor_passing(sender: socket.socket, receiver: socket.socket) -> None:
+    """Raise OSError where a sandbox refuses what executors get their pipes by: they would be waited for in vain."""
+    try:
+        socket.send_fds(sender, [b"!"], [sender.fileno()])
+        for fd in socket.recv_fds(receiver, 1, 1)[1]:
+            os.close(fd)
+    except OSError as error:
+        sender.close()
+        receiver.close()
+        what = "a sandbox refuses to pass descriptors over a socket (sendmsg, recvmsg with SCM_RIGHTS): allow that"
+        raise OSError(error.errno, what) from error
 
 
 def _wait_until_dead(process: subprocess.Popen[bytes], seconds: float) -> None:

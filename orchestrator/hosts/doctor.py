@@ -11,6 +11,8 @@ from typing import Final
 from orchestrator.hosts import budget
 from orchestrator.hosts.survey import Facts
 from orchestrator.ladder import Ladder
+from runtime.capabilities import Missing, losses
+from runtime.procfs import Visibility
 
 _FILES_A_WORKER: Final = 5
 """Pipes of the supervisor: tasks, control, events, standard output and error."""
@@ -138,6 +140,34 @@ def _pidfd(facts: Facts, _plan: Plan) -> Finding:
     return Finding("pidfd", Verdict.DEGRADED, "not available", mend)
 
 
+_PROC: Final = {
+    Visibility.FULL: ("all processes of this PID namespace", ""),
+    Visibility.RESTRICTED: (
+        "other users' processes are hidden",
+        "mount it without hidepid=, or with gid= for this user",
+    ),
+    Visibility.FOREIGN: ("it is of another PID namespace", "mount one of this namespace: unshare --mount-proc"),
+    Visibility.NONE: ("there is none", "mount it: mount -t proc proc /proc"),
+}
+
+
+def _visibility(facts: Facts, _plan: Plan) -> Finding:
+    found, mend = _PROC[facts.visibility]
+    if facts.visibility is Visibility.FULL:
+        return Finding("/proc", Verdict.WORKS, found)
+    lack = Missing.PROC_OF_OTHERS if facts.visibility.is_usable else Missing.PROC
+    return Finding("/proc", Verdict.DEGRADED, found, "; ".join([*losses([lack], has_cgroup=facts.leaf), mend]))
+
+
+def _prctl(facts: Facts, _plan: Plan) -> Finding:
+    if facts.subreaper or facts.system != "Linux":
+        return Finding("prctl", Verdict.WORKS, "available" if facts.subreaper else "only Linux has it")
+    lost = losses([Missing.PRCTL], has_cgroup=facts.leaf)
+    return Finding(
+        "prctl", Verdict.DEGRADED, "refused by a sandbox", "; ".join([*lost, "allow it in the seccomp profile"])
+    )
+
+
 def _role(facts: Facts, _plan: Plan) -> Finding:
     if facts.pid == 1:
         return Finding("pid 1", Verdict.WORKS, "yes: orphans are reaped, and a death by signal n is exit code 128 + n")
@@ -259,6 +289,6 @@ def _doubt(kind: str, free: int, found: str) -> Finding:
 
 
 _CHECKS: Final[tuple[Callable[[Facts, Plan], Finding], ...]] = (
-    _system, _python, _start, _memory_file, _containment, _pidfd, _role, _signals, _files, _processes, _memory,
-    _manager, _terminal, _journal,
+    _system, _python, _start, _memory_file, _containment, _visibility, _prctl, _pidfd, _role, _signals, _files,
+    _processes, _memory, _manager, _terminal, _journal,
 )  # fmt: skip

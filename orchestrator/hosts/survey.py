@@ -15,8 +15,10 @@ from typing import Final
 
 from orchestrator.hosts.systemd import Service, service_here
 from orchestrator.journal import open_journal, path_of
+from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.errors import QuiesceError
+from runtime.procfs import Visibility
 
 _PR_GET_CHILD_SUBREAPER: Final = 37
 _V2: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
@@ -48,6 +50,7 @@ class Facts:
     subreaper: bool
     pidfd: bool
     memfd: bool
+    visibility: Visibility = Visibility.FULL
     files: int | None
     files_hard: int | None
     processes: int | None
@@ -64,7 +67,7 @@ class Facts:
 
 def look(journal: str) -> Facts:
     """Look at this host. `journal` is a path or a URL."""
-    files, files_hard = (_limit(each) for each in resource.getrlimit(resource.RLIMIT_NOFILE))
+    files, files_hard = _limits(resource.RLIMIT_NOFILE)
     version, kills = _cgroups()
     path = path_of(journal)
     return Facts(
@@ -75,14 +78,15 @@ def look(journal: str) -> Facts:
         leaf=_can_make_leaf(),
         kills_cgroups=kills,
         subreaper=_has_subreaper(),
+        visibility=tree.VISIBILITY,
         pidfd=_has_pidfd(),
-        memfd=hasattr(os, "memfd_create"),
+        memfd=_has_memfd(),
         files=files,
         files_hard=files_hard,
         processes=_processes_left(),
         memory=_memory(),
         pid=os.getpid(),
-        parent=_read(f"/proc/{os.getppid()}/comm").strip(),
+        parent=_read(f"/proc/{os.getppid()}/comm").strip() if tree.VISIBILITY.is_usable else "",
         ignored=tuple(each.name for each in _STOPS if signal.getsignal(each) is signal.SIG_IGN),
         service=service_here(),
         notified="NOTIFY_SOCKET" in os.environ,
@@ -93,6 +97,15 @@ def look(journal: str) -> Facts:
 
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _limits(which: int) -> tuple[int | None, int | None]:
+    """The soft and the hard limit; a sandbox may refuse to say."""
+    try:
+        soft, hard = resource.getrlimit(which)
+    except OSError:
+        return None, None
+    return _limit(soft), _limit(hard)
 
 
 def _limit(number: int) -> int | None:
@@ -140,11 +153,19 @@ def _has_pidfd() -> bool:
     return True
 
 
+def _has_memfd() -> bool:
+    try:
+        os.close(os.memfd_create("quiesce-doctor"))
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
 def _processes_left() -> int | None:
     """How many more processes and threads this user and this container may have."""
     files = limit_files(_read("/proc/self/cgroup"), "pids", "pids.max", "pids.max")
     left = [_number(path) - _number(path.with_name("pids.current")) for path in files if _number(path)]
-    soft = _limit(resource.getrlimit(resource.RLIMIT_NPROC)[0])
+    soft, _ = _limits(resource.RLIMIT_NPROC)
     if soft is not None and os.geteuid() != 0:
         left.append(soft - _threads_of(os.getuid()))
     return min(left, default=None)

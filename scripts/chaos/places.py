@@ -205,3 +205,24 @@ def stopped_terminal() -> Iterator[int]:
     finally:
         os.close(slave)
         os.close(master)
+
+
+def with_proc(kind: str, empty: Path) -> list[str]:
+    """A command that runs another one with another /proc and without cgroups; empty where that is not possible.
+
+    `kind`: "none", that of "another namespace" (the command is not its process 1), or one that hides other users'
+    processes from a "plain user" and one that hides them with `hidepid=1` ("plain user, listed"). `empty`: a directory.
+    """
+    hide = "mount -t tmpfs none /sys/fs/cgroup && "
+    scripts = {
+        "none": f'mount --bind "{empty}" /proc && exec "$@"',
+        "another namespace": '"$@"; echo "it ended with $?"; read _ || exit 0',
+        "plain user": 'mount -t proc -o hidepid=2 proc /proc && exec "$@"',
+        "plain user, listed": 'mount -t proc -o hidepid=1 proc /proc && exec "$@"',
+    }
+    pids = ["--pid", "--fork"] if kind == "another namespace" else []
+    unshare = ["unshare", "--mount", *pids, "--propagation", "private", "sh", "-c", hide + scripts[kind], "sh"]
+    user = as_plain_user() if kind.startswith("plain user") else []
+    if os.geteuid() != 0 or (kind.startswith("plain user") and not user):
+        return []
+    return [*unshare, *user] if run(*unshare, *user, "true") else []

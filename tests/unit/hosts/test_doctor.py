@@ -18,6 +18,7 @@ from orchestrator.hosts.survey import Disk, Facts, file_system, limit_files
 from orchestrator.hosts.systemd import Service
 from orchestrator.journal import open_journal
 from orchestrator.ladder import Ladder
+from runtime.procfs import Visibility
 
 GOOD_DISK = Disk("/data/q.db", "/data", exists=True, writable=True, kind="ext4", free=1 << 40)
 GOOD = Facts(
@@ -43,7 +44,7 @@ def test_a_good_host_works() -> None:
     found = examine(GOOD, PLAN)
     assert worst(found) is Verdict.WORKS
     assert not any(each.mend for each in found)
-    assert len({each.name for each in found}) == len(found) == 14
+    assert len({each.name for each in found}) == len(found) == 16
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,12 @@ def test_a_good_host_works() -> None:
         ("containment", {"leaf": False}, "works", ""),
         ("containment", {"leaf": False, "kills_cgroups": False, "cgroup": "v1"}, "works", ""),
         ("containment", {"leaf": False, "subreaper": False}, "degraded", "detached grandchildren"),
+        ("/proc", {"visibility": Visibility.NONE}, "degraded", "by signs of life alone; mount it"),
+        ("/proc", {"visibility": Visibility.FOREIGN}, "degraded", "--mount-proc"),
+        ("/proc", {"visibility": Visibility.FOREIGN, "leaf": False}, "degraded", "if the guardian is killed"),
+        ("/proc", {"visibility": Visibility.RESTRICTED}, "degraded", "hidepid"),
+        ("prctl", {"subreaper": False}, "degraded", "seccomp profile"),
+        ("prctl", {"subreaper": False, "system": "Darwin"}, "works", ""),
         ("pidfd", {"pidfd": False}, "degraded", "5.3"),
         ("pid 1", {"pid": 1}, "works", ""),
         ("pid 1", {"pid": 7, "parent": "sh", "terminal": False}, "degraded", "exec form"),

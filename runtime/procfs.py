@@ -1,0 +1,68 @@
+"""What /proc shows of the processes around this one (proc(5), pid_namespaces(7)).
+
+A /proc belongs to the PID namespace that it was mounted in. In another namespace its numbers are those of other
+processes: to look there for a pid of ours, or to signal a pid from there, hits a stranger. So a /proc that does not
+know this process by its own pid counts for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+
+
+class Visibility(StrEnum):
+    """How much of the processes of this PID namespace can be seen in /proc."""
+
+    FULL = "full"
+    RESTRICTED = "restricted"
+    """Processes that this user may not trace are hidden (mount option hidepid, or a security module)."""
+    FOREIGN = "foreign"
+    """It is the /proc of another PID namespace."""
+    NONE = "none"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether pids found there are pids here."""
+        return self in (Visibility.FULL, Visibility.RESTRICTED)
+
+
+def inspect(root: str = "/proc") -> Visibility:
+    """Return what /proc shows to this process. Outside of Linux, where psutil does not need it: FULL."""
+    if sys.platform != "linux":
+        return Visibility.FULL
+    if not os.path.exists(f"{root}/self/stat"):  # a /proc that does not know this process at all
+        return Visibility.FOREIGN if _lists_processes(root) else Visibility.NONE
+    if not _knows_us_by_our_pid(root):
+        return Visibility.FOREIGN
+    return Visibility.FULL if _can_read(f"{root}/1/stat") else Visibility.RESTRICTED  # there is always a process 1
+
+
+def _lists_processes(root: str) -> bool:
+    try:
+        return any(name.isdecimal() for name in os.listdir(root))
+    except OSError:
+        return False
+
+
+def _knows_us_by_our_pid(root: str) -> bool:
+    """NSpid (Linux 4.1) lists our pids from the namespace of /proc down to our own: there must be one.
+
+    A link to the same number is not enough: a process can have the same pid in both namespaces.
+    """
+    try:
+        if os.readlink(f"{root}/self") != str(os.getpid()):
+            return False
+        with open(f"{root}/self/status", encoding="utf-8", errors="replace") as file:
+            return all(len(line.split()) == 2 for line in file if line.startswith("NSpid:"))
+    except OSError:
+        return False
+
+
+def _can_read(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return bool(file.read(1))
+    except OSError:
+        return False
