@@ -137,12 +137,13 @@ class Session:
             self._signals.install()
         try:
             self._engine.start(self._store)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started (a limit, or a sandbox)
             self._backend.close()
             self._let_go()
             if self.journal is not None:
                 self.journal.close()
-            raise QuiesceError(f"the guardian cannot be started: {error.strerror or error}") from error
+            why = error.strerror if isinstance(error, OSError) else None
+            raise QuiesceError(f"the guardian cannot be started: {why or error}") from error
         threading.Thread(target=self._watch_end, name="quiesce-end", daemon=True).start()
 
     def _watch_end(self) -> None:
