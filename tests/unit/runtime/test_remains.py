@@ -36,10 +36,11 @@ class ChainLeaf(Leaf):
 @pytest.fixture
 def chain(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(remains, "STRAY_GRACE", 0.02)
-    monkeypatch.setattr(remains, "KILL_PATIENCE", 0.05)
     monkeypatch.setattr(tree, "children", lambda *_: [])
 
     def make(*, can_end: bool) -> ChainLeaf:
+        if not can_end:
+            monkeypatch.setattr(remains, "KILL_PATIENCE", 0.05)
         leaf = ChainLeaf(can_end=can_end)
         monkeypatch.setattr(tree, "has_children", lambda: leaf.is_running)
         return leaf
