@@ -53,11 +53,15 @@ def step_aside() -> None:
     """Leave the names that the agent's project has for itself to its modules."""
     for name in NAMES:
         ours = sys.modules.get(name)
-        if ours is None or not _is_ours(ours):
+        if ours is not None and not _is_ours(ours):
             continue
         spec = find_namesake(name)
-        if spec is not None:
+        if spec is None:
+            continue
+        if ours is not None:
             _give_up(name, ours, spec)
+        if spec.origin is None:  # a folder: an import would pass it over, and find ours, loaded or not
+            sys.modules[name] = importlib.util.module_from_spec(spec)
 
 
 def _is_ours(module: ModuleType) -> bool:
@@ -70,10 +74,7 @@ def _give_up(name: str, ours: ModuleType, spec: ModuleSpec) -> None:
         getattr(ours, offered)
     for taken in _taken(name, spec.submodule_search_locations or ()):
         del sys.modules[taken]
-    if spec.origin is None:  # an import would pass it over, and find ours again
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-    else:
-        del sys.modules[name]
+    del sys.modules[name]
 
 
 def _taken(name: str, folders: Iterable[str]) -> list[str]:
