@@ -3,8 +3,11 @@
 Theory. The bytes of a pickle depend on more than the value: sets and dicts keep an order that differs from process
 to process, and a class that was sent by value is a new class wherever it arrives. `==` alone does not do either:
 objects without `__eq__` equal nothing but themselves, NaN not even that, and an array answers with an array. So
-containers are compared element by element, and any other object by what pickle would keep of it (`__reduce_ex__`);
-its own `__eq__` may still say that it is the same.
+containers are compared element by element, and any other object by what pickle would keep of it (`__reduce_ex__`).
+Only what cannot be taken apart like that is asked for its own `__eq__`.
+
+Rejected: to believe `__eq__` wherever it says yes. `Decimal("1.0") == Decimal("1.00")`, a dataclass of 1 equals one of
+True, a model equals another one with the same primary key: each of these is another input, with another result.
 
 Rejected: hashes of a canonical pickle (joblib.hash). They would have to be computed for every input of every run,
 also of those that are never resumed, and change with the version of any library whose objects are inside.
@@ -15,8 +18,7 @@ from __future__ import annotations
 import copyreg
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 _NAMED: Final = (type, types.BuiltinFunctionType, types.ModuleType)
@@ -59,7 +61,8 @@ class _Comparison:
         if isinstance(one, _NAMED):
             return _name(one) == _name(other)
         if isinstance(one, types.FunctionType):
-            return _name(one) == _name(other) and self.equal(_bound(one), _bound(other))
+            same_code = _instructions(one.__code__) == _instructions(other.__code__)
+            return same_code and _name(one) == _name(other) and self.equal(_bound(one), _bound(other))
         if isinstance(one, dict):
             return self._dicts(one, other) and self._attributes(one, other)
         if isinstance(one, set | frozenset):
@@ -77,18 +80,14 @@ class _Comparison:
             return self._rows(one.items(), other.items())
         if len(one) != len(other):
             return False
-        keys = {key: key for key in other}
-        if all(key in keys and _is_same_type(type(key), type(keys[key])) for key in one):
+        if _have_same_elements(one, other):
             return all(self.equal(value, other[key]) for key, value in one.items())
         return _match(list(one.items()), list(other.items()))
 
     def _sets(self, one: Any, other: Any) -> bool:
         if len(one) != len(other):
             return False
-        theirs = {element: element for element in other}
-        if all(element in theirs and _is_same_type(type(element), type(theirs[element])) for element in one):
-            return True
-        return _match(list(one), list(other))
+        return _have_same_elements(one, other) or _match(list(one), list(other))
 
     def _attributes(self, one: Any, other: Any) -> bool:
         """Compare what an instance of a container's subclass has beside its elements."""
@@ -97,10 +96,11 @@ class _Comparison:
         return all(self.equal(getattr(one, name, None), getattr(other, name, None)) for name in _BESIDE)
 
     def _objects(self, one: Any, other: Any) -> bool:
-        with suppress(Exception):  # the object's own code; what it has no answer to, pickle's state may tell
-            if self._states(_reduced(one), _reduced(other)):
-                return True
-        return (one == other) is True
+        try:
+            states = _reduced(one), _reduced(other)
+        except Exception:  # noqa: BLE001 - the object's own code; only cloudpickle can take it apart, or nothing can
+            return (one == other) is True
+        return self._states(*states)
 
     def _states(self, one: Any, other: Any) -> bool:
         if isinstance(one, str) or isinstance(other, str):  # the name of a global
@@ -120,6 +120,12 @@ _ATOMS: Final[dict[type, Callable[[Any], Any]]] = {
 """What is compared as it is. The text of a float tells NaN from nothing, and 0.0 from -0.0."""
 
 
+def _have_same_elements(one: Collection[Any], other: Collection[Any]) -> bool:
+    """Look each element up by its hash. `1` finds True, and `0.0` finds `-0.0`: so what was found is compared, too."""
+    theirs = {element: element for element in other}
+    return all(element in theirs and are_equal(element, theirs[element]) for element in one)
+
+
 def _match(one: list[Any], other: list[Any]) -> bool:
     """Pair each with an equal one; for elements whose hash is their identity."""
     if len(one) > _LARGEST_UNHASHED:
@@ -136,6 +142,14 @@ def _reduced(value: Any) -> Any:
     """What pickle keeps of an object."""
     reduce = copyreg.dispatch_table.get(type(value))
     return value.__reduce_ex__(4) if reduce is None else reduce(value)
+
+
+def _instructions(code: types.CodeType) -> tuple[Any, ...]:
+    """What a function does, wherever it stands in its file."""
+    constants = [
+        _instructions(one) if isinstance(one, types.CodeType) else (type(one), repr(one)) for one in code.co_consts
+    ]
+    return code.co_code, code.co_names, constants
 
 
 def _bound(function: types.FunctionType) -> Any:

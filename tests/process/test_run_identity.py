@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,12 @@ def test_inputs_that_have_no_bytes_of_their_own_are_compared_by_value(tmp_path: 
         last = done.stderr.splitlines()[-1]
         assert "RunMismatchError" in last, done.stderr
         assert f"task {number + 1}" in last, done.stderr
+
+
+def test_equal_is_not_the_same(tmp_path: Path) -> None:
+    begin(tmp_path / "j.db", [Decimal("1.0")])
+    with pytest.raises(RunMismatchError, match=r"task 1 .*Decimal\('1.00'\) now, and was Decimal\('1.0'\)"):
+        begin(tmp_path / "j.db", [Decimal("1.00")])
 
 
 def test_agents_are_known_by_their_names(tmp_path: Path) -> None:
