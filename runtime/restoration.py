@@ -3,8 +3,9 @@
 A task may change its directory, its umask, timers, resource limits, and what is done with signals. After it, all of
 that is as it was when the agents had been loaded: what they set up while they are imported is theirs to keep.
 
-A tiny task takes a few microseconds, and a look at everything takes more than that. So directory and umask are looked
-at after every task, and the rest when a millisecond has passed since the last look, or there is nothing to do.
+A tiny task takes a few microseconds, and a look at everything takes more than that. So what costs little to look at,
+and would soon strike the next task (a timer that is about to ring), is looked at after every task, and the rest, each
+of which is a system call, when a millisecond has passed since the last look, or there is nothing to do.
 
 What belongs to the interpreter (os.environ, sys.path, locale, modules and their globals) stays as the task left it, as
 in every pool of processes.
@@ -25,7 +26,8 @@ from typing import Any
 
 _SIGNALS = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
 _LIMITS = {value: name for name, value in sorted(vars(resource).items()) if name.startswith("RLIMIT_")}
-_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_TIMERS = (int(signal.ITIMER_REAL), int(signal.ITIMER_VIRTUAL), int(signal.ITIMER_PROF))
+_NO_TIMERS = [(0.0, 0.0)] * len(_TIMERS)
 
 LOOK_SECONDS = 0.001
 """Tasks that end within so many seconds of a look at everything are not followed by another one."""
@@ -69,10 +71,10 @@ class Surroundings:
         self._settled = False
         os.umask(self._umask)
         self._restore_directory()
+        self._restore_timers()
+        self._restore_signals()
         now = monotonic()
         if now >= self._look_at:
-            self._restore_timers()
-            self._restore_signals()
             self._restore_limits()
             self._check_fixed()
             self._look_at = now + LOOK_SECONDS
@@ -92,10 +94,11 @@ class Surroundings:
 
     def _restore_timers(self) -> None:
         """One that rings once was the task's; one that goes on ringing may have been started with its module."""
-        for which, interval in zip(_TIMERS, self._intervals, strict=True):
-            left, now = getitimer(which)
-            if now != interval or (left and not interval):
-                setitimer(which, interval, interval)
+        found = list(map(getitimer, _TIMERS))
+        if found != _NO_TIMERS or any(self._intervals):
+            for which, interval, (left, now) in zip(_TIMERS, self._intervals, found, strict=True):
+                if now != interval or (left and not interval):
+                    setitimer(which, interval, interval)
         faulthandler.cancel_dump_traceback_later()
 
     def _restore_signals(self) -> None:

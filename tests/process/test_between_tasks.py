@@ -17,6 +17,10 @@ RESTORABLE = [
 ]  # fmt: skip
 
 
+def quiet(*_: Any) -> None:
+    """A log that is not looked at."""
+
+
 def ask(agent: Any, inputs: list[str], *, concurrency: int = 1) -> tuple[list[dict[str, Any]], list[str]]:
     lines: list[str] = []
 
@@ -39,6 +43,19 @@ def test_a_task_finds_the_process_as_the_first_one_did(agent: Any, what: str) ->
     after = "+nothing" if what in ("alarm", "timer", "watchdog") else "nothing"
     (first, second), lines = ask(agent, [what, after])
     assert second == first, lines  # the pid too: it cost nothing
+
+
+@pytest.mark.parametrize(
+    "what", ["alarm", "timer", "profile timer", "watchdog", "handler", "stacks", "mask", "faulthandler"]
+)
+def test_nor_do_tiny_tasks_that_were_handed_out_together(what: str) -> None:
+    """None of them takes a millisecond, and there is no wait between them."""
+    after = "+nothing" if what in ("alarm", "timer", "watchdog") else "nothing"
+    with Supervisor(workers=1, log=quiet) as supervisor:
+        outcomes = sorted(supervisor.map(leaves_marks.work, ["nothing", what, after]), key=lambda outcome: outcome.key)
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert [outcome.attempts for outcome in outcomes] == [1] * 3
+    assert outcomes[2].value == outcomes[0].value
 
 
 @pytest.mark.parametrize(
