@@ -13,6 +13,7 @@ import selectors
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
@@ -42,6 +43,10 @@ HALT_SECONDS = 1.0
 
 HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
 """Bytes of events that may wait for the disk before executors have to, and from which on they need not any more."""
+
+STOP_PRESSURE = 2 * HIGH_PRESSURE
+"""Bytes of events that may wait for the disk while the run stops and nobody may be made to wait. What is emitted beyond
+that is counted, not kept. Outcomes and snapshots are never dropped."""
 
 CONGESTED_SECONDS = 0.02
 """How soon to look again whether the log keeps up."""
@@ -103,6 +108,8 @@ class Engine:
             self._is_stopping,
         )
         self._batch = Batch()
+        self._is_dropping_events = False
+        self._lost_events: Counter[int] = Counter()
         self._ended = False
         self._over = threading.Event()
         self._sample_at = 0.0
@@ -125,7 +132,7 @@ class Engine:
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
             do.SetJournalDeadline: lambda it: self._stored().set_deadline(it.at),
             do.AgentKnown: self._on_agent,
-            do.SweepProcesses: lambda _: self._guardianship.sweep(),
+            do.SweepProcesses: lambda _: self._sweep(),
             do.LoseGuardian: lambda _: self._guardianship.sweep_alone(),
             do.Log: lambda it: self.log(it.name, it.severity, it.fields),
             do.Finish: lambda _: self._finish(),
@@ -229,6 +236,7 @@ class Engine:
             for key, _ in ready:
                 if registered.get(key.fd) is key:  # one before it may have closed it, and its number be another pipe's
                     key.data()
+            self._mux.read_events()
             self._read_inbox()
             if self._mux.has_output:
                 self._mux.show_output()
@@ -311,6 +319,7 @@ class Engine:
     def _balance(self) -> None:
         """Read no faster than the disk writes; once the run stops, read everything: who waits for us cannot end."""
         pressure = self._stored().pressure
+        self._is_dropping_events = self._is_stopping() and pressure > STOP_PRESSURE
         if self._mux.paused:
             if pressure < LOW_PRESSURE or self.mind.phase is not Phase.RUNNING:
                 self._mux.go_on()
@@ -434,6 +443,9 @@ class Engine:
         decisive = []
         for record in records:
             if isinstance(record, wire.Emitted):
+                if self._is_dropping_events:
+                    self._lost_events[slot] += 1
+                    continue
                 batch.events.append(
                     RunEvent(
                         kind=record.kind, at=record.at, data=record.data, address=record.address, task=record.task,
@@ -442,10 +454,18 @@ class Engine:
                 )  # fmt: skip
                 continue
             if isinstance(record, wire.Snapshot):
-                batch.snapshots.append(TaskSnapshot(record.task, record.data, record.encoding, record.projection))
+                batch.snapshots[record.task] = TaskSnapshot(
+                    record.task, record.data, record.encoding, record.projection
+                )
             decisive.append(record)
         if decisive:
             self._handle(told.Heard(slot, incarnation, decisive))
+
+    def _sweep(self) -> None:
+        """All executors have ended."""
+        for slot, count in sorted(self._lost_events.items()):
+            self.log("executor.events_lost", Severity.WARNING, {"slot": slot, "events": count})
+        self._guardianship.sweep()
 
     def _finish(self) -> None:
         self._show(time.monotonic())

@@ -22,6 +22,12 @@ from runtime.wire import Control, Down, Up
 LAST_READS = 16
 """Reads that empty any pipe of an executor that is gone; an orphan that still writes into it may do so for ever."""
 
+TURN_EVENTS = 1 << 18
+"""What a turn of the loop takes of events, of all executors together, but for the rest of the last read."""
+
+RECORD_WEIGHT = 256
+"""Bytes that count for a record besides its own: a small one costs whoever decodes and keeps it as much as these."""
+
 TURN_LINES, TURN_BYTES = 256, 1 << 18
 """What a turn of the loop logs of output, of all executors together: a few milliseconds' work."""
 
@@ -66,6 +72,7 @@ class Mux:
         self._line = line
         self._pipes: dict[int, Pipes] = {}
         self._taken = 0
+        self._readable: OrderedDict[Pipes, None] = OrderedDict()
         self._waiting: OrderedDict[OutputStream, Pipes] = OrderedDict()
         self._is_output_limited = False
         self.is_output_paused = False
@@ -93,7 +100,7 @@ class Mux:
                 self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(pipes, fd))
 
     def _listen(self, pipes: Pipes) -> None:
-        self._selector.register(pipes.channels.events, selectors.EVENT_READ, lambda: self._on_events(pipes))
+        self._selector.register(pipes.channels.events, selectors.EVENT_READ, lambda: self._note_events(pipes))
 
     def _forget(self, fd: int) -> None:
         with suppress(KeyError, ValueError):
@@ -122,13 +129,24 @@ class Mux:
 
     # -- up -----------------------------------------------------------------------------------------
 
+    def _note_events(self, pipes: Pipes) -> None:
+        self._readable[pipes] = None  # who waits already keeps its place
+
+    def read_events(self) -> None:
+        """Read from pipes that have something, in turn for all who have."""
+        end = self._taken + TURN_EVENTS
+        while self._readable and self._taken < end:
+            pipes, _ = self._readable.popitem(last=False)
+            if self._pipes.get(pipes.slot) is pipes:
+                self._on_events(pipes)
+
     def _on_events(self, pipes: Pipes) -> bool:
         """Read once. Whether the pipe goes on."""
         if pipes.is_garbled:
             return False
         before = pipes.received
         records, goes_on = pipes.read_events()
-        self._taken += pipes.received - before
+        self._taken += pipes.received - before + RECORD_WEIGHT * len(records)
         if records:
             self._heard(pipes.slot, pipes.incarnation, records)
         if not goes_on:
@@ -226,13 +244,14 @@ class Mux:
     # -- back-pressure ------------------------------------------------------------------------------
 
     def taken(self) -> int:
-        """Bytes of events that were read since the last call."""
+        """The weight of the events that were read since the last call: their bytes, and so many for each record."""
         taken, self._taken = self._taken, 0
         return taken
 
     def pause(self) -> None:
         """Read no more events for now. (Standard output and error go to the log, not into the journal.)"""
         self.paused = True
+        self._readable.clear()
         for pipes in self._pipes.values():
             self._forget(pipes.channels.events)
 
@@ -269,3 +288,4 @@ class Mux:
         for pipes in self._pipes.values():
             pipes.close_all(self._forget)
         self._pipes.clear()
+        self._readable.clear()

@@ -42,10 +42,10 @@ CONTENTION_LIMIT = 300.0
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be made durable. `weight` is the bytes that it came in, roughly."""
+    """What is to be made durable. Of a task's snapshots, the last. `weight` is the bytes that it came in, roughly."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    snapshots: list[TaskSnapshot] = field(default_factory=list)
+    snapshots: dict[int, TaskSnapshot] = field(default_factory=dict)
     events: list[RunEvent] = field(default_factory=list)
     attempts: dict[int, int] = field(default_factory=dict)
     weight: int = 0
@@ -56,7 +56,7 @@ class Batch:
     def add(self, other: Batch) -> None:
         """Join two batches."""
         self.outcomes.extend(other.outcomes)
-        self.snapshots.extend(other.snapshots)
+        self.snapshots.update(other.snapshots)
         self.events.extend(other.events)
         self.attempts.update(other.attempts)
         self.weight += other.weight
@@ -431,7 +431,7 @@ class JournalStore:
         result = journal.commit(
             self._run,
             outcomes=batch.outcomes,
-            snapshots=batch.snapshots,
+            snapshots=list(batch.snapshots.values()),
             events=batch.events,
             attempts=batch.attempts,
         )

@@ -40,6 +40,25 @@ def test_a_flood_does_not_delay_a_stop(tmp_path: Path, name: str, log_format: st
     assert "most recent call first" in done.stderr
 
 
+def test_events_that_cannot_be_written_in_time_are_counted_and_not_kept(tmp_path: Path) -> None:
+    """As output: memory does not grow with the grace, and the end does not wait for all that was emitted in it."""
+    with Post(tmp_path / "post") as post:
+        source = jsonl(tmp_path / "in.jsonl", [{"post": post.path}] * EXECUTORS)
+        words = ("run", agent("loud:emits"), "-i", source, "-w", str(EXECUTORS), "-j", tmp_path / "j.db")
+        graces = ("--grace", "2", "--term-grace", "1", "--log-format", "json")
+        with start_cli(*words, *graces, timeout=60) as running:
+            post.expect(EXECUTORS, deadline=40)
+            running.send(signal.SIGTERM)
+            done = running.wait(30)
+    assert done.returncode == -signal.SIGTERM, done
+    seen = look(tmp_path / "j.db")
+    assert set(seen.statuses().values()) == {"interrupted"}
+    lost = seen.named("executor.events_lost")
+    assert sum(each["events"] for each in lost) > 0
+    assert len({each["slot"] for each in lost}) == len(lost)
+    assert not seen.named("journal.failed")
+
+
 def test_a_long_load_is_named_and_its_output_seen(tmp_path: Path) -> None:
     with Latch(tmp_path / "latch") as latch:
         source = jsonl(tmp_path / "in.jsonl", [1])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.backends import Channels
-from orchestrator.mux import STOP_LINES, TURN_LINES, Buried, Mux
+from orchestrator.mux import RECORD_WEIGHT, STOP_LINES, TURN_EVENTS, TURN_LINES, Buried, Mux
 from orchestrator.output_stream import LINE_LIMIT, Lost, OutputStream
 from orchestrator.pipes import STUCK_SECONDS, Pipes
 from runtime import wire
@@ -46,12 +46,14 @@ class Far:
         while (ready := self.selector.select(0)) or self.mux.has_output:
             for key, _ in ready:
                 key.data()
+            self.mux.read_events()
             self.mux.show_output()
 
     def one_turn(self) -> None:
         """As the engine's."""
         for key, _ in self.selector.select(0):
             key.data()
+        self.mux.read_events()
         self.mux.show_output()
 
     def let_go(self, *fds: int) -> None:
@@ -94,6 +96,28 @@ def test_records_come_in_order_and_a_frame_in_pieces_is_one(far: Far) -> None:
         far.turn()
     assert far.heard == [wire.Started(1), wire.Started(2), wire.Started(3)]
     assert not far.garbage
+
+
+def test_a_turn_reads_so_much_in_turn_for_all(far: Far) -> None:
+    """Small records weigh more than their bytes, and who has just been read is behind who has not."""
+    (read, write), (stdout, *ends), (stderr, *more), (reader, tasks), (other, control) = (os.pipe() for _ in range(5))
+    for fd in (read, stdout, stderr):
+        os.set_blocking(fd, False)
+    far.mux.open(1, 1, Channels(tasks, control, read, stdout, stderr))
+    a_turns_worth = TURN_EVENTS // RECORD_WEIGHT
+    far.send(*[wire.Started(1)] * a_turns_worth)
+    os.write(write, wire.pack(wire.UpFrame(1, [wire.Started(2)] * a_turns_worth)))
+    far.one_turn()
+    assert len(far.heard) == a_turns_worth
+    first = far.heard[0]
+    assert far.mux.taken() >= TURN_EVENTS
+    far.send(wire.Started(1))
+    os.write(write, wire.pack(wire.UpFrame(2, [wire.Started(2)])))
+    far.one_turn()
+    assert far.heard[a_turns_worth] != first
+    far.turn()
+    assert len(far.heard) == 2 * (a_turns_worth + 1)
+    far.let_go(write, *ends, *more, reader, other)
 
 
 def test_a_replayed_frame_is_garbage_and_nothing_behind_it_is_read(far: Far) -> None:

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from runtime import ExecutionState
@@ -33,6 +34,15 @@ def blank(task: dict[str, Any], state: ExecutionState) -> None:
     announce(task["post"])
     while True:
         os.write(2, b"\n" * (1 << 16))
+
+
+def emits(task: dict[str, Any], state: ExecutionState) -> None:
+    """Events, without end, whatever it is told."""
+    announce(task["post"])
+    while True:
+        with suppress(BaseException):
+            while True:
+                state.emit("word", text="x" * 20_000)
 
 
 def hostile(task: dict[str, Any], state: ExecutionState) -> str:
