@@ -81,9 +81,9 @@ class Remains:
         for pid in tree.child_pids(os.getpid()):
             if pid in executors or pid == self._helper:
                 continue
-            owner = self._owners.get(pid) or tree.slot_of(pid)
+            owner = self._owners.get(pid) or (mark if tree.session_of(pid) == family.pid else tree.slot_of(pid))
             self._owners[pid] = owner
-            if owner == mark or tree.session_of(pid) == family.pid:
+            if owner == mark:
                 roots.append(pid)
         return [found for pid in roots for found in (*tree.processes([pid]), *tree.children(pid))]
 
@@ -189,7 +189,7 @@ class Remains:
         """Return those that carry the supervisor's token: where orphans become another process's children."""
         if self._token is None:
             return []
-        return [process for process in tree.of_supervisor(self._token) if process.pid != self._helper]
+        return tree.of_supervisor(self._token, tree.start_time(os.getpid()), [self._helper])
 
     def _told(self) -> set[int]:
         """Strays that were told to end, and reported, when their executor ended."""

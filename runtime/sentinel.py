@@ -121,6 +121,7 @@ class _Watch:
         self._grace = grace
         self._token = token
         self._leaf = leaf
+        self._since = tree.start_time(guardian)
 
     def run(self) -> None:
         """Wait for the supervisor's death, then for the guardian's end, or for its time to be over."""
@@ -166,7 +167,7 @@ class _Watch:
             if self._leaf is not None:
                 self._leaf.kill()
                 self._leaf.thaw()
-            left = [] if self._token is None else tree.of_supervisor(self._token)
+            left = [] if self._token is None else tree.of_supervisor(self._token, self._since)
             if not left and (self._leaf is None or not self._leaf.pids()):
                 break
             tree.send(left, signal.SIGKILL)

@@ -13,7 +13,8 @@ import ctypes
 import errno
 import os
 import signal
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from typing import NoReturn
 
 import psutil
 
-from runtime import procfs, unlisted
+from runtime import environments, procfs, unlisted
 from runtime.unlisted import HAS_WAITID, UnlistedProcess, is_child
 
 Process = psutil.Process | UnlistedProcess
@@ -57,6 +58,10 @@ try:
     _libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
 except OSError:
     _libc = None
+
+
+_START_SECONDS = 10.0
+"""How long the start of a run looks for what an earlier one has left, where its reader gets no processor."""
 
 
 def become_subreaper() -> bool:
@@ -166,9 +171,10 @@ def session_of(pid: int) -> int | None:
 def variable_of(pid: int, name: str) -> str:
     """A variable in a process's environment, empty if it has none, is gone, a zombie, or not ours to see.
 
-    One read, because it is asked of every process of a host, and there may be thousands.
+    For processes of a run: of anybody else's see environments.py. Empty as well while a thread of it waits for a disk:
+    it may hold the lock on the memory map, and a reader would wait for that.
     """
-    if _IS_BLIND:
+    if _IS_BLIND or _waits_for_disk(pid):
         return ""
     if not _HAVE_PROC:
         with suppress(psutil.Error, OSError):
@@ -178,6 +184,25 @@ def variable_of(pid: int, name: str) -> str:
         _, found, rest = (b"\0" + file.read()).partition(b"\0" + name.encode() + b"=")
         return rest.partition(b"\0")[0].decode(errors="replace") if found else ""
     return ""
+
+
+def _waits_for_disk(pid: int) -> bool:
+    """Whether some thread of a process is in uninterruptible sleep. Never waits itself."""
+    if not _HAVE_PROC:
+        return False
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].startswith(b" D"):
+                    return True
+    return False
+
+
+def start_time(pid: int) -> int:
+    """When a process was made, in ticks since the host's start. 0 where it is gone or the host does not say."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19]) if _HAVE_PROC else 0
+    return 0
 
 
 def slot_of(pid: int) -> str:
@@ -406,9 +431,14 @@ def is_running(process: Process) -> bool:
         return False
 
 
-def of_supervisor(token: str) -> list[Process]:
-    """Every living process that carries a supervisor's token in its environment, except this one. The last resort."""
-    return processes(pid for pid in _others() if variable_of(pid, SUPERVISOR_VARIABLE) == token)
+def of_supervisor(token: str, since: int = 0, besides: Collection[int] = ()) -> list[Process]:
+    """Every living process that carries a supervisor's token in its environment, except this one. The last resort.
+
+    `since`: the start time of the supervisor's first guardian. What is older, and `besides`, is not even looked at.
+    """
+    young = [pid for pid in _others() if pid not in besides and start_time(pid) >= since]
+    found = _variables(young, SUPERVISOR_VARIABLE)
+    return processes(pid for pid in young if found[pid][SUPERVISOR_VARIABLE] == token)
 
 
 def of_run(run_id: str, supervisor: int, besides: str) -> list[Process]:
@@ -417,9 +447,27 @@ def of_run(run_id: str, supervisor: int, besides: str) -> list[Process]:
     Only this user's: anybody may put a run id and a pid into the environment of a process of his own. (What an agent
     of ours runs as another user is found by the run's cgroup.)
     """
-    tokens = ((pid, variable_of(pid, SUPERVISOR_VARIABLE)) for pid in _others() if _is_of_this_user(pid))
-    theirs = (pid for pid, token in tokens if token.startswith(f"{supervisor}-") and token != besides)
-    return processes(pid for pid in theirs if variable_of(pid, RUN_VARIABLE) == run_id)
+    names = (SUPERVISOR_VARIABLE, RUN_VARIABLE)
+    found = _variables(filter(_is_of_this_user, _others()), *names, seconds=_START_SECONDS)
+    tokens = ((pid, values[SUPERVISOR_VARIABLE]) for pid, values in found.items() if values[RUN_VARIABLE] == run_id)
+    return processes(pid for pid, token in tokens if token.startswith(f"{supervisor}-") and token != besides)
+
+
+def _variables(
+    pids: Iterable[int], *names: str, seconds: float = environments.PATIENCE
+) -> Mapping[int, Mapping[str, str]]:
+    """Return variables of processes that may be anybody's; of those that cannot be read, none."""
+    asked = list(pids)
+    found = (
+        environments.read(asked, names, seconds=seconds)
+        if _HAVE_PROC and sys.executable
+        else _variables_of_all(asked, names)
+    )
+    return {pid: found.get(pid, dict.fromkeys(names, "")) for pid in asked}
+
+
+def _variables_of_all(pids: Iterable[int], names: Iterable[str]) -> dict[int, Mapping[str, str]]:
+    return {pid: {name: variable_of(pid, name) for name in names} for pid in pids}
 
 
 def _others() -> Iterator[int]:
@@ -467,7 +515,17 @@ def describe(process: Process) -> str:
     if isinstance(process, UnlistedProcess):
         return f"{process.pid} (not shown by /proc)"
     try:
-        words = " ".join(process.cmdline()) or process.name()
+        words = "" if _waits_for_disk(process.pid) else " ".join(process.cmdline())
     except psutil.Error:
         words = "?"
-    return f"{process.pid} ({words[:80]})"
+    return f"{process.pid} ({(words or _short_name(process))[:80]})"
+
+
+def _short_name(process: psutil.Process) -> str:
+    """Its name as the kernel has it; psutil's is longer, and for that reads the process's memory."""
+    if not _HAVE_PROC:
+        with suppress(psutil.Error):
+            return str(process.name())
+    with suppress(OSError), open(f"/proc/{process.pid}/comm", encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+    return "?"

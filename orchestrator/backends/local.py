@@ -93,6 +93,8 @@ class LocalBackend:
         self._incarnations: dict[int, int] = {}
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
+        self._since = 0
+        """When its first guardian was made."""
 
     # -- the guardian -------------------------------------------------------------------------------
 
@@ -133,6 +135,8 @@ class LocalBackend:
         except OSError:
             ours.close()
             raise
+        if not self._since:
+            self._since = tree.start_time(self._guardian.pid)
         ours.setblocking(False)
         self._socket = ours
         self._orders = OrderQueue(ours)
@@ -308,8 +312,8 @@ class LocalBackend:
     def _left(self) -> list[tree.Process]:
         """What still carries our token, or is in its cgroup; a guardian at work is not meant."""
         guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
-        left = [process for process in tree.of_supervisor(self._token) if process.pid != guardian]
-        left = [process for process in left if process not in self._sentinel]
+        others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
+        left = tree.of_supervisor(self._token, self._since, others)
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in left)}
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)

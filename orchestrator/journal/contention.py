@@ -158,6 +158,8 @@ def open_file_lock_holder(path: str, byte: int) -> int | None:
         with contextlib.suppress(OSError):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
+                    if os.path.basename(os.readlink(f"/proc/{pid}/fd/{name}")) != os.path.basename(path):
+                        continue  # to ask another file for its inode can take as long as its file server does
                     found = os.stat(f"/proc/{pid}/fd/{name}")
                     same = (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
                     if same and _has_locked(f"/proc/{pid}/fdinfo/{name}", byte):

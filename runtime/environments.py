@@ -1,0 +1,154 @@
+"""Read variables from the environments of processes that may be anybody's, without ever hanging on one.
+
+*Theory.* To read /proc/PID/environ (proc(5)), the kernel takes the memory-map lock of that process and may have to
+fetch a page of it. While one of its threads holds the lock and waits for a disk or a file server that does not answer,
+every reader waits, too (so does `ps`), and in uninterruptible sleep if it is for the page. A thread that waits so would
+keep its process from ending. So the reading is done by a process of its own, which is left behind if it hangs: another
+one reads on after the process at which it hung.
+
+Rejected: to look first whether a thread of the process is in uninterruptible sleep (so is one that just writes to a
+disk); a fork of this process instead of a program (its threads' locks, and the hooks of its libraries).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from select import POLLIN
+
+from runtime.native import poll
+
+PATIENCE = 4.0
+"""Seconds for all of one call, where a reader gets no processor."""
+
+_LOOK, _LOOKS = 0.1, 3
+"""Seconds without a word after which a reader is looked at, and how often it is found waiting before it has hung."""
+
+_AT_ONCE = 2000
+"""Processes for one reader, because arguments are limited."""
+
+_PROGRAM = """\
+import sys
+names = [name.encode() for name in sys.argv[1].split(",")]
+out = sys.stdout.buffer
+for pid in sys.argv[2:]:
+    out.write(pid.encode())
+    out.flush()
+    data = b""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            data = b"\\0" + file.read()
+    except OSError:
+        pass
+    for name in names:
+        value = data.partition(b"\\0" + name + b"=")[2].partition(b"\\0")[0]
+        out.write(b" " + value.hex().encode())
+    out.write(b"\\n")
+out.flush()
+"""
+
+_NOT_FOR_READERS = ("QUIESCE_RUN_ID", "QUIESCE_SUPERVISOR", "QUIESCE_SLOT")
+"""What would make a reader, which is of no run, look like a process of one."""
+
+_unreaped: list[int] = []
+"""Readers that hung and could not be killed at once."""
+
+
+def read(pids: Iterable[int], names: Sequence[str], *, seconds: float = PATIENCE) -> dict[int, Mapping[str, str]]:
+    """Return the variables `names` of the processes, empty strings for those they do not have.
+
+    Those that could not be read in time, or at all, are left out or have none.
+    """
+    left = [str(pid) for pid in pids]
+    end = time.monotonic() + seconds
+    found: dict[int, Mapping[str, str]] = {}
+    _reap()
+    while left and time.monotonic() < end:
+        lines, hung = _run(left[:_AT_ONCE], names, end)
+        for line in lines:
+            pid, *values = line.split(" ")
+            found[int(pid)] = {
+                name: bytes.fromhex(value).decode(errors="replace") for name, value in zip(names, values, strict=True)
+            }
+        done = len(lines) + hung
+        if not done:
+            break
+        left = left[done:]
+    return found
+
+
+def _run(pids: Sequence[str], names: Sequence[str], end: float) -> tuple[list[str], bool]:
+    """Have one reader read. Its complete lines, and whether it hung at the next process."""
+    output, theirs = os.pipe()
+    try:
+        reader = _spawn(pids, names, theirs)
+    except OSError:  # no process is left for it
+        os.close(output)
+        return [], False
+    finally:
+        os.close(theirs)
+    try:
+        data, hung = _collect(reader, output, end)
+    finally:
+        os.close(output)
+        _end(reader)
+    return data.decode().split("\n")[:-1], hung
+
+
+def _spawn(pids: Sequence[str], names: Sequence[str], output: int) -> int:
+    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, ",".join(names), *pids]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+    ]
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_READERS}
+    return os.posix_spawn(sys.executable, command, environment, file_actions=actions, setsigmask=[])
+
+
+def _collect(reader: int, output: int, end: float) -> tuple[bytes, bool]:
+    """Return what the reader wrote, and whether it hung."""
+    waiter = poll()
+    waiter.register(output, POLLIN)
+    data, looks = b"", 0
+    while time.monotonic() < end and looks < _LOOKS:
+        if waiter.poll(1000 * _LOOK):
+            part = os.read(output, 1 << 16)
+            if not part:
+                return data, False
+            data, looks = data + part, 0
+        else:
+            is_reading = bool(data) and not data.endswith(b"\n")  # else it is being loaded, perhaps from a slow disk
+            looks = looks + 1 if is_reading and _is_in_uninterruptible_sleep(reader) else 0
+    return data, looks == _LOOKS
+
+
+def _is_in_uninterruptible_sleep(pid: int) -> bool:
+    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].startswith(b" D")
+    return False
+
+
+def _end(reader: int) -> None:
+    """Kill it, whether it has ended or hangs; a lock is a wait that SIGKILL ends, a page is not."""
+    _unreaped.append(reader)
+    end = time.monotonic() + _LOOKS * _LOOK
+    with suppress(OSError):
+        os.kill(reader, signal.SIGKILL)
+    while reader in _unreaped and time.monotonic() < end:
+        _reap()
+        time.sleep(0.001)
+
+
+def _reap() -> None:
+    for pid in tuple(_unreaped):
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:  # somebody else has waited for it
+            ended = True
+        if ended:
+            _unreaped.remove(pid)
