@@ -69,13 +69,13 @@ DIFFERENT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=repr)
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_what_equals_is_not_always_the_same(one: Any, other: Any) -> None:
     assert not are_equal(one, other)
     assert not are_equal([{"in": one}], [{"in": other}])
 
 
-@pytest.mark.parametrize("value", [value for pair in DIFFERENT for value in pair if not callable(value)], ids=repr)
+@pytest.mark.parametrize("value", [value for pair in DIFFERENT for value in pair if not callable(value)])
 def test_a_value_is_the_same_as_its_copy(value: Any) -> None:
     assert are_equal(value, pickle.loads(pickle.dumps(value)))
 
