@@ -49,7 +49,7 @@ class Abandonment:
     def _abandon(self, slot: Slot, now: float) -> None:
         where, why = Slot(slot.number, incarnation=slot.incarnation, pid=slot.pid), slot.why
         left = slot.vacate()
-        if where.pid is not None:  # else the guardian has not said yet that there is a process
+        if where.pid is not None and self._mind.signal is None:  # a stop looks again, and names what is left then
             self._left[where.number, where.incarnation] = now
             self._mind.log(
                 "executor.abandoned",

@@ -132,7 +132,7 @@ class Engine:
             do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
             do.SetJournalDeadline: lambda it: self._stored().set_deadline(it.at),
             do.AgentKnown: self._on_agent,
-            do.SweepProcesses: lambda _: self._sweep(),
+            do.SweepProcesses: lambda it: self._sweep(it.until),
             do.LoseGuardian: lambda _: self._guardianship.sweep_alone(),
             do.Log: lambda it: self.log(it.name, it.severity, it.fields),
             do.Finish: lambda _: self._finish(),
@@ -461,11 +461,11 @@ class Engine:
         if decisive:
             self._handle(told.Heard(slot, incarnation, decisive))
 
-    def _sweep(self) -> None:
-        """All executors have ended."""
+    def _sweep(self, until: float) -> None:
+        """All executors have ended, or were abandoned."""
         for slot, count in sorted(self._lost_events.items()):
             self.log("executor.events_lost", Severity.WARNING, {"slot": slot, "events": count})
-        self._guardianship.sweep()
+        self._guardianship.sweep(until)
 
     def _finish(self) -> None:
         self._show(time.monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -22,6 +23,9 @@ LONGEST_SILENCE = 5.0
 
 SILENCE_IN_STOP = 1.0
 """Likewise in a stop, from which on it is replaced as soon as no executor is left that it would have to report."""
+
+LOSE_SECONDS = 1.0
+"""Seconds that a guardian that was killed, and what it watched, is given to be gone: the loop waits meanwhile."""
 
 
 class Guardianship:
@@ -53,6 +57,7 @@ class Guardianship:
         self._on_halted = on_halted
         self._is_stopping = is_stopping
         self._sweeping = False
+        self._sweep_until = 0.0
         self._gone = False
         self._writing = False
 
@@ -110,7 +115,7 @@ class Guardianship:
 
     def _on_swept(self, report: protocol.Swept) -> None:
         """It has looked; what it cannot see may still carry our token."""
-        found, stays = self._backend.last_resort()
+        found, stays = self._backend.last_resort(report.remaining)
         late = [process for process in found if process not in report.remaining]
         ended = report.ended + sum(process not in stays for process in late)
         remaining = list(dict.fromkeys([*report.remaining, *stays]))
@@ -164,7 +169,8 @@ class Guardianship:
             return
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
         self._handle(told.GuardianLost())
-        self._backend.lose_guardian()
+        now = time.monotonic()
+        self._backend.lose_guardian(now if self._is_stopping() else now + LOSE_SECONDS)  # a stop looks again at its end
         self._start_anew()
         for slot, incarnation in self._mux.slots.items():
             last_line = self._bury(slot, incarnation)
@@ -184,20 +190,21 @@ class Guardianship:
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def sweep(self) -> None:
-        """Have it end whatever is left; Swept is told."""
+    def sweep(self, until: float) -> None:
+        """Have it end whatever is left, and wait for it `until` then (monotonic seconds); Swept is told."""
         self._sweeping = True
+        self._sweep_until = until
         if self._gone:
             self.sweep_alone()
         else:
-            self._backend.sweep()
+            self._backend.sweep(until)
 
     def sweep_alone(self) -> None:
         """It has died, or does not answer, while it looked for what is left."""
         if not self._gone:
             self._forget(self._backend.fileno())
         self._gone = True
-        found, remaining = self._backend.lose_guardian()
+        found, remaining = self._backend.lose_guardian(self._sweep_until)
         self._tell(told.Swept(len(found), len(found) - len(remaining), remaining, found))
 
     def _forget(self, fd: int) -> None:

@@ -103,7 +103,9 @@ class AgentKnown(msgspec.Struct, frozen=True):
 
 
 class SweepProcesses(msgspec.Struct, frozen=True):
-    """Look for whatever process is left, end it, report Swept."""
+    """Look for whatever process is left, end it, report Swept. Wait for processes `until` then (monotonic seconds)."""
+
+    until: float
 
 
 class LoseGuardian(msgspec.Struct, frozen=True):

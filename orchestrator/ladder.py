@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+
+KILL_SHARE = 0.5
+"""The part of `kill_patience` that a stop waits for executors before it looks for whatever process is left."""
+
+LOOK_SHARE = 0.7
+"""The part of the last look in which it waits for processes; the rest is for writing down the end."""
 
 
 class Rung(IntEnum):
@@ -22,25 +28,38 @@ class Ladder:
 
     `grace` is the FLAG rung's: agents reach a checkpoint and leave by themselves. `term_grace` is the TERM rung's:
     `finally` blocks run. `kill_patience` bounds the wait for processes that even SIGKILL does not end at once.
+    `last_look` comes after the rungs, when a stop looks for whatever process is left; see `for_stop`.
     """
 
     grace: float = 10.0
     term_grace: float = 5.0
     kill_patience: float = 2.0
+    last_look: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("grace", "term_grace", "kill_patience"):
+        for name in ("grace", "term_grace", "kill_patience", "last_look"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
 
     def seconds(self, rung: Rung) -> float:
         """How long this rung lasts, in seconds."""
-        return {Rung.FLAG: self.grace, Rung.TERM: self.term_grace, Rung.KILL: self.kill_patience}.get(rung, 0.0)
+        return {
+            Rung.FLAG: self.grace,
+            Rung.TERM: self.term_grace,
+            Rung.KILL: self.kill_patience,
+            Rung.ABANDONED: self.last_look,
+        }.get(rung, 0.0)
+
+    @property
+    def for_stop(self) -> Ladder:
+        """The same for a stop of everything: `kill_patience` is for the KILL rung and for the last look."""
+        kill_patience = KILL_SHARE * self.kill_patience
+        return replace(self, kill_patience=kill_patience, last_look=self.kill_patience - kill_patience)
 
     @property
     def total(self) -> float:
         """The longest that a stop can take, in seconds."""
-        return self.grace + self.term_grace + self.kill_patience
+        return self.grace + self.term_grace + self.kill_patience + self.last_look
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,7 +286,7 @@ class Machine:
                 self._set_journal_deadline(now)
             mind.phase = Phase.SWEEPING
             self._sweep_by = now + SWEEP_PATIENCE
-            mind.do(SweepProcesses())
+            mind.do(SweepProcesses(self._stopping.end_of_last_look(now)))
 
     def _work(self, now: float) -> None:
         self._roster.fill(now)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from orchestrator import stimuli as told
 from orchestrator.backlog import Unwanted
 from orchestrator.instructions import KillTree, RaiseFlag, SendControl, ShowRung, Terminate
-from orchestrator.ladder import Climb, Rung
+from orchestrator.ladder import LOOK_SHARE, Climb, Rung
 from orchestrator.mind import Mind
 from orchestrator.settle import withdrawn
 from orchestrator.slots import Assigned, Slot
@@ -99,7 +99,7 @@ class Stopping:
             grace=mind.ladder.grace,
             term_grace=mind.ladder.term_grace,
         )
-        mind.climb = Climb(mind.ladder)
+        mind.climb = Climb(mind.ladder.for_stop)
         self._climb(now)
 
     def finish(self, now: float) -> None:
@@ -195,6 +195,12 @@ class Stopping:
         """When something here is due (monotonic seconds)."""
         climbs = [slot.climb.due for slot in self._mind.slots if slot.climb] if self._mind.signal is None else []
         return [self._mind.climb.due, self._ends_at, *climbs]
+
+    def end_of_last_look(self, now: float) -> float:
+        """Return until when the last look, which begins now, may wait for processes (monotonic seconds)."""
+        last_look, ends = self._mind.ladder.for_stop.last_look, self._mind.climb.ends
+        begins = now if ends is None else max(now, ends - last_look)
+        return begins + LOOK_SHARE * last_look
 
     def tick(self, now: float) -> None:
         """Whatever is due."""

@@ -98,6 +98,8 @@ class Guardian:
         self._executors: dict[int, Family] = {}
         self._graces = Graces(settings.grace, settings.term_grace)
         self.is_supervised = True
+        self.is_clean = True
+        """Whether the last look has left no process."""
         self._halted: list[tree.Process] = []
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
@@ -157,7 +159,9 @@ class Guardian:
         for order in orders:
             if isinstance(order, Sweep):
                 self._uplink.listen_no_more()
-                self._uplink.report(self._sweep())
+                swept = self._sweep(until=order.until)
+                self.is_clean = not swept.remaining
+                self._uplink.report(swept)
                 self._uplink.finish(KILL_PATIENCE)
                 return False
             self._obey(order, fds)
@@ -336,12 +340,12 @@ class Guardian:
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def _sweep(self, kill_by: float = math.inf) -> Swept:
+    def _sweep(self, kill_by: float = math.inf, until: float = math.inf) -> Swept:
         """End all descendants."""
         self._go_on()
         self._end_sentinel()
         self._reap()
-        return self._remains.sweep(self._executors, self._wait, kill_by)
+        return self._remains.sweep(self._executors, self._wait, kill_by, until)
 
     def _end_sentinel(self) -> None:
         """From here on it is this process that sees to the end."""
@@ -433,7 +437,8 @@ def main() -> None:
     guardian.run()
     if leaf is not None:
         leaf.leave()
-        leaf.remove(LEAF_PATIENCE if guardian.is_supervised else HEIR_PATIENCE)
+        patience = LEAF_PATIENCE if guardian.is_supervised else HEIR_PATIENCE
+        leaf.remove(patience if guardian.is_clean else 0.0)
     os._exit(0)
 
 

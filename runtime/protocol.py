@@ -111,7 +111,9 @@ class KillTree(_Record, frozen=True, tag=3):
 
 
 class Sweep(_Record, frozen=True, tag=4):
-    """End every process that is left, report Swept, and exit."""
+    """End every process that is left, waiting `until` then (monotonic seconds), report Swept, and exit."""
+
+    until: float
 
 
 class Graces(_Record, frozen=True, tag=5):

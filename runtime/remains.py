@@ -25,6 +25,11 @@ STRAY_GRACE = 0.5
 KILL_PATIENCE = 2.0
 """Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
 
+KILL_SECONDS = 0.2
+"""Seconds before the end of the last look at which it kills at the latest: those that were told have less then."""
+
+PROGRESS_SECONDS = 0.1
+"""So long after fewer processes were seen, more are expected to end: the kernel takes a while for thousands."""
 
 UNSEEN = "processes that come and go more quickly than they can be looked at"
 """What remains where nobody is seen and the kernel says that somebody is there."""
@@ -118,11 +123,18 @@ class Remains:
 
     # -- of everything ------------------------------------------------------------------------------
 
-    def sweep(self, executors: Collection[int], wait: Callable[[float], None], kill_by: float = math.inf) -> Swept:
+    def sweep(
+        self,
+        executors: Collection[int],
+        wait: Callable[[float], None],
+        kill_by: float = math.inf,
+        until: float = math.inf,
+    ) -> Swept:
         """End all that is left, TERM first, and look again until there are none or patience is over.
 
         `wait` waits so many seconds for a child's end, and reaps. `kill_by` (monotonic seconds): from then on they are
-        killed before they are looked at, which takes long if they are many.
+        killed before they are looked at, which takes long if they are many. `until`: nothing is waited for longer,
+        unless it is just ending.
         """
         if self._keep:  # an executor that is still there is one that nothing ends
             return Swept(0, 0, list(map(tree.describe, tree.processes(executors))))
@@ -130,7 +142,7 @@ class Remains:
             return Swept(0, 0, [])
         found: dict[int, str] = {}
         began = time.monotonic()
-        kill_at = min(kill_by, began + STRAY_GRACE)
+        kill_at = min(kill_by, began + STRAY_GRACE, until - KILL_SECONDS)
         left: list[tree.Process] = []
         if began < kill_at:
             told = self._told()  # once is enough: a second SIGTERM would come in the middle of the first one's handler
@@ -138,17 +150,32 @@ class Remains:
             tree.send([process for process in left if process.pid not in told], signal.SIGTERM, fresh=True)
             if told and all(process.pid in told for process in left):
                 kill_at = min(kill_at, max(doomed.kill_at for doomed in self._doomed))
-        give_up_at = max(kill_at, time.monotonic()) + KILL_PATIENCE
-        while time.monotonic() < give_up_at:
-            if time.monotonic() >= kill_at:
+        left = self._wait_for_end(left, found, wait, kill_at, until)
+        remaining = list(map(tree.describe, left)) or ([] if self._is_alone() else [UNSEEN])
+        ended = len(found.keys() - {process.pid for process in left})
+        return Swept(len(found), ended, remaining, list(found.values())[:NAMED])
+
+    def _wait_for_end(
+        self,
+        left: list[tree.Process],
+        found: dict[int, str],
+        wait: Callable[[float], None],
+        kill_at: float,
+        until: float,
+    ) -> list[tree.Process]:
+        """Kill from `kill_at` on, until nobody is left or patience is over. Return who is left."""
+        last = max(kill_at, time.monotonic()) + KILL_PATIENCE
+        fewest, seen_at = math.inf, time.monotonic()
+        while (now := time.monotonic()) < last and (now < until or now < seen_at + PROGRESS_SECONDS):
+            if now >= kill_at:
                 self._kill_all(left)
             wait(0.02)
             left = self._notice(found)
             if not left and self._is_alone():
                 break
-        remaining = list(map(tree.describe, left)) or ([] if self._is_alone() else [UNSEEN])
-        ended = len(found.keys() - {process.pid for process in left})
-        return Swept(len(found), ended, remaining, list(found.values())[:NAMED])
+            if len(left) < fewest:
+                fewest, seen_at = len(left), time.monotonic()
+        return left
 
     def _is_alone(self) -> bool:
         """Whether the kernel knows of no child and of nobody else in the cgroup.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,18 +99,21 @@ class Backend(Protocol):
         """Continue whoever watches the processes, should somebody have stopped it. Called again and again."""
         ...
 
-    def sweep(self) -> None:
-        """Look for whatever is left and end it; a Swept report comes."""
+    def sweep(self, until: float) -> None:
+        """Look for whatever is left and end it, waiting `until` then (monotonic seconds); a Swept report comes."""
         ...
 
-    def last_resort(self) -> tuple[list[str], list[str]]:
-        """After the sweep: kill what still carries the run's id. What was found, and what could not be ended."""
+    def last_resort(self, known: Sequence[str]) -> tuple[list[str], list[str]]:
+        """After the sweep: kill what still carries the run's id. What was found, and what could not be ended.
+
+        `known`: what the sweep itself could not end, and so is not waited for again.
+        """
         ...
 
-    def lose_guardian(self) -> tuple[list[str], list[str]]:
+    def lose_guardian(self, until: float) -> tuple[list[str], list[str]]:
         """Whoever watched the processes has died, or does not answer: make an end of them, so `open` can start anew.
 
-        In words: what was found, and what could not be ended.
+        They are waited for `until` then (monotonic seconds). In words: what was found, and what could not be ended.
         """
         ...
 

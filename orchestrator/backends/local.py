@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -69,8 +70,14 @@ HEIR_SECONDS = 60.0
 HELD_SECONDS = 1.0
 """Silence from which on the guardian is taken for held, and what it was ordered to signal is signalled from here."""
 
-LOSE_PATIENCE = 1.0
-"""Seconds that a killed guardian, and then what it watched, is given to be gone: the loop waits meanwhile."""
+LOOK_SECONDS = 0.01
+"""Between two looks at what is left."""
+
+LEAF_SECONDS = 0.5
+"""Seconds that the kernel has to let go of the run's cgroup, where no process is known to be left in it."""
+
+EXIT_SECONDS = 1.0
+"""Seconds that the guardian may take to exit after its last report."""
 
 
 class LocalBackend:
@@ -95,6 +102,9 @@ class LocalBackend:
         self._closed = False
         self._since = 0
         """When its first guardian was made."""
+        self._look_until = 0.0
+        self._is_clean = True
+        """Whether the last look has left no process."""
 
     # -- the guardian -------------------------------------------------------------------------------
 
@@ -301,13 +311,15 @@ class LocalBackend:
         if self._guardian is not None:
             self._guardian.send_signal(signal.SIGCONT)
 
-    def sweep(self) -> None:
+    def sweep(self, until: float) -> None:
         """The guardian ends what is left, says so, and goes."""
-        self._order(Sweep())
+        self._look_until = until
+        self._order(Sweep(until))
 
-    def last_resort(self) -> tuple[list[str], list[str]]:
+    def last_resort(self, known: Sequence[str]) -> tuple[list[str], list[str]]:
         """What carries our token although guardian and executors are gone."""
-        return self._end_left()
+        self._is_clean = not known
+        return self._end_left(self._look_until, known)
 
     def _left(self) -> list[tree.Process]:
         """What still carries our token, or is in its cgroup; a guardian at work is not meant."""
@@ -319,29 +331,36 @@ class LocalBackend:
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
         return left
 
-    def _end_left(self) -> tuple[list[str], list[str]]:
-        """Kill what is left until nothing is, or patience is over. What was found, and what could not be ended."""
+    def _end_left(self, until: float, known: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        """Kill what is left until nothing is. What was found, and what could not be ended; without those `known`.
+
+        They are looked at twice at least, and `until` then (monotonic seconds).
+        """
         if self._settings.keep_children:
             return [], []
         found: dict[int, str] = {}
-        end = time.monotonic() + LOSE_PATIENCE
-        while (left := self._left()) and time.monotonic() < end:
+        for look in itertools.count():
+            left = [process for process in self._left() if not known or tree.describe(process) not in known]
+            if not left or (look > 0 and time.monotonic() >= until):
+                self._is_clean = self._is_clean and not left
+                return list(found.values()), [tree.describe(process) for process in left]
             found.update((process.pid, tree.describe(process)) for process in left if process.pid not in found)
             tree.send(left, signal.SIGKILL)
-            time.sleep(0.01)
-        return list(found.values()), [tree.describe(process) for process in left]
+            time.sleep(LOOK_SECONDS)
+        raise AssertionError  # it counts for ever
 
-    def lose_guardian(self) -> tuple[list[str], list[str]]:
+    def lose_guardian(self, until: float) -> tuple[list[str], list[str]]:
         """It died, or does not answer: an end of it and of what it watched. What was found, what could not be ended."""
         if self._guardian is not None and self._socket is not None:  # else it was lost before
             self._guardian.kill()
-            _wait_until_dead(self._guardian, LOSE_PATIENCE)
+            _wait_until_dead(self._guardian, until)
         self._hang_up()
         tree.send(self._sentinel, signal.SIGKILL)  # what it is for is done here
         if self._leaf is not None:
             self._leaf.kill()
             self._leaf.thaw()  # else who comes next would freeze in it, too
-        return self._end_left()
+        self._is_clean = True
+        return self._end_left(until)
 
     def _hang_up(self) -> None:
         if self._orders is not None:
@@ -364,7 +383,7 @@ class LocalBackend:
                 _await(self._guardian)
         if self._leaf is not None and not self._leaf.remove():
             self._leaf.kill()  # cannot happen after a sweep; after a crash of ours it can
-            self._leaf.remove(LOSE_PATIENCE)
+            self._leaf.remove(LEAF_SECONDS if self._is_clean else 0.0)
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._flag.close()
@@ -383,11 +402,10 @@ def _check_descriptor_passing(sender: socket.socket, receiver: socket.socket) ->
         raise OSError(error.errno, what) from error
 
 
-def _wait_until_dead(process: subprocess.Popen[bytes], seconds: float) -> None:
+def _wait_until_dead(process: subprocess.Popen[bytes], until: float) -> None:
     """Until it is a zombie at least: one that is traced is nobody's to wait for before its tracer has."""
-    end = time.monotonic() + seconds
-    while process.poll() is None and tree.is_there(process.pid) and time.monotonic() < end:
-        time.sleep(0.005)
+    while process.poll() is None and tree.is_there(process.pid) and time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
 
 
 def _wake_up_ends() -> tuple[int, int]:
@@ -403,15 +421,14 @@ def _wake_up_ends() -> tuple[int, int]:
 
 def _await(process: subprocess.Popen[bytes]) -> None:
     """Bounded: a process in D state must not keep us for ever. One that is stopped on its last steps is continued."""
-    end = time.monotonic() + 5.0
+    end = time.monotonic() + EXIT_SECONDS
     while time.monotonic() < end:
         process.send_signal(signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.1)
             return
     process.kill()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=1.0)
+    _wait_until_dead(process, time.monotonic() + EXIT_SECONDS)
 
 
 def _environment(run_id: str, token: str) -> dict[str, str]:

@@ -54,8 +54,8 @@ MOST_RESUMES = 6
 SLACK = 2.5
 """Seconds beyond the graces within which everything must be gone, on a machine that has other things to do."""
 
-LATENESS = {"locked journal": 10.0, "second run": 10.0, "uninterruptible": 4.5, "held guardian": 4.5}
-"""Seconds that a theme's world may add to the end: what docs/stopping.md grants to a disk, and to the last look."""
+LATENESS = {"locked journal": 10.0, "second run": 10.0}
+"""Seconds that a theme's world may add to the end: what docs/stopping.md grants to a journal that is locked."""
 
 WRAPPERS = {"no cgroup": without_cgroups, "plain user": as_plain_user, "blocked signals": with_blocked_signals}
 """Commands that give a run its world."""

@@ -41,7 +41,7 @@ def test_a_stop_takes_its_graces_and_no_longer(scenario: Scenario, hold: Hold, k
         scenario.proof.held(len(kinds))
         with hold(guardian_of(scenario, running)):
             running.send(signal.SIGTERM)
-            running.popen.wait(0.6 + 2 + 2 + SLACK)
+            running.popen.wait(0.6 + 2 + SLACK)
             scenario.proof.wait(0.5)
         done = running.wait()
         scenario.gone(SLACK)

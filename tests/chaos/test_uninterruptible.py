@@ -94,9 +94,10 @@ def test_a_stop_does_not_wait_for_them(scenario: Scenario, hung: HungFileSystem)
     with start(scenario) as running:
         scenario.proof.held(2)
         running.send(signal.SIGTERM)
+        running.popen.wait(0.6 + 2 + SLACK)
         done = running.wait()
         hung.release()
         scenario.gone(SLACK)
     assert done.signal is signal.SIGTERM
-    assert "executor.abandoned" in done.stderr
+    assert "rung=ABANDONED" in done.stderr
     scenario.complete(tasks)

@@ -29,3 +29,13 @@ def test_the_last_rung_is_its_own_next() -> None:
 def test_time_is_not_negative(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         Ladder(**{name: -1})
+
+
+def test_a_stop_divides_the_patience_between_the_kill_rung_and_the_last_look() -> None:
+    ladder = Ladder(3.0, 2.0, 2.0).for_stop
+    assert (ladder.kill_patience, ladder.last_look) == (1.0, 1.0)
+    assert ladder.total == Ladder(3.0, 2.0, 2.0).total
+    climb = Climb(ladder, Rung.KILL, 10.0)
+    assert (climb.due, climb.ends) == (11.0, 12.0)
+    assert climb.next(11.0).ends == 12.0
+    assert climb.next(11.0).due is None

@@ -166,3 +166,29 @@ def test_a_task_over_its_time_counts_as_a_failure() -> None:
     over_time(world)
     assert world.machine.mind.signal is not None
     assert world.machine.mind.signal.reason is InterruptReason.ERROR_THRESHOLD
+
+
+@pytest.mark.parametrize("dies_at", [0.0, 1.5, 2.4, None])
+def test_the_last_look_of_a_stop_is_over_before_its_bound(dies_at: float | None) -> None:
+    """Whenever its executor dies; None: never. What is left of the bound is for writing down the end."""
+    world = world_at_work(1, workers=1)
+    start_all(world)
+    began = world.now
+    world.tell(told.Interrupt(STOP))
+    if dies_at is None:
+        world.tick(2.5)
+    else:
+        world.tick(dies_at)
+        world.die(0)
+    world.answer_commit()
+    assert world.swept == 1
+    assert world.now < world.sweep_until < began + LADDER
+
+
+def test_a_last_look_that_a_slow_journal_has_delayed_has_its_time_all_the_same() -> None:
+    world = world_at_work(1, workers=1)
+    start_all(world)
+    world.tell(told.Interrupt(STOP))
+    world.tick(LADDER + 5.0)
+    world.answer_commit()
+    assert world.now < world.sweep_until < world.now + 0.5

@@ -54,6 +54,7 @@ class World:
         self.controls: list[tuple[int, wire.Control]] = []
         self.sweeps = 0
         self.swept = 0
+        self.sweep_until = 0.0
         self.flags: list[InterruptSignal] = []
         self.terminated: list[int] = []
         self.killed: list[int] = []
@@ -214,7 +215,7 @@ class World:
             do.Fetch: self.fetches.append,
             do.Record: self._record,
             do.RecordAttempts: lambda it: self.attempts.update(it.attempts),
-            do.SweepProcesses: lambda _: self._sweep(),
+            do.SweepProcesses: self._sweep,
             do.LoseGuardian: lambda _: self._sweep_alone(),
             do.Log: self._log,
             do.Finish: lambda _: self._finish(),
@@ -257,7 +258,8 @@ class World:
         assert executor.incarnation == incarnation, f"{slot} holds {executor.incarnation}, not {incarnation}"
         return executor
 
-    def _sweep(self) -> None:
+    def _sweep(self, it: do.SweepProcesses) -> None:
+        self.sweep_until = it.until
         self.swept += 1
         assert self.swept == 1, "swept twice"
         self.sweeps = 1

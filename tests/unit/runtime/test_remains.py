@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,3 +64,31 @@ def test_a_chain_that_no_look_catches_is_ended(chain: Any) -> None:
 def test_a_chain_that_does_not_end_remains(chain: Any) -> None:
     swept = sweep(chain(can_end=False))
     assert (swept.found, swept.ended, swept.remaining) == (0, 0, [UNSEEN])
+
+
+def test_it_gives_up_when_the_stop_must_end(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would go on for longer than a test may take."""
+    monkeypatch.setattr(remains, "KILL_PATIENCE", 1e6)
+    leaf = chain(can_end=False)
+    with selectors.DefaultSelector() as selector:
+        looker = Remains(leaf, OutputEnds(selector), keep=False)
+        swept = looker.sweep([], time.sleep, until=time.monotonic() + 0.05)
+    assert swept.remaining == [UNSEEN]
+
+
+def test_while_more_and_more_end_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands that were killed end one after the other: those are not what cannot be killed."""
+    left = [SimpleNamespace(pid=pid) for pid in range(2, 12)]
+    monkeypatch.setattr(tree, "children", lambda *_: list(left))
+    monkeypatch.setattr(tree, "has_children", lambda: bool(left))
+    monkeypatch.setattr(tree, "describe", lambda process: str(process.pid))
+    monkeypatch.setattr(tree, "send", lambda *_, **__: 0)
+
+    def wait(_: float) -> None:
+        left.pop()
+
+    with selectors.DefaultSelector() as selector:
+        looker = Remains(None, OutputEnds(selector), keep=False)
+        swept = looker.sweep([], wait, until=time.monotonic())
+    assert swept.remaining == []
+    assert left == []
