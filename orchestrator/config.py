@@ -84,6 +84,9 @@ class Settings(BaseModel):
     @classmethod
     def of(cls, **chosen: Any) -> Settings:
         """Settings, or UsageError with one line that names what is wrong."""
+        for name, value in chosen.items():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                raise UsageError(f"{name} = {value}: Input should be a number")
         try:
             return cls(**chosen)
         except ValidationError as error:

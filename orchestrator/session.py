@@ -80,6 +80,8 @@ LONGEST_RUN_ID = 150
 
 def check_run_id(run_id: str) -> None:
     """Raise UsageError if a run cannot have this name: the environment and the names of files have to take it."""
+    if not isinstance(run_id, str):
+        raise UsageError(f"the run id {run_id!r:.80} is no text")
     if utf8(run_id) != run_id or "\0" in run_id:
         raise UsageError(f"the run id {run_id!r:.80} is not text in UTF-8 without NUL")
     if not run_id.strip() or len(run_id.encode()) > LONGEST_RUN_ID:

@@ -31,7 +31,7 @@ from runtime import codec
 from runtime.agent import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
-from runtime.limits import LARGEST_SIZE, check_count
+from runtime.limits import LARGEST_SIZE, check_count, show_value
 from runtime.mainfile import refuse_start_while_importing
 from runtime.model import InterruptReason, InterruptSignal, utf8
 
@@ -45,6 +45,17 @@ FIRST_CHUNK, LAST_CHUNK = 1, 512
 
 AHEAD = 4096
 """Tasks that `map` has handed in beyond what was taken from it, at most: any iterable may be endless."""
+
+
+def _check_rest(journal: object, *, journal_group: object, handle_signals: object, log: object) -> None:
+    """Raise UsageError for what is no setting of the run, and cannot be what it is for."""
+    if not isinstance(journal, str | os.PathLike | None):
+        raise UsageError(f"journal = {show_value(journal)}: it is a path, or None")
+    for name, flag in [("journal_group", journal_group), ("handle_signals", handle_signals)]:
+        if not isinstance(flag, bool):
+            raise UsageError(f"{name} = {show_value(flag)}: it is True or False")
+    if log is not None and not callable(log):
+        raise UsageError(f"log = {show_value(log)}: it is called as log(event, severity, fields)")
 
 
 def _check(key: object, priority: object) -> None:
@@ -149,6 +160,7 @@ class Supervisor:
         self.settings = Settings.of(**chosen)
         self.run_id = new_run_id() if run_id is None else run_id
         check_run_id(self.run_id)
+        _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log)
         self._where, self._journal_group = journal, journal_group
         self._handle_signals = handle_signals
         self._log = log

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from runtime.limits import check_count, check_factor, check_seconds
+from runtime.limits import check_count, check_factor, check_seconds, show_value
 
 
 class Backoff(StrEnum):
@@ -51,6 +51,8 @@ class RetryPolicy:
         check_seconds("delay", self.delay)
         check_seconds("max_delay", self.max_delay)
         check_seconds("total_time", self.total_time)
+        _check_classes("retry_on", self.retry_on)
+        _check_classes("never_on", self.never_on)
 
     def decide(self, error: BaseException, *, attempt: int, elapsed: float, chance: float = 0.0) -> float | None:
         """Seconds until the next attempt; None to give up.
@@ -84,3 +86,9 @@ class RetryPolicy:
         return (
             isinstance(error, Exception) and isinstance(error, self.retry_on) and not isinstance(error, self.never_on)
         )
+
+
+def _check_classes(name: str, kinds: object) -> None:
+    for kind in kinds if isinstance(kinds, tuple) else (kinds,):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise ValueError(f"{name} must be classes of exceptions, not {show_value(kind)}")  # noqa: TRY004 - as for every other number and word

@@ -56,7 +56,7 @@ def parse_signal(text: str, triggered_by: str) -> InterruptSignal | None:
 
     `triggered_by` names the source. Raises NonsenseError for anything else.
     """
-    text = text.strip()
+    text = text.removeprefix("\ufeff").strip()  # editors write byte order marks
     if text.lower() in _NO:
         return None
     if text.lower() in _YES:

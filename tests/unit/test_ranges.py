@@ -78,6 +78,28 @@ def test_settings_out_of_range_are_refused_in_one_line(name: str, bad: Any) -> N
     assert len(message) < 400, message
 
 
+@pytest.mark.parametrize(("name", "bad"), [
+    ("run_id", 3), ("run_id", b"r"), ("journal", 3), ("journal", b"j.db"), ("log", 3), ("handle_signals", "no"),
+    ("journal_group", 1), ("workers", True), ("deadline", True), ("grace", False), ("retries", True),
+])  # fmt: skip
+def test_what_is_of_another_type_is_refused_in_one_line(name: str, bad: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Supervisor(**{name: bad})
+    message = str(caught.value)
+    assert name.replace("_", " ") in message.replace("_", " ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["retry_on", "never_on"])
+@pytest.mark.parametrize("bad", [1, (1,), ("ValueError",), (ValueError, None), (ValueError(),), None])
+def test_errors_to_retry_are_classes(name: str, bad: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be classes of exceptions, not "):
+        RetryPolicy(**{name: bad})
+    good: list[Any] = [(), OSError, (OSError, ValueError)]
+    for kinds in good:
+        RetryPolicy(**{name: kinds})
+
+
 def test_the_shortest_silence_is_one_that_a_heartbeat_can_keep() -> None:
     with pytest.raises(UsageError, match=r"silence = 0\.49.* 0\.5"):
         Settings.of(silence=0.49)

@@ -28,7 +28,7 @@ WHOLE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="m", tri
 
 
 @pytest.mark.parametrize(
-    "text", ["", " \n", "0", "false", "No", "OFF", "null", "continue", '{"interrupt_requested": false}']
+    "text", ["", " \n", "0", "false", "No", "OFF", "null", "continue", "\ufeffno", '{"interrupt_requested": false}']
 )
 def test_words_that_say_no(text: str) -> None:
     assert parse_signal(text, "t") is None
@@ -40,6 +40,7 @@ def test_words_that_say_no(text: str) -> None:
         ("1", ""),
         ("TRUE\n", ""),
         ("stop", ""),
+        ("\ufefftrue\r\n", ""),
         ('{"interrupt_requested": true}', ""),
         ('{"interrupt_requested": true, "message": "disk is full", "more": [1]}', "disk is full"),
         ('{"interrupt_requested": true, "message": null, "triggered_by": null, "reason": "custom"}', ""),
