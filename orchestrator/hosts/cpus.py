@@ -25,8 +25,15 @@ def usable_cpus(proc: Path = _PROC) -> int:
     chosen = _chosen()
     if chosen is not None:
         return chosen
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *(math.ceil(quota) for quota in quotas(proc))]))
+    return max(1, min([_affinity(), *(math.ceil(quota) for quota in quotas(proc))]))
+
+
+def _affinity() -> int:
+    """Those that the kernel may run this process on; all, where there is no such thing or a sandbox does not tell."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return os.cpu_count() or 1
 
 
 def _chosen() -> int | None:

@@ -257,7 +257,8 @@ def _journal(facts: Facts, _plan: Plan) -> Finding:
     if disk is None:
         verdict = Verdict.BROKEN if facts.refused else Verdict.WORKS
         return Finding("journal", verdict, "a database, by its URL", facts.refused)
-    found = f"{disk.path} ({disk.kind or 'unknown file system'}, {_size(disk.free)} free)"
+    free = "unknown space" if disk.free is None else _size(disk.free)
+    found = f"{disk.path} ({disk.kind or 'unknown file system'}, {free} free)"
     if not disk.exists:
         return Finding(
             "journal", Verdict.BROKEN, found, f"make its directory: {disk.directory} is as far as there is one"
@@ -273,7 +274,7 @@ def _journal(facts: Facts, _plan: Plan) -> Finding:
     return _doubt(disk.kind, disk.free, found)
 
 
-def _doubt(kind: str, free: int, found: str) -> Finding:
+def _doubt(kind: str, free: int | None, found: str) -> Finding:
     """A journal that can be written, but perhaps not for long."""
     if kind in _NETWORK or kind.startswith("fuse."):
         mend = "SQLite's locks and shared memory need a local disk: use one, or a database's URL"
@@ -281,7 +282,7 @@ def _doubt(kind: str, free: int, found: str) -> Finding:
         mend = "it is in memory, and gone with the next boot: choose another --journal to be able to resume"
     elif kind == "overlay":
         mend = "it is in a container's own layer, and gone with the container: mount a volume for it"
-    elif free < _LOW_DISK:
+    elif free is not None and free < _LOW_DISK:
         mend = "the disk is almost full"
     else:
         return Finding("journal", Verdict.WORKS, found)

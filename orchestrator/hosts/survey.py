@@ -34,7 +34,7 @@ class Disk:
     exists: bool
     writable: bool
     kind: str
-    free: int
+    free: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,11 +238,11 @@ def _refused(journal: str) -> str:
     return ""
 
 
-def _free(directory: str) -> int:
+def _free(directory: str) -> int | None:
     try:
         return shutil.disk_usage(directory).free
-    except OSError:
-        return 0
+    except OSError:  # a sandbox refuses statfs
+        return None
 
 
 def file_system(directory: str, mounts: str) -> str:

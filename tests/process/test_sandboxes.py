@@ -99,8 +99,19 @@ def test_without_prctl_a_detached_process_does_not_survive_the_supervisor(tmp_pa
         proof.wait(5)
 
 
+def test_the_number_of_executors_is_known_without_being_told(tmp_path: Path) -> None:
+    wrapper = without("sched_getaffinity")
+    if not wrapper:
+        pytest.skip("there are no filters for this machine")
+    source = str(jsonl(tmp_path / "in.jsonl", range(3)))
+    words = ["run", agent("plain:double"), "-i", source, "-j", str(tmp_path / "j.db")]
+    with Running([*wrapper, *QUIESCE, *words]) as running:
+        done = running.wait()
+    assert done.returncode == 0, done
+
+
 def test_doctor_says_what_is_refused(tmp_path: Path) -> None:
-    wrapper = without("prctl", "pidfd_open", "memfd_create", "prlimit64")
+    wrapper = without("prctl", "pidfd_open", "memfd_create", "prlimit64", "sched_getaffinity", "statfs")
     if not wrapper:
         pytest.skip("there are no filters for this machine")
     with Running([*wrapper, *QUIESCE, "doctor", "-j", str(tmp_path / "j.db")]) as running:

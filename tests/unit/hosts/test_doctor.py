@@ -84,6 +84,7 @@ def test_a_good_host_works() -> None:
         ("journal", {"disk": disk(exists=False)}, "broken", "make its directory"),
         ("journal", {"disk": disk(writable=False)}, "broken", "writable"),
         ("journal", {"disk": disk(free=0)}, "broken", "full"),
+        ("journal", {"disk": disk(free=None)}, "works", ""),
         ("journal", {"disk": disk(free=1 << 20)}, "degraded", "almost full"),
         ("journal", {"disk": disk(kind="nfs4")}, "degraded", "local disk"),
         ("journal", {"disk": disk(kind="fuse.sshfs")}, "degraded", "local disk"),
