@@ -59,10 +59,11 @@ class Background(Generic[T]):
                 return False
             if self._size == 0:
                 self._moved_at = time.monotonic()
+            if not self._waiting:  # else the thread knows that there is something to do
+                self._changed.notify_all()
             self._waiting.append((item, size))
             self._size += size
             self._is_dismissed = False
-            self._changed.notify_all()
             has_thread = self._thread is not None or self._start()
         if not has_thread:
             self._carry_out()

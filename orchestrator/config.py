@@ -28,6 +28,11 @@ LONGEST_LAPSE = 1.0
 a pause, at most: it was stopped or frozen, and perhaps the whole run was."""
 
 
+FEW_EXECUTORS, KILL_SECONDS = 64, 0.01
+"""Seconds that each executor beyond these few adds to `kill_patience`: what it costs to end many is in proportion to
+their number (scripts/bench_stop_many.py)."""
+
+
 class MaxFailures(BaseModel):
     """How many failed tasks a run bears: a count, or a share of the tasks that ended (percent)."""
 
@@ -101,7 +106,8 @@ class Settings(BaseModel):
 
     def fit(self, grace: float, term_grace: float) -> Fit:
         """How these graces fit into what the host grants."""
-        return fit(Ladder(grace, term_grace, self.kill_patience), self.host_grace)
+        crowd = max(0, self.workers - FEW_EXECUTORS) * KILL_SECONDS
+        return fit(Ladder(grace, term_grace, self.kill_patience + crowd), self.host_grace)
 
     @property
     def heartbeat(self) -> float:

@@ -66,6 +66,7 @@ class Machine:
         self._watch = Watch(mind, self._stopping, self._roster)
         self._sweep_by: float | None = None
         self._commit_by: float | None = None
+        self._empty_slots = 0
         self._due: float | None = None
         self._is_host_known = False
         self._due_is_known = False
@@ -276,7 +277,7 @@ class Machine:
                 self._finish(now)
             else:
                 self._work(now)
-        if mind.phase not in (Phase.STOPPING, Phase.FINISHING) or mind.alive:
+        if mind.phase not in (Phase.STOPPING, Phase.FINISHING) or self._has_executors():
             return
         if mind.uncommitted and not mind.journal_broken:
             self._wait_for_journal(now)
@@ -287,6 +288,13 @@ class Machine:
             mind.phase = Phase.SWEEPING
             self._sweep_by = now + SWEEP_PATIENCE
             mind.do(SweepProcesses(self._stopping.end_of_last_look(now)))
+
+    def _has_executors(self) -> bool:
+        """Whether an executor is left, now that none is started any more. Each slot is found empty only once."""
+        slots = self.mind.slots
+        while self._empty_slots < len(slots) and not slots[self._empty_slots].is_alive:
+            self._empty_slots += 1
+        return self._empty_slots < len(slots)
 
     def _work(self, now: float) -> None:
         self._roster.fill(now)

@@ -22,6 +22,7 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -73,6 +74,14 @@ HALT_ROUNDS = 20
 MEMORY_SECONDS = 0.25
 """How often memory is looked at, when there is a limit."""
 
+REAP_BATCH = 1024
+"""Ended children that are waited for before anything else has its turn."""
+
+REAP_PAUSE, LONGEST_REAP_PAUSE = 4.0, 0.05
+"""The look for what executors have left takes time in proportion to the number of our children. It is not due again
+before so many times as long has passed, at most these seconds: of a thousand executors that end one by one, several are
+dealt with by each look."""
+
 LEAF_PATIENCE, HEIR_PATIENCE = 0.5, 5.0
 """Seconds that the end waits for the kernel to let go of the cgroup, whose last process was just killed: while the
 supervisor waits for us, and when nobody does."""
@@ -96,6 +105,9 @@ class Guardian:
         if not self._flag.seal():  # the supervisor has mapped it, and executors inherit what they may write
             missing.append(Missing.SEALS)
         self._executors: dict[int, Family] = {}
+        self._by_slot: dict[tuple[int, int], Family] = {}
+        self._reap_at = 0.0
+        self._must_reap = False
         self._graces = Graces(settings.grace, settings.term_grace)
         self.is_supervised = True
         self.is_clean = True
@@ -138,13 +150,15 @@ class Guardian:
             for key, events in self._selector.select(clamp_wait(self._patience())):
                 if key.fd == self._child_died:
                     self._drain_wakeups()
+                    self._must_reap = True
                 elif key.fd == self._parent:
                     self.is_supervised = False
                 elif events & selectors.EVENT_WRITE:
                     self._uplink.flush()
                 elif not self._serve():
                     return
-            self._reap()
+            if time.monotonic() >= self._reap_at:
+                self._reap()
             self._remains.kill_due()
             self._measure()
         self._inherit()
@@ -173,7 +187,7 @@ class Guardian:
         elif isinstance(order, Signal):
             self._signal(order)
         elif isinstance(order, KillTree):
-            one = self._find(order.slot, order.incarnation)
+            one = self._by_slot.get((order.slot, order.incarnation))
             if one is not None:
                 one.kill()
         elif isinstance(order, Graces):
@@ -208,8 +222,9 @@ class Guardian:
         tree.send(halted, signal.SIGCONT)
 
     def _patience(self) -> float | None:
-        """Seconds until something is due: a SIGKILL, a look at the memory."""
-        times = [at for at in (self._remains.due, self._measure_at) if at is not None]
+        """Seconds until something is due: a SIGKILL, a look at the memory or at what has ended."""
+        reap_at = self._reap_at if self._must_reap else None
+        times = [at for at in (self._remains.due, self._measure_at, reap_at) if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     # -- starting -----------------------------------------------------------------------------------
@@ -232,7 +247,8 @@ class Guardian:
             self._output.close(output)
             self._uplink.report(Exited(order.slot, order.incarnation, 0, NO_PROCESS, 0.0, 0))
             return
-        self._executors[pid] = Family(order.slot, order.incarnation, pid, output)
+        self._executors[pid] = family = Family(order.slot, order.incarnation, pid, output)
+        self._by_slot[order.slot, order.incarnation] = family
         self._uplink.report(Forked(order.slot, order.incarnation, pid))
 
     def _become_executor(self, order: Fork, fds: list[int], guardian: int) -> None:
@@ -266,14 +282,8 @@ class Guardian:
 
     # -- signalling ---------------------------------------------------------------------------------
 
-    def _find(self, slot: int, incarnation: int) -> Family | None:
-        for one in self._executors.values():
-            if (one.slot, one.incarnation) == (slot, incarnation):
-                return one
-        return None
-
     def _signal(self, order: Signal) -> None:
-        one = self._find(order.slot, order.incarnation)
+        one = self._by_slot.get((order.slot, order.incarnation))
         if one is None:
             return
         if order.signum == signal.SIGTERM:
@@ -290,13 +300,14 @@ class Guardian:
 
     def _reap(self) -> None:
         """Wait for whoever has ended. Nothing else in this process waits, so -1 steals from nobody."""
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        dead: list[tuple[Family, int, Any]] = []
+        self._must_reap = True
+        for _ in range(REAP_BATCH):
+            ended = _wait_for_any()
+            if ended is None:
+                self._must_reap = False
+                break
+            pid, status, usage = ended
             if os.WIFSTOPPED(status):  # an executor asked to be traced by its parent: we let it go on
                 tree.stop_tracing(pid, os.WSTOPSIG(status))
                 continue
@@ -305,16 +316,24 @@ class Guardian:
                 self._sentinel.reaped()
             one = self._executors.pop(pid, None)
             if one is not None:
-                self._buried(one, os.waitstatus_to_exitcode(status), usage)
+                dead.append((one, os.waitstatus_to_exitcode(status), usage))
+        if dead:
+            self._bury(dead)
 
-    def _buried(self, one: Family, code: int, usage: Any) -> None:
+    def _bury(self, dead: Sequence[tuple[Family, int, Any]]) -> None:
+        """End what these executors have left, and report their ends."""
         scale = 1 if sys.platform == "darwin" else 1024  # getrusage(2): kibibytes on Linux
-        self._end_strays(one)
-        seconds = time.monotonic() - one.since
-        self._uplink.report(Exited(one.slot, one.incarnation, one.pid, code, seconds, usage.ru_maxrss * scale))
+        began = time.monotonic()
+        left = self._remains.of([one for one, *_ in dead], self._executors)
+        now = time.monotonic()
+        self._reap_at = now + min(LONGEST_REAP_PAUSE, REAP_PAUSE * (now - began))
+        for one, code, usage in dead:
+            del self._by_slot[one.slot, one.incarnation]
+            self._end_strays(one, left[one.pid])
+            max_rss = usage.ru_maxrss * scale
+            self._uplink.report(Exited(one.slot, one.incarnation, one.pid, code, now - one.since, max_rss))
 
-    def _end_strays(self, one: Family) -> None:
-        left = self._remains.of(one, self._executors)
+    def _end_strays(self, one: Family, left: list[tree.Process]) -> None:
         if left:
             if self._uplink.is_heard:  # there may be thousands to describe
                 self._uplink.report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
@@ -397,6 +416,15 @@ class Guardian:
                 self._output.discard(key.fd)
         self._drain_wakeups()
         self._reap()
+
+
+def _wait_for_any() -> tuple[int, int, Any] | None:
+    """Return pid, status and resource usage of a child that has ended or was stopped by a tracer's signal."""
+    try:
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status, usage) if pid else None
 
 
 def _read_settings() -> Settings:

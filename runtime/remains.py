@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from runtime import tree
@@ -66,31 +66,37 @@ class Remains:
         self._owners: dict[int, str] = {}
         self._has_killed = False
 
-    # -- of one executor ----------------------------------------------------------------------------
+    # -- of executors -------------------------------------------------------------------------------
 
-    def of(self, family: Family, executors: Container[int]) -> list[tree.Process]:
-        """What is left of the family of an executor that is dead: remembered, in its session, or carrying its mark."""
-        left = {process: None for process in family.known if tree.is_running(process)}
+    def of(self, families: Sequence[Family], executors: Container[int]) -> dict[int, list[tree.Process]]:
+        """Return what is left of the families of executors that are dead, by the pids that those had.
+
+        Theirs is what is remembered, in their session, or carrying their mark. All children are read once, however many
+        executors are dead: reading them for each would cost the square of their number.
+        """
+        left = {family.pid: dict.fromkeys(filter(tree.is_running, family.known)) for family in families}
         if not self._keep and tree.has_children():
-            left |= dict.fromkeys(self._orphans_of(family, executors))
-        return list(left)
+            for executor, found in self._orphans_of(families, executors):
+                left[executor] |= dict.fromkeys(found)
+        return {executor: list(processes) for executor, processes in left.items()}
 
-    def _orphans_of(self, family: Family, executors: Container[int]) -> list[tree.Process]:
-        """Our children that descend from an executor, by its session or its mark, and all below them.
+    def _orphans_of(
+        self, families: Sequence[Family], executors: Container[int]
+    ) -> Iterator[tuple[int, list[tree.Process]]]:
+        """Yield our children that descend from dead executors, by session or mark, and all below each of them.
 
         There may be thousands, of many executors. Each is looked at once, unless it has no mark that can be read: one
         that is just being exec'd has none for a moment.
         """
-        mark = tree.slot_mark(family.slot, family.incarnation)
-        roots = []
+        sessions = {family.pid: tree.slot_mark(family.slot, family.incarnation) for family in families}
+        executors_by_mark = {mark: executor for executor, mark in sessions.items()}
         for pid in tree.child_pids(os.getpid()):
             if pid in executors or pid == self._helper:
                 continue
-            owner = self._owners.get(pid) or (mark if tree.session_of(pid) == family.pid else tree.slot_of(pid))
+            owner = self._owners.get(pid) or sessions.get(tree.session_of(pid) or 0) or tree.slot_of(pid)
             self._owners[pid] = owner
-            if owner == mark:
-                roots.append(pid)
-        return [found for pid in roots for found in (*tree.processes([pid]), *tree.children(pid))]
+            if owner in executors_by_mark:
+                yield executors_by_mark[owner], [*tree.processes([pid]), *tree.children(pid)]
 
     def doom(self, processes: list[tree.Process], output: list[int]) -> None:
         """Tell them to end. Those that have not when their grace is over are killed."""

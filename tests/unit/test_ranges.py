@@ -113,6 +113,10 @@ def test_the_shortest_silence_is_one_that_a_heartbeat_can_keep() -> None:
     assert Settings().heartbeat == Settings(silence=None).heartbeat == 1.0
 
 
+def test_many_executors_are_given_time_to_be_killed_in_proportion_to_their_number() -> None:
+    assert [round(Settings.of(workers=count).ladder.kill_patience, 3) for count in (1, 64, 164, 1064)] == [2, 2, 3, 12]
+
+
 def test_words_that_are_no_member_are_refused() -> None:
     for wrong in (
         lambda: RetryPolicy(backoff="sometimes"),  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""Agents whose supervisor is killed: one takes its time to leave, one leaves somebody behind. Loaded by path."""
+"""Agents that are ended from outside: one takes its time to leave, others leave somebody behind. Loaded by path."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -38,3 +39,16 @@ def leaves_a_daemon(task: dict[str, str], state: ExecutionState) -> str:
     os.waitpid(child, 0)
     state.sleep(60)
     return "never"
+
+
+def swallows_beside_a_child(task: dict[str, str], state: ExecutionState) -> str:
+    """Detach a child that is deaf to SIGTERM, and be deaf to everything but SIGKILL."""
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+        os._exit(0)
+    announce(task["post"], "begun")
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(600)
