@@ -53,7 +53,7 @@ class Leaf:
     def enter(self) -> bool:
         """Move this process in. Whether that worked."""
         try:
-            (self.path / "cgroup.procs").write_text("0")
+            (self.path / "cgroup.procs").write_text("0", encoding="ascii")
         except OSError:
             return False
         return True
@@ -61,25 +61,25 @@ class Leaf:
     def leave(self) -> None:
         """Move this process out, to where the leaf was made: nobody else is left to remove it."""
         with suppress(OSError):
-            (self.path.parent / "cgroup.procs").write_text("0")
+            (self.path.parent / "cgroup.procs").write_text("0", encoding="ascii")
 
     def pids(self) -> list[int]:
         """Who is in it."""
         try:
-            return [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
+            return [int(line) for line in (self.path / "cgroup.procs").read_text(encoding="ascii").split()]
         except OSError:
             return []
 
     def kill(self) -> None:
         """SIGKILL to everybody in it, at once; a process that is being forked included."""
         with suppress(OSError):
-            (self.path / "cgroup.kill").write_text("1")
+            (self.path / "cgroup.kill").write_text("1", encoding="ascii")
 
     def thaw(self) -> None:
         """Let go on who is in it, should it have been frozen (cgroup.freeze, Linux 5.2)."""
         for path in self._below():
             with suppress(OSError):
-                (path / "cgroup.freeze").write_text("0")
+                (path / "cgroup.freeze").write_text("0", encoding="ascii")
 
     def remove(self, patience: float = 0.0) -> bool:
         """Remove it. Whether it is gone; one with processes in it stays, those on their last steps included.
@@ -117,7 +117,7 @@ class Leaf:
 def _own_cgroup() -> Path | None:
     """Our place in the v2 hierarchy, mounted as it is on a unified or a hybrid host."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return _search_own_cgroup()
     place = next((line[3:] for line in lines if line.startswith("0::")), None)
@@ -137,7 +137,7 @@ def _search_own_cgroup() -> Path | None:
             continue
         for folder, _, _ in os.walk(mount):
             with suppress(OSError):
-                if own in Path(folder, "cgroup.procs").read_text().split():
+                if own in Path(folder, "cgroup.procs").read_text(encoding="ascii").split():
                     return Path(folder)
     return None
 

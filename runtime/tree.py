@@ -242,7 +242,7 @@ def child_pids(pid: int) -> list[int]:
         return found
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as file:
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
                 found.extend(map(int, file.read().split()))
     return found
 

@@ -50,8 +50,8 @@ def quotas(proc: Path = _PROC) -> list[float]:
     """Return the limits, in processors, of the cgroup that /proc/self is in, and of all above it."""
     found: list[float] = []
     with suppress(OSError, ValueError):  # no /proc, or not that of our PID namespace: no limit is known
-        mounts = list(_mounts((proc / "mountinfo").read_text(errors="surrogateescape")))
-        for line in (proc / "cgroup").read_text(errors="surrogateescape").splitlines():
+        mounts = list(_mounts((proc / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")))
+        for line in (proc / "cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
             number, controllers, path = line.split(":", 2)
             kind = "cgroup2" if number == "0" and not controllers else "cgroup"
             if kind == "cgroup2" or "cpu" in controllers.split(","):
@@ -85,9 +85,9 @@ def _folders(kind: str, path: str, mounts: list[tuple[str, str, str, list[str]]]
 
 def _quota(folder: Path) -> list[float]:
     with suppress(OSError, ValueError):
-        quota, period = (folder / "cpu.max").read_text().split()
+        quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
         return [] if quota == "max" else [int(quota) / int(period)]
     with suppress(OSError, ValueError):
-        allowed = int((folder / "cpu.cfs_quota_us").read_text())
-        return [] if allowed <= 0 else [allowed / int((folder / "cpu.cfs_period_us").read_text())]
+        allowed = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+        return [] if allowed <= 0 else [allowed / int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))]
     return []

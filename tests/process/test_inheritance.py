@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli import environment
+from tests.support.cli import QUIESCE, environment
 
 PROBE = """
 import builtins, io, locale, logging, multiprocessing, os, signal, sys, threading, warnings
@@ -212,3 +212,31 @@ def test_a_manager_of_the_program_can_be_used_in_agents(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.split(maxsplit=1) == ["1", "{'from': 'the agent'}\n"], done.stderr
+
+
+def test_warnings_that_are_errors_concern_the_agents_and_not_our_own_code(tmp_path: Path) -> None:
+    """`-X warn_default_encoding` (PEP 597) and `-W error` reach the guardian and the executors, too."""
+    (tmp_path / "program.py").write_text(
+        "from orchestrator import Supervisor\n"
+        "def f(x, state): return x\n"
+        "if __name__ == '__main__':\n"
+        "    with Supervisor(workers=1, journal='j.db', memory_limit=2**30) as supervisor:\n"
+        "        print([outcome.value for outcome in supervisor.map(f, [1, (2,)])])\n"
+    )
+    options = ["-W", "error", "-X", "warn_default_encoding", "-X", "dev", "-bb"]
+    done = subprocess.run(
+        [sys.executable, *options, "program.py"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[1, (2,)]\n"), done.stderr
+    assert "Warning" not in done.stderr
+    (tmp_path / "agent.py").write_text("def f(x, state): return x\n")
+    (tmp_path / "in.jsonl").write_text("1\n2\n")
+    strict = {"PYTHONWARNINGS": "error", "PYTHONWARNDEFAULTENCODING": "1"}
+    for command in (["run", "agent.py:f", "--input", "in.jsonl", "--journal", "k.db"], ["doctor"]):
+        told = subprocess.run(
+            [*QUIESCE, *command], capture_output=True, text=True, cwd=tmp_path, env=environment(strict), timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert "Warning" not in told.stderr, told.stderr
+        assert told.returncode == 0 or command == ["doctor"], told.stderr
