@@ -139,7 +139,7 @@ class Ledger:
         self._notice_slow(where.number if isinstance(where, Slot) else where.slot, one, now)
         if record.status == ExecutionStatus.COMPLETED:
             self._average(record.seconds)
-            self._mind.keep(outcome_of(one, where, record, ExecutionStatus.COMPLETED))
+            self._mind.keep(outcome_of(one, where, record, ExecutionStatus.COMPLETED), one.task.agent)
         elif record.status == ExecutionStatus.INTERRUPTED:
             verdict = judge(one, signal or one.asked, stopping=self._mind.signal is not None)
             self._settle(one, verdict, where, record.error, now, record)
@@ -350,7 +350,7 @@ class Ledger:
         signal = one.asked or (None if record is None else _signal_of(record))
         if signal is None and status is ExecutionStatus.INTERRUPTED:
             signal = mind.signal
-        mind.keep(outcome_of(one, where, record, status, error, signal))
+        mind.keep(outcome_of(one, where, record, status, error, signal), one.task.agent)
         limit, failures = mind.settings.max_failures, mind.failures
         ended = failures + mind.ended[ExecutionStatus.COMPLETED]
         if status is ExecutionStatus.FAILED and limit is not None and limit.is_exceeded(failures, ended):

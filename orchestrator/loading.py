@@ -30,6 +30,8 @@ class Loading:
         """Have every executor that is ready load an agent; a busy one loads a large agent only when it needs that."""
         for slot in self._mind.slots:
             is_small = len(order.source) <= EAGER_BYTES
+            if order.agent in slot.loaded:  # it was handed in again
+                continue
             if slot.state is SlotState.READY and (is_small or not slot.assigned):
                 self._send(slot, order)
 
@@ -38,6 +40,8 @@ class Loading:
         recent: list[wire.Hire] = []
         size = 0
         for order in reversed(self._mind.agents.values()):
+            if not order.source:  # no task needs it (agent_needs.py)
+                continue
             size += AGENT_BYTES + len(order.source)
             if recent and size > LOADED_BYTES:
                 break

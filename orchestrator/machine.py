@@ -73,6 +73,7 @@ class Machine:
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             told.Begin: lambda _, now: self._stopping.set_deadline(now),
             told.HireAgent: lambda it, _: self._roster.hire(it),
+            told.AgentReleased: lambda it, _: mind.needs.remove(it.agent),
             told.Spooled: self._spooled,
             told.Resumed: self._resumed,
             told.Recalled: self._recalled,
@@ -154,6 +155,7 @@ class Machine:
 
     def _spooled(self, stimulus: told.Spooled, _now: float) -> None:
         self.mind.accepted += len(stimulus.tasks)
+        self.mind.needs.add_tasks(stimulus.tasks)
         self._stopping.withdraw(self.mind.backlog.spooled(stimulus, self.mind.agents))
 
     def _fetched(self, stimulus: told.Fetched, _now: float) -> None:
@@ -165,6 +167,8 @@ class Machine:
         self._stopping.withdraw(unwanted)
 
     def _resumed(self, stimulus: told.Resumed, _now: float) -> None:
+        if stimulus.last_seq:  # the tasks of an earlier start, or of this one, that were not counted
+            self.mind.needs.keep_all()
         self.mind.accepted += stimulus.accepted
         self.mind.counts[ExecutionStatus.COMPLETED] += stimulus.completed
         self.mind.counts[ExecutionStatus.FAILED] += stimulus.failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.agent_needs import AgentNeeds
 from orchestrator.backlog import Backlog
 from orchestrator.config import Settings
 from orchestrator.hosts.budget import Fit
@@ -27,6 +28,7 @@ class Mind:
         self.slots = [Slot(number) for number in range(settings.workers)]
         self.backlog = Backlog()
         self.agents: dict[int, Hire] = {}
+        self.needs = AgentNeeds(self.agents)
         self.hired: dict[int, Hired] = {}
         self.width = 1
         self.refusals: dict[int, str] = {}
@@ -123,9 +125,10 @@ class Mind:
         """Add a named log event."""
         self._out.append(Log(name, severity, fields))
 
-    def keep(self, outcome: Outcome) -> None:
-        """Add an outcome; all of one step are recorded together."""
+    def keep(self, outcome: Outcome, agent: int) -> None:
+        """Add an outcome of a task of `agent`; all of one step are recorded together."""
         self._outcomes.append(outcome)
+        self.needs.remove(agent)
         if outcome.status in self.ended:
             self.ended[outcome.status] += 1
 

@@ -53,6 +53,7 @@ class Roster:
         """An agent for every executor that is ready, and for every one that will be."""
         order = wire.Hire(stimulus.agent, stimulus.by_name, stimulus.source)
         self._mind.agents[stimulus.agent] = order
+        self._mind.needs.add_caller(order)
         self._mind.backlog.hired(stimulus.agent)
         self._loading.load_new(order)
 
@@ -71,7 +72,6 @@ class Roster:
             raise ValueError("an executor is ready once")
         slot.state = SlotState.READY
         slot.pid = record.pid
-        slot.proven = not self._mind.agents  # so far nothing was asked of it
         self._mind.log(
             "executor.started",
             slot=slot.number,
@@ -80,6 +80,7 @@ class Roster:
             seconds=round(now - slot.started_at, 4),
         )
         self._loading.load_recent(slot)
+        slot.proven = not slot.loading  # nothing is asked of it
 
     def hired(self, slot: Slot, record: wire.Hired, _now: float) -> None:
         """It has loaded an agent. Raises ValueError, having done nothing, when that cannot be."""

@@ -5,6 +5,7 @@ What Supervisor (for Python) and the command line have in common. Blocking calls
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 
 from orchestrator import stimuli as told
+from orchestrator.agent_needs import may_be_dropped
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import Settings
 from orchestrator.engine import Engine, Observer
@@ -115,6 +117,7 @@ class Session:
         self._engine = Engine(settings, self._backend, log, self._on_agent, self._signals, observers)
         self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalStore(self.hub, self.tell)
         self._agents: dict[tuple[bool, bytes], tuple[int, Future[AgentKnown]]] = {}
+        self._counted_agents: set[int] = set()
         self._numbers: dict[int, Future[AgentKnown]] = {}
         self._identities: dict[int, str] = {}
         self._stored_agents: Mapping[int, str] = {}
@@ -189,21 +192,32 @@ class Session:
     def hire(self, *, by_name: bool, source: bytes, identity: str = "") -> tuple[int, Future[AgentKnown]]:
         """Make an agent known; its number, and a future of what the first executor says of it.
 
-        `identity`: what it is known by in later starts of the run.
+        `identity`: what it is known by in later starts of the run. Whoever has no more tasks of it on the way calls
+        `release`, so that a large one can be dropped when its tasks have ended; until then it is kept.
         """
         with self._lock:
-            key = (by_name, source)
-            if key not in self._agents:
+            is_counted = may_be_dropped(by_name=by_name, source=source)
+            key = (by_name, hashlib.sha256(source).digest() if is_counted else source)
+            is_new = key not in self._agents
+            if is_new:
                 number = self._number_of(identity)
                 future: Future[AgentKnown] = Future()
                 self._agents[key] = (number, future)
                 self._numbers[number] = future
-                self.tell(told.HireAgent(number, by_name, source))
             found = self._agents[key]
+            if is_counted:
+                self._counted_agents.add(found[0])
+            if is_new or is_counted:
+                self.tell(told.HireAgent(found[0], by_name, source))
         if self.has_ended:
             with suppress(InvalidStateError):
                 found[1].set_exception(self.why_ended())
         return found
+
+    def release(self, agent: int) -> None:
+        """Say that a caller of `hire` has handed in all tasks that it had for an agent."""
+        if agent in self._counted_agents:
+            self.tell(told.AgentReleased(agent))
 
     def _number_of(self, identity: str) -> int:
         """The number that an earlier start of the run gave to this agent, or a new one."""

@@ -26,6 +26,12 @@ class HireAgent(msgspec.Struct, frozen=True):
     source: bytes
 
 
+class AgentReleased(msgspec.Struct, frozen=True):
+    """A caller that has handed an agent in has no more tasks of it on the way; those that it had were told before."""
+
+    agent: int
+
+
 class Spooled(msgspec.Struct, frozen=True):
     """The store has taken `tasks`: those with a seq have that one, the others the next after `after`, up to `last_seq`.
 
@@ -241,6 +247,7 @@ class Tick(msgspec.Struct, frozen=True):
 Stimulus = (
     Begin
     | HireAgent
+    | AgentReleased
     | Spooled
     | Resumed
     | Recalled

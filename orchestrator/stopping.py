@@ -62,14 +62,14 @@ class Stopping:
                     return
         task = self._mind.backlog.withdraw(stimulus.task)
         if task is not None:
-            self._mind.keep(withdrawn(task, stimulus.signal))
+            self._mind.keep(withdrawn(task, stimulus.signal), task.agent)
         elif not self._mind.backlog.withdraw_later(stimulus.task, stimulus.signal):
             self._mind.log("interrupt.ignored", Severity.WARNING, key=stimulus.task, why="no such task waits or runs")
 
     def withdraw(self, unwanted: Unwanted) -> None:
         """Tasks that were told to end while they were still in the store, and that have come now."""
         for task, signal in unwanted:
-            self._mind.keep(withdrawn(task, signal))
+            self._mind.keep(withdrawn(task, signal), task.agent)
 
     def fail(self, why: str, now: float, reason: InterruptReason = InterruptReason.ERROR_THRESHOLD) -> None:
         """Something that the run cannot go on without is broken."""
@@ -147,7 +147,7 @@ class Stopping:
         """Tasks that an executor had and had not begun are ready again, but for those that nobody wants any more."""
         for one in left:
             if one.requested and one.asked is not None:
-                self._mind.keep(withdrawn(one.task, one.asked))
+                self._mind.keep(withdrawn(one.task, one.asked), one.task.agent)
         self._mind.backlog.put_back([one.task for one in left if not one.requested])
 
     # -- one task -----------------------------------------------------------------------------------

@@ -302,7 +302,7 @@ class Supervisor:
                 tasks = self._tasks(number, inputs, keys, again)
                 while chunk := list(itertools.islice(tasks, LAST_CHUNK)):
                     self._live().compare(chunk)
-        return self._outcomes(self._tasks(number, inputs, keys, numbers))
+        return self._outcomes(number, self._tasks(number, inputs, keys, numbers))
 
     async def amap(
         self,
@@ -325,7 +325,10 @@ class Supervisor:
         self, agent: Callable[[T, Any], Any], task_input: T, *, key: str | None = None, priority: int = 0
     ) -> Handle:
         """Hand in one task, from any thread, also while others run. See Handle for its result."""
-        return self._submit(self._hire(agent), task_input, key, priority)
+        number = self._hire(agent)
+        handle = self._submit(number, task_input, key, priority)
+        self._live().release(number)
+        return handle
 
     def interrupt(
         self,
@@ -487,10 +490,11 @@ class Supervisor:
                     feeding.result()
         finally:
             feeding.cancel()
+        self._live().release(agent)
         if self._live().was_interrupted:
             raise self._why_not()
 
-    def _outcomes(self, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
+    def _outcomes(self, agent: int, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
         """Hand tasks in and their outcomes out, keeping a bounded number of them on the way."""
         session = self._live()
         arrived: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
@@ -510,6 +514,7 @@ class Supervisor:
                 waiting -= 1
         for spooled in unwritten:
             spooled.result()
+        session.release(agent)
         while waiting:
             yield self._given(arrived.get())
             waiting -= 1

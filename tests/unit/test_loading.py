@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator import stimuli as told
+from orchestrator.agent_needs import KEPT_BYTES
 from orchestrator.config import Settings
 from orchestrator.instructions import Send
 from orchestrator.loading import EAGER_BYTES, LOADED_BYTES, Loading
+from orchestrator.machine import Machine
 from orchestrator.mind import Mind
-from orchestrator.records import PendingTask
+from orchestrator.records import NewTask, Outcome, PendingTask
 from orchestrator.slots import Assigned, Slot, SlotState
+from runtime.model import ExecutionStatus
 from runtime.wire import Drop, Hire
 
 FOURTH = LOADED_BYTES // 4
@@ -113,3 +117,83 @@ def test_an_executor_that_dies_of_an_agent_that_it_needed_first_has_proven_nothi
     bench.use(1)
     assert bench.sent() == ["+1"]
     assert not bench.slot.proven
+
+
+def spooled(*agents: int) -> told.Spooled:
+    """Tasks of these agents were handed in."""
+    return told.Spooled(0, len(agents), [NewTask(f"k{seq}", b"1", agent=agent) for seq, agent in enumerate(agents)])
+
+
+def outcome(seq: int) -> Outcome:
+    """A task has ended."""
+    return Outcome(seq=seq, key=str(seq), status=ExecutionStatus.COMPLETED, attempts=1)
+
+
+class Needs:
+    """A machine with one large agent that a caller has handed in."""
+
+    def __init__(self, size: int = KEPT_BYTES + 1) -> None:
+        self.machine = Machine(Settings.of(workers=1))
+        self.source = bytes(size)
+        self.hire()
+
+    def hire(self) -> None:
+        """A caller hands the agent in."""
+        self.tell(told.HireAgent(0, by_name=False, source=self.source))
+
+    def tell(self, stimulus: told.Stimulus) -> None:
+        """At no time in particular."""
+        self.machine.handle(stimulus, 0.0)
+
+    def release(self) -> None:
+        """A caller has no more tasks of it."""
+        self.tell(told.AgentReleased(0))
+
+    def is_kept(self) -> bool:
+        """Whether the supervisor could send it to an executor."""
+        return self.machine.mind.agents[0].source == self.source
+
+
+def test_the_pickle_of_a_large_agent_goes_with_its_last_task() -> None:
+    needs = Needs()
+    needs.tell(spooled(0, 0))
+    needs.release()
+    needs.machine.mind.keep(outcome(1), 0)
+    assert needs.is_kept()
+    needs.machine.mind.keep(outcome(2), 0)
+    assert not needs.is_kept()
+    needs.hire()
+    assert needs.is_kept()
+
+
+def test_a_caller_with_tasks_on_the_way_keeps_it() -> None:
+    needs = Needs()
+    needs.tell(spooled(0))
+    needs.release()
+    needs.hire()
+    needs.machine.mind.keep(outcome(1), 0)
+    assert needs.is_kept()
+    needs.tell(spooled(0))
+    needs.release()
+    assert needs.is_kept()
+    needs.machine.mind.keep(outcome(2), 0)
+    assert not needs.is_kept()
+
+
+def test_a_small_agent_and_those_of_a_resumed_run_are_kept() -> None:
+    small = Needs(KEPT_BYTES)
+    small.tell(spooled(0))
+    small.machine.mind.keep(outcome(1), 0)
+    small.release()
+    assert small.is_kept()
+    resumed = Needs()
+    resumed.tell(told.Resumed(5, 5, 0, 0, by_program=True))
+    resumed.release()
+    assert resumed.is_kept()
+
+
+def test_a_new_executor_is_not_sent_what_nobody_needs() -> None:
+    bench = Bench()
+    bench.mind.agents[5] = Hire(5, by_name=False, source=b"")
+    bench.loading.load_recent(bench.slot)
+    assert "+5" not in bench.sent()

@@ -1,0 +1,46 @@
+"""The pickle of a large agent is in no process for longer than a task needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import Supervisor
+from tests.support.wait import wait_until
+
+SIZE = 1 << 20
+
+
+def measure(data: bytes, task: int, state: Any) -> tuple[int, int, int]:
+    """What an agent with a large argument got, and where."""
+    return len(data), task, os.getpid()
+
+
+def held(supervisor: Supervisor) -> int:
+    """Bytes of pickled agents that the supervisor holds."""
+    session = supervisor._session
+    assert session is not None
+    return sum(len(order.source) for order in tuple(session._engine.mind.agents.values()))
+
+
+@pytest.mark.parametrize("with_journal", [False, True])
+def test_the_supervisor_holds_the_agents_of_pending_tasks_only(tmp_path: Path, with_journal: bool) -> None:
+    journal = tmp_path / "j.db" if with_journal else None
+    with Supervisor(workers=2, journal=journal, log=lambda *_: None) as supervisor:
+        handles = [supervisor.submit(partial(measure, bytes([number]) * SIZE), number) for number in range(20)]
+        assert [handle.outcome(60).value[:2] for handle in handles] == [(SIZE, number) for number in range(20)]
+        wait_until(lambda: held(supervisor) == 0, what="the supervisor to drop all of them")
+        # one that was dropped is handed in again, also to an executor that has never had it
+        again = partial(measure, bytes(SIZE))
+        *_, pid = supervisor.submit(again, 20, key="again").outcome(60).value
+        os.kill(pid, signal.SIGKILL)
+        assert supervisor.submit(again, 21, key="after a crash").outcome(60).value[:2] == (SIZE, 21)
+        assert [outcome.value[:2] for outcome in supervisor.map(again, [30, 31, 32])] == [
+            (SIZE, n) for n in (30, 31, 32)
+        ]
+        wait_until(lambda: held(supervisor) == 0, what="the supervisor to drop it after map, too")
