@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 from runtime.bell import soon_in
 from runtime.host import Host
@@ -66,9 +67,9 @@ class TimeLimited(Interruptible):
     def set_timeout(self, seconds: float, message: str | None = None) -> None:
         """Interrupt this execution, with reason `timeout`, in `seconds`. Set again, it is armed anew.
 
-        Works with and without an event loop. A limit that is over already stays so: late is late, whether a
-        checkpoint has seen it or not. Raises ValueError for what is
-        no duration: text, NaN, less than 0 or more than ten years.
+        Works with and without an event loop: a running one interrupts when the time is up, else the next checkpoint
+        does. A limit that is over already stays so: late is late, whether a checkpoint has seen it or not. Raises
+        ValueError for what is no duration: text, NaN, less than 0 or more than ten years.
         """
         deadline = Deadline(seconds, message, under=self.host.flag, clock=self._clock)
         self.cancel_timeout()
@@ -76,6 +77,8 @@ class TimeLimited(Interruptible):
         self._lay_flag(deadline)
         for loop in tuple(self._bells):
             soon_in(loop, self._arm, loop)
+        with suppress(RuntimeError):  # no loop here: the next checkpoint sees that it is late
+            self._arm(asyncio.get_running_loop())
 
     def cancel_timeout(self) -> None:
         """Drop the time limit. Nothing happens without one, or when it is too late."""

@@ -233,3 +233,28 @@ def test_a_signal_that_is_tripped_apart_runs_no_subscriber_here(state: Execution
     assert listener.called.wait(10)
     assert threading.get_ident() not in listener.threads
     end(state, listener)
+
+
+def test_a_time_limit_that_runs_out_while_nobody_looks_is_published_by_the_loop(
+    state: ExecutionState, listener: Listener
+) -> None:
+    async def wait() -> None:
+        state.set_timeout(0.01)
+        while not listener.events:  # noqa: ASYNC110 - a sync subscriber; the test's own time limit ends it
+            await asyncio.sleep(0.005)
+
+    run(wait)
+    (event,) = listener.events
+    assert isinstance(event, InterruptEvent)
+    assert event.signal.reason is InterruptReason.TIMEOUT
+
+
+def test_a_time_limit_that_was_dropped_is_published_by_no_loop(state: ExecutionState, listener: Listener) -> None:
+    async def wait() -> None:
+        state.set_timeout(0.01)
+        state.cancel_timeout()
+        await asyncio.sleep(0.05)
+
+    run(wait)
+    assert not listener.events
+    assert not state.is_interrupted
