@@ -1,7 +1,7 @@
 """A file system that does not answer: a process that reads its file sleeps, and not even SIGKILL ends that.
 
 The kernel's FUSE protocol (linux/fuse.h) in its smallest form: INIT, LOOKUP, GETATTR and OPEN are answered, so that
-there is a file; a READ is taken and never answered. A request that user space has taken is waited for whatever
+there is a file; a READ or WRITE is taken and never answered. A request that user space has taken is waited for whatever
 signals come (fs/fuse/dev.c: request_wait_answer), so the reader is in state D until the connection is aborted, as
 with a file server that hangs. Needs root and /dev/fuse.
 """
@@ -19,8 +19,8 @@ from pathlib import Path
 
 _IN = struct.Struct("<IIQQIIII")  # length, opcode, unique, node, uid, gid, pid, padding
 _OUT = struct.Struct("<IiQ")  # length, error, unique
-_LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _INIT, _BATCH_FORGET = 1, 2, 3, 14, 15, 26, 42
-_UNANSWERED = (_READ, _FORGET, _BATCH_FORGET)
+_LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _WRITE, _INIT, _BATCH_FORGET = 1, 2, 3, 14, 15, 16, 26, 42
+_UNANSWERED = (_READ, _WRITE, _FORGET, _BATCH_FORGET)
 _ROOT, _FILE = 1, 2
 _ENOSYS = -38
 _VALID_SECONDS = 1000
@@ -30,7 +30,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class HungFileSystem:
-    """One mount with one file, on which every read hangs until `release`."""
+    """One mount with one file, on which every read and write hangs until `release`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from chaos.fuse import HungFileSystem, hung_file_system
 from tests.chaos.conftest import SLACK, Scenario
-from tests.support.cli import Running, start_cli
+from tests.support.cli import QUIESCE, Running, start_cli
 from tests.support.hold import state_of
 from tests.support.wait import wait_until
 
@@ -101,3 +103,29 @@ def test_a_stop_does_not_wait_for_them(scenario: Scenario, hung: HungFileSystem)
     assert done.signal is signal.SIGTERM
     assert "rung=ABANDONED" in done.stderr
     scenario.complete(tasks)
+
+
+def test_a_log_that_is_never_written_holds_up_its_own_process_alone(scenario: Scenario, hung: HungFileSystem) -> None:
+    """The run is recorded and all that it started is gone; one thread of the supervisor waits for the disk."""
+    scenario.tasks(["quick"] * 4)
+    log = os.open(hung.file, os.O_WRONLY | os.O_APPEND)
+    popen = subprocess.Popen(
+        [*QUIESCE, *scenario.words()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        env={**os.environ, **scenario.environment()},
+        cwd=scenario.folder,
+    )
+    os.close(log)
+    try:
+        wait_until(lambda: state_of(popen.pid) == "Z", 25.0, "its main thread has ended")
+        assert popen.poll() is None
+        scenario.gone(SLACK)
+        witness = scenario.witness
+        witness.look()
+        assert Counter(str(outcome.status) for outcome in witness.seen.values()) == {"completed": 4}
+    finally:
+        hung.release()
+        code = popen.wait(10)
+    assert code == 0
