@@ -28,6 +28,10 @@ LOSE_SECONDS = 1.0
 """Seconds that a guardian that was killed, and what it watched, is given to be gone: the loop waits meanwhile."""
 
 
+NAMED = 20
+"""So many of the processes that a dead guardian has left are named."""
+
+
 class Guardianship:
     """Belongs to the loop. `handle` takes a stimulus now, `tell` after the machine's instructions are carried out.
 
@@ -59,11 +63,13 @@ class Guardianship:
         self._sweeping = False
         self._sweep_until = 0.0
         self._gone = False
+        self._lost: tuple[list[str], list[str]] = [], []
         self._writing = False
 
     def open(self) -> None:
         """Start it. Raises OSError when the host has no process for it."""
         self._backend.open()
+        self._lost = [], []
         self._writing = False
         self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_ready)
 
@@ -170,7 +176,11 @@ class Guardianship:
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
         self._handle(told.GuardianLost())
         now = time.monotonic()
-        self._backend.lose_guardian(now if self._is_stopping() else now + LOSE_SECONDS)  # a stop looks again at its end
+        until = now if self._is_stopping() else now + LOSE_SECONDS  # a stop looks again at its end
+        self._lost = self._backend.lose_guardian(until)
+        if self._lost[0] and not self._is_stopping():  # else the last look tells of them
+            fields = {"count": len(self._lost[0]), "processes": self._lost[0][:NAMED], "remaining": self._lost[1]}
+            self._log("guardian.strays", Severity.WARNING, fields)
         self._start_anew()
         for slot, incarnation in self._mux.slots.items():
             last_line = self._bury(slot, incarnation)
@@ -204,8 +214,10 @@ class Guardianship:
         if not self._gone:
             self._forget(self._backend.fileno())
         self._gone = True
+        before, _ = self._lost
         found, remaining = self._backend.lose_guardian(self._sweep_until)
-        self._tell(told.Swept(len(found), len(found) - len(remaining), remaining, found))
+        found = list({text.partition(" ")[0]: text for text in [*found, *before]}.values())  # each pid once
+        self._tell(told.Swept(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
 
     def _forget(self, fd: int) -> None:
         with suppress(KeyError, ValueError):

@@ -315,7 +315,7 @@ class Session:
         that it is done. `complete` adds the tasks that were missing.
         """
         assert self.journal is not None
-        claimed = self.journal.claim(run.id)
+        claimed = self.journal.claim(run.id, self._backend.token)
         if again and self.journal.agents(run.id) != self._stored_agents:
             self.journal.release(run.id)
             raise UsageError(f"another supervisor has changed run {run.run_id} just now: start again")

@@ -102,17 +102,6 @@ class Leaf:
         found = [Path(root) for root, _, _ in os.walk(self.path, topdown=False)]
         return found or [self.path]
 
-    @classmethod
-    def others(cls, prefix: str) -> list[Leaf]:
-        """Those beside where ours would be whose names begin so."""
-        planned = cls.plan(prefix)
-        if planned is None:
-            return []
-        with suppress(OSError):
-            beside = planned.path.parent.iterdir()
-            return [cls(path) for path in beside if path.name.startswith(planned.path.name) and path.is_dir()]
-        return []
-
 
 def _own_cgroup() -> Path | None:
     """Our place in the v2 hierarchy, mounted as it is on a unified or a hybrid host."""

@@ -8,8 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from runtime import tree
+from runtime.descendants import Descendants
 from runtime.flag import InterruptFlag
 from runtime.protocol import STACKS
+
+STOP_SECONDS = 0.3
+"""At most so long all below an executor is looked for and stopped before it is killed."""
+
+LOOK_SECONDS = 0.05
+"""At most so long is looked for what is below an executor before SIGTERM."""
 
 
 @dataclass
@@ -48,12 +55,19 @@ class Family:
             self.signal(signum)
 
     def kill(self) -> None:
-        """The KILL rung: it and all below it."""
+        """The KILL rung: it and all below it, which is stopped first, so that nobody multiplies meanwhile."""
+        below = Descendants(lambda: [self.pid])
+        below.stop(time.monotonic() + STOP_SECONDS)
         self._remember()
+        below.kill()
         tree.send(self.known, signal.SIGKILL)
         self.signal(signal.SIGKILL)
 
     def _remember(self) -> None:
-        """Snapshot the tree before a signal: once the parent is dead its children are nobody's (circus#1044)."""
+        """Snapshot the tree before a signal: once the parent is dead its children are nobody's (circus#1044).
+
+        Not for long: below a fork bomb there is no end of it, and the guardian finds orphans by other means, too.
+        """
         before = set(self.known)
-        self.known.extend(process for process in tree.children(self.pid) if process not in before)
+        found = tree.children(self.pid, until=time.monotonic() + LOOK_SECONDS)
+        self.known.extend(process for process in found if process not in before)

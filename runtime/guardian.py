@@ -62,6 +62,7 @@ from runtime.protocol import (
     Swept,
 )
 from runtime.remains import KILL_PATIENCE, STRAY_GRACE, Remains
+from runtime.run_mark import set_mark
 from runtime.sentinel import Sentinel
 from runtime.uplink import Uplink
 
@@ -337,7 +338,7 @@ class Guardian:
         if left:
             if self._uplink.is_heard:  # there may be thousands to describe
                 self._uplink.report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
-            self._remains.doom(left, one.output)
+            self._remains.doom(left, one.output, one.pid)
         else:
             self._output.close(one.output)
 
@@ -454,10 +455,12 @@ def main() -> None:
     leaf = leaf if leaf is not None and leaf.make() else None
     gc.collect()
     gc.freeze()  # what is warm stays shared with every executor
+    is_marked = set_mark(settings.mark)
     second_line = _start_sentinel(settings, parent, leaf)
     containment = ["cgroup"] if leaf is not None and leaf.enter() else []
     is_subreaper = tree.become_subreaper()
     containment += ["subreaper"] if is_subreaper else []
+    containment += ["limits"] if is_marked else []
     containment += ["sessions"] if not tree.VISIBILITY.is_usable else ["sessions", "environment"]
     missing = _find_missing(has_prctl=has_death_signal and is_subreaper, has_pidfds=second_line is not None)
     entered = leaf if "cgroup" in containment else None
@@ -486,4 +489,4 @@ def _start_sentinel(settings: Settings, parent: int | None, leaf: Leaf | None) -
     """Before the cgroup is entered: it must not be frozen with it."""
     token = None if settings.keep_children else os.environ.get(tree.SUPERVISOR_VARIABLE)
     ours = (settings.socket_fd, settings.flag_fd, settings.wake_read_fd, settings.wake_write_fd)
-    return sentinel.start(parent, settings.grace, token, leaf, ours)
+    return sentinel.start(parent, settings.grace, token, settings.mark, leaf, ours)

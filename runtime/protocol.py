@@ -59,8 +59,8 @@ class Settings(_Record, frozen=True):
     Not from its arguments or environment, which others can see: an authkey is among it. And it may be of any size.
 
     `grace` and `term_grace` in seconds are for the day it is the heir. An executor shows a sign of life every
-    `heartbeat` seconds. It says Grown when the RSS of an executor's tree is more than `report_above` bytes.
-    `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is to be again.
+    `heartbeat` seconds. It says Grown when the RSS of an executor's tree is more than `report_above` bytes. `mark` is
+    that of run_mark.py. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is to be again.
     """
 
     run_id: str
@@ -77,6 +77,7 @@ class Settings(_Record, frozen=True):
     keep_children: bool = False
     report_above: int | None = None
     leaf: str | None = None
+    mark: int = 0
     pydantic_plugins: str | None = None
 
 

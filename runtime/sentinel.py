@@ -25,6 +25,7 @@ from contextlib import suppress
 
 from runtime import tree
 from runtime.cgroup import Leaf
+from runtime.descendants import end_repeatedly
 
 MARGIN = 0.5
 """Seconds beyond the grace that the heir is given to begin with the last look."""
@@ -64,11 +65,12 @@ class Sentinel:
 
 
 def start(
-    supervisor_fd: int | None, grace: float, token: str | None, leaf: Leaf | None, close: Iterable[int]
+    supervisor_fd: int | None, grace: float, token: str | None, mark: int, leaf: Leaf | None, close: Iterable[int]
 ) -> Sentinel | None:
     """Fork a sentinel, which closes the descriptors `close`. None where there are no pidfds, or is no process for it.
 
-    `token`: the supervisor's; None if what executors leave behind is to be kept, so that only they are ended.
+    `token` and `mark` (run_mark.py): the supervisor's; no token if what executors leave behind is to be kept, so that
+    only they are ended.
     """
     if supervisor_fd is None:
         return None
@@ -90,7 +92,7 @@ def start(
             null = os.open(os.devnull, os.O_RDWR)
             for fd in range(3):
                 os.dup2(null, fd)
-            _Watch(supervisor_fd, guardian, guardian_fd, read_fd, grace, token, leaf).run()
+            _Watch(supervisor_fd, guardian, guardian_fd, read_fd, grace, token, mark, leaf).run()
         finally:
             os._exit(0)
     os.close(guardian_fd)
@@ -112,6 +114,7 @@ class _Watch:
         grace_fd: int,
         grace: float,
         token: str | None,
+        mark: int,
         leaf: Leaf | None,
     ) -> None:
         self._supervisor_fd = supervisor_fd
@@ -120,6 +123,7 @@ class _Watch:
         self._grace_fd = grace_fd
         self._grace = grace
         self._token = token
+        self._mark = mark
         self._leaf = leaf
         self._since = tree.start_time(guardian)
 
@@ -162,18 +166,18 @@ class _Watch:
     def _end_everything(self) -> None:
         """The guardian, with which the kernel kills its executors; then whoever has not died of that."""
         self._signal_guardian(signal.SIGKILL)
-        end = time.monotonic() + END_PATIENCE
-        while time.monotonic() < end:
-            if self._leaf is not None:
-                self._leaf.kill()
-                self._leaf.thaw()
-            left = [] if self._token is None else tree.of_supervisor(self._token, self._since)
-            if not left and (self._leaf is None or not self._leaf.pids()):
-                break
-            tree.send(left, signal.SIGKILL)
-            time.sleep(0.01)
+        end_repeatedly(self._look, time.monotonic() + END_PATIENCE)
         if self._leaf is not None:
             self._leaf.remove(MARGIN)
+
+    def _look(self) -> list[tree.Process]:
+        """Who is left. Those in the cgroup are killed by the kernel."""
+        if self._leaf is not None:
+            self._leaf.kill()
+            self._leaf.thaw()
+        left = [] if self._token is None else tree.of_supervisor(self._token, self._mark, since=self._since)
+        known = {process.pid for process in left}
+        return left + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)
 
 
 def _is_ready(fd: int, seconds: float) -> bool:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
+import math
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +26,7 @@ from typing import NoReturn
 import psutil
 
 from runtime import environments, procfs, unlisted
+from runtime.run_mark import has_mark
 from runtime.unlisted import HAS_WAITID, UnlistedProcess, is_child
 
 Process = psutil.Process | UnlistedProcess
@@ -205,15 +209,27 @@ def start_time(pid: int) -> int:
     return 0
 
 
+def parent_of(pid: int) -> int | None:
+    """The parent of a process, None when it is gone."""
+    if not _HAVE_PROC:
+        with suppress(psutil.Error, OSError):
+            return psutil.Process(pid).ppid()
+        return None
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
+    return None
+
+
 def slot_of(pid: int) -> str:
     """The slot mark of a process."""
     return variable_of(pid, SLOT_VARIABLE)
 
 
-def children(pid: int | None = None, *, recursive: bool = True) -> list[Process]:
+def children(pid: int | None = None, *, recursive: bool = True, until: float = math.inf) -> list[Process]:
     """The living descendants of a process (default: of this one), parents before their children.
 
-    Without /proc only those are known that are children of this process.
+    Without /proc only those are known that are children of this process. `until`: from then on (monotonic seconds) no
+    more are looked for.
     """
     root = os.getpid() if pid is None else pid
     if not _HAVE_CHILDREN_FILES and not _IS_BLIND:
@@ -224,8 +240,10 @@ def children(pid: int | None = None, *, recursive: bool = True) -> list[Process]
     pids = child_pids(root)
     if recursive:
         for each in pids:  # grows while it is walked: breadth first
+            if time.monotonic() >= until:
+                break
             pids.extend(child_pids(each))
-    return processes(pids)
+    return processes(itertools.takewhile(lambda _: time.monotonic() < until, pids))
 
 
 def child_pids(pid: int) -> list[int]:
@@ -431,26 +449,30 @@ def is_running(process: Process) -> bool:
         return False
 
 
-def of_supervisor(token: str, since: int = 0, besides: Collection[int] = ()) -> list[Process]:
-    """Every living process that carries a supervisor's token in its environment, except this one. The last resort.
+def of_supervisor(token: str, mark: int = 0, since: int = 0, besides: Collection[int] = ()) -> list[Process]:
+    """Every living process that carries a supervisor's token in its environment, or its mark, except this one.
 
-    `since`: the start time of the supervisor's first guardian. What is older, and `besides`, is not even looked at.
+    The last resort. `since`: the start time of the supervisor's first guardian. What is older, and `besides`, is not
+    even looked at. Everybody can copy a mark (run_mark.py), so it counts for processes of this user, if that is not
+    root.
     """
     young = [pid for pid in _others() if pid not in besides and start_time(pid) >= since]
+    marked = [pid for pid in young if has_mark(pid, mark) and (os.geteuid() == 0 or _is_of_this_user(pid))]
+    if marked:  # the others are asked when there are none of these any more: that takes a process of its own
+        return processes(marked)
     found = _variables(young, SUPERVISOR_VARIABLE)
     return processes(pid for pid in young if found[pid][SUPERVISOR_VARIABLE] == token)
 
 
-def of_run(run_id: str, supervisor: int, besides: str) -> list[Process]:
-    """The living processes of a run whose supervisor had this pid, without those that carry the token `besides`.
+def of_predecessor(token: str, mark: int) -> list[Process]:
+    """The living processes of another supervisor's run, by its token or its mark.
 
-    Only this user's: anybody may put a run id and a pid into the environment of a process of his own. (What an agent
-    of ours runs as another user is found by the run's cgroup.)
+    Only this user's: anybody may put what he has read somewhere into the environment of a process of his own. (What an
+    agent of ours runs as another user is found by the run's cgroup.)
     """
-    names = (SUPERVISOR_VARIABLE, RUN_VARIABLE)
-    found = _variables(filter(_is_of_this_user, _others()), *names, seconds=_START_SECONDS)
-    tokens = ((pid, values[SUPERVISOR_VARIABLE]) for pid, values in found.items() if values[RUN_VARIABLE] == run_id)
-    return processes(pid for pid, token in tokens if token.startswith(f"{supervisor}-") and token != besides)
+    ours = [pid for pid in _others() if _is_of_this_user(pid)]
+    found = _variables(ours, SUPERVISOR_VARIABLE, seconds=_START_SECONDS)
+    return processes(pid for pid in ours if has_mark(pid, mark) or found[pid][SUPERVISOR_VARIABLE] == token)
 
 
 def _variables(
@@ -499,15 +521,19 @@ def send(processes: Iterable[Process], signum: int, *, fresh: bool = False) -> i
     A stopped process takes no SIGTERM before it is continued. `fresh`: they were found just now, so that one that is
     our child is still itself. Returns how many were signalled: some may not be ours to signal (setuid).
     """
-    sent = 0
+    sent: list[Callable[[int], None]] = []
     for process in reversed(list(processes)):
         with suppress(psutil.Error, OSError):
-            deliver = partial(os.kill, process.pid) if fresh and is_child(process.pid) else process.send_signal
+            deliver: Callable[[int], None] = process.send_signal
+            if fresh and is_child(process.pid):
+                deliver = partial(os.kill, process.pid)
             deliver(signum)
-            sent += 1
-            if signum == signal.SIGTERM:
+            sent.append(deliver)
+    if signum == signal.SIGTERM:
+        for deliver in sent:  # only now: those that are many and stopped would leave no time for the others
+            with suppress(psutil.Error, OSError):
                 deliver(signal.SIGCONT)
-    return sent
+    return len(sent)
 
 
 def describe(process: Process) -> str:

@@ -26,6 +26,11 @@ class Channels:
 class Backend(Protocol):
     """Starts executors, raises the flag, signals, watches. Nothing here blocks for long."""
 
+    @property
+    def token(self) -> str:
+        """By what the processes of the run are known on their host; empty where they are not."""
+        ...
+
     def open(self) -> None:
         """Make ready to start executors."""
         ...

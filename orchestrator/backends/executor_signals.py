@@ -57,6 +57,11 @@ class ExecutorSignals:
             else:
                 family.kill()
 
+    @property
+    def pids(self) -> set[int]:
+        """Of those that have not been reported gone."""
+        return {family.pid for family in self._families.values()}
+
     def any_lives(self) -> bool:
         """Whether one of them is no zombie."""
         return any(tree.is_there(family.pid) for family in self._families.values())

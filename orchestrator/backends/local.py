@@ -18,12 +18,14 @@ import msgspec
 from orchestrator.backends import Channels, interpreter
 from orchestrator.backends.executor_signals import ExecutorSignals
 from orchestrator.backends.order_queue import OrderQueue
-from orchestrator.backends.predecessor import Note, Predecessor, leaf_name
+from orchestrator.backends.predecessor import Note, Predecessor
 from orchestrator.backends.pulse import Pulse
+from orchestrator.backends.run_token import RunToken
 from orchestrator.config import Settings
 from orchestrator.journal import Owner
 from runtime import tree
 from runtime.cgroup import Leaf
+from runtime.descendants import stop_or_kill
 from runtime.flag import InterruptFlag, anonymous_file
 from runtime.model import InterruptSignal
 from runtime.protocol import (
@@ -85,7 +87,7 @@ class LocalBackend:
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._run_id = run_id
-        self._token = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._token = RunToken.make()
         self._settings = settings
         self._flag = InterruptFlag(settings.workers)
         self._wake_read, self._wake_write = _wake_up_ends()
@@ -96,7 +98,7 @@ class LocalBackend:
         self._executors = ExecutorSignals(self._flag)
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
-        self._leaf = None if settings.keep_children else Leaf.plan(leaf_name(run_id, self._token))
+        self._leaf = None if settings.keep_children else Leaf.plan(self._token.leaf_name(run_id))
         self._incarnations: dict[int, int] = {}
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
@@ -129,6 +131,7 @@ class LocalBackend:
             keep_children=self._settings.keep_children,
             report_above=self._settings.report_above,
             leaf=None if self._leaf is None else str(self._leaf.path),
+            mark=self._token.mark,
             pydantic_plugins=os.environ.get(PLUGINS_VARIABLE),
         )
         inherited = (theirs.fileno(), self._flag.fd, self._wake_read, self._wake_write)
@@ -140,7 +143,7 @@ class LocalBackend:
                     stdout=subprocess.DEVNULL,
                     pass_fds=inherited,
                     start_new_session=True,
-                    env=_environment(self._run_id, self._token),
+                    env=_environment(self._run_id, self._token.value),
                 )
         except OSError:
             ours.close()
@@ -156,9 +159,14 @@ class LocalBackend:
 
     def see_off(self, owner: Owner, note: Note, check: Callable[[], None]) -> None:
         """See Predecessor."""
-        predecessor = Predecessor(self._run_id, owner, self._token)
+        predecessor = Predecessor(self._run_id, owner)
         patience = self._settings.ladder.total + HEIR_SECONDS
         predecessor.see_off(note, check, patience, keep_children=self._settings.keep_children)
+
+    @property
+    def token(self) -> str:
+        """The random part of it nobody else has."""
+        return self._token.value
 
     @property
     def pid(self) -> int | None:
@@ -325,7 +333,7 @@ class LocalBackend:
         """What still carries our token, or is in its cgroup; a guardian at work is not meant."""
         guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
-        left = tree.of_supervisor(self._token, self._since, others)
+        left = tree.of_supervisor(self._token.value, self._token.mark, since=self._since, besides=others)
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in left)}
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
@@ -334,19 +342,23 @@ class LocalBackend:
     def _end_left(self, until: float, known: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """Kill what is left until nothing is. What was found, and what could not be ended; without those `known`.
 
-        They are looked at twice at least, and `until` then (monotonic seconds).
+        They are looked at twice at least, and `until` then (monotonic seconds). Executors that die with their guardian
+        are nothing that was left.
         """
         if self._settings.keep_children:
             return [], []
         found: dict[int, str] = {}
+        executors = self._executors.pids
+        stopped: set[tree.Process] = set()
         for look in itertools.count():
             left = [process for process in self._left() if not known or tree.describe(process) not in known]
             if not left or (look > 0 and time.monotonic() >= until):
                 self._is_clean = self._is_clean and not left
                 return list(found.values()), [tree.describe(process) for process in left]
-            found.update((process.pid, tree.describe(process)) for process in left if process.pid not in found)
-            tree.send(left, signal.SIGKILL)
-            time.sleep(LOOK_SECONDS)
+            new = [process for process in left if process.pid not in found and process.pid not in executors]
+            found.update((process.pid, tree.describe(process)) for process in new)
+            if not stop_or_kill(left, stopped, until):
+                time.sleep(LOOK_SECONDS)
         raise AssertionError  # it counts for ever
 
     def lose_guardian(self, until: float) -> tuple[list[str], list[str]]:

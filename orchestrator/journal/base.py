@@ -51,11 +51,15 @@ class DuplicateKeyError(UsageError):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The supervisor that has, or last had, a run. `alive` means that it holds the run's lock right now."""
+    """The supervisor that has, or last had, a run. `alive` means that it holds the run's lock right now.
+
+    `token`: by which its processes are known, and only they (`backends/run_token.py`); empty if it had none.
+    """
 
     pid: int
     host: str
     alive: bool = False
+    token: str = ""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,8 +155,10 @@ class Journal(Protocol):
         """All of them, oldest first."""
         ...
 
-    def claim(self, run: int) -> RunRecord:
+    def claim(self, run: int, token: str = "") -> RunRecord:
         """Become the run's only supervisor until `release`, `close` or death. ClaimedError: another one has it.
+
+        `token`: by which the processes of the run are known from now on.
 
         Counts one start and forgets interrupt requests that nobody took. A run that is over stays so.
         """

@@ -135,6 +135,7 @@ class _Run(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     starts: _Count
     owner_pid: _Pid | None
     owner_host: str | None
+    owner_token: str | None
 
 
 def run_record(row: Row, holder_of: Callable[[int], int | None]) -> RunRecord:
@@ -157,8 +158,13 @@ def run_record(row: Row, holder_of: Callable[[int], int | None]) -> RunRecord:
         sealed=bool(run.sealed),
         signal=None if run.signal is None else read_signal(run.signal),
         starts=run.starts,
-        owner=Owner(holder or run.owner_pid or 0, run.owner_host or "", alive=holder is not None) if known else None,
+        owner=_owner(run, holder) if known else None,
     )
+
+
+def _owner(run: _Run, holder: int | None) -> Owner:
+    pid, host = holder or run.owner_pid or 0, run.owner_host or ""
+    return Owner(pid, host, alive=holder is not None, token=run.owner_token or "")
 
 
 _decode_known = msgspec.json.Decoder(list[tuple[str, _Number]]).decode

@@ -196,14 +196,14 @@ class SqliteJournal:
         with self._db.reading():
             return [self._run_of(row) for row in self._db.all(sql.ALL_RUNS)]
 
-    def claim(self, run: int) -> RunRecord:
+    def claim(self, run: int, token: str = "") -> RunRecord:
         """See Journal."""
         locks = self._db.locks
         if not locks.claim(self._run(run).id):
             raise _claimed(self._run(run), locks.find_owner(run))
         try:
             with self._db.writing():
-                owner = {"pid": os.getpid(), "host": socket.gethostname(), "now": time.time()}
+                owner = {"pid": os.getpid(), "host": socket.gethostname(), "token": token, "now": time.time()}
                 self._db.execute(sql.CLAIM_RUN, {"run": run, **owner})
                 self._db.execute(sql.FORGET_REQUESTS, (run,))
                 self._last_event[run] = self._db.one(sql.LAST_EVENT, (run,))

@@ -20,7 +20,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x71756965
 """`quie`: marks an SQLite file as a journal."""
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """In `user_version`. A journal with a higher one is refused."""
 
 SCHEMA: Final = """
@@ -39,6 +39,7 @@ CREATE TABLE runs(
     starts INTEGER NOT NULL DEFAULT 0,
     owner_pid INTEGER,
     owner_host TEXT,
+    owner_token TEXT,
     ready INTEGER NOT NULL DEFAULT 1
 );
 CREATE TABLE tasks(
@@ -125,7 +126,7 @@ CREATE VIEW event_list AS
 
 _RUN_COLUMNS: Final = (
     "id, run_id, agent, config, cwd, status, created_at, started_at, ended_at, sealed, signal, starts,"
-    " owner_pid, owner_host"
+    " owner_pid, owner_host, owner_token"
 )
 ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id"
 RUN_BY_NUMBER: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"
@@ -154,7 +155,8 @@ DELETE FROM tasks WHERE run = :run AND seq IN (SELECT seq FROM tasks WHERE run =
 """
 DROP_DRAFT: Final = "DELETE FROM runs WHERE id = ? AND NOT ready"
 CLAIM_RUN: Final = """
-UPDATE runs SET owner_pid = :pid, owner_host = :host, starts = starts + 1, started_at = coalesce(started_at, :now),
+UPDATE runs SET owner_pid = :pid, owner_host = :host, owner_token = :token, starts = starts + 1,
+    started_at = coalesce(started_at, :now),
     status = CASE WHEN status IN ('completed', 'failed') THEN status ELSE 'started' END,
     ended_at = CASE WHEN status IN ('completed', 'failed') THEN ended_at END,
     signal = CASE WHEN status IN ('completed', 'failed') THEN signal END

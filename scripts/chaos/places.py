@@ -170,11 +170,11 @@ kept=$(mktemp -d) && mount --bind "$python" "$kept" && mount -t tmpfs -o mode=75
 _CAN_RUN = "import asyncio, subprocess, sys, orchestrator.cli; subprocess.run([sys.executable, '-c', ''], check=True)"
 
 
-def as_plain_user() -> list[str]:
+def as_plain_user(uid: int = PLAIN_USER) -> list[str]:
     """A command that runs another one as a plain user without capabilities; empty where that is not possible."""
     if os.geteuid() != 0:
         return []
-    user = ["setpriv", f"--reuid={PLAIN_USER}", f"--regid={PLAIN_USER}", "--clear-groups", "--no-new-privs"]
+    user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs"]
     home, python = os.path.expanduser("~"), sys.base_prefix
     opened = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _OPEN_HOME, "sh", home, python]
     for wrapper in (user, [*opened, *user] if python.startswith(home + "/") else user):

@@ -16,6 +16,7 @@ import pytest
 from chaos.places import without_cgroups
 from orchestrator.backends.predecessor import Predecessor
 from orchestrator.journal import Owner
+from runtime.tree import SLOT_PLACEHOLDER
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import QUIESCE, Running, run_cli, start_cli
@@ -138,38 +139,44 @@ def test_another_supervisors_run_of_the_same_name_is_left_alone(tmp_path: Path) 
     assert look(tmp_path / "other.db").outcomes["a"].attempts == 1
 
 
-@pytest.mark.parametrize("case", ["dead", "its pid is taken", "on another host", "children are kept", "our own"])
+@pytest.mark.parametrize(
+    "case", ["dead", "its pid is taken", "on another host", "children are kept", "another token", "no token"]
+)
 def test_only_what_a_dead_supervisor_of_this_host_left_is_ended(case: str) -> None:
-    """The owner in the journal is gone for certain, since its lock is: whoever has its pid now is not meant."""
+    """The owner in the journal is gone for certain, since its lock is. Its processes are known by its token alone.
+
+    Whoever has its pid now, or gives himself its run and pid, is not meant; whoever has the token is.
+    """
     gone = subprocess.Popen(["true"])
     gone.wait()
-    owner = os.getppid() if case == "its pid is taken" else gone.pid
-    marks = {"QUIESCE_RUN_ID": "r", "QUIESCE_SUPERVISOR": f"{owner}-0"}
+    pid = os.getppid() if case == "its pid is taken" else gone.pid
+    token = {"another token": f"{pid}-1", "no token": ""}.get(case, f"{pid}-0")
+    marks = {"QUIESCE_RUN_ID": "r", "QUIESCE_SUPERVISOR": f"{pid}-0"}
     noted: list[str] = []
     with subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}) as sleeper:
         wait_until(lambda: procs.environment_has(sleeper.pid, "QUIESCE_RUN_ID", "r"), what="the exec")
         host = "elsewhere" if case == "on another host" else socket.gethostname()
-        token = f"{owner}-0" if case == "our own" else "other"
-        predecessor = Predecessor("r", Owner(owner, host), token)
+        predecessor = Predecessor("r", Owner(pid, host, token=token))
         predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children="kept" in case)
-        if case == "dead":
+        is_meant = case in ("dead", "its pid is taken")
+        if is_meant:
             assert sleeper.wait(5) == -signal.SIGKILL
         else:
             assert sleeper.poll() is None
         sleeper.kill()
-    assert noted == (["predecessor.strays"] if case == "dead" else [])
+    assert noted == (["predecessor.strays"] if is_meant else [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="starts a process as another user")
 def test_another_users_process_that_claims_to_be_of_the_run_is_left_alone() -> None:
-    """Anybody may write a run id and the pid of a dead supervisor into his environment."""
+    """Anybody may write what he knows of a dead supervisor into his environment: not even the token makes it ours."""
     gone = subprocess.Popen(["true"])
     gone.wait()
-    marks = {"QUIESCE_RUN_ID": "r", "QUIESCE_SUPERVISOR": f"{gone.pid}-0", "QUIESCE_SLOT": "0:0"}
+    marks = {"QUIESCE_RUN_ID": "r", "QUIESCE_SUPERVISOR": f"{gone.pid}-0", "QUIESCE_SLOT": SLOT_PLACEHOLDER}
     noted: list[str] = []
     with subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, user=12345) as sleeper:
         wait_until(lambda: procs.environment_has(sleeper.pid, "QUIESCE_RUN_ID", "r"), what="the exec")
-        predecessor = Predecessor("r", Owner(gone.pid, socket.gethostname()), "other")
+        predecessor = Predecessor("r", Owner(gone.pid, socket.gethostname(), token=f"{gone.pid}-0"))
         predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children=False)
         assert sleeper.poll() is None
         sleeper.kill()

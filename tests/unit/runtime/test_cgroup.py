@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from orchestrator.backends import predecessor
+from orchestrator.backends.run_token import RunToken
 from orchestrator.journal import Owner
 from runtime import cgroup
 from runtime.cgroup import Leaf
+from runtime.run_mark import is_mark
 
 
 def test_what_was_made_in_it_goes_with_it(tmp_path: Path) -> None:
@@ -27,10 +30,22 @@ def test_one_with_something_in_it_stays(tmp_path: Path) -> None:
 
 
 def test_a_predecessors_is_found_and_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs may be called `r` and `r-7`."""
+    """Runs may be called `r` and `r-7`, and two supervisors of one pid may have had one of each."""
     monkeypatch.setattr(cgroup, "_own_cgroup", lambda: tmp_path)
     monkeypatch.setattr(cgroup, "_SYSTEMD", tmp_path / "none")
-    for name in ("quiesce-r-7-abc123", "quiesce-r-7-8-abc", "quiesce-r-8-abc123", "quiesce-r-7-0ff", "quiesce-r-7"):
+    names = [RunToken(token).leaf_name(run) for run in ("r", "r-7") for token in ("7-0ff", "7-abc123")]
+    assert len(set(names)) == 4
+    for name in names:
         (tmp_path / name).mkdir()
-    found = predecessor.Predecessor("r", Owner(7, "elsewhere"), "7-0ff")._leaves()
-    assert [leaf.path.name for leaf in found] == ["quiesce-r-7-abc123"]
+    dead = predecessor.Predecessor("r", Owner(7, socket.gethostname(), token="7-0ff"))
+    dead.see_off(lambda *_: None, lambda: None, 1.0, keep_children=False)
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
+
+
+def test_what_everybody_sees_does_not_tell_the_token() -> None:
+    token = RunToken.make()
+    secret = token.value.partition("-")[2]
+    assert secret not in token.leaf_name("r")
+    assert is_mark(token.mark)
+    assert f"{token.mark:x}" not in secret
+    assert RunToken("").mark == 0

@@ -38,6 +38,7 @@ class ChainLeaf(Leaf):
 def chain(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(remains, "STRAY_GRACE", 0.02)
     monkeypatch.setattr(tree, "children", lambda *_: [])
+    monkeypatch.setattr(tree, "child_pids", lambda *_: [])
 
     def make(*, can_end: bool) -> ChainLeaf:
         if not can_end:
