@@ -39,6 +39,7 @@ from runtime.errors import ExecutionInterrupted
 from runtime.flag import InterruptFlag
 from runtime.forks import disown_in_forks
 from runtime.garbage import BROKEN, end_executor
+from runtime.heap import trim_heap
 from runtime.inbox import Inbox
 from runtime.inheritance import take_over
 from runtime.loader import AgentRefused, BrokenOff, load
@@ -183,6 +184,7 @@ class Executor:
         self._asked_to_end = False
         self._session_task: asyncio.Task[None] | None = None
         self._is_broken = False
+        self._has_dropped = False
         self._loading = False
         self._surroundings: Surroundings | None = None
         self._handler = self._on_term
@@ -290,16 +292,24 @@ class Executor:
                     self._hire(order)
                 elif isinstance(order, Drop):
                     self._agents.pop(order.agent, None)
+                    self._has_dropped = True
                 elif isinstance(order, Retire) or self._inbox.closed:
                     break
                 else:
                     self._settle()
+                    self._give_memory_back()
                     poll.poll()
                     self._look_again()
                     self._inbox.fill()
             self._tasks.begin_leaving()
             runner.run(_nothing())  # so that what the agents left on the loop is cancelled as the runner closes
         self._give_back()
+
+    def _give_memory_back(self) -> None:
+        """Once for all agents that were dropped, and when there is nothing else to do."""
+        if self._has_dropped:
+            self._has_dropped = False
+            trim_heap()
 
     def _wait_for_threads(self) -> None:
         """Take nothing while threads of a task that has ended still run."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def main() -> None:
         assert [handle.outcome().value for handle in handles] == [
             given.bytes + number for number in range(given.agents)
         ]
+        time.sleep(1)
         after = memory()
     print(f"{given.agents} agents of {given.bytes} bytes, 2 executors; PSS in MB")
     print(f"{'process':12} {'before':>8} {'after':>8}")
