@@ -444,13 +444,18 @@ def _done(
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
-    """What a forked child of a program does when its work is over."""
-    if error is not None:
+    """What a forked child of a program does when its work is over: `sys.exit` means there what it means everywhere."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        code = (error.code or 0) & 0xFF
+    elif isinstance(error, SystemExit):
+        sys.stderr.write(f"{error.code}\n")
+    elif error is not None:
         traceback.print_exception(error)
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(0 if error is None else 1)
+    os._exit(code)
 
 
 def _encode_result(value: Any) -> codec.Encoded:

@@ -259,3 +259,23 @@ def test_an_urgent_line_of_a_stream_makes_room_for_itself(tmp_path: Path) -> Non
     assert seen.values == {"long": "done", "soon": "done"}
     assert {outcome.attempts for outcome in seen.outcomes.values()} == {1}
     assert [each["reason"] for each in seen.named("task.interrupting")] == ["priority_override"]
+
+
+def exits_in_a_fork(code: Any, state: Any) -> int:
+    child = os.fork()
+    if child == 0:
+        raise SystemExit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_fork_that_exits_ends_as_it_says_and_without_a_traceback() -> None:
+    lines: list[str] = []
+
+    def log(event: str, _severity: object, fields: Any) -> None:
+        if event == "executor.output":
+            lines.append(fields["line"])
+
+    with Supervisor(workers=1, log=log) as supervisor:
+        codes = [supervisor.submit(exits_in_a_fork, code).result() for code in (None, 0, 3, True, -1, "it is over")]
+    assert codes == [0, 0, 3, 1, 255, 1]
+    assert lines == ["it is over"]
