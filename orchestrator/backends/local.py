@@ -342,20 +342,20 @@ class LocalBackend:
     def _end_left(self, until: float, known: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """Kill what is left until nothing is. What was found, and what could not be ended; without those `known`.
 
-        They are looked at twice at least, and `until` then (monotonic seconds). Executors that die with their guardian
-        are nothing that was left.
+        They are looked at twice at least, and `until` then (monotonic seconds). A guardian that was killed, and
+        executors that die with it, are nothing that was left.
         """
         if self._settings.keep_children:
             return [], []
         found: dict[int, str] = {}
-        executors = self._executors.pids
+        expected = self._executors.pids | {self.pid}
         stopped: set[tree.Process] = set()
         for look in itertools.count():
             left = [process for process in self._left() if not known or tree.describe(process) not in known]
             if not left or (look > 0 and time.monotonic() >= until):
                 self._is_clean = self._is_clean and not left
                 return list(found.values()), [tree.describe(process) for process in left]
-            new = [process for process in left if process.pid not in found and process.pid not in executors]
+            new = [process for process in left if process.pid not in found and process.pid not in expected]
             found.update((process.pid, tree.describe(process)) for process in new)
             if not stop_or_kill(left, stopped, until):
                 time.sleep(LOOK_SECONDS)

@@ -65,20 +65,40 @@ def test_while_the_run_goes_on_it_is_replaced(scenario: Scenario, hold: Hold) ->
     scenario.complete(tasks)
 
 
+def freezer_of(pid: int) -> Path | None:
+    """By what the cgroup that a run has made for itself is frozen; None if the process is in none."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    group = next((line[3:] for line in lines if line.startswith("0::")), "")
+    roots = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+    files = [Path(root) / group.lstrip("/") / "cgroup.freeze" for root in roots if "quiesce-" in group]
+    return next((path for path in files if path.exists()), None)
+
+
+@pytest.mark.parametrize("kinds", [["cooperative", "busy"], ["stuck", "hidden"]], ids=" ".join)
+def test_an_agent_that_freezes_its_own_cgroup_is_ended_when_the_supervisor_is_killed(
+    scenario: Scenario, kinds: list[str]
+) -> None:
+    """Its guardian, its heir, is frozen with it. Nothing is left, no cgroup either, and the next start goes on."""
+    tasks = scenario.tasks(kinds)
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        file = freezer_of(guardian_of(scenario, running))
+        if file is None:
+            pytest.skip("no cgroup of its own here")
+        file.write_text("1")
+        running.send(signal.SIGKILL)
+        scenario.proof.wait(0.3 + 1 + SLACK)
+        scenario.gone(SLACK)
+        wait_until(lambda: not file.exists(), SLACK, "the cgroup is removed")
+    scenario.complete(tasks)
+
+
 def test_an_agent_that_freezes_its_own_cgroup_does_not_hang_the_run(scenario: Scenario) -> None:
     tasks = scenario.tasks(["cooperative", "quick"], hold=300.0)
     with scenario.start(workers=1) as running:
         wait_until_begun(scenario, tasks[0])
-        group = next(
-            line[3:]
-            for line in Path(f"/proc/{guardian_of(scenario, running)}/cgroup").read_text().splitlines()
-            if line.startswith("0::")
-        )
-        freeze = [
-            Path(root) / group.lstrip("/") / "cgroup.freeze" for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-        ]
-        file = next((path for path in freeze if path.exists()), None)
-        if file is None or "quiesce-" not in group:
+        file = freezer_of(guardian_of(scenario, running))
+        if file is None:
             pytest.skip("no cgroup of its own here")
         file.write_text("1")
         running.expect("guardian.held")
