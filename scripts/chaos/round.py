@@ -123,6 +123,7 @@ class _Round:
         self.is_hasty = plan.theme in ("plain", "no cgroup") and random.Random(plan.seed ^ 0xA57E).random() < 0.5
         """Whether the next start does not wait until what a killed supervisor left is gone."""
         self.unproven: list[EofProof] = []
+        self.target: Target | None = None
         self.stack = stack
         for each in (self.tmp, folder / "marks"):
             each.mkdir()
@@ -178,6 +179,8 @@ class _Round:
                 stopped_at = self._attack(popen, faults, proof, began)
                 is_over = self._end(popen, stopped_at, proof)
             finally:
+                if self.target is not None:
+                    self.target.settle()  # not before the end: a tracer that lets go later must not lengthen it
                 self._let_go(popen)
                 if is_over:
                     self._clean()
@@ -246,7 +249,7 @@ class _Round:
     ) -> float | None:
         """Carry the faults out. When the last one came that ends the attempt (monotonic seconds)."""
         try:
-            target = Target(psutil.Process(popen.pid), self.disk, self.rng, self.pids, self.clock)
+            target = self.target = Target(psutil.Process(popen.pid), self.disk, self.rng, self.pids, self.clock)
         except psutil.Error:
             return None
         stopped_at = None
@@ -261,7 +264,6 @@ class _Round:
                 self.report.faults[fault.kind] += 1
                 if fault.kind.split()[0] in ("supervisor", "group") and not fault.kind.endswith("CONT"):
                     stopped_at = time.monotonic()
-        target.settle()
         return stopped_at
 
     def _wait_for_work(self, popen: subprocess.Popen[bytes], proof: EofProof) -> float:
