@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,17 +57,24 @@ class World:
         return self.running.wait().stderr
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for every user; not below pytest's, which another session closes to others when it starts."""
+    made = Path(tempfile.mkdtemp(prefix="qv-", dir="/tmp"))
+    made.chmod(0o777)
+    yield made
+    shutil.rmtree(made)
+
+
 @pytest.fixture(params=KINDS)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, folder: Path) -> Iterator[World]:
     """One kind of /proc, with the run in it."""
-    folder = tmp_path / "open"
-    folder.mkdir()
-    wrapper = with_proc(request.param, folder)
+    empty = folder / "empty"
+    empty.mkdir()
+    wrapper = with_proc(request.param, empty)
     if not wrapper:
         pytest.skip("this host cannot have such a /proc")
-    for each in (folder, tmp_path, *tmp_path.parents[:2]):
-        each.chmod(0o777 if each in (folder, tmp_path) else 0o755)
-    with Post(tmp_path / "post") as post, EofProof() as proof:
+    with Post(folder / "post") as post, EofProof() as proof:
         os.chmod(post.path, 0o666)
         os.chmod(proof.path, 0o666)
         os.chmod(os.path.dirname(proof.path), 0o755)
