@@ -33,6 +33,9 @@ MARGIN = 0.5
 END_PATIENCE = 2.0
 """Seconds that the killing is repeated for."""
 
+REAP_PATIENCE = 0.25
+"""Seconds that the guardian waits for the end of a sentinel that it has killed."""
+
 _LOOK = 0.25
 _GRACE = struct.Struct("=d")
 
@@ -51,13 +54,18 @@ class Sentinel:
             os.write(self.fd, _GRACE.pack(seconds))
 
     def end(self) -> None:
-        """End it, and wait for it: the guardian sees to the rest itself."""
+        """End it, and wait for it, as long as that has sense: the guardian sees to the rest itself.
+
+        One that a tracer or a frozen cgroup holds ends when it is let go, and can do nothing more until then.
+        """
         if not self._is_watching:
             return
         self._is_watching = False
+        until = time.monotonic() + REAP_PATIENCE
         with suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            while os.waitpid(self.pid, os.WNOHANG)[0] == 0 and time.monotonic() < until:
+                time.sleep(0.001)
 
     def reaped(self) -> None:
         """Somebody has killed it, and it was waited for."""

@@ -28,6 +28,11 @@ def guardian_of(scenario: Scenario, running: Running) -> int:
     return guardian.pid
 
 
+def sentinel_of(guardian: int) -> int:
+    """Its first child: a fork of it, from before there were executors."""
+    return int(Path(f"/proc/{guardian}/task/{guardian}/children").read_text().split()[0])
+
+
 def wait_until_begun(scenario: Scenario, task: dict[str, Any]) -> None:
     """It has left its mark: when it runs again it is quick."""
     wait_until((scenario.folder / "marks" / task["key"]).exists, what="the task has begun")
@@ -116,5 +121,20 @@ def test_when_the_supervisor_is_killed_executors_end_without_it(scenario: Scenar
         with hold(guardian_of(scenario, running)):
             running.send(signal.SIGKILL)
             scenario.proof.wait(0.3 + 1 + SLACK)
+        scenario.gone(SLACK)
+    scenario.complete(tasks)
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_sentinel_that_is_held_holds_up_no_end(scenario: Scenario, hold: Hold, signum: signal.Signals) -> None:
+    """The guardian ends it before its last look, and does not wait for it beyond measure."""
+    tasks = scenario.tasks(["stuck", "busy"])
+    with scenario.start() as running:
+        scenario.proof.held(2)
+        with hold(sentinel_of(guardian_of(scenario, running))):
+            running.send(signum)
+            scenario.proof.wait(0.6 + 2 + SLACK)
+            running.popen.wait(0.6 + 2 + 4 + SLACK)
         scenario.gone(SLACK)
     scenario.complete(tasks)
