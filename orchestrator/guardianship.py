@@ -216,7 +216,7 @@ class Guardianship:
         self._gone = True
         before, _ = self._lost
         found, remaining = self._backend.lose_guardian(self._sweep_until)
-        found = list({text.partition(" ")[0]: text for text in [*found, *before]}.values())  # each pid once
+        found = list({text.partition(" ")[0]: text for text in [*found, *before, *remaining]}.values())  # each pid once
         self._tell(told.Swept(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
 
     def _forget(self, fd: int) -> None:

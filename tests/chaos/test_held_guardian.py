@@ -52,6 +52,8 @@ def test_a_stop_takes_its_graces_and_no_longer(scenario: Scenario, hold: Hold, k
         scenario.gone(SLACK)
     assert done.signal is signal.SIGTERM
     assert "guardian.held" in done.stderr
+    assert "cleanup.verified" in done.stderr
+    assert "ended=-" not in done.stderr  # who could not be ended was found as well
     scenario.complete(tasks)
 
 
