@@ -6,7 +6,6 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NoReturn
 
 import typer
@@ -25,6 +24,7 @@ from orchestrator.records import NewTask
 from orchestrator.session import check_run_id, new_run_id
 from orchestrator.source import open_input, parse
 from runtime.errors import UsageError
+from runtime.model import utf8
 
 
 def register(app: typer.Typer) -> None:
@@ -240,7 +240,10 @@ def _absolute(agent: str) -> str:
     """A file's path made absolute, so that it means the same in the executors and on resume."""
     source, separator, name = agent.rpartition(":")
     if separator and (source.endswith(".py") or os.sep in source):
-        return f"{Path(source).resolve()}:{name}"
+        path = os.path.realpath(source)
+        if utf8(path) != path:
+            raise UsageError(f"the agent's file {path!r} has no name in UTF-8: rename it, or the working directory")
+        return f"{path}:{name}"
     return agent
 
 

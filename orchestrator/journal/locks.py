@@ -253,6 +253,5 @@ def _open_or_create(path: str, flags: int, permissions: int) -> int:
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):  # somebody was quicker
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, PRIVATE)
-                if permissions != PRIVATE:
-                    os.fchmod(fd, permissions)
+                os.fchmod(fd, permissions)
                 return fd

@@ -228,6 +228,31 @@ def test_a_directory_that_is_no_text_is_refused(tmp_path: Path, source: Path) ->
     assert runs_in(tmp_path / "j.db") == 0
 
 
+@pytest.mark.parametrize("given", ["odd_agent.py:work", "link.py:work"])
+def test_an_agents_file_whose_path_is_no_text_is_refused(tmp_path: Path, source: Path, given: str) -> None:
+    """The path is made absolute: what the command line says may be text, and what it leads to none."""
+    odd = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"\xff")))
+    odd.mkdir()
+    (odd / "odd_agent.py").write_text("def work(task_input, state):\n    return task_input\n")
+    (tmp_path / "link.py").symlink_to(odd / "odd_agent.py")
+    here = odd if given.startswith("odd") else tmp_path
+    with Running([*QUIESCE, "run", given, "-i", source, "-j", tmp_path / "j.db"], cwd=str(here)) as running:
+        refused(running.wait(), "working directory", "UTF-8")
+    assert runs_in(tmp_path / "j.db") == 0
+
+
+@pytest.mark.parametrize("mask", [0, 0o077, 0o777])
+def test_the_umask_has_no_say_in_a_journals_permissions(tmp_path: Path, source: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        running = Running([*QUIESCE, "run", DOUBLE, "-i", source, "-j", tmp_path / "j.db"], cwd=tmp_path)
+    finally:
+        os.umask(before)
+    with running:
+        assert running.wait().returncode == 0
+    assert (tmp_path / "j.db").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_search_path_that_is_no_text_reaches_the_agent(tmp_path: Path, source: Path) -> None:
     odd = os.path.join(os.fsencode(tmp_path), b"\xfe")
     os.mkdir(odd)
