@@ -78,9 +78,13 @@ class FrozenList(list[Any]):
         return [thaw(value) for value in self]
 
 
+_FIXED = _KEPT | {FrozenDict, FrozenList}
+"""What is kept as a value: a part of the data that was frozen before, too."""
+
+
 def freeze_dict(data: Any) -> FrozenDict:
     """Return a frozen copy of a mapping. What is no mapping becomes one of the key `value`. Never raises."""
-    if type(data) is dict and _KEPT.issuperset(map(type, data)) and _KEPT.issuperset(map(type, data.values())):
+    if type(data) is dict and _KEPT.issuperset(map(type, data)) and _FIXED.issuperset(map(type, data.values())):
         return FrozenDict(data)  # as nearly all are
     frozen = freeze(data)
     return frozen if type(frozen) is FrozenDict else FrozenDict(value=frozen)

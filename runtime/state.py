@@ -19,6 +19,7 @@ from runtime.breaker import CircuitBreaker
 from runtime.bus import EventBus
 from runtime.checker import Checker, ExternalChecker, Patrol
 from runtime.deadline import TimeLimited
+from runtime.frozen import freeze_dict
 from runtime.generators import Generator, GeneratorRegistry, KillReport
 from runtime.handler_context import is_in_signal_handler
 from runtime.host import Host, Standalone
@@ -299,7 +300,8 @@ class ExecutionState(TimeLimited):
         which cannot wait. Raises ValueError for a severity that is none.
         """
         severity = Severity(severity)
-        data = {"message": message, "severity": str(severity), "metadata": {} if metadata is None else metadata}
+        fixed = freeze_dict(metadata or {}) if metadata is None or type(metadata) is dict else metadata
+        data = {"message": message, "severity": str(severity), "metadata": fixed}
         event = Event(kind="log", data=data, address=current_address(), state_id=self.state_id)
         if isinstance(self.host, Standalone):
             logger.log(_LEVELS[severity], message, extra={"metadata": event.data["metadata"]})
