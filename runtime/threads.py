@@ -57,6 +57,7 @@ STACK_LIMIT = 4000
 """Characters of a thread's stack that are reported."""
 
 _POOL_WORKER: CodeType = pools._worker.__code__  # noqa: SLF001 - the loop of a pool's thread
+_HANDS_OVER = sys.version_info >= (3, 13)
 _LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen "})
 _PACKAGES = ("/site-packages/", "/dist-packages/")
 
@@ -227,7 +228,19 @@ def _pool_work(frame: FrameType) -> list[Any] | None:
     if queue is not None and queue.qsize():
         for found in gc.get_referents(queue):
             work += found if isinstance(found, list) else [found]
+    if _HANDS_OVER and work == [None]:
+        return _handed_over()
     return [item for item in work if isinstance(item, pools._WorkItem) and not item.future.cancelled()]  # noqa: SLF001
+
+
+def _handed_over() -> list[Any]:
+    """Return the items of all pools that are not done: one of them may be on its way to a thread that waits.
+
+    From CPython 3.13 a SimpleQueue gives an item straight to a thread that waits for one. Until that thread runs, the
+    item is neither in the queue nor in the thread's frame. It costs a scan of all objects, at a task's end without a
+    result, where a pool is idle.
+    """
+    return [item for item in gc.get_objects() if type(item) is pools._WorkItem and not item.future.done()]  # noqa: SLF001
 
 
 def _anyio_context(frame: FrameType) -> Context | None:

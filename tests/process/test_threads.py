@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -81,14 +80,7 @@ def test_a_task_whose_thread_works_on_is_not_tried_again_before_it_has_ended(tmp
     assert [name for name, _ in log].count("task.threads_left") == 2 * ROUNDS
 
 
-HANDED_OVER = pytest.mark.xfail(
-    sys.version_info >= (3, 13),
-    reason="3.13: a queue hands an item to the thread that waits; for a moment it is neither in the queue nor taken",
-    strict=False,
-)
-
-
-@pytest.mark.parametrize("how", ["thread", "daemon", "nested", pytest.param("pool", marks=HANDED_OVER)])
+@pytest.mark.parametrize("how", ["thread", "daemon", "nested", "pool"])
 def test_a_sync_agents_threads_are_its_own_too(tmp_path: Path, how: str) -> None:
     tasks = [{"key": f"a{number}", "how": how, "steps": 5 + number} for number in range(ROUNDS)]
     outcomes, delivered, _ = run_supervised(tmp_path, threads.starts_threads, tasks, workers=2, retries=1, grace=20)
