@@ -26,6 +26,8 @@ def work(n, state):
     return n * 2
 
 def linger(n, state):
+    while n == 1000 and not os.path.exists("over"):
+        state.sleep(0.02)
     time.sleep(0.003)
 
 def wait(n, state):
@@ -166,6 +168,7 @@ def test_two_runs_share_a_journal_while_one_takes_a_large_input_in(folder: Path)
             large.expect("executor.started")
             assert small.popen.poll() is None
             assert stop(large) < bound()
+        (folder / "over").touch()
         assert small.wait().returncode == 0
         assert "journal.failed" not in small.stderr
     assert len(look(folder / "quiesce.db", "small").values) == 1000

@@ -14,6 +14,7 @@ from tests.process.damaged_children import make
 from tests.support.cli import Running, run_cli
 
 
+@pytest.mark.timeout(250)
 def test_no_damage_makes_a_query_print_a_traceback_or_go_on_for_ever(tmp_path: Path) -> None:
     """Flipped bits, wrong types, odd numbers, deep nesting; chosen by seeds."""
     command = [sys.executable, "-m", "tests.process.damaged_children", str(tmp_path), "0", "25"]

@@ -117,7 +117,7 @@ def test_the_interrupted_exit_code_overrides_the_signal(tmp_path: Path) -> None:
 def test_the_deadline_is_75(tmp_path: Path, options: tuple[str, ...], code: int) -> None:
     source = jsonl(tmp_path / "in.jsonl", [{"key": "a"}, {"key": "b", "post": os.devnull}])
     done = run_cli(
-        "run", agent("plain:wait"), "-i", source, "-w", "1", "-j", tmp_path / "j.db", "--deadline", "1.5", *options
+        "run", agent("plain:wait"), "-i", source, "-w", "1", "-j", tmp_path / "j.db", "--deadline", "4", *options
     )
     assert done.returncode == code, done
     record = look(tmp_path / "j.db").record
