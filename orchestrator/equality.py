@@ -146,10 +146,14 @@ def _reduced(value: Any) -> Any:
 
 def _instructions(code: types.CodeType) -> tuple[Any, ...]:
     """What a function does, wherever it stands in its file."""
-    constants = [
-        _instructions(one) if isinstance(one, types.CodeType) else (type(one), repr(one)) for one in code.co_consts
-    ]
-    return code.co_code, code.co_names, constants
+    return code.co_code, code.co_names, [_constant(one) for one in code.co_consts]
+
+
+def _constant(one: Any) -> tuple[Any, ...]:
+    """A constant of a function. The order of a set of constants is that in which it was made, which says nothing."""
+    if isinstance(one, types.CodeType):
+        return _instructions(one)
+    return type(one), sorted(map(repr, one)) if isinstance(one, frozenset) else repr(one)
 
 
 def _bound(function: types.FunctionType) -> Any:

@@ -162,10 +162,13 @@ PLAIN_USER = 12345
 _OPEN_HOME = """
 home=$1 python=$2
 shift 2
-kept=$(mktemp -d) && mount --bind "$python" "$kept" && mount -t tmpfs -o mode=755 none "$home" &&
-    mkdir -p "$python" && mount --move "$kept" "$python" && rmdir "$kept" && exec "$@"
+mount --bind "$python" /mnt && mount -t tmpfs -o mode=755 none "$home" &&
+    mkdir -p "$python" && mount --move /mnt "$python" && exec "$@"
 """
-"""In a mount namespace of its own, makes an interpreter below root's private home readable for everybody."""
+"""In a mount namespace of its own, makes an interpreter below root's private home readable for everybody.
+
+It makes no directory outside: a signal that comes before `exec` would leave it.
+"""
 
 _CAN_RUN = "import asyncio, subprocess, sys, orchestrator.cli; subprocess.run([sys.executable, '-c', ''], check=True)"
 

@@ -93,3 +93,9 @@ def test_a_lambda_that_was_moved_is_the_same() -> None:
     one, other = line_above(), line_below()
     one.__qualname__ = other.__qualname__ = "f"
     assert are_equal(one, other)
+
+
+def test_the_order_in_which_a_set_of_constants_was_made_says_nothing() -> None:
+    """0 and 8 have one place in a small set: the one that came first is shown first."""
+    assert are_equal(lambda number: number in {0, 8}, lambda number: number in {8, 0})
+    assert not are_equal(lambda number: number in {0, 8}, lambda number: number in {0, 16})
