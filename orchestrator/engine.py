@@ -213,12 +213,17 @@ class Engine:
             self._ended = True
             try:
                 with self._turn_lock:  # a caller may be in the middle of a turn
-                    self._finish_output()
-                    self._flush()
-                    self._mux.close()
-                    self._backend.close()
+                    self._shut_down()
             finally:
                 self._over.set()
+
+    def _shut_down(self) -> None:
+        """Every step, whatever becomes of those before it: a log that has failed once may fail again."""
+        for step in (self._finish_output, self._flush, self._mux.close, self._backend.close):
+            try:
+                step()
+            except BaseException as error:  # noqa: BLE001 - as in _run
+                self.crash = self.crash or error
 
     def _turn(self) -> None:
         with self._turn_lock:

@@ -446,8 +446,10 @@ class Session:
             remaining=mind.remaining,
             seconds=time.monotonic() - self._began,
         )
-        self._ending = ending = self._write_end(ending)
-        self._let_go()
+        try:
+            self._ending = ending = self._write_end(ending)
+        finally:  # also when the program's log raises
+            self._let_go()
         buffer = buffer_of(self._log)
         if buffer is not None:  # a reader that goes on reading gets all of it, unless somebody waits for the end
             buffer.flush(None if ending.signal is None else PATIENCE)
@@ -479,10 +481,12 @@ class Session:
             "pending": view.accepted - view.completed - view.failed - view.interrupted,
             "seconds": round(ending.seconds, 3),
         }
-        self._log("run.finished", Severity.INFO, fields)
         event = RunEvent(kind="run.finished", at=time.time(), data=codec.encode_json(fields))
-        problem = self._write_last(event, ending)
-        self.hub.close()
+        try:
+            self._log("run.finished", Severity.INFO, fields)
+        finally:  # also when the program's log raises
+            problem = self._write_last(event, ending)
+            self.hub.close()
         if problem is None:
             return ending
         self._log("journal.failed", Severity.ERROR, {"error": problem})
