@@ -62,6 +62,10 @@ class Abandonment:
             )
         self._ledger.abandon(left, where, why, now)
 
+    def guardian_lost(self) -> None:
+        """Forget those that were abandoned: nobody reports their ends any more, so that they would count for ever."""
+        self._left.clear()
+
     def exited(self, stimulus: told.Exited, now: float) -> None:
         """Log the end of an executor that was abandoned."""
         since = self._left.pop((stimulus.slot, stimulus.incarnation), None)

@@ -8,6 +8,10 @@ from enum import IntEnum
 KILL_SHARE = 0.5
 """The part of `kill_patience` that a stop waits for executors before it looks for whatever process is left."""
 
+ABANDON_SECONDS = 10.0
+"""The least `kill_patience` of one executor's own ladder: large memory takes seconds to unmap, and nobody reports an
+end while the guardian is held (guardianship.LONGEST_SILENCE). Who is given up costs a task its retries."""
+
 LOOK_SHARE = 0.7
 """The part of the last look in which it waits for processes; the rest is for writing down the end."""
 
@@ -28,7 +32,8 @@ class Ladder:
 
     `grace` is the FLAG rung's: agents reach a checkpoint and leave by themselves. `term_grace` is the TERM rung's:
     `finally` blocks run. `kill_patience` bounds the wait for processes that even SIGKILL does not end at once.
-    `last_look` comes after the rungs, when a stop looks for whatever process is left; see `for_stop`.
+    `last_look` comes after the rungs, when a stop looks for whatever process is left; see `for_stop`. One executor's
+    own is `for_executor`.
     """
 
     grace: float = 10.0
@@ -55,6 +60,11 @@ class Ladder:
         """The same for a stop of everything: `kill_patience` is for the KILL rung and for the last look."""
         kill_patience = KILL_SHARE * self.kill_patience
         return replace(self, kill_patience=kill_patience, last_look=self.kill_patience - kill_patience)
+
+    @property
+    def for_executor(self) -> Ladder:
+        """The same for one executor while the run goes on: nothing but its own slot waits for its end."""
+        return replace(self, kill_patience=max(self.kill_patience, ABANDON_SECONDS))
 
     @property
     def total(self) -> float:

@@ -84,7 +84,7 @@ class Machine:
             told.Heard: self._heard,
             told.Garbled: self._roster.garbled,
             told.Exited: self._exited,
-            told.GuardianLost: lambda _, now: self._roster.guardian_lost(now),
+            told.GuardianLost: self._guardian_lost,
             told.StraysFound: lambda it, _: self._roster.strays(it),
             told.Swept: self._swept,
             told.Committed: self._committed,
@@ -199,6 +199,10 @@ class Machine:
     def _exited(self, stimulus: told.Exited, now: float) -> None:
         self._roster.exited(stimulus, now)
         self._abandonment.exited(stimulus, now)
+
+    def _guardian_lost(self, _: told.GuardianLost, now: float) -> None:
+        self._abandonment.guardian_lost()
+        self._roster.guardian_lost(now)
 
     def _standing(self, stimulus: told.Standing, _now: float) -> None:
         """The guardian stands. What this host does not give is said once, by the first one."""

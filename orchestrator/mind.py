@@ -84,8 +84,8 @@ class Mind:
         return self._ladder(list(self.options))
 
     def ladder_of(self, agent: int) -> Ladder:
-        """One agent's."""
-        return self._ladder([agent])
+        """One executor's, whose task of this agent is to end."""
+        return self._ladder([agent]).for_executor
 
     def fit_of(self, agent: int) -> Fit:
         """How what the agent wants fits into what the host grants."""

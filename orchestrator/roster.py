@@ -133,13 +133,13 @@ class Roster:
         """Have one executor end, by the ladder if it does not."""
         self._mind.do(Send(slot.number, wire.Retire()))
         slot.state = SlotState.LEAVING
-        slot.climb = Climb(self._mind.ladder, Rung.FLAG, now)
+        slot.climb = Climb(self._mind.ladder.for_executor, Rung.FLAG, now)
 
     def bye(self, slot: Slot, _record: wire.Bye, now: float) -> None:
         """It takes no more work. What runs at its exit is the agents', and may hang: the ladder sees to its end."""
         slot.state = SlotState.LEAVING
         if self._mind.phase is Phase.RUNNING:  # else the one of all is on its way
-            slot.climb = slot.climb or Climb(self._mind.ladder, Rung.FLAG, now)
+            slot.climb = slot.climb or Climb(self._mind.ladder.for_executor, Rung.FLAG, now)
 
     def delayed(self, slot: Slot, record: wire.Delayed, _now: float) -> None:
         """It would exit, and waits for threads that its agents have left."""
@@ -165,7 +165,7 @@ class Roster:
         slot.why = why
         slot.distrusted = True
         slot.state = SlotState.LEAVING
-        slot.climb = Climb(self._mind.ladder, Rung.KILL, now)
+        slot.climb = Climb(self._mind.ladder.for_executor, Rung.KILL, now)
         self._mind.log(
             "executor.garbled", Severity.ERROR, slot=slot.number, incarnation=slot.incarnation, pid=slot.pid, why=why
         )

@@ -117,7 +117,7 @@ class Watch:
             keys=[one.task.key for one in slot.assigned.values()][:10],
         )
         slot.spent = True
-        slot.climb = Climb(self._mind.ladder, Rung.FLAG, now - self._mind.ladder.grace)
+        slot.climb = Climb(self._mind.ladder.for_executor, Rung.FLAG, now - self._mind.ladder.grace)
 
     def grown(self, stimulus: told.Grown, now: float) -> None:
         """An executor's tree holds much memory: it is replaced; above the limit, what it executes has failed too."""

@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from chaos.fuse import HungFileSystem, hung_file_system
+from orchestrator.ladder import ABANDON_SECONDS
 from tests.chaos.conftest import SLACK, Scenario
 from tests.support.cli import QUIESCE, Running, start_cli
 from tests.support.hold import state_of
 from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def write_tasks(scenario: Scenario, hung: HungFileSystem, count: int = 1, quick:
 
 def start(scenario: Scenario, *options: str, **settings: Any) -> Running:
     words = [*scenario.words(**settings), *options]
-    return start_cli(*words, env=scenario.environment(), cwd=scenario.folder)
+    return start_cli(*words, env=scenario.environment(), cwd=scenario.folder, timeout=60)
 
 
 def pid_in(line: str) -> int:
@@ -55,7 +58,7 @@ def test_a_task_over_its_time_has_failed_and_the_run_goes_on_and_ends(scenario: 
     """One worker: what comes after it needs another executor. With retries: none of them runs beside what is left."""
     write_tasks(scenario, hung)
     with start(scenario, "--timeout", "0.5", "--retries", "2", workers=1) as running:
-        pid = pid_in(running.expect(r"executor\.abandoned .*"))
+        pid = pid_in(running.expect(r"executor\.abandoned .*", deadline=ABANDON_SECONDS + 15))
         done = running.wait()
         assert state_of(pid) == "D"
         hung.release()
@@ -72,7 +75,7 @@ def test_one_that_comes_back_to_life_is_reaped_while_the_run_goes_on(scenario: S
     tasks[0]["hung"] = str(hung.file)
     (scenario.folder / "input.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
     with start(scenario, "--timeout", "0.5", workers=1) as running:
-        pid = pid_in(running.expect(r"executor\.abandoned .*"))
+        pid = pid_in(running.expect(r"executor\.abandoned .*", deadline=ABANDON_SECONDS + 15))
         hung.release()
         assert pid_in(running.expect(r"executor\.ended_late .*")) == pid
         wait_until(lambda: state_of(pid) == "", what="it is reaped")

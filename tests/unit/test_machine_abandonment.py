@@ -6,6 +6,8 @@ import pytest
 
 from orchestrator import stimuli as told
 from orchestrator.abandonment import MOST_ABANDONED
+from orchestrator.guardianship import LONGEST_SILENCE
+from orchestrator.ladder import ABANDON_SECONDS
 from orchestrator.settle import UNKILLABLE
 from orchestrator.view import Phase
 from runtime import wire
@@ -13,7 +15,9 @@ from runtime.model import ExecutionStatus, InterruptReason
 from tests.unit.test_machine_threads import start_all, world_at_work
 from tests.unit.world import STOP, World
 
-LADDER = 3.0  # of tests.unit.world: 1 + 1 + 1
+STOP_LADDER = 3.0  # of tests.unit.world: 1 + 1 + 1
+
+LADDER = 2.0 + ABANDON_SECONDS  # of one executor, there
 
 
 def over_time(world: World) -> None:
@@ -122,7 +126,7 @@ def test_in_a_stop_it_is_interrupted() -> None:
     world.tick(2.0)
     world.look(beat=world.now)
     world.tell(told.Interrupt(STOP))
-    world.tick(LADDER)
+    world.tick(STOP_LADDER)
     assert world.status(1) == "interrupted"
     world.answer_commit()
     assert world.swept == 1
@@ -161,6 +165,45 @@ def test_those_that_have_ended_since_do_not_count() -> None:
     assert world.machine.mind.phase is Phase.RUNNING
 
 
+def test_those_whose_guardian_was_lost_do_not_count() -> None:
+    """Nobody reports their ends any more."""
+    world = world_at_work(MOST_ABANDONED + 3, workers=1, timeout=2.0)
+    for number in range(MOST_ABANDONED + 1):
+        over_time(world)
+        world.come_up(0)
+        if number == MOST_ABANDONED // 2:
+            world.tell(told.GuardianLost())
+    assert world.machine.mind.phase is Phase.RUNNING
+    world.tell(told.Exited(0, 1, 100, -9, 9.0, 0, 1, "SIGKILL"))
+    assert not world.named("executor.ended_late")
+
+
+def test_one_that_dies_slowly_costs_its_task_one_attempt() -> None:
+    """Its memory takes seconds to unmap, or its guardian was held meanwhile."""
+    assert ABANDON_SECONDS > LONGEST_SILENCE
+    world = world_at_work(1, workers=1, timeout=2.0, retries=3)
+    world.look(beat=world.now)
+    world.tick(2.0)
+    world.look(beat=world.now)
+    world.tick(2.0 + LONGEST_SILENCE)
+    world.die(0)
+    assert not world.named("executor.abandoned")
+    assert (world.attempts, world.outcomes) == ({1: 1}, {})
+
+
+def test_a_stop_does_not_wait_as_long_for_one_that_was_killed_before_it_began() -> None:
+    world = world_at_work(1, workers=1, timeout=2.0)
+    world.look(beat=world.now)
+    world.tick(2.0)
+    world.look(beat=world.now)
+    world.tick(2.5)
+    assert world.killed == [0]
+    world.tell(told.Interrupt(STOP))
+    world.tick(STOP_LADDER)
+    world.answer_commit()
+    assert world.swept == 1
+
+
 def test_a_task_over_its_time_counts_as_a_failure() -> None:
     world = world_at_work(3, workers=1, timeout=2.0, max_failures={"count": 0})
     over_time(world)
@@ -182,13 +225,13 @@ def test_the_last_look_of_a_stop_is_over_before_its_bound(dies_at: float | None)
         world.die(0)
     world.answer_commit()
     assert world.swept == 1
-    assert world.now < world.sweep_until < began + LADDER
+    assert world.now < world.sweep_until < began + STOP_LADDER
 
 
 def test_a_last_look_that_a_slow_journal_has_delayed_has_its_time_all_the_same() -> None:
     world = world_at_work(1, workers=1)
     start_all(world)
     world.tell(told.Interrupt(STOP))
-    world.tick(LADDER + 5.0)
+    world.tick(STOP_LADDER + 5.0)
     world.answer_commit()
     assert world.now < world.sweep_until < world.now + 0.5
