@@ -38,8 +38,9 @@ from runtime import wire
 from runtime.capabilities import losses
 from runtime.model import ExecutionStatus, InterruptReason, Severity
 
-SWEEP_PATIENCE = 4.0
-"""Seconds that the guardian may take for its last look: its own patience is 2.5, and a loaded machine is slow."""
+SWEEP_PATIENCE = 5.0
+"""Seconds that the guardian may take for its last look: of a crowd it takes up to 4 (remains.CROWD_SECONDS and then
+LONGER_PATIENCE), after the sentinel's end. One that neither answers nor works is replaced sooner (guardianship.py)."""
 
 JOURNAL_PATIENCE = 10.0
 """Seconds that a stop may take longer because of the journal, all in all. A disk that hangs (NFS) must not keep us for

@@ -16,6 +16,9 @@ from orchestrator.view import Phase
 from runtime import wire
 from runtime.model import InterruptReason, InterruptSignal, Severity
 
+LOOK_PATIENCE = 3.0
+"""Seconds that the last look may take at most, however much of the ladder is left: the loop may have to wait for it."""
+
 DEBOUNCE = 0.5
 """Seconds in which a second signal counts as the same press: a terminal and a parent may both send one."""
 
@@ -200,7 +203,7 @@ class Stopping:
         """Return until when the last look, which begins now, may wait for processes (monotonic seconds)."""
         last_look, ends = self._mind.ladder.for_stop.last_look, self._mind.climb.ends
         begins = now if ends is None else max(now, ends - last_look)
-        return begins + LOOK_SHARE * last_look
+        return min(begins + LOOK_SHARE * last_look, now + LOOK_PATIENCE)
 
     def tick(self, now: float) -> None:
         """Whatever is due."""

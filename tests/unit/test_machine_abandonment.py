@@ -8,7 +8,9 @@ from orchestrator import stimuli as told
 from orchestrator.abandonment import MOST_ABANDONED
 from orchestrator.guardianship import LONGEST_SILENCE
 from orchestrator.ladder import ABANDON_SECONDS
+from orchestrator.machine import SWEEP_PATIENCE
 from orchestrator.settle import UNKILLABLE
+from orchestrator.stopping import LOOK_PATIENCE
 from orchestrator.view import Phase
 from runtime import wire
 from runtime.model import ExecutionStatus, InterruptReason
@@ -226,6 +228,21 @@ def test_the_last_look_of_a_stop_is_over_before_its_bound(dies_at: float | None)
     world.answer_commit()
     assert world.swept == 1
     assert world.now < world.sweep_until < began + STOP_LADDER
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_the_last_look_does_not_wait_for_the_end_of_a_ladder_that_nobody_needed(stopped: bool) -> None:
+    """The loop itself may have to wait: without a guardian, for a process that cannot be killed."""
+    world = world_at_work(1, workers=1, grace=600.0)
+    if stopped:
+        world.tell(told.Interrupt(STOP))
+        world.die(0)
+    else:
+        world.end_task(0, "completed")
+        world.leave(0)
+    world.answer_commit()
+    assert world.swept == 1
+    assert world.now < world.sweep_until <= world.now + LOOK_PATIENCE < world.now + SWEEP_PATIENCE
 
 
 def test_a_last_look_that_a_slow_journal_has_delayed_has_its_time_all_the_same() -> None:
