@@ -54,7 +54,8 @@ LONGER_PATIENCE, HEIR_PATIENCE = 3.0, 30.0
 """Likewise while new ones are still found: with a supervisor that waits for the end, and without."""
 
 LAST_SECONDS = 0.7
-"""When so little of that is left, those that were found are killed although there are new ones."""
+"""When so little is left of that, or until the stop must end, those that were found are killed although there are new
+ones."""
 
 
 @dataclass
@@ -234,7 +235,7 @@ class Remains:
             if now >= until and now >= seen_at + PROGRESS_SECONDS:
                 break
             if now >= kill_at:
-                is_last = now >= limit - LAST_SECONDS
+                is_last = now >= min(limit, max(until, began)) - LAST_SECONDS
                 if not self._kill_all(found, is_last=is_last, is_counted=not is_heir):
                     last = min(now + KILL_PATIENCE, limit)
                     fewest, seen_at = math.inf, time.monotonic()

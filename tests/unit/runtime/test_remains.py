@@ -11,6 +11,7 @@ import pytest
 
 from runtime import remains, tree
 from runtime.cgroup import Leaf
+from runtime.descendants import Descendants
 from runtime.output import OutputEnds
 from runtime.protocol import Swept
 from runtime.remains import UNSEEN, Remains
@@ -75,6 +76,30 @@ def test_it_gives_up_when_the_stop_must_end(chain: Any, monkeypatch: pytest.Monk
         looker = Remains(leaf, OutputEnds(selector), keep=False)
         swept = looker.sweep([], time.sleep, until=time.monotonic() + 0.05)
     assert swept.remaining == [UNSEEN]
+
+
+def test_those_that_multiply_are_killed_when_the_stop_must_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look finds all of them, and there is no cgroup. (The clock is the test's.)"""
+    clock, killed = [100.0], []
+
+    def pass_time(seconds: float) -> None:
+        clock[0] += seconds
+
+    def stop(_: Descendants, until: float) -> bool:
+        pass_time(until - clock[0])
+        return False
+
+    monkeypatch.setattr(remains, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(tree, "has_children", lambda: True)
+    monkeypatch.setattr(tree, "children", lambda *_: [])
+    monkeypatch.setattr(tree, "child_pids", lambda *_: [])
+    monkeypatch.setattr(Descendants, "stop", stop)
+    monkeypatch.setattr(Descendants, "kill", lambda _: killed.append(clock[0]))
+    until = clock[0] + 0.7
+    with selectors.DefaultSelector() as selector:
+        Remains(None, OutputEnds(selector), keep=False).sweep([], pass_time, until=until)
+    assert killed
+    assert killed[0] < until + remains.STOP_SECONDS  # a look that has begun is ended
 
 
 def test_while_more_and_more_end_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
