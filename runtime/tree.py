@@ -449,18 +449,24 @@ def is_running(process: Process) -> bool:
         return False
 
 
-def of_supervisor(token: str, mark: int = 0, since: int = 0, besides: Collection[int] = ()) -> list[Process]:
+def of_supervisor(
+    token: str,
+    mark: int = 0,
+    since: int = 0,
+    besides: Collection[int] = (),
+    seconds: float = environments.PATIENCE,
+) -> list[Process]:
     """Every living process that carries a supervisor's token in its environment, or its mark, except this one.
 
     The last resort. `since`: the start time of the supervisor's first guardian. What is older, and `besides`, is not
     even looked at. Everybody can copy a mark (run_mark.py), so it counts for processes of this user, if that is not
-    root.
+    root. `seconds`: so long the environments are read at most.
     """
     young = [pid for pid in _others() if pid not in besides and start_time(pid) >= since]
     marked = [pid for pid in young if has_mark(pid, mark) and (os.geteuid() == 0 or _is_of_this_user(pid))]
     if marked:  # the others are asked when there are none of these any more: that takes a process of its own
         return processes(marked)
-    found = _variables(young, SUPERVISOR_VARIABLE)
+    found = _variables(young, SUPERVISOR_VARIABLE, seconds=seconds)
     return processes(pid for pid in young if found[pid][SUPERVISOR_VARIABLE] == token)
 
 

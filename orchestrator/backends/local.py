@@ -75,6 +75,9 @@ HELD_SECONDS = 1.0
 LOOK_SECONDS = 0.01
 """Between two looks at what is left."""
 
+LEAST_READING = 0.3
+"""Seconds that environments are read in a last look at least: it takes a process of its own, which must start."""
+
 LEAF_SECONDS = 0.5
 """Seconds that the kernel has to let go of the run's cgroup, where no process is known to be left in it."""
 
@@ -329,11 +332,15 @@ class LocalBackend:
         self._is_clean = not known
         return self._end_left(self._look_until, known)
 
-    def _left(self) -> list[tree.Process]:
-        """What still carries our token, or is in its cgroup; a guardian at work is not meant."""
+    def _left(self, until: float) -> list[tree.Process]:
+        """What still carries our token, or is in its cgroup; a guardian at work is not meant.
+
+        The loop waits meanwhile: environments are read `until` then (monotonic seconds), or a little longer.
+        """
         guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
-        left = tree.of_supervisor(self._token.value, self._token.mark, since=self._since, besides=others)
+        seconds = max(LEAST_READING, until - time.monotonic())
+        left = tree.of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in left)}
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
@@ -351,7 +358,7 @@ class LocalBackend:
         expected = self._executors.pids | {self.pid}
         stopped: set[tree.Process] = set()
         for look in itertools.count():
-            left = [process for process in self._left() if not known or tree.describe(process) not in known]
+            left = [process for process in self._left(until) if not known or tree.describe(process) not in known]
             if not left or (look > 0 and time.monotonic() >= until):
                 self._is_clean = self._is_clean and not left
                 return list(found.values()), [tree.describe(process) for process in left]

@@ -1,0 +1,36 @@
+"""The last look holds the loop: what it waits for ends when the stop must. (Process: chaos/test_held_guardian.py.)"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+
+from orchestrator.backends.local import LEAST_READING, LocalBackend
+from orchestrator.config import Settings
+from runtime import environments
+
+
+@pytest.fixture
+def backend() -> Iterator[LocalBackend]:
+    backend = LocalBackend("run", Settings(workers=1))
+    yield backend
+    backend.close()
+
+
+@pytest.mark.parametrize(("left", "most"), [(-5.0, LEAST_READING), (2.0, 2.0)])
+def test_environments_are_read_no_longer_than_the_stop_may_take(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, left: float, most: float
+) -> None:
+    """A reader that gets no processor would take its own patience, in each of several looks."""
+    asked: list[float] = []
+
+    def read(_pids: Sequence[int], _names: Sequence[str], *, seconds: float) -> dict[int, Mapping[str, str]]:
+        asked.append(seconds)
+        return {}
+
+    monkeypatch.setattr(environments, "read", read)
+    assert backend.lose_guardian(time.monotonic() + left) == ([], [])
+    assert asked
+    assert max(asked) <= most
