@@ -63,7 +63,10 @@ from here prove that it turns). It must not block, nor raise."""
 
 
 class Engine:
-    """One supervisor's loop. `run` is the thread; `tell` is for everybody else."""
+    """One supervisor's loop. `run` is the thread; `tell` is for everybody else.
+
+    `on_end` is called by the thread when the loop is over, as the last thing that it does.
+    """
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Engine:
         on_agent: Callable[[do.AgentKnown], None],
         signals: SignalPipe | None = None,
         observers: Sequence[Observer] = (),
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.machine = Machine(settings)
         self.mind = self.machine.mind
@@ -85,6 +89,7 @@ class Engine:
         self._on_agent = on_agent
         self._signals = signals
         self._observers = observers
+        self._on_end = on_end
         self._store: Store | None = None
         self._inbox: queue.SimpleQueue[told.Stimulus] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
@@ -216,6 +221,7 @@ class Engine:
                     self._shut_down()
             finally:
                 self._over.set()
+                self._on_end()
 
     def _shut_down(self) -> None:
         """Every step, whatever becomes of those before it: a log that has failed once may fail again."""

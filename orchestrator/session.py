@@ -29,7 +29,7 @@ from orchestrator.hints import resumption as resume_of
 from orchestrator.hub import Hub
 from orchestrator.identity import AgentNumbers, Comparison, RunMismatchError
 from orchestrator.instructions import AgentKnown
-from orchestrator.journal import Contention, Journal, RunRecord, wait_at_most
+from orchestrator.journal import Contention, Journal, JournalError, RunRecord, wait_at_most
 from orchestrator.journal.contention import LIMIT
 from orchestrator.machine import JOURNAL_PATIENCE
 from orchestrator.records import NewTask, RunEvent
@@ -114,7 +114,9 @@ class Session:
         self._log = log
         self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
         self._backend = LocalBackend(run_id, settings)
-        self._engine = Engine(settings, self._backend, log, self._on_agent, self._signals, observers)
+        self._engine = Engine(
+            settings, self._backend, log, self._on_agent, self._signals, observers, self._tell_waiting
+        )
         self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalStore(self.hub, self.tell)
         self._agents: dict[tuple[bool, bytes], tuple[int, Future[AgentKnown]]] = {}
         self._counted_agents: set[int] = set()
@@ -149,11 +151,9 @@ class Session:
                 self.journal.close()
             why = error.strerror if isinstance(error, OSError) else None
             raise QuiesceError(f"the guardian cannot be started: {why or error}") from error
-        threading.Thread(target=self._watch_end, name="quiesce-end", daemon=True).start()
 
-    def _watch_end(self) -> None:
-        """Whoever waits for something that can no longer come is told so."""
-        self._engine.join()
+    def _tell_waiting(self) -> None:
+        """The loop is over: whoever waits for something that can no longer come is told so."""
         why = self.why_ended()
         self.hub.abandon()
         self._store.abandon(why)
@@ -338,7 +338,8 @@ class Session:
         """Begin with the tasks of the run that was begun or taken up; once. Blocking, and then `meanwhile` is called.
 
         If the supervisor that had it before was killed, its guardian may still give agents their grace: they are not
-        met by their own next attempts. Raises ExecutionInterrupted when this run is stopped first.
+        met by their own next attempts. Raises ExecutionInterrupted when this run is stopped first, JournalError when
+        there is no thread for the journal: then the run is stopped.
         """
         if self.journal is None or self.run is None or self._before is None:
             return
@@ -353,8 +354,12 @@ class Session:
 
         if before.owner is not None and before.status is ExecutionStatus.STARTED:
             self._backend.see_off(before.owner, self._note, check)
+        try:
+            self._store.start(self.journal, self.run.id)
+        except JournalError as error:
+            self.tell(told.Broken(str(error)))
+            raise
         self._is_writing = True
-        self._store.start(self.journal, self.run.id)
 
     def _on_contention(self, contention: Contention) -> None:
         """Somebody has the journal locked, while its thread does not have it yet."""

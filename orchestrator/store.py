@@ -257,11 +257,18 @@ class JournalStore:
         self._done = 0  # and only the journal's thread to that
 
     def start(self, journal: Journal, run: int) -> None:
-        """Begin to write. The journal belongs to the thread from now on, until `close`."""
+        """Begin to write. The journal belongs to the thread from now on, until `close`.
+
+        Raises JournalError if there is no thread to be had: the journal stays the caller's.
+        """
         self._journal, self._run = journal, run
         journal.handle_contention(self._on_contention)
-        self._thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # a limit, or a sandbox
+            raise JournalError(f"there is no thread for the journal: {error}") from error
+        self._thread = thread
 
     @property
     def pressure(self) -> int:

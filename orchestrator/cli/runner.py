@@ -66,11 +66,15 @@ class Runner:
 
     def go(self, agent: str, begin: Callable[[Runner], None]) -> tuple[Ending, Runner]:
         """From the start to the end. Raises UsageError when it cannot begin; then nothing is left."""
+        with self._hosting.offered(self.session.run_id, self._log):  # first: if it fails, there is nothing to end
+            self.session.start()
+            return self._conduct(agent, begin)
+
+    def _conduct(self, agent: str, begin: Callable[[Runner], None]) -> tuple[Ending, Runner]:
         session = self.session
-        session.start()
         known = None
         log = self._make_log()  # takes about as long as the guardian's start
-        with self._hosting.offered(session.run_id, self._log), self.display:
+        with self.display:
             try:
                 _, loaded = session.hire(by_name=True, source=agent.encode())
                 self._await_agent(agent, loaded.done, log)
@@ -150,10 +154,18 @@ class Runner:
     ) -> None:
         """Tasks as they come: a thread reads, the journal keeps, memory stays flat."""
         self._refuse_known()
-        self.session.begin_run(agent)
         self.is_cut = True
         tasks = batches_of_stream(cast("io.BufferedIOBase", stream), label, priority_field)
-        threading.Thread(target=self._feed, args=(tasks, label), name="quiesce-input", daemon=True).start()
+        reader = threading.Thread(target=self._feed, args=(tasks, label), name="quiesce-input", daemon=True)
+
+        def prepare(_journal: Journal, _run: int) -> None:
+            """Without a reader there is no run. What it reads meanwhile waits for the journal's thread."""
+            try:
+                reader.start()
+            except RuntimeError as error:  # a limit, or a sandbox
+                raise UsageError(f"there is no thread to read {label} with: {error}") from error
+
+        self.session.begin_run(agent, prepare)
 
     def take_up(self, run: RunRecord, rest: Iterator[NewTask] | None = None) -> None:
         """Go on with a run. `rest`: what its input has beyond what was read of it before."""

@@ -73,9 +73,12 @@ class Probes:
         return int(self._server.socket.getsockname()[1])
 
     def start(self, run_id: str = "") -> None:
-        """Begin to answer; the metrics carry the run's id."""
+        """Begin to answer; the metrics carry the run's id. UsageError: the host has no thread for it."""
         self._run_id = run_id
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # a limit, or a sandbox
+            raise UsageError(f"there is no thread for the probes: {error}") from error
 
     def close(self) -> None:
         """End the server and its connections. Waits CLOSE_SECONDS at most."""
