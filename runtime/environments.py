@@ -54,6 +54,9 @@ out.flush()
 _NOT_FOR_READERS = ("QUIESCE_RUN_ID", "QUIESCE_SUPERVISOR", "QUIESCE_SLOT")
 """What would make a reader, which is of no run, look like a process of one."""
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Blocked in readers: a Ctrl-C in the terminal would end one, and nothing read looks like nothing there."""
+
 _unreaped: list[int] = []
 """Readers that hung and could not be killed at once."""
 
@@ -100,14 +103,21 @@ def _run(pids: Sequence[str], names: Sequence[str], end: float) -> tuple[list[st
 
 
 def _spawn(pids: Sequence[str], names: Sequence[str], output: int) -> int:
-    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, ",".join(names), *pids]
+    python = _interpreter()
+    command = [python, "-I", "-S", "-c", _PROGRAM, ",".join(names), *pids]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, output, 1),
         (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
     ]
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_READERS}
-    return os.posix_spawn(sys.executable, command, environment, file_actions=actions, setsigmask=[])
+    return os.posix_spawn(python, command, environment, file_actions=actions, setsigmask=_STOPS)
+
+
+def _interpreter() -> str:
+    """Where the host program is no Python (an embedded one), the one that it named to multiprocessing."""
+    spawn = sys.modules.get("multiprocessing.spawn")
+    return os.fsdecode((spawn.get_executable() if spawn else None) or sys.executable)
 
 
 def _collect(reader: int, output: int, end: float) -> tuple[bytes, bool]:
@@ -137,8 +147,10 @@ def _end(reader: int) -> None:
     """Kill it, whether it has ended or hangs; a lock is a wait that SIGKILL ends, a page is not."""
     _unreaped.append(reader)
     end = time.monotonic() + _LOOKS * _LOOK
-    with suppress(OSError):
-        os.kill(reader, signal.SIGKILL)
+    _reap()
+    if reader in _unreaped:  # else somebody else of this process has waited for it, and its number is anybody's
+        with suppress(OSError):
+            os.kill(reader, signal.SIGKILL)
     while reader in _unreaped and time.monotonic() < end:
         _reap()
         time.sleep(0.001)

@@ -428,6 +428,7 @@ class Executor:
                     return
                 if session.is_idle:
                     self._settle()
+                    self._give_memory_back()
                 await session.wait(self._sources(session))
                 self._look_again()
                 if session.is_idle:
@@ -461,6 +462,7 @@ class Executor:
         self._inbox.fill()
         while isinstance(order := self._inbox.take(), Drop):
             self._agents.pop(order.agent, None)
+            self._has_dropped = True
         if isinstance(order, Task) and self._is_async(order):
             return order
         if order is not None:

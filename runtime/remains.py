@@ -268,6 +268,7 @@ class Remains:
             if is_counted:
                 self._count(tree.processes(self._all.pids), found)
             self._all.kill()
+            tree.send(self._marked(), signal.SIGKILL)  # without a subreaper they are nobody's children here
             if self._leaf is not None:
                 self._leaf.kill()
         return is_complete

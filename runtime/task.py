@@ -448,14 +448,15 @@ def _end_fork(error: BaseException | None) -> NoReturn:
     code = 0 if error is None else 1
     if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
         code = (error.code or 0) & 0xFF
-    elif isinstance(error, SystemExit):
-        sys.stderr.write(f"{error.code}\n")
-    elif error is not None:
-        traceback.print_exception(error)
-    with suppress(OSError, ValueError):
+    try:
+        if isinstance(error, SystemExit) and code == 1 and not isinstance(error.code, int):
+            sys.stderr.write(f"{error.code}\n")
+        elif error is not None and not isinstance(error, SystemExit):
+            traceback.print_exception(error)
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code)
+    finally:  # whatever its streams or its error say to that: it must not go back into the executor's loop
+        os._exit(code)
 
 
 def _encode_result(value: Any) -> codec.Encoded:

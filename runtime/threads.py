@@ -216,31 +216,44 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _pool_work(frame: FrameType) -> list[Any] | None:
-    """What a thread of a ThreadPoolExecutor has in hand, and what waits in its queue. None: it is no such thread.
+    """What a thread of a ThreadPoolExecutor has in hand, and what waits in its queue. None: it is no such thread."""
+    worker = _worker_frame(frame)
+    if worker is None:
+        return None
+    work = _visible_work(worker)
+    if _HANDS_OVER and not work:
+        return _handed_over()
+    return [item for item in work if not item.future.cancelled()]
+
+
+def _worker_frame(frame: FrameType) -> FrameType | None:
+    return next((one for one in _stack(frame) if one.f_code is _POOL_WORKER), None)
+
+
+def _visible_work(worker: FrameType) -> list[Any]:
+    """The item that a pool's thread has in hand, and those in its queue.
 
     The queue cannot be looked into, but the garbage collector's view of it can (a list, or the items themselves).
     """
-    worker = next((one for one in _stack(frame) if one.f_code is _POOL_WORKER), None)
-    if worker is None:
-        return None
     there = worker.f_locals
     work, queue = [there.get("work_item")], there.get("work_queue")
     if queue is not None and queue.qsize():
         for found in gc.get_referents(queue):
             work += found if isinstance(found, list) else [found]
-    if _HANDS_OVER and work == [None]:
-        return _handed_over()
-    return [item for item in work if isinstance(item, pools._WorkItem) and not item.future.cancelled()]  # noqa: SLF001
+    return [item for item in work if isinstance(item, pools._WorkItem)]  # noqa: SLF001
 
 
 def _handed_over() -> list[Any]:
-    """Return the items of all pools that are not done: one of them may be on its way to a thread that waits.
+    """Return the items that are not done and that no pool shows: they are on their way to threads that wait.
 
     From CPython 3.13 a SimpleQueue gives an item straight to a thread that waits for one. Until that thread runs, the
     item is neither in the queue nor in the thread's frame. It costs a scan of all objects, at a task's end without a
     result, where a pool is idle.
     """
-    return [item for item in gc.get_objects() if type(item) is pools._WorkItem and not item.future.done()]  # noqa: SLF001
+    workers = filter(None, map(_worker_frame, sys._current_frames().values()))  # noqa: SLF001
+    shown = {id(item) for worker in workers for item in _visible_work(worker)}
+    items = (one for one in gc.get_objects() if type(one) is pools._WorkItem)  # noqa: SLF001
+    return [item for item in items if not item.future.done() and id(item) not in shown]
 
 
 def _anyio_context(frame: FrameType) -> Context | None:

@@ -26,6 +26,7 @@ from typing import NoReturn
 import psutil
 
 from runtime import environments, procfs, unlisted
+from runtime.model import utf8
 from runtime.run_mark import has_mark
 from runtime.unlisted import HAS_WAITID, UnlistedProcess, is_child
 
@@ -550,7 +551,7 @@ def describe(process: Process) -> str:
         words = "" if _waits_for_disk(process.pid) else " ".join(process.cmdline())
     except psutil.Error:
         words = "?"
-    return f"{process.pid} ({(words or _short_name(process))[:80]})"
+    return f"{process.pid} ({utf8(words or _short_name(process))[:80]})"
 
 
 def _short_name(process: psutil.Process) -> str:

@@ -116,3 +116,24 @@ def test_json_for_machines_and_the_log_of_a_stop(tmp_path: Path) -> None:
         ["bash", "-c", f"printf '%s\\0' {hint.group(1)}"], stdout=subprocess.PIPE, env=environment(), check=True
     )
     assert typed.stdout.decode().split("\0")[:2] == ["resume", run_id]
+
+
+STRAY = r"""
+import subprocess
+
+def leaves(task, state):
+    subprocess.Popen([b"sleep \xff\xfcller", b"1000"], executable="/bin/sleep", start_new_session=True)
+    return task
+"""
+
+
+def test_a_stray_whose_command_line_is_no_text_is_named_and_ended(tmp_path: Path) -> None:
+    """Its name travels from the guardian, which would end of it, and every executor with it."""
+    (tmp_path / "agent.py").write_text(STRAY)
+    source = jsonl(tmp_path / "in.jsonl", [1, 2])
+    words = ["run", "agent.py:leaves", "-i", source, "-w", "2", "-j", "j.db", "--recycle-after", "1"]
+    done = run_cli(*words, cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert "guardian.lost" not in done.stderr
+    assert "ller 1000" in done.stderr
+    assert_clean(done.stderr)
