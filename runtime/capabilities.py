@@ -38,7 +38,7 @@ _LOSSES_WITHOUT_CGROUP: Final[dict[Missing, str]] = {
         "what an agent has detached is ended at the end of the run, perhaps not before, and lives on if the guardian "
         "is killed; a resumed run neither waits for a killed supervisor's guardian nor ends what that has left"
     ),
-    Missing.PRCTL: "what an agent has detached lives on after the run if it has cleared its environment",
+    Missing.PRCTL: "what an agent has detached lives on after the run if neither its environment nor a mark shows it",
 }
 
 

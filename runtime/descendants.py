@@ -158,6 +158,7 @@ def end_repeatedly(look: Callable[[], list[tree.Process]], until: float) -> list
     while (left := look()) and time.monotonic() < until:
         if not stop_or_kill(left, stopped, until):
             time.sleep(0.01)
+    tree.send(left, signal.SIGKILL)  # a look may take longer than there is: what was stopped must not stay so
     return left
 
 

@@ -119,7 +119,9 @@ class Guardian:
         self._output = OutputEnds(self._selector)
         token = None if "subreaper" in containment else os.environ.get(tree.SUPERVISOR_VARIABLE)
         keep = settings.keep_children
-        self._remains = Remains(leaf, self._output, keep=keep, helper=self._sentinel_pid, token=token)
+        self._remains = Remains(
+            leaf, self._output, keep=keep, helper=self._sentinel_pid, token=token, mark=settings.mark
+        )
         self._child_died = self._watch_children()
         self._uplink = Uplink(settings.socket_fd, self._selector)
         self._parent = parent

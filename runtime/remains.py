@@ -81,10 +81,17 @@ class Remains:
     """
 
     def __init__(
-        self, leaf: Leaf | None, output: OutputEnds, *, keep: bool, helper: int = 0, token: str | None = None
+        self,
+        leaf: Leaf | None,
+        output: OutputEnds,
+        *,
+        keep: bool,
+        helper: int = 0,
+        token: str | None = None,
+        mark: int = 0,
     ) -> None:
         self._leaf = leaf
-        self._token = token
+        self._token, self._mark = token, mark
         self._helper = helper
         self._keep = keep
         self._output = output
@@ -293,7 +300,7 @@ class Remains:
         """Return those that carry the supervisor's token: where orphans become another process's children."""
         if self._token is None:
             return []
-        return tree.of_supervisor(self._token, since=tree.start_time(os.getpid()), besides=[self._helper])
+        return tree.of_supervisor(self._token, self._mark, since=tree.start_time(os.getpid()), besides=[self._helper])
 
     def _told(self) -> set[int]:
         """Strays that were told to end, and reported, when their executor ended."""

@@ -361,6 +361,9 @@ class LocalBackend:
             left = [process for process in self._left(until) if not known or tree.describe(process) not in known]
             if not left or (look > 0 and time.monotonic() >= until):
                 self._is_clean = self._is_clean and not left
+                tree.send(
+                    left, signal.SIGKILL
+                )  # a look may take longer than there is: what was stopped must not stay so
                 return list(found.values()), [tree.describe(process) for process in left]
             new = [process for process in left if process.pid not in found and process.pid not in expected]
             found.update((process.pid, tree.describe(process)) for process in new)
