@@ -124,7 +124,6 @@ class Session:
         self._identities: dict[int, str] = {}
         self._stored_agents: Mapping[int, str] = {}
         self._agent_numbers: AgentNumbers | None = None
-        self._before: RunRecord | None = None
         self._again = False
         self._is_writing = False
         self._report = wait_at_most(LIMIT, self._say_waiting)
@@ -315,14 +314,17 @@ class Session:
         that it is done. `complete` adds the tasks that were missing.
         """
         assert self.journal is not None
-        claimed = self.journal.claim(run.id, self._backend.token)
-        if again and self.journal.agents(run.id) != self._stored_agents:
+        try:
+            with self.journal.transaction():  # whoever is refused has not changed the run
+                claimed = self.journal.claim(run.id, self._backend.token)
+                if again and self.journal.agents(run.id) != self._stored_agents:
+                    raise UsageError(f"another supervisor has changed run {run.run_id} just now: start again")
+                if complete is not None:
+                    complete(self.journal, run.id)
+                    claimed = msgspec.structs.replace(claimed, sealed=True)
+        except BaseException:
             self.journal.release(run.id)
-            raise UsageError(f"another supervisor has changed run {run.run_id} just now: start again")
-        if complete is not None:
-            with self.journal.transaction():
-                complete(self.journal, run.id)
-            claimed = msgspec.structs.replace(claimed, sealed=True)
+            raise
         self.run = claimed
         counts = self.journal.counts(run.id)
         last = self.journal.last_seq(run.id)
@@ -331,20 +333,20 @@ class Session:
             self._note("run.resumed", *resumption(run, self.run.starts, counts))
         if self.run.sealed and not again:
             self.tell(told.Sealed())
-        self._before, self._again = run, again
+        self._again = again
         self._stored, self._handed_in = counts.total, 0
 
     def set_out(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Begin with the tasks of the run that was begun or taken up; once. Blocking, and then `meanwhile` is called.
 
-        If the supervisor that had it before was killed, its guardian may still give agents their grace: they are not
-        met by their own next attempts. Raises ExecutionInterrupted when this run is stopped first, JournalError when
-        there is no thread for the journal: then the run is stopped.
+        If a supervisor that had it before was killed, its guardian may still give agents their grace: they are not
+        met by their own next attempts. Raises ExecutionInterrupted when this run is stopped first (the journal still
+        has those that were not seen off then), JournalError when there is no thread for the journal: then the run is
+        stopped.
         """
-        if self.journal is None or self.run is None or self._before is None:
+        if self.journal is None or self.run is None or self._is_writing:
             return
         assert isinstance(self._store, JournalStore)
-        before, self._before = self._before, None
 
         def check() -> None:
             self.raise_if_interrupted()
@@ -352,8 +354,9 @@ class Session:
                 raise self.why_ended()
             meanwhile()
 
-        if before.owner is not None and before.status is ExecutionStatus.STARTED:
-            self._backend.see_off(before.owner, self._note, check)
+        for supervisor in self.journal.other_supervisors(self.run.id, self._backend.token):
+            if self._backend.see_off(supervisor, self._note, check):
+                self.journal.remove_supervisor(self.run.id, supervisor.token)
         try:
             self._store.start(self.journal, self.run.id)
         except JournalError as error:
@@ -500,15 +503,16 @@ class Session:
     def _write_last(self, event: RunEvent, ending: Ending) -> str | None:
         """Into the journal, and close it. What went wrong, if that is news."""
         is_known = self._engine.mind.journal_broken
+        token = "" if ending.remaining or self._engine.crash is not None else self._backend.token
         if self.journal is None or self._is_writing:
-            self._store.finish([event], ending.status, ending.signal)
+            self._store.finish([event], ending.status, ending.signal, token)
             is_closed = self._close_store()
             problem = self._store.failure if is_closed else "the journal did not answer; how the run ended is not in it"
             return None if is_known else problem
         try:  # its thread never had it
             if self.run is not None:
                 self.journal.handle_contention(wait_at_most(self._journal_seconds()))
-                self.journal.finish_run(self.run.id, ending.status, ending.signal)
+                self.journal.finish_run(self.run.id, ending.status, ending.signal, token=token)
         except QuiesceError as error:
             return str(error)
         finally:

@@ -93,8 +93,10 @@ class Store(Protocol):
         """Keep what happened; answered by Committed, and published."""
         ...
 
-    def finish(self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None) -> None:
-        """Write down how the run ended, behind everything else."""
+    def finish(
+        self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
+    ) -> None:
+        """Write down how the run ended, behind everything else. `token`: see Journal.finish_run."""
         ...
 
     def set_deadline(self, at: float) -> None:
@@ -187,7 +189,9 @@ class MemoryStore:
         if batch.outcomes:
             self._tell(committed(len(batch.outcomes), batch.outcomes))
 
-    def finish(self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None) -> None:
+    def finish(
+        self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
+    ) -> None:
         """Shown only."""
         self.commit(Batch(events=list(events)))
 
@@ -224,6 +228,7 @@ class _Finish:
     events: Sequence[RunEvent]
     status: ExecutionStatus
     signal: InterruptSignal | None
+    token: str
 
 
 class _Close:
@@ -311,9 +316,11 @@ class JournalStore:
         self._given += batch.weight
         self._queue.put(batch)
 
-    def finish(self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None) -> None:
+    def finish(
+        self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
+    ) -> None:
         """The last thing that is written."""
-        self._queue.put(_Finish(events, status, signal))
+        self._queue.put(_Finish(events, status, signal, token))
 
     def set_deadline(self, at: float) -> None:
         """The journal's thread looks at it between two tries."""
@@ -447,7 +454,7 @@ class JournalStore:
         self._tell(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
 
     def _write_end(self, journal: Journal, end: _Finish) -> None:
-        journal.finish_run(self._run, end.status, end.signal, end.events)
+        journal.finish_run(self._run, end.status, end.signal, end.events, token=end.token)
         self._hub.publish([], end.events, journal.last_event(self._run) - len(end.events) + 1)
 
     def _on_contention(self, contention: Contention) -> None:

@@ -22,7 +22,7 @@ from orchestrator.backends.predecessor import Note, Predecessor
 from orchestrator.backends.pulse import Pulse
 from orchestrator.backends.run_token import RunToken
 from orchestrator.config import Settings
-from orchestrator.journal import Owner
+from orchestrator.journal import SupervisorRecord
 from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.descendants import stop_or_kill
@@ -160,11 +160,11 @@ class LocalBackend:
         self._executors.clear()
         self._reader = FrameReader(Report)
 
-    def see_off(self, owner: Owner, note: Note, check: Callable[[], None]) -> None:
+    def see_off(self, supervisor: SupervisorRecord, note: Note, check: Callable[[], None]) -> bool:
         """See Predecessor."""
-        predecessor = Predecessor(self._run_id, owner)
+        predecessor = Predecessor(self._run_id, supervisor)
         patience = self._settings.ladder.total + HEIR_SECONDS
-        predecessor.see_off(note, check, patience, keep_children=self._settings.keep_children)
+        return predecessor.see_off(note, check, patience, keep_children=self._settings.keep_children)
 
     @property
     def token(self) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.backends.run_token import RunToken
-from orchestrator.journal import Owner
+from orchestrator.journal import SupervisorRecord
 from runtime import tree
 from runtime.cgroup import Leaf
 from runtime.descendants import end_repeatedly
@@ -36,22 +36,21 @@ Note = Callable[[str, Severity, Mapping[str, Any]], None]
 
 
 class Predecessor:
-    """The supervisor that had a run before, as the journal has it."""
+    """A supervisor that had a run before, as the journal has it."""
 
-    def __init__(self, run_id: str, owner: Owner) -> None:
-        self._pid = owner.pid
-        self._token = RunToken(owner.token)
+    def __init__(self, run_id: str, supervisor: SupervisorRecord) -> None:
+        self._pid = supervisor.pid
+        self._token = RunToken(supervisor.token)
         self._leaf = Leaf.plan(self._token.leaf_name(run_id))
-        self._is_unknown = not owner.token or owner.host != socket.gethostname()
-        """It had no processes, or they are on another host."""
+        self._is_here = bool(supervisor.token) and supervisor.host == socket.gethostname()
 
-    def see_off(self, note: Note, check: Callable[[], None], patience: float, *, keep_children: bool) -> None:
+    def see_off(self, note: Note, check: Callable[[], None], patience: float, *, keep_children: bool) -> bool:
         """Wait until its guardian has done its work, and end what is left. `check` raises when we are to stop.
 
-        Not for ever: `patience` in seconds.
+        Not for ever: `patience` in seconds. False: it was on another host, and so is what it may have left.
         """
-        if self._is_unknown:
-            return
+        if not self._is_here:
+            return False
         if heirs := self._heirs(self._left()):
             note("predecessor.ending", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
         end = time.monotonic() + patience
@@ -62,6 +61,7 @@ class Predecessor:
             heirs = [heir for heir in heirs if tree.is_running(heir)]
         if not keep_children:
             self._end_rest(note)
+        return True
 
     def _end_rest(self, note: Note) -> None:
         found: dict[int, str] = {}

@@ -15,6 +15,7 @@ from orchestrator.journal.base import (
     Owner,
     Request,
     RunRecord,
+    SupervisorRecord,
 )
 from orchestrator.journal.contention import Contention, ContentionError, Handler, wait_at_most
 from orchestrator.journal.locks import GROUP, PRIVATE
@@ -40,6 +41,7 @@ __all__ = [
     "Owner",
     "Request",
     "RunRecord",
+    "SupervisorRecord",
     "open_journal",
     "path_of",
     "refusal",

@@ -51,15 +51,22 @@ class DuplicateKeyError(UsageError):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The supervisor that has, or last had, a run. `alive` means that it holds the run's lock right now.
-
-    `token`: by which its processes are known, and only they (`backends/run_token.py`); empty if it had none.
-    """
+    """The supervisor that has, or last had, a run. `alive` means that it holds the run's lock right now."""
 
     pid: int
     host: str
     alive: bool = False
-    token: str = ""
+
+
+class SupervisorRecord(msgspec.Struct, frozen=True):
+    """A supervisor of a run that may have left processes behind.
+
+    `token`: by which they are known, and only they (`backends/run_token.py`).
+    """
+
+    token: str
+    pid: int
+    host: str
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +165,8 @@ class Journal(Protocol):
     def claim(self, run: int, token: str = "") -> RunRecord:
         """Become the run's only supervisor until `release`, `close` or death. ClaimedError: another one has it.
 
-        `token`: by which the processes of the run are known from now on.
+        `token`: by which its processes are known. It is kept until `finish_run` or `remove_supervisor` says that they
+        are gone. In a `transaction` that fails the run stays as it was, and whoever asked releases the claim.
 
         Counts one start and forgets interrupt requests that nobody took. A run that is over stays so.
         """
@@ -168,20 +176,33 @@ class Journal(Protocol):
         """Give up a claim. Harmless if there is none."""
         ...
 
+    def other_supervisors(self, run: int, token: str) -> list[SupervisorRecord]:
+        """Return the supervisors of a run, besides the one with this token, that may have left processes behind."""
+        ...
+
+    def remove_supervisor(self, run: int, token: str) -> None:
+        """Record that a supervisor has left no process behind. Harmless if it is not known."""
+        ...
+
     def finish_run(
         self,
         run: int,
         status: ExecutionStatus,
         signal: InterruptSignal | None = None,
         events: Sequence[RunEvent] = (),
+        *,
+        token: str = "",
     ) -> RunRecord:
-        """Record how a claimed run ended, with its last events. COMPLETED and FAILED never change: the first stays."""
+        """Record how a claimed run ended, with its last events. COMPLETED and FAILED never change: the first stays.
+
+        `token`: of the supervisor that ends here, if it leaves no process behind.
+        """
         ...
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing for the create_run, add_agents, add_tasks and seal calls inside. Not for commit."""
+        """All or nothing for the create_run, claim, add_agents, add_tasks and seal calls inside. Not for commit."""
         ...
 
     def add_tasks(self, run: int, tasks: Sequence[NewTask]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from orchestrator.journal.base import Owner, RunRecord
+from orchestrator.journal.base import Owner, RunRecord, SupervisorRecord
 from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
 from runtime.codec import JSON
 from runtime.interrupt_signal import read_signal
@@ -135,7 +135,6 @@ class _Run(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     starts: _Count
     owner_pid: _Pid | None
     owner_host: str | None
-    owner_token: str | None
 
 
 def run_record(row: Row, holder_of: Callable[[int], int | None]) -> RunRecord:
@@ -164,7 +163,21 @@ def run_record(row: Row, holder_of: Callable[[int], int | None]) -> RunRecord:
 
 def _owner(run: _Run, holder: int | None) -> Owner:
     pid, host = holder or run.owner_pid or 0, run.owner_host or ""
-    return Owner(pid, host, alive=holder is not None, token=run.owner_token or "")
+    return Owner(pid, host, alive=holder is not None)
+
+
+class _Supervisor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    token: str
+    pid: _Pid
+    host: str
+
+
+def supervisor_record(row: Row) -> SupervisorRecord:
+    """A row of `supervisors`, as OTHER_SUPERVISORS returns it."""
+    found = msgspec.convert(row, _Supervisor)
+    if "\0" in found.token or "/" in found.token:
+        raise ValueError("a supervisor's token holds no NUL and no slash")
+    return SupervisorRecord(found.token, found.pid, found.host)
 
 
 _decode_known = msgspec.json.Decoder(list[tuple[str, _Number]]).decode

@@ -25,6 +25,7 @@ from orchestrator.journal.base import (
     Owner,
     Request,
     RunRecord,
+    SupervisorRecord,
 )
 from orchestrator.journal.contention import Handler, wait_at_most
 from orchestrator.journal.database import Batch, Database
@@ -203,8 +204,10 @@ class SqliteJournal:
             raise _claimed(self._run(run), locks.find_owner(run))
         try:
             with self._db.writing():
-                owner = {"pid": os.getpid(), "host": socket.gethostname(), "token": token, "now": time.time()}
-                self._db.execute(sql.CLAIM_RUN, {"run": run, **owner})
+                pid, host = os.getpid(), socket.gethostname()
+                self._db.execute(sql.CLAIM_RUN, {"run": run, "pid": pid, "host": host, "now": time.time()})
+                if token:
+                    self._db.execute(sql.ADD_SUPERVISOR, (run, token, pid, host))
                 self._db.execute(sql.FORGET_REQUESTS, (run,))
                 self._last_event[run] = self._db.one(sql.LAST_EVENT, (run,))
                 if self._db.one(sql.ANY_SNAPSHOT, (run,)):
@@ -222,18 +225,33 @@ class SqliteJournal:
             self._has_snapshots.discard(run)
             self._db.locks.release(run)
 
+    def other_supervisors(self, run: int, token: str) -> list[SupervisorRecord]:
+        """See Journal."""
+        found = self._db.all(sql.OTHER_SUPERVISORS, (run, token))
+        with self._db.decoding():
+            return [rows.supervisor_record(row) for row in found]
+
+    def remove_supervisor(self, run: int, token: str) -> None:
+        """See Journal."""
+        with self._db.writing():
+            self._db.execute(sql.REMOVE_SUPERVISOR, (run, token))
+
     def finish_run(
         self,
         run: int,
         status: ExecutionStatus,
         signal: InterruptSignal | None = None,
         events: Sequence[RunEvent] = (),
+        *,
+        token: str = "",
     ) -> RunRecord:
         """See Journal."""
         text = None if signal is None else signal.model_dump_json()
         with self._db.writing():
             values = {"run": run, "status": status.value, "now": time.time(), "signal": text}
             self._db.execute(sql.FINISH_RUN, values)
+            if token:
+                self._db.execute(sql.REMOVE_SUPERVISOR, (run, token))
             if events:
                 self._put_events(run, events, self._last_event[run] + 1)
         if events:

@@ -20,7 +20,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x71756965
 """`quie`: marks an SQLite file as a journal."""
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """In `user_version`. A journal with a higher one is refused."""
 
 SCHEMA: Final = """
@@ -39,9 +39,15 @@ CREATE TABLE runs(
     starts INTEGER NOT NULL DEFAULT 0,
     owner_pid INTEGER,
     owner_host TEXT,
-    owner_token TEXT,
     ready INTEGER NOT NULL DEFAULT 1
 );
+CREATE TABLE supervisors(
+    run INTEGER NOT NULL REFERENCES runs(id),
+    token TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    PRIMARY KEY (run, token)
+) WITHOUT ROWID;
 CREATE TABLE tasks(
     run INTEGER NOT NULL REFERENCES runs(id),
     seq INTEGER NOT NULL,
@@ -126,7 +132,7 @@ CREATE VIEW event_list AS
 
 _RUN_COLUMNS: Final = (
     "id, run_id, agent, config, cwd, status, created_at, started_at, ended_at, sealed, signal, starts,"
-    " owner_pid, owner_host, owner_token"
+    " owner_pid, owner_host"
 )
 ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id"
 RUN_BY_NUMBER: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"
@@ -155,7 +161,7 @@ DELETE FROM tasks WHERE run = :run AND seq IN (SELECT seq FROM tasks WHERE run =
 """
 DROP_DRAFT: Final = "DELETE FROM runs WHERE id = ? AND NOT ready"
 CLAIM_RUN: Final = """
-UPDATE runs SET owner_pid = :pid, owner_host = :host, owner_token = :token, starts = starts + 1,
+UPDATE runs SET owner_pid = :pid, owner_host = :host, starts = starts + 1,
     started_at = coalesce(started_at, :now),
     status = CASE WHEN status IN ('completed', 'failed') THEN status ELSE 'started' END,
     ended_at = CASE WHEN status IN ('completed', 'failed') THEN ended_at END,
@@ -166,6 +172,9 @@ FINISH_RUN: Final = (
     "UPDATE runs SET status = :status, ended_at = :now, signal = :signal"
     " WHERE id = :run AND status NOT IN ('completed', 'failed')"
 )
+ADD_SUPERVISOR: Final = "INSERT OR IGNORE INTO supervisors(run, token, pid, host) VALUES (?, ?, ?, ?)"
+OTHER_SUPERVISORS: Final = "SELECT token, pid, host FROM supervisors WHERE run = ? AND token <> ?"
+REMOVE_SUPERVISOR: Final = "DELETE FROM supervisors WHERE run = ? AND token = ?"
 SEAL_RUN: Final = "UPDATE runs SET sealed = 1 WHERE id = ?"
 COUNTS: Final = """
 SELECT coalesce(sum(n), 0) - (SELECT count(*) FROM outcomes WHERE run = :run) AS pending,

@@ -41,6 +41,7 @@ WORDS: tuple[object, ...] = (None, *NUMBERS, *TEXTS, b"\xff\xfe", *DEEP)
 RUN = "id run_id agent config cwd status created_at started_at ended_at sealed signal starts owner_pid owner_host ready"
 COLUMNS = {
     "runs": tuple(RUN.split()),
+    "supervisors": ("run", "token", "pid", "host"),
     "tasks": ("run", "seq", "key", "input", "encoding", "priority", "agent", "attempts"),
     "outcomes": ("run", "seq", "status", "body"),
     "events": ("run", "seq", "body"),

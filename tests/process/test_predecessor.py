@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,11 @@ import pytest
 
 from chaos.places import without_cgroups
 from orchestrator.backends.predecessor import Predecessor
-from orchestrator.journal import Owner
+from orchestrator.journal import SupervisorRecord
 from runtime.tree import SLOT_PLACEHOLDER
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
-from tests.support.cli import QUIESCE, Running, run_cli, start_cli
+from tests.support.cli import QUIESCE, ROOT, Running, run_cli, start_cli
 from tests.support.eof import EofProof
 from tests.support.sync import Latch, Post
 from tests.support.wait import wait_until
@@ -91,6 +92,62 @@ def test_a_stop_ends_the_waiting_too(tmp_path: Path) -> None:
     assert look(tmp_path / "j.db").record.status == "interrupted"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_who_waited_and_was_ended_leaves_the_waiting_to_the_next(tmp_path: Path, number: signal.Signals) -> None:
+    """The third start had lost the first one's agent, which was still cleaning up, and executed its task beside it."""
+    with resumed_while_it_leaves(tmp_path) as (second, latch, post):
+        first = second.expect(r"supervisor=\d+")
+        second.send(number)
+        second.popen.wait(10)
+        with start_cli("resume", "-j", tmp_path / "j.db") as third:
+            third.expect(rf"predecessor\.ending.*\b{first}\b")
+            latch.open()
+            done = third.wait(15)
+            assert post.expect(3) == ["left", "begun", "left"]
+    assert done.returncode == 0, done
+    assert look(tmp_path / "j.db").values == {"a": "done"}
+
+
+SLOW_TO_LEAVE = """
+import sys
+from orchestrator import Supervisor
+from tests.process.agents.left import slow_to_leave
+def log(name, severity, fields):
+    print(name, flush=True)
+journal, post, latch, done = sys.argv[1:]
+task = {"post": post, "latch": latch, "done": done}
+with Supervisor(workers=1, journal=journal, run_id="r", grace=20, handle_signals=False, log=log) as supervisor:
+    try:
+        handle = supervisor.submit(slow_to_leave, task, key="a")
+    except KeyboardInterrupt:
+        print("cut short", flush=True)
+        handle = supervisor.submit(slow_to_leave, task, key="a")
+    print(handle.result(), flush=True)
+"""
+
+
+def test_a_program_whose_waiting_is_cut_short_waits_again(tmp_path: Path) -> None:
+    """Its next `submit` had neither waited nor begun to write the journal: the result never came."""
+    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+        done = tmp_path / "done"
+        program = [sys.executable, "-c", SLOW_TO_LEAVE, str(tmp_path / "j.db"), post.path, latch.path, str(done)]
+        with Running(program, cwd=ROOT) as first:
+            post.expect()
+            first.send(signal.SIGKILL)
+            first.popen.wait(10)
+            done.touch()
+            with Running(program, cwd=ROOT) as second:
+                second.expect(r"predecessor\.ending", stream="stdout")
+                second.send(signal.SIGINT)
+                second.expect("cut short", stream="stdout")
+                second.expect(r"predecessor\.ending", stream="stdout", count=2)
+                latch.open()
+                ended = second.wait(15)
+                assert post.expect(3) == ["left", "begun", "left"]
+    assert ended.returncode == 0, ended
+    assert "done" in ended.stdout.splitlines()
+
+
 @pytest.mark.parametrize("world", ["as it is", "no cgroup"])
 def test_what_both_the_supervisor_and_its_guardian_left_is_ended(tmp_path: Path, world: str) -> None:
     wrapper = without_cgroups() if world == "no cgroup" else []
@@ -156,7 +213,7 @@ def test_only_what_a_dead_supervisor_of_this_host_left_is_ended(case: str) -> No
     with subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}) as sleeper:
         wait_until(lambda: procs.environment_has(sleeper.pid, "QUIESCE_RUN_ID", "r"), what="the exec")
         host = "elsewhere" if case == "on another host" else socket.gethostname()
-        predecessor = Predecessor("r", Owner(pid, host, token=token))
+        predecessor = Predecessor("r", SupervisorRecord(token, pid, host))
         predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children="kept" in case)
         is_meant = case in ("dead", "its pid is taken")
         if is_meant:
@@ -176,7 +233,7 @@ def test_another_users_process_that_claims_to_be_of_the_run_is_left_alone() -> N
     noted: list[str] = []
     with subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, user=12345) as sleeper:
         wait_until(lambda: procs.environment_has(sleeper.pid, "QUIESCE_RUN_ID", "r"), what="the exec")
-        predecessor = Predecessor("r", Owner(gone.pid, socket.gethostname(), token=f"{gone.pid}-0"))
+        predecessor = Predecessor("r", SupervisorRecord(f"{gone.pid}-0", gone.pid, socket.gethostname()))
         predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children=False)
         assert sleeper.poll() is None
         sleeper.kill()

@@ -427,6 +427,10 @@ def test_a_file_completes_what_was_read_of_a_stream(tmp_path: Path) -> None:
     refused(again(tmp_path, source), "line 2")
     jsonl(source, [1])
     refused(again(tmp_path, source), "ends", "2 tasks")
+    before = look(journal).record
+    source.write_text("1\n2\n3\n{4\n")
+    refused(again(tmp_path, source), "line 4")
+    assert look(journal).record == before
     jsonl(source, [1, 2, 3])
     done = again(tmp_path, source)
     assert done.returncode == 0, done

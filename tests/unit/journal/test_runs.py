@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from orchestrator.journal import ClaimedError, open_journal
+from orchestrator.journal import ClaimedError, JournalError, open_journal
 from orchestrator.journal.sqlite import SqliteJournal
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -92,6 +94,44 @@ def test_a_run_that_is_over_stays_so(journal: SqliteJournal, run: int, status: E
     journal.release(run)
     again = journal.claim(run)
     assert (again.status, again.ended_at, again.ended) == (status, ended.ended_at, True)
+
+
+def test_a_supervisor_is_known_until_its_processes_are_gone(journal: SqliteJournal, path: Path) -> None:
+    """Whether it was the last one or one before: each is removed by itself."""
+    run = journal.create_run("r", agent=None).id
+    for token in ("1-a", "2-b", "3-c"):
+        journal.claim(run, token)
+        journal.release(run)
+    assert [other.token for other in journal.other_supervisors(run, "3-c")] == ["1-a", "2-b"]
+    assert {other.pid for other in journal.other_supervisors(run, "")} == {os.getpid()}
+    journal.finish_run(run, INTERRUPTED, STOP, token="2-b")
+    journal.remove_supervisor(run, "1-a")
+    assert [other.token for other in journal.other_supervisors(run, "")] == ["3-c"]
+    assert journal.other_supervisors(journal.create_run("another", agent=None).id, "") == []
+
+
+@pytest.mark.parametrize("token", ["a/b", "a\0b", b"\xff"])
+def test_a_damaged_token_is_refused(journal: SqliteJournal, path: Path, token: object) -> None:
+    """It names a cgroup: nothing else must be meant by it."""
+    run = journal.create_run("r", agent=None).id
+    journal.claim(run, "1-a")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE supervisors SET token = ?", (token,))
+    with pytest.raises(JournalError, match="the file is corrupt"):
+        journal.other_supervisors(run, "")
+
+
+def test_a_claim_in_a_transaction_that_fails_changes_nothing(journal: SqliteJournal) -> None:
+    run = journal.create_run("r", agent=None).id
+    journal.finish_run(run, INTERRUPTED, STOP)
+    before = journal.get_run("r")
+    with pytest.raises(ZeroDivisionError), journal.transaction():
+        journal.claim(run, "1-a")
+        raise ZeroDivisionError
+    journal.release(run)
+    assert journal.get_run("r") == before
+    assert journal.other_supervisors(run, "") == []
+    assert journal.claim(run).starts == before.starts + 1
 
 
 def test_two_connections_of_one_process_exclude_each_other(journal: SqliteJournal, run: int, path: Path) -> None:

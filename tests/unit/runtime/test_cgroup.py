@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.backends import predecessor
 from orchestrator.backends.run_token import RunToken
-from orchestrator.journal import Owner
+from orchestrator.journal import SupervisorRecord
 from runtime import cgroup
 from runtime.cgroup import Leaf
 from runtime.run_mark import is_mark
@@ -37,7 +37,7 @@ def test_a_predecessors_is_found_and_nobody_elses(tmp_path: Path, monkeypatch: p
     assert len(set(names)) == 4
     for name in names:
         (tmp_path / name).mkdir()
-    dead = predecessor.Predecessor("r", Owner(7, socket.gethostname(), token="7-0ff"))
+    dead = predecessor.Predecessor("r", SupervisorRecord("7-0ff", 7, socket.gethostname()))
     dead.see_off(lambda *_: None, lambda: None, 1.0, keep_children=False)
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
 
