@@ -48,6 +48,8 @@ COLUMNS = {
     "snapshots": ("run", "seq", "data", "encoding"),
     "requests": ("id", "run", "signal", "task", "key"),
 }
+ROWS = {"runs": "rowid", "requests": "rowid", "supervisors": "token"}
+"""What names a row of a table."""
 PARTS = ("-1", "null", "1e300", "9" * 20, '"x"', "[[[]]]", '"nonsense"', "1e400", "-1e15", '"\\ud800"')
 
 
@@ -56,7 +58,7 @@ def make(path: Path) -> None:
     stop = InterruptSignal(reason=InterruptReason.TIMEOUT, message="late", triggered_by="test")
     states = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.INTERRUPTED)
     with open_journal(path) as journal:
-        run = journal.claim(journal.create_run("r", agent={"name": "m:f"}, config={"workers": 2}).id).id
+        run = journal.claim(journal.create_run("r", agent={"name": "m:f"}, config={"workers": 2}).id, "7-0ff").id
         journal.add_tasks(run, [NewTask(f"k{n}", b'{"n":1}') for n in range(1, 41)])
         outcomes = [
             Outcome(
@@ -80,6 +82,7 @@ def damage(path: Path, rng: random.Random) -> str:
         return f"{count} bits"
     table = rng.choice(tuple(COLUMNS))
     column, rows = rng.choice(COLUMNS[table]), rng.choice((1, 5, 1000))
+    row = ROWS.get(table, "seq")
     value: object = rng.choice(WORDS)
     done = f"{rows} rows of {table}.{column}"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -89,9 +92,7 @@ def damage(path: Path, rng: random.Random) -> str:
             if column == "body":
                 value = broken_body(db, table, rng, value)
             db.execute(
-                f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid IN (SELECT rowid FROM {table} LIMIT ?)"
-                if table in ("runs", "requests")
-                else f"UPDATE OR IGNORE {table} SET {column} = ? WHERE seq IN (SELECT seq FROM {table} LIMIT ?)",
+                f"UPDATE OR IGNORE {table} SET {column} = ? WHERE {row} IN (SELECT {row} FROM {table} LIMIT ?)",
                 (value, rows),
             )
         return f"{done} = {str(value)[:60]!r}"
