@@ -25,7 +25,7 @@ from orchestrator.clock import Clock
 from orchestrator.config import Settings
 from orchestrator.guardianship import Guardianship
 from orchestrator.machine import Machine
-from orchestrator.mux import Mux
+from orchestrator.mux import RECORD_WEIGHT, Mux
 from orchestrator.output_stream import Lost
 from orchestrator.records import RunEvent, TaskSnapshot
 from orchestrator.signals import STOPPING, SUSPEND, SignalPipe
@@ -115,6 +115,7 @@ class Engine:
         self._batch = Batch()
         self._is_dropping_events = False
         self._lost_events: Counter[int] = Counter()
+        self._dropped_weight = 0
         self._ended = False
         self._over = threading.Event()
         self._sample_at = 0.0
@@ -324,7 +325,8 @@ class Engine:
         """What this turn produced goes to the store as one batch."""
         batch, self._batch = self._batch, Batch()
         if batch and self._store is not None:
-            batch.weight = self._mux.taken()
+            batch.weight = max(0, self._mux.taken() - self._dropped_weight)
+            self._dropped_weight = 0
             self._store.commit(batch)
 
     def _balance(self) -> None:
@@ -455,7 +457,7 @@ class Engine:
         for record in records:
             if isinstance(record, wire.Emitted):
                 if self._is_dropping_events:
-                    self._lost_events[slot] += 1
+                    self._drop(slot, record)
                     continue
                 batch.events.append(
                     RunEvent(
@@ -471,6 +473,11 @@ class Engine:
             decisive.append(record)
         if decisive:
             self._handle(told.Heard(slot, incarnation, decisive))
+
+    def _drop(self, slot: int, record: wire.Emitted) -> None:
+        """Count an event that is not kept. It is no load for the disk."""
+        self._lost_events[slot] += 1
+        self._dropped_weight += RECORD_WEIGHT + len(record.data)
 
     def _sweep(self, until: float) -> None:
         """All executors have ended, or were abandoned."""

@@ -319,17 +319,24 @@ def activity(pid: int) -> Activity | None:
     """What a process is doing (proc(5): stat, schedstat); None where the kernel does not say."""
     if not _HAVE_PROC:
         return None
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
+    known = _ticks_used(pid)
+    if known is None:
         return None
-    if len(fields) < 13:
-        return None
-    used = int(fields[11]) + int(fields[12])  # ticks: too coarse for one that sleeps most of the time
+    used, is_runnable = known  # ticks: too coarse for one that sleeps most of the time
     with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat", "rb") as file:
         used = int(file.read().split()[0])
-    return Activity(used, fields[0] == b"R")
+    return Activity(used, is_runnable)
+
+
+def _ticks_used(pid: int) -> tuple[int, bool] | None:
+    """Ticks of processor time of all threads, and whether the main one has a processor or waits for one.
+
+    From /proc/PID/stat (proc(5)), which never waits for the process's memory.
+    """
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+        return int(fields[11]) + int(fields[12]), fields[0] == b"R"
+    return None
 
 
 def resident(pid: int) -> int:
@@ -379,10 +386,7 @@ class ProcessorUse:
 
 
 def processor_use(pid: int) -> ProcessorUse | None:
-    """Return what a process has used of the processor, in user and kernel mode. None: unknown.
-
-    From /proc/PID/stat (proc(5)), which never waits for the process's memory.
-    """
+    """Return what a process has used of the processor, in user and kernel mode. None: unknown."""
     if _IS_BLIND:
         return None
     if not _HAVE_PROC:
@@ -391,10 +395,8 @@ def processor_use(pid: int) -> ProcessorUse | None:
             times = process.cpu_times()
             return ProcessorUse(float(times.user + times.system), process.status() == psutil.STATUS_RUNNING)
         return None
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-        return ProcessorUse((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] == b"R")
-    return None
+    known = _ticks_used(pid)
+    return None if known is None else ProcessorUse(known[0] / os.sysconf("SC_CLK_TCK"), known[1])
 
 
 def has_children() -> bool:

@@ -252,18 +252,18 @@ class LocalBackend:
     def start(self, slot: int, incarnation: int) -> Channels:
         """Make an executor's pipes and have the guardian fork it."""
         made: list[int] = []
+        key = secrets.randbits(32)
         try:
             for _ in range(5):
                 made.extend(os.pipe())
+            (tasks_r, tasks_w, control_r, control_w, events_r, events_w, out_r, out_w, err_r, err_w) = made
+            theirs = (tasks_r, control_r, events_w, out_w, err_w)
+            self._order(Fork(slot, incarnation, key), (*theirs, out_r, err_r))
         except OSError:
             for fd in made:
                 os.close(fd)
             raise
-        (tasks_r, tasks_w, control_r, control_w, events_r, events_w, out_r, out_w, err_r, err_w) = made
-        theirs = (tasks_r, control_r, events_w, out_w, err_w)
         self._incarnations[slot] = incarnation
-        key = secrets.randbits(32)
-        self._order(Fork(slot, incarnation, key), (*theirs, out_r, err_r))
         for fd in theirs:
             os.close(fd)
         for fd in (tasks_w, events_r, out_r, err_r):

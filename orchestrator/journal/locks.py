@@ -41,6 +41,9 @@ SETUP: Final = 0
 PRIVATE, GROUP = 0o600, 0o660
 """Permissions of a new journal; SQLite gives its other files the same."""
 
+_NO_PERMISSIONS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without permissions says to a change of them."""
+
 _LOOK_AGAIN: Final = 0.02
 """Seconds between two tries for a byte that somebody else has."""
 
@@ -253,5 +256,19 @@ def _open_or_create(path: str, flags: int, permissions: int) -> int:
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):  # somebody was quicker
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, PRIVATE)
-                os.fchmod(fd, permissions)
+                _set_permissions(fd, permissions)
                 return fd
+
+
+def _set_permissions(fd: int, permissions: int) -> None:
+    """Of a new file. Closes it and raises OSError if it cannot have them.
+
+    A file system that has none (vfat, some FUSE ones) refuses any change: the default is not insisted on there.
+    """
+    try:
+        os.fchmod(fd, permissions)
+    except OSError as error:
+        if error.errno in _NO_PERMISSIONS and permissions in (PRIVATE, stat_mode(os.fstat(fd))):
+            return
+        os.close(fd)
+        raise

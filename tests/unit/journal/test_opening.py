@@ -328,3 +328,21 @@ def test_a_second_reader_beside_a_writer_creates_nothing_and_takes_nothing_away(
             assert (owner.pid, owner.alive) == (os.getpid(), True)
         assert sorted(os.listdir(path.parent)) == before
         journal.commit(run, events=[RunEvent(kind="k", at=1.0)])
+
+
+@pytest.mark.parametrize("refusal", [errno.EPERM, errno.EOPNOTSUPP, errno.EIO])
+@pytest.mark.parametrize("group", [False, True])
+def test_a_file_system_without_permissions_may_have_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int, group: bool
+) -> None:
+    def refuse(_fd: int, _mode: int) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    before = os.listdir("/dev/fd")
+    monkeypatch.setattr(os, "fchmod", refuse)
+    if refusal == errno.EIO or group:
+        with pytest.raises(UsageError, match=os.strerror(refusal)):
+            open_journal(tmp_path / "j.db", group=group)
+    else:
+        open_journal(tmp_path / "j.db").close()
+    assert os.listdir("/dev/fd") == before

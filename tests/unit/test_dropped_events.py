@@ -1,0 +1,60 @@
+"""Events that a stop drops are no load for the disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.backends import Channels
+from orchestrator.backends.local import LocalBackend
+from orchestrator.config import Settings
+from orchestrator.engine import Engine
+from orchestrator.hub import Hub
+from orchestrator.mux import RECORD_WEIGHT
+from orchestrator.store import Batch, MemoryStore
+from runtime import wire
+from runtime.model import Severity
+
+COUNT, SIZE = 20, 1000
+
+
+class Weights(MemoryStore):
+    """A store that notes what the batches weigh."""
+
+    def __init__(self) -> None:
+        super().__init__(Hub(), lambda _: None)
+        self.weights: list[int] = []
+
+    def commit(self, batch: Batch) -> None:
+        self.weights.append(batch.weight)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_what_is_dropped_is_not_in_the_weight_of_what_is_kept(dropped: bool) -> None:
+    backend = LocalBackend("r", Settings.of(workers=1))
+    engine = Engine(Settings.of(workers=1), backend, lambda *_: None, lambda _: None)
+    store = Weights()
+    engine._store = cast("Any", store)
+    (tasks_r, tasks), (control_r, control), (events, events_w), (out, out_w), (err, err_w) = (
+        os.pipe() for _ in range(5)
+    )
+    for fd in (events, out, err):
+        os.set_blocking(fd, False)
+    engine._mux.open(0, 1, Channels(tasks, control, events, out, err))
+    engine._is_dropping_events = dropped
+    emitted = wire.Emitted(1, "said", "", time.time(), b'"' + b"x" * SIZE + b'"')
+    os.write(events_w, wire.pack(wire.UpFrame(1, [emitted] * COUNT)))
+    engine._mux._on_events(engine._mux._pipes[0])
+    engine.log("run.suspended", Severity.INFO, {})
+    engine._flush()
+    (weight,) = store.weights
+    assert (weight > COUNT * (RECORD_WEIGHT + SIZE)) is not dropped
+    assert (weight < COUNT * RECORD_WEIGHT) is dropped
+    engine._mux.close()
+    engine.close()
+    backend.close()
+    for fd in (tasks_r, control_r, events_w, out_w, err_w):
+        os.close(fd)
