@@ -95,7 +95,7 @@ class Engine:
         self._wake_read, self._wake_write = os.pipe()
         self._awake = False
         self._turn_lock = threading.Lock()
-        self._wake_lock = threading.Lock()
+        self._wake_lock = threading.RLock()  # a generator that is collected inside it releases its agent
         self._closed = False
         self._turning_in: int | None = None
         self._sleeps_until = 0.0

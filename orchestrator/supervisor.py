@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -294,15 +294,24 @@ class Supervisor:
         self, agent: Callable[..., Any], inputs: Iterable[Any], keys: Iterable[str] | None
     ) -> Generator[Outcome, None, None]:
         number = self._hire(agent)
+        try:
+            tasks = self._numbered(number, inputs, keys)
+        except Exception:  # it was begun with other inputs
+            self._live().release(number)
+            raise
+        return self._outcomes(number, tasks)
+
+    def _numbered(self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None) -> Iterator[NewTask]:
+        """The tasks of these inputs. A collection is compared as a whole with what the run has."""
         numbers: Iterable[int] = self._numbers.one_by_one()
         if isinstance(inputs, Collection):
             numbers = itertools.chain(self._numbers.take(len(inputs)), numbers)
             if self._live().is_taken_up and (keys is None or isinstance(keys, Collection)):
                 numbers, again = itertools.tee(numbers)
-                tasks = self._tasks(number, inputs, keys, again)
+                tasks = self._tasks(agent, inputs, keys, again)
                 while chunk := list(itertools.islice(tasks, LAST_CHUNK)):
                     self._live().compare(chunk)
-        return self._outcomes(number, self._tasks(number, inputs, keys, numbers))
+        return self._tasks(agent, inputs, keys, numbers)
 
     async def amap(
         self,
@@ -325,10 +334,7 @@ class Supervisor:
         self, agent: Callable[[T, Any], Any], task_input: T, *, key: str | None = None, priority: int = 0
     ) -> Handle:
         """Hand in one task, from any thread, also while others run. See Handle for its result."""
-        number = self._hire(agent)
-        handle = self._submit(number, task_input, key, priority)
-        self._live().release(number)
-        return handle
+        return self._submit(self._hire(agent), task_input, key, priority)
 
     def interrupt(
         self,
@@ -417,13 +423,38 @@ class Supervisor:
         data, encoding = codec.encode(task_input)
         return NewTask(str(number) if key is None else key, data, encoding, priority, agent=agent)
 
+    @contextmanager
+    def _handing_in(self, agent: int) -> Iterator[deque[Future[None]]]:
+        """A block that hands in tasks of an agent, and notes the futures of those that are not written yet.
+
+        The agent is released when the last of them is done, however the block is left. A Ctrl-C may come before the
+        last one is noted: then it is kept.
+        """
+        unwritten: deque[Future[None]] = deque()
+        try:
+            yield unwritten
+        except (Exception, GeneratorExit):
+            self._release_after(unwritten, agent)
+            raise
+        self._release_after(unwritten, agent)
+
+    def _release_after(self, unwritten: Sequence[Future[None]], agent: int) -> None:
+        if self._is_forked:  # which has got the block's generators, too
+            return
+        session = self._live()
+        if unwritten:
+            unwritten[-1].add_done_callback(lambda _: session.release(agent))
+        else:
+            session.release(agent)
+
     def _submit(self, agent: int, task_input: Any, key: str | None, priority: int = 0) -> Handle:
-        with self._feeding:
+        with self._handing_in(agent) as unwritten, self._feeding:
             task = self._task(agent, task_input, key, self._numbers.take()[0], priority)
             future: Future[Outcome | None] = Future()
             known = self._live().compare([task])
             self._live().hub.wait_for(task.key, future.set_result)
-            self._spool([task], known).result()
+            unwritten.append(self._spool([task], known))
+            unwritten[-1].result()
         return Handle(task.key, future, self._why_not, lambda: self.interrupt(key=task.key))
 
     def _spool(self, tasks: Sequence[NewTask], known: Known) -> Future[None]:
@@ -457,6 +488,7 @@ class Supervisor:
         arrived: asyncio.Queue[Outcome | None] = late.asyncio().Queue()
         room = late.asyncio().Semaphore(AHEAD)
         count = 0
+        unwritten: list[Future[None]] = []
 
         def tell(outcome: Outcome | None) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -472,12 +504,13 @@ class Supervisor:
                     known = await late.asyncio().to_thread(self._live().compare, [task])
                 self._wait_for([task], tell)
                 count += 1
-                await late.asyncio().wrap_future(self._spool([task], known))
+                unwritten[:] = [self._spool([task], known)]
+                await late.asyncio().shield(late.asyncio().wrap_future(unwritten[0]))  # written, whoever leaves
 
         feeding = late.asyncio().create_task(feed())
         feeding.add_done_callback(lambda _: arrived.put_nowait(None))
+        given = 0
         try:
-            given = 0
             while not feeding.done() or given < count:
                 outcome = await arrived.get()
                 if outcome is not None:
@@ -490,7 +523,7 @@ class Supervisor:
                     feeding.result()
         finally:
             feeding.cancel()
-        self._live().release(agent)
+            self._release_after(unwritten, agent)
         if self._live().was_interrupted:
             raise self._why_not()
 
@@ -499,22 +532,21 @@ class Supervisor:
         session = self._live()
         arrived: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         waiting, size = 0, FIRST_CHUNK
-        unwritten: deque[Future[None]] = deque()
-        while chunk := list(itertools.islice(tasks, size)):
-            with self._feeding:
-                known = session.compare(chunk)
-                self._wait_for(chunk, arrived.put)
-                unwritten.append(self._spool(chunk, known))
-            while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
-                unwritten.popleft().result()
-            waiting += len(chunk)
-            size = min(LAST_CHUNK, size * 2)
-            while waiting and (waiting > AHEAD or not arrived.empty()):
-                yield self._given(arrived.get())
-                waiting -= 1
-        for spooled in unwritten:
-            spooled.result()
-        session.release(agent)
+        with self._handing_in(agent) as unwritten:
+            while chunk := list(itertools.islice(tasks, size)):
+                with self._feeding:
+                    known = session.compare(chunk)
+                    self._wait_for(chunk, arrived.put)
+                    unwritten.append(self._spool(chunk, known))
+                while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
+                    unwritten.popleft().result()
+                waiting += len(chunk)
+                size = min(LAST_CHUNK, size * 2)
+                while waiting and (waiting > AHEAD or not arrived.empty()):
+                    yield self._given(arrived.get())
+                    waiting -= 1
+            for spooled in unwritten:
+                spooled.result()
         while waiting:
             yield self._given(arrived.get())
             waiting -= 1

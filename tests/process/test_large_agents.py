@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from orchestrator import Supervisor
 from runtime import heap
+from runtime.errors import UsageError
 from tests.support.wait import wait_until
 
 SIZE = 1 << 20
@@ -61,3 +64,39 @@ def test_the_supervisor_holds_the_agents_of_pending_tasks_only(tmp_path: Path, w
         assert supervisor.submit(again, 21, key="after a crash").outcome(60).value[:2] == (SIZE, 21)
         assert {outcome.value[:2] for outcome in supervisor.map(again, [30, 31])} == {(SIZE, 30), (SIZE, 31)}
         wait_until(lambda: held(supervisor) == 0, what="the supervisor to drop it after map, too")
+
+
+@pytest.mark.parametrize("with_journal", [False, True])
+def test_an_agent_is_dropped_though_its_caller_did_not_come_to_the_end(tmp_path: Path, with_journal: bool) -> None:
+    """A task that is refused, and a loop over outcomes that is left early."""
+
+    def agent(number: int) -> partial[tuple[int, int, int]]:
+        return partial(measure, bytes([number]) * SIZE)
+
+    async def stream() -> AsyncIterator[int]:
+        for number in range(50):
+            yield number
+
+    async def leave_early() -> None:
+        async for _ in supervisor.amap(agent(4), stream(), keys=(f"stream {number}" for number in range(50))):
+            break
+
+    journal = tmp_path / "j.db" if with_journal else None
+    with Supervisor(workers=1, journal=journal, log=lambda *_: None) as supervisor:
+        supervisor.submit(agent(1), 0, key="first").outcome(60)
+        busy = supervisor.submit(agent(1), 0, key="twice")
+        if with_journal:
+            busy.outcome(60)
+        for refused in (
+            lambda: supervisor.submit(agent(2), lambda: iter(()), key="\udcff"),
+            lambda: list(supervisor.map(agent(2), [1, 2], keys=["again", "again"])),
+        ):
+            with pytest.raises(UsageError):
+                refused()
+        if with_journal:
+            with pytest.raises(UsageError):
+                supervisor.submit(agent(3), 0, key="twice")
+        for _ in supervisor.map(agent(3), range(50), keys=map(str, range(100, 150))):
+            break
+        asyncio.run(leave_early())
+        wait_until(lambda: held(supervisor) == 0, 30, "the supervisor to drop all of them")
