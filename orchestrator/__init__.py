@@ -13,14 +13,14 @@ from orchestrator.collision import refuse_other_runtime
 if TYPE_CHECKING:
     from orchestrator.config import MaxFailures as MaxFailures
     from orchestrator.config import Settings as Settings
-    from orchestrator.handle import Handle as Handle
-    from orchestrator.handle import TaskFailed as TaskFailed
-    from orchestrator.hub import EventStream as EventStream
+    from orchestrator.engine.hub import EventStream as EventStream
     from orchestrator.identity import RunMismatchError as RunMismatchError
     from orchestrator.records import Outcome as Outcome
     from orchestrator.records import RunEvent as RunEvent
-    from orchestrator.session import Ending as Ending
+    from orchestrator.run_session import Ending as Ending
     from orchestrator.supervisor import Supervisor as Supervisor
+    from orchestrator.task_handle import Handle as Handle
+    from orchestrator.task_handle import TaskFailed as TaskFailed
     from runtime.errors import DecodeError as DecodeError
     from runtime.errors import ExecutionInterrupted as ExecutionInterrupted
     from runtime.errors import QuiesceError as QuiesceError
@@ -31,13 +31,13 @@ refuse_other_runtime()
 _HOMES = {
     "MaxFailures": "orchestrator.config",
     "Settings": "orchestrator.config",
-    "Handle": "orchestrator.handle",
-    "TaskFailed": "orchestrator.handle",
-    "EventStream": "orchestrator.hub",
+    "Handle": "orchestrator.task_handle",
+    "TaskFailed": "orchestrator.task_handle",
+    "EventStream": "orchestrator.engine.hub",
     "RunMismatchError": "orchestrator.identity",
     "Outcome": "orchestrator.records",
     "RunEvent": "orchestrator.records",
-    "Ending": "orchestrator.session",
+    "Ending": "orchestrator.run_session",
     "Supervisor": "orchestrator.supervisor",
     "DecodeError": "runtime.errors",
     "ExecutionInterrupted": "runtime.errors",

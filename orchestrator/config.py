@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.hosts.budget import Fit, fit
-from orchestrator.hosts.cpus import usable_cpus
+from orchestrator.cpus import usable_cpus
 from orchestrator.ladder import Ladder
+from orchestrator.stop_budget import Fit, fit
 from runtime.errors import UsageError
-from runtime.flag import MAX_SLOTS
+from runtime.ipc.flag import MAX_SLOTS
 from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, show_value
 
 SHORTEST_SILENCE = 0.5

@@ -17,9 +17,9 @@ import msgspec
 
 from orchestrator.equality import are_equal
 from orchestrator.records import NewTask, PendingTask
-from runtime import codec
-from runtime.agent import options_of
+from runtime.agents import options_of
 from runtime.errors import ResultError, UsageError
+from runtime.ipc import codec
 from runtime.text import one_line
 
 SHOWN: Final = 60

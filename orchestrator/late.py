@@ -9,19 +9,21 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from orchestrator.sinks import Sink, TimedLog
+from orchestrator.logging.sinks import Sink, TimedLog
 from runtime.model import Severity
 
 
 def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool) -> TimedLog:
-    """See orchestrator.log."""
-    made: TimedLog = importlib.import_module("orchestrator.log").make_log(sink, log_format, level, colors=colors)
+    """See orchestrator.logging.setup."""
+    made: TimedLog = importlib.import_module("orchestrator.logging.setup").make_log(
+        sink, log_format, level, colors=colors
+    )
     return made
 
 
 def default_log() -> TimedLog:
-    """See orchestrator.log."""
-    made: TimedLog = importlib.import_module("orchestrator.log").default_log()
+    """See orchestrator.logging.setup."""
+    made: TimedLog = importlib.import_module("orchestrator.logging.setup").default_log()
     return made
 
 

@@ -1,4 +1,4 @@
-"""The supervisor's own records. Frozen; values stay encoded (see runtime.codec) until a caller asks."""
+"""The supervisor's own records. Frozen; values stay encoded (see runtime.ipc.codec) until a caller asks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from runtime.codec import JSON, decode
 from runtime.errors import DecodeError, QuiesceError
+from runtime.ipc.codec import JSON, decode
 from runtime.model import ExecutionStatus, InterruptSignal
 
 TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})

@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from orchestrator import late
 from orchestrator.config import MaxFailures, Settings
-from orchestrator.handle import Handle
-from orchestrator.hub import EventStream
+from orchestrator.core.status import StatusView
+from orchestrator.engine.hub import EventStream
+from orchestrator.engine.signals import raise_again
+from orchestrator.engine.task_store import Known
 from orchestrator.identity import identify_agent
 from orchestrator.journal import open_journal
+from orchestrator.logging.sinks import HeldLog, Log
 from orchestrator.records import MOST_URGENT, NewTask, Outcome, RunEvent
-from orchestrator.session import SPOOL_AHEAD, Ending, Session, check_run_id, new_run_id
-from orchestrator.signals import raise_again
-from orchestrator.sinks import HeldLog, Log
-from orchestrator.store import Known
-from orchestrator.view import StatusView
-from runtime import codec
-from runtime.agent import describe
+from orchestrator.run_session import SPOOL_AHEAD, Ending, Session, check_run_id, new_run_id
+from orchestrator.task_handle import Handle
+from runtime.agents import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
+from runtime.ipc import codec
+from runtime.ipc.main_module import refuse_start_while_importing
 from runtime.limits import LARGEST_SIZE, check_count, show_value
-from runtime.mainfile import refuse_start_while_importing
 from runtime.model import InterruptReason, InterruptSignal, utf8
 
 if TYPE_CHECKING:

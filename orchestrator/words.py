@@ -9,11 +9,11 @@ from typing import Any
 
 from orchestrator.journal import Counts, RunRecord
 from orchestrator.records import Outcome, RunEvent
-from runtime import codec
+from runtime.ipc import codec
 from runtime.model import ExecutionStatus, Severity
 
 BROKEN = 70
-"""What an executor ends with that cannot go on (runtime.garbage.BROKEN)."""
+"""What an executor ends with that cannot go on (runtime.executor.garbage.BROKEN)."""
 
 
 def event_of(outcome: Outcome) -> RunEvent:

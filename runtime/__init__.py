@@ -8,23 +8,31 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Not when it is first used: importing the module `runtime.agent` sets this very name to the module; that comes first.
-from runtime.agent import agent as agent
-
 if TYPE_CHECKING:
-    from runtime.breaker import CircuitBreaker as CircuitBreaker
-    from runtime.bus import EventBus as EventBus
-    from runtime.child import Child as Child
-    from runtime.consumers import Stream as Stream
-    from runtime.consumers import Subscription as Subscription
+    from runtime.agents import agent as agent
+    from runtime.concurrency.child import Child as Child
+    from runtime.concurrency.circuit_breaker import CircuitBreaker as CircuitBreaker
+    from runtime.concurrency.parallel import ParallelExecutionManager as ParallelExecutionManager
+    from runtime.concurrency.retry import Backoff as Backoff
+    from runtime.concurrency.retry import RetryPolicy as RetryPolicy
     from runtime.errors import ChildCancelledError as ChildCancelledError
     from runtime.errors import CircuitOpenError as CircuitOpenError
     from runtime.errors import ExecutionInterrupted as ExecutionInterrupted
     from runtime.errors import QuiesceError as QuiesceError
     from runtime.errors import UsageError as UsageError
-    from runtime.event import ConditionError as ConditionError
-    from runtime.event import ExecutionEvent as ExecutionEvent
-    from runtime.generators import KillReport as KillReport
+    from runtime.events.bus import EventBus as EventBus
+    from runtime.events.queue import Policy as Policy
+    from runtime.events.subscribers import Stream as Stream
+    from runtime.events.subscribers import Subscription as Subscription
+    from runtime.execution.event import ConditionError as ConditionError
+    from runtime.execution.event import ExecutionEvent as ExecutionEvent
+    from runtime.execution.generators import KillReport as KillReport
+    from runtime.execution.printer import EventPrinter as EventPrinter
+    from runtime.execution.state import ExecutionState as ExecutionState
+    from runtime.interrupts.checkers import FileChecker as FileChecker
+    from runtime.interrupts.checkers import HttpChecker as HttpChecker
+    from runtime.interrupts.checkers import RedisChecker as RedisChecker
+    from runtime.interrupts.checkers import ResourceMonitor as ResourceMonitor
     from runtime.model import ErrorStrategy as ErrorStrategy
     from runtime.model import Event as Event
     from runtime.model import ExecutionRecord as ExecutionRecord
@@ -34,26 +42,17 @@ if TYPE_CHECKING:
     from runtime.model import InterruptReason as InterruptReason
     from runtime.model import InterruptSignal as InterruptSignal
     from runtime.model import Severity as Severity
-    from runtime.outlet import Policy as Policy
-    from runtime.parallel import ParallelExecutionManager as ParallelExecutionManager
-    from runtime.printer import EventPrinter as EventPrinter
-    from runtime.retry import Backoff as Backoff
-    from runtime.retry import RetryPolicy as RetryPolicy
     from runtime.scope import current_address as current_address
-    from runtime.sources import FileChecker as FileChecker
-    from runtime.sources import HttpChecker as HttpChecker
-    from runtime.sources import RedisChecker as RedisChecker
-    from runtime.sources import ResourceMonitor as ResourceMonitor
-    from runtime.state import ExecutionState as ExecutionState
 
 _HOMES = {
-    "breaker": ("CircuitBreaker",),
-    "bus": ("EventBus",),
-    "child": ("Child",),
-    "consumers": ("Stream", "Subscription"),
+    "agents": ("agent",),
+    "concurrency.circuit_breaker": ("CircuitBreaker",),
+    "events.bus": ("EventBus",),
+    "concurrency.child": ("Child",),
+    "events.subscribers": ("Stream", "Subscription"),
     "errors": ("ChildCancelledError", "CircuitOpenError", "ExecutionInterrupted", "QuiesceError", "UsageError"),
-    "event": ("ConditionError", "ExecutionEvent"),
-    "generators": ("KillReport",),
+    "execution.event": ("ConditionError", "ExecutionEvent"),
+    "execution.generators": ("KillReport",),
     "model": (
         "ErrorStrategy",
         "Event",
@@ -65,17 +64,17 @@ _HOMES = {
         "InterruptSignal",
         "Severity",
     ),
-    "outlet": ("Policy",),
-    "parallel": ("ParallelExecutionManager",),
-    "printer": ("EventPrinter",),
-    "retry": ("Backoff", "RetryPolicy"),
+    "events.queue": ("Policy",),
+    "concurrency.parallel": ("ParallelExecutionManager",),
+    "execution.printer": ("EventPrinter",),
+    "concurrency.retry": ("Backoff", "RetryPolicy"),
     "scope": ("current_address",),
-    "sources": ("FileChecker", "HttpChecker", "RedisChecker", "ResourceMonitor"),
-    "state": ("ExecutionState",),
+    "interrupts.checkers": ("FileChecker", "HttpChecker", "RedisChecker", "ResourceMonitor"),
+    "execution.state": ("ExecutionState",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted(["agent", *_MODULES])  # noqa: PLE0605 - one list of names is enough; the test of the package compares it
+__all__ = sorted(_MODULES)  # noqa: PLE0605 - one list of names is enough; the test of the package compares it
 
 
 def __getattr__(name: str) -> Any:

@@ -24,10 +24,10 @@ from typing import Any
 import multiprocess
 
 from runtime.errors import ExecutionInterrupted
-from runtime.flag import InterruptFlag
-from runtime.host import Standalone
+from runtime.execution.state import ExecutionState
+from runtime.interrupts.supervisor_link import Standalone
+from runtime.ipc.flag import InterruptFlag
 from runtime.model import Event
-from runtime.state import ExecutionState
 
 HAVE_ANYIO = importlib.util.find_spec("anyio") is not None
 

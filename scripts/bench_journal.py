@@ -23,8 +23,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from orchestrator.journal import rows
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent
 from runtime.model import ExecutionStatus
 

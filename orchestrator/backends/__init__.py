@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from runtime.ipc.guardian_protocol import Report
 from runtime.model import InterruptSignal
-from runtime.protocol import Report
-from runtime.tree import ProcessorUse
+from runtime.process.tree import ProcessorUse
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import signal
 
-from runtime import tree
-from runtime.family import Family
-from runtime.flag import InterruptFlag
+from runtime.ipc.flag import InterruptFlag
+from runtime.process import tree
+from runtime.process.executor_process import Family
 
 Key = tuple[int, int]
 """Slot and incarnation."""

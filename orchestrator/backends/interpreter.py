@@ -12,8 +12,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from runtime.inheritance import encode_text
-from runtime.protocol import Inheritance, ProcessTraits
+from runtime.ipc.guardian_protocol import Inheritance, ProcessTraits
+from runtime.ipc.inheritance import encode_text
 
 _PACKAGES = ("multiprocessing", "multiprocess")
 """`multiprocess` is the same code under another name, with a state of its own."""

@@ -18,17 +18,14 @@ import msgspec
 from orchestrator.backends import Channels, interpreter
 from orchestrator.backends.executor_signals import ExecutorSignals
 from orchestrator.backends.order_queue import OrderQueue
-from orchestrator.backends.predecessor import Note, Predecessor
+from orchestrator.backends.previous_supervisor import Note, Predecessor
 from orchestrator.backends.pulse import Pulse
 from orchestrator.backends.run_token import RunToken
 from orchestrator.config import Settings
 from orchestrator.journal import SupervisorRecord
-from runtime import tree
-from runtime.cgroup import Leaf
-from runtime.descendants import stop_or_kill
-from runtime.flag import InterruptFlag, anonymous_file
-from runtime.model import InterruptSignal
-from runtime.protocol import (
+from runtime.ipc.executor_protocol import FrameReader
+from runtime.ipc.flag import InterruptFlag, anonymous_file
+from runtime.ipc.guardian_protocol import (
     PLUGINS_VARIABLE,
     STACKS,
     Exited,
@@ -46,19 +43,22 @@ from runtime.protocol import (
     Standing,
     Sweep,
 )
-from runtime.protocol import Settings as GuardianSettings
-from runtime.wire import FrameReader
+from runtime.ipc.guardian_protocol import Settings as GuardianSettings
+from runtime.model import InterruptSignal
+from runtime.process import tree
+from runtime.process.cgroup import Leaf
+from runtime.process.descendants import stop_or_kill
 
 _HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
 
-_HOME = str(Path(tree.__file__).parent.parent)
+_HOME = str(Path(tree.__file__).parents[2])
 _GUARDIAN = """\
 import sys
 home, *more = sys.argv[1:]
 own = sys.path[not sys.flags.safe_path:]
 sys.path[:] = [home, *own, *(path for path in more if path not in own)]
-from runtime.guardian import main
+from runtime.guardian.guardian import main
 main()
 """
 """Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own.

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from runtime.protocol import Order
-from runtime.wire import pack
+from runtime.ipc.executor_protocol import pack
+from runtime.ipc.guardian_protocol import Order
 
 MAX_OPTIONAL = 64
 """Orders that may wait before those that nothing depends on (a ping, a request for stacks) are dropped."""

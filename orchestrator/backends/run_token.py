@@ -13,7 +13,7 @@ from typing import Self
 class RunToken:
     """A secret of this user's: it stands in the environment of the run's processes and in the journal.
 
-    What everybody can see, the name of the cgroup and the mark (`runtime/run_mark.py`), is made of it by a hash.
+    What everybody can see, the name of the cgroup and the mark (runtime/process/run_mark.py), is made of it by hashes.
     """
 
     value: str

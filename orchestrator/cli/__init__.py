@@ -10,8 +10,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import containers, hosts, queries, run
-from orchestrator.cli.ending import USAGE, conclude, leave
+from orchestrator.cli import kubernetes as containers
+from orchestrator.cli import queries, run
+from orchestrator.cli import service as hosts
+from orchestrator.cli.exit import USAGE, conclude, leave
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import utf8
 

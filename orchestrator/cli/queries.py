@@ -17,7 +17,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import output, rendering
+from orchestrator.cli import rendering
+from orchestrator.cli import stdout as output
 from orchestrator.cli.journals import open_for_command
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord
 from orchestrator.records import RunEvent

@@ -14,7 +14,7 @@ import typer
 from orchestrator.hints import resumption
 from orchestrator.journal import Counts, RunRecord
 from orchestrator.records import Outcome, RunEvent
-from runtime.codec import JSON
+from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
 from runtime.text import printable, printable_json
 
@@ -73,7 +73,7 @@ def event_object(event: RunEvent) -> dict[str, Any]:
 
 
 class _Projection(msgspec.Struct):
-    """What runtime.projection makes."""
+    """What runtime.ipc.projection makes."""
 
     type: str
     value: msgspec.Raw

@@ -11,18 +11,18 @@ from typing import Annotated, Any, BinaryIO, NoReturn
 import typer
 
 from orchestrator.cli import options as given
-from orchestrator.cli.ending import MESSAGE, end, leave_over
-from orchestrator.cli.hosting import PROBE_ADDRESS, Hosting, ProbeAddressOption, ProbePortOption, TerminationOption
+from orchestrator.cli.exit import MESSAGE, end, leave_over
+from orchestrator.cli.inputs import open_input, parse
 from orchestrator.cli.journals import open_for_command
+from orchestrator.cli.observers import PROBE_ADDRESS, Hosting, ProbeAddressOption, ProbePortOption, TerminationOption
 from orchestrator.cli.runner import Look, Runner
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.hints import resumption
-from orchestrator.hosts import here
 from orchestrator.identity import Comparison, RunMismatchError, compare_in_order
+from orchestrator.integrations import detect as here
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
 from orchestrator.records import NewTask
-from orchestrator.session import check_run_id, new_run_id
-from orchestrator.source import open_input, parse
+from orchestrator.run_session import check_run_id, new_run_id
 from runtime.errors import UsageError
 from runtime.model import utf8
 

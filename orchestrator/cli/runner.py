@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 from orchestrator import hints
-from orchestrator.cli.hosting import Hosting
+from orchestrator.cli.display import Display, LiveDisplay, choose_display
+from orchestrator.cli.inputs import batches, batches_of_stream, parse_file
+from orchestrator.cli.observers import Hosting
 from orchestrator.cli.options import LogFormat, ProgressMode
 from orchestrator.config import Settings
-from orchestrator.console import Display, LiveDisplay, choose_display
-from orchestrator.hosts import here
+from orchestrator.integrations import detect as here
 from orchestrator.journal import Counts, Journal, RunRecord
+from orchestrator.logging.sinks import HeldLog, TimedLog
 from orchestrator.records import NewTask
-from orchestrator.session import Ending, Session
-from orchestrator.sinks import HeldLog, TimedLog
-from orchestrator.source import batches, batches_of_stream, parse_file
+from orchestrator.run_session import Ending, Session
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity
 

@@ -17,10 +17,10 @@ from orchestrator.journal.base import (
     RunRecord,
     SupervisorRecord,
 )
-from orchestrator.journal.contention import Contention, ContentionError, Handler, wait_at_most
-from orchestrator.journal.locks import GROUP, PRIVATE
-from orchestrator.journal.opening import Mode
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal.sqlite.connect import Mode
+from orchestrator.journal.sqlite.contention import Contention, ContentionError, Handler, wait_at_most
+from orchestrator.journal.sqlite.journal import SqliteJournal
+from orchestrator.journal.sqlite.locks import GROUP, PRIVATE
 from runtime.errors import UsageError
 
 DEFAULT_JOURNAL: Final = "quiesce.db"

@@ -18,7 +18,7 @@ from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
 if TYPE_CHECKING:
-    from orchestrator.journal.contention import Handler
+    from orchestrator.journal.sqlite.contention import Handler
 
 RUN_ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Run states that never change. An INTERRUPTED run, or one left STARTED by a dead supervisor, can be resumed."""

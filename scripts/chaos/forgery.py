@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Callable
 
-from runtime.outbox import Outbox
+from runtime.executor.outbox import Outbox
 
 _HEADER = struct.Struct("<II")  # a frame is its length, the same XOR the pipe's key, and a msgpack payload
 

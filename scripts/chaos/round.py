@@ -39,7 +39,7 @@ from chaos.places import (
 )
 from chaos.plan import Fault, Plan
 from chaos.truth import Witness
-from runtime.cgroup import Leaf
+from runtime.process.cgroup import Leaf
 from tests.support import procs
 from tests.support.cli import QUIESCE, ROOT
 from tests.support.eof import EofProof

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from orchestrator.sinks import PATIENCE
+from orchestrator.logging.sinks import PATIENCE
 from tests.chaos.conftest import SLACK, Scenario
 from tests.support.cli import QUIESCE, environment
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import Outcome, RunEvent
 from runtime.model import ExecutionStatus
 

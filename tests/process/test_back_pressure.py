@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator import QuiesceError, Supervisor, machine
-from orchestrator.engine import HIGH_PRESSURE
+from orchestrator import QuiesceError, Supervisor
+from orchestrator.core import machine
+from orchestrator.engine.executor_pipes import READ_SIZE
+from orchestrator.engine.loop import HIGH_PRESSURE
 from orchestrator.journal import open_journal
 from orchestrator.journal.base import Committed
-from orchestrator.journal.sqlite import SqliteJournal
-from orchestrator.pipes import READ_SIZE
-from orchestrator.session import Session
+from orchestrator.journal.sqlite.journal import SqliteJournal
+from orchestrator.run_session import Session
 from runtime import ExecutionState
 from runtime.model import ExecutionStatus
 from tests.support.wait import wait_until

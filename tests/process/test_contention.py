@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
+from orchestrator.core.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
 from tests.process.helpers import jsonl, look
 from tests.support.cli import QUIESCE, Running, run_cli
 from tests.support.wait import wait_until

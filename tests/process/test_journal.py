@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.journal import ClaimedError, JournalError, open_journal
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask
 from runtime.errors import UsageError
 from tests.process.journal_children import BATCH, TASKS, events, outcomes

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Supervisor
-from orchestrator.handle import TaskFailed
+from orchestrator.task_handle import TaskFailed
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptReason
 from tests.support.cli import environment, run_cli

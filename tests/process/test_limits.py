@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator import Supervisor
 from orchestrator.records import Outcome
-from runtime import tree
 from runtime.model import ExecutionStatus, InterruptReason
+from runtime.process import tree
 from tests.process.agents import limited
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import run_cli

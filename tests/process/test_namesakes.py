@@ -155,7 +155,8 @@ def test_a_folder_of_other_things_hides_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["file", "package", "folder"])
 @pytest.mark.parametrize(
-    "line", ["from runtime import ExecutionState", "import runtime; runtime.ExecutionState", "import orchestrator.hub"]
+    "line",
+    ["from runtime import ExecutionState", "import runtime; runtime.ExecutionState", "import orchestrator.engine.hub"],
 )
 def test_an_agent_that_wants_both_is_told_what_collides(tmp_path: Path, line: str, layout: str) -> None:
     where = make_project(tmp_path, "runtime", layout)

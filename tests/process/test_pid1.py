@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.hosts.pid1 import PATIENCE, Reaper
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.integrations.pid1 import PATIENCE, Reaper
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from tests.support import procs
 from tests.support.cli import QUIESCE, Running
 from tests.support.wait import wait_until

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from chaos.places import without_cgroups
-from orchestrator.backends.predecessor import Predecessor
+from orchestrator.backends.previous_supervisor import Predecessor
 from orchestrator.journal import SupervisorRecord
-from runtime.tree import SLOT_PLACEHOLDER
+from runtime.process.tree import SLOT_PLACEHOLDER
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import QUIESCE, ROOT, Running, run_cli, start_cli

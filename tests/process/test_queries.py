@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from orchestrator.journal import open_journal
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask, Outcome, RunEvent
-from runtime.codec import encode_blob
+from runtime.ipc.codec import encode_blob
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from tests.support.cli import QUIESCE, Completed, Running, environment
 

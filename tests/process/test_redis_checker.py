@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from runtime.errors import ExecutionInterrupted
+from runtime.execution.state import ExecutionState
+from runtime.interrupts.checkers import RedisChecker
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.sources import RedisChecker
-from runtime.state import ExecutionState
 from tests.support.wait import wait_until
 
 redis = pytest.importorskip("redis", reason="the extra `redis` is not installed")

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import background
 from orchestrator.background import CAPACITY, HIGH_WATER, Background
-from orchestrator.sinks import BackgroundLog, DescriptorSink, HeldLog
+from orchestrator.logging.sinks import BackgroundLog, DescriptorSink, HeldLog
 from runtime.model import Severity
 
 

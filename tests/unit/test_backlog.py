@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.backlog import WINDOW_BYTES, WINDOW_TASKS, Backlog
+from orchestrator.core.stimuli import Spooled
+from orchestrator.core.task_queue import WINDOW_BYTES, WINDOW_TASKS, Backlog
 from orchestrator.records import NewTask, PendingTask
-from orchestrator.stimuli import Spooled
 
 
 def task(seq: int, size: int = 1, priority: int = 0) -> PendingTask:

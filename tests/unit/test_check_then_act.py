@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.handle import Handle
-from orchestrator.hub import EventStream, Hub
+from orchestrator.engine.hub import EventStream, Hub
 from orchestrator.records import Outcome
-from runtime.bus import EventBus
+from orchestrator.task_handle import Handle
 from runtime.errors import ExecutionInterrupted, UsageError
+from runtime.events.bus import EventBus
+from runtime.execution.state import ExecutionState
 from runtime.model import Event, ExecutionStatus
-from runtime.state import ExecutionState
 from tests.support.interleave import interleave
 
 ENDED = Outcome(seq=1, key="k", status=ExecutionStatus.COMPLETED, attempts=1)
@@ -184,4 +184,4 @@ def test_a_bus_serves_the_loop_that_came_first() -> None:
         assert not isinstance(first, Exception)
         assert not isinstance(second, Exception)
 
-    interleave(EventBus, bind, bind, check, "runtime/bus.py")
+    interleave(EventBus, bind, bind, check, "runtime/events/bus.py")

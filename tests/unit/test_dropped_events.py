@@ -11,11 +11,11 @@ import pytest
 from orchestrator.backends import Channels
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import Settings
-from orchestrator.engine import Engine
-from orchestrator.hub import Hub
-from orchestrator.mux import RECORD_WEIGHT
-from orchestrator.store import Batch, MemoryStore
-from runtime import wire
+from orchestrator.engine.hub import Hub
+from orchestrator.engine.loop import Engine
+from orchestrator.engine.multiplexer import RECORD_WEIGHT
+from orchestrator.engine.task_store import Batch, MemoryStore
+from runtime.ipc import executor_protocol as wire
 from runtime.model import Severity
 
 COUNT, SIZE = 20, 1000

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from orchestrator.hub import EventStream, Hub
+from orchestrator.engine.hub import EventStream, Hub
 from orchestrator.records import Outcome, RunEvent
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator import stimuli as told
-from orchestrator.agent_needs import KEPT_BYTES
 from orchestrator.config import Settings
-from orchestrator.instructions import Send
-from orchestrator.loading import EAGER_BYTES, LOADED_BYTES, Loading
-from orchestrator.machine import Machine
-from orchestrator.mind import Mind
+from orchestrator.core import stimuli as told
+from orchestrator.core.agent_needs import KEPT_BYTES
+from orchestrator.core.instructions import Send
+from orchestrator.core.loading import EAGER_BYTES, LOADED_BYTES, Loading
+from orchestrator.core.machine import Machine
+from orchestrator.core.slots import Assigned, Slot, SlotState
+from orchestrator.core.state import Mind
 from orchestrator.records import NewTask, Outcome, PendingTask
-from orchestrator.slots import Assigned, Slot, SlotState
+from runtime.ipc.executor_protocol import Drop, Hire
 from runtime.model import ExecutionStatus
-from runtime.wire import Drop, Hire
 
 FOURTH = LOADED_BYTES // 4
 

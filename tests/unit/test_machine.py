@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from orchestrator import stimuli as told
 from orchestrator.config import Settings
-from orchestrator.handout import Handout
-from orchestrator.ledger import Ledger
-from orchestrator.loading import Loading
-from orchestrator.mind import Mind
+from orchestrator.core import stimuli as told
+from orchestrator.core.dispatch import Handout
+from orchestrator.core.executors import START_FAILURES
+from orchestrator.core.loading import Loading
+from orchestrator.core.outcomes import Ledger
+from orchestrator.core.shutdown import DEBOUNCE, Stopping
+from orchestrator.core.slots import SlotState
+from orchestrator.core.state import Mind
+from orchestrator.core.status import Phase
 from orchestrator.records import NewTask
-from orchestrator.roster import START_FAILURES
-from orchestrator.slots import SlotState
-from orchestrator.stopping import DEBOUNCE, Stopping
-from orchestrator.view import Phase
-from runtime import wire
+from runtime.ipc import executor_protocol as wire
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.world import STOP, World
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import stimuli as told
-from orchestrator.abandonment import MOST_ABANDONED
-from orchestrator.guardianship import LONGEST_SILENCE
+from orchestrator.core import stimuli as told
+from orchestrator.core.abandonment import MOST_ABANDONED
+from orchestrator.core.machine import SWEEP_PATIENCE
+from orchestrator.core.shutdown import LOOK_PATIENCE
+from orchestrator.core.status import Phase
+from orchestrator.core.verdicts import UNKILLABLE
+from orchestrator.engine.guardian_monitor import LONGEST_SILENCE
 from orchestrator.ladder import ABANDON_SECONDS
-from orchestrator.machine import SWEEP_PATIENCE
-from orchestrator.settle import UNKILLABLE
-from orchestrator.stopping import LOOK_PATIENCE
-from orchestrator.view import Phase
-from runtime import wire
+from runtime.ipc import executor_protocol as wire
 from runtime.model import ExecutionStatus, InterruptReason
 from tests.unit.test_machine_threads import start_all, world_at_work
 from tests.unit.world import STOP, World

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import stimuli as told
-from orchestrator.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
+from orchestrator.core import stimuli as told
+from orchestrator.core.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
+from orchestrator.core.status import Phase
 from orchestrator.records import TERMINAL
-from orchestrator.view import Phase
-from runtime import wire
+from runtime.ipc import executor_protocol as wire
 from tests.unit.world import STOP, World
 
 SLOTS = 3

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import stimuli as told
 from orchestrator.config import MaxFailures
-from orchestrator.handout import FRAME_BYTES
-from orchestrator.ledger import STRAY_LIMIT
+from orchestrator.core import stimuli as told
+from orchestrator.core.dispatch import FRAME_BYTES
+from orchestrator.core.executors import START_FAILURES
+from orchestrator.core.outcomes import STRAY_LIMIT
 from orchestrator.records import NewTask, PendingTask
-from orchestrator.roster import START_FAILURES
-from runtime import wire
+from runtime.ipc import executor_protocol as wire
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.test_machine import TIMEOUT, started, wind_up
 from tests.unit.world import STOP, World

@@ -13,11 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator import stimuli as told
-from orchestrator.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
+from orchestrator.core import stimuli as told
+from orchestrator.core.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
+from orchestrator.core.status import Phase
 from orchestrator.records import TERMINAL
-from orchestrator.view import Phase
-from runtime import wire
+from runtime.ipc import executor_protocol as wire
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.world import STOP, Executor, World
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator import stimuli as told
-from runtime import wire
+from orchestrator.core import stimuli as told
+from runtime.ipc import executor_protocol as wire
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from tests.unit.world import STOP, World
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 
-from orchestrator import stimuli as told
-from orchestrator.memory import MemoryMeasurer
-from runtime.protocol import Grown
+from orchestrator.core import stimuli as told
+from orchestrator.engine.memory import MemoryMeasurer
+from runtime.ipc.guardian_protocol import Grown
 
 LIMIT = 1000
 

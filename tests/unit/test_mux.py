@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.backends import Channels
-from orchestrator.mux import RECORD_WEIGHT, STOP_LINES, TURN_EVENTS, TURN_LINES, Buried, Mux
-from orchestrator.output_stream import LINE_LIMIT, Lost, OutputStream
-from orchestrator.pipes import STUCK_SECONDS, Pipes
-from runtime import wire
+from orchestrator.engine.executor_pipes import STUCK_SECONDS, Pipes
+from orchestrator.engine.multiplexer import RECORD_WEIGHT, STOP_LINES, TURN_EVENTS, TURN_LINES, Buried, Mux
+from orchestrator.logging.output_stream import LINE_LIMIT, Lost, OutputStream
+from runtime.ipc import executor_protocol as wire
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator import stimuli as told
-from orchestrator.clock import Clock
+from orchestrator.core import stimuli as told
+from orchestrator.engine.clock import Clock
 from orchestrator.ladder import Rung
 from tests.unit.world import STOP, World
 

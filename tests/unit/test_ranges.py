@@ -11,11 +11,11 @@ import pytest
 
 from orchestrator import Supervisor
 from orchestrator.config import SHORTEST_SILENCE, Settings
-from orchestrator.hub import Hub
+from orchestrator.engine.hub import Hub
 from runtime import CircuitBreaker, EventBus, ExecutionState, RetryPolicy, agent
 from runtime.errors import UsageError
+from runtime.interrupts.checkers import HttpChecker, ResourceMonitor
 from runtime.limits import LONGEST_SECONDS, LONGEST_WAIT, clamp_wait
-from runtime.sources import HttpChecker, ResourceMonitor
 
 NONE: list[Any] = [-1, math.nan, 1e20, "soon", True, 10**400]
 

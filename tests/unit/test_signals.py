@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.signals import SignalPipe
+from orchestrator.engine.signals import SignalPipe
 
 TERM = int(signal.SIGTERM)
 FROM_HANDLER = 0x80 | TERM

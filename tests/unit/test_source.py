@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.source import BATCH, batches, batches_of_stream, open_input, parse, parse_file
-from runtime.codec import MAX_VALUE
+from orchestrator.cli.inputs import BATCH, batches, batches_of_stream, open_input, parse, parse_file
 from runtime.errors import UsageError
+from runtime.ipc.codec import MAX_VALUE
 
 
 @pytest.mark.parametrize(

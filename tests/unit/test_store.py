@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator import stimuli as told
-from orchestrator.hub import Hub
+from orchestrator.core import stimuli as told
+from orchestrator.engine.hub import Hub
+from orchestrator.engine.task_store import Batch, JournalStore
 from orchestrator.journal import Journal, JournalError
 from orchestrator.records import NewTask
-from orchestrator.store import Batch, JournalStore
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.model import InterruptReason, InterruptSignal
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import WireError
-from runtime.wire import (
+from runtime.ipc.executor_protocol import (
     MAX_FRAME,
     Bye,
     Control,

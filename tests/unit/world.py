@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator import instructions as do
-from orchestrator import stimuli as told
 from orchestrator.config import Settings
-from orchestrator.machine import Machine
+from orchestrator.core import instructions as do
+from orchestrator.core import stimuli as told
+from orchestrator.core.machine import Machine
+from orchestrator.core.verdicts import UNKILLABLE
 from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask
-from orchestrator.settle import UNKILLABLE
-from runtime import wire
+from runtime.ipc import executor_protocol as wire
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 STOP = InterruptSignal(reason=InterruptReason.CUSTOM, message="enough", triggered_by="test")

@@ -11,7 +11,7 @@ import weakref
 from typing import Any
 
 from runtime import ExecutionState, agent
-from runtime.flag import InterruptFlag
+from runtime.ipc.flag import InterruptFlag
 from tests.support.sync import announce, is_open
 
 

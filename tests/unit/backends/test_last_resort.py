@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.backends.local import LEAST_READING, LocalBackend
 from orchestrator.config import Settings
-from runtime import environments
+from runtime.process import environments
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.backends.local import LocalBackend
 from orchestrator.backends.order_queue import OrderQueue
 from orchestrator.config import Settings
-from runtime.protocol import Ping
+from runtime.ipc.guardian_protocol import Ping
 
 
 def test_an_executor_that_cannot_be_ordered_leaves_no_pipes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.backends.order_queue import MAX_OPTIONAL, OrderQueue
-from runtime.protocol import Fork, Graces, Order, Ping
-from runtime.wire import FrameReader, pack
+from runtime.ipc.executor_protocol import FrameReader, pack
+from runtime.ipc.guardian_protocol import Fork, Graces, Order, Ping
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import audit
 from auditlib import pipeline, sources
 from runtime import ExecutionInterrupted, ExecutionState
-from runtime.host import Standalone
+from runtime.interrupts.supervisor_link import Standalone
 from runtime.model import Event
 
 MODULE = 'import os\n\n\ndef f(a=[]):\n    """Doc."""\n    return g(a)\n\n\ndef g(a):\n    return f(a)\n'

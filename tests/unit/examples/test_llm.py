@@ -14,8 +14,8 @@ import pytest
 import llm
 from llmlib import demo, http, server, tools
 from runtime import ExecutionInterrupted, ExecutionState, RetryPolicy
-from runtime.host import Standalone
-from runtime.interrupt import CancelOnInterrupt
+from runtime.interrupts.interruptible import CancelOnInterrupt
+from runtime.interrupts.supervisor_link import Standalone
 from runtime.model import Event
 
 FAST = server.Settings(first_word=0, word=0, failing=0, store=0)

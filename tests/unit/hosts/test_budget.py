@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from orchestrator.config import Settings
-from orchestrator.hosts.budget import MARGIN, advice, fit, margin
 from orchestrator.ladder import Climb, Ladder
+from orchestrator.stop_budget import MARGIN, advice, fit, margin
 
 times = some.floats(0, 1000)
 

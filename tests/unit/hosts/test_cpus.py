@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.hosts.cpus import quotas
+from orchestrator.cpus import quotas
 
 ASK = "from orchestrator import Settings; print(Settings().workers)"
 

@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.hosts import survey
-from orchestrator.hosts.doctor import Finding, Plan, Verdict, examine, worst
-from orchestrator.hosts.survey import Disk, Facts, file_system, limit_files
-from orchestrator.hosts.systemd import Service
+from orchestrator.integrations.doctor import facts as survey
+from orchestrator.integrations.doctor.checks import Finding, Plan, Verdict, examine, worst
+from orchestrator.integrations.doctor.facts import Disk, Facts, file_system, limit_files
+from orchestrator.integrations.systemd.notify import Service
 from orchestrator.journal import open_journal
 from orchestrator.ladder import Ladder
-from runtime.procfs import Visibility
+from runtime.process.procfs import Visibility
 
 GOOD_DISK = Disk("/data/q.db", "/data", exists=True, writable=True, kind="ext4", free=1 << 40)
 GOOD = Facts(

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.hosts.health import FAREWELL_SECONDS, STALLED_SECONDS, Health
+from orchestrator.core.slots import ExecutorView
+from orchestrator.core.status import Phase, StatusView
+from orchestrator.integrations.probes.health import FAREWELL_SECONDS, STALLED_SECONDS, Health
 from orchestrator.ladder import Rung
-from orchestrator.slots import ExecutorView
-from orchestrator.view import Phase, StatusView
 from runtime.model import InterruptReason, InterruptSignal
 
 READY = ExecutorView(slot=0, pid=11, state="ready", tasks=(), since=None)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.hosts import here, journald
-from orchestrator.hosts.journald import JournalLog, entry, field_name, leads_to_journal
+from orchestrator.integrations import detect as here
+from orchestrator.logging import journald
+from orchestrator.logging.journald import JournalLog, entry, field_name, leads_to_journal
 from runtime.model import Severity
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cli import app
-from orchestrator.cli.command import parse
-from orchestrator.hosts.manifest import Deployment, Journal, job, pod
-from orchestrator.hosts.yaml import dump
+from orchestrator.cli.run_command import parse
+from orchestrator.integrations.kubernetes.manifest import Deployment, Journal, job, pod
+from orchestrator.integrations.kubernetes.yaml import dump
 from runtime.errors import UsageError
 
 NASTY = st.sampled_from(
@@ -130,7 +130,7 @@ def test_the_command_that_is_printed_is_the_one_that_was_given(given: dict[str, 
     printed: list[str] = []
     words = [f"{name}={value}" for name, value in given.items() if name.startswith("--")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("orchestrator.cli.output.print_all", printed.append)
+        patch.setattr("orchestrator.cli.stdout.print_all", printed.append)
         try:
             app(["manifest", "--image", "i", *words, "--", "--", given["agent"]], standalone_mode=False)
         except UsageError:

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.hosts import probes
-from orchestrator.hosts.ask import ask as ask_inside
-from orchestrator.hosts.probes import EVERYWHERE, Probes
-from orchestrator.view import Phase
+from orchestrator.core.status import Phase
+from orchestrator.integrations.probes import server as probes
+from orchestrator.integrations.probes.client import ask as ask_inside
+from orchestrator.integrations.probes.server import EVERYWHERE, Probes
 from runtime.errors import UsageError
 from tests.support.wait import wait_until
 from tests.unit.hosts.test_health import STOP, VIEW

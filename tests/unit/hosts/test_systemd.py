@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.hosts import systemd
-from orchestrator.hosts.systemd import (
+from orchestrator.core.status import Phase
+from orchestrator.integrations.systemd import notify as systemd
+from orchestrator.integrations.systemd.notify import (
     Herald,
     Notifier,
     Told,
@@ -21,7 +22,6 @@ from orchestrator.hosts.systemd import (
     read_files,
     read_service,
 )
-from orchestrator.view import Phase
 from tests.unit.hosts.views import STOP, view
 
 # -- what is said -----------------------------------------------------------------------------------------------

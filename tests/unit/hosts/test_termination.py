@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.hosts import termination
-from orchestrator.hosts.termination import LIMIT, TerminationMessage, fit
-from orchestrator.view import Phase
+from orchestrator.core.status import Phase
+from orchestrator.integrations.kubernetes import termination
+from orchestrator.integrations.kubernetes.termination import LIMIT, TerminationMessage, fit
 from tests.unit.hosts.test_health import STOP, VIEW
 
 

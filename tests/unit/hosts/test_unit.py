@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app, command, hosts
-from orchestrator.hosts.unit import STATE, Service, command_line, memory_for, quote, render, stop_seconds
+from orchestrator.cli import app
+from orchestrator.cli import run_command as command
+from orchestrator.cli import service as hosts
+from orchestrator.integrations.systemd.unit import STATE, Service, command_line, memory_for, quote, render, stop_seconds
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 from tests.support.cli import QUIESCE

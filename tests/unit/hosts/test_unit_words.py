@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.hosts.unit import Service, render
+from orchestrator.integrations.systemd.unit import Service, render
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 

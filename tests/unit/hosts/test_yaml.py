@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.hosts.yaml import dump
+from orchestrator.integrations.kubernetes.yaml import dump
 
 SCALARS = st.one_of(
     st.none(),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal.sqlite.journal import SqliteJournal
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.journal import Counts, JournalError, rows
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal import Counts, JournalError
+from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import TERMINAL, NewTask, Outcome, RunEvent
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from tests.unit.journal.helpers import COMPLETED, FAILED, INTERRUPTED, add, event, found, outcome
@@ -206,7 +207,7 @@ def test_a_failed_commit_leaves_no_trace_and_no_gap(
     """All or nothing; the next one gets the numbers."""
     add(journal, run, "a")
     with monkeypatch.context() as patch:
-        patch.setattr("orchestrator.journal.statements.USE_ATTEMPTS", "UPDATE nowhere SET x = 1")
+        patch.setattr("orchestrator.journal.sqlite.queries.USE_ATTEMPTS", "UPDATE nowhere SET x = 1")
         with pytest.raises(JournalError, match="nowhere"):
             journal.commit(run, outcomes=[outcome(1)], events=[event("e")], attempts={1: 1})
     assert found(journal, run) == []

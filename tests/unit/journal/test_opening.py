@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal, opening
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal
+from orchestrator.journal.sqlite import connect as opening
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask, RunEvent
 from runtime.errors import UsageError
 from tests.unit.journal.helpers import outcome

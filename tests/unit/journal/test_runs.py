@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.journal import ClaimedError, JournalError, open_journal
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from tests.unit.journal.helpers import COMPLETED, FAILED, INTERRUPTED, add

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from orchestrator.journal import statements
+from orchestrator.journal.sqlite import queries as statements
 
 STATEMENTS = {
     name: text

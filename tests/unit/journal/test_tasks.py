@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.journal import DuplicateKeyError, rows
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal import DuplicateKeyError
+from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask, PendingTask, TaskSnapshot
 from runtime.errors import UsageError
 from tests.unit.journal.helpers import FAILED, INTERRUPTED, add, outcome, seqs

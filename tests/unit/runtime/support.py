@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from runtime.state import ExecutionState
+from runtime.execution.state import ExecutionState
 
 T = TypeVar("T")
 

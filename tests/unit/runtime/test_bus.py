@@ -11,10 +11,10 @@ from collections.abc import Awaitable
 
 import pytest
 
-from runtime.bus import EventBus
+from runtime.events.bus import EventBus
+from runtime.events.queue import Policy
+from runtime.execution.state import ExecutionState
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal
-from runtime.outlet import Policy
-from runtime.state import ExecutionState
 from tests.unit.runtime.support import run, settle
 
 INTERRUPT = InterruptEvent(signal=InterruptSignal(reason=InterruptReason.CUSTOM))

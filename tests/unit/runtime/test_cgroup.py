@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends import predecessor
+from orchestrator.backends import previous_supervisor as predecessor
 from orchestrator.backends.run_token import RunToken
 from orchestrator.journal import SupervisorRecord
-from runtime import cgroup
-from runtime.cgroup import Leaf
-from runtime.run_mark import is_mark
+from runtime.process import cgroup
+from runtime.process.cgroup import Leaf
+from runtime.process.run_mark import is_mark
 
 
 def test_what_was_made_in_it_goes_with_it(tmp_path: Path) -> None:

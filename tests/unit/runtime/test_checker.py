@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from runtime.errors import ExecutionInterrupted
+from runtime.execution.state import ExecutionState
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.state import ExecutionState
 from tests.unit.runtime.support import run, settle, state_in_loop
 
 MINE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="mine")

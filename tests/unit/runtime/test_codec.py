@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from multiprocess import Pipe
 
-from runtime import codec
 from runtime.errors import DecodeError, ResultError
+from runtime.ipc import codec
 from tests.support.cli import ROOT
 from tests.support.kinds import is_same
 from tests.support.values import PLAIN_VALUES, VALUES
@@ -118,7 +118,7 @@ def test_loading_the_picklers_leaves_the_disk_alone(tmp_path: Path) -> None:
 import sys, tempfile
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-import runtime.codec
+import runtime.ipc.codec
 assert "cloudpickle" in sys.modules and tempfile.tempdir is None
 assert not [name for name in opened if name.startswith(sys.argv[1])], opened
 """

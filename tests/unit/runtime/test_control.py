@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from runtime.control import ControlThread
-from runtime.flag import InterruptFlag
-from runtime.inbox import Inbox
+from runtime.executor.control import ControlThread
+from runtime.executor.inbox import Inbox
+from runtime.executor.outbox import Outbox
+from runtime.ipc.executor_protocol import Done, FrameReader, Interrupt, Task, Tasks, UpFrame, pack
+from runtime.ipc.flag import InterruptFlag
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.outbox import Outbox
-from runtime.wire import Done, FrameReader, Interrupt, Task, Tasks, UpFrame, pack
 
 SIGNAL = InterruptSignal(reason=InterruptReason.CUSTOM, message="no more").model_dump_json().encode()
 

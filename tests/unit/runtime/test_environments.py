@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from runtime import environments
+from runtime.process import environments
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="there is no /proc")
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from runtime.concurrency.retry import RetryPolicy
 from runtime.errors import ExecutionInterrupted
-from runtime.event import Condition, ExecutionEvent
+from runtime.execution.event import Condition, ExecutionEvent
+from runtime.execution.state import ExecutionState
 from runtime.model import ExecutionResult, ExecutionStatus, InterruptReason
-from runtime.retry import RetryPolicy
 from runtime.scope import current_address
-from runtime.state import ExecutionState
 from tests.unit.runtime.support import run, settle, state_in_loop
 
 

@@ -7,13 +7,13 @@ import os
 import sys
 import threading
 
-from runtime.control import ControlThread
-from runtime.executor import Executor, Place
-from runtime.flag import InterruptFlag
-from runtime.inbox import Inbox
-from runtime.outbox import Outbox
-from runtime.protocol import Inheritance
-from runtime.wire import Retire, Revoke
+from runtime.executor.control import ControlThread
+from runtime.executor.executor import Executor, Place
+from runtime.executor.inbox import Inbox
+from runtime.executor.outbox import Outbox
+from runtime.ipc.executor_protocol import Retire, Revoke
+from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.guardian_protocol import Inheritance
 from tests.support.wait import wait_until
 
 

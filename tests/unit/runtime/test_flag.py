@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.flag import _PROGRESS_AT, InterruptFlag
+from runtime.ipc.flag import _PROGRESS_AT, InterruptFlag
 from runtime.model import InterruptReason, InterruptSignal
 
 SIGNAL = InterruptSignal(reason=InterruptReason.CUSTOM, message="no more")

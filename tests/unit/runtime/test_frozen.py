@@ -23,11 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from runtime.bus import EventBus
-from runtime.codec import encode_json
+from runtime.events.bus import EventBus
+from runtime.execution.state import ExecutionState
 from runtime.frozen import LARGEST_ARRAY, MAX_DEPTH, FrozenDict, FrozenList, freeze
+from runtime.ipc.codec import encode_json
 from runtime.model import Event, ExecutionRecord, ExecutionStatus
-from runtime.state import ExecutionState
 from tests.unit.runtime.support import run
 
 Pair = namedtuple("Pair", "left right")  # noqa: PYI024

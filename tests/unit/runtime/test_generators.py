@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from runtime.errors import ExecutionInterrupted
-from runtime.event import ExecutionEvent
-from runtime.state import ExecutionState
+from runtime.execution.event import ExecutionEvent
+from runtime.execution.state import ExecutionState
 from tests.unit.runtime.support import FakeHost, run, settle, state_in_loop
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.consumers import Stream
-from runtime.event import ExecutionEvent
+from runtime.concurrency.retry import RetryPolicy
+from runtime.events.subscribers import Stream
+from runtime.execution.event import ExecutionEvent
+from runtime.execution.state import ExecutionState
 from runtime.model import Event, ExecutionResult, ExecutionStatus
-from runtime.retry import RetryPolicy
-from runtime.state import ExecutionState
 from tests.unit.runtime.support import VirtualLoop
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from runtime.errors import ExecutionInterrupted, interruption_behind
-from runtime.interrupt import CancelOnInterrupt, Interruptible
+from runtime.interrupts.interruptible import CancelOnInterrupt, Interruptible
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.scope import scope
 from tests.unit.runtime.support import FakeHost, run, settle

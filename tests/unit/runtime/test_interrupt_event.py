@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from runtime.errors import ExecutionInterrupted
-from runtime.handler_context import is_in_signal_handler
+from runtime.execution.state import ExecutionState
+from runtime.interrupts.handler_context import is_in_signal_handler
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal
 from runtime.scope import scope
-from runtime.state import ExecutionState
 from tests.unit.runtime.support import run
 
 
@@ -144,7 +144,9 @@ def test_a_checkpoint_does_not_wait_for_a_thread_that_is_about_to_publish(
 ) -> None:
     """Both interleavings: the thread comes before the checkpoint (above), and only after the end."""
     later: list[Any] = []
-    monkeypatch.setattr("runtime.state.start_new_thread", lambda run, args: later.append(functools.partial(run, *args)))
+    monkeypatch.setattr(
+        "runtime.execution.state.start_new_thread", lambda run, args: later.append(functools.partial(run, *args))
+    )
     handled(lambda *_: state.request_interrupt())
     assert not listener.events
     end(state, listener)
@@ -158,7 +160,7 @@ def test_no_thread_to_be_had(
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("runtime.state.start_new_thread", refuse)
+    monkeypatch.setattr("runtime.execution.state.start_new_thread", refuse)
     handled(lambda *_: state.request_interrupt())
     end(state, listener)
 

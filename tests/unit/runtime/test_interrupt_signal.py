@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import ExecutionInterrupted
+from runtime.execution.state import ExecutionState
 from runtime.interrupt_signal import MESSAGE_LIMIT, TRIGGER_LIMIT, as_signal, build_signal, read_signal
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.state import ExecutionState
 
 
 class Silent:

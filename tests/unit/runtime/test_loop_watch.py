@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context, ContextVar
 
-from runtime.loop_watch import PATIENCE, LoopWatch
-from runtime.wire import LoopBlocked
+from runtime.executor.loop_watch import PATIENCE, LoopWatch
+from runtime.ipc.executor_protocol import LoopBlocked
 
 _task: ContextVar[int] = ContextVar("task", default=0)
 

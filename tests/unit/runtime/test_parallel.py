@@ -11,15 +11,15 @@ from typing import Any
 import anyio
 import pytest
 
-from runtime.breaker import CircuitBreaker
+from runtime.concurrency.circuit_breaker import CircuitBreaker
+from runtime.concurrency.group_runner import SLUGGISH
+from runtime.concurrency.parallel import ParallelExecutionManager
+from runtime.concurrency.retry import Backoff, RetryPolicy
 from runtime.errors import ChildCancelledError, CircuitOpenError, ExecutionInterrupted
-from runtime.group import SLUGGISH
-from runtime.interrupt import Interruptible
+from runtime.execution.state import ExecutionState
+from runtime.interrupts.interruptible import Interruptible
 from runtime.model import ErrorStrategy, Event, InterruptReason, InterruptSignal
-from runtime.parallel import ParallelExecutionManager
-from runtime.retry import Backoff, RetryPolicy
 from runtime.scope import current_address
-from runtime.state import ExecutionState
 from tests.unit.runtime.support import run, settle, state_in_loop
 
 SIGNAL = InterruptSignal(reason=InterruptReason.CUSTOM, message="stop")

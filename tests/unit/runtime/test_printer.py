@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from runtime.bus import EventBus
+from runtime.events.bus import EventBus
+from runtime.execution.printer import EventPrinter
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal
-from runtime.printer import EventPrinter
 
 
 class Terminal(io.StringIO):

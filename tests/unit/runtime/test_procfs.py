@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime import unlisted
-from runtime.procfs import Visibility, inspect
+from runtime.process import unlisted
+from runtime.process.procfs import Visibility, inspect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil needs no /proc")
 

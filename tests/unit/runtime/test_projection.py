@@ -18,7 +18,7 @@ import pydantic
 import pytest
 from hypothesis import given
 
-from runtime import codec, projection
+from runtime.ipc import codec, projection
 from tests.support.cli import ROOT
 from tests.support.kinds import Colour, Model, Pair, Plain, Point, Record, Slotted, Weekday
 from tests.support.values import VALUES
@@ -159,7 +159,7 @@ def test_it_is_bounded_in_depth_and_size_and_cycles_end() -> None:
 
 NUMPY = """
 import json, sys
-from runtime import projection
+from runtime.ipc import projection
 assert "numpy" not in sys.modules
 try:
     import numpy

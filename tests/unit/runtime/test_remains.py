@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from runtime import remains, tree
-from runtime.cgroup import Leaf
-from runtime.descendants import Descendants
-from runtime.output import OutputEnds
-from runtime.protocol import Swept
-from runtime.remains import UNSEEN, Remains
+from runtime.guardian import strays as remains
+from runtime.guardian.stdio import OutputEnds
+from runtime.guardian.strays import UNSEEN, Remains
+from runtime.ipc.guardian_protocol import Swept
+from runtime.process import tree
+from runtime.process.cgroup import Leaf
+from runtime.process.descendants import Descendants
 
 
 class ChainLeaf(Leaf):

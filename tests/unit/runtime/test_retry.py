@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.breaker import CircuitBreaker
+from runtime.concurrency.circuit_breaker import CircuitBreaker
+from runtime.concurrency.retry import Backoff, RetryPolicy
 from runtime.errors import ExecutionInterrupted
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.retry import Backoff, RetryPolicy
 
 ERROR = OSError()
 

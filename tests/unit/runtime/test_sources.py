@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.interrupt import Interruptible
-from runtime.model import InterruptReason, InterruptSignal
-from runtime.sources import (
+from runtime.execution.state import ExecutionState
+from runtime.interrupts.checkers import (
     FileChecker,
     HttpChecker,
     NonsenseError,
@@ -21,7 +20,8 @@ from runtime.sources import (
     ResourceMonitor,
     parse_signal,
 )
-from runtime.state import ExecutionState
+from runtime.interrupts.interruptible import Interruptible
+from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.runtime.support import run
 
 WHOLE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="m", triggered_by="ops")

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from runtime.bus import EventBus
 from runtime.errors import ExecutionInterrupted
-from runtime.event import ExecutionEvent
+from runtime.events.bus import EventBus
+from runtime.execution.event import ExecutionEvent
+from runtime.execution.state import ExecutionState
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal, Severity
-from runtime.state import ExecutionState
 from tests.unit.runtime.support import FakeHost, run, settle, state_in_loop
 
 FLAGGED = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="flag")
@@ -597,7 +597,7 @@ def test_a_closed_state_is_freed_at_once() -> None:
 
 def test_importing_the_state_loads_nothing_heavy() -> None:
     """Start-up is budgeted: no rich, structlog, psutil, redis, urllib."""
-    code = "import runtime.state, sys; print(*sys.modules)"
+    code = "import runtime.execution.state, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded.isdisjoint({"rich", "structlog", "psutil", "redis", "multiprocess", "dill", "orchestrator"})

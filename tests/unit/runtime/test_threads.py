@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from runtime.errors import ExecutionInterrupted
+from runtime.executor.threads import ThreadWatch, names, raise_in, stacks
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.threads import ThreadWatch, names, raise_in, stacks
 
 _owner: ContextVar[str | None] = ContextVar("owner", default=None)
 STOP = InterruptSignal(reason=InterruptReason.CUSTOM, message="enough", triggered_by="test")

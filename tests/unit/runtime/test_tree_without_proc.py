@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from runtime import tree
+from runtime.process import tree
 
 
 def _list_nothing() -> list[int]:

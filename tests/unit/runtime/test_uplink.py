@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.protocol import Exited, KillTree, Order, Report
-from runtime.uplink import Uplink
-from runtime.wire import FrameReader, pack
+from runtime.guardian.supervisor_socket import Uplink
+from runtime.ipc.executor_protocol import FrameReader, pack
+from runtime.ipc.guardian_protocol import Exited, KillTree, Order, Report
 
 MANY = 5000
 """More reports than a socket has room for."""

@@ -1,0 +1,92 @@
+"""What a supervisor that was killed has left running on this machine, for the next one that takes its run up.
+
+Its guardian is its heir, and gives the agents their grace: nobody else may begin with their tasks meanwhile. If that
+was killed too, nobody looks after what the agents had detached: that is ended here.
+
+Who is meant is known by the random token that the journal has of the dead supervisor, not by its pid or the run's name,
+which anybody can know. A process of another user is never waited for nor signalled, whatever its environment says.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.backends.run_token import RunToken
+from orchestrator.journal import SupervisorRecord
+from runtime.model import Severity
+from runtime.process import tree
+from runtime.process.cgroup import Leaf
+from runtime.process.descendants import end_repeatedly
+
+LOOK_SECONDS = 0.05
+"""How often its guardian is looked at."""
+
+END_PATIENCE = 2.0
+"""Seconds that the killing of what is left is repeated for."""
+
+LEAF_PATIENCE = 0.5
+"""Seconds that the kernel has to let go of its cgroup."""
+
+
+Note = Callable[[str, Severity, Mapping[str, Any]], None]
+
+
+class Predecessor:
+    """A supervisor that had a run before, as the journal has it."""
+
+    def __init__(self, run_id: str, supervisor: SupervisorRecord) -> None:
+        self._pid = supervisor.pid
+        self._token = RunToken(supervisor.token)
+        self._leaf = Leaf.plan(self._token.leaf_name(run_id))
+        self._is_here = bool(supervisor.token) and supervisor.host == socket.gethostname()
+
+    def see_off(self, note: Note, check: Callable[[], None], patience: float, *, keep_children: bool) -> bool:
+        """Wait until its guardian has done its work, and end what is left. `check` raises when we are to stop.
+
+        Not for ever: `patience` in seconds. False: it was on another host, and so is what it may have left.
+        """
+        if not self._is_here:
+            return False
+        if heirs := self._heirs(self._left()):
+            note("predecessor.ending", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
+        end = time.monotonic() + patience
+        while heirs and time.monotonic() < end:
+            check()
+            tree.send(heirs, signal.SIGCONT)
+            time.sleep(LOOK_SECONDS)
+            heirs = [heir for heir in heirs if tree.is_running(heir)]
+        if not keep_children:
+            self._end_rest(note)
+        return True
+
+    def _end_rest(self, note: Note) -> None:
+        found: dict[int, str] = {}
+
+        def look() -> list[tree.Process]:
+            left = self._left()
+            if left and self._leaf is not None:  # it may have been frozen
+                self._leaf.kill()
+                self._leaf.thaw()
+            found.update((process.pid, tree.describe(process)) for process in left if process.pid not in found)
+            return left
+
+        end_repeatedly(look, time.monotonic() + END_PATIENCE)
+        if found:
+            fields = {"supervisor": self._pid, "count": len(found), "processes": list(found.values())}
+            note("predecessor.strays", Severity.WARNING, fields)
+        if self._leaf is not None:  # also one that is empty
+            self._leaf.remove(LEAF_PATIENCE)
+
+    def _left(self) -> list[tree.Process]:
+        left = tree.of_predecessor(self._token.value, self._token.mark)
+        known = {process.pid for process in left}
+        return left + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)
+
+    @staticmethod
+    def _heirs(left: Sequence[tree.Process]) -> list[tree.Process]:
+        """Only a guardian has the placeholder in the place of a slot."""
+        return [process for process in left if tree.slot_of(process.pid) == tree.SLOT_PLACEHOLDER]

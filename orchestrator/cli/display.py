@@ -1,0 +1,264 @@
+"""What a person sees while a run goes on: a live display in a terminal, nothing but log lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import IO, Protocol, Self, cast
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from orchestrator.core.slots import ExecutorView
+from orchestrator.core.status import Phase, StatusView
+from orchestrator.ladder import Rung
+from orchestrator.logging.sinks import PATIENCE, DescriptorSink, Sink, standard_error
+from runtime.text import one_line
+
+_SHOWN_EXECUTORS = 8
+_TITLE, _WIDEST = 60, 200  # characters of what comes from outside: a display must not cost what nobody sees
+_WAITING_LINES = 2000  # more of them lose the oldest: nobody reads them at that speed
+_NEXT = {Rung.FLAG: "SIGTERM", Rung.TERM: "SIGKILL", Rung.KILL: "giving up"}
+
+
+class Display(Protocol):
+    """Shows a run. Only the main thread calls `update` and the block's ends; any thread may use the sink."""
+
+    @property
+    def sink(self) -> Sink:
+        """Where log lines go meanwhile."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, status: StatusView, now: float) -> None:
+        """Show this."""
+        ...
+
+    def cleared(self) -> AbstractContextManager[None]:
+        """Leave the terminal to the shell while the block runs. From any thread."""
+        ...
+
+    def show_loading(self, agent: str, seconds: float | None) -> None:
+        """The agent has been loading for so long. None: no longer."""
+        ...
+
+
+class PlainDisplay:
+    """Log lines only."""
+
+    @property
+    def sink(self) -> Sink:
+        """Standard error."""
+        return standard_error()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, status: StatusView, now: float) -> None:
+        """Nothing: the log says it."""
+
+    def cleared(self) -> AbstractContextManager[None]:
+        """Nothing is there to be cleared."""
+        return nullcontext()
+
+    def show_loading(self, agent: str, seconds: float | None) -> None:
+        """Nothing: the log says it."""
+
+
+class _Terminal(io.TextIOBase):
+    """Standard error for rich, which never waits for it. One that is closed is no error: SIGHUP or its reader tells."""
+
+    encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
+
+    def __init__(self, sink: DescriptorSink) -> None:
+        self._sink = sink
+
+    def write(self, text: str) -> int:
+        """Write it soon."""
+        self._sink.write(text.encode(self.encoding, "replace"))
+        return len(text)
+
+    def isatty(self) -> bool:
+        """As standard error is."""
+        return os.isatty(2)
+
+    def fileno(self) -> int:
+        """Standard error's."""
+        return 2
+
+
+class LiveDisplay:
+    """A progress bar, what every executor does, and while it stops, what it waits for and how long."""
+
+    def __init__(self, title: str) -> None:
+        self._output = standard_error()
+        self._console = Console(file=cast("IO[str]", _Terminal(self._output)), highlight=False)
+        self._lines: deque[str] = deque(maxlen=_WAITING_LINES)
+        self._lost = 0
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", style="bold", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[extra]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+        )
+        self._bar = self._progress.add_task(one_line(title, _TITLE), total=None, extra="")
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._began: tuple[float, int] | None = None
+        self._drawing = threading.Lock()
+        self._is_shown = False
+        self._loading: str | None = None
+
+    @property
+    def sink(self) -> Sink:
+        """Lines are queued, and printed above the bar by `update`: the engine never waits for a terminal."""
+        return self
+
+    def write_line(self, line: str) -> None:
+        """Show a line soon."""
+        self._lost += len(self._lines) == _WAITING_LINES
+        self._lines.append(line)
+
+    def is_congested(self) -> bool:
+        """Never: what comes too fast loses lines."""
+        return False
+
+    def flush(self, limit: float | None = None) -> bool:
+        """`update` and the block's end write them."""
+        return True
+
+    def __enter__(self) -> Self:
+        with self._drawing:
+            self._start()
+        return self
+
+    def _start(self) -> None:
+        self._live.start()
+        self._console.show_cursor(True)  # who kills us (Ctrl-\\) leaves a terminal with one
+        self._is_shown = True
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """Erase the display, and draw it anew below whatever stands there then. Nothing where it is not shown."""
+        with self._drawing:
+            was_shown = self._is_shown
+            if was_shown:
+                self._print_lines()
+                self._live.stop()
+                self._output.flush(PATIENCE)  # a stopped process writes nothing any more
+            try:
+                yield
+            finally:
+                if was_shown:
+                    self._start()
+
+    def __exit__(self, *_: object) -> None:
+        with self._drawing:
+            self._print_lines()
+            self._live.stop()
+            self._is_shown = False
+
+    def update(self, status: StatusView, now: float) -> None:
+        """Draw it anew, unless the last drawing is still on its way: a slow or stopped terminal gets fewer of them."""
+        with self._drawing:
+            if self._output.is_idle:
+                self._draw(status, now)
+
+    def _draw(self, status: StatusView, now: float) -> None:
+        self._print_lines()
+        done = status.completed + status.failed
+        if self._began is None:
+            self._began = (now, done)
+        extra = f"{self._rate(now, done):.0f}/s" if now > self._began[0] else ""
+        if status.failed:
+            extra += f"  [red]{status.failed} failed"
+        self._progress.update(self._bar, completed=done, total=status.accepted or None, extra=extra)
+        self._live.update(Group(self._progress, *self._below(status, now)), refresh=True)
+
+    def _rate(self, now: float, done: int) -> float:
+        assert self._began is not None
+        return (done - self._began[1]) / max(0.001, now - self._began[0])
+
+    def show_loading(self, agent: str, seconds: float | None) -> None:
+        """Drawn from the first second on."""
+        self._loading = None if seconds is None or seconds < 1 else loading_line(agent, seconds)
+        if seconds is None:
+            return
+        with self._drawing:
+            if self._output.is_idle:
+                self._print_lines()
+                self._live.update(Group(self._progress, *self._loading_lines()), refresh=True)
+
+    def _loading_lines(self) -> list[RenderableType]:
+        return [] if self._loading is None else [Text(self._loading, style="dim", no_wrap=True, overflow="ellipsis")]
+
+    def _below(self, status: StatusView, now: float) -> list[RenderableType]:
+        lines = self._loading_lines()
+        if status.signal is not None:
+            lines.append(Text(stopping_line(status, now), style="bold yellow", no_wrap=True, overflow="ellipsis"))
+        busy = [view for view in status.executors if view.tasks]
+        lines += [
+            Text(executor_line(view, now), style="dim", no_wrap=True, overflow="ellipsis")
+            for view in busy[:_SHOWN_EXECUTORS]
+        ]
+        if len(busy) > _SHOWN_EXECUTORS:
+            lines.append(Text(f"  … and {len(busy) - _SHOWN_EXECUTORS} more", style="dim"))
+        return lines
+
+    def _print_lines(self) -> None:
+        """All at once: with each print the display is drawn anew."""
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        lost, self._lost = self._lost, 0
+        if lost:
+            lines.insert(0, f"... {lost} lines were lost: they came faster than they can be shown")
+        if lines:
+            self._console.print(Text.from_ansi("\n".join(lines)), soft_wrap=True)
+
+
+def stopping_line(status: StatusView, now: float) -> str:
+    """One line: why it stops, for whom it waits, and what comes when."""
+    assert status.signal is not None
+    why = one_line(status.signal.message or status.signal.reason.value, _WIDEST)
+    waiting = len(status.executors)
+    if status.phase in (Phase.SWEEPING, Phase.ENDED) or not waiting:
+        return f"stopping: {why}; all executors are gone, looking for what they left"
+    whom = "1 executor" if waiting == 1 else f"{waiting} executors"
+    line = f"stopping: {why}; waiting for {whom}"
+    if status.next_rung is not None and status.rung in _NEXT:
+        line += f", {_NEXT[status.rung]} in {max(0.0, status.next_rung - (now - status.at)):.0f} s (Ctrl-C: now)"
+    return line
+
+
+def loading_line(agent: str, seconds: float) -> str:
+    """One line: what is imported, for how long."""
+    return f"  loading {one_line(agent, _WIDEST)}, {seconds:.0f} s"
+
+
+def executor_line(view: ExecutorView, now: float) -> str:
+    """One line: slot, process, task, for how long."""
+    tasks = ", ".join(one_line(key, _WIDEST) for key in view.tasks)
+    since = f"  {now - view.since:.1f} s" if view.since is not None else ""
+    return f"  executor {view.slot} ({view.pid}): {tasks}{since}"
+
+
+def choose_display(progress: str, title: str) -> Display:
+    """`on`, `off`, or `auto`: live if standard error is a terminal that can do it."""
+    can = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if progress == "on" or (progress == "auto" and can):
+        return LiveDisplay(title)
+    return PlainDisplay()

@@ -1,0 +1,171 @@
+"""`quiesce manifest`: a run as a Kubernetes Job, or as a Pod for podman."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from orchestrator.cli import stdout as output
+from orchestrator.cli.exit import say
+from orchestrator.cli.run_command import RunCommand, parse
+from orchestrator.integrations.kubernetes import manifest as kubernetes
+from orchestrator.integrations.kubernetes.termination import DEFAULT_PATH
+from orchestrator.integrations.kubernetes.yaml import dump
+from orchestrator.journal import refusal
+from runtime.errors import UsageError
+
+PROBE_PORT = 8080
+DEFAULT_JOURNAL = "/data/quiesce.db"
+EVERYWHERE = "*"
+
+ImageOption = Annotated[str, typer.Option(help="The image: quiesce, the agent, and what it needs (see Containerfile).")]
+NameOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The Job's name, and the run's id. (default: after the agent)")
+]
+PodOption = Annotated[bool, typer.Option("--pod", help="Print a plain Pod, for `podman play kube`.")]
+NamespaceOption = Annotated[str | None, typer.Option(metavar="NAME", help="The namespace.")]
+ClaimOption = Annotated[
+    str | None,
+    typer.Option(metavar="CLAIM", help="Keep the journal on this volume claim. (default: a new one is printed)"),
+]
+SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="The size of a new claim.")]
+SecretOption = Annotated[
+    str | None, typer.Option(metavar="NAME/KEY", help="Take the journal's URL from a secret, instead of a volume.")
+]
+ConfigMapOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Mount a config map at /input, for --input /input/KEY.")
+]
+CpuOption = Annotated[str | None, typer.Option(metavar="CPU", help="Processor time to request, like 2 or 500m.")]
+MemoryOption = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to request, like 2Gi.")]
+UserOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="The user and group id to run as.")]
+BackoffOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="How often a Pod that failed is replaced.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command. What it does not know itself belongs to `run`."""
+    app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(manifest)
+
+
+def manifest(
+    context: typer.Context,
+    *,
+    image: ImageOption,
+    name: NameOption = None,
+    namespace: NamespaceOption = None,
+    pod: PodOption = False,
+    journal_claim: ClaimOption = None,
+    journal_size: SizeOption = "1Gi",
+    journal_secret: SecretOption = None,
+    config_map: ConfigMapOption = None,
+    cpu: CpuOption = None,
+    memory: MemoryOption = None,
+    user: UserOption = kubernetes.USER,
+    backoff_limit: BackoffOption = 6,
+) -> None:
+    """Print a Kubernetes Job for `quiesce run AGENT …`: give the agent and the options of `run` as well.
+
+    A Pod that was evicted, drained or lost is replaced, and the new one goes on where the old one ended.
+    """
+    command = parse(context.args, "quiesce manifest", elsewhere=True)
+    given = command.given
+    name = _dns_name(name or command.run_id)
+    journal = _journal(command.journal, name, journal_claim, journal_size, journal_secret)
+    if journal.claim is not None:
+        _refuse_taken(journal.directory, config_map)
+    grace = _grace(command)
+    deployment = kubernetes.Deployment(
+        name=name,
+        image=image,
+        command=_words(command, name, grace, journal),
+        grace=grace,
+        probe_port=_probe_port(command, pod=pod),
+        journal=journal,
+        namespace=namespace,
+        config_map=config_map,
+        user=user,
+        backoff_limit=backoff_limit,
+        interrupted_exit_code=given.get("interrupted_exit_code"),
+        resources={key: value for key, value in (("cpu", cpu), ("memory", memory)) if value is not None},
+        termination_message=given.get("termination_message") or DEFAULT_PATH,
+    )
+    documents = kubernetes.pod(deployment) if pod else kubernetes.job(deployment)
+    use = "podman play kube FILE" if pod else "kubectl apply -f FILE"
+    output.print_all(f"# Use: {use}. What the fields mean for a run: docs/kubernetes.md\n" + dump(*documents))
+
+
+def _grace(command: RunCommand) -> int:
+    """terminationGracePeriodSeconds: what was asked for, else what the ladder needs."""
+    granted = command.settings.host_grace
+    if granted is not None:
+        return math.ceil(granted)
+    return kubernetes.grace_seconds(command.settings.fit(command.settings.grace, command.settings.term_grace).needed)
+
+
+def _probe_port(command: RunCommand, *, pod: bool) -> int:
+    """Where the probes are asked, which has to be known and to be reached from outside; podman asks from within."""
+    port: int = command.given.get("probe_port", PROBE_PORT)
+    if port == 0:
+        raise UsageError("--probe-port 0 is a port that nobody knows: a manifest has to name it")
+    address = command.given.get("probe_address", EVERYWHERE)
+    if not pod and (address.startswith("127.") or address in ("localhost", "::1")):
+        raise UsageError(f"--probe-address {address}: a kubelet asks from outside of the Pod and would get no answer")
+    return port
+
+
+def _refuse_taken(directory: str, config_map: str | None) -> None:
+    """A volume of its own needs a place of its own: the API refuses two at one path."""
+    taken = {"/tmp": "is a Pod's own, and gone with it"}  # noqa: S108 - a volume of the Pod's
+    if config_map is not None:
+        taken["/input"] = "is the config map's, and read-only"
+    if directory in taken:
+        raise UsageError(f"--journal {directory}/…: {directory} {taken[directory]}; choose another directory")
+
+
+def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.Journal) -> list[str]:
+    """The words that were given, and what a Pod needs beside them."""
+    wanted = {
+        "host_grace": ["--host-grace", str(grace)],
+        "probe_port": ["--probe-port", str(PROBE_PORT)],
+        "probe_address": ["--probe-address", EVERYWHERE],
+        "log_format": ["--log-format", "json"],
+        "progress": ["--progress", "off"],
+    }
+    words = ["quiesce", "run", command.agent, "--input", command.source]
+    words += ["--run-id", command.given.get("run_id") or name, "--or-resume"]
+    if journal.secret is None:
+        words += ["--journal", command.journal or DEFAULT_JOURNAL]
+    added = [word for option, some in wanted.items() if option not in command.given for word in some]
+    return [*words, *command.options, *added]
+
+
+def _journal(path: str | None, name: str, claim: str | None, size: str, secret: str | None) -> kubernetes.Journal:
+    if secret is not None:
+        if path is not None or claim is not None:
+            raise UsageError("--journal-secret stands alone: it is where the journal's URL comes from")
+        secret_name, _, key = secret.partition("/")
+        if not secret_name:
+            raise UsageError(f"--journal-secret {secret}: a secret has a name: NAME/KEY")
+        return kubernetes.Journal(secret=(secret_name, key or "url"))
+    if path is not None and "://" in path:
+        if (why := refusal(path)) is not None:
+            say(f"quiesce: warning: {why}")
+        if urlsplit(path).password:
+            raise UsageError("a password does not belong into a manifest: put the URL into a secret, --journal-secret")
+        return kubernetes.Journal()
+    directory = os.path.normpath(os.path.dirname(path or DEFAULT_JOURNAL))
+    if not directory.startswith("/") or directory == "/":
+        raise UsageError(f"--journal {path}: a Pod's journal needs an absolute path, in a directory for its volume")
+    return kubernetes.Journal(claim or f"{name}-journal", directory, None if claim is not None else size)
+
+
+def _dns_name(text: str) -> str:
+    """A name as Kubernetes wants it (RFC 1123): lower case letters, digits and hyphens, at most 52 of them."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:52].strip("-")
+    if not name:
+        raise UsageError(f"{text!r} makes no name for Kubernetes: give --name, of letters, digits and hyphens")
+    return name

@@ -1,0 +1,1 @@
+"""The decisions: stimuli in, instructions out. Pure."""

@@ -1,0 +1,80 @@
+"""Executors that not even SIGKILL ends: their slots are given up, and the run goes on without them. Pure.
+
+*Theory.* A process in uninterruptible sleep (state D: a disk or a file server that does not answer) ends when the
+kernel lets it, perhaps never. SIGKILL is pending, so no code of an agent runs in it again; but the system call that it
+waits in may still take effect, at any time. So a task that had begun there is not run again in this run, whatever
+retries it has: two attempts of it could write to one file. Its slot gets a new executor. If the disk answers later, the
+old one ends at once, and the guardian reaps it.
+
+Every one of them may be followed by another: they are counted while they last, and too many end the run.
+"""
+
+from __future__ import annotations
+
+from orchestrator.core import stimuli as told
+from orchestrator.core.outcomes import Ledger
+from orchestrator.core.shutdown import Stopping
+from orchestrator.core.slots import Slot
+from orchestrator.core.state import Mind
+from orchestrator.core.status import Phase
+from runtime.model import InterruptReason, Severity
+
+MOST_ABANDONED = 5
+"""Abandoned executors that a run bears at a time; as many as it has workers, if those are more."""
+
+NAMED_KEYS = 10
+"""So many of the tasks of one of them are named in the log."""
+
+
+class Abandonment:
+    """Give up executors that the ladder could not end, and notice when one of them ends after all."""
+
+    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping) -> None:
+        self._mind = mind
+        self._ledger = ledger
+        self._stopping = stopping
+        self._left: dict[tuple[int, int], float] = {}
+
+    def abandon_due(self, now: float) -> None:
+        """Give up the slots of all executors whose ladder is at its end."""
+        due, self._mind.to_abandon = self._mind.to_abandon, []
+        for slot in due:
+            if slot.is_alive:
+                self._abandon(slot, now)
+        most = max(MOST_ABANDONED, len(self._mind.slots))
+        if due and len(self._left) >= most and self._mind.phase is Phase.RUNNING:
+            why = f"{len(self._left)} executors cannot be killed: they wait for a disk or a server that does not answer"
+            self._stopping.fail(why, now, InterruptReason.RESOURCE_LIMIT)
+
+    def _abandon(self, slot: Slot, now: float) -> None:
+        where, why = Slot(slot.number, incarnation=slot.incarnation, pid=slot.pid), slot.why
+        left = slot.vacate()
+        if where.pid is not None and self._mind.signal is None:  # a stop looks again, and names what is left then
+            self._left[where.number, where.incarnation] = now
+            self._mind.log(
+                "executor.abandoned",
+                Severity.ERROR,
+                slot=where.number,
+                incarnation=where.incarnation,
+                pid=where.pid,
+                keys=[one.task.key for one in left][:NAMED_KEYS],
+                cure=f"see what it waits for: /proc/{where.pid}/stack",
+            )
+        self._ledger.abandon(left, where, why, now)
+
+    def guardian_lost(self) -> None:
+        """Forget those that were abandoned: nobody reports their ends any more, so that they would count for ever."""
+        self._left.clear()
+
+    def exited(self, stimulus: told.Exited, now: float) -> None:
+        """Log the end of an executor that was abandoned."""
+        since = self._left.pop((stimulus.slot, stimulus.incarnation), None)
+        if since is not None:
+            self._mind.log(
+                "executor.ended_late",
+                slot=stimulus.slot,
+                incarnation=stimulus.incarnation,
+                pid=stimulus.pid,
+                exit=stimulus.how,
+                seconds=round(now - since, 3),
+            )

@@ -1,0 +1,145 @@
+"""What the machine asks to be done: every effect, as a record. The engine performs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.records import Outcome
+from runtime.ipc.executor_protocol import Control, Down
+from runtime.model import InterruptSignal, Severity
+
+
+class StartExecutor(msgspec.Struct, frozen=True):
+    """Fork an incarnation into a slot."""
+
+    slot: int
+    incarnation: int
+
+
+class Send(msgspec.Struct, frozen=True):
+    """An order on a slot's tasks pipe."""
+
+    slot: int
+    order: Down
+
+
+class SendControl(msgspec.Struct, frozen=True):
+    """An order on a slot's control pipe."""
+
+    slot: int
+    order: Control
+
+
+class RaiseFlag(msgspec.Struct, frozen=True):
+    """Write the signal, raise every slot's byte, wake whoever sleeps."""
+
+    signal: InterruptSignal
+
+
+class ShowRung(msgspec.Struct, frozen=True):
+    """Tell the executors when the next rung comes (monotonic seconds)."""
+
+    at: float | None
+
+
+class SetGraces(msgspec.Struct, frozen=True):
+    """How long executors are given, in seconds, should the supervisor die: agents may need more than the run's own."""
+
+    grace: float
+    term_grace: float
+
+
+class Terminate(msgspec.Struct, frozen=True):
+    """SIGTERM and SIGCONT to an executor."""
+
+    slot: int
+    incarnation: int
+
+
+class KillTree(msgspec.Struct, frozen=True):
+    """SIGKILL to an executor and all its descendants."""
+
+    slot: int
+    incarnation: int
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Read pending tasks from the store; only the ones with a priority above 0, if `urgent`."""
+
+    after: int
+    to: int
+    limit: int
+    urgent: bool = False
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Commit outcomes; answered by Committed."""
+
+    outcomes: Sequence[Outcome]
+
+
+class RecordAttempts(msgspec.Struct, frozen=True):
+    """Keep how many attempts a task that will run again has used up."""
+
+    attempts: Mapping[int, int]
+
+
+class SetJournalDeadline(msgspec.Struct, frozen=True):
+    """Nothing waits for the journal any longer than until then (monotonic seconds)."""
+
+    at: float
+
+
+class AgentKnown(msgspec.Struct, frozen=True):
+    """An agent was loaded (error None) or refused, for the first time."""
+
+    agent: int
+    name: str
+    error: str | None = None
+    detail: str = ""
+
+
+class SweepProcesses(msgspec.Struct, frozen=True):
+    """Look for whatever process is left, end it, report Swept. Wait for processes `until` then (monotonic seconds)."""
+
+    until: float
+
+
+class LoseGuardian(msgspec.Struct, frozen=True):
+    """The guardian does not answer: kill it and all that it watched, look yourself, report Swept."""
+
+
+class Log(msgspec.Struct, frozen=True):
+    """A named log event; `event` ones are also written into the journal's events."""
+
+    name: str
+    severity: Severity = Severity.INFO
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """Nothing is left to do."""
+
+
+Instruction = (
+    StartExecutor
+    | Send
+    | SendControl
+    | RaiseFlag
+    | ShowRung
+    | SetGraces
+    | Terminate
+    | KillTree
+    | Fetch
+    | Record
+    | RecordAttempts
+    | SetJournalDeadline
+    | AgentKnown
+    | SweepProcesses
+    | LoseGuardian
+    | Log
+    | Finish
+)

@@ -1,0 +1,84 @@
+"""Which agents each executor has loaded: what its tasks need, and of the others no more than a few MiB. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from orchestrator.core.instructions import Send
+from orchestrator.core.slots import Slot, SlotState
+from orchestrator.core.state import Mind
+from runtime.ipc import executor_protocol as wire
+
+LOADED_BYTES: Final = 16 << 20
+"""Beyond so many bytes of agents an executor drops those that none of its tasks needs, the longest unused first."""
+
+AGENT_BYTES: Final = 4096
+"""What an agent weighs at least: code and tables, which its source only names."""
+
+EAGER_BYTES: Final = 64 << 10
+"""A larger agent would lie, once for each busy executor, in the supervisor's memory until that reads it."""
+
+
+class Loading:
+    """An agent is dropped from one executor, never from the run: it is sent again when a task for it goes there."""
+
+    def __init__(self, mind: Mind) -> None:
+        self._mind = mind
+
+    def load_new(self, order: wire.Hire) -> None:
+        """Have every executor that is ready load an agent; a busy one loads a large agent only when it needs that."""
+        for slot in self._mind.slots:
+            is_small = len(order.source) <= EAGER_BYTES
+            if order.agent in slot.loaded:  # it was handed in again
+                continue
+            if slot.state is SlotState.READY and (is_small or not slot.assigned):
+                self._send(slot, order)
+
+    def load_recent(self, slot: Slot) -> None:
+        """Have a new executor load the agents that came last; the others follow when they are needed."""
+        recent: list[wire.Hire] = []
+        size = 0
+        for order in reversed(self._mind.agents.values()):
+            if not order.source:  # no task needs it (agent_needs.py)
+                continue
+            size += AGENT_BYTES + len(order.source)
+            if recent and size > LOADED_BYTES:
+                break
+            recent.append(order)
+        for order in reversed(recent):
+            self._send(slot, order)
+
+    def require(self, slot: Slot, agents: Iterable[int]) -> None:
+        """See to it that an executor has what tasks need that it is about to be sent."""
+        needed = dict.fromkeys(agents)
+        if len(needed) == len(slot.loaded) == 1 and needed.keys() == slot.loaded.keys():
+            return
+        for agent in needed:
+            if agent in slot.loaded:  # now it is the one that was used last
+                slot.loaded[agent] = slot.loaded.pop(agent)
+        missing = [self._mind.agents[agent] for agent in needed if agent not in slot.loaded]
+        if missing and not slot.assigned:
+            slot.proven = False  # one that kills whoever loads it is found out
+        for order in missing:
+            self._send(slot, order)
+
+    def _send(self, slot: Slot, order: wire.Hire) -> None:
+        slot.loading += 1
+        slot.loaded[order.agent] = AGENT_BYTES + len(order.source)
+        slot.loaded_bytes += slot.loaded[order.agent]
+        self._mind.do(Send(slot.number, order))
+
+    def trim(self) -> None:
+        """Have executors drop what is too much. No task that one was sent, and that has not ended, needs it."""
+        for slot in self._mind.slots:
+            if slot.loaded_bytes > LOADED_BYTES and slot.state is SlotState.READY:
+                self._drop(slot)
+
+    def _drop(self, slot: Slot) -> None:
+        needed = {one.task.agent for one in slot.assigned.values()}
+        for agent in [it for it in slot.loaded if it not in needed and not self._mind.agents[it].by_name]:
+            slot.loaded_bytes -= slot.loaded.pop(agent)
+            self._mind.do(Send(slot.number, wire.Drop(agent)))
+            if slot.loaded_bytes <= LOADED_BYTES:
+                return

@@ -1,0 +1,150 @@
+"""What the parts of the machine share: its memory, and the list of what is to be done. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.config import Settings
+from orchestrator.core.agent_needs import AgentNeeds
+from orchestrator.core.instructions import Instruction, Log, Record
+from orchestrator.core.slots import Slot
+from orchestrator.core.status import Phase
+from orchestrator.core.task_queue import Backlog
+from orchestrator.ladder import Climb, Ladder
+from orchestrator.records import Outcome
+from orchestrator.stop_budget import Fit
+from runtime.agents import AgentOptions
+from runtime.ipc.executor_protocol import Hire, Hired
+from runtime.model import ExecutionStatus, InterruptSignal, Severity
+
+
+class Mind:
+    """The memory. Only the parts of the machine write it, each what its file is about."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.phase = Phase.RUNNING
+        self.slots = [Slot(number) for number in range(settings.workers)]
+        self.backlog = Backlog()
+        self.agents: dict[int, Hire] = {}
+        self.needs = AgentNeeds(self.agents)
+        self.hired: dict[int, Hired] = {}
+        self.width = 1
+        self.refusals: dict[int, str] = {}
+        self.options: dict[int, AgentOptions] = {}
+        self.sealed = False
+        self.accepted = 0
+        self.counts = dict.fromkeys(ExecutionStatus, 0)
+        self.uncommitted = 0
+        self.ended = {ExecutionStatus.COMPLETED: 0, ExecutionStatus.FAILED: 0}
+        self.journal_broken = False
+        self.journal_contended = False
+        self.journal_deadline: float | None = None
+        self.hurried = False
+        self.signal: InterruptSignal | None = None
+        self.error: str | None = None
+        self.climb = Climb(settings.ladder)
+        self.to_abandon: list[Slot] = []
+        """Slots whose executor is still there at the end of its ladder."""
+        self.remaining: Sequence[str] = ()
+        self._out: list[Instruction] = []
+        self._outcomes: list[Outcome] = []
+
+    @property
+    def outstanding(self) -> int:
+        """Tasks that are with an executor."""
+        return sum(len(slot.assigned) for slot in self.slots)
+
+    @property
+    def running(self) -> int:
+        """Tasks that executors execute; the others were handed to them in advance."""
+        return sum(min(len(slot.assigned), self.width) for slot in self.slots)
+
+    @property
+    def alive(self) -> list[Slot]:
+        """Slots with a process in them."""
+        return [slot for slot in self.slots if slot.is_alive]
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether nothing is left to execute and nothing more will come."""
+        return self.sealed and self.backlog.is_exhausted and not self.outstanding
+
+    def learn(self, hired: Hired, options: AgentOptions) -> None:
+        """An executor has loaded an agent, the first one to do so. `width`: how many tasks each executes at once."""
+        self.hired[hired.agent] = hired
+        self.options[hired.agent] = options
+        if hired.asynchronous:
+            self.width = self.settings.concurrency
+
+    @property
+    def ladder(self) -> Ladder:
+        """The run's: an agent that says how long it needs gets that, the longest where there are several."""
+        return self._ladder(list(self.options))
+
+    def ladder_of(self, agent: int) -> Ladder:
+        """One executor's, whose task of this agent is to end."""
+        return self._ladder([agent]).for_executor
+
+    def fit_of(self, agent: int) -> Fit:
+        """How what the agent wants fits into what the host grants."""
+        return self._fit([agent])
+
+    def _ladder(self, agents: Sequence[int]) -> Ladder:
+        return self._fit(agents).ladder
+
+    def _fit(self, agents: Sequence[int]) -> Fit:
+        settings, said = self.settings, [self.options[agent] for agent in agents if agent in self.options]
+        grace = max((one.grace for one in said if one.grace is not None), default=settings.grace)
+        term_grace = max((one.term_grace for one in said if one.term_grace is not None), default=settings.term_grace)
+        return settings.fit(grace, term_grace)
+
+    def timeout_of(self, agent: int) -> float | None:
+        """Seconds that a task of this agent may take, None = no limit."""
+        said = self.options[agent].timeout if agent in self.options else None
+        return self.settings.timeout if said is None else said
+
+    def retries_of(self, agent: int) -> int:
+        """How often a failed task of this agent is tried again."""
+        said = self.options[agent].retries if agent in self.options else None
+        return self.settings.retries if said is None else said
+
+    def slot(self, number: int, incarnation: int) -> Slot | None:
+        """The slot, if it still holds that incarnation."""
+        slot = self.slots[number]
+        return slot if slot.incarnation == incarnation and slot.is_alive else None
+
+    # -- what is to be done -------------------------------------------------------------------------
+
+    def do(self, instruction: Instruction) -> None:
+        """Add an instruction."""
+        self._out.append(instruction)
+
+    def log(self, name: str, severity: Severity = Severity.INFO, **fields: Any) -> None:
+        """Add a named log event."""
+        self._out.append(Log(name, severity, fields))
+
+    def keep(self, outcome: Outcome, agent: int) -> None:
+        """Add an outcome of a task of `agent`; all of one step are recorded together."""
+        self._outcomes.append(outcome)
+        self.needs.remove(agent)
+        if outcome.status in self.ended:
+            self.ended[outcome.status] += 1
+
+    @property
+    def failures(self) -> int:
+        """Failed tasks, those included that the journal has not confirmed yet."""
+        return self.ended[ExecutionStatus.FAILED]
+
+    def collect(self) -> None:
+        """Ask for this step's outcomes to be recorded."""
+        if self._outcomes:
+            self.uncommitted += len(self._outcomes)
+            self.do(Record(self._outcomes))
+            self._outcomes = []
+
+    def take(self) -> list[Instruction]:
+        """Everything that is to be done, in order."""
+        out, self._out = self._out, []
+        return out

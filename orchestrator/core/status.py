@@ -1,0 +1,78 @@
+"""What a person may see of the machine: one frozen record, made when asked for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from orchestrator.core.slots import ExecutorView, Slot
+from orchestrator.ladder import Rung
+from runtime.model import ExecutionStatus, InterruptSignal
+
+if TYPE_CHECKING:
+    from orchestrator.core.state import Mind
+
+
+class Phase(StrEnum):
+    """Where a run is. FINISHING: all done, executors leave. SWEEPING: the last look."""
+
+    RUNNING = "running"
+    FINISHING = "finishing"
+    STOPPING = "stopping"
+    SWEEPING = "sweeping"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A run at one moment, `at` (monotonic seconds). `next_rung` and `bound`, the end of the last rung, are in
+    seconds from then.
+
+    `loaded`: some executor has loaded an agent. `restarts`: executors that took the place of an earlier one.
+    """
+
+    at: float
+    phase: Phase
+    accepted: int
+    completed: int
+    failed: int
+    interrupted: int
+    running: int
+    executors: Sequence[ExecutorView]
+    signal: InterruptSignal | None
+    rung: Rung
+    next_rung: float | None
+    bound: float | None = None
+    loaded: bool = False
+    restarts: int = 0
+
+
+def view(mind: Mind, now: float) -> StatusView:
+    """The mind at `now` (monotonic seconds)."""
+    counts = mind.counts
+    due, ends = mind.climb.due, mind.climb.ends
+    return StatusView(
+        at=now,
+        phase=mind.phase,
+        accepted=mind.accepted,
+        completed=counts[ExecutionStatus.COMPLETED],
+        failed=counts[ExecutionStatus.FAILED],
+        interrupted=counts[ExecutionStatus.INTERRUPTED],
+        running=mind.running,
+        executors=[_executor(slot) for slot in mind.slots if slot.is_alive],
+        signal=mind.signal,
+        rung=mind.climb.rung,
+        next_rung=None if due is None else max(0.0, due - now),
+        bound=None if ends is None else max(0.0, ends - now),
+        loaded=bool(mind.hired),
+        restarts=sum(max(0, slot.incarnation - 1) for slot in mind.slots),
+    )
+
+
+def _executor(slot: Slot) -> ExecutorView:
+    begun = [one for one in slot.assigned.values() if one.since is not None]
+    shown = begun or list(slot.assigned.values())
+    since = min((one.since for one in begun if one.since is not None), default=None)
+    return ExecutorView(slot.number, slot.pid, slot.state.value, tuple(one.task.key for one in shown[:3]), since)

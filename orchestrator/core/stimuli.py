@@ -1,0 +1,277 @@
+"""What the machine is told: everything that happens outside it, as records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.records import NewTask, PendingTask
+from runtime.ipc.executor_protocol import Up
+from runtime.model import InterruptSignal, Severity
+from runtime.process.capabilities import Missing
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """Start the executors."""
+
+
+class HireAgent(msgspec.Struct, frozen=True):
+    """An agent that tasks may name from now on."""
+
+    agent: int
+    by_name: bool
+    source: bytes
+
+
+class AgentReleased(msgspec.Struct, frozen=True):
+    """A caller that has handed an agent in has no more tasks of it on the way; those that it had were told before."""
+
+    agent: int
+
+
+class Spooled(msgspec.Struct, frozen=True):
+    """The store has taken `tasks`: those with a seq have that one, the others the next after `after`, up to `last_seq`.
+
+    `kept`: they can be fetched later. Otherwise this is the only time that they are seen.
+    """
+
+    after: int
+    last_seq: int
+    tasks: Sequence[NewTask]
+    kept: bool = True
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """The run that is taken up: its last seq, and its tasks by how they stand.
+
+    `by_program`: a program hands its tasks in again. Each comes as Recalled then, and none is fetched.
+    """
+
+    last_seq: int
+    accepted: int
+    completed: int
+    failed: int
+    by_program: bool = False
+
+
+class Recalled(msgspec.Struct, frozen=True):
+    """Tasks of an earlier start that were handed in again, and are what they were."""
+
+    tasks: Sequence[PendingTask]
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """Something that another thread has found is to be logged, and nothing else."""
+
+    name: str
+    severity: Severity
+    fields: Mapping[str, Any]
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """The answer to Fetch: tasks in order, and up to which seq the store was read.
+
+    `urgent`: only the urgent ones were asked for.
+    """
+
+    tasks: Sequence[PendingTask]
+    read_to: int
+    urgent: bool = False
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """No more tasks will come."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """The guardian is ready; by what it holds on to processes, the best first, and what the host does not give."""
+
+    pid: int
+    containment: Sequence[str]
+    missing: Sequence[Missing] = ()
+
+
+class Forked(msgspec.Struct, frozen=True):
+    """An executor process exists."""
+
+    slot: int
+    incarnation: int
+    pid: int
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """Records of one executor, in order."""
+
+    slot: int
+    incarnation: int
+    records: Sequence[Up]
+
+
+class Garbled(msgspec.Struct, frozen=True):
+    """An executor sent what is not a frame; it must not be heard any more."""
+
+    slot: int
+    incarnation: int
+    why: str
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """An executor is gone and all it had sent was heard. `code` is negative for a signal, None if unknown.
+
+    `in_hand` is the task that shared memory says it was executing, 0 = none; `how` says the code in words, and
+    `last_line` is what it wrote to standard error last. `with_guardian`: it died because that did.
+    """
+
+    slot: int
+    incarnation: int
+    pid: int
+    code: int | None
+    seconds: float
+    max_rss: int
+    in_hand: int
+    how: str
+    last_line: str = ""
+    with_guardian: bool = False
+
+
+class GuardianLost(msgspec.Struct, frozen=True):
+    """Whoever watched the processes has died; the Exited of those that died with it follow."""
+
+
+class StraysFound(msgspec.Struct, frozen=True):
+    """An executor left processes behind, which are being ended."""
+
+    slot: int
+    incarnation: int
+    found: Sequence[str]
+
+
+class Grown(msgspec.Struct, frozen=True):
+    """An executor's tree held more memory than it may, at `measured_at` (monotonic seconds): `size` bytes."""
+
+    slot: int
+    incarnation: int
+    size: int
+    measured_at: float = math.inf
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """The last look: processes found after everything should have been gone; `processes` names some of them."""
+
+    found: int
+    ended: int
+    remaining: Sequence[str]
+    processes: Sequence[str] = ()
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """`asked` outcomes went to the journal; the other fields count the ones that it accepted, by status."""
+
+    asked: int
+    completed: int
+    failed: int
+    interrupted: int
+
+
+class JournalFailed(msgspec.Struct, frozen=True):
+    """The journal cannot be written any more."""
+
+    why: str
+
+
+class JournalContended(msgspec.Struct, frozen=True):
+    """Somebody else has the journal locked, the `holders`, as far as they are known: what is to be written waits."""
+
+    holders: Sequence[str]
+    seconds: float
+
+
+class JournalAvailable(msgspec.Struct, frozen=True):
+    """The journal can be written again, after so many seconds."""
+
+    seconds: float
+
+
+class JournalStarved(msgspec.Struct, frozen=True):
+    """The journal has been locked for so long that the run stops; what is finished is still to be written."""
+
+    why: str
+    seconds: float
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """The run cannot go on: what it needs from the host is not to be had."""
+
+    why: str
+
+
+class Interrupt(msgspec.Struct, frozen=True):
+    """Somebody asks for a stop, of everything or of one task."""
+
+    signal: InterruptSignal
+    task: str | None = None
+
+
+class Signalled(msgspec.Struct, frozen=True):
+    """An OS signal arrived. `user` is whether a person pressed a key (SIGINT)."""
+
+    name: str
+    user: bool
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What shared memory shows: for each slot the task in hand, since when, the last heartbeat (monotonic).
+
+    `cpu`: seconds of processor time that the executors of some slots have used, those of `Machine.quiet`. `runnable`:
+    those of them that had a processor, or waited for one, just now.
+    """
+
+    slots: Sequence[tuple[int, float, float]]
+    cpu: Mapping[int, float] = {}
+    runnable: frozenset[int] = frozenset()
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """The supervisor itself did not run for so many seconds: it was stopped or frozen, and perhaps the whole run."""
+
+    seconds: float
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed."""
+
+
+Stimulus = (
+    Begin
+    | HireAgent
+    | AgentReleased
+    | Spooled
+    | Resumed
+    | Recalled
+    | Fetched
+    | Sealed
+    | Standing
+    | Forked
+    | Heard
+    | Garbled
+    | Exited
+    | GuardianLost
+    | StraysFound
+    | Grown
+    | Swept
+    | Committed
+    | JournalFailed
+    | JournalContended
+    | JournalAvailable
+    | JournalStarved
+    | Broken
+    | Interrupt
+    | Signalled
+    | Progress
+    | Paused
+    | Noted
+    | Tick
+)

@@ -1,0 +1,238 @@
+"""Tasks on their way from the store to the executors: a bounded window on the store's pending ones. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Container, Sequence
+from typing import TypeVar
+
+from orchestrator.core.instructions import Fetch
+from orchestrator.core.stimuli import Spooled
+from orchestrator.records import NewTask, PendingTask, pending
+from runtime.model import InterruptSignal
+
+Unwanted = list[tuple[PendingTask, InterruptSignal]]
+"""Tasks that somebody has told to end before they came, and why."""
+
+Rank = TypeVar("Rank", int, float)
+
+WINDOW_TASKS = 4096
+"""At most this many tasks are fetched at a time…"""
+
+WINDOW_BYTES = 16 << 20
+"""…and about this many bytes of input."""
+
+
+class Backlog:
+    """First in, first out; what comes back goes to the front; retries wait for their time."""
+
+    def __init__(self) -> None:
+        self._ready: deque[PendingTask] = deque()
+        self._suspects: deque[PendingTask] = deque()
+        self._urgent: list[tuple[int, int, PendingTask]] = []
+        self._early: set[int] = set()
+        self._urgent_after = 0
+        self._urgent_to = 0
+        self._parked: dict[int, list[PendingTask]] = {}
+        self._waiting: list[tuple[float, int, PendingTask]] = []
+        self._crashes: Counter[int] = Counter()
+        self._isolated: set[int] = set()
+        self._average_bytes = 256.0
+        self._last_seq = 0
+        self._read_to = 0
+        self._fetching = False
+        self._unwanted: dict[str, tuple[int, InterruptSignal]] = {}
+        self._strays: Counter[int] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._suspects) + len(self._urgent)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Nothing here, nothing on its way, nothing in the store that was not fetched."""
+        return not (len(self) or self._waiting or self._fetching) and self._read_to >= self._last_seq
+
+    @property
+    def due(self) -> float | None:
+        """When the next waiting task may run again."""
+        return self._waiting[0][0] if self._waiting else None
+
+    # -- from the store -----------------------------------------------------------------------------
+
+    def resumed(self, last_seq: int, *, by_program: bool = False) -> None:
+        """The store has tasks up to here from before. `by_program`: they come as `recalled`, and are not fetched."""
+        self._last_seq = last_seq
+        if by_program:
+            self._read_to = last_seq
+
+    def recalled(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
+        """Take in tasks of an earlier start that were handed in again. What is not wanted any more comes back."""
+        return self._take_in(tasks, agents)
+
+    def spooled(self, news: Spooled, agents: Container[int]) -> Unwanted:
+        """The store has new tasks. If nothing older is still to be fetched and there is room, or if this is the only
+        chance, they are taken in at once, which spares the store the reading; else they are fetched later. Those
+        that are not wanted any more come back.
+        """
+        is_next = not self._fetching and self._read_to >= self._last_seq
+        self._last_seq = max(self._last_seq, news.last_seq)
+        if not news.kept or (is_next and self._has_room_for(news.tasks)):
+            self._read_to = self._last_seq
+            return self._take_in(pending(news.tasks, news.after), agents)
+        if any(task.priority > 0 for task in news.tasks):
+            self._urgent_to = news.last_seq
+        return []
+
+    def _has_room_for(self, tasks: Sequence[NewTask]) -> bool:
+        size = len(self) * self._average_bytes + sum(len(task.input) for task in tasks)
+        return len(self) + len(tasks) <= WINDOW_TASKS and size <= WINDOW_BYTES
+
+    def fetch(self) -> Fetch | None:
+        """What to fetch now, or None. The answer must come back through `fetched`."""
+        if self._urgent_to > self._urgent_after:  # they do not wait for their turn in the queue
+            request = Fetch(max(self._urgent_after, self._read_to), self._urgent_to, WINDOW_TASKS, urgent=True)
+            self._urgent_after = self._urgent_to
+            return request
+        limit = max(1, min(WINDOW_TASKS, int(WINDOW_BYTES / self._average_bytes)))
+        if self._fetching or self._read_to >= self._last_seq or len(self._ready) > limit // 2:
+            return None
+        self._fetching = True
+        return Fetch(self._read_to, self._last_seq, limit)
+
+    def fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> Unwanted:
+        """The answer to a fetch, which has read the store up to `read_to`. What is not wanted any more comes back.
+
+        Tasks of an agent that is not there (an earlier start had it, this one has not yet) are put aside.
+        """
+        self._fetching = False
+        self._read_to = max(self._read_to, read_to)
+        return self._take_in(tasks, agents)
+
+    def _take_in(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
+        unwanted: Unwanted = []
+        for task in tasks:
+            if task.seq in self._early:  # the urgent ones came before
+                self._early.discard(task.seq)
+            elif task.key in self._unwanted and task.seq <= self._unwanted[task.key][0]:
+                unwanted.append((task, self._unwanted.pop(task.key)[1]))
+            elif task.agent in agents:
+                self._add(task)
+            else:
+                self._parked.setdefault(task.agent, []).append(task)
+        if tasks:
+            size = sum(len(task.input) + len(task.snapshot or b"") for task in tasks) / len(tasks)
+            self._average_bytes = max(64.0, (self._average_bytes + size) / 2)
+        return unwanted
+
+    def fetched_urgent(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
+        """The answer to a fetch of the urgent ones. As `fetched`."""
+        fresh = [task for task in tasks if task.seq > self._read_to and task.seq not in self._early]
+        unwanted = self._take_in(fresh, agents)
+        self._early.update(task.seq for task in fresh)
+        return unwanted
+
+    def _add(self, task: PendingTask) -> None:
+        if task.priority > 0:
+            heapq.heappush(self._urgent, (-task.priority, task.seq, task))
+        else:
+            self._ready.append(task)
+
+    @property
+    def most_urgent(self) -> int:
+        """The highest priority that waits, 0 when nothing urgent does."""
+        return -self._urgent[0][0] if self._urgent else 0
+
+    def hired(self, agent: int) -> None:
+        """An agent is there now: what was put aside for it is ready."""
+        for task in self._parked.pop(agent, ()):
+            self._add(task)
+
+    # -- back again ---------------------------------------------------------------------------------
+
+    def put_back(self, tasks: Sequence[PendingTask]) -> None:
+        """Tasks that had not begun, or are to begin again at once: in front, in their order."""
+        for task in reversed(tasks):
+            if task.priority > 0:
+                self._add(task)
+            else:
+                self._ready.appendleft(task)
+
+    def suspect(self, tasks: Sequence[PendingTask]) -> None:
+        """Tasks one of which killed its executor: each runs alone from now on, so that the culprit is known."""
+        self._suspects.extend(tasks)
+
+    def isolate(self, task: PendingTask) -> None:
+        """A task that may end every executor: it runs when nothing else does."""
+        self._isolated.add(task.seq)
+        self._suspects.append(task)
+
+    @property
+    def has_isolated(self) -> bool:
+        """Whether there ever was such a one."""
+        return bool(self._isolated)
+
+    @property
+    def is_isolating(self) -> bool:
+        """Whether the next suspect must be the only task that runs."""
+        return bool(self._suspects) and self._suspects[0].seq in self._isolated
+
+    def retry(self, task: PendingTask, at: float) -> None:
+        """A task that runs again, not before `at`."""
+        heapq.heappush(self._waiting, (at, task.seq, task))
+
+    def crashed(self, seq: int) -> int:
+        """Count a crash of this task; how many it has now."""
+        self._crashes[seq] += 1
+        return self._crashes[seq]
+
+    def strayed(self, seq: int) -> int:
+        """Count an end of this task by a SIGTERM from nowhere; how many it has now."""
+        self._strays[seq] += 1
+        return self._strays[seq]
+
+    # -- not wanted any more ------------------------------------------------------------------------
+
+    def withdraw_later(self, key: str, signal: InterruptSignal) -> bool:
+        """Take a task out, by its key, when it comes from the store. False: nothing more is there to come."""
+        if self._read_to >= self._last_seq and not self._fetching:
+            return False
+        self._unwanted[key] = (self._last_seq, signal)
+        return True
+
+    def withdraw(self, key: str) -> PendingTask | None:
+        """Take one task out by its key; None when it is not here (it may not have been fetched yet)."""
+        for tasks in (self._ready, self._suspects, *self._parked.values()):
+            found = next((task for task in tasks if task.key == key), None)
+            if found is not None:
+                tasks.remove(found)
+                return found
+        return _withdraw(self._urgent, key) or _withdraw(self._waiting, key)
+
+    # -- out ----------------------------------------------------------------------------------------
+
+    def wake(self, now: float) -> None:
+        """Let the retries run whose time has come."""
+        while self._waiting and self._waiting[0][0] <= now:
+            self.put_back([heapq.heappop(self._waiting)[2]])
+
+    def take(self, count: int) -> list[PendingTask]:
+        """Up to `count` tasks: the urgent ones first, then in order."""
+        ready = self._ready
+        if self._urgent:
+            found = [heapq.heappop(self._urgent)[2] for _ in range(min(count, len(self._urgent)))]
+            return found + self.take(count - len(found)) if len(found) < count else found
+        return [ready.popleft() for _ in range(min(count, len(ready)))]
+
+    def take_suspect(self) -> PendingTask | None:
+        """A task that must run alone, or None."""
+        return self._suspects.popleft() if self._suspects else None
+
+
+def _withdraw(heap: list[tuple[Rank, int, PendingTask]], key: str) -> PendingTask | None:
+    for entry in heap:
+        if entry[2].key == key:
+            heap.remove(entry)
+            heapq.heapify(heap)
+            return entry[2]
+    return None

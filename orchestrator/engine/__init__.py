@@ -1,0 +1,1 @@
+"""The shell around the core: effects, threads and descriptors."""

@@ -1,0 +1,146 @@
+"""The supervisor's ends of one executor's pipes, and what goes through them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from orchestrator.backends import Channels
+from orchestrator.logging.output_stream import OutputStream
+from runtime.errors import WireError
+from runtime.ipc.executor_protocol import Control, Down, FrameReader, Up, UpFrame, pack
+
+READ_SIZE = 1 << 18
+"""Bytes taken from a pipe at a time."""
+
+OUTPUT_SIZE = 1 << 16
+"""Bytes of output taken from a pipe at a time, and only when none are waiting to be logged."""
+
+STUCK_SECONDS = 5.0
+"""An executor that lives finishes a frame it has begun within so many seconds: we always read."""
+
+
+class Pipes:
+    """The supervisor's ends of one executor's pipes. It never blocks; nothing it hears is executed."""
+
+    def __init__(self, slot: int, incarnation: int, channels: Channels) -> None:
+        self.slot = slot
+        self.incarnation = incarnation
+        self.channels = channels
+        self.stderr = OutputStream(slot, "stderr")
+        self.output = {channels.stdout: OutputStream(slot, "stdout"), channels.stderr: self.stderr}
+        self._reader: FrameReader[UpFrame] = FrameReader(UpFrame, key=channels.key)
+        self._seq = 0
+        self._unsent: deque[memoryview] = deque()
+        self._open = {channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr}
+        self.garbage: str | None = None
+        self.received = 0
+        self._stuck = (0, 0.0)
+
+    # -- down ---------------------------------------------------------------------------------------
+
+    def send(self, order: Down) -> bool:
+        """Put an order on the tasks pipe. False if it did not fit: call `flush` when the pipe is writable."""
+        self._unsent.append(memoryview(pack(order, self.channels.key)))
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write on. True when nothing is left to write."""
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                written = os.write(self.channels.tasks, data)
+            except BlockingIOError:
+                return False
+            except OSError:  # the executor is gone: its exit will be reported
+                self._unsent.clear()
+                return True
+            if written < len(data):
+                self._unsent[0] = data[written:]
+                return False
+            self._unsent.popleft()
+        return True
+
+    def send_control(self, order: Control) -> None:
+        """Put an order on the control pipe; it is small, and its reader reads always."""
+        with suppress(OSError):
+            os.write(self.channels.control, pack(order, self.channels.key))
+
+    # -- up -----------------------------------------------------------------------------------------
+
+    def read_events(self) -> tuple[list[Up], bool]:
+        """The records that have arrived, and whether the pipe goes on.
+
+        When what arrived behind them cannot be a frame, `garbage` says why: it must not be read any further.
+        """
+        data = self._read(self.channels.events)
+        if data is None:
+            return [], True
+        records: list[Up] = []
+        try:
+            for frame in self._reader.feed(data):
+                if frame.seq != self._seq + 1:
+                    raise WireError(f"frame {frame.seq} came after frame {self._seq}")
+                self._seq = frame.seq
+                records.extend(frame.records)
+        except WireError as error:
+            self.garbage = str(error)
+        self.received += len(data)
+        return records, bool(data) and self.garbage is None
+
+    @property
+    def is_garbled(self) -> bool:
+        """Whether it must not be read any more."""
+        return self.garbage is not None
+
+    def is_stuck(self, now: float, beat: float) -> bool:
+        """Whether a frame was begun and is not going on, although the executor lives (monotonic seconds).
+
+        Its length was garbage that looks like a length, and swallows what the executor really says. One that
+        is stopped in the middle of a frame shows no sign of life, and is somebody else's business.
+        """
+        if not self.torn or now - beat > STUCK_SECONDS / 2 or self._stuck[0] != self.received:
+            self.excuse(now)
+            return False
+        return now - self._stuck[1] > STUCK_SECONDS
+
+    def excuse(self, now: float) -> None:
+        """Begin to wait anew: it was not read."""
+        self._stuck = (self.received, now)
+
+    @property
+    def torn(self) -> int:
+        """Bytes of a frame that was never finished."""
+        return self._reader.torn
+
+    def read_output(self, fd: int) -> bool:
+        """Read once from standard output or error. Whether the pipe goes on."""
+        data = self._read(fd, OUTPUT_SIZE)
+        if data:
+            self.output[fd].feed(data)
+        return data != b""
+
+    def _read(self, fd: int, size: int = READ_SIZE) -> bytes | None:
+        """None when nothing is there now, b"" at the end."""
+        if fd not in self._open:
+            return b""
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def close(self, fd: int) -> None:
+        """Close one descriptor. Harmless twice."""
+        if fd in self._open:
+            self._open.remove(fd)
+            os.close(fd)
+
+    def close_all(self, forget: Callable[[int], None]) -> None:
+        """Close everything, telling `forget` of each descriptor first."""
+        for fd in tuple(self._open):
+            forget(fd)
+            self.close(fd)

@@ -1,0 +1,224 @@
+"""The engine's dealings with whoever watches the processes: what it reports, its death, the sweep at the end."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from orchestrator.backends import Backend
+from orchestrator.core import stimuli as told
+from orchestrator.engine.memory import MemoryMeasurer
+from orchestrator.engine.multiplexer import Mux
+from orchestrator.words import describe_exit
+from runtime.errors import WireError
+from runtime.ipc import guardian_protocol as protocol
+from runtime.model import Severity
+from runtime.process.capabilities import Missing
+
+LONGEST_SILENCE = 5.0
+"""Seconds for which a guardian may neither answer nor work while the run goes on, before it is replaced."""
+
+SILENCE_IN_STOP = 1.0
+"""Likewise in a stop, from which on it is replaced as soon as no executor is left that it would have to report."""
+
+LOSE_SECONDS = 1.0
+"""Seconds that a guardian that was killed, and what it watched, is given to be gone: the loop waits meanwhile."""
+
+
+NAMED = 20
+"""So many of the processes that a dead guardian has left are named."""
+
+
+class Guardianship:
+    """Belongs to the loop. `handle` takes a stimulus now, `tell` after the machine's instructions are carried out.
+
+    `limit`: how much memory an executor's tree may hold before that is told.
+    `is_stopping`: whether none is started any more.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        mux: Mux,
+        selector: selectors.BaseSelector,
+        handle: Callable[[told.Stimulus], None],
+        tell: Callable[[told.Stimulus], None],
+        log: Callable[[str, Severity, Mapping[str, Any]], None],
+        on_halted: Callable[[], None],
+        limit: int | None,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._backend = backend
+        self._mux = mux
+        self._selector = selector
+        self._handle = handle
+        self._tell = tell
+        self._log = log
+        self._memory = MemoryMeasurer(limit, tell)
+        self._on_halted = on_halted
+        self._is_stopping = is_stopping
+        self._sweeping = False
+        self._sweep_until = 0.0
+        self._gone = False
+        self._lost: tuple[list[str], list[str]] = [], []
+        self._writing = False
+
+    def open(self) -> None:
+        """Start it. Raises OSError when the host has no process for it."""
+        self._backend.open()
+        self._lost = [], []
+        self._writing = False
+        self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_ready)
+
+    # -- what it says -------------------------------------------------------------------------------
+
+    def _on_ready(self) -> None:
+        """It has said something, or there is room for orders."""
+        if self._writing:
+            self.send_orders()
+        self._on_reports()
+
+    def send_orders(self) -> None:
+        """Send what waits, and listen for room if that is what it waits for. Belongs at the end of every turn."""
+        blocked = not self._gone and self._backend.flush()
+        if blocked != self._writing:
+            self._writing = blocked
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
+            self._selector.modify(self._backend.fileno(), events, self._on_ready)
+
+    def _on_reports(self) -> None:
+        fd = self._backend.fileno()
+        try:
+            reports = self._backend.reports()
+        except WireError as error:
+            self._log("guardian.garbled", Severity.ERROR, {"why": str(error)})
+            reports = None
+        if reports is None:
+            self._forget(fd)
+            self._on_lost()
+            return
+        for report in reports:
+            self._on_report(report)
+
+    def _on_report(self, report: protocol.Report) -> None:
+        if isinstance(report, protocol.Standing):
+            self._handle(told.Standing(report.pid, report.containment, list(map(Missing, report.missing))))
+        elif isinstance(report, protocol.Forked):
+            self._handle(told.Forked(report.slot, report.incarnation, report.pid))
+        elif isinstance(report, protocol.Exited):
+            self._on_exit(report)
+        elif isinstance(report, protocol.Strays):
+            self._handle(told.StraysFound(report.slot, report.incarnation, report.found))
+        elif isinstance(report, protocol.Grown):
+            self._memory.measure(report)
+        elif isinstance(report, protocol.Halted):
+            self._on_halted()
+        elif isinstance(report, protocol.Swept) and self._sweeping and not self._gone:
+            self._on_swept(report)
+
+    def _on_swept(self, report: protocol.Swept) -> None:
+        """It has looked; what it cannot see may still carry our token."""
+        found, stays = self._backend.last_resort(report.remaining)
+        late = [process for process in found if process not in report.remaining]
+        ended = report.ended + sum(process not in stays for process in late)
+        remaining = list(dict.fromkeys([*report.remaining, *stays]))
+        self._handle(told.Swept(report.found + len(late), ended, remaining, [*report.processes, *late]))
+
+    def _on_exit(self, report: protocol.Exited) -> None:
+        """First everything that it had still said, then its end."""
+        in_hand = self._backend.progress(report.slot)[0]
+        last_line = self._bury(report.slot, report.incarnation)
+        self._handle(
+            told.Exited(
+                report.slot, report.incarnation, report.pid, report.code, report.seconds, report.max_rss, in_hand,
+                describe_exit(report.code), last_line,
+            )
+        )  # fmt: skip
+
+    def _bury(self, slot: int, incarnation: int) -> str:
+        """Take what it had still said. The last line that it wrote on standard error."""
+        buried = self._mux.bury(slot, incarnation)
+        if buried.torn:
+            fields = {"slot": slot, "incarnation": incarnation, "bytes": buried.torn}
+            self._log("executor.torn_frame", Severity.WARNING, fields)
+        return buried.last_line
+
+    # -- its silence --------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Replace it if it is held: traced, frozen, or waiting for a disk that hangs. SIGCONT alone is tried first.
+
+        In a stop its executors keep their graces, since they are signalled from here; when the last of them has ended
+        there is nobody who would report it.
+        """
+        if self._gone:
+            return
+        self._backend.nudge()
+        silence, stopping = self._backend.silence(now), self._is_stopping()
+        if silence < (SILENCE_IN_STOP if stopping else LONGEST_SILENCE):
+            return
+        if stopping and not self._sweeping and self._backend.has_executors:
+            return
+        self._log("guardian.held", Severity.ERROR, {"seconds": round(silence, 1)})
+        self._forget(self._backend.fileno())
+        self._on_lost()
+
+    # -- its death ----------------------------------------------------------------------------------
+
+    def _on_lost(self) -> None:
+        """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
+        if self._sweeping:
+            self.sweep_alone()
+            return
+        in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
+        self._handle(told.GuardianLost())
+        now = time.monotonic()
+        until = now if self._is_stopping() else now + LOSE_SECONDS  # a stop looks again at its end
+        self._lost = self._backend.lose_guardian(until)
+        if self._lost[0] and not self._is_stopping():  # else the last look tells of them
+            fields = {"count": len(self._lost[0]), "processes": self._lost[0][:NAMED], "remaining": self._lost[1]}
+            self._log("guardian.strays", Severity.WARNING, fields)
+        self._start_anew()
+        for slot, incarnation in self._mux.slots.items():
+            last_line = self._bury(slot, incarnation)
+            how = "the guardian was killed"
+            exited = told.Exited(slot, incarnation, 0, None, 0.0, 0, in_hand[slot], how, last_line, with_guardian=True)
+            self._handle(exited)
+
+    def _start_anew(self) -> None:
+        if self._is_stopping():  # it would have nothing to do but the last look, which needs none
+            self._gone = True
+            return
+        try:
+            self.open()
+        except OSError as error:
+            self._gone = True
+            self._handle(told.Broken(f"the guardian cannot be started again: {error.strerror or error}"))
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def sweep(self, until: float) -> None:
+        """Have it end whatever is left, and wait for it `until` then (monotonic seconds); Swept is told."""
+        self._sweeping = True
+        self._sweep_until = until
+        if self._gone:
+            self.sweep_alone()
+        else:
+            self._backend.sweep(until)
+
+    def sweep_alone(self) -> None:
+        """It has died, or does not answer, while it looked for what is left."""
+        if not self._gone:
+            self._forget(self._backend.fileno())
+        self._gone = True
+        before, _ = self._lost
+        found, remaining = self._backend.lose_guardian(self._sweep_until)
+        found = list({text.partition(" ")[0]: text for text in [*found, *before, *remaining]}.values())  # each pid once
+        self._tell(told.Swept(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
+
+    def _forget(self, fd: int) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(fd)

@@ -1,0 +1,291 @@
+"""The multiplexer: every executor's pipes on one selector. It reads what is ready, and never waits for a writer.
+
+While the journal cannot keep up it is paused: nothing is read, the pipes fill, and the executors that write wait.
+So a talkative agent on a slow disk costs time, and not the supervisor's memory. Output is likewise read no faster than
+it is logged: a turn of the loop logs so many lines and bytes, in turn for everybody who has some. Once a stop has
+begun, each stream has an allowance, and what goes beyond it is read and counted (output_stream.py).
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from orchestrator.backends import Channels
+from orchestrator.engine.executor_pipes import STUCK_SECONDS, Pipes
+from orchestrator.logging.output_stream import Lost, OutputStream
+from runtime.ipc.executor_protocol import Control, Down, Up
+
+LAST_READS = 16
+"""Reads that empty any pipe of an executor that is gone; an orphan that still writes into it may do so for ever."""
+
+TURN_EVENTS = 1 << 18
+"""What a turn of the loop takes of events, of all executors together, but for the rest of the last read."""
+
+RECORD_WEIGHT = 256
+"""Bytes that count for a record besides its own: a small one costs whoever decodes and keeps it as much as these."""
+
+TURN_LINES, TURN_BYTES = 256, 1 << 18
+"""What a turn of the loop logs of output, of all executors together: a few milliseconds' work."""
+
+ROUND_LINES = 32
+"""Lines of one stream that are logged before the next one has its turn."""
+
+STOP_LINES, STREAM_LINES = 4096, 16
+STOP_BYTES, STREAM_BYTES = 4 << 20, 1 << 13
+"""What a stop logs of output: in all, and of each stream at least."""
+
+Heard = Callable[[int, int, list[Up]], None]
+"""Takes the records that a slot's incarnation sent."""
+
+Garbled = Callable[[int, int, str], None]
+"""Is told once that a slot's incarnation sent what is no frame, and why."""
+
+Line = Callable[[int, str, str], None]
+"""Takes a slot's line on `stdout` or `stderr`."""
+
+LostOutput = Callable[[int, str, Lost], None]
+"""Is told what of a slot's `stdout` or `stderr` was not logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """Bytes of a frame that an executor did not finish, and the last line that it wrote on standard error."""
+
+    torn: int = 0
+    last_line: str = ""
+
+
+class Mux:
+    """One `Pipes` a slot. What it hears goes to its three listeners, in the order in which it came."""
+
+    def __init__(
+        self, selector: selectors.BaseSelector, heard: Heard, garbled: Garbled, line: Line, lost: LostOutput
+    ) -> None:
+        self._selector = selector
+        self._lost = lost
+        self._heard = heard
+        self._garbled = garbled
+        self._line = line
+        self._pipes: dict[int, Pipes] = {}
+        self._taken = 0
+        self._readable: OrderedDict[Pipes, None] = OrderedDict()
+        self._waiting: OrderedDict[OutputStream, Pipes] = OrderedDict()
+        self._is_output_limited = False
+        self.is_output_paused = False
+        self.paused = False
+
+    @property
+    def slots(self) -> Mapping[int, int]:
+        """The slots that have pipes, and which incarnation they belong to."""
+        return {slot: pipes.incarnation for slot, pipes in self._pipes.items()}
+
+    def open(self, slot: int, incarnation: int, channels: Channels) -> None:
+        """A new executor's pipes."""
+        if (old := self._pipes.pop(slot, None)) is not None:  # abandoned: not even SIGKILL ended it in time
+            old.close_all(self._forget)
+        pipes = self._pipes[slot] = Pipes(slot, incarnation, channels)
+        if not self.paused:
+            self._listen(pipes)
+        if not self.is_output_paused:
+            self._listen_to_output(pipes)
+
+    def _listen_to_output(self, pipes: Pipes) -> None:
+        registered = self._selector.get_map()
+        for fd, stream in pipes.output.items():
+            if fd not in registered and stream not in self._waiting and not stream.is_over:
+                self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(pipes, fd))
+
+    def _listen(self, pipes: Pipes) -> None:
+        self._selector.register(pipes.channels.events, selectors.EVENT_READ, lambda: self._note_events(pipes))
+
+    def _forget(self, fd: int) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(fd)
+
+    # -- down ---------------------------------------------------------------------------------------
+
+    def send(self, slot: int, order: Down) -> None:
+        """Put an order on the tasks pipe, now or when there is room."""
+        pipes = self._pipes.get(slot)
+        if pipes is not None and not pipes.send(order):
+            with suppress(KeyError):
+                self._selector.get_key(pipes.channels.tasks)
+                return
+            self._selector.register(pipes.channels.tasks, selectors.EVENT_WRITE, lambda: self._on_writable(pipes))
+
+    def _on_writable(self, pipes: Pipes) -> None:
+        if pipes.flush():
+            self._forget(pipes.channels.tasks)
+
+    def send_control(self, slot: int, order: Control) -> None:
+        """Put an order on the control pipe."""
+        pipes = self._pipes.get(slot)
+        if pipes is not None:
+            pipes.send_control(order)
+
+    # -- up -----------------------------------------------------------------------------------------
+
+    def _note_events(self, pipes: Pipes) -> None:
+        self._readable[pipes] = None  # who waits already keeps its place
+
+    def read_events(self) -> None:
+        """Read from pipes that have something, in turn for all who have."""
+        end = self._taken + TURN_EVENTS
+        while self._readable and self._taken < end:
+            pipes, _ = self._readable.popitem(last=False)
+            if self._pipes.get(pipes.slot) is pipes:
+                self._on_events(pipes)
+
+    def _on_events(self, pipes: Pipes) -> bool:
+        """Read once. Whether the pipe goes on."""
+        if pipes.is_garbled:
+            return False
+        before = pipes.received
+        records, goes_on = pipes.read_events()
+        self._taken += pipes.received - before + RECORD_WEIGHT * len(records)
+        if records:
+            self._heard(pipes.slot, pipes.incarnation, records)
+        if not goes_on:
+            self._forget(pipes.channels.events)
+        if pipes.garbage is not None:
+            self._garbled(pipes.slot, pipes.incarnation, pipes.garbage)
+        return goes_on
+
+    # -- output -------------------------------------------------------------------------------------
+
+    def _on_output(self, pipes: Pipes, fd: int) -> bool:
+        """Read once. Whether the pipe goes on. While lines are waiting it is not read again."""
+        goes_on = pipes.read_output(fd)
+        if pipes.output[fd].has_lines:
+            self._waiting[pipes.output[fd]] = pipes
+            self._forget(fd)
+        if not goes_on:
+            pipes.output[fd].is_over = True
+            self._forget(fd)
+        return goes_on
+
+    @property
+    def has_output(self) -> bool:
+        """Whether `show_output` has something to do."""
+        return bool(self._waiting)
+
+    def show_output(self) -> None:
+        """Log some of the lines that wait, in turn for all who have some."""
+        lines_left, bytes_left = TURN_LINES, TURN_BYTES
+        while self._waiting and lines_left > 0 and bytes_left > 0:
+            stream, pipes = self._waiting.popitem(last=False)
+            lines, size = self._show(stream, min(ROUND_LINES, lines_left))
+            lines_left -= lines
+            bytes_left -= size
+            if stream.has_lines:
+                self._waiting[stream] = pipes
+            elif not self.is_output_paused and self._pipes.get(pipes.slot) is pipes:
+                self._listen_to_output(pipes)
+
+    def _show(self, stream: OutputStream, count: int) -> tuple[int, int]:
+        lines, size = stream.take(count)
+        for line in lines:
+            self._line(stream.slot, stream.name, line)
+        return len(lines), size
+
+    def pause_output(self) -> None:
+        """Read none for now: whoever writes waits."""
+        self.is_output_paused = True
+        for pipes in self._pipes.values():
+            for fd in pipes.output:
+                self._forget(fd)
+
+    def resume_output(self) -> None:
+        """Read again."""
+        self.is_output_paused = False
+        for pipes in self._pipes.values():
+            self._listen_to_output(pipes)
+
+    def limit_output(self) -> None:
+        """A stop has begun: read everything, log some of it."""
+        if self._is_output_limited:
+            return
+        self._is_output_limited = True
+        streams = {stream for pipes in self._pipes.values() for stream in pipes.output.values()} | set(self._waiting)
+        for stream in streams:
+            stream.limit(max(STREAM_LINES, STOP_LINES // len(streams)), max(STREAM_BYTES, STOP_BYTES // len(streams)))
+        if self.is_output_paused:
+            self.resume_output()
+
+    def _end_output(self, stream: OutputStream, pipes: Pipes) -> None:
+        """Its pipe is closed; what it has still to say is said in this turn and the next ones."""
+        lost = stream.end()
+        if lost is not None:
+            self._lost(stream.slot, stream.name, lost)
+        if stream.has_lines:
+            self._waiting[stream] = pipes
+
+    def abandon_output(self) -> None:
+        """Log nothing more, but how much it was."""
+        while self._waiting:
+            stream, _ = self._waiting.popitem()
+            if (lost := stream.abandon()) is not None:
+                self._lost(stream.slot, stream.name, lost)
+
+    def look_for_stuck(self, now: float, beats: Sequence[float]) -> None:
+        """Whose frame was begun and does not go on has garbage in its pipe. `beats`: each slot's last sign of life."""
+        for slot, pipes in list(self._pipes.items()):
+            if self.paused:
+                pipes.excuse(now)
+            elif not pipes.is_garbled and pipes.is_stuck(now, beats[slot]):
+                pipes.garbage = f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"
+                self._forget(pipes.channels.events)
+                self._garbled(slot, pipes.incarnation, pipes.garbage)
+
+    # -- back-pressure ------------------------------------------------------------------------------
+
+    def taken(self) -> int:
+        """The weight of the events that were read since the last call: their bytes, and so many for each record."""
+        taken, self._taken = self._taken, 0
+        return taken
+
+    def pause(self) -> None:
+        """Read no more events for now. (Standard output and error go to the log, not into the journal.)"""
+        self.paused = True
+        self._readable.clear()
+        for pipes in self._pipes.values():
+            self._forget(pipes.channels.events)
+
+    def go_on(self) -> None:
+        """Read again."""
+        self.paused = False
+        for pipes in self._pipes.values():
+            if not pipes.is_garbled:
+                self._listen(pipes)
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def bury(self, slot: int, incarnation: int) -> Buried:
+        """An executor is gone: take what it had still said, and close."""
+        pipes = self._pipes.get(slot)
+        if pipes is None or pipes.incarnation != incarnation:
+            return Buried()
+        for _ in range(LAST_READS):
+            if not self._on_events(pipes):
+                break
+        for fd, stream in pipes.output.items():
+            for _ in range(LAST_READS):
+                if not pipes.read_output(fd):
+                    break
+            self._end_output(stream, pipes)  # an orphan may hold the pipe open, but its last line is over
+        last_line = pipes.stderr.last_line
+        del self._pipes[slot]
+        pipes.close_all(self._forget)
+        self.show_output()
+        return Buried(pipes.torn, last_line)
+
+    def close(self) -> None:
+        """Let go of every pipe."""
+        for pipes in self._pipes.values():
+            pipes.close_all(self._forget)
+        self._pipes.clear()
+        self._readable.clear()

@@ -1,0 +1,526 @@
+"""Where tasks wait and outcomes are kept: in memory, or in a journal that has a thread of its own.
+
+The journal's thread takes everything that has piled up while it was committing, and commits it as one: the
+busier the run, the larger the group. The supervisor's loop never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from orchestrator.core import stimuli as told
+from orchestrator.core.instructions import Fetch
+from orchestrator.engine.hub import Hub
+from orchestrator.journal import Contention, DuplicateKeyError, Journal, JournalError
+from orchestrator.journal.sqlite.contention import REPORT_AFTER
+from orchestrator.records import NewTask, Outcome, RunEvent, StoredTask, TaskSnapshot
+from runtime.errors import QuiesceError, UsageError
+from runtime.model import ExecutionStatus, InterruptSignal
+
+Tell = Callable[[told.Stimulus], None]
+"""Hands a stimulus to the engine, from any thread."""
+
+Known = Mapping[str, StoredTask]
+"""Tasks of an earlier start by key."""
+
+NOTHING_KNOWN: Known = {}
+
+POLL_SECONDS = 0.25
+"""How often a journal is looked at for requests from outside."""
+
+CONTENTION_LIMIT = 300.0
+"""Seconds that a run waits for whoever has the journal locked, before it stops. What is finished is kept meanwhile."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be made durable. Of a task's snapshots, the last. `weight` is the bytes that it came in, roughly."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    snapshots: dict[int, TaskSnapshot] = field(default_factory=dict)
+    events: list[RunEvent] = field(default_factory=list)
+    attempts: dict[int, int] = field(default_factory=dict)
+    weight: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.snapshots or self.events or self.attempts)
+
+    def add(self, other: Batch) -> None:
+        """Join two batches."""
+        self.outcomes.extend(other.outcomes)
+        self.snapshots.update(other.snapshots)
+        self.events.extend(other.events)
+        self.attempts.update(other.attempts)
+        self.weight += other.weight
+
+
+class Store(Protocol):
+    """What the engine and the feeders see."""
+
+    @property
+    def pressure(self) -> int:
+        """The weight of what was to be committed and is not yet. Told as Committed when it becomes less."""
+        ...
+
+    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
+        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError.
+
+        `known`: those that the run has from an earlier start. They are executed if they have not ended yet.
+        """
+        ...
+
+    def look_up(self, keys: Sequence[str]) -> Future[Known]:
+        """Return the tasks with these keys that the run has from before."""
+        ...
+
+    def seal(self) -> None:
+        """No more tasks will come; told to the engine as Sealed."""
+        ...
+
+    def fetch(self, request: Fetch) -> None:
+        """Read up to `limit` pending tasks behind `after`; answered by Fetched, which says `to` if there are none."""
+        ...
+
+    def commit(self, batch: Batch) -> None:
+        """Keep what happened; answered by Committed, and published."""
+        ...
+
+    def finish(
+        self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
+    ) -> None:
+        """Write down how the run ended, behind everything else. `token`: see Journal.finish_run."""
+        ...
+
+    def set_deadline(self, at: float) -> None:
+        """The run stops: from then on (monotonic seconds) nobody waits any more for whoever has the journal locked."""
+        ...
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether somebody else has the journal locked right now."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be written any more."""
+        ...
+
+    def abandon(self, error: BaseException) -> None:
+        """Nobody executes anything any more: whoever waits for a task to be durable is told so."""
+        ...
+
+    def close(self, patience: float) -> bool:
+        """Finish what was asked for, and stop. False if that takes more than `patience` seconds: it is left behind."""
+        ...
+
+
+def committed(asked: int, accepted: Sequence[Outcome]) -> told.Committed:
+    """The answer to a commit of `asked` outcomes."""
+    statuses = [outcome.status for outcome in accepted]
+    return told.Committed(
+        asked,
+        statuses.count(ExecutionStatus.COMPLETED),
+        statuses.count(ExecutionStatus.FAILED),
+        statuses.count(ExecutionStatus.INTERRUPTED),
+    )
+
+
+class MemoryStore:
+    """No journal: nothing outlives the process, nothing costs a thread."""
+
+    pressure = 0
+    is_contended = False
+    failure: str | None = None
+
+    def __init__(self, hub: Hub, tell: Tell) -> None:
+        self._hub = hub
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._keys: set[str] = set()
+        self._seq = 0
+        self._events = 0
+
+    def look_up(self, keys: Sequence[str]) -> Future[Known]:
+        """There was no earlier start."""
+        found: Future[Known] = Future()
+        found.set_result(NOTHING_KNOWN)
+        return found
+
+    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
+        """Hand them over at once. A key may come again when its first task has ended."""
+        done: Future[None] = Future()
+        with self._lock:
+            twice = next((task.key for task in tasks if task.key in self._keys), None)
+            if twice is not None:
+                done.set_exception(UsageError(f"duplicate key {twice!r}"))
+                return done
+            before = self._seq
+            for task in tasks:
+                self._keys.add(task.key)
+                self._seq = task.seq or self._seq + 1
+            news = told.Spooled(before, self._seq, tasks, kept=False)
+        self._tell(news)
+        done.set_result(None)
+        return done
+
+    def seal(self) -> None:
+        """Nothing to write down."""
+        self._tell(told.Sealed())
+
+    def fetch(self, request: Fetch) -> None:
+        """There is nothing here that was not handed over."""
+        self._tell(told.Fetched([], request.to, urgent=request.urgent))
+
+    def commit(self, batch: Batch) -> None:
+        """Published at once."""
+        first_seq = self._events + 1
+        self._events += len(batch.events)
+        with self._lock:
+            self._keys.difference_update(outcome.key for outcome in batch.outcomes)
+        self._hub.publish(batch.outcomes, batch.events, first_seq)
+        if batch.outcomes:
+            self._tell(committed(len(batch.outcomes), batch.outcomes))
+
+    def finish(
+        self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
+    ) -> None:
+        """Shown only."""
+        self.commit(Batch(events=list(events)))
+
+    def set_deadline(self, at: float) -> None:
+        """Nobody ever waits."""
+
+    def abandon(self, error: BaseException) -> None:
+        """Nobody ever waits."""
+
+    def close(self, patience: float) -> bool:
+        """Nothing to do."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Spool:
+    tasks: Sequence[NewTask]
+    done: Future[None]
+    known: Known
+
+
+@dataclass(frozen=True, slots=True)
+class _LookUp:
+    keys: Sequence[str]
+    done: Future[Known]
+
+
+class _Seal:
+    """The input is read to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    events: Sequence[RunEvent]
+    status: ExecutionStatus
+    signal: InterruptSignal | None
+    token: str
+
+
+class _Close:
+    """The last thing in the queue."""
+
+
+_Job = _Spool | _LookUp | _Seal | Fetch | Batch | _Finish
+_Item = _Job | _Close
+
+
+class JournalStore:
+    """A journal and the thread that writes it. `start` it when the run exists; what was asked before waits."""
+
+    def __init__(self, hub: Hub, tell: Tell) -> None:
+        self._hub = hub
+        self._tell = tell
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._journal: Journal | None = None
+        self._run = 0
+        self._agents: dict[int, str] = {}
+        self._recalled: set[int] = set()
+        self._failed: str | None = None
+        self._over: BaseException | None = None
+        self._spooling: set[Future[Any]] = set()
+        self._until = math.inf
+        self._contended = False
+        self._starved = False
+        self._closing = False
+        self._given = 0  # only the engine's thread adds to this one,
+        self._done = 0  # and only the journal's thread to that
+
+    def start(self, journal: Journal, run: int) -> None:
+        """Begin to write. The journal belongs to the thread from now on, until `close`.
+
+        Raises JournalError if there is no thread to be had: the journal stays the caller's.
+        """
+        self._journal, self._run = journal, run
+        journal.handle_contention(self._on_contention)
+        thread = threading.Thread(target=self._work, name="quiesce-journal", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # a limit, or a sandbox
+            raise JournalError(f"there is no thread for the journal: {error}") from error
+        self._thread = thread
+
+    @property
+    def pressure(self) -> int:
+        """The weight of what waits for the disk."""
+        return self._given - self._done
+
+    def add_agent(self, number: int, identity: str) -> None:
+        """Record an agent's identity before the first of its tasks."""
+        self._agents[number] = identity
+
+    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
+        """Joined with what else is waiting. Who feeds a lot must wait for an earlier future now and then."""
+        done: Future[None] = Future()
+        self._ask(_Spool(tasks, done, known), done)
+        return done
+
+    def look_up(self, keys: Sequence[str]) -> Future[Known]:
+        """See Store."""
+        done: Future[Known] = Future()
+        self._ask(_LookUp(keys, done), done)
+        return done
+
+    def _ask(self, job: _Spool | _LookUp, done: Future[Any]) -> None:
+        self._spooling.add(done)
+        done.add_done_callback(self._spooling.discard)
+        self._queue.put(job)
+        if self._over is not None:
+            self.abandon(self._over)
+
+    def seal(self) -> None:
+        """Written down behind the last task."""
+        self._queue.put(_Seal())
+
+    def fetch(self, request: Fetch) -> None:
+        """Answered when what was asked before is committed."""
+        self._queue.put(request)
+
+    def commit(self, batch: Batch) -> None:
+        """Joined with whatever else is waiting."""
+        self._given += batch.weight
+        self._queue.put(batch)
+
+    def finish(
+        self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
+    ) -> None:
+        """The last thing that is written."""
+        self._queue.put(_Finish(events, status, signal, token))
+
+    def set_deadline(self, at: float) -> None:
+        """The journal's thread looks at it between two tries."""
+        self._until = min(self._until, at)
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether the thread waits for another process."""
+        return self._contended
+
+    @property
+    def failure(self) -> str | None:
+        """Why everything has been refused since."""
+        return self._failed
+
+    def close(self, patience: float) -> bool:
+        """Wait until everything is written, and the journal is closed."""
+        if self._thread is not None:
+            if not self._closing:
+                self._closing = True
+                self._queue.put(_Close())
+            self._thread.join(patience)
+        self.abandon(QuiesceError("the supervisor has ended"))
+        if self._thread is not None and self._thread.is_alive():
+            return False  # a daemon: it holds up nobody, and the connection is still its own
+        self._thread = None
+        return True
+
+    def abandon(self, error: BaseException) -> None:
+        """Also of what the disk hangs on, and of what is handed in from now on."""
+        self._over = self._over or error
+        for done in tuple(self._spooling):
+            _tell(done, self._over)
+
+    # -- the thread ---------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        assert self._journal is not None
+        seen, look_at = -1, 0.0  # at once: a request may have come between the claim and now
+        while True:
+            waiting = self._waiting()
+            for item in _joined(waiting):
+                if isinstance(item, _Close):
+                    self._journal.close()
+                    return
+                self._carry_out(self._journal, item)
+            now = time.monotonic()
+            if now >= look_at and self._failed is None:
+                look_at = now + POLL_SECONDS
+                seen = self._look_for_requests(self._journal, seen)
+
+    def _waiting(self) -> list[_Item]:
+        """Everything in the queue; waits for the first, but not for ever."""
+        try:
+            items: list[_Item] = [self._queue.get(timeout=POLL_SECONDS)]
+        except queue.Empty:
+            return []
+        with suppress(queue.Empty):
+            while True:
+                items.append(self._queue.get_nowait())
+        return items
+
+    def _carry_out(self, journal: Journal, item: _Job) -> None:
+        try:
+            if self._failed is not None:
+                raise JournalError(self._failed)
+            self._perform(journal, item)
+        except UsageError as error:  # a refused task is its feeder's business
+            if isinstance(item, _Spool | _LookUp):
+                _tell(item.done, error)
+            else:
+                self._give_up(item, error)
+        except QuiesceError as error:  # a journal that fails is everybody's
+            self._give_up(item, error)
+        except Exception as error:  # noqa: BLE001 - a defect of ours, or no memory: without a word all would wait for ever
+            self._give_up(item, JournalError(f"the journal's thread failed: {error!r}"))
+
+    def _perform(self, journal: Journal, item: _Job) -> None:
+        if isinstance(item, _Spool):
+            self._keep(journal, item)
+        elif isinstance(item, _LookUp):
+            _answer(item.done, journal.look_up(self._run, item.keys))
+        elif isinstance(item, _Seal):
+            journal.seal(self._run)
+            self._tell(told.Sealed())
+        elif isinstance(item, Fetch):
+            pending = journal.pending(self._run, item.after, item.limit, urgent=item.urgent)
+            self._tell(told.Fetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
+        elif isinstance(item, _Finish):
+            self._write_end(journal, item)
+        else:
+            self._commit(journal, item)
+
+    def _keep(self, journal: Journal, item: _Spool) -> None:
+        """Add the new tasks; of those that are known, publish the outcomes, and execute those that have none."""
+        known = [item.known[task.key] for task in item.tasks if task.key in item.known]
+        for stored in known:
+            if stored.task.seq in self._recalled:
+                raise DuplicateKeyError(stored.task.key, stored.task.seq, stored.task.seq)
+        tasks = item.tasks if not known else [task for task in item.tasks if task.key not in item.known]
+        if tasks:
+            first, last = self._add(journal, tasks)
+            self._tell(told.Spooled(first - 1, last, tasks))
+        self._recalled.update(stored.task.seq for stored in known)
+        self._hub.publish([stored.outcome for stored in known if stored.outcome is not None], [], 0)
+        if again := [stored.task for stored in known if stored.outcome is None]:
+            self._tell(told.Recalled(again))
+        _tell(item.done)
+
+    def _add(self, journal: Journal, tasks: Sequence[NewTask]) -> tuple[int, int]:
+        if not self._agents:
+            return journal.add_tasks(self._run, tasks)
+        agents = dict(self._agents)
+        with journal.transaction():
+            journal.add_agents(self._run, agents)
+            added = journal.add_tasks(self._run, tasks)
+        for number in agents:
+            del self._agents[number]
+        return added
+
+    def _commit(self, journal: Journal, batch: Batch) -> None:
+        result = journal.commit(
+            self._run,
+            outcomes=batch.outcomes,
+            snapshots=list(batch.snapshots.values()),
+            events=batch.events,
+            attempts=batch.attempts,
+        )
+        self._hub.publish(result.accepted, batch.events, result.events.start)
+        self._done += batch.weight
+        self._tell(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
+
+    def _write_end(self, journal: Journal, end: _Finish) -> None:
+        journal.finish_run(self._run, end.status, end.signal, end.events, token=end.token)
+        self._hub.publish([], end.events, journal.last_event(self._run) - len(end.events) + 1)
+
+    def _on_contention(self, contention: Contention) -> None:
+        """Wait as long as there is any sense in it. What has piled up is still there when it is over."""
+        if contention.over:
+            if self._contended:
+                self._contended = self._starved = False
+                self._tell(told.JournalAvailable(contention.seconds))
+        elif time.monotonic() >= self._until:
+            raise contention.error()
+        elif contention.seconds >= REPORT_AFTER and not self._contended:
+            self._contended = True
+            self._tell(told.JournalContended(contention.find_holders(), contention.seconds))
+        elif contention.seconds >= CONTENTION_LIMIT and not self._starved:
+            self._starved = True
+            self._tell(told.JournalStarved(str(contention.error()), contention.seconds))
+
+    def _give_up(self, item: _Job, error: QuiesceError) -> None:
+        if self._failed is None:
+            self._failed = str(error)
+            self._tell(told.JournalFailed(self._failed))
+        if isinstance(item, _Spool | _LookUp):
+            _tell(item.done, error)
+        elif isinstance(item, Batch):
+            self._done += item.weight
+            self._tell(committed(len(item.outcomes), ()))
+
+    def _look_for_requests(self, journal: Journal, seen: int) -> int:
+        """`quiesce interrupt` writes into the journal; another connection's commit shows in data_version."""
+        try:
+            version = journal.data_version()
+            if version != seen:
+                for request in journal.take_requests(self._run):
+                    self._tell(told.Interrupt(request.signal, request.key))
+        except QuiesceError as error:
+            self._give_up(Fetch(0, 0, 0), error)
+            return seen
+        return version
+
+
+def _tell(done: Future[Any], error: BaseException | None = None) -> None:
+    """Whoever waits, unless somebody has told already: the disk answers although nobody waited any longer."""
+    with suppress(InvalidStateError):
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+
+def _answer(done: Future[Known], found: Known) -> None:
+    with suppress(InvalidStateError):  # as above
+        done.set_result(found)
+
+
+def _joined(items: Sequence[_Item]) -> Iterator[_Item]:
+    """The same items in the same order, neighbouring batches made one."""
+    batch: Batch | None = None
+    for item in items:
+        if isinstance(item, Batch):
+            if batch is None:
+                batch = Batch()
+            batch.add(item)
+            continue
+        if batch is not None:
+            yield batch
+            batch = None
+        yield item
+    if batch is not None:
+        yield batch

@@ -1,0 +1,1 @@
+"""What a host wants to know or to be told."""

@@ -1,0 +1,295 @@
+"""What will work on a host, what is degraded, and how to mend it. Pure: Facts in, Findings out."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from orchestrator import stop_budget as budget
+from orchestrator.integrations.doctor.facts import Facts
+from orchestrator.ladder import Ladder
+from runtime.process.capabilities import Missing, losses
+from runtime.process.procfs import Visibility
+
+_FILES_A_WORKER: Final = 5
+"""Pipes of the supervisor: tasks, control, events, standard output and error."""
+
+_FILES: Final = 64
+"""Its other files: journal, sockets, libraries, standard streams."""
+
+_THREADS_A_WORKER: Final = 8
+"""Of an executor: main, control and asyncio's helpers; libraries often start more."""
+
+_THREADS: Final = 16
+
+_MEMORY_A_WORKER: Final = 64 << 20
+"""Bytes, for a small agent that has a few libraries loaded."""
+
+_LOW_DISK: Final = 256 << 20
+
+_NETWORK: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "lustre", "glusterfs", "gpfs", "afs", "beegfs", "virtiofs"}
+)
+_SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "busybox"})
+
+
+class Verdict(StrEnum):
+    """How it stands with one thing."""
+
+    WORKS = "works"
+    DEGRADED = "degraded"
+    BROKEN = "broken"
+
+    @property
+    def exit_code(self) -> int:
+        """Of a doctor whose worst finding this is."""
+        return list(Verdict).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `mend` is empty where nothing need be done."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the run wants of the host. Sizes in bytes, times in seconds; `granted` None: ask the host."""
+
+    workers: int
+    ladder: Ladder
+    memory_limit: int | None = None
+    granted: float | None = None
+
+
+def examine(facts: Facts, plan: Plan) -> list[Finding]:
+    """Everything, in the order in which it is told."""
+    return [check(facts, plan) for check in _CHECKS]
+
+
+def worst(findings: Sequence[Finding]) -> Verdict:
+    """The verdict on the whole."""
+    return max((each.verdict for each in findings), key=lambda verdict: verdict.exit_code, default=Verdict.WORKS)
+
+
+# -- the machine ------------------------------------------------------------------------------------------------
+
+
+def _system(facts: Facts, _plan: Plan) -> Finding:
+    if facts.system == "Linux":
+        return Finding("system", Verdict.WORKS, "Linux")
+    return Finding(
+        "system",
+        Verdict.DEGRADED,
+        facts.system,
+        "only Linux has what finds a detached grandchild; elsewhere sessions and the environment must do",
+    )
+
+
+def _python(facts: Facts, _plan: Plan) -> Finding:
+    version = ".".join(map(str, facts.python))
+    if facts.python < (3, 11, 0):
+        return Finding("python", Verdict.BROKEN, version, "use CPython 3.11 or later")
+    return Finding("python", Verdict.WORKS, version)
+
+
+def _start(facts: Facts, _plan: Plan) -> Finding:
+    if facts.executable is None:
+        mend = "run it with a Python that is a program of its own: executors start from a fresh interpreter"
+        return Finding("start method", Verdict.BROKEN, "sys.executable cannot be executed", mend)
+    return Finding("start method", Verdict.WORKS, "a fork server of our own, exec'd fresh")
+
+
+def _memory_file(facts: Facts, _plan: Plan) -> Finding:
+    if facts.memfd:
+        return Finding("shared memory", Verdict.WORKS, "anonymous (memfd)")
+    return Finding("shared memory", Verdict.DEGRADED, "no memfd: an unlinked file is used", "Linux has it since 3.17")
+
+
+# -- processes --------------------------------------------------------------------------------------------------
+
+
+def _containment(facts: Facts, _plan: Plan) -> Finding:
+    if facts.leaf:
+        return Finding("containment", Verdict.WORKS, f"a cgroup of its own for each run (cgroup {facts.cgroup})")
+    if facts.subreaper:
+        return Finding("containment", Verdict.WORKS, f"subreaper; {_why_no_leaf(facts)}")
+    mend = "detached grandchildren are found by session and environment only: do not let agents detach any"
+    return Finding("containment", Verdict.DEGRADED, f"no subreaper; {_why_no_leaf(facts)}", mend)
+
+
+def _why_no_leaf(facts: Facts) -> str:
+    if not facts.kills_cgroups:
+        return f"cgroups: {facts.cgroup}, without cgroup.kill (Linux 5.14, v2)"
+    if facts.service is not None:
+        return "no cgroup of its own for each run (Delegate=yes would allow it; systemd ends the service's anyway)"
+    return "no cgroup of its own for each run (not permitted here)"
+
+
+def _pidfd(facts: Facts, _plan: Plan) -> Finding:
+    if facts.pidfd:
+        return Finding("pidfd", Verdict.WORKS, "available")
+    mend = "Linux has it since 5.3, and a seccomp profile may forbid it; pid and start time are compared instead"
+    return Finding("pidfd", Verdict.DEGRADED, "not available", mend)
+
+
+_PROC: Final = {
+    Visibility.FULL: ("all processes of this PID namespace", ""),
+    Visibility.RESTRICTED: (
+        "other users' processes are hidden",
+        "mount it without hidepid=, or with gid= for this user",
+    ),
+    Visibility.FOREIGN: ("it is of another PID namespace", "mount one of this namespace: unshare --mount-proc"),
+    Visibility.NONE: ("there is none", "mount it: mount -t proc proc /proc"),
+}
+
+
+def _visibility(facts: Facts, _plan: Plan) -> Finding:
+    found, mend = _PROC[facts.visibility]
+    if facts.visibility is Visibility.FULL:
+        return Finding("/proc", Verdict.WORKS, found)
+    lack = Missing.PROC_OF_OTHERS if facts.visibility.is_usable else Missing.PROC
+    return Finding("/proc", Verdict.DEGRADED, found, "; ".join([*losses([lack], has_cgroup=facts.leaf), mend]))
+
+
+def _prctl(facts: Facts, _plan: Plan) -> Finding:
+    if facts.subreaper or facts.system != "Linux":
+        return Finding("prctl", Verdict.WORKS, "available" if facts.subreaper else "only Linux has it")
+    lost = losses([Missing.PRCTL], has_cgroup=facts.leaf)
+    return Finding(
+        "prctl", Verdict.DEGRADED, "refused by a sandbox", "; ".join([*lost, "allow it in the seccomp profile"])
+    )
+
+
+def _role(facts: Facts, _plan: Plan) -> Finding:
+    if facts.pid == 1:
+        return Finding("pid 1", Verdict.WORKS, "yes: orphans are reaped, and a death by signal n is exit code 128 + n")
+    if facts.parent in _SHELLS and facts.pid < 50 and not facts.terminal:
+        mend = 'use the exec form (ENTRYPOINT ["quiesce", …]), or `exec quiesce …` in the script'
+        return Finding("pid 1", Verdict.DEGRADED, f"no: {facts.parent} may be, and would not pass SIGTERM on", mend)
+    return Finding("pid 1", Verdict.WORKS, "no")
+
+
+def _signals(facts: Facts, _plan: Plan) -> Finding:
+    if signal.SIGTERM.name in facts.ignored:
+        mend = "whoever starts it ignores SIGTERM, which children inherit: reset it there"
+        return Finding("signals", Verdict.DEGRADED, f"ignored: {', '.join(facts.ignored)}", mend)
+    if facts.ignored:
+        return Finding("signals", Verdict.WORKS, f"ignored, as whoever started it wants: {', '.join(facts.ignored)}")
+    return Finding("signals", Verdict.WORKS, "SIGINT, SIGTERM and SIGHUP stop a run")
+
+
+# -- limits -----------------------------------------------------------------------------------------------------
+
+
+def _files(facts: Facts, plan: Plan) -> Finding:
+    needed = plan.workers * _FILES_A_WORKER + _FILES
+    if facts.files is None or facts.files >= needed:
+        return Finding("open files", Verdict.WORKS, _of(needed, facts.files))
+    raisable = facts.files_hard is None or facts.files_hard >= needed
+    mend = f"ulimit -n {needed}" if raisable else "LimitNOFILE= or the container's ulimit must be raised"
+    return Finding("open files", Verdict.BROKEN, _of(needed, facts.files), f"{mend}, or fewer --workers")
+
+
+def _processes(facts: Facts, plan: Plan) -> Finding:
+    least, needed = plan.workers + 2, plan.workers * _THREADS_A_WORKER + _THREADS
+    if facts.processes is None or facts.processes >= needed:
+        return Finding("processes", Verdict.WORKS, _of(needed, facts.processes))
+    verdict = Verdict.BROKEN if facts.processes < least else Verdict.DEGRADED
+    mend = "raise ulimit -u, TasksMax= or the container's pids limit, or use fewer --workers"
+    return Finding("processes", verdict, _of(needed, facts.processes), mend)
+
+
+def _of(needed: int, limit: int | None) -> str:
+    return f"{needed} needed, " + ("no limit" if limit is None else f"{limit} to be had")
+
+
+def _memory(facts: Facts, plan: Plan) -> Finding:
+    each = plan.memory_limit or _MEMORY_A_WORKER
+    needed = plan.workers * each
+    what = f"{plan.workers} * {_size(each)}"
+    if facts.memory is None:
+        return Finding("memory", Verdict.WORKS, f"{what} needed; what there is cannot be known")
+    found = f"{what} needed, {_size(facts.memory)} to be had"
+    if facts.memory >= needed:
+        return Finding("memory", Verdict.WORKS, found)
+    return Finding("memory", Verdict.DEGRADED, found, "use fewer --workers, or a lower --memory-limit")
+
+
+def _size(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
+
+
+# -- around it --------------------------------------------------------------------------------------------------
+
+
+def _manager(facts: Facts, plan: Plan) -> Finding:
+    granted = plan.granted
+    name = "host's grace"
+    if facts.service is not None:
+        name = "systemd"
+        if granted is None and facts.service.limits_us:
+            granted = facts.service.stop_seconds
+    where = "no service of systemd" if facts.service is None else facts.service.unit
+    if facts.service is not None and not facts.notified:
+        where += ", without notifications (Type=notify would wait for the first executor)"
+    found = budget.fit(plan.ladder, granted)
+    if not found.fits:
+        return Finding(name, Verdict.DEGRADED, where, budget.advice(found))
+    limit = "no limit to a stop is known" if granted is None else f"{granted:g} s for a stop, {found.needed:g} s needed"
+    return Finding(name, Verdict.WORKS, f"{where}; {limit}")
+
+
+def _terminal(facts: Facts, _plan: Plan) -> Finding:
+    found = "yes: a live display" if facts.terminal else "no: plain log lines"
+    return Finding("terminal", Verdict.WORKS, found)
+
+
+def _journal(facts: Facts, _plan: Plan) -> Finding:
+    disk = facts.disk
+    if disk is None:
+        verdict = Verdict.BROKEN if facts.refused else Verdict.WORKS
+        return Finding("journal", verdict, "a database, by its URL", facts.refused)
+    free = "unknown space" if disk.free is None else _size(disk.free)
+    found = f"{disk.path} ({disk.kind or 'unknown file system'}, {free} free)"
+    if not disk.exists:
+        return Finding(
+            "journal", Verdict.BROKEN, found, f"make its directory: {disk.directory} is as far as there is one"
+        )
+    if facts.refused:
+        return Finding("journal", Verdict.BROKEN, found, f"{facts.refused}; choose another --journal")
+    if not disk.writable:
+        return Finding(
+            "journal", Verdict.BROKEN, found, "make it and its directory writable, or choose another --journal"
+        )
+    if disk.free == 0:
+        return Finding("journal", Verdict.BROKEN, found, "the disk is full: make room, or choose another --journal")
+    return _doubt(disk.kind, disk.free, found)
+
+
+def _doubt(kind: str, free: int | None, found: str) -> Finding:
+    """A journal that can be written, but perhaps not for long."""
+    if kind in _NETWORK or kind.startswith("fuse."):
+        mend = "SQLite's locks and shared memory need a local disk: use one, or a database's URL"
+    elif kind == "tmpfs":
+        mend = "it is in memory, and gone with the next boot: choose another --journal to be able to resume"
+    elif kind == "overlay":
+        mend = "it is in a container's own layer, and gone with the container: mount a volume for it"
+    elif free is not None and free < _LOW_DISK:
+        mend = "the disk is almost full"
+    else:
+        return Finding("journal", Verdict.WORKS, found)
+    return Finding("journal", Verdict.DEGRADED, found, mend)
+
+
+_CHECKS: Final[tuple[Callable[[Facts, Plan], Finding], ...]] = (
+    _system, _python, _start, _memory_file, _containment, _visibility, _prctl, _pidfd, _role, _signals, _files,
+    _processes, _memory, _manager, _terminal, _journal,
+)  # fmt: skip

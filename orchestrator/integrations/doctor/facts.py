@@ -1,0 +1,260 @@
+"""What is to be known of this host before a run. It looks and tries, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestrator.integrations.systemd.notify import Service, service_here
+from orchestrator.journal import open_journal, path_of
+from runtime.errors import QuiesceError
+from runtime.process import tree
+from runtime.process.cgroup import Leaf
+from runtime.process.procfs import Visibility
+
+_PR_GET_CHILD_SUBREAPER: Final = 37
+_V2: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+_V1: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Where a journal lives, or would: its nearest directory that exists."""
+
+    path: str
+    directory: str
+    exists: bool
+    writable: bool
+    kind: str
+    free: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A host. Sizes in bytes; None is no limit, or not to be known. `refused`: why what is there is no journal."""
+
+    system: str
+    python: tuple[int, int, int]
+    executable: str | None
+    cgroup: str
+    leaf: bool
+    kills_cgroups: bool
+    subreaper: bool
+    pidfd: bool
+    memfd: bool
+    visibility: Visibility = Visibility.FULL
+    files: int | None
+    files_hard: int | None
+    processes: int | None
+    memory: int | None
+    pid: int
+    parent: str
+    ignored: tuple[str, ...]
+    service: Service | None
+    notified: bool
+    terminal: bool
+    disk: Disk | None
+    refused: str = ""
+
+
+def look(journal: str) -> Facts:
+    """Look at this host. `journal` is a path or a URL."""
+    files, files_hard = _limits(resource.RLIMIT_NOFILE)
+    version, kills = _cgroups()
+    path = path_of(journal)
+    return Facts(
+        system=os.uname().sysname,
+        python=sys.version_info[:3],
+        executable=sys.executable if sys.executable and os.access(sys.executable, os.X_OK) else None,
+        cgroup=version,
+        leaf=_can_make_leaf(),
+        kills_cgroups=kills,
+        subreaper=_has_subreaper(),
+        visibility=tree.VISIBILITY,
+        pidfd=_has_pidfd(),
+        memfd=_has_memfd(),
+        files=files,
+        files_hard=files_hard,
+        processes=_processes_left(),
+        memory=_memory(),
+        pid=os.getpid(),
+        parent=_read(f"/proc/{os.getppid()}/comm").strip() if tree.VISIBILITY.is_usable else "",
+        ignored=tuple(each.name for each in _STOPS if signal.getsignal(each) is signal.SIG_IGN),
+        service=service_here(),
+        notified="NOTIFY_SOCKET" in os.environ,
+        terminal=os.isatty(2),
+        disk=None if path is None else _disk(os.path.abspath(path)),
+        refused=_refused(journal) if path is None or os.path.exists(path) else "",
+    )
+
+
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _limits(which: int) -> tuple[int | None, int | None]:
+    """The soft and the hard limit; a sandbox may refuse to say."""
+    try:
+        soft, hard = resource.getrlimit(which)
+    except OSError:
+        return None, None
+    return _limit(soft), _limit(hard)
+
+
+def _limit(number: int) -> int | None:
+    return None if number == resource.RLIM_INFINITY else number
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+# -- processes --------------------------------------------------------------------------------------------------
+
+
+def _cgroups() -> tuple[str, bool]:
+    """Which hierarchies there are, and whether the kernel ends a whole cgroup when asked (cgroup.kill)."""
+    mount = next((each for each in _V2 if (each / "cgroup.controllers").exists()), None)
+    if mount is None:
+        return ("v1" if os.path.isdir("/sys/fs/cgroup/memory") else "none"), False
+    kills = any(mount.glob("*/cgroup.kill")) or (mount / "cgroup.kill").exists()
+    return ("v2" if mount == _V2[0] else "v1 and v2"), kills
+
+
+def _can_make_leaf() -> bool:
+    leaf = Leaf.plan(f"quiesce-doctor-{os.getpid()}")
+    return leaf is not None and leaf.make() and leaf.remove()
+
+
+def _has_subreaper() -> bool:
+    """Asked, not set: that would be an effect."""
+    try:
+        answer = ctypes.c_int()
+        return bool(ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0)
+    except (OSError, AttributeError):
+        return False
+
+
+def _has_pidfd() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _has_memfd() -> bool:
+    try:
+        os.close(os.memfd_create("quiesce-doctor"))
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _processes_left() -> int | None:
+    """How many more processes and threads this user and this container may have."""
+    files = limit_files(_read("/proc/self/cgroup"), "pids", "pids.max", "pids.max")
+    left = [_number(path) - _number(path.with_name("pids.current")) for path in files if _number(path)]
+    soft, _ = _limits(resource.RLIMIT_NPROC)
+    if soft is not None and os.geteuid() != 0:
+        left.append(soft - _threads_of(os.getuid()))
+    return min(left, default=None)
+
+
+def limit_files(cgroups: str, controller: str, name: str, old_name: str) -> list[Path]:
+    """Where a limit on us may be written, by /proc/self/cgroup: our own cgroup's, and those above it.
+
+    `old_name` is the file's in version 1. In a container the path may be one that only the host has: then what is
+    mounted as the top is ours.
+    """
+    found: list[Path] = []
+    tops: tuple[Path, ...]
+    for line in cgroups.splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers == "":
+            tops, file = _V2, name
+        elif controller in controllers.split(","):
+            tops, file = (_V1 / controller,), old_name
+        else:
+            continue
+        for top in tops:
+            own = top / path.lstrip("/")
+            found += [folder / file for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return found
+
+
+def _number(path: Path) -> int:
+    """A limit in a file; 0 where it has none (`max`), or there is no such file."""
+    text = _read(str(path)).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _threads_of(user: int) -> int:
+    total = 0
+    for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):
+        fields = dict(line.split(":", 1) for line in _read(f"/proc/{name}/status").splitlines() if ":" in line)
+        if fields.get("Uid", "").split()[:1] == [str(user)]:
+            total += int(fields.get("Threads", "1"))
+    return total
+
+
+def _memory() -> int | None:
+    """What may be used: what is free, or what the container leaves of it."""
+    fields = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
+    free = [int(fields["MemAvailable"].split()[0]) << 10] if "MemAvailable" in fields else []
+    files = limit_files(_read("/proc/self/cgroup"), "memory", "memory.max", "memory.limit_in_bytes")
+    return min([*free, *filter(None, map(_number, files))], default=None)
+
+
+# -- disks ------------------------------------------------------------------------------------------------------
+
+
+def _disk(path: str) -> Disk:
+    directory = os.path.dirname(path)
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    existing = os.path.dirname(path) == directory
+    writable = os.access(directory, os.W_OK | os.X_OK) and (not os.path.exists(path) or os.access(path, os.W_OK))
+    kind = file_system(os.path.realpath(directory), _read("/proc/self/mountinfo"))
+    return Disk(path, directory, existing, writable, kind, _free(directory))
+
+
+def _refused(journal: str) -> str:
+    """Why it cannot be opened, in one line; reading changes nothing."""
+    try:
+        open_journal(journal, "read").close()
+    except QuiesceError as error:
+        return str(error)
+    return ""
+
+
+def _free(directory: str) -> int | None:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:  # a sandbox refuses statfs
+        return None
+
+
+def file_system(directory: str, mounts: str) -> str:
+    """Its type, by /proc/self/mountinfo; the last mount that covers it counts. Empty if it cannot be known."""
+    found, length = "", 0
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        if len(fields) < 5 or not right:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+        inside = directory == point or directory.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= length:
+            found, length = right.split()[0], len(point)
+    return found

@@ -1,0 +1,1 @@
+"""systemd: notifications, and unit files."""

@@ -1,0 +1,294 @@
+"""Open an SQLite file as a journal, or say in one line why that cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeVar
+
+from orchestrator.journal.sqlite.contention import SLICE, Contention, ContentionError, Handler, patiently
+from orchestrator.journal.sqlite.locks import RunLocks, setup_holder
+from orchestrator.journal.sqlite.queries import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from runtime.errors import UsageError
+
+T = TypeVar("T")
+
+Mode = Literal["create", "write", "read"]
+"""`create`: write, and make a new one if there is none; `write` and `read`: there must be one."""
+
+OLDEST_SQLITE: Final = (3, 33, 0)
+"""Of 2020: the first with UPDATE FROM."""
+
+_PRAGMAS: Final = (
+    "PRAGMA synchronous=FULL",  # every commit reaches the disk
+    "PRAGMA fullfsync=ON",  # on macOS too, where fsync alone does not see to that
+    "PRAGMA wal_autocheckpoint=4000",  # pages: 16 MB; small ones make every commit pay for a checkpoint
+    "PRAGMA journal_size_limit=67108864",  # bytes: a WAL that a slow reader made grow shrinks again
+    "PRAGMA cache_size=-16384",  # KiB
+    "PRAGMA temp_store=MEMORY",
+)
+
+_EXPLANATIONS: Final = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_IOERR": "input/output error",
+    "SQLITE_CORRUPT": "the file is corrupt",
+    "SQLITE_NOTADB": "the file is not a journal",
+    "SQLITE_READONLY": "the file or its directory is read-only",
+    "SQLITE_CANTOPEN": "the file cannot be opened",
+    "SQLITE_BUSY": "another process keeps it locked",
+    "SQLITE_LOCKED": "another process keeps it locked",
+    "SQLITE_PERM": "permission denied",
+    "SQLITE_NOMEM": "out of memory",
+}
+
+
+def explain(error: sqlite3.Error) -> str:
+    """An SQLite error in words. `SQLITE_IOERR_WRITE` and its like read as their family."""
+    name: str = getattr(error, "sqlite_errorname", "")
+    family = "_".join(name.split("_")[:2])
+    words = _EXPLANATIONS.get(family)
+    return f"{words} ({name})" if words else " ".join(str(error).split()) or type(error).__name__
+
+
+class Opened(NamedTuple):
+    """A verified connection in autocommit mode, and the locks.
+
+    `rest`: the journal was at rest when it was opened for reading, in this state; SQLite takes that for granted from
+    then on, so whoever reads compares.
+    """
+
+    connection: sqlite3.Connection
+    locks: RunLocks
+    rest: Rest | None = None
+
+
+def connect(path: str, mode: Mode, handler: Handler, permissions: int) -> Opened:
+    """Open. Raises UsageError, in one line, for everything that is wrong with the file."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise UsageError(f"this Python has SQLite {sqlite3.sqlite_version}; a journal needs {oldest} or later")
+    _look(path, mode)
+    try:
+        if mode == "read":
+            return _connect_reader(path, handler)
+        return _connect_writer(path, handler, permissions if mode == "create" else None)
+    except sqlite3.Error as error:
+        raise UsageError(f"cannot open journal {path}: {explain(error)}") from error
+    except UnicodeDecodeError as error:  # of SQLite's own message: it quotes what it cannot read
+        raise UsageError(f"cannot open journal {path}: the file is corrupt") from error
+    except OSError as error:
+        raise UsageError(f"cannot open journal {path}: {error.strerror or error}") from error
+    except ContentionError as error:
+        raise UsageError(f"cannot open {error}") from error
+
+
+def _look(path: str, mode: Mode) -> None:
+    """Refuse what SQLite would have only vague words for."""
+    parent = os.path.dirname(path)
+    kind = _kind_of(path)  # once: somebody may be creating it right now
+    if kind is not None and stat.S_ISREG(kind):
+        if not os.access(path, os.R_OK):
+            raise UsageError(f"cannot open journal {path}: permission denied")
+        if mode != "read" and not (os.access(path, os.W_OK) and os.access(parent, os.W_OK)):
+            raise UsageError(f"cannot open journal {path}: the file or its directory is read-only")
+        return
+    if kind is not None:
+        what = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
+        raise UsageError(f"cannot open journal {path}: it is {what}")
+    if mode != "create":
+        raise UsageError(f"there is no journal at {path}")
+    if not os.path.isdir(parent):
+        raise UsageError(f"cannot create journal {path}: there is no directory {parent}")
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"cannot create journal {path}: {parent} is read-only")
+
+
+def _kind_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except OSError:  # what it is will be told by whoever opens it
+        return None
+
+
+def _refuse_other_names(path: str) -> None:
+    """Each name of a file has a write-ahead log of its own: what is committed under one is not seen under another."""
+    links = os.stat(path).st_nlink
+    if links > 1:
+        raise UsageError(
+            f"cannot open journal {path}: the file has {links} names (hard links), and a journal must have one;"
+            " make a copy instead (cp), or remove the other names"
+        )
+    if _is_mounted_alone(path):
+        raise UsageError(
+            f"cannot open journal {path}: the file is mounted by itself, without the files that SQLite keeps beside it;"
+            " mount its directory instead"
+        )
+
+
+def _is_mounted_alone(path: str) -> bool:
+    """Whether a single file is a mount point (`docker run -v FILE:FILE`)."""
+    here, above = _mount_of(path), _mount_of(os.path.dirname(path))
+    return None not in (here, above) and here != above
+
+
+def _mount_of(path: str) -> str | None:
+    """The kernel's number of the mount that a path is on; None where it does not tell."""
+    if not hasattr(os, "O_PATH"):
+        return None
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opens nothing: its end costs no lock
+        try:
+            with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+                return next((line.split()[1] for line in file if line.startswith("mnt_id:")), None)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+
+
+def _connect_writer(path: str, handler: Handler, permissions: int | None) -> Opened:
+    with contextlib.ExitStack() as undo:
+        locks = RunLocks.open(path, to_claim=True, create=permissions)
+        undo.callback(locks.close)
+        _refuse_other_names(path)
+        connection = _open(path, "mode=rw")
+        undo.callback(connection.close)
+
+        def do(act: Callable[[], T]) -> T:
+            return patiently(act, path, handler)
+
+        fresh = do(lambda: _verify(connection, path))  # before anything is written beside somebody else's file
+        if fresh and permissions is None:
+            raise UsageError(f"{path} is empty, not a journal")
+        with locks.setup(lambda seconds: handler(Contention(path, seconds, finder=setup_holders))):
+            if do(lambda: _verify(connection, path)):
+                do(lambda: _initialise(connection))
+            do(lambda: connection.execute("BEGIN IMMEDIATE"))  # proves that it can be written
+            connection.execute("ROLLBACK")
+            if do(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()) != ("wal",):
+                raise UsageError(f"cannot open journal {path}: its file system cannot share memory between processes")
+        for pragma in _PRAGMAS:
+            connection.execute(pragma).close()
+        undo.pop_all()
+        return Opened(connection, locks)
+
+
+def setup_holders(path: str) -> list[int]:
+    """Who has been creating or opening the journal for so long."""
+    holder = setup_holder(path)
+    return [] if holder is None else [holder]
+
+
+class Rest(NamedTuple):
+    """A journal's file while nobody writes it: its inode, size and time. Only `None` in its place means a writer."""
+
+    inode: int
+    size: int
+    changed_at: int
+
+
+def rest_of(path: str) -> Rest | None:
+    """The state of a journal that is at rest: all of it is in its file, and there is nothing beside it."""
+    if _is_filled(path + "-wal") or os.path.exists(path + "-shm") or os.path.exists(path + "-journal"):
+        return None
+    status = os.stat(path)
+    return Rest(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _connect_reader(path: str, handler: Handler) -> Opened:
+    """A connection that changes nothing and creates nothing; also on a read-only disk."""
+    with contextlib.ExitStack() as undo:
+        locks = RunLocks.open(path)
+        undo.callback(locks.close)
+        _refuse_other_names(path)
+        connection, rest, fresh = open_to_read(path, handler)
+        undo.callback(connection.close)
+        if fresh:
+            raise UsageError(f"{path} is empty, not a journal")
+        undo.pop_all()
+        return Opened(connection, locks, rest)
+
+
+def _reading_options(path: str) -> str:
+    """Who died while he created the journal has left it to others to undo that (`-journal`), which is a change."""
+    return "mode=rw" if os.path.exists(path + "-journal") and os.access(path, os.W_OK) else "mode=ro"
+
+
+def open_to_read(path: str, handler: Handler) -> tuple[sqlite3.Connection, Rest | None, bool]:
+    """A connection for a reader, the state of the journal if it is at rest, and whether there is nothing in it yet.
+
+    At rest it is opened as an immutable file, because otherwise SQLite makes files beside it.
+    """
+    while True:
+        rest = rest_of(path)
+        connection = _open(path, _reading_options(path) if rest is None else "immutable=1")
+        try:
+            fresh = patiently(lambda: _verify(connection, path), path, handler)  # noqa: B023 - called at once
+            connection.execute("PRAGMA query_only=ON").close()
+        except BaseException:
+            connection.close()
+            if rest is not None and rest_of(path) != rest:  # a writer came meanwhile
+                continue
+            raise
+        return connection, rest, fresh
+
+
+def _open(path: str, options: str) -> sqlite3.Connection:
+    uri = f"{Path(path).as_uri()}?{options}"
+    return sqlite3.connect(uri, timeout=SLICE, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def _is_filled(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
+
+
+def _verify(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether it is fresh (nothing in it yet). Raises UsageError if it is something else, or of another version."""
+    try:
+        application, version, tables = _marks(connection)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+            raise UsageError(f"{path} is not a journal: it is another kind of file") from error
+        raise
+    if application == 0 and version == 0 and tables == 0:
+        return True
+    if application != APPLICATION_ID:
+        raise UsageError(f"{path} is not a journal: it is another program's SQLite database")
+    if version != SCHEMA_VERSION:
+        age = "a newer" if version > SCHEMA_VERSION else "an older"
+        raise UsageError(
+            f"journal {path} is of version {version}, from {age} quiesce; this one knows version {SCHEMA_VERSION}"
+        )
+    return False
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application, version and the number of tables, all of one moment: somebody else may be creating the journal."""
+    connection.execute("BEGIN").close()
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK").close()
+    return application, version, tables
+
+
+def _initialise(connection: sqlite3.Connection) -> None:
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={APPLICATION_ID};"
+            f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:  # to be tried again
+            connection.execute("ROLLBACK").close()
+        raise

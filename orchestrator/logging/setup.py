@@ -1,0 +1,88 @@
+"""Named log events as lines, in structlog's two looks. docs/log-events.md lists every one that the supervisor writes.
+
+Loaded while the guardian starts: structlog and what it brings take longer than the rest of the supervisor.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from orchestrator.logging.sinks import BackgroundLog, Sink, TimedLog, standard_error
+from runtime.model import Severity
+from runtime.text import printable_value
+
+_LEVELS = {severity: logging.getLevelName(severity.name) for severity in Severity}
+
+Render = Callable[[str, str, float, Mapping[str, Any]], str]
+"""Makes one line of an event's name, its level, its time and its fields."""
+
+
+class LineLog:
+    """A TimedLog that writes one line an event, from `level` on."""
+
+    def __init__(self, sink: Sink, render: Render, level: Severity) -> None:
+        self._sink = sink
+        self._render = render
+        self._shown = {severity: severity.name.lower() for severity in Severity if _LEVELS[severity] >= _LEVELS[level]}
+
+    def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any], at: float | None = None) -> None:
+        """One event."""
+        level = self._shown.get(severity)
+        if level is not None:
+            self._sink.write_line(self._render(name, level, time.time() if at is None else at, fields))
+
+    def is_congested(self) -> bool:
+        """Whether lines come faster than they are written."""
+        return self._sink.is_congested()
+
+    def flush(self, limit: float | None = None) -> bool:
+        """As its sink."""
+        return self._sink.flush(limit)
+
+
+def make_log(sink: Sink, log_format: str, level: Severity = Severity.INFO, *, colors: bool = False) -> TimedLog:
+    """A Log that writes `console` lines for people or `json` ones for machines, from `level` on."""
+    return LineLog(sink, _json_renderer() if log_format == "json" else _console_renderer(colors=colors), level)
+
+
+def _json_renderer() -> Render:
+    """All in ASCII, so without any control character."""
+    dump = structlog.processors.JSONRenderer(default=str)
+
+    def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
+        stamp = datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        return str(dump(None, name, {**fields, "event": name, "level": level, "timestamp": stamp}))
+
+    return render
+
+
+def _console_renderer(*, colors: bool) -> Render:
+    """The only escape codes in a line are our own colours."""
+    show = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False)
+
+    def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
+        shown = {key: printable_value(value) for key, value in fields.items()}
+        stamp = time.strftime("%H:%M:%S", time.localtime(at))
+        return str(show(None, name, {**shown, "event": name, "level": level, "timestamp": stamp}))
+
+    return render
+
+
+def default_log() -> TimedLog:
+    """For a program that uses the library: its own structlog, if it configured one; else warnings on stderr."""
+    if structlog.is_configured():
+        return BackgroundLog(_adapter(structlog.get_logger("quiesce")))
+    return make_log(standard_error(), "console", Severity.WARNING)
+
+
+def _adapter(logger: Any) -> Callable[[str, Severity, Mapping[str, Any]], None]:
+    def log(name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+        logger.log(_LEVELS[severity], name, **fields)
+
+    return log

@@ -1,0 +1,1 @@
+"""Groups of child executions, retries and circuit breakers."""

@@ -1,0 +1,1 @@
+"""The event bus of a process, its queues and its subscribers."""

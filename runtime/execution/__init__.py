@@ -1,0 +1,1 @@
+"""One execution as its agent sees it: its state, its events, its output."""

@@ -1,0 +1,433 @@
+"""ExecutionState: what an agent holds in its hand. A façade; each thing it offers lives in a file of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+import uuid
+from _thread import start_new_thread
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+from runtime.concurrency.circuit_breaker import CircuitBreaker
+from runtime.concurrency.parallel import ParallelExecutionManager
+from runtime.concurrency.retry import RetryPolicy
+from runtime.events.bus import EventBus
+from runtime.execution.generators import Generator, GeneratorRegistry, KillReport
+from runtime.frozen import freeze_dict
+from runtime.interrupt_signal import build_signal
+from runtime.interrupts.checker import Checker, ExternalChecker, Patrol
+from runtime.interrupts.deadline import TimeLimited
+from runtime.interrupts.handler_context import is_in_signal_handler
+from runtime.interrupts.interruptible import CancelOnInterrupt
+from runtime.interrupts.loop_waker import running_loop
+from runtime.interrupts.sleep import Done, Doorbell, sleep_blocking, sleep_in_loop
+from runtime.interrupts.supervisor_link import Host, Standalone
+from runtime.limits import check_seconds
+from runtime.model import (
+    ErrorStrategy,
+    Event,
+    ExecutionRecord,
+    InterruptEvent,
+    InterruptReason,
+    InterruptSignal,
+    Severity,
+)
+from runtime.scope import current_address
+
+logger = logging.getLogger("quiesce.agent")
+
+GENERATOR_LIMIT = 5.0
+"""Seconds that generators get to end, if there is no grace that ends earlier."""
+
+_LEVELS = {severity: logging.getLevelNamesMapping()[severity.name] for severity in Severity}
+
+
+class ExecutionState(TimeLimited):
+    """One execution: its interrupt, its events, its generators, its snapshot.
+
+    `snapshot` is what an earlier attempt saved; `host` is the executor it runs in, if any; `clock` counts
+    monotonic seconds. An `event_bus` that is handed in stays open when this execution ends: share one among
+    states that stop together, for its streams end with the first InterruptEvent.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_id: str | None = None,
+        host: Host | None = None,
+        snapshot: Any = None,
+        event_bus: EventBus | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(host, clock)
+        self.state_id = state_id or uuid.uuid4().hex
+        self.snapshot = snapshot
+        self._bus = event_bus
+        self._checker: ExternalChecker | None = None
+        self._registry: GeneratorRegistry | None = None
+        self._groups: WeakSet[ParallelExecutionManager] | None = None
+        self._history: list[ExecutionRecord] = []
+        self._patrols: dict[asyncio.AbstractEventLoop, Patrol] = {}
+        self._snapshot_saved = False
+        self._doorbell: Doorbell | None = None
+        self._owns_bus = event_bus is None
+        self._leave_bus = event_bus.on_bind(self._listen) if event_bus is not None else None
+
+    @property
+    def history(self) -> tuple[ExecutionRecord, ...]:
+        """Every status that every execution on this state has entered, in order."""
+        return tuple(self._history)
+
+    def record(self, record: ExecutionRecord) -> None:
+        """Add a line to the history, and publish it as an event of kind `execution`."""
+        self._history.append(record)
+        if self._bus is None and isinstance(self.host, Standalone):  # nobody to tell
+            return
+        data = {
+            "name": record.name,
+            "status": str(record.status),
+            "execution_time": record.execution_time,
+            "attempt": record.attempt,
+            "message": record.message,
+        }
+        self._send(Event(kind="execution", data=data, address=record.address, state_id=self.state_id, at=record.at))
+
+    # -- interrupting -------------------------------------------------------------------------------
+
+    def request_interrupt(
+        self,
+        reason: InterruptReason = InterruptReason.USER_CANCELLED,
+        message: str = "",
+        triggered_by: str = "",
+        save_checkpoint: bool = True,
+    ) -> bool:
+        """Interrupt this execution. True if this signal won, False if it had been interrupted before.
+
+        From any thread and from a signal handler. It never fails because of its arguments: see
+        `runtime.interrupt_signal.build_signal` for what becomes of None, bytes, unknown reasons and the like.
+        """
+        return self.trip(build_signal(reason, message, triggered_by, save_checkpoint))
+
+    async def check_interrupt(self) -> None:
+        """Checkpoint: the flag, then the external checker if it is due. Raises ExecutionInterrupted."""
+        if self._flag:
+            self._interrupted()
+        if self._checker is not None and self._checker.due:
+            async with CancelOnInterrupt(self):  # a request need not wait for a checker that hangs
+                await self._checker.ask(self)
+            self.raise_if_interrupted()
+
+    def set_interrupt_checker(
+        self, checker: Checker | None, min_interval: float = 0.1, time_limit: float = 5.0
+    ) -> None:
+        """Have `checker` asked at every `check_interrupt`, and while this execution waits in an event loop.
+
+        It is a callable without arguments, sync or async, that answers with a bool, an InterruptSignal or None. A
+        sync one is called in a thread of its own. It is asked at most once every `min_interval` seconds and has
+        `time_limit` seconds to answer. Without an event loop nobody asks it. None removes it.
+        """
+        for loop in tuple(self._patrols):
+            self._patrols.pop(loop).stop()
+        self._checker = (
+            None
+            if checker is None
+            else ExternalChecker(checker, min_interval=min_interval, limit=time_limit, clock=self._clock)
+        )
+        current = running_loop()
+        if current is not None and current in self._bells:
+            self._patrol(current)
+
+    def _patrol(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Somebody waits in this loop: ask the checker now and then, as the waiting code comes to no checkpoint."""
+        if self._checker is not None and loop not in self._patrols and not self._won:
+            self._patrols[loop] = Patrol(self._checker, self, loop)
+
+    def _interrupted(self) -> None:
+        self._announce()
+        super()._interrupted()
+
+    def trip(self, signal: InterruptSignal, *, apart: bool = False) -> bool:
+        """As Interruptible.trip; and the InterruptEvent is published, if somebody subscribed and no loop will do it.
+
+        By the calling thread, unless it must not run a program's subscribers: in a signal handler, and with `apart`.
+        Then by a thread of its own.
+        """
+        won = super().trip(signal)
+        if won and self._bus is not None and self._bus.is_served_by_publishers:
+            if apart or is_in_signal_handler():
+                context = contextvars.copy_context()
+                with suppress(RuntimeError):  # no thread to be had: the next checkpoint publishes it
+                    start_new_thread(context.run, (self._announce,))
+            else:
+                self._announce()
+        return won
+
+    def _announce(self) -> None:
+        """Publish the InterruptEvent, once, however many checkpoints and threads see the flag at the same time.
+
+        Who makes the event sends it up. All put it on the bus, which takes it once: a checkpoint or `close` need not
+        wait for a thread that is about to.
+        """
+        signal = self.interrupt_signal
+        if signal is None:
+            return
+        event = self._once.get("interrupt")
+        if event is None:
+            mine = self._make_interrupt_event(signal)
+            event = self._once.setdefault("interrupt", mine)
+            if event is mine:
+                self.host.emit(event)
+        self._post_interrupt()
+
+    def _make_interrupt_event(self, signal: InterruptSignal) -> InterruptEvent:
+        groups = [f"{len(group.running)} of {group.name}" for group in self._open_groups() if group.running]
+        cancels = [*(self._registry.names if self._registry is not None else ()), *groups]
+        data = {
+            "signal": signal.model_dump(mode="json"),  # for those who see only data: the supervisor, the journal
+            "snapshot_saved": self._snapshot_saved and signal.save_checkpoint,
+            "cancels": cancels,
+        }
+        return InterruptEvent(signal=signal, data=data, address=current_address(), state_id=self.state_id)
+
+    def _open_groups(self) -> tuple[ParallelExecutionManager, ...]:
+        for _ in range(10):
+            try:
+                return tuple(self._groups or ())
+            except RuntimeError:  # another thread has opened one meanwhile
+                continue
+        return ()
+
+    def _post_interrupt(self) -> None:
+        """Put the InterruptEvent on the bus once both exist, whichever comes first and in whatever thread."""
+        event, bus = self._once.get("interrupt"), self._bus
+        if event is not None and bus is not None and "posted" not in self._once:
+            bus.post_once(event)
+            self._once["posted"] = True
+
+    def _heard(self) -> None:
+        super()._heard()
+        self._announce()
+
+    def _listen(self) -> None:
+        """The bus serves a loop now: keep a bell there, so that its streams hear of an interrupt by themselves."""
+        self.when_interrupted(self._announce)
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """As Interruptible.when_interrupted; the external checker is asked in this loop too from now on."""
+        remove = super().when_interrupted(callback)
+        if self._checker is not None:
+            self._patrol(asyncio.get_running_loop())
+        return remove
+
+    def _take_down_bell(self, loop: asyncio.AbstractEventLoop) -> None:
+        super()._take_down_bell(loop)
+        patrol = self._patrols.pop(loop, None)
+        if patrol is not None:
+            patrol.stop()
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Sleep until the time is over or, at once, the interrupt: then it raises ExecutionInterrupted.
+
+        `await state.sleep(1)` in an event loop; plain `state.sleep(1)` where there is none, which blocks. A sync
+        function that runs in a loop's thread can do neither: give it a thread of its own (`asyncio.to_thread`).
+        """
+        check_seconds("a sleep", seconds, may_be_endless=True)
+        if running_loop() is None:
+            self._sleep_blocking(seconds)
+            return Done()
+        return sleep_in_loop(self, seconds)
+
+    def _sleep_blocking(self, seconds: float) -> None:
+        if self.is_shielded:
+            time.sleep(seconds)
+            return
+        self.raise_if_interrupted()
+        doorbell = self._doorbell or self._hang_doorbell()
+        wake = self.host.wake_fd()
+        fds = [doorbell.fileno(), *(() if wake is None else (wake,))]
+        sleep_blocking(self, seconds, fds, self.time_left)
+
+    def _hang_doorbell(self) -> Doorbell:
+        """One for all threads that sleep; several may come here at once."""
+        mine = Doorbell()
+        self._doorbell = self._once.setdefault("doorbell", mine)
+        if self._doorbell is mine:
+            self.add_waker(mine.ring)
+        return self._doorbell
+
+    @property
+    def remaining_grace(self) -> float | None:
+        """Seconds until the ladder's next rung, 0.0 when it is due; None when no rung is coming."""
+        at = self.host.next_rung_at()
+        return None if at is None else max(0.0, at - self._clock())
+
+    # -- events -------------------------------------------------------------------------------------
+
+    @property
+    def event_bus(self) -> EventBus:
+        """Where this execution's events are published."""
+        if self._bus is None:
+            mine = EventBus()
+            self._bus = self._once.setdefault("bus", mine)
+            if self._bus is mine:
+                self._leave_bus = mine.on_bind(self._listen)
+            self._post_interrupt()
+        return self._bus
+
+    def emit(self, kind: str, /, **data: Any) -> None:
+        """Publish an event, from any thread, with a frozen copy of `data` (see `runtime.frozen`)."""
+        self._send(Event(kind=kind, data=data, address=current_address(), state_id=self.state_id))
+
+    def _send(self, event: Event) -> None:
+        self.host.emit(event)
+        if self._bus is not None:
+            self._bus.post(event)
+
+    def log(
+        self, message: str, severity: Severity = Severity.INFO, metadata: dict[str, Any] | None = None
+    ) -> Awaitable[None]:
+        """Log a line: an event of kind `log` and, without a supervisor, a record of the `quiesce.agent` logger.
+
+        `await state.log(...)` in an event loop, where it waits for a full bus; plain `state.log(...)` in sync code,
+        which cannot wait. Raises ValueError for a severity that is none.
+        """
+        severity = Severity(severity)
+        fixed = freeze_dict(metadata or {}) if metadata is None or type(metadata) is dict else metadata
+        data = {"message": message, "severity": str(severity), "metadata": fixed}
+        event = Event(kind="log", data=data, address=current_address(), state_id=self.state_id)
+        if isinstance(self.host, Standalone):
+            logger.log(_LEVELS[severity], message, extra={"metadata": event.data["metadata"]})
+        self.host.emit(event)
+        return Done() if self._bus is None else self._bus.tell(event)
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Say how far this execution is: an event of kind `progress`."""
+        self.emit("progress", done=done, total=total)
+
+    def save_snapshot(self, snapshot: Any) -> bool:
+        """Keep this execution's own progress, to be handed back when it runs again.
+
+        True if it will outlive this process. Refused, with False, once an interrupt asked for no checkpoint.
+        """
+        signal = self.interrupt_signal
+        if signal is not None and not signal.save_checkpoint:
+            return False
+        self.snapshot = snapshot
+        self._snapshot_saved = True
+        return self.host.save_snapshot(snapshot)
+
+    # -- children -----------------------------------------------------------------------------------
+
+    def parallel(
+        self,
+        max_workers: int | None = None,
+        error_strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST,
+        timeout: float | None = None,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        circuit_breaker: CircuitBreaker | None = None,
+    ) -> ParallelExecutionManager:
+        """A group of children that ends as one: `async with state.parallel(max_workers=8) as group:`."""
+        group = ParallelExecutionManager(
+            self,
+            max_workers=max_workers,
+            error_strategy=error_strategy,
+            timeout=timeout,
+            name=name,
+            retry=retry,
+            circuit_breaker=circuit_breaker,
+            emit=self.emit,
+        )
+        if self._groups is None:
+            self._groups = self._once.setdefault("groups", WeakSet())
+        self._groups.add(group)
+        return group
+
+    def register_generator(self, generator: Generator, name: str | None = None) -> None:
+        """Have a task or async generator cancelled and awaited on interrupt and at the end.
+
+        The end is that of the outermost ExecutionEvent it was registered in, or of the state. Raises TypeError
+        for anything else.
+        """
+        self._generators().register(generator, name)
+
+    def unregister_generator(self, generator: Generator) -> None:
+        """Let go of a registered generator. Nothing happens if it is not registered."""
+        self._generators().unregister(generator)
+
+    @property
+    def active_generators(self) -> tuple[Generator, ...]:
+        """The registered generators that have not finished."""
+        return self._registry.active if self._registry is not None else ()
+
+    async def kill_generators(self, limit: float | None = None) -> KillReport:
+        """Cancel and await every registered generator, for `limit` seconds at most (5, or what is left of the grace).
+
+        One that refuses to end is named in the report and in the log, and holds up nobody.
+        """
+        check_seconds("limit", limit)
+        return await self._generators().kill(self._patience() if limit is None else limit)
+
+    def executing(self) -> AbstractAsyncContextManager[None]:
+        """The body is an execution on this state; generators registered in an outermost one end with it."""
+        return self._generators().owning(self._patience)
+
+    def _generators(self) -> GeneratorRegistry:
+        if self._registry is None:
+            self._registry = self._once.setdefault("generators", GeneratorRegistry(self))
+        return self._registry
+
+    def _patience(self) -> float:
+        grace = self.remaining_grace
+        return GENERATOR_LIMIT if grace is None else min(GENERATOR_LIMIT, grace)
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """End this execution: its generators, its bus, its timers, its descriptors. Idempotent.
+
+        `async with ExecutionState() as state:` does it for you.
+        """
+        if self._registry is not None:
+            await self.kill_generators()
+        patrols = tuple(self._patrols.values())
+        self.close()
+        for patrol in patrols:
+            await patrol.stopped()
+        if self._bus is not None and self._owns_bus:
+            await self._bus.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def close(self) -> None:
+        """End this execution without waiting for anybody. Idempotent."""
+        mine = object()
+        if self._once.setdefault("closer", mine) is not mine:
+            return
+        self.cancel_timeout()
+        if self._flag:
+            self._announce()
+        if self._registry is not None and self._registry.names and running_loop() is not None:
+            self._registry.cancel()
+        if self._leave_bus is not None:
+            self._leave_bus()
+        if self._bus is not None and self._owns_bus:
+            self._bus.close()
+        if self._doorbell is not None:
+            self._doorbell.close()
+        for loop in tuple(self._bells):
+            self._take_down_bell(loop)

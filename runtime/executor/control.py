@@ -1,0 +1,157 @@
+"""The executor's second thread: it reads the control pipe, shows a sign of life, and sends what waits too long.
+
+It cannot run while the process is stopped or C code holds the GIL: that is what the supervisor wants to know.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from runtime import native
+from runtime.errors import ExecutionInterrupted, WireError
+from runtime.executor.garbage import end_executor
+from runtime.executor.inbox import Inbox
+from runtime.executor.loop_watch import PATIENCE
+from runtime.executor.outbox import Outbox
+from runtime.executor.task_runner import TaskRunner
+from runtime.ipc.executor_protocol import Control, Done, FrameReader, Interrupt, Returned, Revoke
+from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.guardian_protocol import FOR_MAIN_THREAD
+from runtime.model import InterruptSignal
+from runtime.process import tree
+
+ORPHAN_LOOK = 0.25
+"""Seconds between looks at the guardian, once the supervisor is gone."""
+
+EARLY_SECONDS, EARLY_LOOK = 10.0, 0.02
+"""How long an interrupt waits for a task that it has overtaken, and how often it is looked for
+(and threads that a task has left)."""
+
+
+class ControlThread:
+    """`wake_main`: have the main thread look at its inbox again. `nudge_main`: see Executor. `heartbeat`: seconds
+    between two signs of life, at most.
+
+    After a look into it here, what is left there is in no pipe any more, and so wakes nobody.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        slot: int,
+        flag: InterruptFlag,
+        inbox: Inbox,
+        outbox: Outbox,
+        tasks: TaskRunner,
+        wake_main: Callable[[], None],
+        nudge_main: Callable[[], None],
+        key: int = 0,
+        *,
+        heartbeat: float = 1.0,
+    ) -> None:
+        self._fd = fd
+        self._key = key
+        self._heartbeat = heartbeat
+        self._slot = slot
+        self._flag = flag
+        self._inbox = inbox
+        self._outbox = outbox
+        self._tasks = tasks
+        self._wake_main = wake_main
+        self._nudge_main = nudge_main
+        self._early: dict[Interrupt, float] = {}
+
+    def start(self) -> threading.Thread:
+        """A daemon: it holds up nobody's end."""
+        thread = threading.Thread(target=self._run, name="quiesce-control", daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self) -> None:
+        """Until the pipe ends, which means that the supervisor is gone.
+
+        Signals are blocked here: one that this thread took would not end the system call that the main thread is in,
+        and the TERM rung's exception would wait for its return. The kernel does give it to this thread when the main
+        thread has another signal pending, as it has when its stacks were just asked for.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_MAIN_THREAD)
+        guardian = os.getppid()
+        with suppress(OSError):  # the agent closed it
+            self._obey_orders()
+        while True:  # the guardian takes everything down, unless somebody stops it
+            if os.getppid() != guardian:  # it was killed, and this process has changed its user (PR_SET_PDEATHSIG)
+                tree.end_with_descendants()
+            tree.wake_parent()
+            native.sleep(ORPHAN_LOOK)
+
+    def _obey_orders(self) -> None:
+        reader: FrameReader[Control] = FrameReader(Control, key=self._key)
+        poll = native.poll()
+        poll.register(self._fd, select.POLLIN)
+        poll.register(self._outbox.fileno(), select.POLLIN)
+        flush_in: float | None = None
+        while True:
+            ready = dict(poll.poll(1000 * self._patience(flush_in)))
+            self._flag.beat(self._slot)
+            self._nudge_main()
+            if flush_in is not None or self._outbox.fileno() in ready:
+                flush_in = self._outbox.flush_old()
+            self._report_blocked_loop()
+            if self._early:
+                self._try_again()
+            if self._tasks.must_look and self._tasks.look_at_threads():
+                self._wake_main()
+            if self._fd not in ready:
+                continue
+            data = os.read(self._fd, 1 << 16)
+            if not data:
+                return
+            try:
+                for order in reader.feed(data):
+                    self._obey(order)
+            except WireError as error:
+                end_executor(self._outbox, "control", str(error))
+
+    def _report_blocked_loop(self) -> None:
+        """Before any order is obeyed: what was asked of a task while another one held the loop is not its fault."""
+        reports = self._tasks.loop_watch.look(time.monotonic())
+        if reports:
+            self._outbox.send(*reports)
+
+    def _obey(self, order: Control) -> None:
+        if isinstance(order, Interrupt):
+            if not self._interrupt(order):
+                self._early[order] = time.monotonic() + EARLY_SECONDS
+        elif isinstance(order, Revoke):
+            self._outbox.send(Returned(self._inbox.revoke(order.count)))
+            self._wake_main()
+
+    def _interrupt(self, order: Interrupt) -> bool:
+        """Whether its task was found, waiting or in hand."""
+        if self._inbox.withdraw(order.task, order.attempt):
+            error = str(ExecutionInterrupted(InterruptSignal.model_validate_json(order.signal)))
+            self._outbox.send(Done(order.task, "interrupted", None, "", error, None, time.time(), 0.0, order.signal))
+            self._wake_main()
+            return True
+        in_hand = self._inbox.in_hand(order.task, order.attempt)
+        if in_hand is not None:
+            self._tasks.interrupt(in_hand, InterruptSignal.model_validate_json(order.signal))
+        return in_hand is not None
+
+    def _patience(self, flush_in: float | None) -> float:
+        patience = self._heartbeat if flush_in is None else flush_in
+        if self._tasks.loop_watch.is_watching:
+            patience = min(patience, PATIENCE)
+        return min(patience, EARLY_LOOK) if self._early or self._tasks.must_look else patience
+
+    def _try_again(self) -> None:
+        """Interrupts that overtook their task, which is larger than a pipe; or that came when it had ended."""
+        for order, until in tuple(self._early.items()):
+            if self._interrupt(order) or time.monotonic() > until:
+                del self._early[order]

@@ -1,0 +1,498 @@
+"""What runs inside an executor process: the main loop, the signals, the control thread.
+
+The main thread runs sync agents itself, and async agents on an event loop, `concurrency` many at once. It reads
+its own orders, so a tiny task costs no thread switch. A second thread waits on the control pipe (control.py): it
+interrupts single tasks, gives back what has not begun, and shows a sign of life.
+
+The end: the flag goes up (or Retire comes, or the orders' pipe ends) → running tasks are interrupted at their
+checkpoints or awaits → what has not begun is given back → Bye → atexit hooks → gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import faulthandler
+import os
+import random
+import select
+import signal
+import sys
+import threading
+import time
+
+# those of `signal` make enums of every answer, which is a sixth of a tiny task
+from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from runtime import native
+from runtime.agents import AgentInfo
+from runtime.errors import ExecutionInterrupted
+from runtime.executor.async_tasks import AsyncSession
+from runtime.executor.control import ControlThread
+from runtime.executor.forks import disown_in_forks
+from runtime.executor.garbage import BROKEN, end_executor
+from runtime.executor.inbox import Inbox
+from runtime.executor.loader import AgentRefused, BrokenOff, load
+from runtime.executor.outbox import Outbox, PipesLost
+from runtime.executor.restoration import CannotRestore, Surroundings
+from runtime.executor.task_runner import Cell, TaskRunner
+from runtime.executor.threads import give_context_to_pools
+from runtime.heap import trim_heap
+from runtime.ipc.executor_protocol import (
+    VERSION,
+    Bye,
+    Drop,
+    Hire,
+    Hired,
+    Ready,
+    Refused,
+    Retire,
+    Returned,
+    Started,
+    Task,
+)
+from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.guardian_protocol import ASKED_BY, Inheritance
+from runtime.ipc.inheritance import take_over
+from runtime.ipc.main_module import take_over_main
+from runtime.model import InterruptReason, InterruptSignal
+from runtime.process import tree
+
+_SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
+
+TERM_SECONDS, TERM_LOOK = 5.0, 0.001
+"""How long an executor waits for a SIGTERM that the guardian has announced, and how often it looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an executor stands. `parent_fd` becomes readable when the supervisor dies, where there is such a thing.
+
+    `pipe_key` is in every frame on its pipes (wire.py). `heartbeat`: seconds between two signs of life.
+    """
+
+    slot: int
+    incarnation: int
+    run_id: str
+    concurrency: int
+    inheritance: Inheritance
+    wake_fd: int
+    parent_fd: int | None = None
+    pipe_key: int = 0
+    heartbeat: float = 1.0
+
+
+def main(
+    place: Place, flag: InterruptFlag, tasks_fd: int, control_fd: int, events_fd: int, stdout_fd: int, stderr_fd: int
+) -> int:
+    """Be an executor. Returns the exit code. Signals are blocked when it is called, and handled after."""
+    flag.restrict(place.slot)
+    os.setsid()
+    tree.mark_slot(place.slot, place.incarnation)
+    _redirect(stdout_fd, stderr_fd)
+    random.seed()
+    take_over(place.inheritance, place.slot, place.parent_fd)
+    take_over_main()
+    outbox = Outbox(events_fd, place.pipe_key)
+    inbox = Inbox(tasks_fd, place.pipe_key, lambda why: end_executor(outbox, "tasks", why))
+    executor = Executor(place, flag, inbox, outbox)
+    executor.install_signal_handlers()
+    disown_in_forks(executor.handlers)
+    executor.start_control_thread(control_fd)
+    code = 0
+    executor.rehearse()
+    try:
+        outbox.send(Ready(VERSION, os.getpid()))
+        executor.run()
+        outbox.send(Bye())
+    except PipesLost:
+        sys.stderr.write("quiesce: the agent closed or replaced the executor's pipes; it cannot go on\n")
+        code = BROKEN
+    _leave(outbox)
+    tree.wake_parent()  # whoever stopped the guardian: it has an executor to bury, and maybe a supervisor
+    return code
+
+
+def _redirect(stdout_fd: int, stderr_fd: int) -> None:
+    """Standard streams: nothing to read, and pipes to the supervisor, flushed at every line."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (stdout_fd, 1), (stderr_fd, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    for stream, fd in (("stdout", 1), ("stderr", 2)):
+        text = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        setattr(sys, stream, text)
+        setattr(sys, f"__{stream}__", text)
+    _arm_faulthandler()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_BY)
+
+
+def _arm_faulthandler() -> None:
+    """Again, too: an agent may have disabled it, or have handled its signals itself."""
+    faulthandler.enable(file=2)
+    for signum in ASKED_BY:
+        faulthandler.unregister(signum)
+        faulthandler.register(signum, file=2, all_threads=True)
+
+
+def _leave(outbox: Outbox) -> None:
+    """What the interpreter does at its end: wait for threads and pools, run the atexit hooks, flush.
+
+    Py_FinalizeEx does this in the same order; the guardian's fork leaves by os._exit, which does none of it. The ladder
+    bounds it.
+    """
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+    except BaseException:  # noqa: BLE001 - a hook of somebody's pool: the others' still run
+        sys.excepthook(*sys.exc_info())
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit, which follows, runs none of them
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # the agent closed them, or nobody reads
+        pass
+    outbox.close()
+
+
+class Executor:
+    """One incarnation of one slot."""
+
+    def __init__(self, place: Place, flag: InterruptFlag, inbox: Inbox, outbox: Outbox) -> None:
+        self._place = place
+        self._flag = flag
+        self._raised = flag.byte(place.slot)
+        self._inbox = inbox
+        self._outbox = outbox
+        self._agents: dict[int, tuple[Callable[[Any, Any], Any], AgentInfo]] = {}
+        self._tasks = TaskRunner(
+            Cell(
+                run_id=place.run_id,
+                slot=place.slot,
+                flag=flag,
+                raised=self._raised,
+                wake_fd=place.wake_fd,
+                outbox=outbox,
+            ),
+            self._is_term_coming,
+        )
+        self._asked_to_end = False
+        self._session_task: asyncio.Task[None] | None = None
+        self._is_broken = False
+        self._has_dropped = False
+        self._loading = False
+        self._surroundings: Surroundings | None = None
+        self._handler = self._on_term
+        # `_ignore` is not SIG_IGN: that would be inherited by what the agent execs
+        self.handlers = {signal.SIGINT: _ignore, signal.SIGHUP: _ignore, signal.SIGTERM: self._handler}
+        self._poke = os.pipe()
+        for end in self._poke:
+            os.set_blocking(end, False)
+
+    # -- signals ------------------------------------------------------------------------------------
+
+    def install_signal_handlers(self) -> None:
+        """Handlers first, then unblock: no signal falls between. SIGINT is the supervisor's to understand."""
+        for signum, handler in self.handlers.items():
+            signal.signal(signum, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handlers)
+
+    def _on_term(self, _signum: int, _frame: FrameType | None) -> None:
+        """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end.
+
+        An agent that is only being loaded has no checkpoint, and nothing to lose: that is broken off here.
+        """
+        is_rung = self._flag.is_term_rung(self._place.slot)
+        self._flag.unmark_term(self._place.slot)
+        raised = bool(self._raised)
+        if raised and self._loading:
+            raise ExecutionInterrupted(self._flag.signal(self._place.slot))
+        if is_rung:
+            # one whose threads were ended by force may hold their locks for ever: it takes nothing more
+            self._asked_to_end = self._tasks.raise_in_threads() or self._asked_to_end
+            self._wake_main()
+            self._tasks.raise_here()
+        if is_rung or raised:  # the flag says all that there is to say
+            return
+        self._asked_to_end = True
+        self._wake_main()
+        self._tasks.interrupt_all(
+            InterruptSignal(
+                reason=InterruptReason.SYSTEM_SHUTDOWN,
+                message="the executor was sent SIGTERM",
+                triggered_by="signal:SIGTERM",
+            )
+        )
+
+    def _is_term_coming(self) -> bool:
+        """Whether the TERM rung is on its way to our handler. (One that the agent put in its place would not say.)"""
+        return self._flag.is_term_rung(self._place.slot) and getsignal(_SIGTERM) == self._handler
+
+    def rehearse(self) -> None:
+        """See TaskRunner.rehearse."""
+        self._tasks.rehearse()
+
+    # -- the main thread ----------------------------------------------------------------------------
+
+    def start_control_thread(self, fd: int) -> None:
+        """`fd`: the control pipe."""
+        place = self._place
+        parts = (self._flag, self._inbox, self._outbox, self._tasks)
+        wakes = (self._wake_main, self._nudge_main)
+        thread = ControlThread(fd, place.slot, *parts, *wakes, place.pipe_key, heartbeat=place.heartbeat).start()
+        self._tasks.threads.disregard(thread)
+
+    def _nudge_main(self) -> None:
+        """From the control thread: if SIGTERM came and its handler does not run, end the system call that it missed.
+
+        One that comes between the interpreter's last look at signals and the call finds nothing to end, and the handler
+        would wait until the call returns. SIGINT means nothing here, but ends the call.
+        """
+        if self._is_term_coming() and getsignal(_SIGINT) == _ignore:
+            signal.pthread_kill(native.MAIN_THREAD, signal.SIGINT)
+
+    def _wake_main(self) -> None:
+        """Whoever waits for orders must look again. Safe in a signal handler."""
+        with suppress(BlockingIOError):  # full: it will look
+            os.write(self._poke[1], b"!")
+
+    def _look_again(self) -> None:
+        """Somebody or something woke us: what for is seen elsewhere."""
+        with suppress(BlockingIOError):
+            os.read(self._poke[0], 4096)
+
+    @property
+    def _ending(self) -> bool:
+        return bool(self._raised) or self._asked_to_end
+
+    def run(self) -> None:
+        """Execute tasks until the flag is up, or all is done after Retire or the end of the orders."""
+        poll = select.poll()
+        poll.register(self._inbox.fd, select.POLLIN)
+        poll.register(self._place.wake_fd, select.POLLIN)
+        poll.register(self._poke[0], select.POLLIN)
+        with asyncio.Runner() as runner:
+            give_context_to_pools(runner.get_loop())
+            while not self._ending:
+                if self._tasks.has_threads_left:
+                    self._wait_for_threads()
+                    continue
+                order = self._inbox.take()
+                if isinstance(order, Task):
+                    if self._is_async(order):
+                        self._run_session(runner, order)
+                    else:
+                        self._run_sync(order)
+                elif isinstance(order, Hire):
+                    self._hire(order)
+                elif isinstance(order, Drop):
+                    self._agents.pop(order.agent, None)
+                    self._has_dropped = True
+                elif isinstance(order, Retire) or self._inbox.closed:
+                    break
+                else:
+                    self._settle()
+                    self._give_memory_back()
+                    poll.poll()
+                    self._look_again()
+                    self._inbox.fill()
+            self._tasks.begin_leaving()
+            runner.run(_nothing())  # so that what the agents left on the loop is cancelled as the runner closes
+        self._give_back()
+
+    def _give_memory_back(self) -> None:
+        """Once for all agents that were dropped, and when there is nothing else to do."""
+        if self._has_dropped:
+            self._has_dropped = False
+            trim_heap()
+
+    def _wait_for_threads(self) -> None:
+        """Take nothing while threads of a task that has ended still run."""
+        poll = select.poll()
+        poll.register(self._place.wake_fd, select.POLLIN)
+        poll.register(self._poke[0], select.POLLIN)
+        while self._tasks.has_threads_left and not self._ending:
+            poll.poll()
+            self._look_again()
+
+    def _is_async(self, order: Task) -> bool:
+        agent = self._agents.get(order.agent)
+        return agent is not None and agent[1].asynchronous
+
+    def _hire(self, order: Hire) -> None:
+        self._settle()
+        self._loading = True
+        try:
+            with BrokenOff(self._place.wake_fd):
+                function, info = load(order)
+        except AgentRefused as refusal:
+            self._loading = False
+            self._outbox.send(Refused(order.agent, str(refusal), refusal.detail))
+            return
+        except ExecutionInterrupted as interrupt:
+            self._loading = False
+            if not self._ending:  # the module's own; else nothing is said any more but Bye
+                self._outbox.send(Refused(order.agent, f"cannot load the agent: it was interrupted: {interrupt}", ""))
+            return
+        finally:
+            self._loading = False
+            self._keep_handlers()
+            self._surroundings = Surroundings(_arm_faulthandler)
+            self._tasks.keep_tracing()
+        self._agents[order.agent] = (function, info)
+        options = msgspec.json.encode(info.options)
+        self._outbox.send(Hired(order.agent, info.name, info.asynchronous, options))
+
+    def _run_sync(self, order: Task) -> None:
+        agent = self._agents.get(order.agent)
+        if agent is None:
+            self._outbox.send(Returned([order.task]))
+            self._inbox.finish(order.task)
+            return
+        self._flag.begin(self._place.slot, order.task)
+        done = self._tasks.run(order, agent[0])
+        self._outbox.send_soon(done, more=len(self._inbox) > 0)  # if the agent took our pipes, the task pays for it
+        self._flag.begin(self._place.slot, 0)
+        self._inbox.finish(order.task)
+        self._restore()
+
+    def _restore(self) -> None:
+        """After a task all is as it was before it."""
+        self._keep_handlers()
+        self._await_term()
+        if self._surroundings is not None:
+            self._or_end(self._surroundings.restore)
+
+    def _settle(self) -> None:
+        """Before a wait, and before an agent is loaded: what was not looked at after every tiny task is so now."""
+        if self._surroundings is not None:
+            self._or_end(self._surroundings.settle)
+
+    def _or_end(self, restore: Callable[[], None]) -> None:
+        """A process that cannot be made what it was is no place for another task."""
+        try:
+            restore()
+        except CannotRestore as difference:
+            if not self._asked_to_end:
+                sys.stderr.write(
+                    f"quiesce: a task changed what cannot be restored, and its executor ends: {difference}\n"
+                )
+            self._asked_to_end = True
+
+    def _keep_handlers(self) -> None:
+        """An agent may have changed the handler of SIGTERM, or blocked it: after its task all is as it was."""
+        if getsignal(_SIGTERM) != self._handler or _SIGTERM in pthread_sigmask(signal.SIG_BLOCK, ()):
+            self._flag.unmark_term(self._place.slot)
+            self.install_signal_handlers()
+
+    def _await_term(self) -> None:
+        """Begin nothing while the TERM rung of the last task is on its way: it would end a system call of the next.
+
+        C code may take such an end for the end of what it waited for, and the next task's outcome would be wrong.
+        """
+        until = time.monotonic() + TERM_SECONDS
+        while self._is_term_coming() and not self._asked_to_end:
+            native.sleep(TERM_LOOK)
+            if time.monotonic() > until:
+                self._asked_to_end = True  # it may still come at any time: there must be no task then
+
+    def _run_session(self, runner: asyncio.Runner, first: Task) -> None:
+        """If the loop breaks, the executor ends; what runs on it is cancelled, which may take long, and is timed."""
+        try:
+            runner.run(self._run_async(first))
+        except BaseException:
+            self._is_broken = True
+            self._outbox.send(Bye())
+            raise
+
+    async def _run_async(self, first: Task) -> None:
+        """Run async tasks, `concurrency` at once, until the next order is something else."""
+        session = AsyncSession()
+        self._session_task = asyncio.current_task()
+        order: Task | None = first
+        try:
+            while True:
+                while order is not None and not self._ending:
+                    session.start(self._run_one(order))
+                    self._watch_loop(session)
+                    order = self._next_async(session)
+                self._watch_loop(session)
+                if self._ending:
+                    self._tasks.notice_flag()
+                if session.is_idle and (self._ending or len(self._inbox) or self._inbox.closed):
+                    return
+                if session.is_idle:
+                    self._settle()
+                    self._give_memory_back()
+                await session.wait(self._sources(session))
+                self._look_again()
+                if session.is_idle:
+                    self._restore()
+                order = self._next_async(session)
+        except BaseException:
+            self._is_broken = True
+            raise
+        finally:
+            self._tasks.loop_watch.leave()
+            await session.close()
+
+    def _watch_loop(self, session: AsyncSession) -> None:
+        """One alone can hold up nobody else."""
+        if len(session) > 1:
+            self._tasks.loop_watch.enter(asyncio.get_running_loop())
+        else:
+            self._tasks.loop_watch.leave()
+
+    def _sources(self, session: AsyncSession) -> list[int]:
+        """What is worth listening to: these stay readable until somebody reads them, the wake-up for ever."""
+        sources = [] if self._ending else [self._place.wake_fd, self._poke[0]]
+        is_open = len(session) < self._place.concurrency and not self._tasks.has_threads_left
+        if is_open and not len(self._inbox) and not self._inbox.closed:
+            sources.append(self._inbox.fd)
+        return sources
+
+    def _next_async(self, session: AsyncSession) -> Task | None:
+        if len(session) >= self._place.concurrency or self._tasks.has_threads_left:
+            return None
+        self._inbox.fill()
+        while isinstance(order := self._inbox.take(), Drop):
+            self._agents.pop(order.agent, None)
+            self._has_dropped = True
+        if isinstance(order, Task) and self._is_async(order):
+            return order
+        if order is not None:
+            self._inbox.untake(order)
+        return None
+
+    async def _run_one(self, order: Task) -> None:
+        """One async task, and the record of its end.
+
+        Unless an agent has broken the loop under all of them (it stopped it, or cancelled every task): then nobody's
+        end is his own, the executor ends, and the supervisor finds out whose doing it was.
+        """
+        self._outbox.send(Started(order.task))
+        done = await self._tasks.run_async(order, self._agents[order.agent][0])
+        if not self._is_broken and not (self._session_task is not None and self._session_task.cancelling()):
+            self._outbox.send(done)
+        self._inbox.finish(order.task)
+        self._keep_handlers()
+
+    def _give_back(self) -> None:
+        self._inbox.fill()
+        left = self._inbox.revoke(len(self._inbox))
+        if left:
+            self._outbox.send(Returned(left))
+
+
+async def _nothing() -> None:
+    """The shortest session."""
+
+
+def _ignore(_signum: int, _frame: FrameType | None) -> None:
+    """A signal that means nothing to an executor."""

@@ -1,0 +1,122 @@
+"""The executor's end of the tasks pipe: what was given and has not begun."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from runtime.errors import WireError
+from runtime.ipc.executor_protocol import Down, Drop, FrameReader, Hire, Retire, Task, Tasks
+
+_CHUNK = 1 << 18
+
+Order = Hire | Drop | Task | Retire
+
+
+class Inbox:
+    """Orders in the order they came. The main thread takes; the control thread may take back what has not begun.
+
+    `on_garbage` is called with what was wrong when what arrived is no frame of this pipe; it must not return.
+    """
+
+    def __init__(self, fd: int, key: int = 0, on_garbage: Callable[[str], None] | None = None) -> None:
+        self.fd = fd
+        os.set_blocking(fd, False)
+        self._reader: FrameReader[Down] = FrameReader(Down, key=key)
+        self._on_garbage = on_garbage
+        self._orders: deque[Order] = deque()
+        self._in_hand: dict[int, Task] = {}
+        self._lock = threading.Lock()
+        self.closed = False
+
+    def fill(self) -> None:
+        """Take in what lies in the pipe, without waiting. At the pipe's end, `closed` becomes true."""
+        with self._lock:
+            self._fill()
+
+    def _fill(self) -> None:
+        while True:
+            try:
+                data = os.read(self.fd, _CHUNK)
+            except BlockingIOError:
+                return
+            except OSError as error:  # the agent closed our descriptors
+                if error.errno != errno.EBADF:
+                    raise
+                data = b""
+            if not data:
+                self.closed = True
+                return
+            self._accept(data)
+            if len(data) < _CHUNK:
+                return
+
+    def _accept(self, data: bytes) -> None:
+        try:
+            for order in self._reader.feed(data):
+                if isinstance(order, Tasks):
+                    self._orders.extend(order.tasks)
+                else:
+                    self._orders.append(order)
+        except WireError as error:
+            if self._on_garbage is None:
+                raise
+            self._on_garbage(str(error))
+
+    def take(self) -> Order | None:
+        """The next order, None when there is none. A task is in hand until `finish`."""
+        with self._lock:
+            if not self._orders:
+                return None
+            order = self._orders.popleft()
+            if isinstance(order, Task):
+                self._in_hand[order.task] = order
+            return order
+
+    def untake(self, order: Order) -> None:
+        """It was not for now: it is the next one again."""
+        with self._lock:
+            self._orders.appendleft(order)
+            if isinstance(order, Task):
+                del self._in_hand[order.task]
+
+    def finish(self, task: int) -> None:
+        """A task has ended."""
+        with self._lock:
+            self._in_hand.pop(task, None)
+
+    def revoke(self, count: int) -> list[int]:
+        """Take back up to `count` tasks that have not begun, the last ones first. From any thread."""
+        taken: list[int] = []
+        with self._lock:
+            self._fill()
+            kept: list[Order] = []
+            while self._orders and len(taken) < count:
+                order = self._orders.pop()
+                if isinstance(order, Task):
+                    taken.append(order.task)
+                else:
+                    kept.append(order)
+            self._orders.extend(reversed(kept))
+        return taken
+
+    def withdraw(self, task: int, attempt: int) -> bool:
+        """Take one task out, so that it never begins. From any thread. False: it is in hand, over, or still to come."""
+        with self._lock:
+            self._fill()
+            mine = (order for order in self._orders if isinstance(order, Task) and order.task == task)
+            found = next((order for order in mine if order.attempt == attempt), None)
+            if found is not None:
+                self._orders.remove(found)
+            return found is not None
+
+    def in_hand(self, task: int, attempt: int) -> Task | None:
+        """The order of a task that was taken and has not ended."""
+        order = self._in_hand.get(task)
+        return order if order is not None and order.attempt == attempt else None
+
+    def __len__(self) -> int:
+        return len(self._orders)

@@ -1,0 +1,154 @@
+"""Loading an agent inside an executor: from a module, a file, or a blob."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from runtime import native
+from runtime.agents import AgentInfo, describe
+from runtime.errors import UsageError, said_by
+from runtime.executor.namesakes import explain, step_aside
+from runtime.ipc import pickling
+from runtime.ipc.executor_protocol import Hire
+from runtime.ipc.guardian_protocol import FOR_MAIN_THREAD
+from runtime.ipc.main_module import importing, load_file
+
+_OURS = ("runtime/executor/loader.py", "runtime/ipc/main_module.py")  # frames that tell nobody anything
+
+
+class AgentRefused(UsageError):
+    """An agent cannot be loaded. The text is one line; `detail` is the traceback, if there is one."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class BrokenOff:
+    """`with BrokenOff(wake_fd):` sends the main thread SIGTERM when the wake-up socket becomes readable meanwhile.
+
+    An import comes to no checkpoint, so somebody must watch for it: a thread that exists only as long, because one that
+    always did would be woken in every executor by every stop, and cost each of them time.
+    """
+
+    def __init__(self, wake_fd: int) -> None:
+        self._wake_fd = wake_fd
+        self._over = os.pipe()
+        self._thread = native.Thread(self._watch)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def _watch(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_MAIN_THREAD)
+        poll = native.poll()
+        for fd in (self._wake_fd, self._over[0]):
+            poll.register(fd, select.POLLIN)
+        if self._over[0] not in dict(poll.poll()):
+            signal.pthread_kill(native.MAIN_THREAD, signal.SIGTERM)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # the import closed them; then the thread stays, and watches nothing
+            os.write(self._over[1], b"!")
+            self._thread.join()
+            for fd in self._over:
+                os.close(fd)
+
+
+def load(hire: Hire) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
+    """The callable of a Hire, checked. Raises AgentRefused."""
+    name = hire.source.decode() if hire.by_name else "the agent"
+    try:
+        with importing(name.rpartition(":")[0] or name):
+            target = _by_name(name) if hire.by_name else pickling.load(hire.source)
+        return target, describe(target)
+    except AgentRefused:
+        raise
+    except UsageError as error:
+        raise AgentRefused(str(error)) from error
+    except (KeyboardInterrupt, Exception, SystemExit) as error:
+        said = f"cannot load {name}: {_one_line(error)}{explain(error)}"
+        raise AgentRefused(said, traceback.format_exc()) from error
+
+
+def _by_name(name: str) -> Any:
+    source, separator, attribute = name.rpartition(":")
+    if not separator or not source or not attribute:
+        raise AgentRefused(f"{name!r} is not an agent: write package.module:name or path/to/file.py:name")
+    module = _from_file(source) if source.endswith(".py") or os.sep in source else _from_module(source)
+    target: Any = module
+    for part in attribute.split("."):
+        try:
+            target = getattr(target, part)
+        except AttributeError:
+            raise AgentRefused(f"{source} has no {attribute!r}{_hint(module, part)}") from None
+    return target
+
+
+def _from_module(name: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m module` would; the `quiesce` script's own path has it not
+    try:
+        step_aside()
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise AgentRefused(
+                f"there is no module {error.name!r} (looked in the current directory and sys.path)"
+            ) from None
+        raise
+
+
+def _from_file(source: str) -> ModuleType:
+    path = Path(source).resolve()
+    if not path.is_file():
+        raise AgentRefused(f"there is no file {source}")
+    name = path.stem
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # as `python file.py` would: its neighbours can be imported
+    step_aside()
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    if loaded is not None:  # a module of that name exists already: keep both
+        name = f"{name}__agent"
+    if importlib.util.spec_from_file_location(name, path) is None:
+        raise AgentRefused(f"{source} is not a Python file")
+    return load_file(name, path)
+
+
+def _hint(module: ModuleType, wanted: str) -> str:
+    names = [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and not isinstance(value, type) and getattr(value, "__module__", None) == module.__name__
+    ]
+    near = difflib.get_close_matches(wanted, names, n=3)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; it has {', '.join(sorted(names)[:8])}{', …' if len(names) > 8 else ''}" if names else ""
+
+
+def _one_line(error: BaseException) -> str:
+    text = said_by(error, 300)
+    where = ""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [
+        frame for frame in frames if not frame.filename.startswith("<frozen") and not frame.filename.endswith(_OURS)
+    ]
+    if outside:
+        where = f" ({outside[-1].filename}:{outside[-1].lineno})"
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"

@@ -1,0 +1,153 @@
+"""The executor's end of the event pipe: records in, numbered frames out, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from runtime import native
+from runtime.ipc.executor_protocol import Done, Up, UpFrame, pack
+
+HOLD_SECONDS = 0.001
+"""A finished task's record waits at most this long for the next one's, as long as tasks keep ending…"""
+
+FLUSH_SECONDS = 0.005
+"""…and when the next task turns out to be a long one, about this long for the control thread to send it."""
+
+HOLD_RECORDS = 128
+"""At most so many wait."""
+
+
+class PipesLost(BaseException):
+    """The event pipe is not what it was: the agent closed the descriptor, or it now leads elsewhere.
+
+    Nothing can be reported any more, so the executor ends; the supervisor sees that and charges the task.
+    """
+
+
+class Outbox:
+    """Writes frames, blocking while the pipe is full (back-pressure), from any thread.
+
+    A frame must never be cut in two by the exception of the TERM rung, so while one is being written
+    `is_writing` is true; the signal handler then leaves `on_written` for this class to call.
+    """
+
+    def __init__(self, fd: int, key: int = 0) -> None:
+        self._fd = fd
+        self._key = key
+        self._identity = _identity(fd)
+        self._seq = 0
+        self._lock = native.allocate_lock()
+        self._pid = os.getpid()
+        self._main = native.MAIN_THREAD
+        self._deaf = False
+        self._held: list[Done] = []
+        self._sent_at = 0.0
+        self._flusher_awake = False
+        self._bell_read, self._bell_write = os.pipe()
+        os.set_blocking(self._bell_read, False)
+        self.is_writing = False
+        self.on_written: Callable[[], None] | None = None
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this process made it; False in a fork of the executor."""
+        return os.getpid() == self._pid
+
+    def send(self, *records: Up) -> None:
+        """Send one frame. Does nothing in a forked child of the executor, nor when nobody reads any more."""
+        if not self.is_mine:
+            return
+        main = native.get_ident() == self._main
+        if main:
+            self.is_writing = True  # before the lock: an exception must not leave it locked either
+        try:
+            with self._lock:
+                count = len(self._held)
+                if count or records:
+                    frame = pack(
+                        UpFrame(self._seq + 1, [*self._held[:count], *records]), self._key
+                    )  # raises: all is as before
+                    del self._held[:count]
+                    self._seq += 1
+                    self._write(frame)
+                self._sent_at = time.monotonic()
+        finally:
+            if main:
+                self.is_writing = False
+        if main and self.on_written is not None:
+            hook, self.on_written = self.on_written, None
+            hook()
+
+    def send_soon(self, record: Done, *, more: bool) -> None:
+        """Send the record of a finished task, together with the next ones if `more` tasks are waiting.
+
+        A write wakes the supervisor, which costs more than a tiny task; but no finished task may wait for a long
+        one behind it. So the first one that is held wakes the control thread, which calls `flush_old`.
+        """
+        self._held.append(record)
+        if not more or len(self._held) >= HOLD_RECORDS or time.monotonic() - self._sent_at > HOLD_SECONDS:
+            self.send()
+            return
+        if _identity(self._fd) != self._identity:  # now, so that not the next task pays for what this one did
+            raise PipesLost
+        if not self._flusher_awake:
+            self._flusher_awake = True
+            try:
+                os.write(self._bell_write, b"!")
+            except OSError as error:
+                raise PipesLost from error
+
+    def ring(self) -> None:
+        """Have the control thread look."""
+        with suppress(OSError):
+            os.write(self._bell_write, b"!")
+
+    def fileno(self) -> int:
+        """Readable when the control thread should begin to call `flush_old`."""
+        return self._bell_read
+
+    def flush_old(self) -> float | None:
+        """Send what is held too long. From the control thread: in how many seconds to call again, or None."""
+        with suppress(OSError):
+            os.read(self._bell_read, 16)
+        idle = time.monotonic() - self._sent_at
+        if self._held and idle > FLUSH_SECONDS:
+            self.send()
+        if idle > 20 * FLUSH_SECONDS and not self._held:
+            self._flusher_awake = False
+            if not self._held:  # looked at again: one may have come in between, and rung no bell
+                return None
+            self._flusher_awake = True
+        return FLUSH_SECONDS
+
+    def _write(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if _identity(self._fd) != self._identity:
+            raise PipesLost
+        try:
+            written = os.write(self._fd, data)
+            if written < len(data):
+                view = memoryview(data)
+                while written < len(data):
+                    written += os.write(self._fd, view[written:])
+        except BrokenPipeError:
+            self._deaf = True  # the supervisor is gone; the guardian ends us
+        except OSError as error:
+            raise PipesLost from error
+
+    def close(self) -> None:
+        """Close the pipe: the reader sees its end."""
+        with suppress(OSError):
+            os.close(self._fd)
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,276 @@
+"""How one execution is interrupted: the latch, the checkpoint, the cancelled await. (Shields: see shield.py.)
+
+Theory. An `Interruptible` has a flag and, once interrupted, a signal. The first signal wins and never changes.
+`trip` may be called from anywhere: the same thread, another thread, a signal handler. So it takes no lock
+(cpython#126434); what must be atomic is one dict.setdefault. Whoever sleeps registers a waker; each waker is
+called at least once after the trip, by the tripping thread, and must itself be safe to call from anywhere.
+
+The checkpoint reads one attribute. Locally that is False or True; in an executor it is the byte in shared
+memory (see flag.py). A local trip replaces the byte by True, so one look serves both.
+
+Inside an event loop one asks `when_interrupted`: its callbacks share one waker (see bell.py).
+
+Alternatives rejected: an Event (a lock), a counter (a second read), raising from a thread by
+PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+from runtime.errors import ExecutionInterrupted, behind
+from runtime.interrupt_signal import as_signal
+from runtime.interrupts.loop_waker import Bell, watch
+from runtime.interrupts.shield import Shield, Shields, current_place
+from runtime.interrupts.supervisor_link import Host, Standalone
+from runtime.model import InterruptSignal
+
+log = logging.getLogger("quiesce.interrupt")
+
+
+class Interruptible:
+    """Something that can be interrupted once. Base of ExecutionState; usable alone."""
+
+    def __init__(self, host: Host | None = None) -> None:
+        self.host: Host = host or Standalone()
+        self._flag: object = self.host.flag
+        self._won: dict[str, InterruptSignal] = {}
+        self._wakers: dict[object, Callable[[], object]] = {}
+        self._bells: dict[asyncio.AbstractEventLoop, tuple[Bell, list[Callable[[], None]]]] = {}
+        self.shields = Shields()
+        self._guards: dict[asyncio.Task[Any], CancelOnInterrupt] = {}
+        self._once: dict[str, Any] = {}
+        """What is made when it is first needed: `setdefault` is one step, whatever threads need it at once."""
+
+    # -- looking ------------------------------------------------------------------------------------
+
+    def raise_if_interrupted(self) -> None:
+        """Checkpoint: raise ExecutionInterrupted if the flag is up, else do nothing. The hot path.
+
+        Inside a shield it does nothing; leaving the shield is the checkpoint.
+        """
+        if self._flag:
+            self._interrupted()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the flag is up, shielded or not. Never raises."""
+        return bool(self._flag)
+
+    @property
+    def interrupt_signal(self) -> InterruptSignal | None:
+        """The signal that won, or None."""
+        if self._flag and not self._won:
+            self.trip(self._raised_by())
+        return self._won.get("signal")
+
+    def _raised_by(self) -> InterruptSignal:
+        """The signal of a flag that is up although nobody called `trip`."""
+        return self.host.signal()
+
+    def _interrupted(self) -> None:
+        signal = self.interrupt_signal
+        if signal is not None and not self.is_shielded:
+            self._tell()
+            raise ExecutionInterrupted(signal)
+
+    def _tell(self) -> None:
+        place = current_place()
+        if isinstance(place, asyncio.Task):
+            told = self._once.get("told")
+            (self._once.setdefault("told", WeakSet()) if told is None else told).add(place)
+
+    def has_told(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a checkpoint has raised in a task, and nobody has turned that into a result since.
+
+        Such a task is on its way out: cancelling it too would cut its clean-up short.
+        """
+        return task in self._once.get("told", ())
+
+    def settle(self) -> None:
+        """The running task has turned its ExecutionInterrupted into a result: its next await is fair game again."""
+        told = self._once.get("told")
+        if told is not None:
+            told.discard(current_place())
+
+    # -- interrupting -------------------------------------------------------------------------------
+
+    def trip(self, signal: InterruptSignal) -> bool:
+        """Interrupt. True if this signal is the one that won; False if another was first.
+
+        Safe from any thread and from a Python signal handler. What is no sound signal becomes one (`as_signal`).
+        """
+        signal = as_signal(signal)
+        if self._won.setdefault("signal", signal) is not signal:
+            return False
+        self._flag = True
+        for waker in tuple(self._wakers.copy().values()):  # copy is one step; iterating is not
+            waker()
+        return True
+
+    def add_waker(self, waker: Callable[[], object]) -> Callable[[], None]:
+        """Have `waker` called when this is interrupted, at once if it already is. Returns its remover.
+
+        It may be called twice and from any thread: it must be idempotent and thread-safe.
+        """
+        key = object()
+        self._wakers[key] = waker
+        if self._won or self._flag:  # tripped before, or between the caller's look and the line above
+            waker()
+
+        def remove() -> None:
+            self._wakers.pop(key, None)
+
+        return remove
+
+    def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `callback` called in the running loop once this is interrupted, soon if it already is.
+
+        Returns its remover, to be called in the same loop. Raises RuntimeError without a running loop.
+        """
+        loop = asyncio.get_running_loop()
+        if loop not in self._bells:
+            self._bells[loop] = self._hang_bell(loop)
+        bell = self._bells[loop][0]
+        unhang = bell.add(callback)
+
+        def remove() -> None:
+            unhang()
+            if not bell and loop in self._bells and self._bells[loop][0] is bell:
+                self._take_down_bell(loop)
+
+        return remove
+
+    def _hang_bell(self, loop: asyncio.AbstractEventLoop) -> tuple[Bell, list[Callable[[], None]]]:
+        bell = Bell(loop, before=self._heard)
+        fd = self.host.wake_fd()
+        undo = [] if fd is None else [watch(loop, fd, bell.ring)]
+        undo.append(self.add_waker(bell.ring))
+        return bell, undo
+
+    def _heard(self) -> None:
+        """A loop has heard that the flag is up; its callbacks come next. Looking is what makes the signal final."""
+        _ = self.interrupt_signal
+
+    def _take_down_bell(self, loop: asyncio.AbstractEventLoop) -> None:
+        for undo in self._bells.pop(loop)[1]:
+            undo()
+
+    # -- shields ------------------------------------------------------------------------------------
+
+    def shield(self) -> Shield:
+        """A critical section, `with state.shield():`, in sync and async code. An interrupt waits until it is left.
+
+        Leaving the outermost shield is a checkpoint, unless an exception is on its way out of it, or it stood in
+        clean-up: in a `finally` or `except` that an interrupt or a cancellation has led to, and must not replace.
+        A shield covers what runs inside it, tasks started there included; it does not stop the KILL rung. Do not
+        yield inside one: whoever iterates the generator would stand in it too.
+        """
+        return Shield(self)
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the code that asks stands in a shield of this state."""
+        return self.shields.here
+
+    def cancel(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task of this execution gently: after its shield, and not if a checkpoint has told it already."""
+        if not self.has_told(task):
+            self.shields.once_left(task, task.cancel)
+
+
+class CancelOnInterrupt:
+    """`async with CancelOnInterrupt(state):` cancels the body's await when the state is interrupted.
+
+    The cancellation is turned into ExecutionInterrupted as the body is left. So is what the body's clean-up raised
+    on the way, which would pass for a failure; it is logged. A cancellation by somebody else stays one, also when
+    both arrive: the outer one wins, as with asyncio.timeout. A shielded body is left alone; its shield's end raises.
+    One that a checkpoint has told already is cleaning up, and is left alone too. Nested ones in a task cancel it
+    once: the innermost does. Use each one once.
+    """
+
+    def __init__(self, state: Interruptible) -> None:
+        self._state = state
+        self._task: asyncio.Task[Any] | None = None
+        self._remove: Callable[[], None] | None = None
+        self._outer: CancelOnInterrupt | None = None
+        self._inherited = state.is_shielded
+        self._cancelling = 0
+        self._rung = False
+        self._cancelled = False
+        self._left = False
+
+    def led_to(self, error: BaseException) -> bool:
+        """Whether an error comes of a cancellation of the body, by this guard or from outside: it is no failure."""
+        return comes_of_cancellation(error, self._cancelling)
+
+    async def __aenter__(self) -> Self:
+        task = self._task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("CancelOnInterrupt must be used inside an asyncio task")
+        self._cancelling = task.cancelling()
+        self._state.raise_if_interrupted()
+        self._remove = self._state.when_interrupted(self._cancel)
+        self._outer = self._guards.get(task)
+        self._guards[task] = self
+        return self
+
+    @property
+    def _guards(self) -> dict[asyncio.Task[Any], CancelOnInterrupt]:
+        return self._state._guards  # noqa: SLF001 - the two are one concept in one file
+
+    def _cancel(self) -> None:
+        """Cancel the body. Only ever called by the loop, so that the cancellation arrives in the next step."""
+        task = self._task
+        assert task is not None
+        self._rung = True
+        if self._left or self._cancelled or self._inherited or self._guards.get(task) is not self:
+            return
+        if self._state.has_told(task):
+            return
+        if self._state.shields.covers(task):
+            loop = task.get_loop()
+            self._state.shields.once_left(task, lambda: loop.call_soon(self._cancel))
+        elif task.cancel():
+            self._cancelled = True
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        self._left = True
+        if self._remove is not None:
+            self._remove()
+        if self._outer is None:
+            self._guards.pop(task, None)
+        else:
+            self._guards[task] = self._outer
+            if self._outer._rung:  # noqa: SLF001 - it held back for us
+                task.get_loop().call_soon(self._outer._cancel)  # noqa: SLF001
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = self._task
+        assert task is not None
+        self._leave(task)
+        if not self._cancelled or task.uncancel() > self._cancelling:
+            return
+        if not isinstance(error, Exception | asyncio.CancelledError) or behind(error, asyncio.CancelledError) is None:
+            return
+        if isinstance(error, Exception):
+            log.warning("clean-up failed after an interrupt: %r", error)
+        signal = self._state.interrupt_signal
+        assert signal is not None
+        raise ExecutionInterrupted(signal) from error
+
+
+def comes_of_cancellation(error: BaseException, before: int = 0) -> bool:
+    """Whether the running task has been cancelled, and an error is that or was raised by clean-up on the way.
+
+    Such an error must not be retried. `before` is how many cancellations the task had swallowed already.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > before and behind(error, asyncio.CancelledError) is not None

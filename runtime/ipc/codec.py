@@ -1,0 +1,152 @@
+"""Values on their way between processes: JSON where it carries them exactly, an opaque pickle where not.
+
+What comes out is what went in, type and value, at any depth. Whoever reads the journal without Python sees a
+pickle's projection (projection.py). The supervisor passes values on unopened; only an executor (downwards) or the
+caller who asks for a result's value (upwards) decodes one.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, Final
+
+import msgspec
+from pydantic import BaseModel
+
+from runtime.errors import DecodeError, ResultError, said_by
+from runtime.ipc import pickling
+from runtime.ipc.projection import project
+
+MAX_VALUE: Final = 128 << 20
+"""Bytes of one encoded value, so that its frame stays well below what the wire carries (wire.MAX_FRAME)."""
+
+JSON: Final = "json"
+BLOB: Final = "pickle"
+
+_DEPTH: Final = 64
+"""Levels that JSON carries: far from where a reader deep in his own program meets the end of his stack."""
+
+
+def _encode_more(value: Any) -> Any:
+    """What msgspec does not know: pydantic models. (Dataclasses, sets, tuples, dates, enums it knows.)"""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise NotImplementedError(f"objects of type {type(value).__name__} are not JSON-able")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_more)
+_decoder = msgspec.json.Decoder()
+
+encode_json = _encoder.encode
+"""JSON bytes of the data of an event. Tuples and sets become arrays, dataclasses and pydantic models objects.
+Raises TypeError or NotImplementedError for anything else that JSON has no word for."""
+
+decode_json = _decoder.decode
+"""The value of JSON bytes. Raises msgspec.DecodeError (a ValueError)."""
+
+
+Encoded = tuple[bytes, str, bytes | None]
+"""A value's bytes, how they are encoded, and the JSON that readers are shown instead if that is not JSON."""
+
+
+def encode_blob(value: Any) -> bytes:
+    """A pickle: by name for what a module or a script defines, by value for a lambda, a closure, a notebook's class.
+
+    Raises ResultError, in one line, when the value cannot be pickled (a lock, a socket, a generator).
+    """
+    try:
+        return pickling.dump(value)
+    except Exception as error:
+        raise ResultError(f"a {type(value).__name__} can be neither JSON nor pickled: {_line(error)}") from error
+
+
+def encode(value: Any) -> tuple[bytes, str]:
+    """The bytes of an input, and how they are encoded: it comes back as exactly what it was.
+
+    Equal plain values (JSON's own types) have equal bytes, if the keys of their dicts have the same order; of pickles
+    that is not promised. Raises ResultError when there is no way.
+    """
+    data = _encode_exactly(value)
+    encoding = JSON
+    if data is None:
+        data, encoding = encode_blob(value), BLOB
+    if len(data) > MAX_VALUE:
+        raise ResultError(too_large(len(data)))
+    return data, encoding
+
+
+def encode_for_readers(value: Any) -> Encoded:
+    """A result or a snapshot: as `encode`, and what readers are shown. Raises ResultError."""
+    data, encoding = encode(value)
+    return data, encoding, None if encoding == JSON else project(value)
+
+
+def too_large(size: int) -> str:
+    """What is said of a value of so many bytes."""
+    return f"{size >> 20} MiB are more than the {MAX_VALUE >> 20} MiB that one value may have; hand over a file instead"
+
+
+_ATOMS: Final = frozenset({str, int, bool, type(None)})
+
+
+def _encode_exactly(value: Any) -> bytes | None:
+    """JSON that comes back as exactly this value; None if there is none."""
+    try:
+        return _encoder.encode(value) if _is_plain(value, _DEPTH) else None
+    except (ValueError, OverflowError):  # a lone surrogate, an endless integer
+        return None
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether JSON says this without changing it: its own types, no subclasses of them, text keys, finite numbers."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is float:
+        return isfinite(value)
+    if kind is dict and _has_text_keys(value):
+        items = value.values()
+    elif kind is list:
+        items = value
+    else:
+        return False
+    for item in items:  # a loop: half the time of `all` and a generator
+        kind = type(item)
+        if kind in _ATOMS:
+            continue
+        if not (isfinite(item) if kind is float else depth and _is_plain(item, depth - 1)):
+            return False
+    return True
+
+
+def _has_text_keys(value: dict[Any, Any]) -> bool:
+    for key in value:  # noqa: SIM110 - a generator costs as much as the rest
+        if type(key) is not str:
+            return False
+    return True
+
+
+def decode(data: bytes, encoding: str) -> Any:
+    """The value of encoded bytes. Raises DecodeError. Executes code unless they are JSON: never in the supervisor."""
+    if encoding == JSON:
+        try:
+            return _decoder.decode(data)
+        except (ValueError, RecursionError) as error:
+            raise DecodeError("JSON", _line(error)) from error
+    if encoding != BLOB:
+        raise DecodeError("value", f"nobody knows the encoding {encoding!r}")
+    try:
+        return pickling.load(data)
+    except (Exception, SystemExit, GeneratorExit) as error:
+        raise DecodeError(_type_of(data), f"{type(error).__name__}: {_line(error)}") from error
+
+
+def _type_of(data: bytes) -> str:
+    try:
+        return pickling.read_type(data)
+    except Exception:  # noqa: BLE001 - no pickle of ours at all
+        return "value"
+
+
+def _line(error: BaseException) -> str:
+    return said_by(error, 200) or type(error).__name__

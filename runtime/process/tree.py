@@ -1,0 +1,566 @@
+"""Processes: looking at them, and ending them. The one owner of kill and psutil.
+
+A process is always pid *and* create time, never a bare pid (psutil#2400): between looking and signalling the
+pid can become somebody else's. Where the kernel has pidfds they close the rest of that gap.
+
+Without a /proc of this PID namespace (procfs.py) psutil is not asked for anything: what it found would be a stranger.
+Our own children, and whatever has a pidfd, are known all the same (unlisted.py); of others nothing is known.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+import psutil
+
+from runtime.model import utf8
+from runtime.process import environments, procfs, unlisted
+from runtime.process.run_mark import has_mark
+from runtime.process.unlisted import HAS_WAITID, UnlistedProcess, is_child
+
+Process = psutil.Process | UnlistedProcess
+"""A process: pid and create time, or a child or pidfd."""
+
+RUN_VARIABLE = "QUIESCE_RUN_ID"
+"""In the environment of every process of a run, so that strays can be found as a last resort."""
+
+SUPERVISOR_VARIABLE = "QUIESCE_SUPERVISOR"
+"""Likewise, and different for every supervisor: two journals may each have a run of the same id at the same time."""
+
+SLOT_VARIABLE = "QUIESCE_SLOT"
+"""`slot.incarnation` of the executor that a process descends from. Of fixed width, see `mark_slot`."""
+
+_SLOT_WIDTH = 24
+SLOT_PLACEHOLDER = "-" * _SLOT_WIDTH
+"""What SLOT_VARIABLE must hold when the guardian is exec'd."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PTRACE_DETACH = 17
+
+VISIBILITY = procfs.inspect()
+_SEES_ALL = VISIBILITY is procfs.Visibility.FULL
+_IS_BLIND = not VISIBILITY.is_usable
+_HAVE_PROC = not _IS_BLIND and os.path.exists(f"/proc/{os.getpid()}/stat")
+_HAVE_CHILDREN_FILES = _HAVE_PROC and os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN
+
+_END_SECONDS = 1.0
+"""How long an executor that ends its own descendants repeats that."""
+
+try:
+    _libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
+except OSError:
+    _libc = None
+
+
+_START_SECONDS = 10.0
+"""How long the start of a run looks for what an earlier one has left, where its reader gets no processor."""
+
+
+def become_subreaper() -> bool:
+    """Have orphaned descendants re-parented to this process (prctl(2)). False where there is no such thing."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def stop_tracing(pid: int, signum: int) -> None:
+    """A child called PTRACE_TRACEME, and a signal has stopped it until its tracer, which we are, passes that on."""
+    if _libc is not None:
+        _libc.ptrace(_PTRACE_DETACH, ctypes.c_long(pid), ctypes.c_void_p(0), ctypes.c_void_p(signum))
+
+
+def die_with_parent(parent: int) -> bool:
+    """Be SIGKILLed when the parent's thread that forked us ends (prctl(2)). False where that is not to be had.
+
+    Closes the race between fork and prctl: when `parent` is gone already, this process ends at once.
+    """
+    armed = _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    return armed
+
+
+def open_parent() -> int | None:
+    """A descriptor of the parent that becomes readable when it dies (pidfd_open(2)); None where there are none."""
+    parent = os.getppid()
+    try:
+        fd = os.pidfd_open(parent)
+    except (AttributeError, OSError):
+        return None
+    if os.getppid() != parent:  # it died, and what we have opened may be somebody else
+        os.close(fd)
+        return None
+    return fd
+
+
+def continue_with_orphanhood() -> bool:
+    """Have the kernel send SIGCONT when the parent dies: who is stopped then still becomes the heir. False: cannot."""
+    return _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
+def wake_parent() -> None:
+    """SIGCONT to the parent. It can be nobody else's pid: a process that armed `die_with_parent` has its parent."""
+    with suppress(OSError):
+        os.kill(os.getppid(), signal.SIGCONT)
+
+
+def end_with_descendants() -> NoReturn:
+    """SIGKILL to whatever descends from this process, and to itself."""
+    if _IS_BLIND:
+        become_subreaper()
+        unlisted.end_children(_END_SECONDS)
+    send(children(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1)  # not reached
+
+
+def signal_main_thread(pid: int, signum: int) -> None:
+    """Signal the main thread of a child that nobody has waited for (tgkill(2)), or at least its process.
+
+    Raises ProcessLookupError when it is a zombie.
+    """
+    if _libc is not None and hasattr(_libc, "tgkill"):
+        if _libc.tgkill(pid, pid, int(signum)) == 0:
+            return
+        if ctypes.get_errno() == errno.ESRCH:
+            raise ProcessLookupError(errno.ESRCH, "no such thread")
+    os.kill(pid, signum)  # also where a sandbox refuses tgkill
+
+
+def _prctl(option: int, value: int) -> bool:
+    if _libc is None or not hasattr(_libc, "prctl"):
+        return False
+    return bool(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) == 0)
+
+
+def slot_mark(slot: int, incarnation: int) -> str:
+    """What SLOT_VARIABLE holds below one incarnation of an executor."""
+    return f"{slot}.{incarnation}".ljust(_SLOT_WIDTH, "-")
+
+
+def mark_slot(slot: int, incarnation: int) -> None:
+    """Mark this process and all its future descendants as belonging to a slot.
+
+    Programs that it execs get the mark with os.environ. A child that only forks keeps the environment block
+    of the guardian's exec, which is what /proc/PID/environ shows; so the mark is also written *into* that
+    block, over the placeholder of the same length. A daemon that forks twice without exec is found by it.
+    """
+    mark = slot_mark(slot, incarnation)
+    if _libc is not None:
+        _libc.getenv.restype = ctypes.c_void_p
+        address = _libc.getenv(SLOT_VARIABLE.encode())
+        if address and len(ctypes.string_at(address)) == _SLOT_WIDTH:
+            ctypes.memmove(address, mark.encode(), _SLOT_WIDTH)
+    os.environ[SLOT_VARIABLE] = mark
+
+
+def session_of(pid: int) -> int | None:
+    """The session that a process is in, None when it is gone."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def variable_of(pid: int, name: str) -> str:
+    """A variable in a process's environment, empty if it has none, is gone, a zombie, or not ours to see.
+
+    For processes of a run: of anybody else's see environments.py. Empty as well while a thread of it waits for a disk:
+    it may hold the lock on the memory map, and a reader would wait for that.
+    """
+    if _IS_BLIND or _waits_for_disk(pid):
+        return ""
+    if not _HAVE_PROC:
+        with suppress(psutil.Error, OSError):
+            return psutil.Process(pid).environ().get(name, "")
+        return ""
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+        _, found, rest = (b"\0" + file.read()).partition(b"\0" + name.encode() + b"=")
+        return rest.partition(b"\0")[0].decode(errors="replace") if found else ""
+    return ""
+
+
+def _waits_for_disk(pid: int) -> bool:
+    """Whether some thread of a process is in uninterruptible sleep. Never waits itself."""
+    if not _HAVE_PROC:
+        return False
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].startswith(b" D"):
+                    return True
+    return False
+
+
+def start_time(pid: int) -> int:
+    """When a process was made, in ticks since the host's start. 0 where it is gone or the host does not say."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19]) if _HAVE_PROC else 0
+    return 0
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent of a process, None when it is gone."""
+    if not _HAVE_PROC:
+        with suppress(psutil.Error, OSError):
+            return psutil.Process(pid).ppid()
+        return None
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
+    return None
+
+
+def slot_of(pid: int) -> str:
+    """The slot mark of a process."""
+    return variable_of(pid, SLOT_VARIABLE)
+
+
+def children(pid: int | None = None, *, recursive: bool = True, until: float = math.inf) -> list[Process]:
+    """The living descendants of a process (default: of this one), parents before their children.
+
+    Without /proc only those are known that are children of this process. `until`: from then on (monotonic seconds) no
+    more are looked for.
+    """
+    root = os.getpid() if pid is None else pid
+    if not _HAVE_CHILDREN_FILES and not _IS_BLIND:
+        try:
+            return [each for each in psutil.Process(root).children(recursive=recursive) if is_running(each)]
+        except psutil.Error:
+            return []
+    pids = child_pids(root)
+    if recursive:
+        for each in pids:  # grows while it is walked: breadth first
+            if time.monotonic() >= until:
+                break
+            pids.extend(child_pids(each))
+    return processes(itertools.takewhile(lambda _: time.monotonic() < until, pids))
+
+
+def child_pids(pid: int) -> list[int]:
+    """The children of a process, zombies included, from the files that the kernel keeps of each thread's children.
+
+    They cost one read a thread; psutil must read every process of the host, and does that for every call.
+    """
+    found: list[int] = []
+    if _IS_BLIND:
+        return unlisted.child_pids() if pid == os.getpid() else found
+    if not _HAVE_CHILDREN_FILES:
+        with suppress(psutil.Error):
+            found = [child.pid for child in psutil.Process(pid).children()]
+        return found
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found.extend(map(int, file.read().split()))
+    return found
+
+
+def processes(pids: Iterable[int]) -> list[Process]:
+    """Those of these that are still there."""
+    found: list[Process] = []
+    for pid in pids:
+        process = _listed(pid) or _unlisted(pid)
+        if process is not None:
+            found.append(process)
+    return found
+
+
+def _listed(pid: int) -> Process | None:
+    """Return the process as /proc has it, unless it is a zombie there."""
+    if _IS_BLIND:
+        return None
+    try:
+        process = psutil.Process(pid)
+    except psutil.Error:
+        return None
+    return None if _is_zombie(process) else process
+
+
+def _unlisted(pid: int) -> Process | None:
+    """Return a process that /proc hides from us."""
+    if _SEES_ALL:
+        return None
+    try:
+        process = UnlistedProcess(pid)
+    except OSError:
+        return None
+    return process if process.is_running() else None
+
+
+def _is_zombie(process: Process) -> bool:
+    """Of one that was made just now, and so is still itself. One small read where psutil makes several."""
+    if not _HAVE_PROC:
+        return not is_running(process)
+    with suppress(OSError), open(f"/proc/{process.pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2][:3] in (b" Z ", b" X ")
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Nanoseconds of processor time that a process has used, and whether it waits for a processor or has one."""
+
+    used: int
+    is_runnable: bool
+
+
+def activity(pid: int) -> Activity | None:
+    """What a process is doing (proc(5): stat, schedstat); None where the kernel does not say."""
+    if not _HAVE_PROC:
+        return None
+    known = _ticks_used(pid)
+    if known is None:
+        return None
+    used, is_runnable = known  # ticks: too coarse for one that sleeps most of the time
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat", "rb") as file:
+        used = int(file.read().split()[0])
+    return Activity(used, is_runnable)
+
+
+def _ticks_used(pid: int) -> tuple[int, bool] | None:
+    """Ticks of processor time of all threads, and whether the main one has a processor or waits for one.
+
+    From /proc/PID/stat (proc(5)), which never waits for the process's memory.
+    """
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+        return int(fields[11]) + int(fields[12]), fields[0] == b"R"
+    return None
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process and its descendants hold (RSS: shared pages count for each of them)."""
+    return sum(map(_rss, (pid, *(process.pid for process in children(pid))))) if not _IS_BLIND else 0
+
+
+def _rss(pid: int) -> int:
+    with suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss)
+    return 0
+
+
+def memory_of_tree(pid: int, *, above: int = 0) -> int:
+    """Bytes of memory that a process and its descendants hold, a page that they share counted once (PSS, proc(5)).
+
+    Where the kernel does not say (macOS, before Linux 4.14, a process of another user), its whole RSS is counted. PSS
+    is never more than RSS and costs much more: while RSS is not `above` the given size, it is what comes back.
+
+    May take long: the kernel walks the page tables, and waits for the process while that changes its mappings.
+    """
+    rss = resident(pid)
+    if rss <= above or not _HAVE_PROC:
+        return rss
+    total = 0
+    for each in (pid, *(process.pid for process in children(pid))):
+        pss = _proportional(each)
+        total += _rss(each) if pss is None else pss
+    return total
+
+
+def _proportional(pid: int) -> int | None:
+    """The PSS of one process; None where it cannot be known."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorUse:
+    """Seconds of processor time of all threads, and whether the main one has a processor or waits for one."""
+
+    seconds: float
+    is_runnable: bool
+
+
+def processor_use(pid: int) -> ProcessorUse | None:
+    """Return what a process has used of the processor, in user and kernel mode. None: unknown."""
+    if _IS_BLIND:
+        return None
+    if not _HAVE_PROC:
+        with suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            times = process.cpu_times()
+            return ProcessorUse(float(times.user + times.system), process.status() == psutil.STATUS_RUNNING)
+        return None
+    known = _ticks_used(pid)
+    return None if known is None else ProcessorUse(known[0] / os.sysconf("SC_CLK_TCK"), known[1])
+
+
+def has_children() -> bool:
+    """Whether this process has any child at all, a zombie included. One system call.
+
+    True where nothing says that there is none: waitid(2) is refused, and there is no /proc.
+    """
+    if not HAS_WAITID:
+        return _IS_BLIND or bool(child_pids(os.getpid()))
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def has_zombie() -> bool:
+    """Whether some child has ended and nobody has waited for it. One system call; it stays to be waited for."""
+    return unlisted.zombie_pid() is not None if HAS_WAITID else bool(zombies())
+
+
+def zombies() -> list[Process]:
+    """The children that have ended and that nobody has waited for; without /proc, one of them."""
+    if _IS_BLIND:
+        pid = unlisted.zombie_pid()
+        return [] if pid is None else [UnlistedProcess(pid)]
+    found: list[Process] = []
+    with suppress(psutil.Error):
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.status() == psutil.STATUS_ZOMBIE:
+                    found.append(child)
+    return found
+
+
+def is_stopped(process: Process) -> bool:
+    """Whether a signal or a tracer has stopped it."""
+    if isinstance(process, UnlistedProcess):
+        return process.is_stopped()
+    try:
+        return bool(process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP))
+    except psutil.Error:
+        return False
+
+
+def is_running(process: Process) -> bool:
+    """Whether it is still that process, and not a zombie."""
+    if isinstance(process, UnlistedProcess):
+        return process.is_running()
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def of_supervisor(
+    token: str,
+    mark: int = 0,
+    since: int = 0,
+    besides: Collection[int] = (),
+    seconds: float = environments.PATIENCE,
+) -> list[Process]:
+    """Every living process that carries a supervisor's token in its environment, or its mark, except this one.
+
+    The last resort. `since`: the start time of the supervisor's first guardian. What is older, and `besides`, is not
+    even looked at. Everybody can copy a mark (run_mark.py), so it counts for processes of this user, if that is not
+    root. `seconds`: so long the environments are read at most.
+    """
+    young = [pid for pid in _others() if pid not in besides and start_time(pid) >= since]
+    marked = [pid for pid in young if has_mark(pid, mark) and (os.geteuid() == 0 or _is_of_this_user(pid))]
+    if marked:  # the others are asked when there are none of these any more: that takes a process of its own
+        return processes(marked)
+    found = _variables(young, SUPERVISOR_VARIABLE, seconds=seconds)
+    return processes(pid for pid in young if found[pid][SUPERVISOR_VARIABLE] == token)
+
+
+def of_predecessor(token: str, mark: int) -> list[Process]:
+    """The living processes of another supervisor's run, by its token or its mark.
+
+    Only this user's: anybody may put what he has read somewhere into the environment of a process of his own. (What an
+    agent of ours runs as another user is found by the run's cgroup.)
+    """
+    ours = [pid for pid in _others() if _is_of_this_user(pid)]
+    found = _variables(ours, SUPERVISOR_VARIABLE, seconds=_START_SECONDS)
+    return processes(pid for pid in ours if has_mark(pid, mark) or found[pid][SUPERVISOR_VARIABLE] == token)
+
+
+def _variables(
+    pids: Iterable[int], *names: str, seconds: float = environments.PATIENCE
+) -> Mapping[int, Mapping[str, str]]:
+    """Return variables of processes that may be anybody's; of those that cannot be read, none."""
+    asked = list(pids)
+    found = (
+        environments.read(asked, names, seconds=seconds)
+        if _HAVE_PROC and sys.executable
+        else _variables_of_all(asked, names)
+    )
+    return {pid: found.get(pid, dict.fromkeys(names, "")) for pid in asked}
+
+
+def _variables_of_all(pids: Iterable[int], names: Iterable[str]) -> dict[int, Mapping[str, str]]:
+    return {pid: {name: variable_of(pid, name) for name in names} for pid in pids}
+
+
+def _others() -> Iterator[int]:
+    """Every process of this host except this one. None where the host does not list any (no /proc on Linux)."""
+    try:
+        pids = [] if _IS_BLIND else psutil.pids()
+    except (IndexError, OSError):  # psutil takes a /proc without a process for a list that has a first element
+        pids = []
+    return (pid for pid in pids if pid != os.getpid())
+
+
+def _is_of_this_user(pid: int) -> bool:
+    """Whether a process runs as this user. Not by the owner of /proc/PID: where memory is protected, that is root."""
+    try:
+        uids = psutil.Process(pid).uids()
+    except psutil.Error:
+        return False
+    return (uids.real, uids.effective) == (os.getuid(), os.geteuid())
+
+
+def is_there(pid: int) -> bool:
+    """Whether some other process lives that has this pid."""
+    return pid != os.getpid() and bool(processes([pid]))
+
+
+def send(processes: Iterable[Process], signum: int, *, fresh: bool = False) -> int:
+    """Signal processes, leaves first, each only if it is still itself; SIGTERM comes with SIGCONT.
+
+    A stopped process takes no SIGTERM before it is continued. `fresh`: they were found just now, so that one that is
+    our child is still itself. Returns how many were signalled: some may not be ours to signal (setuid).
+    """
+    sent: list[Callable[[int], None]] = []
+    for process in reversed(list(processes)):
+        with suppress(psutil.Error, OSError):
+            deliver: Callable[[int], None] = process.send_signal
+            if fresh and is_child(process.pid):
+                deliver = partial(os.kill, process.pid)
+            deliver(signum)
+            sent.append(deliver)
+    if signum == signal.SIGTERM:
+        for deliver in sent:  # only now: those that are many and stopped would leave no time for the others
+            with suppress(psutil.Error, OSError):
+                deliver(signal.SIGCONT)
+    return len(sent)
+
+
+def describe(process: Process) -> str:
+    """`pid (command line)` for a log line, short."""
+    if isinstance(process, UnlistedProcess):
+        return f"{process.pid} (not shown by /proc)"
+    try:
+        words = "" if _waits_for_disk(process.pid) else " ".join(process.cmdline())
+    except psutil.Error:
+        words = "?"
+    return f"{process.pid} ({utf8(words or _short_name(process))[:80]})"
+
+
+def _short_name(process: psutil.Process) -> str:
+    """Its name as the kernel has it; psutil's is longer, and for that reads the process's memory."""
+    if not _HAVE_PROC:
+        with suppress(psutil.Error):
+            return str(process.name())
+    with suppress(OSError), open(f"/proc/{process.pid}/comm", encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+    return "?"
