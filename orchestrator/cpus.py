@@ -85,9 +85,9 @@ def _folders(kind: str, path: str, mounts: list[tuple[str, str, str, list[str]]]
 
 def _quota(folder: Path) -> list[float]:
     with suppress(OSError, ValueError):
-        quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
         return [] if quota == "max" else [int(quota) / int(period)]
     with suppress(OSError, ValueError):
-        allowed = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
-        return [] if allowed <= 0 else [allowed / int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))]
+        allowed = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        return [] if allowed <= 0 else [allowed / int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))]
     return []

@@ -53,7 +53,7 @@ class Leaf:
     def enter(self) -> bool:
         """Move this process in. Whether that worked."""
         try:
-            (self.path / "cgroup.procs").write_text("0", encoding="ascii")
+            (self.path / "cgroup.procs").write_text("0", encoding="utf-8")
         except OSError:
             return False
         return True
@@ -61,25 +61,25 @@ class Leaf:
     def leave(self) -> None:
         """Move this process out, to where the leaf was made: nobody else is left to remove it."""
         with suppress(OSError):
-            (self.path.parent / "cgroup.procs").write_text("0", encoding="ascii")
+            (self.path.parent / "cgroup.procs").write_text("0", encoding="utf-8")
 
     def pids(self) -> list[int]:
         """Who is in it."""
         try:
-            return [int(line) for line in (self.path / "cgroup.procs").read_text(encoding="ascii").split()]
+            return [int(line) for line in (self.path / "cgroup.procs").read_text(encoding="utf-8").split()]
         except OSError:
             return []
 
     def kill(self) -> None:
         """SIGKILL to everybody in it, at once; a process that is being forked included."""
         with suppress(OSError):
-            (self.path / "cgroup.kill").write_text("1", encoding="ascii")
+            (self.path / "cgroup.kill").write_text("1", encoding="utf-8")
 
     def thaw(self) -> None:
         """Let go on who is in it, should it have been frozen (cgroup.freeze, Linux 5.2)."""
         for path in self._below():
             with suppress(OSError):
-                (path / "cgroup.freeze").write_text("0", encoding="ascii")
+                (path / "cgroup.freeze").write_text("0", encoding="utf-8")
 
     def remove(self, patience: float = 0.0) -> bool:
         """Remove it. Whether it is gone; one with processes in it stays, those on their last steps included.
@@ -126,7 +126,7 @@ def _search_own_cgroup() -> Path | None:
             continue
         for folder, _, _ in os.walk(mount):
             with suppress(OSError):
-                if own in Path(folder, "cgroup.procs").read_text(encoding="ascii").split():
+                if own in Path(folder, "cgroup.procs").read_text(encoding="utf-8").split():
                     return Path(folder)
     return None
 

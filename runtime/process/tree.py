@@ -117,12 +117,14 @@ def wake_parent() -> None:
 
 def end_with_descendants() -> NoReturn:
     """SIGKILL to whatever descends from this process, and to itself."""
-    if _IS_BLIND:
-        become_subreaper()
-        unlisted.end_children(_END_SECONDS)
-    send(children(), signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
-    os._exit(1)  # not reached
+    try:
+        if _IS_BLIND:
+            become_subreaper()
+            unlisted.end_children(_END_SECONDS)
+        send(children(), signal.SIGKILL)
+    finally:  # whatever came of that: a process that has changed its user may not even be able to import a codec
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError  # not reached
 
 
 def signal_main_thread(pid: int, signum: int) -> None:
@@ -261,7 +263,10 @@ def child_pids(pid: int) -> list[int]:
         return found
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+            with (
+                suppress(OSError),
+                open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file,
+            ):
                 found.extend(map(int, file.read().split()))
     return found
 

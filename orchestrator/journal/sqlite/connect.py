@@ -142,7 +142,7 @@ def _mount_of(path: str) -> str | None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opens nothing: its end costs no lock
         try:
-            with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+            with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
                 return next((line.split()[1] for line in file if line.startswith("mnt_id:")), None)
         finally:
             os.close(fd)

@@ -134,7 +134,7 @@ def _holders(path: str, span: range) -> Iterator[int]:
     """From /proc/locks, where a file is a device and an inode; -1 there is an open file's lock, which has no pid."""
     try:
         status = os.stat(path)
-        with open("/proc/locks", encoding="ascii", errors="replace") as file:
+        with open("/proc/locks", encoding="utf-8", errors="replace") as file:
             lines = file.read().splitlines()
     except OSError:
         return
@@ -174,6 +174,6 @@ def _processes() -> Iterator[int]:
 
 def _has_locked(fdinfo: str, byte: int) -> bool:
     """A line there is `lock: 1: OFDLCK ADVISORY WRITE -1 08:01:1234 FIRST LAST`."""
-    with open(fdinfo, encoding="ascii", errors="replace") as file:
+    with open(fdinfo, encoding="utf-8", errors="replace") as file:
         locks = [line.split() for line in file if line.startswith("lock:")]
     return any(fields[-2] == fields[-1] == str(byte) for fields in locks if "OFDLCK" in fields)

@@ -33,8 +33,8 @@ class Work:
         self.ended_by: BaseException | None = None
 
     def __call__(self) -> None:
-        self._begun.set()
         try:
+            self._begun.set()
             while not self._go.is_set():
                 pass
         except BaseException as error:
