@@ -187,7 +187,7 @@ class TaskRunner:
         Held back by a shield (whose end raises) and while a frame is being written. At most once a task.
         """
         running = _current.get() or self._sync
-        if running is None:
+        if running is None or running.over:  # its clean-up is ours: what is raised there would be lost
             for one in tuple(self._running.values()):
                 one.met |= one.over and not one.judged
             return

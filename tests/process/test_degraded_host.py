@@ -47,7 +47,7 @@ def test_a_run_completes_and_says_what_it_has_to_do_without(tmp_path: Path, poor
     seen = look(journal)
     assert len(seen.values) == 20
     (started,) = seen.named("guardian.started")
-    assert started["containment"] == ["sessions", "environment"]
+    assert started["containment"] == ["limits", "sessions", "environment"]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="it is such a host")

@@ -161,8 +161,9 @@ def test_what_c_code_says_when_the_stop_has_cut_it_short_is_no_result(tmp_path: 
     options = ("-w", "1", "--timeout", "0.1", "--grace", "0.1", "--term-grace", "5")
     done = run_cli("run", agent("wild:misbehave"), "-i", source, "-j", tmp_path / "j.db", *options)
     assert done.returncode == 1, done
-    errors = [outcome.error for outcome in look(tmp_path / "j.db").outcomes.values()]
-    assert errors == ["timeout: the task took longer than 0.1 s"] * 6
+    outcomes = look(tmp_path / "j.db").outcomes.values()
+    said = [outcome.error for outcome in outcomes]
+    assert said == ["timeout: the task took longer than 0.1 s"] * 6, (list(outcomes), done.stderr)
 
 
 def test_no_task_begins_while_the_signal_for_the_last_one_is_on_its_way() -> None:
