@@ -166,6 +166,14 @@ def test_what_c_code_says_when_the_stop_has_cut_it_short_is_no_result(tmp_path: 
     assert said == ["timeout: the task took longer than 0.1 s"] * 6, (list(outcomes), done.stderr)
 
 
+def test_a_task_that_is_met_at_its_very_end_has_no_result() -> None:
+    """Its agent has returned, perhaps because a signal had ended a system call of C code."""
+    with Supervisor(workers=1, log=silent) as supervisor:
+        outcome = supervisor.submit(limited.is_met_at_its_end, 1).outcome()
+    assert outcome.status != "completed"
+    assert outcome.error == "timeout: it is over"
+
+
 def test_no_task_begins_while_the_signal_for_the_last_one_is_on_its_way() -> None:
     """It would end a system call of the next task, whose C code takes that for the end of what it waited for."""
     with Supervisor(workers=1, log=silent) as supervisor:

@@ -7,10 +7,13 @@ import gc
 import os
 import signal
 import subprocess
+import sys
 import weakref
+from types import FrameType
 from typing import Any
 
-from runtime import ExecutionState, agent
+from runtime import ExecutionState, InterruptReason, InterruptSignal, agent
+from runtime.executor.task_runner import TaskRunner
 from runtime.ipc.flag import InterruptFlag
 from tests.support.sync import announce, is_open
 
@@ -118,6 +121,21 @@ def is_sent_term_late(task_input: dict[str, Any], state: ExecutionState) -> None
     flag = next(found for found in gc.get_objects() if isinstance(found, InterruptFlag))
     flag.mark_term(0)
     subprocess.Popen(["/bin/sh", "-c", f"sleep 1; kill -TERM {os.getpid()}"])
+
+
+def is_met_at_its_end(task_input: Any, state: ExecutionState) -> str:
+    """The TERM rung's handler runs when the agent has returned, and its executor has not yet written down how."""
+    runner = next(found for found in gc.get_objects() if isinstance(found, TaskRunner))
+    order = next(iter(runner._running.values())).order
+
+    def meet(frame: FrameType, event: str, _arg: object) -> None:
+        if event == "c_call" and frame.f_code is TaskRunner.run.__code__:
+            sys.setprofile(None)
+            runner.raise_here()
+
+    runner.interrupt(order, InterruptSignal(reason=InterruptReason.TIMEOUT, message="it is over", triggered_by="test"))
+    sys.setprofile(meet)
+    return "as if it had slept"
 
 
 def sleeps_in_c(task_input: dict[str, Any], state: ExecutionState) -> int:
