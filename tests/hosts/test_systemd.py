@@ -248,7 +248,7 @@ def test_a_start_waits_until_the_agent_is_loaded(machine: Machine, saw: seen.Saw
     machine.write(f"{job.folder}/hold", "")
     machine.run("systemctl", "start", "--no-block", job.service)
     wait_until(
-        lambda: len(procs.processes_with("QUIESCE_RUN_ID", job.name)) == 3, 20, "the guardian and two executors exist"
+        lambda: len(procs.processes_with("QUIESCE_RUN_ID", job.name)) == 3, 60, "the guardian and two executors exist"
     )
     assert job.state == "activating"
     (machine.root / job.folder.lstrip("/") / "hold").unlink()
