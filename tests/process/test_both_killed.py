@@ -10,10 +10,12 @@ import psutil
 import pytest
 
 from chaos.places import without_cgroups
+from tests.process.agents.drops import NOBODY
 from tests.process.helpers import agent, jsonl
 from tests.support.cli import QUIESCE, Running
 from tests.support.eof import EofProof
 from tests.support.sync import Post
+from tests.support.user_folder import user_folder
 
 GRACES = ("--grace", "0.3", "--term-grace", "0.3")
 
@@ -51,16 +53,13 @@ def test_what_they_had_detached_is_ended(tmp_path: Path, world: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("where", ["in Python", "in C"])
-def test_an_agent_that_has_changed_its_user_is_ended(tmp_path: Path, where: str) -> None:
+def test_an_agent_that_has_changed_its_user_is_ended(where: str) -> None:
     """That clears what has the kernel kill it with its parent."""
-    with Post(tmp_path / "post") as post, EofProof() as proof:
+    with user_folder(NOBODY) as folder, Post(folder / "post") as post, EofProof() as proof:
         os.chmod(os.path.dirname(proof.path), 0o755)
-        tmp_path.chmod(0o777)
-        for folder in tmp_path.parents[:2]:
-            folder.chmod(0o755)
         os.chmod(post.path, 0o666)
-        source = jsonl(tmp_path / "in.jsonl", [{"post": post.path, "proof": proof.path, "c": where == "in C"}])
-        words = ["run", agent("drops:changes_user"), "-i", str(source), "-w", "1", "-j", str(tmp_path / "j.db")]
+        source = jsonl(folder / "in.jsonl", [{"post": post.path, "proof": proof.path, "c": where == "in C"}])
+        words = ["run", agent("drops:changes_user"), "-i", str(source), "-w", "1", "-j", str(folder / "j.db")]
         with Running([*without_cgroups(), *QUIESCE, *words, *GRACES]) as running:
             post.expect()
             kill_both(running)
@@ -68,14 +67,11 @@ def test_an_agent_that_has_changed_its_user_is_ended(tmp_path: Path, where: str)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_and_by_its_own_control_thread_if_nobody_else_is_left(tmp_path: Path) -> None:
-    with Post(tmp_path / "post") as post, EofProof() as proof:
-        tmp_path.chmod(0o777)
-        for folder in tmp_path.parents[:2]:
-            folder.chmod(0o755)
+def test_and_by_its_own_control_thread_if_nobody_else_is_left() -> None:
+    with user_folder(NOBODY) as folder, Post(folder / "post") as post, EofProof() as proof:
         os.chmod(post.path, 0o666)
-        source = jsonl(tmp_path / "in.jsonl", [{"post": post.path, "proof": proof.path, "c": False}])
-        words = ["run", agent("drops:changes_user"), "-i", str(source), "-w", "1", "-j", str(tmp_path / "j.db")]
+        source = jsonl(folder / "in.jsonl", [{"post": post.path, "proof": proof.path, "c": False}])
+        words = ["run", agent("drops:changes_user"), "-i", str(source), "-w", "1", "-j", str(folder / "j.db")]
         with Running([*without_cgroups(), *QUIESCE, *words, *GRACES]) as running:
             post.expect()
             kill_both(running, helpers_of(running)[1])
