@@ -14,13 +14,20 @@ from _thread import RLock, allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["MAIN_THREAD", "RLock", "Thread", "allocate_lock", "get_ident", "poll", "sleep"]
+__all__ = ["MAIN_THREAD", "RLock", "Thread", "allocate_lock", "get_ident", "is_readable", "poll", "sleep"]
 
 MAIN_THREAD = threading.main_thread().ident or 0
 """Stays what it is in a fork, and when somebody gives the Thread object another `ident`."""
 
 poll = select.poll
 sleep = time.sleep
+
+
+def is_readable(fd: int, seconds: float = 0.0) -> bool:
+    """Wait so long until a descriptor can be read, or its other end is gone; whether it can."""
+    waiter = poll()
+    waiter.register(fd, select.POLLIN)
+    return bool(waiter.poll(1000 * seconds))
 
 
 class Thread:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import secrets
 import signal
@@ -47,7 +46,7 @@ from runtime.ipc.guardian_protocol import Settings as GuardianSettings
 from runtime.model import InterruptSignal
 from runtime.process import tree
 from runtime.process.cgroup import Leaf
-from runtime.process.descendants import stop_or_kill
+from runtime.process.descendants import end_repeatedly
 
 _HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -356,20 +355,16 @@ class LocalBackend:
             return [], []
         found: dict[int, str] = {}
         expected = self._executors.pids | {self.pid}
-        stopped: set[tree.Process] = set()
-        for look in itertools.count():
+
+        def look() -> list[tree.Process]:
             left = [process for process in self._left(until) if not known or tree.describe(process) not in known]
-            if not left or (look > 0 and time.monotonic() >= until):
-                self._is_clean = self._is_clean and not left
-                tree.send(
-                    left, signal.SIGKILL
-                )  # a look may take longer than there is: what was stopped must not stay so
-                return list(found.values()), [tree.describe(process) for process in left]
             new = [process for process in left if process.pid not in found and process.pid not in expected]
             found.update((process.pid, tree.describe(process)) for process in new)
-            if not stop_or_kill(left, stopped, until):
-                time.sleep(LOOK_SECONDS)
-        raise AssertionError  # it counts for ever
+            return left
+
+        left = end_repeatedly(look, until, least_looks=2)
+        self._is_clean = self._is_clean and not left
+        return list(found.values()), [tree.describe(process) for process in left]
 
     def lose_guardian(self, until: float) -> tuple[list[str], list[str]]:
         """It died, or does not answer: an end of it and of what it watched. What was found, what could not be ended."""

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from runtime.native import is_readable
 from runtime.process import tree
 from runtime.process.cgroup import Leaf
 from runtime.process.descendants import end_repeatedly
@@ -139,7 +140,7 @@ class _Watch:
         """Wait for the supervisor's death, then for the guardian's end, or for its time to be over."""
         self._wait_for_supervisor()
         end = time.monotonic() + self._grace + MARGIN
-        while (left := end - time.monotonic()) > 0 and not _is_ready(self._guardian_fd, min(left, _LOOK)):
+        while (left := end - time.monotonic()) > 0 and not is_readable(self._guardian_fd, min(left, _LOOK)):
             self._signal_guardian(signal.SIGCONT)  # whoever has stopped it
         self._end_everything()
 
@@ -186,9 +187,3 @@ class _Watch:
         left = [] if self._token is None else tree.of_supervisor(self._token, self._mark, since=self._since)
         known = {process.pid for process in left}
         return left + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)
-
-
-def _is_ready(fd: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(1000 * seconds))

@@ -148,21 +148,27 @@ def _find_group(pid: int) -> int | None:
 LAST_SECONDS = 0.3
 """When so little of its time is left, `end_repeatedly` kills also while it still finds new ones."""
 
+LOOK_SECONDS = 0.01
+"""Between two looks at what is left."""
 
-def end_repeatedly(look: Callable[[], list[tree.Process]], until: float) -> list[tree.Process]:
+
+def end_repeatedly(look: Callable[[], list[tree.Process]], until: float, *, least_looks: int = 1) -> list[tree.Process]:
     """Stop whoever `look` finds until a look finds nobody new, then kill them; again and again, until none are found.
 
-    For those that are no descendants of this process. Who was still there at the time `until` (monotonic seconds).
+    For those that are no descendants of this process. Who was still there at the time `until` (monotonic seconds), and
+    at the last of the `least_looks`.
     """
     stopped: set[tree.Process] = set()
-    while (left := look()) and time.monotonic() < until:
-        if not stop_or_kill(left, stopped, until):
-            time.sleep(0.01)
+    looks = 1
+    while (left := look()) and (looks < least_looks or time.monotonic() < until):
+        looks += 1
+        if not _stop_or_kill(left, stopped, until):
+            time.sleep(LOOK_SECONDS)
     tree.send(left, signal.SIGKILL)  # a look may take longer than there is: what was stopped must not stay so
     return left
 
 
-def stop_or_kill(left: Sequence[tree.Process], stopped: set[tree.Process], until: float) -> bool:
+def _stop_or_kill(left: Sequence[tree.Process], stopped: set[tree.Process], until: float) -> bool:
     """Stop those that are not among the `stopped` yet; kill all if there are none, or little time. True: look again."""
     new = [process for process in left if process not in stopped]
     if new and time.monotonic() < until - LAST_SECONDS:

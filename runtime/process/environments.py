@@ -21,6 +21,7 @@ from contextlib import suppress
 from select import POLLIN
 
 from runtime.native import poll
+from runtime.process.procfs import stat_fields
 
 PATIENCE = 4.0
 """Seconds for all of one call, where a reader gets no processor."""
@@ -133,14 +134,8 @@ def _collect(reader: int, output: int, end: float) -> tuple[bytes, bool]:
             data, looks = data + part, 0
         else:
             is_reading = bool(data) and not data.endswith(b"\n")  # else it is being loaded, perhaps from a slow disk
-            looks = looks + 1 if is_reading and _is_in_uninterruptible_sleep(reader) else 0
+            looks = looks + 1 if is_reading and stat_fields(reader)[:1] == [b"D"] else 0
     return data, looks == _LOOKS
-
-
-def _is_in_uninterruptible_sleep(pid: int) -> bool:
-    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].startswith(b" D")
-    return False
 
 
 def _end(reader: int) -> None:

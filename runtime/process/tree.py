@@ -198,17 +198,15 @@ def _waits_for_disk(pid: int) -> bool:
     if not _HAVE_PROC:
         return False
     with suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
-                if file.read().rpartition(b")")[2].startswith(b" D"):
-                    return True
+        threads = map(int, os.listdir(f"/proc/{pid}/task"))
+        return any(procfs.stat_fields(pid, thread)[:1] == [b"D"] for thread in threads)
     return False
 
 
 def start_time(pid: int) -> int:
     """When a process was made, in ticks since the host's start. 0 where it is gone or the host does not say."""
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19]) if _HAVE_PROC else 0
+    with suppress(ValueError, IndexError):
+        return int(procfs.stat_fields(pid)[19]) if _HAVE_PROC else 0
     return 0
 
 
@@ -218,8 +216,8 @@ def parent_of(pid: int) -> int | None:
         with suppress(psutil.Error, OSError):
             return psutil.Process(pid).ppid()
         return None
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])
+    with suppress(ValueError, IndexError):
+        return int(procfs.stat_fields(pid)[1])
     return None
 
 
@@ -307,9 +305,7 @@ def _is_zombie(process: Process) -> bool:
     """Of one that was made just now, and so is still itself. One small read where psutil makes several."""
     if not _HAVE_PROC:
         return not is_running(process)
-    with suppress(OSError), open(f"/proc/{process.pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2][:3] in (b" Z ", b" X ")
-    return True
+    return procfs.stat_fields(process.pid)[:1] in ([], [b"Z"], [b"X"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,10 +332,10 @@ def activity(pid: int) -> Activity | None:
 def _ticks_used(pid: int) -> tuple[int, bool] | None:
     """Ticks of processor time of all threads, and whether the main one has a processor or waits for one.
 
-    From /proc/PID/stat (proc(5)), which never waits for the process's memory.
+    It never waits for the process's memory.
     """
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
+    fields = procfs.stat_fields(pid)
+    with suppress(ValueError, IndexError):
         return int(fields[11]) + int(fields[12]), fields[0] == b"R"
     return None
 

@@ -17,9 +17,8 @@ from _thread import get_native_id
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain
-from select import POLLIN
 
-from runtime.native import Thread, poll
+from runtime.native import Thread, is_readable
 
 _WINDOW = 1 << 16
 """So many of the newest pids are asked first."""
@@ -65,7 +64,7 @@ class UnlistedProcess:
         if self._is_child:
             return _state(self.pid, os.WEXITED) is False
         if self._fd >= 0:
-            return not _is_readable(self._fd)
+            return not is_readable(self._fd)
         return _exists(self.pid)
 
     def is_stopped(self) -> bool:
@@ -180,9 +179,3 @@ def _exists(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _is_readable(fd: int) -> bool:
-    waiter = poll()
-    waiter.register(fd, POLLIN)
-    return bool(waiter.poll(0))
