@@ -184,7 +184,7 @@ class Session:
     @property
     def has_ended(self) -> bool:
         """Whether the loop is over: all processes gone, all outcomes handed to the store."""
-        return self._engine.join(0)
+        return self._engine.is_over
 
     # -- agents -------------------------------------------------------------------------------------
 

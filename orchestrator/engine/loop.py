@@ -193,6 +193,11 @@ class Engine:
                 with suppress(BlockingIOError):  # full: it is awake
                     os.write(self._wake_write, b"!")
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the loop has ended. Takes no lock: a Ctrl-C that is an exception could leave one half taken."""
+        return self._over.is_set()
+
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end of the loop. Whether it has ended.
 
