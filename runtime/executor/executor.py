@@ -297,7 +297,6 @@ class Executor:
                 elif isinstance(order, Retire) or self._inbox.closed:
                     break
                 else:
-                    self._settle()
                     self._give_memory_back()
                     poll.poll()
                     self._look_again()
@@ -326,7 +325,6 @@ class Executor:
         return agent is not None and agent[1].asynchronous
 
     def _hire(self, order: Hire) -> None:
-        self._settle()
         self._loading = True
         try:
             with BrokenOff(self._place.wake_fd):
@@ -363,21 +361,12 @@ class Executor:
         self._restore()
 
     def _restore(self) -> None:
-        """After a task all is as it was before it."""
+        """After a task all is as it was before it. A process that cannot be made so is no place for another task."""
         self._keep_handlers()
         self._await_term()
-        if self._surroundings is not None:
-            self._or_end(self._surroundings.restore)
-
-    def _settle(self) -> None:
-        """Before a wait, and before an agent is loaded: what was not looked at after every tiny task is so now."""
-        if self._surroundings is not None:
-            self._or_end(self._surroundings.settle)
-
-    def _or_end(self, restore: Callable[[], None]) -> None:
-        """A process that cannot be made what it was is no place for another task."""
         try:
-            restore()
+            if self._surroundings is not None:
+                self._surroundings.restore()
         except CannotRestore as difference:
             if not self._asked_to_end:
                 sys.stderr.write(
@@ -428,7 +417,6 @@ class Executor:
                 if session.is_idle and (self._ending or len(self._inbox) or self._inbox.closed):
                     return
                 if session.is_idle:
-                    self._settle()
                     self._give_memory_back()
                 await session.wait(self._sources(session))
                 self._look_again()

@@ -3,9 +3,8 @@
 A task may change its directory, its umask, timers, resource limits, and what is done with signals. After it, all of
 that is as it was when the agents had been loaded: what they set up while they are imported is theirs to keep.
 
-A tiny task takes a few microseconds, and a look at everything takes more than that. So what costs little to look at,
-and would soon strike the next task (a timer that is about to ring), is looked at after every task, and the rest, each
-of which is a system call, when a millisecond has passed since the last look, or there is nothing to do.
+All of it is looked at after every task, which takes about as long as a tiny task does. Rejected: to look at what is
+only a system call each (limits, user ids) no more than once in a millisecond. The next tiny task then met them.
 
 What belongs to the interpreter (os.environ, sys.path, locale, modules and their globals) stays as the task left it, as
 in every pool of processes.
@@ -21,16 +20,12 @@ import signal
 # those of `signal` make enums of every answer, which is a sixth of a tiny task
 from _signal import getitimer, getsignal, pthread_sigmask, setitimer  # type: ignore[import-not-found]
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 _SIGNALS = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
 _LIMITS = {value: name for name, value in sorted(vars(resource).items()) if name.startswith("RLIMIT_")}
 _TIMERS = (int(signal.ITIMER_REAL), int(signal.ITIMER_VIRTUAL), int(signal.ITIMER_PROF))
 _NO_TIMERS = [(0.0, 0.0)] * len(_TIMERS)
-
-LOOK_SECONDS = 0.001
-"""Tasks that end within so many seconds of a look at everything are not followed by another one."""
 
 
 class CannotRestore(Exception):
@@ -53,32 +48,20 @@ class Surroundings:
         self._umask = os.umask(0o77)
         os.umask(self._umask)
         self._intervals = [getitimer(which)[1] for which in _TIMERS]
-        self._limits = list(map(_limits_of, _LIMITS))
+        self._readable = tuple(filter(_can_read_limit, _LIMITS))
+        self._limits = list(map(resource.getrlimit, self._readable))
         self._handlers = list(map(getsignal, _SIGNALS))
         self._mask = pthread_sigmask(signal.SIG_BLOCK, ())
         self._fixed = _fixed()
-        self._look_at = 0.0
-        self._settled = True
-
-    def settle(self) -> None:
-        """Look at everything, unless that has been done since the last task. Raises CannotRestore."""
-        if not self._settled:
-            self._look_at = 0.0
-            self.restore()
 
     def restore(self) -> None:
         """Put back what a task has changed. Raises CannotRestore."""
-        self._settled = False
         os.umask(self._umask)
         self._restore_directory()
         self._restore_timers()
         self._restore_signals()
-        now = monotonic()
-        if now >= self._look_at:
-            self._restore_limits()
-            self._check_fixed()
-            self._look_at = now + LOOK_SECONDS
-            self._settled = True
+        self._restore_limits()
+        self._check_fixed()
 
     def _restore_directory(self) -> None:
         try:
@@ -113,27 +96,34 @@ class Surroundings:
             pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _restore_limits(self) -> None:
-        for (which, name), limits in zip(_LIMITS.items(), self._limits, strict=True):
-            now = _limits_of(which)
-            if now == limits or now is None or limits is None:
+        try:
+            found = list(map(resource.getrlimit, self._readable))
+        except OSError:  # the task has put itself into a sandbox that does not tell
+            return
+        if found == self._limits:
+            return
+        for which, now, limits in zip(self._readable, found, self._limits, strict=True):
+            if now == limits:
                 continue
             try:
                 resource.setrlimit(which, limits)
             except (ValueError, OSError):
-                raise CannotRestore(f"the hard limit {name} is {now[1]}, and was {limits[1]}") from None
+                raise CannotRestore(f"the hard limit {_LIMITS[which]} is {now[1]}, and was {limits[1]}") from None
 
     def _check_fixed(self) -> None:
-        for (what, before), (_, now) in zip(self._fixed, _fixed(), strict=True):
+        found = _fixed()
+        for what, before, now in zip(_FIXED, self._fixed, found, strict=True) if found != self._fixed else ():
             if now != before:
                 raise CannotRestore(f"{what}: {now}, and was {before}")
 
 
-def _limits_of(which: int) -> tuple[int, int] | None:
-    """The soft and the hard limit; None where a sandbox refuses to say (prlimit64)."""
+def _can_read_limit(which: int) -> bool:
+    """Whether the limit is told: a sandbox may refuse that (prlimit64)."""
     try:
-        return resource.getrlimit(which)
+        resource.getrlimit(which)
     except OSError:
-        return None
+        return False
+    return True
 
 
 def _niceness() -> int | None:
@@ -144,12 +134,13 @@ def _niceness() -> int | None:
         return None
 
 
-def _fixed() -> list[tuple[str, Any]]:
-    """What a process in general cannot take back."""
+def _fixed() -> tuple[Any, ...]:
     root = os.stat("/")
-    return [
-        ("user ids", os.getresuid() if hasattr(os, "getresuid") else (os.getuid(), os.geteuid())),
-        ("group ids", os.getresgid() if hasattr(os, "getresgid") else (os.getgid(), os.getegid())),
-        ("niceness", _niceness()),
-        ("root directory", (root.st_dev, root.st_ino)),
-    ]
+    return _user_ids(), _group_ids(), _niceness(), (root.st_dev, root.st_ino)
+
+
+_FIXED = ("user ids", "group ids", "niceness", "root directory")
+"""What a process in general cannot take back."""
+
+_user_ids: Callable[[], tuple[int, ...]] = getattr(os, "getresuid", lambda: (os.getuid(), os.geteuid()))
+_group_ids: Callable[[], tuple[int, ...]] = getattr(os, "getresgid", lambda: (os.getgid(), os.getegid()))

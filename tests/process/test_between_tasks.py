@@ -45,9 +45,7 @@ def test_a_task_finds_the_process_as_the_first_one_did(agent: Any, what: str) ->
     assert second == first, lines  # the pid too: it cost nothing
 
 
-@pytest.mark.parametrize(
-    "what", ["alarm", "timer", "profile timer", "watchdog", "handler", "stacks", "mask", "faulthandler"]
-)
+@pytest.mark.parametrize("what", RESTORABLE)
 def test_nor_do_tiny_tasks_that_were_handed_out_together(what: str) -> None:
     """None of them takes a millisecond, and there is no wait between them."""
     after = "+nothing" if what in ("alarm", "timer", "watchdog") else "nothing"
