@@ -1,0 +1,40 @@
+"""The documents are about this tree: the files that they name exist, and the decisions are written down in one form."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FILE = re.compile(r"`((?:orchestrator|runtime|scripts|tests|examples|docs)/[\w/.-]*)`")
+"""A file of the project in a document's text; a module may stand without `.py`."""
+
+DECISIONS = sorted((ROOT / "docs" / "adr").glob("0*.md"))
+HEADINGS = ["Context", "Decision", "Rejected", "Consequences"]
+LINES_OF_A_PAGE = 60
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_the_files_that_a_document_names_exist(document: Path) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert [name for name in FILE.findall(text) if not ((ROOT / name).exists() or (ROOT / f"{name}.py").exists())] == []
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_four_headings_on_one_page(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
+    assert len(text.splitlines()) <= LINES_OF_A_PAGE
+    assert re.search(r"^Status: \w+.*Code: `", text, re.MULTILINE)
+
+
+def test_the_index_has_every_decision_by_number_and_title() -> None:
+    index = (ROOT / "docs" / "adr" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| \[(.*?)\]\((.*?)\)", index, re.MULTILINE)
+    titles = [path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for path in DECISIONS]
+    assert [(f"{number}. {title}", name) for number, title, name in rows] == list(
+        zip(titles, (path.name for path in DECISIONS), strict=True)
+    )

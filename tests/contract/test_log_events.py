@@ -1,0 +1,84 @@
+"""docs/log-events.md lists every log event that the supervisor writes, with its levels and its fields."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAME = re.compile(r"[a-z]+\.[a-z_]+")
+LOGGERS = {"log", "_log", "note", "_note"}
+"""What the functions and methods are called that write a log event: its name is the first argument."""
+
+
+@dataclass
+class Event:
+    """A log event as the code or the page has it."""
+
+    levels: set[str] = field(default_factory=set)
+    fields: set[str] = field(default_factory=set)
+
+
+def called_name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def calls_that_log(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and called_name(node) in LOGGERS and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str) and NAME.fullmatch(name.value):
+                yield name.value, node
+
+
+def fields_of(call: ast.Call) -> Iterator[str]:
+    """Yield the fields that can be read off a call: keyword arguments, and the keys of a dict that is written there."""
+    yield from (keyword.arg for keyword in call.keywords if keyword.arg)
+    for argument in call.args[1:]:
+        if isinstance(argument, ast.Dict):
+            yield from (str(key.value) for key in argument.keys if isinstance(key, ast.Constant))
+
+
+def levels_of(call: ast.Call) -> Iterator[str]:
+    """Yield the levels that a call may write: each `Severity.X` below its arguments, and `info` where there is none."""
+    nodes = [node for argument in call.args[1:] for node in ast.walk(argument)]
+    levels = [
+        node.attr.lower() for node in nodes if isinstance(node, ast.Attribute) and "Severity." in ast.unparse(node)
+    ]
+    yield from levels or (["info"] if len(call.args) == 1 else [])
+
+
+def events_of_the_code() -> dict[str, Event]:
+    events: dict[str, Event] = defaultdict(Event)
+    for path in sorted((ROOT / "orchestrator").rglob("*.py")):
+        for name, call in calls_that_log(ast.parse(path.read_text(encoding="utf-8"))):
+            events[name].levels.update(levels_of(call))
+            events[name].fields.update(fields_of(call))
+    return dict(events)
+
+
+def events_of_the_page() -> dict[str, str]:
+    """Return the rows of the page's table by name."""
+    page = (ROOT / "docs" / "log-events.md").read_text(encoding="utf-8")
+    return {row.split("`")[1]: row for row in page.splitlines() if row.startswith("| `")}
+
+
+CODE = events_of_the_code()
+PAGE = events_of_the_page()
+
+
+def test_the_page_has_the_events_of_the_code() -> None:
+    assert sorted(PAGE) == sorted(CODE)
+
+
+@pytest.mark.parametrize("name", sorted(CODE))
+def test_the_page_has_an_event_s_levels_and_fields(name: str) -> None:
+    _, _, level, _, fields = PAGE[name].split("|", 4)
+    missing = {word for word in CODE[name].levels if not re.search(rf"\b{word}\b", level)}
+    assert (missing or {word for word in CODE[name].fields if f"`{word}`" not in fields}) == set()
