@@ -17,6 +17,7 @@ from runtime.errors import ExecutionInterrupted
 from runtime.execution.state import ExecutionState
 from runtime.interrupts.checkers import RedisChecker
 from runtime.model import InterruptReason, InterruptSignal
+from runtime.testing import real_time
 from tests.support.wait import wait_until
 
 redis = pytest.importorskip("redis", reason="the extra `redis` is not installed")
@@ -45,31 +46,28 @@ def client(path: str) -> Any:
     return redis.Redis(unix_socket_path=path, socket_timeout=5)
 
 
-def test_a_key_interrupts(server: tuple[subprocess.Popen[bytes], str]) -> None:
+@real_time
+async def test_a_key_interrupts(server: tuple[subprocess.Popen[bytes], str]) -> None:
     wanted = InterruptSignal(reason=InterruptReason.PRIORITY_OVERRIDE, message="make room", triggered_by="scheduler")
-
-    async def main() -> None:
-        with client(server[1]) as connection, client(server[1]) as operator:
-            async with ExecutionState() as state:
-                state.set_interrupt_checker(RedisChecker(connection, "stop:42"), min_interval=0)
+    with client(server[1]) as connection, client(server[1]) as operator:
+        async with ExecutionState() as state:
+            state.set_interrupt_checker(RedisChecker(connection, "stop:42"), min_interval=0)
+            await state.check_interrupt()
+            operator.set("stop:42", "0")
+            await state.check_interrupt()
+            for nonsense in ("{}", "[]", "<html>", "later, please"):
+                operator.set("stop:42", nonsense)
                 await state.check_interrupt()
-                operator.set("stop:42", "0")
+            operator.delete("stop:42")
+            operator.rpush("stop:42", "true")  # of another type: the server refuses
+            await state.check_interrupt()
+            operator.delete("stop:42")
+            operator.set("stop:42", '{"interrupt_requested": false}')
+            await state.check_interrupt()
+            operator.set("stop:42", wanted.model_dump_json())
+            with pytest.raises(ExecutionInterrupted) as caught:
                 await state.check_interrupt()
-                for nonsense in ("{}", "[]", "<html>", "later, please"):
-                    operator.set("stop:42", nonsense)
-                    await state.check_interrupt()
-                operator.delete("stop:42")
-                operator.rpush("stop:42", "true")  # of another type: the server refuses
-                await state.check_interrupt()
-                operator.delete("stop:42")
-                operator.set("stop:42", '{"interrupt_requested": false}')
-                await state.check_interrupt()
-                operator.set("stop:42", wanted.model_dump_json())
-                with pytest.raises(ExecutionInterrupted) as caught:
-                    await state.check_interrupt()
-                assert caught.value.signal == wanted
-
-    asyncio.run(main())
+            assert caught.value.signal == wanted
 
 
 def test_a_server_that_dies_does_not_harm_the_work(
@@ -89,19 +87,16 @@ def test_a_server_that_dies_does_not_harm_the_work(
     assert caplog.text.count("the interrupt checker failed") == 1
 
 
-def test_a_server_that_hangs_does_not_hold_up_the_work(server: tuple[subprocess.Popen[bytes], str]) -> None:
+@real_time
+async def test_a_server_that_hangs_does_not_hold_up_the_work(server: tuple[subprocess.Popen[bytes], str]) -> None:
     """SIGSTOPped: it takes the question and never answers. A local request gets through meanwhile."""
-
-    async def main() -> None:
-        with client(server[1]) as connection:
-            async with ExecutionState() as state:
-                state.set_interrupt_checker(RedisChecker(connection, "stop"), time_limit=60)
-                server[0].send_signal(signal.SIGSTOP)
-                try:
-                    asyncio.get_running_loop().call_later(0.05, state.request_interrupt)
-                    with pytest.raises(ExecutionInterrupted, match="user_cancelled"):
-                        await state.check_interrupt()
-                finally:
-                    server[0].send_signal(signal.SIGCONT)
-
-    asyncio.run(main())
+    with client(server[1]) as connection:
+        async with ExecutionState() as state:
+            state.set_interrupt_checker(RedisChecker(connection, "stop"), time_limit=60)
+            server[0].send_signal(signal.SIGSTOP)
+            try:
+                asyncio.get_running_loop().call_later(0.05, state.request_interrupt)
+                with pytest.raises(ExecutionInterrupted, match="user_cancelled"):
+                    await state.check_interrupt()
+            finally:
+                server[0].send_signal(signal.SIGCONT)

@@ -16,6 +16,7 @@ from runtime.errors import ExecutionInterrupted, UsageError
 from runtime.events.bus import EventBus
 from runtime.execution.state import ExecutionState
 from runtime.model import Event, ExecutionStatus
+from runtime.testing import real_time
 from tests.support.interleave import interleave
 
 ENDED = Outcome(seq=1, key="k", status=ExecutionStatus.COMPLETED, attempts=1)
@@ -75,22 +76,20 @@ def test_a_stream_that_is_opened_while_the_hub_closes_ends() -> None:
     interleave(Hub, Hub.close, lambda hub: hub.subscribe(1), check, "hub.py")
 
 
-def test_a_caller_who_stops_waiting_cancels_nothing_for_others() -> None:
-    async def main() -> None:
-        future: Future[Outcome | None] = Future()
-        handle = Handle("k", future, AssertionError, lambda: None)
-        patient = asyncio.create_task(handle.outcome_async())
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(handle.outcome_async(), 0)
-        impatient = asyncio.create_task(handle.outcome_async())
-        await asyncio.sleep(0)
-        impatient.cancel()
-        await asyncio.sleep(0)
-        threading.Thread(target=future.set_result, args=(ENDED,)).start()
-        assert await patient is ENDED
-        assert impatient.cancelled()
-
-    asyncio.run(main())
+@real_time
+async def test_a_caller_who_stops_waiting_cancels_nothing_for_others() -> None:
+    future: Future[Outcome | None] = Future()
+    handle = Handle("k", future, AssertionError, lambda: None)
+    patient = asyncio.create_task(handle.outcome_async())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(handle.outcome_async(), 0)
+    impatient = asyncio.create_task(handle.outcome_async())
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.sleep(0)
+    threading.Thread(target=future.set_result, args=(ENDED,)).start()
+    assert await patient is ENDED
+    assert impatient.cancelled()
 
 
 # -- one execution state in several threads -----------------------------------------------------------------

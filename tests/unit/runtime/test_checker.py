@@ -14,7 +14,8 @@ import pytest
 from runtime.errors import ExecutionInterrupted
 from runtime.execution.state import ExecutionState
 from runtime.model import InterruptReason, InterruptSignal
-from tests.unit.runtime.support import run, settle, state_in_loop
+from runtime.testing import real_time, run_real, run_virtual, virtual_time
+from tests.unit.runtime.support import settle, state_in_loop
 
 MINE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="mine")
 
@@ -30,68 +31,60 @@ def asynchronous(answer: Any) -> Callable[[], Any]:
 @pytest.mark.parametrize(
     ("answer", "reason"), [(True, "custom"), (MINE, "error_threshold"), (False, None), (None, None)]
 )
-def test_every_shape(wrap: Callable[[Any], Any], answer: Any, reason: str | None) -> None:
-    async def main() -> None:
-        async with ExecutionState() as state:
-            state.set_interrupt_checker(wrap(answer))
-            if reason is None:
+@real_time
+async def test_every_shape(wrap: Callable[[Any], Any], answer: Any, reason: str | None) -> None:
+    async with ExecutionState() as state:
+        state.set_interrupt_checker(wrap(answer))
+        if reason is None:
+            await state.check_interrupt()
+            assert not state.is_interrupted
+        else:
+            with pytest.raises(ExecutionInterrupted) as caught:
                 await state.check_interrupt()
-                assert not state.is_interrupted
-            else:
-                with pytest.raises(ExecutionInterrupted) as caught:
-                    await state.check_interrupt()
-                assert caught.value.reason == reason
-
-    run(main, virtual=False)
+            assert caught.value.reason == reason
 
 
-def test_a_sync_callable_that_returns_an_awaitable() -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        state.set_interrupt_checker(lambda: asyncio.sleep(0, True))
-        with pytest.raises(ExecutionInterrupted):
-            await state.check_interrupt()
-
-    run(main, virtual=False)
+@real_time
+async def test_a_sync_callable_that_returns_an_awaitable() -> None:
+    state = ExecutionState()
+    state.set_interrupt_checker(lambda: asyncio.sleep(0, True))
+    with pytest.raises(ExecutionInterrupted):
+        await state.check_interrupt()
 
 
-def test_asked_at_most_once_an_interval() -> None:
-    async def main() -> int:
-        asked = 0
+@virtual_time
+async def test_asked_at_most_once_an_interval() -> None:
+    asked = 0
 
-        async def checker() -> bool:
-            nonlocal asked
-            asked += 1
-            return False
+    async def checker() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
 
-        state = state_in_loop()
-        state.set_interrupt_checker(checker, min_interval=1.0)
-        for _ in range(35):
-            await state.check_interrupt()
-            await asyncio.sleep(0.1)
-        return asked
-
-    assert run(main) == 4
+    state = state_in_loop()
+    state.set_interrupt_checker(checker, min_interval=1.0)
+    for _ in range(35):
+        await state.check_interrupt()
+        await asyncio.sleep(0.1)
+    assert asked == 4
 
 
-def test_many_checkpoints_at_once_ask_once() -> None:
-    async def main() -> int:
-        asked = 0
+@virtual_time
+async def test_many_checkpoints_at_once_ask_once() -> None:
+    asked = 0
 
-        async def checker() -> bool:
-            nonlocal asked
-            asked += 1
-            await asyncio.sleep(0.5)
-            return False
+    async def checker() -> bool:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.5)
+        return False
 
-        state = state_in_loop()
-        state.set_interrupt_checker(checker, min_interval=1.0)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(50):
-                group.create_task(state.check_interrupt())
-        return asked
-
-    assert run(main) == 1
+    state = state_in_loop()
+    state.set_interrupt_checker(checker, min_interval=1.0)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(50):
+            group.create_task(state.check_interrupt())
+    assert asked == 1
 
 
 @pytest.mark.parametrize("trouble", ["raises", "nonsense"])
@@ -108,7 +101,7 @@ def test_trouble_is_logged_once_and_never_harms(trouble: str, caplog: pytest.Log
             await state.check_interrupt()
 
     with caplog.at_level(logging.WARNING):
-        run(main)
+        run_virtual(main)
     assert len(caplog.records) == 1
 
 
@@ -146,7 +139,7 @@ def test_whatever_it_raises_the_work_goes_on(
             await state.check_interrupt()
             assert not state.is_interrupted
 
-    run(main, virtual=False)
+    run_real(main)
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["the interrupt checker failed"]
 
 
@@ -175,7 +168,7 @@ def test_an_async_checker_that_is_deaf_is_left_behind(caplog: pytest.LogCaptureF
             await state.check_interrupt()
             assert asked == [1, 1]
 
-    run(main)
+    run_virtual(main)
     assert len(caplog.records) == 1
 
 
@@ -191,7 +184,7 @@ def test_a_checker_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> N
         await state.check_interrupt()
         assert asyncio.get_running_loop().time() - before == pytest.approx(2)
 
-    run(main)
+    run_virtual(main)
     assert "longer than 2 s" in caplog.text
 
 
@@ -216,87 +209,75 @@ def test_a_sync_checker_that_hangs_is_not_asked_again_until_it_is_back() -> None
             await state.check_interrupt()
             await asyncio.sleep(0.001)
 
-    run(main, virtual=False)
+    run_real(main)
     for thread in threading.enumerate():
         if thread.name == "quiesce-checker":
             thread.join()
 
 
-def test_an_interrupt_does_not_wait_for_a_checker_that_hangs() -> None:
-    async def main() -> None:
-        state = state_in_loop()
-        state.set_interrupt_checker(lambda: asyncio.Event().wait(), time_limit=1000)
-        asyncio.get_running_loop().call_later(1, state.request_interrupt)
-        with pytest.raises(ExecutionInterrupted):
-            await state.check_interrupt()
-        assert asyncio.get_running_loop().time() < 1010
-        await state.aclose()
-
-    run(main)
+@virtual_time
+async def test_an_interrupt_does_not_wait_for_a_checker_that_hangs() -> None:
+    state = state_in_loop()
+    state.set_interrupt_checker(lambda: asyncio.Event().wait(), time_limit=1000)
+    asyncio.get_running_loop().call_later(1, state.request_interrupt)
+    with pytest.raises(ExecutionInterrupted):
+        await state.check_interrupt()
+    assert asyncio.get_running_loop().time() < 1010
+    await state.aclose()
 
 
 @pytest.mark.parametrize("first", ["checker", "request"])
-def test_a_checker_and_a_request_at_the_same_time(first: str) -> None:
+@virtual_time
+async def test_a_checker_and_a_request_at_the_same_time(first: str) -> None:
     """Whoever trips first is the signal; the other is told no."""
+    state = state_in_loop()
+    answers: list[bool] = []
 
-    async def main() -> None:
-        state = state_in_loop()
-        answers: list[bool] = []
+    async def checker() -> InterruptSignal:
+        if first == "request":
+            answers.append(state.request_interrupt(message="request"))
+        else:
+            asyncio.get_running_loop().call_later(
+                0.001, lambda: answers.append(state.request_interrupt(message="request"))
+            )
+        return MINE
 
-        async def checker() -> InterruptSignal:
-            if first == "request":
-                answers.append(state.request_interrupt(message="request"))
-            else:
-                asyncio.get_running_loop().call_later(
-                    0.001, lambda: answers.append(state.request_interrupt(message="request"))
-                )
-            return MINE
-
-        state.set_interrupt_checker(checker)
-        with pytest.raises(ExecutionInterrupted, match="mine" if first == "checker" else "request"):
-            await state.check_interrupt()
-        await asyncio.sleep(1)
-        assert answers == [first == "request"]
-
-    run(main)
+    state.set_interrupt_checker(checker)
+    with pytest.raises(ExecutionInterrupted, match="mine" if first == "checker" else "request"):
+        await state.check_interrupt()
+    await asyncio.sleep(1)
+    assert answers == [first == "request"]
 
 
-def test_a_checker_is_asked_while_everybody_sleeps() -> None:
+@virtual_time
+async def test_a_checker_is_asked_while_everybody_sleeps() -> None:
     """A group that comes to no checkpoint is interrupted all the same."""
+    verdicts = iter([False, False, True])
 
-    async def main() -> float:
-        verdicts = iter([False, False, True])
+    async def checker() -> bool:
+        return next(verdicts)
 
-        async def checker() -> bool:
-            return next(verdicts)
-
-        async with state_in_loop() as state:
-            state.set_interrupt_checker(checker, min_interval=1.0)
-            with pytest.raises(ExecutionInterrupted):
-                async with state.parallel() as group:
-                    group.add(asyncio.Event().wait)
-                    await group.gather()
-        return asyncio.get_running_loop().time()
-
-    assert run(main) == pytest.approx(1002)
+    async with state_in_loop() as state:
+        state.set_interrupt_checker(checker, min_interval=1.0)
+        with pytest.raises(ExecutionInterrupted):
+            async with state.parallel() as group:
+                group.add(asyncio.Event().wait)
+                await group.gather()
+    assert asyncio.get_running_loop().time() == pytest.approx(1002)
 
 
-def test_a_checker_set_while_everybody_sleeps_is_asked() -> None:
-    async def main() -> None:
-        async with state_in_loop() as state:
-            asyncio.get_running_loop().call_later(1, state.set_interrupt_checker, asynchronous(True))
-            with pytest.raises(ExecutionInterrupted):
-                await state.sleep(100)
-
-    run(main)
+@virtual_time
+async def test_a_checker_set_while_everybody_sleeps_is_asked() -> None:
+    async with state_in_loop() as state:
+        asyncio.get_running_loop().call_later(1, state.set_interrupt_checker, asynchronous(True))
+        with pytest.raises(ExecutionInterrupted):
+            await state.sleep(100)
 
 
-def test_a_checker_that_was_removed_is_not_asked() -> None:
-    async def main() -> None:
-        async with state_in_loop() as state:
-            state.set_interrupt_checker(asynchronous(True))
-            state.set_interrupt_checker(None)
-            await state.check_interrupt()
-            await state.sleep(10)
-
-    run(main)
+@virtual_time
+async def test_a_checker_that_was_removed_is_not_asked() -> None:
+    async with state_in_loop() as state:
+        state.set_interrupt_checker(asynchronous(True))
+        state.set_interrupt_checker(None)
+        await state.check_interrupt()
+        await state.sleep(10)

@@ -28,7 +28,7 @@ from runtime.execution.state import ExecutionState
 from runtime.frozen import LARGEST_ARRAY, MAX_DEPTH, FrozenDict, FrozenList, freeze
 from runtime.ipc.codec import encode_json
 from runtime.model import Event, ExecutionRecord, ExecutionStatus
-from tests.unit.runtime.support import run
+from runtime.testing import run_virtual, virtual_time
 
 Pair = namedtuple("Pair", "left right")  # noqa: PYI024
 
@@ -228,7 +228,7 @@ def test_one_dict_that_is_used_again_is_logged_with_its_content_of_the_moment(ca
         return seen
 
     with caplog.at_level(logging.INFO, "quiesce.agent"):
-        seen = run(main)
+        seen = run_virtual(main)
     assert [data.get("metadata", data.get("of"))["n"] for data in seen] == [0, 0, 1, 1, 2, 2]
     assert [data.get("metadata", data.get("of"))["tags"] for data in seen][-2:] == [[0, 1, 2]] * 2
     assert [record.metadata["n"] for record in caplog.records] == [0, 1, 2]  # type: ignore[attr-defined]
@@ -253,19 +253,17 @@ def test_a_subscriber_cannot_change_what_the_next_one_sees() -> None:
     assert seen[0].data == {"n": 1, "tags": [1]}
 
 
-def test_an_event_that_waits_for_room_keeps_its_content() -> None:
-    async def main() -> None:
-        async with ExecutionState() as state:
-            stream = state.event_bus.stream(limit=1)
-            metadata = {"n": 0}
-            state.log("fills the queue", metadata=metadata)
-            waiting = state.log("waits", metadata=metadata)
-            metadata["n"] = 1
-            writer = asyncio.ensure_future(_await(waiting))
-            assert [(await anext(stream)).data["metadata"]["n"] for _ in range(2)] == [0, 0]
-            await writer
-
-    run(main)
+@virtual_time
+async def test_an_event_that_waits_for_room_keeps_its_content() -> None:
+    async with ExecutionState() as state:
+        stream = state.event_bus.stream(limit=1)
+        metadata = {"n": 0}
+        state.log("fills the queue", metadata=metadata)
+        waiting = state.log("waits", metadata=metadata)
+        metadata["n"] = 1
+        writer = asyncio.ensure_future(_await(waiting))
+        assert [(await anext(stream)).data["metadata"]["n"] for _ in range(2)] == [0, 0]
+        await writer
 
 
 async def _await(waiting: Any) -> None:

@@ -13,7 +13,8 @@ import pytest
 from runtime.errors import ExecutionInterrupted
 from runtime.execution.event import ExecutionEvent
 from runtime.execution.state import ExecutionState
-from tests.unit.runtime.support import FakeHost, run, settle, state_in_loop
+from runtime.testing import FakeSupervisorLink, run_virtual, virtual_time
+from tests.unit.runtime.support import settle, state_in_loop
 
 
 async def forever() -> None:
@@ -27,151 +28,133 @@ async def slow_to_end() -> None:
         await asyncio.sleep(2)
 
 
-def test_a_finished_one_leaves_by_itself() -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        task = asyncio.create_task(asyncio.sleep(1))
-        state.register_generator(task)
-        assert list(state.active_generators) == [task]
-        await task
-        await settle()
-        assert list(state.active_generators) == []
-        assert not state._bells
-
-    run(main)
+@virtual_time
+async def test_a_finished_one_leaves_by_itself() -> None:
+    state = ExecutionState()
+    task = asyncio.create_task(asyncio.sleep(1))
+    state.register_generator(task)
+    assert list(state.active_generators) == [task]
+    await task
+    await settle()
+    assert list(state.active_generators) == []
+    assert not state._bells
 
 
-def test_unregistered_is_left_alone() -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        task = asyncio.create_task(forever())
-        state.register_generator(task)
-        state.unregister_generator(task)
-        state.unregister_generator(task)
-        assert (await state.kill_generators()).killed == 0
-        assert not task.done()
-        task.cancel()
-        await asyncio.wait([task])
-
-    run(main)
+@virtual_time
+async def test_unregistered_is_left_alone() -> None:
+    state = ExecutionState()
+    task = asyncio.create_task(forever())
+    state.register_generator(task)
+    state.unregister_generator(task)
+    state.unregister_generator(task)
+    assert (await state.kill_generators()).killed == 0
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait([task])
 
 
-def test_killed_ones_are_awaited() -> None:
+@virtual_time
+async def test_killed_ones_are_awaited() -> None:
     """Their finally has run when kill_generators returns."""
+    state = state_in_loop()
+    cleaned: list[int] = []
 
-    async def main() -> None:
-        state = state_in_loop()
-        cleaned: list[int] = []
+    async def worker() -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(1)
+            cleaned.append(1)
 
-        async def worker() -> None:
-            try:
-                await forever()
-            finally:
-                await asyncio.sleep(1)
-                cleaned.append(1)
-
-        for _ in range(3):
-            state.register_generator(asyncio.create_task(worker()))
-        await settle()
-        report = await state.kill_generators()
-        assert (report.killed, report.refused, cleaned) == (3, (), [1, 1, 1])
-
-    run(main)
+    for _ in range(3):
+        state.register_generator(asyncio.create_task(worker()))
+    await settle()
+    report = await state.kill_generators()
+    assert (report.killed, report.refused, cleaned) == (3, (), [1, 1, 1])
 
 
 @pytest.mark.parametrize("when", ["before it is registered", "after"])
-def test_an_interrupt_cancels_them(when: str) -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        if when == "before it is registered":
-            state.request_interrupt()
-        task = asyncio.create_task(forever())
-        state.register_generator(task)
-        if when == "after":
-            state.request_interrupt()
-        await asyncio.wait([task])
-        assert task.cancelled()
-        await state.aclose()
-
-    run(main)
+@virtual_time
+async def test_an_interrupt_cancels_them(when: str) -> None:
+    state = ExecutionState()
+    if when == "before it is registered":
+        state.request_interrupt()
+    task = asyncio.create_task(forever())
+    state.register_generator(task)
+    if when == "after":
+        state.request_interrupt()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await state.aclose()
 
 
-def test_one_that_is_registered_beside_a_dying_one_is_cancelled_too() -> None:
-    async def main() -> None:
-        async with state_in_loop() as state:
-            state.register_generator(asyncio.create_task(slow_to_end()))
-            await settle()
-            state.request_interrupt()
-            await settle()
-            late = asyncio.create_task(forever())
-            state.register_generator(late)
-            await settle()
-            assert late.cancelled()
-
-    run(main)
-
-
-def test_they_are_awaited_although_the_execution_is_cancelled_meanwhile() -> None:
-    async def main() -> None:
-        state = state_in_loop()
-        generator = asyncio.create_task(slow_to_end())
-
-        async def handler(data: Any, state: ExecutionState) -> None:
-            state.register_generator(generator)
-            await settle()
-
-        execution = asyncio.create_task(ExecutionEvent(actor=handler)(None, state))
-        asyncio.get_running_loop().call_later(1, execution.cancel)
-        await asyncio.wait([execution])
-        assert execution.cancelled()
-        assert generator.done()
-
-    run(main)
-
-
-def test_cancelled_once_however_many_ask() -> None:
-    """A second cancellation would cut its clean-up short."""
-
-    async def main() -> None:
-        state = state_in_loop()
-        cleaned: list[int] = []
-
-        async def worker() -> None:
-            try:
-                await forever()
-            finally:
-                await asyncio.sleep(1)
-                cleaned.append(1)
-
-        state.register_generator(asyncio.create_task(worker()))
+@virtual_time
+async def test_one_that_is_registered_beside_a_dying_one_is_cancelled_too() -> None:
+    async with state_in_loop() as state:
+        state.register_generator(asyncio.create_task(slow_to_end()))
         await settle()
         state.request_interrupt()
         await settle()
-        await asyncio.gather(state.kill_generators(), state.kill_generators(), state.aclose())
-        assert cleaned == [1]
-
-    run(main)
-
-
-def test_one_in_a_shield_is_cancelled_as_it_leaves() -> None:
-    async def main() -> None:
-        state = state_in_loop()
-        committed: list[int] = []
-
-        async def worker() -> None:
-            with state.shield():
-                await asyncio.sleep(2)
-                committed.append(1)
-            await forever()
-
-        task = asyncio.create_task(worker())
-        state.register_generator(task)
+        late = asyncio.create_task(forever())
+        state.register_generator(late)
         await settle()
-        assert (await state.kill_generators()).killed == 1
-        assert committed == [1]
-        assert task.cancelled()
+        assert late.cancelled()
 
-    run(main)
+
+@virtual_time
+async def test_they_are_awaited_although_the_execution_is_cancelled_meanwhile() -> None:
+    state = state_in_loop()
+    generator = asyncio.create_task(slow_to_end())
+
+    async def handler(data: Any, state: ExecutionState) -> None:
+        state.register_generator(generator)
+        await settle()
+
+    execution = asyncio.create_task(ExecutionEvent(actor=handler)(None, state))
+    asyncio.get_running_loop().call_later(1, execution.cancel)
+    await asyncio.wait([execution])
+    assert execution.cancelled()
+    assert generator.done()
+
+
+@virtual_time
+async def test_cancelled_once_however_many_ask() -> None:
+    """A second cancellation would cut its clean-up short."""
+    state = state_in_loop()
+    cleaned: list[int] = []
+
+    async def worker() -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(1)
+            cleaned.append(1)
+
+    state.register_generator(asyncio.create_task(worker()))
+    await settle()
+    state.request_interrupt()
+    await settle()
+    await asyncio.gather(state.kill_generators(), state.kill_generators(), state.aclose())
+    assert cleaned == [1]
+
+
+@virtual_time
+async def test_one_in_a_shield_is_cancelled_as_it_leaves() -> None:
+    state = state_in_loop()
+    committed: list[int] = []
+
+    async def worker() -> None:
+        with state.shield():
+            await asyncio.sleep(2)
+            committed.append(1)
+        await forever()
+
+    task = asyncio.create_task(worker())
+    state.register_generator(task)
+    await settle()
+    assert (await state.kill_generators()).killed == 1
+    assert committed == [1]
+    assert task.cancelled()
 
 
 def test_one_that_refuses_is_named_and_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -201,56 +184,52 @@ def test_one_that_refuses_is_named_and_holds_up_nobody(caplog: pytest.LogCapture
         await task
 
     with caplog.at_level(logging.WARNING):
-        run(main)
+        run_virtual(main)
     assert "mule" in caplog.text
 
 
-def test_they_get_no_longer_than_the_grace() -> None:
-    async def main() -> None:
-        host = FakeHost()
-        state = state_in_loop(host=host)
-        host.rung = 1001.5
-        release = asyncio.Event()
+@virtual_time
+async def test_they_get_no_longer_than_the_grace() -> None:
+    host = FakeSupervisorLink()
+    state = state_in_loop(host=host)
+    host.rung_at = 1001.5
+    release = asyncio.Event()
 
-        async def stubborn() -> None:
-            try:
-                await forever()
-            except asyncio.CancelledError:
-                await release.wait()
+    async def stubborn() -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            await release.wait()
 
-        task = asyncio.create_task(stubborn())
-        state.register_generator(task, name="slow")
-        await settle()
-        assert (await state.kill_generators()).refused == ("slow",)
-        assert asyncio.get_running_loop().time() == pytest.approx(1001.5)
-        release.set()
-        await task
-
-    run(main)
+    task = asyncio.create_task(stubborn())
+    state.register_generator(task, name="slow")
+    await settle()
+    assert (await state.kill_generators()).refused == ("slow",)
+    assert asyncio.get_running_loop().time() == pytest.approx(1001.5)
+    release.set()
+    await task
 
 
-def test_an_async_generator_is_closed() -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        closed: list[int] = []
+@virtual_time
+async def test_an_async_generator_is_closed() -> None:
+    state = ExecutionState()
+    closed: list[int] = []
 
-        async def ticks() -> AsyncGenerator[int, None]:
-            try:
-                yield 1
-                yield 2
-            finally:
-                closed.append(1)
+    async def ticks() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(1)
 
-        generator, finished = ticks(), ticks()
-        state.register_generator(generator, name="ticks")
-        state.register_generator(finished)
-        assert await anext(generator) == 1
-        assert [tick async for tick in finished] == [1, 2]
-        assert state.active_generators == (generator,)
-        assert (await state.kill_generators()).killed == 1
-        assert closed == [1, 1]
-
-    run(main)
+    generator, finished = ticks(), ticks()
+    state.register_generator(generator, name="ticks")
+    state.register_generator(finished)
+    assert await anext(generator) == 1
+    assert [tick async for tick in finished] == [1, 2]
+    assert state.active_generators == (generator,)
+    assert (await state.kill_generators()).killed == 1
+    assert closed == [1, 1]
 
 
 @pytest.mark.parametrize("ending", ["comes to a checkpoint", "unregisters itself"])
@@ -275,36 +254,32 @@ def test_an_async_generators_end_is_its_own_business(ending: str, caplog: pytest
             assert (report.killed, report.refused) == (1, ())
             gc.collect()  # a task whose exception nobody has looked at would be in the log now
 
-    run(main)
+    run_virtual(main)
     expected = [] if ending == "comes to a checkpoint" else ["ticks"]
     assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == expected
 
 
-def test_an_async_generator_that_somebody_iterates_is_reported() -> None:
-    async def main() -> None:
-        state = ExecutionState()
+@virtual_time
+async def test_an_async_generator_that_somebody_iterates_is_reported() -> None:
+    state = ExecutionState()
 
-        async def ticks() -> AsyncGenerator[int, None]:
-            await forever()
-            yield 1
+    async def ticks() -> AsyncGenerator[int, None]:
+        await forever()
+        yield 1
 
-        generator = ticks()
-        task = asyncio.ensure_future(anext(generator))
-        state.register_generator(generator, name="busy")
-        await settle()
-        assert (await state.kill_generators()).refused == ("busy",)
-        task.cancel()
-        await asyncio.wait([task])
-
-    run(main)
+    generator = ticks()
+    task = asyncio.ensure_future(anext(generator))
+    state.register_generator(generator, name="busy")
+    await settle()
+    assert (await state.kill_generators()).refused == ("busy",)
+    task.cancel()
+    await asyncio.wait([task])
 
 
-def test_what_is_no_generator_is_refused() -> None:
-    async def main() -> None:
-        with pytest.raises(TypeError, match="int"):
-            ExecutionState().register_generator(1)  # type: ignore[arg-type]
-
-    run(main)
+@virtual_time
+async def test_what_is_no_generator_is_refused() -> None:
+    with pytest.raises(TypeError, match="int"):
+        ExecutionState().register_generator(1)  # type: ignore[arg-type]
 
 
 def test_one_that_fails_as_it_ends_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -321,78 +296,71 @@ def test_one_that_fails_as_it_ends_is_logged(caplog: pytest.LogCaptureFixture) -
         await settle()
         assert (await state.kill_generators()).killed == 1
 
-    run(main)
+    run_virtual(main)
     assert "dropped it" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["returns", "raises", "is interrupted", "is cancelled"])
-def test_an_execution_ends_what_was_registered_in_it(how: str) -> None:
+@virtual_time
+async def test_an_execution_ends_what_was_registered_in_it(how: str) -> None:
     """In a nested event too; what was registered outside lives until the state's end, or the interrupt."""
+    state = ExecutionState()
+    outside = asyncio.create_task(forever())
+    state.register_generator(outside)
+    inside: list[asyncio.Task[None]] = []
 
-    async def main() -> None:
-        state = ExecutionState()
-        outside = asyncio.create_task(forever())
-        state.register_generator(outside)
-        inside: list[asyncio.Task[None]] = []
+    def inner(data: object, state: ExecutionState) -> None:
+        inside.append(asyncio.create_task(forever()))
+        state.register_generator(inside[-1])
 
-        def inner(data: object, state: ExecutionState) -> None:
-            inside.append(asyncio.create_task(forever()))
-            state.register_generator(inside[-1])
+    async def actor(data: object, state: ExecutionState) -> None:
+        await ExecutionEvent(actor=inner)(None, state)
+        assert not inside[0].done()
+        if how == "raises":
+            raise ValueError
+        if how == "is interrupted":
+            state.request_interrupt()
+        if how != "returns":
+            await forever()
 
-        async def actor(data: object, state: ExecutionState) -> None:
-            await ExecutionEvent(actor=inner)(None, state)
-            assert not inside[0].done()
-            if how == "raises":
-                raise ValueError
-            if how == "is interrupted":
-                state.request_interrupt()
-            if how != "returns":
-                await forever()
-
-        task = asyncio.create_task(ExecutionEvent(actor=actor)(None, state))
-        await settle()
-        if how == "is cancelled":
-            task.cancel()
-        await asyncio.wait([task])
-        assert inside[0].cancelled()
-        assert outside.cancelled() is (how == "is interrupted")
-        await state.aclose()
-        assert outside.cancelled()
-
-    run(main)
+    task = asyncio.create_task(ExecutionEvent(actor=actor)(None, state))
+    await settle()
+    if how == "is cancelled":
+        task.cancel()
+    await asyncio.wait([task])
+    assert inside[0].cancelled()
+    assert outside.cancelled() is (how == "is interrupted")
+    await state.aclose()
+    assert outside.cancelled()
 
 
-def test_killing_from_within_leaves_the_caller_alive() -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        other = asyncio.create_task(forever())
+@virtual_time
+async def test_killing_from_within_leaves_the_caller_alive() -> None:
+    state = ExecutionState()
+    other = asyncio.create_task(forever())
 
-        async def worker() -> str:
-            await state.kill_generators()
-            return "alive"
+    async def worker() -> str:
+        await state.kill_generators()
+        return "alive"
 
-        task = asyncio.create_task(worker())
-        state.register_generator(task)
-        state.register_generator(other)
-        assert await task == "alive"
-        assert other.cancelled()
-
-    run(main)
+    task = asyncio.create_task(worker())
+    state.register_generator(task)
+    state.register_generator(other)
+    assert await task == "alive"
+    assert other.cancelled()
 
 
-def test_a_raised_interrupt_in_a_generator_is_no_unhandled_error() -> None:
-    async def main() -> None:
-        state = ExecutionState()
+@virtual_time
+async def test_a_raised_interrupt_in_a_generator_is_no_unhandled_error() -> None:
+    state = ExecutionState()
 
-        async def worker() -> None:
-            await state.sleep(100)
+    async def worker() -> None:
+        await state.sleep(100)
 
-        task = asyncio.create_task(worker())
-        state.register_generator(task)
-        await settle()
-        state.request_interrupt()
-        await state.aclose()
-        with pytest.raises((ExecutionInterrupted, asyncio.CancelledError)):
-            task.result()
-
-    run(main)
+    task = asyncio.create_task(worker())
+    state.register_generator(task)
+    await settle()
+    state.request_interrupt()
+    await state.aclose()
+    with pytest.raises((ExecutionInterrupted, asyncio.CancelledError)):
+        task.result()

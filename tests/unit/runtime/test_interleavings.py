@@ -17,7 +17,7 @@ from runtime.events.subscribers import Stream
 from runtime.execution.event import ExecutionEvent
 from runtime.execution.state import ExecutionState
 from runtime.model import Event, ExecutionResult, ExecutionStatus
-from tests.unit.runtime.support import VirtualLoop
+from runtime.testing import VirtualTimeLoop
 
 
 @dataclass
@@ -91,7 +91,7 @@ STEPS = 40
 """More than an undisturbed run takes."""
 
 
-class SteppedLoop(VirtualLoop):
+class SteppedLoop(VirtualTimeLoop):
     """Calls something before its steps number so and so."""
 
     def __init__(self) -> None:

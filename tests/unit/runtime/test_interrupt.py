@@ -14,7 +14,8 @@ from runtime.errors import ExecutionInterrupted, interruption_behind
 from runtime.interrupts.interruptible import CancelOnInterrupt, Interruptible
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.scope import scope
-from tests.unit.runtime.support import FakeHost, run, settle
+from runtime.testing import FakeSupervisorLink, real_time, run_virtual, virtual_time
+from tests.unit.runtime.support import settle
 
 FIRST = InterruptSignal(reason=InterruptReason.TIMEOUT, message="first")
 SECOND = InterruptSignal(reason=InterruptReason.CUSTOM, message="second")
@@ -86,10 +87,10 @@ def test_a_waker_that_trips_again_changes_nothing() -> None:
 
 def test_the_flag_of_the_host_is_an_interrupt() -> None:
     """Nobody calls trip: the supervisor's byte is up, and its signal is asked for."""
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = Interruptible(host)
     state.raise_if_interrupted()
-    host.raised.append(FIRST)
+    host.raise_flag(FIRST)
     assert state.is_interrupted
     with pytest.raises(ExecutionInterrupted, match="first"):
         state.raise_if_interrupted()
@@ -97,10 +98,10 @@ def test_the_flag_of_the_host_is_an_interrupt() -> None:
 
 
 def test_a_local_interrupt_beats_a_later_flag() -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = Interruptible(host)
     state.trip(FIRST)
-    host.raised.append(SECOND)
+    host.raise_flag(SECOND)
     assert state.interrupt_signal is FIRST
 
 
@@ -157,31 +158,28 @@ def test_a_shield_in_the_handling_of_a_failure_is_a_checkpoint() -> None:
                 pass
 
 
-def test_a_shield_that_another_task_leaves_is_left() -> None:
+@virtual_time
+async def test_a_shield_that_another_task_leaves_is_left() -> None:
     """An async generator stands in one, and is closed by somebody else than whoever began to iterate it."""
+    state = Interruptible()
 
-    async def main() -> None:
-        state = Interruptible()
+    async def generator() -> AsyncGenerator[int, None]:
+        with state.shield(), scope("inside"):
+            yield 1
 
-        async def generator() -> AsyncGenerator[int, None]:
-            with state.shield(), scope("inside"):
-                yield 1
+    async def iterate() -> None:
+        assert await anext(opened) == 1
+        await asyncio.create_task(opened.aclose())
+        assert not state.is_shielded
+        await asyncio.sleep(100)
 
-        async def iterate() -> None:
-            assert await anext(opened) == 1
-            await asyncio.create_task(opened.aclose())
-            assert not state.is_shielded
-            await asyncio.sleep(100)
-
-        opened = generator()
-        task = asyncio.create_task(iterate())
-        await settle()
-        assert not state.shields.covers(task)
-        state.cancel(task)
-        await asyncio.wait([task])
-        assert task.cancelled()
-
-    run(main)
+    opened = generator()
+    task = asyncio.create_task(iterate())
+    await settle()
+    assert not state.shields.covers(task)
+    state.cancel(task)
+    await asyncio.wait([task])
+    assert task.cancelled()
 
 
 def test_a_shield_is_of_its_own_state_only() -> None:
@@ -213,158 +211,138 @@ def test_a_shield_covers_its_own_thread_only() -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_an_await_is_interrupted(when: str) -> None:
-    async def main() -> None:
-        state = Interruptible()
-        if when == "before":
-            state.trip(FIRST)
-        else:
-            asyncio.get_running_loop().call_later(1, state.trip, FIRST)
-        with pytest.raises(ExecutionInterrupted, match="first"):
-            async with CancelOnInterrupt(state):
-                await asyncio.Event().wait()
-        task = asyncio.current_task()
-        assert task is not None
-        assert task.cancelling() == 0
-
-    run(main)
-
-
-def test_an_interrupt_after_the_await_is_none_of_the_guards_business() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        async with CancelOnInterrupt(state):
-            await asyncio.sleep(0)
+@virtual_time
+async def test_an_await_is_interrupted(when: str) -> None:
+    state = Interruptible()
+    if when == "before":
         state.trip(FIRST)
-        await settle()
+    else:
+        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    with pytest.raises(ExecutionInterrupted, match="first"):
+        async with CancelOnInterrupt(state):
+            await asyncio.Event().wait()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
-    run(main)
+
+@virtual_time
+async def test_an_interrupt_after_the_await_is_none_of_the_guards_business() -> None:
+    state = Interruptible()
+    async with CancelOnInterrupt(state):
+        await asyncio.sleep(0)
+    state.trip(FIRST)
+    await settle()
 
 
-def test_a_body_that_ends_as_the_interrupt_comes_keeps_its_result() -> None:
+@virtual_time
+async def test_a_body_that_ends_as_the_interrupt_comes_keeps_its_result() -> None:
     """The interrupt rings, but the body returns before its next await."""
-
-    async def main() -> str:
-        state = Interruptible()
-        async with CancelOnInterrupt(state):
-            await asyncio.sleep(0)
-            state.trip(FIRST)
-        await settle()
-        return "kept"
-
-    assert run(main) == "kept"
-
-
-def test_a_cancellation_from_outside_stays_one() -> None:
-    async def main() -> None:
-        state = Interruptible()
-
-        async def body() -> None:
-            async with CancelOnInterrupt(state):
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(body())
-        await settle()
-        task.cancel()
+    state = Interruptible()
+    async with CancelOnInterrupt(state):
+        await asyncio.sleep(0)
         state.trip(FIRST)
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    run(main)
-
-
-def test_a_timeout_around_the_guard_stays_a_timeout() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1), CancelOnInterrupt(state):
-                await asyncio.Event().wait()
-
-    run(main)
+    await settle()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
-def test_nested_guards_cancel_once_and_the_inner_one_tells() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
-        seen = []
-        with pytest.raises(ExecutionInterrupted):
-            async with CancelOnInterrupt(state):
-                try:
-                    async with CancelOnInterrupt(state):
-                        await asyncio.Event().wait()
-                except ExecutionInterrupted as error:
-                    seen.append(error)
-                    raise
-        assert len(seen) == 1
+@virtual_time
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    state = Interruptible()
 
-    run(main)
+    async def body() -> None:
+        async with CancelOnInterrupt(state):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(body())
+    await settle()
+    task.cancel()
+    state.trip(FIRST)
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
-def test_swallowed_inside_the_outer_guard_still_interrupts_its_next_await() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
-        with pytest.raises(ExecutionInterrupted):
-            async with CancelOnInterrupt(state):
-                try:
-                    async with CancelOnInterrupt(state):
-                        await asyncio.Event().wait()
-                except ExecutionInterrupted:
-                    pass
-                await asyncio.Event().wait()
-
-    run(main)
+@virtual_time
+async def test_a_timeout_around_the_guard_stays_a_timeout() -> None:
+    state = Interruptible()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1), CancelOnInterrupt(state):
+            await asyncio.Event().wait()
 
 
-def test_a_shielded_await_is_left_alone_and_its_end_raises() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        done = []
-        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
-        with pytest.raises(ExecutionInterrupted):
-            async with CancelOnInterrupt(state):
+@virtual_time
+async def test_nested_guards_cancel_once_and_the_inner_one_tells() -> None:
+    state = Interruptible()
+    asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    seen = []
+    with pytest.raises(ExecutionInterrupted):
+        async with CancelOnInterrupt(state):
+            try:
+                async with CancelOnInterrupt(state):
+                    await asyncio.Event().wait()
+            except ExecutionInterrupted as error:
+                seen.append(error)
+                raise
+    assert len(seen) == 1
+
+
+@virtual_time
+async def test_swallowed_inside_the_outer_guard_still_interrupts_its_next_await() -> None:
+    state = Interruptible()
+    asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    with pytest.raises(ExecutionInterrupted):
+        async with CancelOnInterrupt(state):
+            try:
+                async with CancelOnInterrupt(state):
+                    await asyncio.Event().wait()
+            except ExecutionInterrupted:
+                pass
+            await asyncio.Event().wait()
+
+
+@virtual_time
+async def test_a_shielded_await_is_left_alone_and_its_end_raises() -> None:
+    state = Interruptible()
+    done = []
+    asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    with pytest.raises(ExecutionInterrupted):
+        async with CancelOnInterrupt(state):
+            with state.shield():
+                await asyncio.sleep(10)
+                done.append("committed")
+    assert done == ["committed"]
+
+
+@virtual_time
+async def test_an_exception_out_of_a_shield_leaves_the_next_await_interruptible() -> None:
+    state = Interruptible()
+    asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    with pytest.raises(ExecutionInterrupted):
+        async with CancelOnInterrupt(state):
+            try:
                 with state.shield():
                     await asyncio.sleep(10)
-                    done.append("committed")
-        assert done == ["committed"]
-
-    run(main)
-
-
-def test_an_exception_out_of_a_shield_leaves_the_next_await_interruptible() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
-        with pytest.raises(ExecutionInterrupted):
-            async with CancelOnInterrupt(state):
-                try:
-                    with state.shield():
-                        await asyncio.sleep(10)
-                        raise ValueError
-                except ValueError:
-                    await asyncio.Event().wait()
-
-    run(main)
+                    raise ValueError
+            except ValueError:
+                await asyncio.Event().wait()
 
 
-def test_a_body_that_a_checkpoint_has_told_is_not_cancelled_in_its_clean_up() -> None:
+@virtual_time
+async def test_a_body_that_a_checkpoint_has_told_is_not_cancelled_in_its_clean_up() -> None:
     """The flag is up, a checkpoint raises, and the loop hears of it only while the body is in its finally."""
-
-    async def main() -> None:
-        state = Interruptible()
-        cleaned = []
-        with pytest.raises(ExecutionInterrupted):
-            async with CancelOnInterrupt(state):
-                try:
-                    state.trip(FIRST)
-                    state.raise_if_interrupted()
-                finally:
-                    await asyncio.sleep(1)
-                    cleaned.append(1)
-        assert cleaned == [1]
-
-    run(main)
+    state = Interruptible()
+    cleaned = []
+    with pytest.raises(ExecutionInterrupted):
+        async with CancelOnInterrupt(state):
+            try:
+                state.trip(FIRST)
+                state.raise_if_interrupted()
+            finally:
+                await asyncio.sleep(1)
+                cleaned.append(1)
+    assert cleaned == [1]
 
 
 def test_a_guard_needs_a_task() -> None:
@@ -376,100 +354,89 @@ def test_a_guard_needs_a_task() -> None:
 # -- the bell -----------------------------------------------------------------------------------------------
 
 
-def test_the_bell_is_taken_down_with_its_last_callback() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        removers = [state.when_interrupted(lambda: None) for _ in range(3)]
-        assert len(state._bells) == len(state._wakers) == 1
-        for remove in removers:
-            remove()
-            remove()
-        assert not state._bells
-        assert not state._wakers
-
-    run(main)
+@virtual_time
+async def test_the_bell_is_taken_down_with_its_last_callback() -> None:
+    state = Interruptible()
+    removers = [state.when_interrupted(lambda: None) for _ in range(3)]
+    assert len(state._bells) == len(state._wakers) == 1
+    for remove in removers:
+        remove()
+        remove()
+    assert not state._bells
+    assert not state._wakers
 
 
-def test_callbacks_run_once_and_late_ones_soon() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        called: list[str] = []
-        state.when_interrupted(lambda: called.append("early"))
-        state.trip(FIRST)
-        state.trip(SECOND)
-        await settle()
-        state.when_interrupted(lambda: called.append("late"))
-        assert called == ["early"]
-        await settle()
-        assert called == ["early", "late"]
-
-    run(main)
+@virtual_time
+async def test_callbacks_run_once_and_late_ones_soon() -> None:
+    state = Interruptible()
+    called: list[str] = []
+    state.when_interrupted(lambda: called.append("early"))
+    state.trip(FIRST)
+    state.trip(SECOND)
+    await settle()
+    state.when_interrupted(lambda: called.append("late"))
+    assert called == ["early"]
+    await settle()
+    assert called == ["early", "late"]
 
 
-def test_a_thread_wakes_the_loop() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        thread = threading.Thread(target=state.trip, args=(FIRST,))
+@virtual_time
+async def test_a_thread_wakes_the_loop() -> None:
+    state = Interruptible()
+    thread = threading.Thread(target=state.trip, args=(FIRST,))
+    with pytest.raises(ExecutionInterrupted):
+        async with CancelOnInterrupt(state):
+            thread.start()
+            await asyncio.Event().wait()
+    thread.join()
+
+
+@real_time
+async def test_a_signal_handler_wakes_the_loop() -> None:
+    state = Interruptible()
+    before = signal.signal(signal.SIGUSR2, lambda *_: state.trip(FIRST))
+    try:
         with pytest.raises(ExecutionInterrupted):
             async with CancelOnInterrupt(state):
-                thread.start()
+                asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGUSR2)
                 await asyncio.Event().wait()
-        thread.join()
-
-    run(main)
-
-
-def test_a_signal_handler_wakes_the_loop() -> None:
-    async def main() -> None:
-        state = Interruptible()
-        before = signal.signal(signal.SIGUSR2, lambda *_: state.trip(FIRST))
-        try:
-            with pytest.raises(ExecutionInterrupted):
-                async with CancelOnInterrupt(state):
-                    asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGUSR2)
-                    await asyncio.Event().wait()
-        finally:
-            signal.signal(signal.SIGUSR2, before)
-
-    run(main, virtual=False)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
-def test_states_of_one_loop_share_one_reader_of_the_wake_descriptor() -> None:
+@real_time
+async def test_states_of_one_loop_share_one_reader_of_the_wake_descriptor() -> None:
     """And it is not the reader of somebody else who watches the same descriptor in the same loop."""
+    read, write = os.pipe()
+    loop = asyncio.get_running_loop()
+    mine: list[str] = []
 
-    async def main() -> None:
-        read, write = os.pipe()
-        loop = asyncio.get_running_loop()
-        mine: list[str] = []
+    def readable() -> None:
+        mine.append("readable")
+        loop.remove_reader(read)
 
-        def readable() -> None:
-            mine.append("readable")
-            loop.remove_reader(read)
+    loop.add_reader(read, readable)
+    hosts = [FakeSupervisorLink(read) for _ in range(3)]
+    states = [Interruptible(host) for host in hosts]
 
-        loop.add_reader(read, readable)
-        hosts = [FakeHost(read) for _ in range(3)]
-        states = [Interruptible(host) for host in hosts]
-
-        async def wait(state: Interruptible) -> None:
-            with pytest.raises(ExecutionInterrupted):
-                async with CancelOnInterrupt(state):
-                    await asyncio.Event().wait()
-
-        async with asyncio.TaskGroup() as group:
-            for state in states:
-                group.create_task(wait(state))
-            await settle()
-            for host in hosts:
-                host.raised.append(FIRST)
-            os.write(write, b"!")
-        with pytest.raises(ExecutionInterrupted):  # a newcomer, long after the descriptor became readable
-            async with CancelOnInterrupt(Interruptible(hosts[0])):
+    async def wait(state: Interruptible) -> None:
+        with pytest.raises(ExecutionInterrupted):
+            async with CancelOnInterrupt(state):
                 await asyncio.Event().wait()
-        assert mine == ["readable"]
-        os.close(read)
-        os.close(write)
 
-    run(main, virtual=False)
+    async with asyncio.TaskGroup() as group:
+        for state in states:
+            group.create_task(wait(state))
+        await settle()
+        for host in hosts:
+            host.raise_flag(FIRST)
+        os.write(write, b"!")
+    with pytest.raises(ExecutionInterrupted):  # a newcomer, long after the descriptor became readable
+        async with CancelOnInterrupt(Interruptible(hosts[0])):
+            await asyncio.Event().wait()
+    assert mine == ["readable"]
+    os.close(read)
+    os.close(write)
 
 
 def test_tripping_after_the_loop_is_closed_is_harmless() -> None:
@@ -478,7 +445,7 @@ def test_tripping_after_the_loop_is_closed_is_harmless() -> None:
     async def main() -> None:
         state.when_interrupted(lambda: None)
 
-    run(main)
+    run_virtual(main)
     assert state.trip(FIRST)
 
 

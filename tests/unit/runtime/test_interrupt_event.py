@@ -17,7 +17,7 @@ from runtime.execution.state import ExecutionState
 from runtime.interrupts.handler_context import is_in_signal_handler
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal
 from runtime.scope import scope
-from tests.unit.runtime.support import run
+from runtime.testing import real_time, run_virtual
 
 
 class Listener:
@@ -188,18 +188,16 @@ def test_two_threads_and_one_event(state: ExecutionState, listener: Listener) ->
     end(state, listener)
 
 
-def test_in_a_loop_as_ever(listener: Listener) -> None:
-    async def main() -> None:
-        async with ExecutionState() as state:
-            state.event_bus.subscribe(listener)
-            await state.log("binds the bus to this loop")
-            threading.Thread(target=state.request_interrupt).start()
-            with pytest.raises(ExecutionInterrupted):
-                await state.sleep(60)
-        assert [event.kind for event in listener.events] == ["log", "interrupt"]
-        assert set(listener.threads) == {threading.get_ident()}
-
-    run(main, virtual=False)
+@real_time
+async def test_in_a_loop_as_ever(listener: Listener) -> None:
+    async with ExecutionState() as state:
+        state.event_bus.subscribe(listener)
+        await state.log("binds the bus to this loop")
+        threading.Thread(target=state.request_interrupt).start()
+        with pytest.raises(ExecutionInterrupted):
+            await state.sleep(60)
+    assert [event.kind for event in listener.events] == ["log", "interrupt"]
+    assert set(listener.threads) == {threading.get_ident()}
 
 
 def test_a_loop_that_is_closed_delivers_no_more(listener: Listener) -> None:
@@ -245,7 +243,7 @@ def test_a_time_limit_that_runs_out_while_nobody_looks_is_published_by_the_loop(
         while not listener.events:  # noqa: ASYNC110 - a sync subscriber; the test's own time limit ends it
             await asyncio.sleep(0.005)
 
-    run(wait)
+    run_virtual(wait)
     (event,) = listener.events
     assert isinstance(event, InterruptEvent)
     assert event.signal.reason is InterruptReason.TIMEOUT
@@ -257,6 +255,6 @@ def test_a_time_limit_that_was_dropped_is_published_by_no_loop(state: ExecutionS
         state.cancel_timeout()
         await asyncio.sleep(0.05)
 
-    run(wait)
+    run_virtual(wait)
     assert not listener.events
     assert not state.is_interrupted

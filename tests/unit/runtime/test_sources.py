@@ -22,7 +22,7 @@ from runtime.interrupts.checkers import (
 )
 from runtime.interrupts.interruptible import Interruptible
 from runtime.model import InterruptReason, InterruptSignal
-from tests.unit.runtime.support import run
+from runtime.testing import real_time, run_real
 
 WHOLE = InterruptSignal(reason=InterruptReason.ERROR_THRESHOLD, message="m", triggered_by="ops")
 
@@ -189,7 +189,7 @@ def test_a_wrong_answer_is_an_error_in_the_log_and_stops_nothing(
             for _ in range(3):
                 await state.check_interrupt()
 
-    run(main, virtual=False)
+    run_real(main)
     assert [record.levelname for record in caplog.records if record.name == "quiesce.checker"] == ["ERROR"]
 
 
@@ -213,16 +213,14 @@ class _Client:
         return self._value
 
 
-def test_a_checker_in_a_state(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with ExecutionState() as state:
-            state.set_interrupt_checker(FileChecker(str(tmp_path / "stop")), min_interval=0)
+@real_time
+async def test_a_checker_in_a_state(tmp_path: Path) -> None:
+    async with ExecutionState() as state:
+        state.set_interrupt_checker(FileChecker(str(tmp_path / "stop")), min_interval=0)
+        await state.check_interrupt()
+        (tmp_path / "stop").touch()
+        with pytest.raises(BaseException, match="custom"):
             await state.check_interrupt()
-            (tmp_path / "stop").touch()
-            with pytest.raises(BaseException, match="custom"):
-                await state.check_interrupt()
-
-    run(main, virtual=False)
 
 
 def test_memory_above_the_limit_interrupts() -> None:

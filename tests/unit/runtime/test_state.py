@@ -21,7 +21,8 @@ from runtime.events.bus import EventBus
 from runtime.execution.event import ExecutionEvent
 from runtime.execution.state import ExecutionState
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal, Severity
-from tests.unit.runtime.support import FakeHost, run, settle, state_in_loop
+from runtime.testing import FakeSupervisorLink, real_time, run_real, run_virtual, virtual_time
+from tests.unit.runtime.support import settle, state_in_loop
 
 FLAGGED = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="flag")
 
@@ -55,22 +56,20 @@ def test_a_request_in_a_signal_handler() -> None:
         signal.signal(signal.SIGUSR2, before)
 
 
-def test_check_interrupt_looks_at_the_flag() -> None:
-    async def main() -> None:
-        state = ExecutionState()
+@virtual_time
+async def test_check_interrupt_looks_at_the_flag() -> None:
+    state = ExecutionState()
+    await state.check_interrupt()
+    state.request_interrupt()
+    with pytest.raises(ExecutionInterrupted):
         await state.check_interrupt()
-        state.request_interrupt()
-        with pytest.raises(ExecutionInterrupted):
-            await state.check_interrupt()
-
-    run(main)
 
 
 # -- the interrupt event ------------------------------------------------------------------------------------
 
 
 def test_one_interrupt_event_however_many_checkpoints_see_the_flag() -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = ExecutionState(host=host, state_id="s")
     state.request_interrupt(message="m")
     for _ in range(5):
@@ -82,7 +81,7 @@ def test_one_interrupt_event_however_many_checkpoints_see_the_flag() -> None:
 
 
 def test_threads_that_see_the_flag_together_publish_one_event() -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = ExecutionState(host=host)
     gate = threading.Barrier(8)
 
@@ -91,7 +90,7 @@ def test_threads_that_see_the_flag_together_publish_one_event() -> None:
         with pytest.raises(ExecutionInterrupted):
             state.raise_if_interrupted()
 
-    host.raised.append(FLAGGED)
+    host.raise_flag(FLAGGED)
     threads = [threading.Thread(target=look) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -100,19 +99,17 @@ def test_threads_that_see_the_flag_together_publish_one_event() -> None:
     assert len(host.events) == 1
 
 
-def test_a_stream_hears_of_an_interrupt_although_nobody_comes_to_a_checkpoint() -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        stream = state.event_bus.stream()
-        asyncio.get_running_loop().call_later(1, state.request_interrupt)
-        assert [event.kind async for event in stream] == ["interrupt"]
-        await state.aclose()
-
-    run(main)
+@virtual_time
+async def test_a_stream_hears_of_an_interrupt_although_nobody_comes_to_a_checkpoint() -> None:
+    state = ExecutionState()
+    stream = state.event_bus.stream()
+    asyncio.get_running_loop().call_later(1, state.request_interrupt)
+    assert [event.kind async for event in stream] == ["interrupt"]
+    await state.aclose()
 
 
 def test_an_interrupt_nobody_saw_is_published_at_the_end() -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = ExecutionState(host=host)
     state.request_interrupt()
     assert host.events == []
@@ -121,26 +118,24 @@ def test_an_interrupt_nobody_saw_is_published_at_the_end() -> None:
     assert [event.kind for event in host.events] == ["interrupt"]
 
 
-def test_the_interrupt_event_says_what_is_cancelled_and_saved() -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        stream = state.event_bus.stream()
-        state.save_snapshot({"page": 3})
-        state.register_generator(asyncio.create_task(asyncio.Event().wait(), name="ticker"))
-        asyncio.get_running_loop().call_later(1, state.request_interrupt)
-        with pytest.raises(ExecutionInterrupted):
-            async with state.parallel(name="fetch") as group:
-                group.add(asyncio.Event().wait)
-                group.add(asyncio.Event().wait)
-                await group.gather()
-        events = [event async for event in stream]
-        data = events[-1].data
-        assert data["snapshot_saved"] is True
-        assert data["cancels"] == ["ticker", "2 of fetch"]
-        assert InterruptSignal.model_validate(data["signal"]) == state.interrupt_signal
-        await state.aclose()
-
-    run(main)
+@virtual_time
+async def test_the_interrupt_event_says_what_is_cancelled_and_saved() -> None:
+    state = ExecutionState()
+    stream = state.event_bus.stream()
+    state.save_snapshot({"page": 3})
+    state.register_generator(asyncio.create_task(asyncio.Event().wait(), name="ticker"))
+    asyncio.get_running_loop().call_later(1, state.request_interrupt)
+    with pytest.raises(ExecutionInterrupted):
+        async with state.parallel(name="fetch") as group:
+            group.add(asyncio.Event().wait)
+            group.add(asyncio.Event().wait)
+            await group.gather()
+    events = [event async for event in stream]
+    data = events[-1].data
+    assert data["snapshot_saved"] is True
+    assert data["cancels"] == ["ticker", "2 of fetch"]
+    assert InterruptSignal.model_validate(data["signal"]) == state.interrupt_signal
+    await state.aclose()
 
 
 # -- time limits --------------------------------------------------------------------------------------------
@@ -205,7 +200,7 @@ def test_a_time_limit_that_is_over_stays_over(undo: Callable[[ExecutionState], N
 @pytest.mark.parametrize(("seconds", "interrupted"), [(9, False), (11, True)])
 def test_a_time_limit_ends_with_the_execution(seconds: int, interrupted: bool) -> None:
     """What has ended in time is not interrupted later; what has not has its event, although nobody looked."""
-    clock, host = Clock(), FakeHost()
+    clock, host = Clock(), FakeSupervisorLink()
     state = ExecutionState(clock=clock, host=host)
     state.set_timeout(10)
     clock.now += seconds
@@ -236,10 +231,10 @@ def test_a_time_limit_does_not_undo_an_interrupt() -> None:
 
 
 def test_under_a_time_limit_the_supervisors_flag_still_tells_its_own_reason() -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = ExecutionState(host=host)
     state.set_timeout(100)
-    host.raised.append(FLAGGED)
+    host.raise_flag(FLAGGED)
     with pytest.raises(ExecutionInterrupted, match="system_shutdown: flag"):
         state.raise_if_interrupted()
 
@@ -263,71 +258,61 @@ def test_a_time_limit_wakes_an_async_agent(when: str) -> None:
         await early.aclose()
         return loop.time()
 
-    assert run(main) == pytest.approx(1003.0)
+    assert run_virtual(main) == pytest.approx(1003.0)
 
 
-def test_a_time_limit_that_was_cancelled_leaves_no_timer() -> None:
-    async def main() -> None:
-        state = state_in_loop()
-        state.set_timeout(3)
-        asyncio.get_running_loop().call_later(1, state.cancel_timeout)
-        await state.sleep(10)
-
-    run(main)
+@virtual_time
+async def test_a_time_limit_that_was_cancelled_leaves_no_timer() -> None:
+    state = state_in_loop()
+    state.set_timeout(3)
+    asyncio.get_running_loop().call_later(1, state.cancel_timeout)
+    await state.sleep(10)
 
 
-def test_a_time_limit_set_by_a_thread_wakes_the_loop() -> None:
-    async def main() -> None:
-        state = ExecutionState()
-        thread = threading.Thread(target=state.set_timeout, args=(0.01,))
-        with pytest.raises(ExecutionInterrupted):
-            async with state.parallel() as group:
-                group.add(asyncio.Event().wait)
-                group.add(thread.start)
-                await group.gather()
-        thread.join()
-        await state.aclose()
-
-    run(main, virtual=False)
+@real_time
+async def test_a_time_limit_set_by_a_thread_wakes_the_loop() -> None:
+    state = ExecutionState()
+    thread = threading.Thread(target=state.set_timeout, args=(0.01,))
+    with pytest.raises(ExecutionInterrupted):
+        async with state.parallel() as group:
+            group.add(asyncio.Event().wait)
+            group.add(thread.start)
+            await group.gather()
+    thread.join()
+    await state.aclose()
 
 
 # -- sleep --------------------------------------------------------------------------------------------------
 
 
-def test_sleep_sleeps() -> None:
-    async def main() -> float:
-        before = asyncio.get_running_loop().time()
-        await state_in_loop().sleep(3)
-        return asyncio.get_running_loop().time() - before
-
-    assert run(main) == pytest.approx(3)
+@virtual_time
+async def test_sleep_sleeps() -> None:
+    before = asyncio.get_running_loop().time()
+    await state_in_loop().sleep(3)
+    assert asyncio.get_running_loop().time() - before == pytest.approx(3)
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_sleep_ends_at_once_on_interrupt(when: str) -> None:
-    async def main() -> float:
-        state = state_in_loop()
-        if when == "before":
-            state.request_interrupt()
-        else:
-            asyncio.get_running_loop().call_later(1, state.request_interrupt)
-        with pytest.raises(ExecutionInterrupted):
-            await state.sleep(1000)
-        assert not state._bells
-        return asyncio.get_running_loop().time()
-
-    assert run(main) <= 1001.1
-
-
-def test_sleep_in_a_shield_sleeps_on() -> None:
-    async def main() -> float:
-        state = state_in_loop()
+@virtual_time
+async def test_sleep_ends_at_once_on_interrupt(when: str) -> None:
+    state = state_in_loop()
+    if when == "before":
+        state.request_interrupt()
+    else:
         asyncio.get_running_loop().call_later(1, state.request_interrupt)
-        with pytest.raises(ExecutionInterrupted), state.shield():
-            await state.sleep(5)
-        return asyncio.get_running_loop().time()
+    with pytest.raises(ExecutionInterrupted):
+        await state.sleep(1000)
+    assert not state._bells
+    assert asyncio.get_running_loop().time() <= 1001.1
 
-    assert run(main) == pytest.approx(1005)
+
+@virtual_time
+async def test_sleep_in_a_shield_sleeps_on() -> None:
+    state = state_in_loop()
+    asyncio.get_running_loop().call_later(1, state.request_interrupt)
+    with pytest.raises(ExecutionInterrupted), state.shield():
+        await state.sleep(5)
+    assert asyncio.get_running_loop().time() == pytest.approx(1005)
 
 
 def test_a_blocking_sleep_is_over_and_can_be_awaited() -> None:
@@ -337,7 +322,7 @@ def test_a_blocking_sleep_is_over_and_can_be_awaited() -> None:
     async def main() -> None:
         await done
 
-    run(main)
+    run_virtual(main)
     state.close()
 
 
@@ -368,11 +353,11 @@ def test_a_signal_handler_ends_a_blocking_sleep() -> None:
 
 def test_the_supervisors_wake_descriptor_ends_a_blocking_sleep() -> None:
     read, write = os.pipe()
-    host = FakeHost(read)
+    host = FakeSupervisorLink(read)
     state = ExecutionState(host=host)
 
     def raise_flag() -> None:
-        host.raised.append(FLAGGED)
+        host.raise_flag(FLAGGED)
         os.write(write, b"!")
 
     timer = threading.Timer(0.02, raise_flag)
@@ -411,7 +396,7 @@ def test_an_interrupt_after_the_end_does_not_write_into_a_closed_descriptor() ->
 
 
 def test_events_go_to_the_bus_and_up() -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     bus = EventBus()
     seen: list[Event] = []
     bus.subscribe(seen.append)
@@ -432,13 +417,13 @@ def test_log_is_an_event_and_without_a_supervisor_a_log_record(caplog: pytest.Lo
         state = ExecutionState()
         state.event_bus.subscribe(seen.append)
         await state.log("hello", Severity.WARNING, {"page": 3})
-        supervised = ExecutionState(host=FakeHost())
+        supervised = ExecutionState(host=FakeSupervisorLink())
         await supervised.log("not twice")
         await asyncio.to_thread(state.log, "from a sync agent")
         await settle()
         return seen
 
-    event, other = run(main, virtual=False)
+    event, other = run_real(main)
     assert other.data["message"] == "from a sync agent"
     assert event.data == {"message": "hello", "severity": "warning", "metadata": {"page": 3}}
     assert [(record.message, record.levelno) for record in caplog.records] == [("hello", logging.WARNING)]
@@ -460,54 +445,50 @@ def test_a_sync_actor_in_a_loop_logs_without_awaiting() -> None:
             state.event_bus.close()
             return [event.data["message"] async for event in stream]
 
-    assert run(main) == ["2", "3", "4"]
+    assert run_virtual(main) == ["2", "3", "4"]
 
 
-def test_awaited_a_log_line_waits_for_a_full_bus() -> None:
-    async def main() -> None:
-        async with ExecutionState() as state:
-            stream = state.event_bus.stream(limit=1)
-            await state.log("first")
-            second = asyncio.ensure_future(state.log("second"))
-            await settle()
-            assert not second.done()
-            assert [(await anext(stream)).data["message"] for _ in range(2)] == ["first", "second"]
-            await second
-            assert stream.dropped == 0
-
-    run(main)
+@virtual_time
+async def test_awaited_a_log_line_waits_for_a_full_bus() -> None:
+    async with ExecutionState() as state:
+        stream = state.event_bus.stream(limit=1)
+        await state.log("first")
+        second = asyncio.ensure_future(state.log("second"))
+        await settle()
+        assert not second.done()
+        assert [(await anext(stream)).data["message"] for _ in range(2)] == ["first", "second"]
+        await second
+        assert stream.dropped == 0
 
 
 def test_a_severity_that_is_none_is_refused() -> None:
-    for host in (None, FakeHost()):
+    for host in (None, FakeSupervisorLink()):
         with pytest.raises(ValueError, match="loud"):
             ExecutionState(host=host).log("hello", "loud")  # type: ignore[arg-type]
 
 
-def test_a_bus_that_was_handed_in_outlives_the_state() -> None:
-    async def main() -> None:
-        bus = EventBus()
-        stream = bus.stream()
-        async with ExecutionState(event_bus=bus) as state:
-            state.emit("one")
-        await bus.publish(Event(kind="two"))
-        bus.close()
-        assert [event.kind async for event in stream] == ["one", "two"]
-        assert not bus._on_bind
-
-    run(main)
+@virtual_time
+async def test_a_bus_that_was_handed_in_outlives_the_state() -> None:
+    bus = EventBus()
+    stream = bus.stream()
+    async with ExecutionState(event_bus=bus) as state:
+        state.emit("one")
+    await bus.publish(Event(kind="two"))
+    bus.close()
+    assert [event.kind async for event in stream] == ["one", "two"]
+    assert not bus._on_bind
 
 
 def test_a_state_is_closed_after_its_loop() -> None:
     """A stream was open, so a reader of the wake descriptor is still there when the loop has gone."""
     read, write = os.pipe()
-    state = ExecutionState(host=FakeHost(read))
+    state = ExecutionState(host=FakeSupervisorLink(read))
 
     async def main() -> None:
         state.event_bus.stream()
         state.set_timeout(100)
 
-    run(main)
+    run_virtual(main)
     state.set_timeout(50)
     state.close()
     os.close(read)
@@ -515,7 +496,7 @@ def test_a_state_is_closed_after_its_loop() -> None:
 
 
 def test_a_snapshot_is_kept_and_handed_back() -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = ExecutionState(host=host, snapshot={"page": 1})
     assert state.snapshot == {"page": 1}
     assert state.save_snapshot({"page": 2})
@@ -526,7 +507,7 @@ def test_a_snapshot_is_kept_and_handed_back() -> None:
 
 @pytest.mark.parametrize(("wanted", "kept"), [(True, [1, 2]), (False, [1])])
 def test_an_interrupt_that_wants_no_checkpoint_gets_none(wanted: bool, kept: list[int]) -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = ExecutionState(host=host)
     state.save_snapshot(1)
     state.request_interrupt(save_checkpoint=wanted)
@@ -535,18 +516,18 @@ def test_an_interrupt_that_wants_no_checkpoint_gets_none(wanted: bool, kept: lis
 
 
 def test_a_flag_that_nobody_has_looked_at_is_honoured_too() -> None:
-    host = FakeHost()
+    host = FakeSupervisorLink()
     state = ExecutionState(host=host)
-    host.raised.append(InterruptSignal(reason=InterruptReason.CUSTOM, save_checkpoint=False))
+    host.raise_flag(InterruptSignal(reason=InterruptReason.CUSTOM, save_checkpoint=False))
     assert not state.save_snapshot(1)
     assert host.snapshots == []
 
 
 def test_remaining_grace() -> None:
-    clock, host = Clock(), FakeHost()
+    clock, host = Clock(), FakeSupervisorLink()
     state = ExecutionState(host=host, clock=clock)
     seen = [state.remaining_grace]
-    host.rung = 55.0
+    host.rung_at = 55.0
     with state.shield():
         seen.append(state.remaining_grace)
     clock.now = 56.0
@@ -558,20 +539,18 @@ def test_remaining_grace() -> None:
 # -- the end ------------------------------------------------------------------------------------------------
 
 
-def test_the_end_leaves_nothing() -> None:
-    async def main() -> None:
-        async with state_in_loop() as state:
-            stream = state.event_bus.stream()
-            state.event_bus.subscribe(lambda event: asyncio.sleep(0, event))
-            state.set_interrupt_checker(lambda: False)
-            state.set_timeout(100)
-            state.register_generator(asyncio.create_task(asyncio.Event().wait()))
-            await settle()
-        assert [event async for event in stream] == []
-        assert not state._bells
-        assert not state._wakers
-
-    run(main)
+@virtual_time
+async def test_the_end_leaves_nothing() -> None:
+    async with state_in_loop() as state:
+        stream = state.event_bus.stream()
+        state.event_bus.subscribe(lambda event: asyncio.sleep(0, event))
+        state.set_interrupt_checker(lambda: False)
+        state.set_timeout(100)
+        state.register_generator(asyncio.create_task(asyncio.Event().wait()))
+        await settle()
+    assert [event async for event in stream] == []
+    assert not state._bells
+    assert not state._wakers
 
 
 def test_a_closed_state_is_freed_at_once() -> None:
@@ -590,7 +569,7 @@ def test_a_closed_state_is_freed_at_once() -> None:
     gc.collect()
     gc.disable()
     try:
-        assert [ref() for ref in run(main)] == [None, None]
+        assert [ref() for ref in run_virtual(main)] == [None, None]
     finally:
         gc.enable()
 
