@@ -2,8 +2,8 @@
 
     python scripts/bench_peers.py [--only NAME] [--quick] [--json]
 
-NAME is wake, gone, start, tasks, trip, events or crash. Peers are from `pip install '.[bench]'`; one that is missing is
-skipped with a line. `--quick` is a smoke test with few rounds: its numbers mean little. Ratios travel between
+NAME is wake, gone, start, tasks, trip, events or crash. Peers are from `pip install --group bench`; one that is missing
+is skipped with a line. `--quick` is a smoke test with few rounds: its numbers mean little. Ratios travel between
 machines; absolute numbers do not.
 """
 

@@ -25,7 +25,7 @@ def present(names: Sequence[str]) -> list[str]:
     """Those that are installed; a line for each that is not."""
     for name in names:
         if not available(name):
-            print(f"  skipped: {name} ({CONTENDERS[name].needs} is not installed; pip install '.[bench]')")
+            print(f"  skipped: {name} ({CONTENDERS[name].needs} is not installed; pip install --group bench)")
     return [name for name in names if available(name)]
 
 
