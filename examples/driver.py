@@ -1,6 +1,6 @@
-"""What the two demonstrations share: run a batch with `quiesce`, or go on with one that was stopped.
+"""Run a batch with `quiesce`, or continue one that was stopped: what the demonstrations of both examples share.
 
-Everything here could be typed by hand; each command is printed before it is run.
+Everything here could be typed by hand. The command is printed before it is run.
 """
 
 from __future__ import annotations
@@ -11,109 +11,78 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-USAGE = 2
-"""quiesce's exit code when it was asked for something that it cannot do; it has said what."""
+QUIESCE = Path(sys.executable).with_name("quiesce")
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One run: its name, its agent, its inputs, its journal, and more options of `quiesce run`."""
+    """A run: its id, its agent, the folder of its inputs and its journal, more options, more environment variables."""
 
     run_id: str
     agent: str
-    inputs: Path
-    journal: Path
+    folder: Path
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self) -> int:
-        """Run it, or resume it, or see that it is finished. Gives quiesce's exit code, negative for a signal."""
-        where = ("--journal", str(self.journal))
-        state = self.status()
-        if state is None:
-            return self._supervise("run", self.agent, "--input", str(self.inputs), "--run-id", self.run_id, *where)
-        if state in {"completed", "failed"}:
-            tell(f"The run {self.run_id} is finished already; to start over, delete {self.journal.parent}.")
-            return int(state == "failed")
-        return self._supervise("resume", self.run_id, *where)
-
-    def status(self) -> str | None:
-        """The status of the run, None if there is none. `failed` is finished too: some of its tasks have failed."""
-        if not self.journal.exists():
-            return None
-        command = [quiesce(), "status", self.run_id, "--journal", str(self.journal), "--json"]
-        found = subprocess.run(command, capture_output=True, check=False)
-        return str(json.loads(found.stdout)["status"]) if found.returncode == 0 else None
+    def run(self, inputs: Iterable[dict[str, str]]) -> int:
+        """Run the batch, or resume it. Returns the exit code of quiesce, or -n if signal n ended it."""
+        if self._query("status").returncode == 0:
+            return self._supervise("resume", self.run_id)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "inputs.jsonl"
+        path.write_text("".join(f"{json.dumps(task_input)}\n" for task_input in inputs), "utf-8")
+        return self._supervise("run", self.agent, "--input", str(path), "--run-id", self.run_id)
 
     def results(self) -> list[dict[str, Any]]:
-        """What `quiesce results --json` prints."""
-        command = [quiesce(), "results", self.run_id, "--journal", str(self.journal), "--json"]
-        found = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-        return [json.loads(line) for line in found.stdout.splitlines()]
+        """Return the rows that `quiesce results --json` prints."""
+        return [json.loads(line) for line in self._query("results").stdout.splitlines()]
+
+    def _query(self, command: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [QUIESCE, command, self.run_id, *self._journal(), "--json"], capture_output=True, check=False
+        )
 
     def _supervise(self, *arguments: str) -> int:
-        """Run quiesce. Ctrl-C reaches it by itself, being in our process group; SIGTERM is passed on."""
-        tell("$ " + shlex.join(["quiesce", *arguments, *self.options]))
-        with passing_signals_on() as receive:
-            process = subprocess.Popen(
-                [quiesce(), *arguments, *self.options], env=os.environ | self.environment, stdin=subprocess.DEVNULL
-            )
-            receive(process)
-            return process.wait()
+        command = [*arguments, *self._journal(), *self.options]
+        print("$ " + shlex.join(["quiesce", *command]), file=sys.stderr, flush=True)
+        return run_with_signals([str(QUIESCE), *command], os.environ | self.environment)
+
+    def _journal(self) -> tuple[str, str]:
+        return "--journal", str(self.folder / f"{self.run_id}.db")
 
 
-@contextmanager
-def passing_signals_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
-    """While the block runs, SIGTERM and SIGHUP are for the process that it names, and Ctrl-C is not for us.
+def run_with_signals(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run a command that gets our signals, and return its exit code.
 
-    The handlers stand before the process is started: a signal that comes in between is passed on as it is named.
+    SIGINT is not passed on: Ctrl-C reaches the whole process group, and so the command. Signals are blocked until
+    the handlers know the process, so that none is lost in between. quiesce unblocks them for itself.
     """
-    receivers: list[subprocess.Popen[bytes]] = []
-    early: list[int] = []
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
     def pass_on(number: int, _: FrameType | None) -> None:
-        if receivers:
-            receivers[0].send_signal(number)
-        else:
-            early.append(number)
-
-    def receive(process: subprocess.Popen[bytes]) -> None:
-        receivers.append(process)
-        for number in early:
+        if number != signal.SIGINT:
             process.send_signal(number)
 
-    handlers: dict[signal.Signals, Any] = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, pass_on),
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-    }
-    try:
-        yield receive
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def end_as(code: int) -> int:
-    """End as the child did: with its exit code, or by the signal that it died of, so that a shell sees the truth."""
-    if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
+    for number in SIGNALS:
+        signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    code = process.wait()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     return code
 
 
-def quiesce() -> str:
-    """The command beside this interpreter."""
-    return str(Path(sys.executable).with_name("quiesce"))
-
-
-def tell(text: str) -> None:
-    """A line for the person who looks on."""
-    print(text, file=sys.stderr, flush=True)
+def end_as(code: int) -> NoReturn:
+    """End as the command did: with its exit code, or by the signal that ended it, so that a shell sees the truth."""
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)

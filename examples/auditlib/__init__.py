@@ -1,5 +1,5 @@
-"""The analysis behind examples/audit.py: pure functions from source text to JSON-able facts and findings.
+"""The parts of examples/audit.py: what it looks for in a file, and how the results of all files become a report.
 
-Nothing in here knows of runs, processes or interrupts but for one callable, `look`, which every stage calls
-often: it is the agent's checkpoint, and in a test it does nothing.
+The stages know nothing of runs, processes and interrupts but one callable, `checkpoint`, which they call often. In
+an executor it raises when the task is to stop; in a test it does nothing.
 """

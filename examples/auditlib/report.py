@@ -1,133 +1,137 @@
-"""The report: what a person wants to read after an audit. Coloured on a terminal, plain text in a pipe."""
+"""Turn the results of all files into a report: coloured on a terminal, plain text in a pipe."""
 
 from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from auditlib import summary as summing
-from auditlib.summary import Summary
-
+STAGES = ("size", "imports", "mistakes")
 ROWS = 10
+Files = dict[str, dict[str, Any]]
+"""The results of the files that could be parsed, by key."""
 
 
-def show(summary: Summary, console: Console, *, tests: bool) -> None:
-    """Print everything. `tests` also ranks test code, which otherwise is only counted."""
-    ranked = summary if tests else summing.without_tests(summary)
-    show_totals(summary, ranked, console)
+def show(rows: list[dict[str, Any]], console: Console, *, tests: bool) -> None:
+    """Print the report of the rows of `quiesce results --json`. Test code is ranked only if `tests` is true."""
+    files = {row["key"]: row["value"] for row in rows if row["status"] == "completed"}
+    missing = {row["key"]: f"{row['status']}: {row['error']}" for row in rows if row["status"] != "completed"}
+    missing |= {key: value["unreadable"] for key, value in files.items() if "unreadable" in value}
+    parsed = {key: value for key, value in sorted(files.items()) if "unreadable" not in value}
+    ranked = parsed if tests else {key: value for key, value in parsed.items() if not is_test(key)}
+    show_totals(parsed, ranked, console)
     show_packages(ranked, console)
     show_functions(ranked, console)
     show_files(ranked, console)
     show_imports(ranked, console)
-    show_duplicates(ranked, console)
     show_findings(ranked, console)
-    show_missing(summary, console)
+    show_missing(missing, console)
 
 
-def heading(console: Console, title: str, note: str = "") -> None:
-    """A line between two parts."""
-    console.print()
-    console.print(Text.assemble((title, "bold"), (f"  {note}" if note else "", "dim")))
+def is_test(key: str) -> bool:
+    """Whether a file is test code, judging by its path."""
+    *folders, name = key.split("/")
+    return not {"test", "tests", "idle_test"}.isdisjoint(folders) or name.startswith("test_")
 
 
-def table(*columns: str) -> Table:
-    """A table without lines. A column that begins with `>` holds numbers."""
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+def findings(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the findings of all stages for one file."""
+    return [finding for stage in STAGES for finding in value[stage]["findings"]]
+
+
+def total(files: Files, measure: str) -> int:
+    """Add up one measure of size over files."""
+    return sum(value["size"][measure] for value in files.values())
+
+
+def table(title: str, *columns: str) -> Table:
+    """Return a table without lines. A column whose name begins with `>` holds numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
         number = column.startswith(">")
         made.add_column(column.lstrip(">"), justify="right" if number else "left", no_wrap=number, overflow="fold")
     return made
 
 
-def show_totals(summary: Summary, ranked: Summary, console: Console) -> None:
-    """The big numbers, with and without tests."""
-    every, rest = summing.totals(summary), summing.totals(ranked)
-    heading(console, "Audit", f"{every['files']:,} files")
-    made = table("", ">all", *([">without tests"] if rest != every else []))
-    for name, count in every.items():
-        made.add_row(name, f"{count:,}", *([f"{rest.get(name, 0):,}"] if rest != every else []))
-    console.print(made)
-    if rest != every:
-        console.print(Text("What follows leaves tests out (--tests takes them in).", style="dim"))
+def show_totals(every: Files, ranked: Files, console: Console) -> None:
+    """Print the sums, with and without test code."""
+    rows = table("Audit", "", ">all", ">ranked below")
+    rows.add_row("files", f"{len(every):,}", f"{len(ranked):,}")
+    for measure, name in (("lines", "lines"), ("code", "lines of code"), ("functions", "functions")):
+        rows.add_row(name, f"{total(every, measure):,}", f"{total(ranked, measure):,}")
+    rows.add_row("findings", *(f"{sum(len(findings(value)) for value in part.values()):,}" for part in (every, ranked)))
+    console.print(rows)
 
 
-def show_packages(summary: Summary, console: Console) -> None:
-    """Size, complexity and docstrings by package."""
-    heading(console, "Packages", "the largest; complexity is the mean of its functions")
-    made = table("package", ">files", ">lines of code", ">functions", ">complexity", ">documented", ">findings")
-    for row in summing.packages(summary)[: 2 * ROWS]:
-        share = Text(
-            f"{row.documented:.0%}", style="red" if row.documented < 0.3 else "green" if row.documented > 0.7 else ""
+def show_packages(files: Files, console: Console) -> None:
+    """Print size, complexity, docstrings and findings of the largest packages."""
+    packages: defaultdict[str, Files] = defaultdict(dict)
+    for key, value in files.items():
+        packages[key.partition("/")[0] if "/" in key else "(single modules)"][key] = value
+    rows = table("\nLargest packages", "package", ">files", ">code", ">paths a function", ">documented", ">findings")
+    for name, part in sorted(packages.items(), key=lambda item: -total(item[1], "code"))[: 2 * ROWS]:
+        documented = total(part, "documented") / total(part, "public")
+        rows.add_row(
+            name,
+            f"{len(part):,}",
+            f"{total(part, 'code'):,}",
+            f"{total(part, 'paths') / max(total(part, 'functions'), 1):.1f}",
+            Text(f"{documented:.0%}", style="red" if documented < 0.3 else "green" if documented > 0.7 else ""),
+            f"{sum(len(findings(value)) for value in part.values()):,}",
         )
-        numbers = (f"{row.files:,}", f"{row.code:,}", f"{row.functions:,}", f"{row.complexity:.1f}")
-        made.add_row(row.name, *numbers, share, f"{row.findings:,}")
-    console.print(made)
+    console.print(rows)
 
 
-def show_functions(summary: Summary, console: Console) -> None:
-    """The functions that are hardest to follow."""
-    heading(console, "Most complex functions")
-    made = table(">paths", ">lines", ">nesting", "function", "where")
-    for key, one in summing.worst_functions(summary, ROWS):
-        made.add_row(
-            str(one["complexity"]), str(one["length"]), str(one["nesting"]), one["name"], f"{key}:{one['line']}"
-        )
-    console.print(made)
+def show_functions(files: Files, console: Console) -> None:
+    """Print the functions that are hardest to follow."""
+    worst = [(function, key) for key, value in files.items() for function in value["size"]["worst"]]
+    rows = table("\nMost complex functions", ">paths", ">lines", "function", "place")
+    for function, key in sorted(worst, key=lambda pair: -pair[0]["paths"])[:ROWS]:
+        rows.add_row(str(function["paths"]), str(function["length"]), function["name"], f"{key}:{function['line']}")
+    console.print(rows)
 
 
-def show_files(summary: Summary, console: Console) -> None:
-    """The files with the most findings for their size."""
-    heading(console, "Files with the most findings", "per 1,000 lines of code")
-    made = table(">density", ">findings", "file", "mostly")
-    for key, density, count, frequent in summing.worst_files(summary, ROWS):
-        made.add_row(f"{density:.0f}", str(count), key, frequent)
-    console.print(made)
+def show_files(files: Files, console: Console) -> None:
+    """Print the files with the most findings."""
+    rows = table("\nFiles with the most findings", ">findings", "file", "most of them")
+    for key in sorted(files, key=lambda key: -len(findings(files[key])))[:ROWS]:
+        kinds = Counter(finding["kind"] for finding in findings(files[key]))
+        most = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+        rows.add_row(str(kinds.total()), key, most)
+    console.print(rows)
 
 
-def show_imports(summary: Summary, console: Console) -> None:
-    """Hot spots and cycles of the import graph."""
-    graph = summing.imports(summary, ROWS)
-    heading(console, "Most imported modules")
-    made = table(">as a file starts", ">anywhere", "module")
-    for name, start, ever in graph.most_imported:
-        made.add_row(f"{start:,}", f"{ever:,}", name)
-    console.print(made)
-    heading(console, "Import cycles", f"{len(graph.cycles)} groups of modules that need each other to start")
-    for cycle in graph.cycles[:ROWS]:
-        shown = ", ".join(cycle[:8]) + (f" and {len(cycle) - 8} more" if len(cycle) > 8 else "")
-        console.print(Text(f"  {len(cycle):>3}  {shown}"))
-    if graph.third_party:
-        names = ", ".join(f"{name} ({count})" for name, count in graph.third_party[: 2 * ROWS])
-        heading(console, "Imports from elsewhere")
-        console.print(Text(f"  {names}"))
+def show_imports(files: Files, console: Console) -> None:
+    """Print the modules that most files import, and those that are not among the files or in the standard library."""
+    counts = Counter(module for value in files.values() for module in value["imports"]["modules"])
+    own = {key.partition("/")[0].removesuffix(".py") for key in files}
+    foreign = [module for module in counts if module not in own | sys.stdlib_module_names]
+    for title, modules in (("Most imported", list(counts)), ("Imported from elsewhere", foreign)):
+        ordered = sorted(modules, key=lambda module: (-counts[module], module))[: 2 * ROWS]
+        console.print(f"\n[bold]{title}[/]")
+        console.print(Text(", ".join(f"{module} ({counts[module]})" for module in ordered) or "nothing"))
 
 
-def show_duplicates(summary: Summary, console: Console) -> None:
-    """The same function in several files."""
-    heading(console, "Same functions in different files", "whatever their variables are called")
-    for size, places in summing.duplicates(summary, ROWS):
-        more = f"  and {len(places) - 3} more" if len(places) > 3 else ""
-        console.print(Text(f"  {size:>5} nodes  {places[0]}"))
-        for place in places[1:3]:
-            console.print(Text(f"               {place}"))
-        if more:
-            console.print(Text(f"             {more}", style="dim"))
+def show_findings(files: Files, console: Console) -> None:
+    """Print each kind of finding, how often it occurs, and an example from each of three files."""
+    kinds: defaultdict[str, list[str]] = defaultdict(list)
+    for key, value in files.items():
+        for finding in findings(value):
+            kinds[finding["kind"]].append(f"{key}:{finding['line']} {finding['text']}")
+    rows = table("\nFindings", ">number", "kind", "examples")
+    for kind, places in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        rows.add_row(f"{len(places):,}", kind, Text("\n".join(places[:: len(places) // 3 + 1])))
+    console.print(rows)
 
 
-def show_findings(summary: Summary, console: Console) -> None:
-    """Every kind of finding with examples."""
-    heading(console, "Findings by kind")
-    for kind, count, examples in summing.by_kind(summary, 3):
-        console.print(Text.assemble((f"{count:>7,}  ", ""), (kind, "bold")))
-        for example in examples:
-            console.print(Text(f"           {example}"), no_wrap=True, overflow="ellipsis")
-
-
-def show_missing(summary: Summary, console: Console) -> None:
-    """What has no result, so that nobody takes a part for the whole."""
-    if not summary.missing:
-        return
-    heading(console, "Not audited", f"{len(summary.missing):,} files")
-    for key, why in list(summary.missing.items())[:ROWS]:
-        console.print(Text(f"  {key}  {why}"))
+def show_missing(missing: dict[str, str], console: Console) -> None:
+    """Print the files that were not audited, and why."""
+    if missing:
+        rows = table(f"\nNot audited: {len(missing):,} files", "file", "why")
+        for key, reason in list(missing.items())[:ROWS]:
+            rows.add_row(key, Text(reason))
+        console.print(rows)

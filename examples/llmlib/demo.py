@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from driver import USAGE, Batch, end_as, tell
+from driver import Batch, end_as
 from llmlib import http
 
 TOPICS = ("signals", "subprocess pipes", "asyncio streams", "sqlite3 journals", "pickle protocols", "logging handlers")
@@ -28,16 +27,9 @@ def questions(count: int) -> Iterator[dict[str, str]]:
 
 def run(script: str, variable: str, folder: Path, count: int, options: tuple[str, ...]) -> int:
     """Run the batch to its end, or resume the one that an interrupt has left. Ends as quiesce does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    inputs = folder / "questions.jsonl"
-    if not (folder / "llm.db").exists():
-        inputs.write_text("".join(json.dumps(one) + "\n" for one in questions(count)), "utf-8")
     with serving(script) as url:
-        batch = Batch("llm", f"{script}:answer", inputs, folder / "llm.db", options, {variable: url})
-        code = batch.start()
-        tell(told(asyncio.run(final_stats(url))))
-    if code not in {0, 1, USAGE}:
-        tell("Stopped. The same command goes on from here.")
+        code = Batch("llm", f"{script}:answer", folder, options, {variable: url}).run(questions(count))
+        print(told(asyncio.run(final_stats(url))), file=sys.stderr)
     return end_as(code)
 
 

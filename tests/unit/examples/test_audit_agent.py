@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import audit
-from auditlib import pipeline, sources
+from auditlib.stages import STAGES
 from runtime import ExecutionInterrupted, ExecutionState
 from runtime.interrupts.supervisor_link import Standalone
 from runtime.model import Event
@@ -64,30 +64,34 @@ def state_of() -> Iterator[Callable[..., CountedState]]:
         state.close()
 
 
-def test_result_has_no_machine_in_it(
+def test_the_result_depends_on_the_file_alone(
     task: dict[str, str], state_of: Callable[..., CountedState], tmp_path: Path
 ) -> None:
-    """A result names the module, is JSON, and knows no absolute path."""
+    """A result is JSON, has the results of all stages, and knows no absolute path."""
     result = audit.audit(task, state_of())
-    assert (result["module"], result["readable"]) == ("pkg.mod", True)
+    assert list(result) == list(STAGES)
     assert str(tmp_path) not in json.dumps(result)
 
 
-def test_findings_and_progress_are_told_at_once(task: dict[str, str], state_of: Callable[..., CountedState]) -> None:
-    """Notable findings and every stage's end are events."""
-    host = Recorder()
-    audit.audit(task, state_of(host=host))
-    findings = [event.data for event in host.events if event.kind == "finding"]
-    assert [(one["what"], one["file"], one["line"]) for one in findings] == [("mutable-default", "pkg/mod.py", 4)]
-    assert [event.data["done"] for event in host.events if event.kind == "progress"] == [1, 2, 3, 4, 5, 6, 7]
+def test_findings_and_progress_are_reported_at_once(
+    task: dict[str, str], state_of: Callable[..., CountedState]
+) -> None:
+    """Each finding, and the end of each stage, is an event."""
+    link = Recorder()
+    audit.audit(task, state_of(host=link))
+    findings = [event.data for event in link.events if event.kind == "finding"]
+    assert [(found["kind"], found["file"], found["line"]) for found in findings] == [
+        ("unused-import", "pkg/mod.py", 1),
+        ("mutable-default", "pkg/mod.py", 4),
+    ]
+    assert [event.data["done"] for event in link.events if event.kind == "progress"] == [1, 2, 3]
 
 
-def test_unreadable_file_is_a_finding(tmp_path: Path, state_of: Callable[..., CountedState]) -> None:
-    """A file with bad syntax has a result."""
+def test_an_unreadable_file_has_a_result(tmp_path: Path, state_of: Callable[..., CountedState]) -> None:
+    """Bad syntax is a result, not a failed task."""
     path = tmp_path / "bad.py"
     path.write_text("def f(:\n", "utf-8")
-    result = audit.audit({"key": "bad.py", "path": str(path)}, state_of())
-    assert (result["readable"], [one["kind"] for one in result["findings"]]) == (False, ["unreadable"])
+    assert audit.audit({"key": "bad.py", "path": str(path)}, state_of()) == {"unreadable": "line 1: invalid syntax"}
 
 
 def test_interrupted_anywhere_it_gives_the_same_result(
@@ -103,37 +107,15 @@ def test_interrupted_anywhere_it_gives_the_same_result(
         with pytest.raises(ExecutionInterrupted):
             audit.audit(task, first)
         snapshot = json.loads(json.dumps(first.snapshot))
-        kept.add(len(snapshot["parts"]) if snapshot else 0)
+        kept.add(len(snapshot["results"]) if snapshot else 0)
         second = state_of(snapshot=snapshot)
         assert audit.audit(task, second) == want
         assert second.looks <= whole.looks
-    assert kept == set(range(len(pipeline.STAGES)))
+    assert kept == set(range(len(STAGES)))
 
 
 def test_a_snapshot_of_another_version_is_dropped(task: dict[str, str], state_of: Callable[..., CountedState]) -> None:
     """What was found in a file as it was before an edit is worth nothing after it."""
     want = audit.audit(task, state_of())
-    stale = {"version": "0", "parts": {"text": {"findings": [], "lines": {}}}}
+    stale = {"version": "0", "results": {"size": {"findings": [], "lines": 0}}}
     assert audit.audit(task, state_of(snapshot=stale)) == want
-
-
-def test_inputs_are_sorted_and_skip_what_is_installed(tmp_path: Path) -> None:
-    """The same inputs every time: sources, not packages from elsewhere, not hidden folders."""
-    for name in ("b.py", "a/c.py", "a/__pycache__/d.py", "site-packages/e.py", ".hidden/f.py", "a/g.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).touch()
-    assert [one["key"] for one in sources.inputs(tmp_path)] == ["a/c.py", "b.py"]
-    assert sources.top_level(tmp_path) == {"a", "b", ".hidden"}
-
-
-def test_a_package_keeps_its_name(tmp_path: Path) -> None:
-    """Audited alone, a package's files are named as they are imported."""
-    for name in ("a/__init__.py", "a/b/__init__.py", "a/b/c.py", "d.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).touch()
-    assert [one["key"] for one in sources.inputs(tmp_path / "a" / "b")] == ["a/b/__init__.py", "a/b/c.py"]
-
-
-def test_the_standard_library_is_large_enough() -> None:
-    """The default inputs are a code base worth the name."""
-    assert sum(1 for _ in sources.inputs(sources.standard_library())) > 600  # 1,500 with its tests

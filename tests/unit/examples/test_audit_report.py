@@ -1,106 +1,112 @@
-"""The report of the audit: what all files together say."""
+"""The report and the inputs of the audit example."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
-from auditlib import graph, pipeline, report, summary
-from auditlib.model import parse
+from auditlib import report
+from auditlib.commands import INSTALLED, app, tasks
+from auditlib.source import parse
+from auditlib.stages import STAGES
 
-BODY = """
-def {name}(rows, limit):
-    kept = []
-    for row in rows:
-        if row > limit:
-            kept.append(row * 2 + limit)
-        elif row == limit:
-            kept.append(limit - row * 3)
-        else:
-            kept.extend([row, limit, row + 1])
-    return sorted(kept), max(kept) + min(kept), sum(kept) // len(kept)
-"""
 FILES = {
-    "alone.py": "import sys\nimport pack.one\nimport yaml\n" + BODY.format(name="f"),
+    "alone.py": "import sys\nimport pack.one\nimport yaml\n",
     "pack/__init__.py": '"""A package."""\n',
-    "pack/one.py": "from pack import two\n" + BODY.format(name="g"),
-    "pack/two.py": "from . import one\ndef h(a=[]): pass\n",
+    "pack/one.py": "import sys\ndef g(a=[]):\n    if a: return sys\n",
     "tests/test_it.py": "def test(): assert (1, 'x')\n",
 }
 
 
-def rows() -> Iterator[dict[str, Any]]:
+def rows() -> list[dict[str, Any]]:
+    audited = []
     for key, text in FILES.items():
-        source = parse(key, text.encode(), frozenset({"alone", "pack"}))
-        parts = {name: pipeline.run_stage(name, source, lambda: None) for name in pipeline.STAGES}
-        yield {"key": key, "status": "completed", "value": pipeline.combine(source, parts), "error": None}
-    yield {"key": "slow.py", "status": "failed", "value": None, "error": "timeout: 5 s"}
+        source = parse(key, text.encode(), lambda: None)
+        value = {name: stage(source, lambda: None) for name, stage in STAGES.items()}
+        audited.append({"key": key, "status": "completed", "value": value, "error": None})
+    unreadable = {"key": "bad.py", "status": "completed", "value": {"unreadable": "line 1: bad"}, "error": None}
+    return [*audited, unreadable, {"key": "slow.py", "status": "failed", "value": None, "error": "timeout: 5 s"}]
 
 
-@pytest.fixture(scope="module")
-def found() -> summary.Summary:
-    return summary.summarise(rows())
-
-
-def test_what_has_no_result_is_kept_apart(found: summary.Summary) -> None:
-    """A task that failed is missing, with its error."""
-    assert found.missing == {"slow.py": "failed: timeout: 5 s"}
-    assert summary.totals(found)["files"] == len(FILES)
-
-
-def test_tests_can_be_left_out(found: summary.Summary) -> None:
-    """Test code is told by its folder or name."""
-    assert set(FILES) - set(summary.without_tests(found).files) == {"tests/test_it.py"}
-    assert summary.is_test("test_x.py")
-    assert not summary.is_test("testing/x.py")
-
-
-def test_import_graph(found: summary.Summary) -> None:
-    """Hot spots, cycles, and what comes from elsewhere."""
-    imports = summary.imports(found, 10)
-    assert imports.cycles == [["pack.one", "pack.two"]]
-    assert imports.third_party == [("yaml", 1)]
-    assert imports.most_imported[0] == ("pack.one", 2, 2)
-
-
-def test_same_functions_in_different_files(found: summary.Summary) -> None:
-    """Equal shapes are found across files, whatever the function is called."""
-    ((_, places),) = summary.duplicates(found, 10)
-    assert places == ["alone.py:5 f", "pack/one.py:3 g"]
-
-
-def test_findings_by_kind(found: summary.Summary) -> None:
-    """Each kind has its count and an example with file and line."""
-    kinds = {kind: (count, examples) for kind, count, examples in summary.by_kind(found, 2)}
-    assert kinds["mutable-default"] == (1, ["pack/two.py:2 h has a default that its calls share"])
-
-
-def test_report_reads_as_text(found: summary.Summary) -> None:
-    """Every part is there, and nothing but text when it is not a terminal."""
+def shown(audited: list[dict[str, Any]], *, tests: bool) -> list[list[str]]:
+    """The words of each line of the report."""
     out = io.StringIO()
-    report.show(found, Console(file=out, width=120), tests=True)
-    text = out.getvalue()
-    for heading in ("Audit", "Packages", "Most complex", "Import cycles", "Same functions", "Findings", "Not audited"):
-        assert heading in text
-    assert "\x1b" not in text
+    report.show(audited, Console(file=out, width=120), tests=tests)
+    assert "\x1b" not in out.getvalue()
+    return [line.split() for line in out.getvalue().splitlines()]
+
+
+def test_report() -> None:
+    """Each part is there, and says what the results say."""
+    lines = shown(rows(), tests=False)
+    assert ["files", "4", "3"] in lines
+    assert ["pack", "2", "4", "2.0", "33%", "1"] in lines
+    assert ["2", "2", "g", "pack/one.py:2"] in lines
+    assert ["3", "alone.py", "3", "unused-import"] in lines
+    assert ["sys", "(2),", "pack", "(1),", "yaml", "(1)"] in lines
+    assert ["yaml", "(1)"] in lines
+    assert [
+        "1",
+        "mutable-default",
+        "pack/one.py:2",
+        "g",
+        "has",
+        "a",
+        "default",
+        "that",
+        "its",
+        "calls",
+        "share",
+    ] in lines
+    assert ["slow.py", "failed:", "timeout:", "5", "s"] in lines
+    assert ["bad.py", "line", "1:", "bad"] in lines
+
+
+def test_test_code_is_ranked_on_request() -> None:
+    """Tests are counted, and their findings are shown only if the user asks for them."""
+    assert not any("assert-tuple" in line for line in shown(rows(), tests=False))
+    assert any("assert-tuple" in line for line in shown(rows(), tests=True))
 
 
 def test_an_empty_run_has_a_report() -> None:
-    """Interrupted before anything was finished: a report all the same."""
-    report.show(summary.summarise([]), Console(file=io.StringIO()), tests=False)
+    """Stopped before anything was finished: a report all the same."""
+    assert ["files", "0", "0"] in shown([], tests=False)
 
 
-def test_cycles() -> None:
-    """Components of more than one node, the largest first; edges to strangers are ignored."""
-    edges = {"a": ["b"], "b": ["c", "x"], "c": ["a"], "d": ["d"], "e": ["f"], "f": ["e", "a"]}
-    assert graph.cycles(edges) == [["a", "b", "c"], ["e", "f"]]
+def test_what_is_not_a_result_is_refused() -> None:
+    """One clear line, no traceback."""
+    result = CliRunner().invoke(app, ["report"], input="no JSON\n")
+    assert (result.exit_code, "is not the output of" in result.output) == (2, True)
 
 
-def test_a_long_chain_does_not_recurse() -> None:
-    """The algorithm is iterative."""
-    chain = {str(n): [str((n + 1) % 20_000)] for n in range(20_000)}
-    assert len(graph.cycles(chain)[0]) == 20_000
+def make_files(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).touch()
+
+
+def test_inputs_are_sorted_and_skip_what_is_hidden(tmp_path: Path) -> None:
+    """The same inputs every time: no caches, no hidden folders, no other files."""
+    make_files(tmp_path, "b.py", "a/c.py", "a/__pycache__/d.py", "site-packages/e.py", ".hidden/f.py", "a/g.txt")
+    printed = CliRunner().invoke(app, ["inputs", str(tmp_path)]).stdout.splitlines()
+    assert [json.loads(line)["key"] for line in printed] == ["a/c.py", "b.py"]
+
+
+def test_keys_are_how_files_are_imported(tmp_path: Path) -> None:
+    """A package keeps its name when it is audited alone; the first of two files of one name counts."""
+    make_files(tmp_path, "x/a/__init__.py", "x/a/b/__init__.py", "x/a/b/c.py", "y/a/b/c.py", "y/d.py")
+    found = {task["key"]: task["path"] for task in tasks([tmp_path / "x" / "a" / "b", tmp_path / "y"])}
+    assert list(found) == ["a/b/__init__.py", "a/b/c.py", "d.py"]
+    assert found["a/b/c.py"] == str(tmp_path / "x" / "a" / "b" / "c.py")
+
+
+@pytest.mark.skipif(not INSTALLED[0].is_dir(), reason="this Python has no library on disk")
+def test_the_default_is_large_enough() -> None:
+    """The default inputs are a code base worth an audit."""
+    assert sum(1 for _ in tasks(INSTALLED)) >= 1_500
