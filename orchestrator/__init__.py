@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from orchestrator.identity import RunMismatchError as RunMismatchError
     from orchestrator.records import Outcome as Outcome
     from orchestrator.records import RunEvent as RunEvent
-    from orchestrator.run_session import Ending as Ending
+    from orchestrator.run_session import RunResult as RunResult
     from orchestrator.supervisor import Supervisor as Supervisor
-    from orchestrator.task_handle import Handle as Handle
     from orchestrator.task_handle import TaskFailed as TaskFailed
+    from orchestrator.task_handle import TaskHandle as TaskHandle
     from runtime.errors import DecodeError as DecodeError
     from runtime.errors import ExecutionInterrupted as ExecutionInterrupted
     from runtime.errors import QuiesceError as QuiesceError
@@ -31,13 +31,13 @@ refuse_other_runtime()
 _HOMES = {
     "MaxFailures": "orchestrator.config",
     "Settings": "orchestrator.config",
-    "Handle": "orchestrator.task_handle",
+    "TaskHandle": "orchestrator.task_handle",
     "TaskFailed": "orchestrator.task_handle",
     "EventStream": "orchestrator.engine.hub",
     "RunMismatchError": "orchestrator.identity",
     "Outcome": "orchestrator.records",
     "RunEvent": "orchestrator.records",
-    "Ending": "orchestrator.run_session",
+    "RunResult": "orchestrator.run_session",
     "Supervisor": "orchestrator.supervisor",
     "DecodeError": "runtime.errors",
     "ExecutionInterrupted": "runtime.errors",

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.cpus import usable_cpus
 from orchestrator.ladder import Ladder
-from orchestrator.stop_budget import Fit, fit
+from orchestrator.stop_budget import FittedLadder, fit
 from runtime.errors import UsageError
 from runtime.ipc.flag import MAX_SLOTS
 from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, show_value
@@ -78,7 +78,7 @@ class Settings(BaseModel):
     retries: int = Field(default=0, ge=0, le=LARGEST_COUNT)
     max_failures: MaxFailures | None = None
     memory_limit: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
-    silence: float | None = Field(default=60.0, ge=SHORTEST_SILENCE, le=LONGEST_SECONDS)
+    heartbeat_timeout: float | None = Field(default=60.0, ge=SHORTEST_SILENCE, le=LONGEST_SECONDS)
     max_tasks_per_executor: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
     max_memory_per_executor: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
     crash_limit: int = Field(default=3, ge=1, le=LARGEST_COUNT)
@@ -87,7 +87,7 @@ class Settings(BaseModel):
     host_grace: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS, exclude=True)
 
     @classmethod
-    def of(cls, **chosen: Any) -> Settings:
+    def from_options(cls, **chosen: Any) -> Settings:
         """Settings, or UsageError with one line that names what is wrong."""
         for name, value in chosen.items():
             if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
@@ -101,10 +101,10 @@ class Settings(BaseModel):
 
     @property
     def ladder(self) -> Ladder:
-        """The run's own graces, as far as the host grants them; an agent may ask for others (Mind.ladder)."""
+        """The run's own graces, shortened to what the host grants; an agent may ask for others (SupervisorState)."""
         return self.fit(self.grace, self.term_grace).ladder
 
-    def fit(self, grace: float, term_grace: float) -> Fit:
+    def fit(self, grace: float, term_grace: float) -> FittedLadder:
         """How these graces fit into what the host grants."""
         crowd = max(0, self.workers - FEW_EXECUTORS) * KILL_SECONDS
         return fit(Ladder(grace, term_grace, self.kill_patience + crowd), self.host_grace)
@@ -125,7 +125,7 @@ class Settings(BaseModel):
         return self._within_silence(LONGEST_LAPSE, 1 / 4)
 
     def _within_silence(self, longest: float, share: float) -> float:
-        return longest if self.silence is None else min(longest, self.silence * share)
+        return longest if self.heartbeat_timeout is None else min(longest, self.heartbeat_timeout * share)
 
     @property
     def report_above(self) -> int | None:

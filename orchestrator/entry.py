@@ -21,7 +21,7 @@ def main() -> None:
     if os.getpid() == 1:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(signum) is not signal.SIG_IGN:
-                signal.signal(signum, _leave)
+                signal.signal(signum, _exit_by_signal_number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     _load_runtime()
     importlib.import_module("orchestrator.cli").main()
@@ -48,6 +48,6 @@ def _open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8", closefd=False))
 
 
-def _leave(signum: int, _frame: FrameType | None) -> None:
+def _exit_by_signal_number(signum: int, _frame: FrameType | None) -> None:
     """The default action, which the kernel does not take for PID 1: an early stop must not be lost."""
     os._exit(128 + signum)

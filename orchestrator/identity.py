@@ -20,7 +20,7 @@ from orchestrator.records import NewTask, PendingTask
 from runtime.agents import options_of
 from runtime.errors import ResultError, UsageError
 from runtime.ipc import codec
-from runtime.text import one_line
+from runtime.text import single_line
 
 SHOWN: Final = 60
 """Characters of each input in a message."""
@@ -201,4 +201,4 @@ def shorten(one: str, other: str) -> tuple[str, str]:
 
 def _short(text: str, start: int = 0) -> str:
     end = start + SHOWN
-    return ("…" if start else "") + one_line(text[start:end], SHOWN * 2) + ("…" if end < len(text) else "")
+    return ("…" if start else "") + single_line(text[start:end], SHOWN * 2) + ("…" if end < len(text) else "")

@@ -73,7 +73,7 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True)
-class Climb:
+class Escalation:
     """Where on the ladder one stop is. Frozen; `next` gives the new one."""
 
     ladder: Ladder
@@ -94,6 +94,6 @@ class Climb:
             return None
         return self.since + sum(self.ladder.seconds(rung) for rung in Rung if rung >= self.rung)
 
-    def next(self, now: float) -> Climb:
+    def next(self, now: float) -> Escalation:
         """One rung further, at `now`. The last rung is its own next."""
-        return Climb(self.ladder, Rung(min(self.rung + 1, Rung.ABANDONED)), now)
+        return Escalation(self.ladder, Rung(min(self.rung + 1, Rung.ABANDONED)), now)

@@ -14,7 +14,7 @@ from runtime.model import ExecutionStatus, InterruptSignal
 TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Task states that never change. INTERRUPTED is not one: the task runs again on resume."""
 
-MOST_URGENT = 1 << 53
+MAX_PRIORITY = 1 << 53
 """Priorities are whole numbers up to here, and down to as far below zero: journals and JSON have words for them."""
 
 
@@ -65,7 +65,7 @@ class StoredTask(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
 
 
-def pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
+def to_pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
     """New tasks as the store hands them out; one without a seq gets the next one, the first of them `after` + 1."""
     found = []
     for task in tasks:

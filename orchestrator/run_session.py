@@ -21,29 +21,29 @@ import msgspec
 
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import Settings
-from orchestrator.core import stimuli as told
+from orchestrator.core import stimuli
 from orchestrator.core.agent_needs import may_be_dropped
-from orchestrator.core.instructions import AgentKnown
-from orchestrator.core.machine import JOURNAL_PATIENCE
+from orchestrator.core.instructions import ReportAgent
+from orchestrator.core.machine import JOURNAL_TIMEOUT
 from orchestrator.core.status import StatusView
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.loop import Engine, Observer
 from orchestrator.engine.signals import SignalPipe
 from orchestrator.engine.switch_interval import SWITCH
-from orchestrator.engine.task_store import CONTENTION_LIMIT, NOTHING_KNOWN, JournalStore, Known, MemoryStore
+from orchestrator.engine.task_store import CONTENTION_LIMIT, NOTHING_KNOWN, JournalWriter, Known, MemoryStore
 from orchestrator.hints import is_of_program
 from orchestrator.hints import resumption as resume_of
 from orchestrator.identity import AgentNumbers, Comparison, RunMismatchError
 from orchestrator.journal import Contention, Journal, JournalError, RunRecord, wait_at_most
 from orchestrator.journal.sqlite.contention import LIMIT
-from orchestrator.logging.sinks import PATIENCE, Log, buffer_of
+from orchestrator.logging.sinks import PATIENCE, LogCallback, buffer_of
 from orchestrator.records import NewTask, RunEvent
-from orchestrator.words import resumption
+from orchestrator.words import resumed_log_fields
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.ipc import codec
-from runtime.model import ExecutionStatus, InterruptSignal, Severity, utf8
+from runtime.model import ExecutionStatus, InterruptSignal, Severity, escape_surrogates
 
-LAST_PATIENCE = 1.0
+FAILED_JOURNAL_CLOSE_TIMEOUT = 1.0
 """Seconds that a journal which has failed gets to refuse what is still waiting."""
 
 CLOSE_SLICE = 0.1
@@ -54,7 +54,7 @@ SPOOL_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunResult:
     """How a run ended. `remaining` names processes that not even SIGKILL ended; `error` is one line or None."""
 
     status: ExecutionStatus
@@ -84,21 +84,21 @@ def check_run_id(run_id: str) -> None:
     """Raise UsageError if a run cannot have this name: the environment and the names of files have to take it."""
     if not isinstance(run_id, str):
         raise UsageError(f"the run id {run_id!r:.80} is no text")
-    if utf8(run_id) != run_id or "\0" in run_id:
+    if escape_surrogates(run_id) != run_id or "\0" in run_id:
         raise UsageError(f"the run id {run_id!r:.80} is not text in UTF-8 without NUL")
     if not run_id.strip() or len(run_id.encode()) > LONGEST_RUN_ID:
         size = len(run_id.encode())
         raise UsageError(f"a run id has 1 to {LONGEST_RUN_ID} bytes, not {size}, and is not blank: {run_id!r:.40}")
 
 
-class Session:
+class RunSession:
     """See the module's docstring. `start`, then `hire`, `spool`, `seal`, and in the end `finish`."""
 
     def __init__(
         self,
         settings: Settings,
         run_id: str,
-        log: Log,
+        log: LogCallback,
         journal: Journal | None = None,
         *,
         handle_signals: bool = True,
@@ -117,26 +117,26 @@ class Session:
         self._engine = Engine(
             settings, self._backend, log, self._on_agent, self._signals, observers, self._tell_waiting
         )
-        self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalStore(self.hub, self.tell)
-        self._agents: dict[tuple[bool, bytes], tuple[int, Future[AgentKnown]]] = {}
+        self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalWriter(self.hub, self.tell)
+        self._agents: dict[tuple[bool, bytes], tuple[int, Future[ReportAgent]]] = {}
         self._counted_agents: set[int] = set()
-        self._numbers: dict[int, Future[AgentKnown]] = {}
+        self._numbers: dict[int, Future[ReportAgent]] = {}
         self._identities: dict[int, str] = {}
         self._stored_agents: Mapping[int, str] = {}
         self._agent_numbers: AgentNumbers | None = None
-        self._again = False
+        self._resumed_by_program = False
         self._is_writing = False
         self._report = wait_at_most(LIMIT, self._say_waiting)
         self._stored = 0
         self._handed_in = 0
-        self._ending: Ending | None = None
+        self._ending: RunResult | None = None
         self._lock = threading.Lock()
 
     # -- the beginning ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Take the signals over, start the guardian and the loop. QuiesceError: the host has no process left for it."""
-        SWITCH.hurry()
+        SWITCH.acquire()
         if self.journal is not None:
             self.journal.handle_contention(self._on_contention)
         if self._signals is not None:
@@ -145,7 +145,7 @@ class Session:
             self._engine.start(self._store)
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started (a limit, or a sandbox)
             self._backend.close()
-            self._let_go()
+            self._release_process_state()
             if self.journal is not None:
                 self.journal.close()
             why = error.strerror if isinstance(error, OSError) else None
@@ -153,9 +153,9 @@ class Session:
 
     def _tell_waiting(self) -> None:
         """The loop is over: whoever waits for something that can no longer come is told so."""
-        why = self.why_ended()
-        self.hub.abandon()
-        self._store.abandon(why)
+        why = self.end_error()
+        self.hub.fail_waiters()
+        self._store.fail_pending(why)
         for future in list(self._numbers.values()):
             with suppress(InvalidStateError):  # known, or told by whoever asked just now
                 future.set_exception(why)
@@ -164,12 +164,12 @@ class Session:
         """Have `around()` entered, in the loop's thread, for as long as a Ctrl-Z stops this process."""
         self._engine.around_stop = around
 
-    def tell(self, stimulus: told.Stimulus) -> None:
+    def tell(self, stimulus: stimuli.Stimulus) -> None:
         """Hand a stimulus to the loop, from any thread."""
-        self._engine.tell(stimulus)
+        self._engine.post(stimulus)
 
-    def _tell_here(self, stimulus: told.Stimulus) -> None:
-        self._engine.tell(stimulus, here=True)
+    def _tell_here(self, stimulus: stimuli.Stimulus) -> None:
+        self._engine.post(stimulus, here=True)
 
     @property
     def status(self) -> StatusView:
@@ -188,7 +188,7 @@ class Session:
 
     # -- agents -------------------------------------------------------------------------------------
 
-    def hire(self, *, by_name: bool, source: bytes, identity: str = "") -> tuple[int, Future[AgentKnown]]:
+    def register_agent(self, *, by_name: bool, source: bytes, identity: str = "") -> tuple[int, Future[ReportAgent]]:
         """Make an agent known; its number, and a future of what the first executor says of it.
 
         `identity`: what it is known by in later starts of the run. Whoever has no more tasks of it on the way calls
@@ -200,23 +200,23 @@ class Session:
             is_new = key not in self._agents
             if is_new:
                 number = self._number_of(identity)
-                future: Future[AgentKnown] = Future()
+                future: Future[ReportAgent] = Future()
                 self._agents[key] = (number, future)
                 self._numbers[number] = future
             found = self._agents[key]
             if is_counted:
                 self._counted_agents.add(found[0])
             if is_new or is_counted:
-                self.tell(told.HireAgent(found[0], by_name, source))
+                self.tell(stimuli.AgentAdded(found[0], by_name, source))
         if self.has_ended:
             with suppress(InvalidStateError):
-                found[1].set_exception(self.why_ended())
+                found[1].set_exception(self.end_error())
         return found
 
     def release(self, agent: int) -> None:
         """Say that a caller of `hire` has handed in all tasks that it had for an agent."""
         if agent in self._counted_agents:
-            self.tell(told.AgentReleased(agent))
+            self.tell(stimuli.AgentReleased(agent))
 
     def _number_of(self, identity: str) -> int:
         """The number that an earlier start of the run gave to this agent, or a new one."""
@@ -228,11 +228,11 @@ class Session:
             self._identities.update(self._stored_agents)
         number = self._agent_numbers.take(identity)
         self._identities[number] = identity
-        if identity and number not in self._stored_agents and isinstance(self._store, JournalStore):
+        if identity and number not in self._stored_agents and isinstance(self._store, JournalWriter):
             self._store.add_agent(number, identity)
         return number
 
-    def _on_agent(self, known: AgentKnown) -> None:
+    def _on_agent(self, known: ReportAgent) -> None:
         future = self._numbers[known.agent]
         if future.done():  # one executor refused it, another one can load it: the first word counts
             return
@@ -253,11 +253,11 @@ class Session:
         if signal is not None:
             raise ExecutionInterrupted(signal)
 
-    def why_ended(self) -> BaseException:
+    def end_error(self) -> BaseException:
         """What to raise at whoever waits for what will not come."""
         mind = self._engine.mind
-        if self._engine.crash is not None:
-            return self._engine.crash
+        if self._engine.error is not None:
+            return self._engine.error
         if mind.error is not None:
             return QuiesceError(mind.error)
         if mind.signal is not None:
@@ -278,7 +278,7 @@ class Session:
         existing = self._find_run()
         if existing is None:
             where = os.getcwd()
-            if utf8(where) != where:
+            if escape_surrogates(where) != where:
                 raise UsageError(
                     f"the working directory {where!r} is not text in UTF-8: start the run from another one"
                 )
@@ -289,14 +289,14 @@ class Session:
             else:
                 with journal.draft(self.run_id, agent=agent, config=config, cwd=where) as run:
                     prepare(journal, run.id)
-            self.take_up(run)
+            self.resume_run(run)
         elif not is_of_program(existing):
             raise RunMismatchError(
                 f"run {self.run_id} was begun by `quiesce run`, not by a program: go on with it by "
                 f"`{resume_of(existing, journal.location)}`, or choose another run_id"
             )
         else:
-            self.take_up(existing, again=True)
+            self.resume_run(existing, again=True)
 
     def _find_run(self) -> RunRecord | None:
         """The run of this id that the journal has."""
@@ -304,7 +304,7 @@ class Session:
             return None
         return next((run for run in self.journal.runs() if run.run_id == self.run_id), None)
 
-    def take_up(
+    def resume_run(
         self, run: RunRecord, *, again: bool = False, complete: Callable[[Journal, int], None] | None = None
     ) -> None:
         """Claim a run that exists, to go on where it ended (`set_out`). Raises ClaimedError.
@@ -328,15 +328,15 @@ class Session:
         self.run = claimed
         counts = self.journal.counts(run.id)
         last = self.journal.last_seq(run.id)
-        self.tell(told.Resumed(last, counts.total, counts.completed, counts.failed, by_program=again))
+        self.tell(stimuli.RunResumed(last, counts.total, counts.completed, counts.failed, by_program=again))
         if self.run.starts > 1:
-            self._note("run.resumed", *resumption(run, self.run.starts, counts))
+            self._note("run.resumed", *resumed_log_fields(run, self.run.starts, counts))
         if self.run.sealed and not again:
-            self.tell(told.Sealed())
-        self._again = again
+            self.tell(stimuli.InputClosed())
+        self._resumed_by_program = again
         self._stored, self._handed_in = counts.total, 0
 
-    def set_out(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def start_tasks(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Begin with the tasks of the run that was begun or taken up; once. Blocking, and then `meanwhile` is called.
 
         If a supervisor that had it before was killed, its guardian may still give agents their grace: they are not
@@ -346,21 +346,21 @@ class Session:
         """
         if self.journal is None or self.run is None or self._is_writing:
             return
-        assert isinstance(self._store, JournalStore)
+        assert isinstance(self._store, JournalWriter)
 
         def check() -> None:
             self.raise_if_interrupted()
             if self.has_ended:
-                raise self.why_ended()
+                raise self.end_error()
             meanwhile()
 
         for supervisor in self.journal.other_supervisors(self.run.id, self._backend.token):
-            if self._backend.see_off(supervisor, self._note, check):
+            if self._backend.wait_for_previous(supervisor, self._note, check):
                 self.journal.remove_supervisor(self.run.id, supervisor.token)
         try:
             self._store.start(self.journal, self.run.id)
         except JournalError as error:
-            self.tell(told.Broken(str(error)))
+            self.tell(stimuli.HostFailed(str(error)))
             raise
         self._is_writing = True
 
@@ -373,19 +373,19 @@ class Session:
         self._note("journal.waiting", Severity.WARNING, {"holders": list(holders), "seconds": round(seconds, 1)})
 
     def _note(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
-        self.tell(told.Noted(name, severity, fields))
+        self.tell(stimuli.LogRequested(name, severity, fields))
 
     @property
     def is_taken_up(self) -> bool:
         """Whether a program hands in tasks of a run that has some already."""
-        return self._again
+        return self._resumed_by_program
 
     def compare(self, tasks: Sequence[NewTask]) -> Known:
         """Compare tasks with those that the run has under the same keys, and return these. Blocking.
 
         Runs in the caller's thread, because it may call methods of the caller's inputs. Raises RunMismatchError.
         """
-        if not self._again or self.run is None:
+        if not self._resumed_by_program or self.run is None:
             return NOTHING_KNOWN
         comparison = Comparison(self.run_id, agents=self._identities)
         known = self._store.look_up([task.key for task in tasks]).result()
@@ -403,7 +403,7 @@ class Session:
         `known`: what `compare` returned for them.
         """
         self._handed_in += len(known)
-        return self._store.spool(tasks, known)
+        return self._store.add_tasks(tasks, known)
 
     def feed(self, batches: Iterable[Sequence[NewTask]]) -> int:
         """Hand in many tasks, a few batches ahead of the disk. Blocking. How many they were. Raises as `spool`."""
@@ -420,18 +420,18 @@ class Session:
 
     def seal(self) -> None:
         """No more tasks will come: the run ends when all are done."""
-        if self._again and self._handed_in < self._stored:
+        if self._resumed_by_program and self._handed_in < self._stored:
             left = {"run": self.run_id, "tasks": self._stored - self._handed_in}
             self._note("run.tasks_left", Severity.WARNING, left)
         self._store.seal()
 
-    def give_up(self) -> None:
+    def cancel_start(self) -> None:
         """There will be no run: let the executors go."""
-        self.tell(told.Sealed())
+        self.tell(stimuli.InputClosed())
 
     def interrupt(self, signal: InterruptSignal, task: str | None = None) -> None:
         """Stop everything, or one task by its key."""
-        self.tell(told.Interrupt(signal, task))
+        self.tell(stimuli.InterruptRequested(signal, task))
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -439,17 +439,17 @@ class Session:
         """Wait for the loop's end. Blocking. Whether it has ended."""
         return self._engine.join(timeout)
 
-    def finish(self) -> Ending:
+    def finish(self) -> RunResult:
         """Wait for the loop's end, then write down how it ended and let go of everything. Blocking, bounded."""
         if self._ending is not None:
             return self._ending
         self._engine.join()
         mind = self._engine.mind
         status = self._final_status()
-        ending = Ending(
+        ending = RunResult(
             status=status,
             signal=mind.signal,
-            error=mind.error if self._engine.crash is None else f"a defect in quiesce: {self._engine.crash!r}",
+            error=mind.error if self._engine.error is None else f"a defect in quiesce: {self._engine.error!r}",
             view=self._engine.machine.view(time.monotonic()),
             remaining=mind.remaining,
             seconds=time.monotonic() - self._began,
@@ -457,16 +457,16 @@ class Session:
         try:
             self._ending = ending = self._write_end(ending)
         finally:  # also when the program's log raises
-            self._let_go()
+            self._release_process_state()
         buffer = buffer_of(self._log)
         if buffer is not None:  # a reader that goes on reading gets all of it, unless somebody waits for the end
             buffer.flush(None if ending.signal is None else PATIENCE)
         return ending
 
-    def _let_go(self) -> None:
+    def _release_process_state(self) -> None:
         """Of what a process has once."""
         self._engine.close()
-        SWITCH.relax()
+        SWITCH.release()
         if self._signals is not None:
             self._signals.restore()
             self._signals.close()
@@ -474,11 +474,11 @@ class Session:
     def _final_status(self) -> ExecutionStatus:
         mind = self._engine.mind
         ended = mind.counts[ExecutionStatus.COMPLETED] + mind.counts[ExecutionStatus.FAILED]
-        if mind.signal is not None or self._engine.crash is not None or ended < mind.accepted:
+        if mind.signal is not None or self._engine.error is not None or ended < mind.accepted:
             return ExecutionStatus.INTERRUPTED
         return ExecutionStatus.FAILED if mind.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
 
-    def _write_end(self, ending: Ending) -> Ending:
+    def _write_end(self, ending: RunResult) -> RunResult:
         view = ending.view
         fields: Mapping[str, Any] = {
             "run": self.run_id,
@@ -500,10 +500,10 @@ class Session:
         self._log("journal.failed", Severity.ERROR, {"error": problem})
         return replace(ending, status=ExecutionStatus.INTERRUPTED, error=ending.error or problem)
 
-    def _write_last(self, event: RunEvent, ending: Ending) -> str | None:
+    def _write_last(self, event: RunEvent, ending: RunResult) -> str | None:
         """Into the journal, and close it. What went wrong, if that is news."""
         is_known = self._engine.mind.journal_broken
-        token = "" if ending.remaining or self._engine.crash is not None else self._backend.token
+        token = "" if ending.remaining or self._engine.error is not None else self._backend.token
         if self.journal is None or self._is_writing:
             self._store.finish([event], ending.status, ending.signal, token)
             is_closed = self._close_store()
@@ -522,18 +522,18 @@ class Session:
     def _journal_seconds(self) -> float:
         """What a stop has left for the journal."""
         until = self._engine.mind.journal_deadline
-        return JOURNAL_PATIENCE if until is None else max(0.0, until - time.monotonic())
+        return JOURNAL_TIMEOUT if until is None else max(0.0, until - time.monotonic())
 
     def _close_store(self) -> bool:
         """Wait for the last write, within what a stop has left; if nobody stops us, while somebody has it locked."""
         mind, now = self._engine.mind, time.monotonic()
         patience = self._journal_seconds()
-        until = now + (min(LAST_PATIENCE, patience) if mind.journal_broken else patience)
+        until = now + (min(FAILED_JOURNAL_CLOSE_TIMEOUT, patience) if mind.journal_broken else patience)
         last = until if mind.journal_deadline is not None else now + CONTENTION_LIMIT
         while not self._store.close(min(CLOSE_SLICE, max(0.0, until - now))):
             now = time.monotonic()
-            if self._signals is not None and self._signals.arrived():
-                last = min(last, now + JOURNAL_PATIENCE)
+            if self._signals is not None and self._signals.read():
+                last = min(last, now + JOURNAL_TIMEOUT)
             if now >= (last if self._store.is_contended else until):
                 return False
         return True

@@ -20,7 +20,7 @@ _PATIENCE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class FittedLadder:
     """A ladder, and the one that fits. Seconds; `granted` None is no limit."""
 
     wanted: Ladder
@@ -38,15 +38,15 @@ class Fit:
         return self.wanted.total + MARGIN
 
 
-def fit(ladder: Ladder, granted: float | None) -> Fit:
+def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
     """The ladder, shrunk as far as it must be."""
     if granted is None or ladder.total + margin(granted) <= granted:
-        return Fit(ladder, ladder, granted)
+        return FittedLadder(ladder, ladder, granted)
     room = max(0.0, granted - margin(granted))
     patience = min(ladder.kill_patience, max(_PATIENCE, room - ladder.grace - ladder.term_grace), room)
     graces = ladder.grace + ladder.term_grace
     share = min(1.0, (room - patience) / graces) if graces else 0.0
-    return Fit(
+    return FittedLadder(
         ladder,
         replace(ladder, grace=ladder.grace * share, term_grace=ladder.term_grace * share, kill_patience=patience),
         granted,
@@ -58,7 +58,7 @@ def margin(granted: float) -> float:
     return min(MARGIN, granted / 5)
 
 
-def advice(found: Fit) -> str:
+def explain_shortening(found: FittedLadder) -> str:
     """The numbers and the cure, in one sentence."""
     got = found.ladder
     return (

@@ -19,21 +19,21 @@ from orchestrator import late
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.core.status import StatusView
 from orchestrator.engine.hub import EventStream
-from orchestrator.engine.signals import raise_again
+from orchestrator.engine.signals import reraise
 from orchestrator.engine.task_store import Known
 from orchestrator.identity import identify_agent
 from orchestrator.journal import open_journal
-from orchestrator.logging.sinks import HeldLog, Log
-from orchestrator.records import MOST_URGENT, NewTask, Outcome, RunEvent
-from orchestrator.run_session import SPOOL_AHEAD, Ending, Session, check_run_id, new_run_id
-from orchestrator.task_handle import Handle
+from orchestrator.logging.sinks import BufferedLog, LogCallback
+from orchestrator.records import MAX_PRIORITY, NewTask, Outcome, RunEvent
+from orchestrator.run_session import SPOOL_AHEAD, RunResult, RunSession, check_run_id, new_run_id
+from orchestrator.task_handle import TaskHandle
 from runtime.agents import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.ipc import codec
 from runtime.ipc.main_module import refuse_start_while_importing
 from runtime.limits import LARGEST_SIZE, check_count, show_value
-from runtime.model import InterruptReason, InterruptSignal, utf8
+from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +43,7 @@ T = TypeVar("T")
 FIRST_CHUNK, LAST_CHUNK = 1, 512
 """Inputs are handed in a few at a time: the first result comes soon, and many cost little."""
 
-AHEAD = 4096
+MAX_OUTSTANDING = 4096
 """Tasks that `map` has handed in beyond what was taken from it, at most: any iterable may be endless."""
 
 
@@ -63,9 +63,9 @@ def _check(key: object, priority: object) -> None:
     if key is not None:
         if not isinstance(key, str):
             raise UsageError(f"a key is text, not {key!r}")
-        if utf8(key) != key:
+        if escape_surrogates(key) != key:
             raise UsageError(f"the key {key!r} is not text in UTF-8")
-    if not isinstance(priority, int) or abs(priority) > MOST_URGENT:
+    if not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
         raise UsageError(f"a priority is a whole number of at most 53 bits, not {priority!r}")
 
 
@@ -115,8 +115,8 @@ class Supervisor:
     preempt: a task with a priority may interrupt a less urgent one, which goes on later.
     max_tasks_per_executor, max_memory_per_executor: an executor that has executed so many tasks, or holds so many
     bytes with its children, is replaced when it has nothing in hand.
-    silence: seconds, 0.5 or more, without a heartbeat and without use of the processor before an executor is replaced;
-    None = never.
+    heartbeat_timeout: seconds, 0.5 or more, without a heartbeat and without use of the processor before an executor
+    is replaced; None = never.
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
     are given back, and the one that stopped the run is raised again: the program ends as if we had not been there.
     log: where log events go.
@@ -143,34 +143,34 @@ class Supervisor:
         preempt: bool = False,
         max_tasks_per_executor: int | None = None,
         max_memory_per_executor: int | None = None,
-        silence: float | None = 60.0,
+        heartbeat_timeout: float | None = 60.0,
         handle_signals: bool = True,
-        log: Log | None = None,
+        log: LogCallback | None = None,
     ) -> None:
         chosen: dict[str, Any] = {
             "concurrency": concurrency, "grace": grace, "term_grace": term_grace, "timeout": timeout,
             "deadline": deadline, "retries": retries, "memory_limit": memory_limit, "keep_children": keep_children,
             "preempt": preempt, "max_tasks_per_executor": max_tasks_per_executor,
-            "max_memory_per_executor": max_memory_per_executor, "silence": silence,
+            "max_memory_per_executor": max_memory_per_executor, "heartbeat_timeout": heartbeat_timeout,
         }  # fmt: skip
         if workers is not None:
             chosen["workers"] = workers
         if max_failures is not None:
             chosen["max_failures"] = MaxFailures.parse(max_failures, "max_failures")
-        self.settings = Settings.of(**chosen)
+        self.settings = Settings.from_options(**chosen)
         self.run_id = new_run_id() if run_id is None else run_id
         check_run_id(self.run_id)
         _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log)
         self._where, self._journal_group = journal, journal_group
         self._handle_signals = handle_signals
         self._log = log
-        self._session: Session | None = None
+        self._session: RunSession | None = None
         self._pid = 0
         self._numbers = _Numbers()
         self._feeding = threading.Lock()
-        self._has_hired = False
+        self._first_agent_loaded = False
         self._agents: dict[int, tuple[Callable[[], object], str, str, bytes]] = {}
-        self.ending: Ending | None = None
+        self.ending: RunResult | None = None
 
     # -- the block ----------------------------------------------------------------------------------
 
@@ -179,16 +179,16 @@ class Supervisor:
             raise QuiesceError("a Supervisor is used once; make another one")
         refuse_start_while_importing()
         journal = None if self._where is None else open_journal(self._where, group=self._journal_group)
-        held = HeldLog()
+        held = BufferedLog()
         log = self._log or held
-        self._session = Session(self.settings, self.run_id, log, journal, handle_signals=self._handle_signals)
+        self._session = RunSession(self.settings, self.run_id, log, journal, handle_signals=self._handle_signals)
         self._pid = os.getpid()
         self._session.start()
         if self._log is None:
             try:
                 held.release(late.default_log())
             except BaseException as error:  # a Ctrl-C of the program's own: a block that was not entered is not left
-                self._leave(error)
+                self._on_block_exit(error)
                 self._session.finish()
                 raise
         return self
@@ -198,15 +198,15 @@ class Supervisor:
     ) -> None:
         if self._is_forked:
             return
-        self._leave(error)
+        self._on_block_exit(error)
         while True:
             try:
-                self._live().join()
+                self._require_session().join()
                 break
             except BaseException as why:  # noqa: BLE001 - a Ctrl-C of the program's own: as if it had left the block
                 error = error or why
-                self._leave(why)
-        self._end(self._live().finish(), error, was_there=kind is not None)
+                self._on_block_exit(why)
+        self._finish(self._require_session().finish(), error, was_there=kind is not None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -216,23 +216,23 @@ class Supervisor:
     ) -> None:
         if self._is_forked:
             return
-        self._leave(error)
+        self._on_block_exit(error)
         while True:
             try:
-                if await late.asyncio().to_thread(self._live().join, 3600.0):
+                if await late.asyncio().to_thread(self._require_session().join, 3600.0):
                     break
             except late.asyncio().CancelledError as why:  # while we wait: as if that had left the block
                 error = error or why
-                self._leave(why)
+                self._on_block_exit(why)
             except BaseException as why:  # noqa: BLE001 - nobody runs this coroutine or its threads any more
                 error = error or why
-                self._leave(why)
-                self._live().join()
+                self._on_block_exit(why)
+                self._require_session().join()
                 break
-        self._end(self._live().finish(), error, was_there=kind is not None)
+        self._finish(self._require_session().finish(), error, was_there=kind is not None)
 
-    def _leave(self, error: BaseException | None) -> None:
-        session = self._live()
+    def _on_block_exit(self, error: BaseException | None) -> None:
+        session = self._require_session()
         if error is None:
             session.seal()
         elif not isinstance(error, ExecutionInterrupted):
@@ -246,14 +246,14 @@ class Supervisor:
         else:
             session.interrupt(error.signal)
 
-    def _end(self, ending: Ending, error: BaseException | None, *, was_there: bool) -> None:
+    def _finish(self, ending: RunResult, error: BaseException | None, *, was_there: bool) -> None:
         """All is written down and let go of: now the signal that stopped us may have its way.
 
         `was_there`: the error left the block, and goes on by itself. Else it came while the end was waited for.
         """
         self.ending = ending
         if ending.signal_name is not None:
-            raise_again(ending.signal_name)
+            reraise(ending.signal_name)
         if error is not None and not was_there:
             raise error
         if ending.error is not None and error is None:
@@ -264,7 +264,7 @@ class Supervisor:
         """Whether this is a child that was forked inside the block: the run is its parent's, and so is its end."""
         return self._pid not in (0, os.getpid())
 
-    def _live(self) -> Session:
+    def _require_session(self) -> RunSession:
         if self._is_forked:
             raise QuiesceError(f"the run belongs to process {self._pid}, which has forked this one")
         if self._session is None:
@@ -293,11 +293,11 @@ class Supervisor:
     def _map(
         self, agent: Callable[..., Any], inputs: Iterable[Any], keys: Iterable[str] | None
     ) -> Generator[Outcome, None, None]:
-        number = self._hire(agent)
+        number = self._register_agent(agent)
         try:
             tasks = self._numbered(number, inputs, keys)
         except Exception:  # it was begun with other inputs
-            self._live().release(number)
+            self._require_session().release(number)
             raise
         return self._outcomes(number, tasks)
 
@@ -306,11 +306,11 @@ class Supervisor:
         numbers: Iterable[int] = self._numbers.one_by_one()
         if isinstance(inputs, Collection):
             numbers = itertools.chain(self._numbers.take(len(inputs)), numbers)
-            if self._live().is_taken_up and (keys is None or isinstance(keys, Collection)):
+            if self._require_session().is_taken_up and (keys is None or isinstance(keys, Collection)):
                 numbers, again = itertools.tee(numbers)
                 tasks = self._tasks(agent, inputs, keys, again)
                 while chunk := list(itertools.islice(tasks, LAST_CHUNK)):
-                    self._live().compare(chunk)
+                    self._require_session().compare(chunk)
         return self._tasks(agent, inputs, keys, numbers)
 
     async def amap(
@@ -322,7 +322,7 @@ class Supervisor:
     ) -> AsyncIterator[Outcome]:
         """As `map`, for `async for`. The event loop is never blocked; `inputs` may be an async iterable too."""
         if isinstance(inputs, AsyncIterable):
-            number = await late.asyncio().to_thread(self._hire, agent)
+            number = await late.asyncio().to_thread(self._register_agent, agent)
             async for outcome in self._outcomes_of_stream(number, inputs, None if keys is None else iter(keys)):
                 yield outcome
             return
@@ -332,9 +332,9 @@ class Supervisor:
 
     def submit(
         self, agent: Callable[[T, Any], Any], task_input: T, *, key: str | None = None, priority: int = 0
-    ) -> Handle:
+    ) -> TaskHandle:
         """Hand in one task, from any thread, also while others run. See Handle for its result."""
-        return self._submit(self._hire(agent), task_input, key, priority)
+        return self._submit(self._register_agent(agent), task_input, key, priority)
 
     def interrupt(
         self,
@@ -351,7 +351,7 @@ class Supervisor:
         signal = build_signal(reason, message, triggered_by)
         if key is not None and not isinstance(key, str):
             raise UsageError(f"a key is text, not {key!r}")
-        self._live().interrupt(signal, None if key is None else utf8(key))
+        self._require_session().interrupt(signal, None if key is None else escape_surrogates(key))
 
     def events(self, limit: int = 10_000, *, from_seq: int | None = None) -> EventStream:
         """The run's events from now on, an iterator that ends with the run. At most `limit` wait to be read.
@@ -360,14 +360,14 @@ class Supervisor:
         reader that lost its place goes on where it was. Raises UsageError without a journal.
         """
         check_count("from_seq", from_seq, most=LARGEST_SIZE)
-        hub = self._live().hub
+        hub = self._require_session().hub
         if from_seq is None:
             return hub.subscribe(limit)
         if self._where is None:
             raise UsageError("events can be read again only from a journal, and this supervisor has none")
-        return hub.subscribe(limit, self._past(self._where, from_seq))
+        return hub.subscribe(limit, self._replay_events(self._where, from_seq))
 
-    def _past(self, where: str | os.PathLike[str], from_seq: int) -> Iterator[RunEvent]:
+    def _replay_events(self, where: str | os.PathLike[str], from_seq: int) -> Iterator[RunEvent]:
         """By a connection of its own, in the thread that reads."""
         with open_journal(where, "read") as journal:
             run = next((run for run in journal.runs() if run.run_id == self.run_id), None)
@@ -377,11 +377,11 @@ class Supervisor:
     @property
     def status(self) -> StatusView:
         """The run as it stands, renewed a few times a second."""
-        return self._live().status
+        return self._require_session().status
 
     # -- behind it ----------------------------------------------------------------------------------
 
-    def _hire(self, agent: Callable[..., Any]) -> int:
+    def _register_agent(self, agent: Callable[..., Any]) -> int:
         """Blocking for the first agent, until an executor has loaded it: a broken one leaves no run behind.
 
         Executors may be busy when others follow; one that cannot be loaded then fails its own tasks.
@@ -391,13 +391,13 @@ class Supervisor:
             known = (self._refer_to(agent), describe(agent).name, identify_agent(agent), codec.encode_blob(agent))
             self._agents[id(agent)] = known
         _, name, identity, source = known
-        number, loaded = self._live().hire(by_name=False, source=source, identity=identity)
-        if loaded.done() or not self._has_hired:
+        number, loaded = self._require_session().register_agent(by_name=False, source=source, identity=identity)
+        if loaded.done() or not self._first_agent_loaded:
             loaded.result()
-        self._has_hired = True
+        self._first_agent_loaded = True
         with self._feeding:
-            self._live().begin_run({"name": name})
-            self._live().set_out()
+            self._require_session().begin_run({"name": name})
+            self._require_session().start_tasks()
         return number
 
     def _refer_to(self, agent: object) -> Callable[[], object]:
@@ -441,43 +441,43 @@ class Supervisor:
     def _release_after(self, unwritten: Sequence[Future[None]], agent: int) -> None:
         if self._is_forked:  # which has got the block's generators, too
             return
-        session = self._live()
+        session = self._require_session()
         if unwritten:
             unwritten[-1].add_done_callback(lambda _: session.release(agent))
         else:
             session.release(agent)
 
-    def _submit(self, agent: int, task_input: Any, key: str | None, priority: int = 0) -> Handle:
+    def _submit(self, agent: int, task_input: Any, key: str | None, priority: int = 0) -> TaskHandle:
         with self._handing_in(agent) as unwritten, self._feeding:
             task = self._task(agent, task_input, key, self._numbers.take()[0], priority)
             future: Future[Outcome | None] = Future()
-            known = self._live().compare([task])
-            self._live().hub.wait_for(task.key, future.set_result)
+            known = self._require_session().compare([task])
+            self._require_session().hub.add_waiter(task.key, future.set_result)
             unwritten.append(self._spool([task], known))
             unwritten[-1].result()
-        return Handle(task.key, future, self._why_not, lambda: self.interrupt(key=task.key))
+        return TaskHandle(task.key, future, self._end_error, lambda: self.interrupt(key=task.key))
 
     def _spool(self, tasks: Sequence[NewTask], known: Known) -> Future[None]:
-        hub = self._live().hub
-        spooled = self._live().spool(tasks, known)
+        hub = self._require_session().hub
+        spooled = self._require_session().spool(tasks, known)
 
         def forget(done: Future[None]) -> None:
             if done.cancelled() or done.exception() is not None:
                 for task in tasks:
-                    hub.forget(task.key)
+                    hub.remove_waiter(task.key)
 
         spooled.add_done_callback(forget)
         return spooled
 
     def _wait_for(self, tasks: Sequence[NewTask], sink: Callable[[Outcome | None], None]) -> None:
         """For all of them, or, when a key is refused, for none."""
-        hub = self._live().hub
+        hub = self._require_session().hub
         for number, task in enumerate(tasks):
             try:
-                hub.wait_for(task.key, sink)
+                hub.add_waiter(task.key, sink)
             except UsageError:
                 for earlier in tasks[:number]:
-                    hub.forget(earlier.key)
+                    hub.remove_waiter(earlier.key)
                 raise
 
     async def _outcomes_of_stream(
@@ -486,7 +486,7 @@ class Supervisor:
         """As `_outcomes`, for inputs that come one by one."""
         loop = late.asyncio().get_running_loop()
         arrived: asyncio.Queue[Outcome | None] = late.asyncio().Queue()
-        room = late.asyncio().Semaphore(AHEAD)
+        room = late.asyncio().Semaphore(MAX_OUTSTANDING)
         count = 0
         unwritten: list[Future[None]] = []
 
@@ -500,8 +500,8 @@ class Supervisor:
                 await room.acquire()
                 task = self._task(agent, task_input, None if keys is None else next(keys), self._numbers.take()[0])
                 known: Known = {}
-                if self._live().is_taken_up:
-                    known = await late.asyncio().to_thread(self._live().compare, [task])
+                if self._require_session().is_taken_up:
+                    known = await late.asyncio().to_thread(self._require_session().compare, [task])
                 self._wait_for([task], tell)
                 count += 1
                 unwritten[:] = [self._spool([task], known)]
@@ -517,19 +517,19 @@ class Supervisor:
                     yield outcome
                     given += 1
                     room.release()
-                elif not feeding.done() or self._live().has_ended:
-                    raise self._why_not()
+                elif not feeding.done() or self._require_session().has_ended:
+                    raise self._end_error()
                 else:
                     feeding.result()
         finally:
             feeding.cancel()
             self._release_after(unwritten, agent)
-        if self._live().was_interrupted:
-            raise self._why_not()
+        if self._require_session().was_interrupted:
+            raise self._end_error()
 
     def _outcomes(self, agent: int, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
         """Hand tasks in and their outcomes out, keeping a bounded number of them on the way."""
-        session = self._live()
+        session = self._require_session()
         arrived: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         waiting, size = 0, FIRST_CHUNK
         with self._handing_in(agent) as unwritten:
@@ -542,21 +542,21 @@ class Supervisor:
                     unwritten.popleft().result()
                 waiting += len(chunk)
                 size = min(LAST_CHUNK, size * 2)
-                while waiting and (waiting > AHEAD or not arrived.empty()):
-                    yield self._given(arrived.get())
+                while waiting and (waiting > MAX_OUTSTANDING or not arrived.empty()):
+                    yield self._require_outcome(arrived.get())
                     waiting -= 1
             for spooled in unwritten:
                 spooled.result()
         while waiting:
-            yield self._given(arrived.get())
+            yield self._require_outcome(arrived.get())
             waiting -= 1
         if session.was_interrupted:
-            raise self._why_not()
+            raise self._end_error()
 
-    def _given(self, outcome: Outcome | None) -> Outcome:
+    def _require_outcome(self, outcome: Outcome | None) -> Outcome:
         if outcome is None:
-            raise self._why_not()
+            raise self._end_error()
         return outcome
 
-    def _why_not(self) -> BaseException:
-        return self._live().why_ended()
+    def _end_error(self) -> BaseException:
+        return self._require_session().end_error()

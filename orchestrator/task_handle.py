@@ -26,7 +26,7 @@ class TaskFailed(QuiesceError):
         self.outcome = outcome
 
 
-class Handle:
+class TaskHandle:
     """One task that was handed in. Wait with `result`, `outcome` or `await`."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Handle:
         Raises ExecutionInterrupted (or QuiesceError) when the run ended before the task began.
         """
         check_seconds("timeout", timeout, may_be_endless=True)
-        return self._told(self._future.result(None if timeout == math.inf else timeout))
+        return self._require_outcome(self._future.result(None if timeout == math.inf else timeout))
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the value. Raises TaskFailed, ExecutionInterrupted, or TimeoutError after `timeout` seconds."""
@@ -75,13 +75,13 @@ class Handle:
                 loop.call_soon_threadsafe(settle, future.result())
 
         self._future.add_done_callback(tell)  # not wrap_future: a caller who is cancelled must not cancel it for all
-        return self._told(await arrived)
+        return self._require_outcome(await arrived)
 
     def __await__(self) -> Generator[Any, None, Any]:
         outcome = yield from self.outcome_async().__await__()
         return _value(outcome)
 
-    def _told(self, outcome: Outcome | None) -> Outcome:
+    def _require_outcome(self, outcome: Outcome | None) -> Outcome:
         if outcome is None:
             raise self._why_not()
         return outcome

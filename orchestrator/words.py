@@ -16,7 +16,7 @@ BROKEN = 70
 """What an executor ends with that cannot go on (runtime.executor.garbage.BROKEN)."""
 
 
-def event_of(outcome: Outcome) -> RunEvent:
+def event_from_outcome(outcome: Outcome) -> RunEvent:
     """`task.completed`, `task.failed` or `task.interrupted`."""
     data: dict[str, Any] = {"key": outcome.key, "attempts": outcome.attempts}
     if outcome.started_at is not None and outcome.ended_at is not None:
@@ -33,7 +33,7 @@ def event_of(outcome: Outcome) -> RunEvent:
     )
 
 
-def resumption(before: RunRecord, start: int, counts: Counts) -> tuple[Severity, Mapping[str, Any]]:
+def resumed_log_fields(before: RunRecord, start: int, counts: Counts) -> tuple[Severity, Mapping[str, Any]]:
     """What there is to say of a run that is taken up again, and how loudly; `before` as the last start left it."""
     owner = before.owner if before.status is ExecutionStatus.STARTED else None
     if owner is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runtime.errors import QuiesceError as QuiesceError
     from runtime.errors import UsageError as UsageError
     from runtime.events.bus import EventBus as EventBus
-    from runtime.events.queue import Policy as Policy
+    from runtime.events.queue import OverflowPolicy as OverflowPolicy
     from runtime.events.subscribers import Stream as Stream
     from runtime.events.subscribers import Subscription as Subscription
     from runtime.execution.event import ConditionError as ConditionError
@@ -64,7 +64,7 @@ _HOMES = {
         "InterruptSignal",
         "Severity",
     ),
-    "events.queue": ("Policy",),
+    "events.queue": ("OverflowPolicy",),
     "concurrency.parallel": ("ParallelExecutionManager",),
     "execution.printer": ("EventPrinter",),
     "concurrency.retry": ("Backoff", "RetryPolicy"),

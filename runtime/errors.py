@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from runtime.interrupt_signal import as_signal
-from runtime.model import InterruptReason, InterruptSignal, utf8
+from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
 
 E = TypeVar("E", bound=BaseException)
 
@@ -14,10 +14,10 @@ class QuiesceError(Exception):
     """Base of every error that this project raises at a caller. Its text is one clear line."""
 
 
-def said_by(error: BaseException, limit: int = 1000) -> str:
+def error_text(error: BaseException, limit: int = 1000) -> str:
     """What an exception says, on one line of at most `limit` characters. One whose own `__str__` fails says nothing."""
     try:
-        return utf8(" ".join(str(error).split())[:limit])
+        return escape_surrogates(" ".join(str(error).split())[:limit])
     except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):  # noqa: BLE001 - somebody else's code
         return ""
 
@@ -76,12 +76,12 @@ class ExecutionInterrupted(BaseException):
         return f"{self.reason}: {self.message}" if self.message else str(self.reason)
 
 
-def interruption_behind(error: BaseException) -> ExecutionInterrupted | None:
+def find_interrupt(error: BaseException) -> ExecutionInterrupted | None:
     """The interrupt behind an exception: itself, inside a group (TaskGroup's), or what a failing clean-up hides."""
-    return behind(error, ExecutionInterrupted)
+    return find_in_chain(error, ExecutionInterrupted)
 
 
-def behind(error: BaseException, kind: type[E]) -> E | None:
+def find_in_chain(error: BaseException, kind: type[E]) -> E | None:
     """The exception of a kind behind another: itself, inside a group, or what led to it (`from None` included)."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from runtime.model import InterruptReason, InterruptSignal, utf8
+from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
 
 MESSAGE_LIMIT = 10_000
 """Characters of a message that are kept: it is copied into every record of the interrupt."""
@@ -110,7 +110,7 @@ def _decoded(value: object, limit: int) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value[: 4 * limit]).decode("utf-8", "backslashreplace")
     text = str(value)
-    return utf8(str.__str__(text))  # a subclass of str may do anything
+    return escape_surrogates(str.__str__(text))  # a subclass of str may do anything
 
 
 def _truth(value: object) -> bool:

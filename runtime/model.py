@@ -44,12 +44,12 @@ _CODES = {reason: index for index, reason in enumerate(InterruptReason, start=1)
 _REASONS = {code: reason for reason, code in _CODES.items()}
 
 
-def utf8(text: str) -> str:
+def escape_surrogates(text: str) -> str:
     """Text that may travel: lone surrogates (of a file name, say) become escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-Text = Annotated[str, AfterValidator(utf8)]
+Text = Annotated[str, AfterValidator(escape_surrogates)]
 
 
 def aware(moment: datetime) -> datetime:

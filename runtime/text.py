@@ -41,7 +41,7 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def one_line(text: str, limit: int) -> str:
+def single_line(text: str, limit: int) -> str:
     """White space as single blanks, then as `printable`; of what is longer than `limit` characters, the beginning."""
     seen = text[: 32 * limit]  # however long the rest is: nobody pays for what is not shown
     line = printable(" ".join(seen.split()))

@@ -25,7 +25,7 @@ import multiprocess
 
 from runtime.errors import ExecutionInterrupted
 from runtime.execution.state import ExecutionState
-from runtime.interrupts.supervisor_link import Standalone
+from runtime.interrupts.supervisor_link import NullLink
 from runtime.ipc.flag import InterruptFlag
 from runtime.model import Event
 
@@ -34,7 +34,7 @@ HAVE_ANYIO = importlib.util.find_spec("anyio") is not None
 Timed = Callable[[int], float]
 
 
-class _Flagged(Standalone):
+class _Flagged(NullLink):
     """A host whose flag is a byte in shared memory, as in an executor."""
 
     def __init__(self) -> None:

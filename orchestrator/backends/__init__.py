@@ -72,7 +72,7 @@ class Backend(Protocol):
         """Raise every slot's flag and wake whoever sleeps."""
         ...
 
-    def show_rung(self, at: float | None) -> None:
+    def publish_next_rung(self, at: float | None) -> None:
         """Tell the executors when the next rung comes (monotonic seconds)."""
         ...
 
@@ -84,11 +84,11 @@ class Backend(Protocol):
         """The task that a slot has in hand, since when, the last sign of life (monotonic)."""
         ...
 
-    def halt(self) -> None:
+    def suspend(self) -> None:
         """Stop every process of the run (SIGSTOP); told as the report Halted."""
         ...
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Continue what `halt` has stopped."""
         ...
 
@@ -100,7 +100,7 @@ class Backend(Protocol):
         """Have an executor write its Python stacks to its standard error."""
         ...
 
-    def nudge(self) -> None:
+    def ensure_running(self) -> None:
         """Continue whoever watches the processes, should somebody have stopped it. Called again and again."""
         ...
 
@@ -108,14 +108,14 @@ class Backend(Protocol):
         """Look for whatever is left and end it, waiting `until` then (monotonic seconds); a Swept report comes."""
         ...
 
-    def last_resort(self, known: Sequence[str]) -> tuple[list[str], list[str]]:
+    def kill_by_run_token(self, known: Sequence[str]) -> tuple[list[str], list[str]]:
         """After the sweep: kill what still carries the run's id. What was found, and what could not be ended.
 
         `known`: what the sweep itself could not end, and so is not waited for again.
         """
         ...
 
-    def lose_guardian(self, until: float) -> tuple[list[str], list[str]]:
+    def discard_guardian(self, until: float) -> tuple[list[str], list[str]]:
         """Whoever watched the processes has died, or does not answer: make an end of them, so `open` can start anew.
 
         They are waited for `until` then (monotonic seconds). In words: what was found, and what could not be ended.

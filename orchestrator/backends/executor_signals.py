@@ -11,7 +11,7 @@ import signal
 
 from runtime.ipc.flag import InterruptFlag
 from runtime.process import tree
-from runtime.process.executor_process import Family
+from runtime.process.executor_process import ExecutorProcess
 
 Key = tuple[int, int]
 """Slot and incarnation."""
@@ -22,12 +22,12 @@ class ExecutorSignals:
 
     def __init__(self, flag: InterruptFlag) -> None:
         self._flag = flag
-        self._families: dict[Key, Family] = {}
+        self._families: dict[Key, ExecutorProcess] = {}
         self._pending: dict[Key, int] = {}
 
     def add(self, slot: int, incarnation: int, pid: int) -> None:
         """An executor was forked."""
-        self._families[slot, incarnation] = Family(slot, incarnation, pid, [])
+        self._families[slot, incarnation] = ExecutorProcess(slot, incarnation, pid, [])
 
     def remove(self, slot: int, incarnation: int) -> None:
         """It is gone."""
@@ -50,7 +50,7 @@ class ExecutorSignals:
         for key, signum in tuple(self._pending.items()):
             del self._pending[key]
             family = self._families.get(key)
-            if family is None or not tree.is_there(family.pid):
+            if family is None or not tree.pid_exists(family.pid):
                 continue
             if signum == signal.SIGTERM:
                 family.terminate(self._flag)
@@ -64,4 +64,4 @@ class ExecutorSignals:
 
     def any_lives(self) -> bool:
         """Whether one of them is no zombie."""
-        return any(tree.is_there(family.pid) for family in self._families.values())
+        return any(tree.pid_exists(family.pid) for family in self._families.values())

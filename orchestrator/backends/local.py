@@ -17,7 +17,7 @@ import msgspec
 from orchestrator.backends import Channels, interpreter
 from orchestrator.backends.executor_signals import ExecutorSignals
 from orchestrator.backends.order_queue import OrderQueue
-from orchestrator.backends.previous_supervisor import Note, Predecessor
+from orchestrator.backends.previous_supervisor import Note, PreviousSupervisor
 from orchestrator.backends.pulse import Pulse
 from orchestrator.backends.run_token import RunToken
 from orchestrator.config import Settings
@@ -26,32 +26,32 @@ from runtime.ipc.executor_protocol import FrameReader
 from runtime.ipc.flag import InterruptFlag, anonymous_file
 from runtime.ipc.guardian_protocol import (
     PLUGINS_VARIABLE,
-    STACKS,
-    Exited,
+    STACK_DUMP_SIGNAL,
+    Continue,
+    ExitedReport,
     Fork,
-    Forked,
-    GoOn,
+    ForkedReport,
     Graces,
+    GuardianSettings,
     Halt,
     KillTree,
     Order,
     Ping,
     Pong,
+    ReadyReport,
     Report,
     Signal,
-    Standing,
     Sweep,
 )
-from runtime.ipc.guardian_protocol import Settings as GuardianSettings
 from runtime.model import InterruptSignal
 from runtime.process import tree
-from runtime.process.cgroup import Leaf
+from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 
-_HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_BLOCKED_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
 
-_HOME = str(Path(tree.__file__).parents[2])
+_PACKAGE_ROOT = str(Path(tree.__file__).parents[2])
 _GUARDIAN = """\
 import sys
 home, *more = sys.argv[1:]
@@ -65,7 +65,7 @@ main()
 What this interpreter has found only by a longer `sys.path` is found there, too, but after everything else.
 """
 
-HEIR_SECONDS = 60.0
+GUARDIAN_TAKEOVER_SLACK = 60.0
 """Seconds beyond the ladder that the guardian of a dead supervisor is given: it may have had a longer one."""
 
 HELD_SECONDS = 1.0
@@ -100,7 +100,7 @@ class LocalBackend:
         self._executors = ExecutorSignals(self._flag)
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
-        self._leaf = None if settings.keep_children else Leaf.plan(self._token.leaf_name(run_id))
+        self._leaf = None if settings.keep_children else RunCgroup.at_own_cgroup(self._token.leaf_name(run_id))
         self._incarnations: dict[int, int] = {}
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
@@ -140,7 +140,7 @@ class LocalBackend:
         try:
             with theirs, _anonymous_file(msgspec.msgpack.encode(settings)) as file, _signals_blocked():
                 self._guardian = subprocess.Popen(
-                    [*interpreter.command(), "-c", _GUARDIAN, _HOME, *interpreter.search_path()],
+                    [*interpreter.command(), "-c", _GUARDIAN, _PACKAGE_ROOT, *interpreter.search_path()],
                     stdin=file,
                     stdout=subprocess.DEVNULL,
                     pass_fds=inherited,
@@ -159,11 +159,11 @@ class LocalBackend:
         self._executors.clear()
         self._reader = FrameReader(Report)
 
-    def see_off(self, supervisor: SupervisorRecord, note: Note, check: Callable[[], None]) -> bool:
-        """See Predecessor."""
-        predecessor = Predecessor(self._run_id, supervisor)
-        patience = self._settings.ladder.total + HEIR_SECONDS
-        return predecessor.see_off(note, check, patience, keep_children=self._settings.keep_children)
+    def wait_for_previous(self, supervisor: SupervisorRecord, note: Note, check: Callable[[], None]) -> bool:
+        """See PreviousSupervisor."""
+        predecessor = PreviousSupervisor(self._run_id, supervisor)
+        patience = self._settings.ladder.total + GUARDIAN_TAKEOVER_SLACK
+        return predecessor.wait_and_clean_up(note, check, patience, keep_children=self._settings.keep_children)
 
     @property
     def token(self) -> str:
@@ -200,20 +200,20 @@ class LocalBackend:
 
     def _note(self, report: Report) -> None:
         now = time.monotonic()
-        if isinstance(report, Standing):
+        if isinstance(report, ReadyReport):
             self._pulse = Pulse(now)
             self._sentinel = tree.processes([report.sentinel] if report.sentinel else [])
         elif isinstance(report, Pong) and self._pulse is not None:
             self._pulse.answered(report.number, now)
-        elif isinstance(report, Forked):
+        elif isinstance(report, ForkedReport):
             self._executors.add(report.slot, report.incarnation, report.pid)
-        elif isinstance(report, Exited):
+        elif isinstance(report, ExitedReport):
             self._executors.remove(report.slot, report.incarnation)
 
     def _order(self, order: Order, fds: tuple[int, ...] = (), *, optional: bool = False) -> None:
         if self._orders is None:  # it was lost, and there is nobody left to signal
             return
-        self.nudge()
+        self.ensure_running()
         self._orders.put(order, fds, optional=optional)
 
     def flush(self) -> bool:
@@ -285,7 +285,7 @@ class LocalBackend:
         with suppress(BlockingIOError):
             os.write(self._wake_write, b"!")
 
-    def show_rung(self, at: float | None) -> None:
+    def publish_next_rung(self, at: float | None) -> None:
         """Write it beside the flag."""
         self._flag.set_next_rung(at)
 
@@ -298,13 +298,13 @@ class LocalBackend:
         """From shared memory."""
         return self._flag.progress(slot)
 
-    def halt(self) -> None:
+    def suspend(self) -> None:
         """By the guardian, which itself is in no terminal's session and goes on."""
         self._order(Halt())
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """By the guardian."""
-        self._order(GoOn())
+        self._order(Continue())
 
     def processor_use(self, pid: int) -> tree.ProcessorUse | None:
         """From /proc, or whatever the host has."""
@@ -312,11 +312,11 @@ class LocalBackend:
 
     def dump_stacks(self, slot: int) -> None:
         """By faulthandler, which answers while C code holds the GIL, too."""
-        self._order(Signal(slot, self._incarnations.get(slot, 0), STACKS), optional=True)
+        self._order(Signal(slot, self._incarnations.get(slot, 0), STACK_DUMP_SIGNAL), optional=True)
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def nudge(self) -> None:
+    def ensure_running(self) -> None:
         """SIGCONT to the guardian: a stopped one sees no death and ends nothing. Nothing, to one that runs."""
         if self._guardian is not None:
             self._guardian.send_signal(signal.SIGCONT)
@@ -326,12 +326,12 @@ class LocalBackend:
         self._look_until = until
         self._order(Sweep(until))
 
-    def last_resort(self, known: Sequence[str]) -> tuple[list[str], list[str]]:
+    def kill_by_run_token(self, known: Sequence[str]) -> tuple[list[str], list[str]]:
         """What carries our token although guardian and executors are gone."""
         self._is_clean = not known
         return self._end_left(self._look_until, known)
 
-    def _left(self, until: float) -> list[tree.Process]:
+    def _find_leftovers(self, until: float) -> list[tree.Process]:
         """What still carries our token, or is in its cgroup; a guardian at work is not meant.
 
         The loop waits meanwhile: environments are read `until` then (monotonic seconds), or a little longer.
@@ -339,7 +339,7 @@ class LocalBackend:
         guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
         seconds = max(LEAST_READING, until - time.monotonic())
-        left = tree.of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
+        left = tree.processes_of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in left)}
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
@@ -357,7 +357,9 @@ class LocalBackend:
         expected = self._executors.pids | {self.pid}
 
         def look() -> list[tree.Process]:
-            left = [process for process in self._left(until) if not known or tree.describe(process) not in known]
+            left = [
+                process for process in self._find_leftovers(until) if not known or tree.describe(process) not in known
+            ]
             new = [process for process in left if process.pid not in found and process.pid not in expected]
             found.update((process.pid, tree.describe(process)) for process in new)
             return left
@@ -366,13 +368,13 @@ class LocalBackend:
         self._is_clean = self._is_clean and not left
         return list(found.values()), [tree.describe(process) for process in left]
 
-    def lose_guardian(self, until: float) -> tuple[list[str], list[str]]:
+    def discard_guardian(self, until: float) -> tuple[list[str], list[str]]:
         """It died, or does not answer: an end of it and of what it watched. What was found, what could not be ended."""
         if self._guardian is not None and self._socket is not None:  # else it was lost before
             self._guardian.kill()
             _wait_until_dead(self._guardian, until)
         self._hang_up()
-        tree.send(self._sentinel, signal.SIGKILL)  # what it is for is done here
+        tree.send_signal(self._sentinel, signal.SIGKILL)  # what it is for is done here
         if self._leaf is not None:
             self._leaf.kill()
             self._leaf.thaw()  # else who comes next would freeze in it, too
@@ -421,7 +423,7 @@ def _check_descriptor_passing(sender: socket.socket, receiver: socket.socket) ->
 
 def _wait_until_dead(process: subprocess.Popen[bytes], until: float) -> None:
     """Until it is a zombie at least: one that is traced is nobody's to wait for before its tracer has."""
-    while process.poll() is None and tree.is_there(process.pid) and time.monotonic() < until:
+    while process.poll() is None and tree.pid_exists(process.pid) and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
 
 
@@ -474,7 +476,7 @@ def _anonymous_file(data: bytes) -> Iterator[int]:
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
     """The mask is inherited over fork and exec: no signal finds the child before its handlers stand."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from orchestrator.backends.run_token import RunToken
 from orchestrator.journal import SupervisorRecord
 from runtime.model import Severity
 from runtime.process import tree
-from runtime.process.cgroup import Leaf
+from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 
 LOOK_SECONDS = 0.05
@@ -35,35 +35,35 @@ LEAF_PATIENCE = 0.5
 Note = Callable[[str, Severity, Mapping[str, Any]], None]
 
 
-class Predecessor:
+class PreviousSupervisor:
     """A supervisor that had a run before, as the journal has it."""
 
     def __init__(self, run_id: str, supervisor: SupervisorRecord) -> None:
         self._pid = supervisor.pid
         self._token = RunToken(supervisor.token)
-        self._leaf = Leaf.plan(self._token.leaf_name(run_id))
+        self._leaf = RunCgroup.at_own_cgroup(self._token.leaf_name(run_id))
         self._is_here = bool(supervisor.token) and supervisor.host == socket.gethostname()
 
-    def see_off(self, note: Note, check: Callable[[], None], patience: float, *, keep_children: bool) -> bool:
+    def wait_and_clean_up(self, note: Note, check: Callable[[], None], patience: float, *, keep_children: bool) -> bool:
         """Wait until its guardian has done its work, and end what is left. `check` raises when we are to stop.
 
         Not for ever: `patience` in seconds. False: it was on another host, and so is what it may have left.
         """
         if not self._is_here:
             return False
-        if heirs := self._heirs(self._left()):
-            note("predecessor.ending", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
+        if heirs := self._guardians(self._left()):
+            note("previous_supervisor.waiting", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
         end = time.monotonic() + patience
         while heirs and time.monotonic() < end:
             check()
-            tree.send(heirs, signal.SIGCONT)
+            tree.send_signal(heirs, signal.SIGCONT)
             time.sleep(LOOK_SECONDS)
             heirs = [heir for heir in heirs if tree.is_running(heir)]
         if not keep_children:
-            self._end_rest(note)
+            self._kill_leftovers(note)
         return True
 
-    def _end_rest(self, note: Note) -> None:
+    def _kill_leftovers(self, note: Note) -> None:
         found: dict[int, str] = {}
 
         def look() -> list[tree.Process]:
@@ -77,7 +77,7 @@ class Predecessor:
         end_repeatedly(look, time.monotonic() + END_PATIENCE)
         if found:
             fields = {"supervisor": self._pid, "count": len(found), "processes": list(found.values())}
-            note("predecessor.strays", Severity.WARNING, fields)
+            note("previous_supervisor.strays_killed", Severity.WARNING, fields)
         if self._leaf is not None:  # also one that is empty
             self._leaf.remove(LEAF_PATIENCE)
 
@@ -87,6 +87,6 @@ class Predecessor:
         return left + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)
 
     @staticmethod
-    def _heirs(left: Sequence[tree.Process]) -> list[tree.Process]:
+    def _guardians(left: Sequence[tree.Process]) -> list[tree.Process]:
         """Only a guardian has the placeholder in the place of a slot."""
         return [process for process in left if tree.slot_of(process.pid) == tree.SLOT_PLACEHOLDER]

@@ -18,7 +18,7 @@ LONGEST_LOOK = 0.5
 """Seconds that one look can add to the silence."""
 
 
-class Activity(Protocol):
+class GuardianActivity(Protocol):
     """What the kernel says of a process: nanoseconds of processor time used, and whether it would use more now."""
 
     @property
@@ -39,7 +39,7 @@ class Pulse:
         self.silence = 0.0
         """Seconds."""
 
-    def look(self, now: float, activity: Activity | None) -> int | None:
+    def look(self, now: float, activity: GuardianActivity | None) -> int | None:
         """Count the time since the last look; the number of the ping that is to be sent now, or None.
 
         `activity` None: the kernel does not say, and nobody is called silent.

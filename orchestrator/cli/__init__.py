@@ -10,12 +10,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import kubernetes as containers
-from orchestrator.cli import queries, run
-from orchestrator.cli import service as hosts
-from orchestrator.cli.exit import USAGE, conclude, leave
+from orchestrator.cli import kubernetes, queries, run, service
+from orchestrator.cli.exit import USAGE, exit_now, print_summary
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import utf8
+from runtime.model import escape_surrogates
 
 app = typer.Typer(
     name="quiesce",
@@ -26,8 +24,8 @@ app = typer.Typer(
 )
 run.register(app)
 queries.register(app)
-containers.register(app)
-hosts.register(app)
+kubernetes.register(app)
+service.register(app)
 
 
 _ClickException: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -55,26 +53,26 @@ def main() -> None:
         _refuse_bytes(sys.argv[1:])
         code = app(standalone_mode=False)
     except QuiesceError as error:
-        conclude(f"quiesce: {error}")
-        leave(USAGE)
+        print_summary(f"quiesce: {error}")
+        exit_now(USAGE)
     except FileNotFoundError:
-        if _is_somewhere():
+        if _cwd_exists():
             raise
-        conclude("quiesce: the working directory is gone: go to one that exists")
-        leave(USAGE)
+        print_summary("quiesce: the working directory is gone: go to one that exists")
+        exit_now(USAGE)
     except _ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
         else:
-            conclude(f"quiesce: {_one_line(error)}")
-        leave(USAGE)
+            print_summary(f"quiesce: {_one_line(error)}")
+        exit_now(USAGE)
     sys.exit(code)
 
 
 def _refuse_bytes(words: Sequence[str]) -> None:
     """Bytes that are no UTF-8 reach us as surrogates, which no journal and no frame keeps. Raises UsageError."""
     for number, word in enumerate(words, 1):
-        if utf8(word) != word:
+        if escape_surrogates(word) != word:
             raise UsageError(f"argument {number}, {word!r}, is not text in UTF-8")
 
 
@@ -83,7 +81,7 @@ def _one_line(error: Any) -> str:
     return text if error.ctx is None else f"{text}; see {error.ctx.command_path} --help"
 
 
-def _is_somewhere() -> bool:
+def _cwd_exists() -> bool:
     """Whether the working directory still exists: every path that is not absolute begins there."""
     try:
         os.getcwd()

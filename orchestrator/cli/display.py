@@ -20,7 +20,7 @@ from orchestrator.core.slots import ExecutorView
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.ladder import Rung
 from orchestrator.logging.sinks import PATIENCE, DescriptorSink, Sink, standard_error
-from runtime.text import one_line
+from runtime.text import single_line
 
 _SHOWN_EXECUTORS = 8
 _TITLE, _WIDEST = 60, 200  # characters of what comes from outside: a display must not cost what nobody sees
@@ -117,7 +117,7 @@ class LiveDisplay:
             TimeElapsedColumn(),
             console=self._console,
         )
-        self._bar = self._progress.add_task(one_line(title, _TITLE), total=None, extra="")
+        self._bar = self._progress.add_task(single_line(title, _TITLE), total=None, extra="")
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._began: tuple[float, int] | None = None
         self._drawing = threading.Lock()
@@ -233,7 +233,7 @@ class LiveDisplay:
 def stopping_line(status: StatusView, now: float) -> str:
     """One line: why it stops, for whom it waits, and what comes when."""
     assert status.signal is not None
-    why = one_line(status.signal.message or status.signal.reason.value, _WIDEST)
+    why = single_line(status.signal.message or status.signal.reason.value, _WIDEST)
     waiting = len(status.executors)
     if status.phase in (Phase.SWEEPING, Phase.ENDED) or not waiting:
         return f"stopping: {why}; all executors are gone, looking for what they left"
@@ -246,13 +246,13 @@ def stopping_line(status: StatusView, now: float) -> str:
 
 def loading_line(agent: str, seconds: float) -> str:
     """One line: what is imported, for how long."""
-    return f"  loading {one_line(agent, _WIDEST)}, {seconds:.0f} s"
+    return f"  loading {single_line(agent, _WIDEST)}, {seconds:.0f} s"
 
 
 def executor_line(view: ExecutorView, now: float) -> str:
     """One line: slot, process, task, for how long."""
-    tasks = ", ".join(one_line(key, _WIDEST) for key in view.tasks)
-    since = f"  {now - view.since:.1f} s" if view.since is not None else ""
+    tasks = ", ".join(single_line(key, _WIDEST) for key in view.tasks)
+    since = f"  {now - view.started_at:.1f} s" if view.started_at is not None else ""
     return f"  executor {view.slot} ({view.pid}): {tasks}{since}"
 
 

@@ -9,66 +9,66 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator import hints
 from orchestrator.cli.options import LogFormat
-from orchestrator.engine.signals import die_by
+from orchestrator.engine.signals import exit_by_signal
 from orchestrator.integrations.kubernetes.termination import WHY, TerminationMessage
-from orchestrator.integrations.systemd.notify import tell_over
+from orchestrator.integrations.systemd.notify import notify_already_finished
 from orchestrator.journal import Journal, RunRecord
 from orchestrator.logging.sinks import PATIENCE, DescriptorSink, standard_error
-from orchestrator.run_session import Ending
+from orchestrator.run_session import RunResult
 from runtime.ipc.codec import encode_json
 from runtime.model import ExecutionStatus
-from runtime.text import one_line, printable, printable_json, printable_lines
+from runtime.text import printable, printable_json, printable_lines, single_line
 
 if TYPE_CHECKING:
-    from orchestrator.cli.runner import Look, Runner
+    from orchestrator.cli.runner import OutputOptions, Runner
 
 FAILED = 1
 USAGE = 2
 RESUMABLE = 75
 """EX_TEMPFAIL (sysexits.h): try again later, here with `quiesce resume`."""
 
-CUT = "its input was a stream that was not read to its end: what was not read is not part of the run"
+INPUT_TRUNCATED = "its input was a stream that was not read to its end: what was not read is not part of the run"
 
 MESSAGE = TerminationMessage()
 """Of this process, which ends once; `run` and `resume` choose where it goes."""
 
 
-def end(ran: tuple[Ending, Runner], look: Look) -> NoReturn:
+def exit_with_result(ran: tuple[RunResult, Runner], look: OutputOptions) -> NoReturn:
     """Say the last words, and end the process as the run ended."""
     ending, runner = ran
     journal = runner.journal.location
-    words = last_words(ending, runner.session.run_id, journal)
-    if runner.is_cut:
-        words += f"\n{CUT}"
-    conclude(words, aloud=look.log_format is not LogFormat.JSON)  # for machines, run.finished was the last word
+    words = summary_text(ending, runner.session.run_id, journal)
+    if runner.input_truncated:
+        words += f"\n{INPUT_TRUNCATED}"
+    print_summary(words, aloud=look.log_format is not LogFormat.JSON)  # for machines, run.finished was the last word
     if look.as_json:
-        show(facts(ending, runner.session.run_id, journal))
+        print_json(summary_dict(ending, runner.session.run_id, journal))
     if ending.signal is None:  # nobody waits for the end: a reader that goes on reading gets all of it
         standard_error().flush()
     if ending.status is ExecutionStatus.COMPLETED:
-        leave(0)
+        exit_now(0)
     if ending.status is ExecutionStatus.FAILED:
-        leave(FAILED)
+        exit_now(FAILED)
     if look.interrupted_exit_code is not None:
-        leave(look.interrupted_exit_code)
+        exit_now(look.interrupted_exit_code)
     if ending.signal_name is not None:
-        leave_by(signal.Signals[ending.signal_name])
-    leave(RESUMABLE)
+        exit_by_signal(signal.Signals[ending.signal_name])
+    exit_now(RESUMABLE)
 
 
-def leave_over(run: RunRecord, journal: Journal, look: Look) -> NoReturn:
+def exit_already_finished(run: RunRecord, journal: Journal, look: OutputOptions) -> NoReturn:
     """There is nothing to do: the run is over already."""
     counts = journal.counts(run.id)
     words = f"run {printable(run.run_id)} is over: {counts.completed} completed, {counts.failed} failed"
-    tell_over(words)
-    conclude(words, aloud=look.log_format is not LogFormat.JSON)
+    notify_already_finished(words)
+    print_summary(words, aloud=look.log_format is not LogFormat.JSON)
     if look.as_json:
         done = {"completed": counts.completed, "failed": counts.failed, "interrupted": 0, "pending": 0}
-        show({"run_id": run.run_id, "status": run.status.value, **done, "journal": journal.location})
-    leave(0 if run.status is ExecutionStatus.COMPLETED else FAILED)
+        print_json({"run_id": run.run_id, "status": run.status.value, **done, "journal": journal.location})
+    exit_now(0 if run.status is ExecutionStatus.COMPLETED else FAILED)
 
 
-def last_words(ending: Ending, run_id: str, journal: str) -> str:
+def summary_text(ending: RunResult, run_id: str, journal: str) -> str:
     """What a person wants to know now: how it ended, and the command to type next."""
     view = ending.view
     left = view.accepted - view.completed - view.failed
@@ -76,7 +76,7 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     words += f", {view.failed} failed" if view.failed else ""
     words += f", {left} left" if left else ""
     if ending.signal is not None:
-        words += f" ({one_line(ending.signal.message or ending.signal.reason.value, WHY)})"
+        words += f" ({single_line(ending.signal.message or ending.signal.reason.value, WHY)})"
     if ending.error is not None and (ending.signal is None or ending.error != ending.signal.message):
         words += f"\nquiesce: {printable(ending.error)}"
     if ending.remaining:
@@ -88,7 +88,7 @@ def last_words(ending: Ending, run_id: str, journal: str) -> str:
     return words
 
 
-def facts(ending: Ending, run_id: str, journal: str) -> dict[str, Any]:
+def summary_dict(ending: RunResult, run_id: str, journal: str) -> dict[str, Any]:
     """The same for a program."""
     view = ending.view
     return {
@@ -106,39 +106,39 @@ def facts(ending: Ending, run_id: str, journal: str) -> dict[str, Any]:
     }
 
 
-def show(record: dict[str, Any]) -> None:
+def print_json(record: dict[str, Any]) -> None:
     """One JSON object on standard output, if anybody reads it."""
     output = DescriptorSink(1)
     output.write_line(printable_json(encode_json(record).decode()))
     output.flush(PATIENCE)
 
 
-def conclude(text: str, *, aloud: bool = True) -> None:
+def print_summary(text: str, *, aloud: bool = True) -> None:
     """The last words, for the host and, `aloud`, for people."""
     MESSAGE.write(text)
     if aloud:
-        say(text)
+        print_error(text)
     MESSAGE.flush()
     if MESSAGE.problem is not None:
-        say(f"quiesce: {MESSAGE.problem}")
+        print_error(f"quiesce: {MESSAGE.problem}")
 
 
-def say(text: str) -> None:
+def print_error(text: str) -> None:
     """A line on standard error, if anybody reads it."""
     standard_error().write_line(printable_lines(text), urgent=True)
     standard_error().flush(PATIENCE)
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End with an exit code. Threads that wait for input, or for a disk that hangs, are not waited for."""
     _flush()
     os._exit(code)
 
 
-def leave_by(signum: int) -> NoReturn:
+def flush_and_exit_by_signal(signum: int) -> NoReturn:
     """End by a signal; as PID 1, with 128 + n."""
     _flush()
-    leave(die_by(signum))
+    exit_now(exit_by_signal(signum))
 
 
 def _flush() -> None:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from orchestrator.records import MOST_URGENT, NewTask
+from orchestrator.records import MAX_PRIORITY, NewTask
 from runtime.errors import UsageError
 from runtime.ipc.codec import MAX_VALUE, too_large
 
@@ -65,7 +65,9 @@ def open_input(path: str) -> BinaryIO:
     return file
 
 
-def parse(lines: Iterable[bytes], name: str, first: int = 1, priority_field: str | None = None) -> Iterator[NewTask]:
+def parse_lines(
+    lines: Iterable[bytes], name: str, first: int = 1, priority_field: str | None = None
+) -> Iterator[NewTask]:
     """One task a line, `seq` = line number, counted from `first`; blank lines are passed over.
 
     An object's "key" (text, or a whole number) is the task's key, the line number any other's; its `priority_field`,
@@ -84,7 +86,7 @@ def parse(lines: Iterable[bytes], name: str, first: int = 1, priority_field: str
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{name}, line {number}: {_complaint(text, error)}") from None
         priority = value.get(priority_field, 0) if is_object and priority_field is not None else 0
-        if type(priority) is not int or abs(priority) > MOST_URGENT:
+        if type(priority) is not int or abs(priority) > MAX_PRIORITY:
             raise UsageError(f'{name}, line {number}: "{priority_field}" must be a whole number, not {priority!r}')
         yield NewTask(str(number) if key is None else str(key), text, priority=priority, seq=number)
 
@@ -98,12 +100,12 @@ def _complaint(text: bytes, error: Exception) -> str:
     if isinstance(error, msgspec.ValidationError):
         if why.endswith("`$.key`"):
             return f'"key" must be text or a whole number ({why})'
-        return f"JSON with a {why[0].lower()}{why[1:]}: {_shown(text)}"
+        return f"JSON with a {why[0].lower()}{why[1:]}: {_excerpt(text)}"
     if "truncated" in why and b"\\u" in text:
         why = "it ends too early, or has half of a surrogate pair"
     if text in (b"[", b"{"):
         why = "a document of several lines? Write each value on one line, as jq -c does"
-    return f"not JSON ({why}): {_shown(text)}"
+    return f"not JSON ({why}): {_excerpt(text)}"
 
 
 def parse_file(lines: Iterable[bytes], name: str, priority_field: str | None = None) -> Iterator[NewTask]:
@@ -112,7 +114,7 @@ def parse_file(lines: Iterable[bytes], name: str, priority_field: str | None = N
     The array may be a JSON document whose elements are meant.
     """
     count = 0
-    for task in parse(lines, name, priority_field=priority_field):
+    for task in parse_lines(lines, name, priority_field=priority_field):
         count += 1
         yield task
     if not count:
@@ -124,7 +126,7 @@ def parse_file(lines: Iterable[bytes], name: str, priority_field: str | None = N
         )
 
 
-def batches(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTask]]:
+def batched(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTask]]:
     """The same tasks, many at a time."""
     while batch := list(itertools.islice(tasks, size)):
         yield batch
@@ -138,18 +140,18 @@ def batches_of_stream(
     Raises UsageError at a line that is not JSON, behind the tasks before it.
     """
     number = 1
-    for lines in _arriving(stream):
+    for lines in _read_lines(stream):
         for at in range(0, len(lines), BATCH):
             batch: list[NewTask] = []
             try:
-                batch.extend(parse(lines[at : at + BATCH], name, number + at, priority_field))
+                batch.extend(parse_lines(lines[at : at + BATCH], name, number + at, priority_field))
             finally:  # if a line is wrong, the batch has those before it
                 if batch:
                     yield batch
         number += len(lines)
 
 
-def _arriving(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
+def _read_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
     """Lines, with every read as many as have ended."""
     begun: list[bytes] = []  # of a line that has not
     size = 0
@@ -168,6 +170,6 @@ def _arriving(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
         yield [last]
 
 
-def _shown(text: bytes) -> str:
+def _excerpt(text: bytes) -> str:
     shown = text[:60].decode("utf-8", "backslashreplace")
     return shown + ("…" if len(text) > 60 else "")

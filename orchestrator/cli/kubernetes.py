@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from orchestrator.cli import stdout as output
-from orchestrator.cli.exit import say
+from orchestrator.cli import stdout
+from orchestrator.cli.exit import print_error
 from orchestrator.cli.run_command import RunCommand, parse
 from orchestrator.integrations.kubernetes import manifest as kubernetes
 from orchestrator.integrations.kubernetes.termination import DEFAULT_PATH
 from orchestrator.integrations.kubernetes.yaml import dump
-from orchestrator.journal import refusal
+from orchestrator.journal import unsupported_reason
 from runtime.errors import UsageError
 
 PROBE_PORT = 8080
@@ -95,7 +95,7 @@ def manifest(
     )
     documents = kubernetes.pod(deployment) if pod else kubernetes.job(deployment)
     use = "podman play kube FILE" if pod else "kubectl apply -f FILE"
-    output.print_all(f"# Use: {use}. What the fields mean for a run: docs/kubernetes.md\n" + dump(*documents))
+    stdout.print_all(f"# Use: {use}. What the fields mean for a run: docs/kubernetes.md\n" + dump(*documents))
 
 
 def _grace(command: RunCommand) -> int:
@@ -126,7 +126,7 @@ def _refuse_taken(directory: str, config_map: str | None) -> None:
         raise UsageError(f"--journal {directory}/…: {directory} {taken[directory]}; choose another directory")
 
 
-def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.Journal) -> list[str]:
+def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.JournalVolume) -> list[str]:
     """The words that were given, and what a Pod needs beside them."""
     wanted = {
         "host_grace": ["--host-grace", str(grace)],
@@ -143,24 +143,24 @@ def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.Journ
     return [*words, *command.options, *added]
 
 
-def _journal(path: str | None, name: str, claim: str | None, size: str, secret: str | None) -> kubernetes.Journal:
+def _journal(path: str | None, name: str, claim: str | None, size: str, secret: str | None) -> kubernetes.JournalVolume:
     if secret is not None:
         if path is not None or claim is not None:
             raise UsageError("--journal-secret stands alone: it is where the journal's URL comes from")
         secret_name, _, key = secret.partition("/")
         if not secret_name:
             raise UsageError(f"--journal-secret {secret}: a secret has a name: NAME/KEY")
-        return kubernetes.Journal(secret=(secret_name, key or "url"))
+        return kubernetes.JournalVolume(secret=(secret_name, key or "url"))
     if path is not None and "://" in path:
-        if (why := refusal(path)) is not None:
-            say(f"quiesce: warning: {why}")
+        if (why := unsupported_reason(path)) is not None:
+            print_error(f"quiesce: warning: {why}")
         if urlsplit(path).password:
             raise UsageError("a password does not belong into a manifest: put the URL into a secret, --journal-secret")
-        return kubernetes.Journal()
+        return kubernetes.JournalVolume()
     directory = os.path.normpath(os.path.dirname(path or DEFAULT_JOURNAL))
     if not directory.startswith("/") or directory == "/":
         raise UsageError(f"--journal {path}: a Pod's journal needs an absolute path, in a directory for its volume")
-    return kubernetes.Journal(claim or f"{name}-journal", directory, None if claim is not None else size)
+    return kubernetes.JournalVolume(claim or f"{name}-journal", directory, None if claim is not None else size)
 
 
 def _dns_name(text: str) -> str:

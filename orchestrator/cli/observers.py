@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli.exit import MESSAGE
 from orchestrator.engine.loop import Observer
 from orchestrator.integrations.pid1 import Reaper, is_pid1
-from orchestrator.logging.sinks import Log
+from orchestrator.logging.sinks import LogCallback
 from runtime.errors import UsageError
 from runtime.model import Severity
 
@@ -40,7 +40,7 @@ TerminationOption = Annotated[
 ]
 
 
-class Hosting:
+class ProbeHosting:
     """Takes the port at once, so that one in use is known before anything begins. Raises UsageError."""
 
     def __init__(self, port: int | None, address: str) -> None:
@@ -61,7 +61,7 @@ class Hosting:
         return found
 
     @contextmanager
-    def offered(self, run_id: str, log: Log) -> Iterator[None]:
+    def serving(self, run_id: str, log: LogCallback) -> Iterator[None]:
         """Answer probes for as long as the block runs."""
         if self._probes is None:
             yield

@@ -118,7 +118,7 @@ HostGraceOption = Annotated[
         help="Seconds between the host's SIGTERM and SIGKILL; the graces shrink to fit. (default: systemd is asked)",
     ),
 ]
-SilenceOption = Annotated[
+HeartbeatTimeoutOption = Annotated[
     float | None,
     typer.Option(
         parser=seconds,
@@ -128,12 +128,13 @@ SilenceOption = Annotated[
     ),
 ]
 RecycleAfterOption = Annotated[
-    int | None, typer.Option("--recycle-after", min=1, metavar="N", help="Replace an executor after so many tasks.")
+    int | None,
+    typer.Option("--max-tasks-per-executor", min=1, metavar="N", help="Replace an executor after so many tasks."),
 ]
 RecycleAboveOption = Annotated[
     int | None,
     typer.Option(
-        "--recycle-above",
+        "--max-memory-per-executor",
         parser=size,
         metavar="SIZE",
         help="Replace an executor, when it has nothing in hand, once it and its children hold so much memory.",

@@ -17,8 +17,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import rendering
-from orchestrator.cli import stdout as output
+from orchestrator.cli import rendering, stdout
 from orchestrator.cli.journals import open_for_command
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord
 from orchestrator.records import RunEvent
@@ -53,10 +52,10 @@ def runs(journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
     """List all runs, the oldest first."""
     with _query(journal) as found:
         if not json:
-            _say(rendering.RUN_HEAD)
+            _print(rendering.RUN_HEAD)
         for run in found.runs():
             counts = found.counts(run.id)
-            _say_json(rendering.run_object(run, counts)) if json else _say(rendering.run_line(run, counts))
+            _say_json(rendering.run_object(run, counts)) if json else _print(rendering.run_line(run, counts))
 
 
 def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
@@ -68,7 +67,7 @@ def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJs
             _say_json(rendering.run_object(record, counts))
             return
         for line in rendering.run_lines(record, counts, found.location):
-            _say(line)
+            _print(line)
 
 
 def results(
@@ -86,7 +85,7 @@ def results(
             if json:
                 _say_json(rendering.outcome_object(outcome))
             else:
-                _say(rendering.outcome_line(outcome))
+                _print(rendering.outcome_line(outcome))
 
 
 def events(
@@ -103,8 +102,8 @@ def events(
     """Print the events of a run, in order."""
     with _query(journal) as found:
         number = found.get_run(run).id
-        for event in _followed(found, number, first) if follow else found.events(number, first):
-            _say_json(rendering.event_object(event)) if json else _say(rendering.event_line(event))
+        for event in _follow(found, number, first) if follow else found.events(number, first):
+            _say_json(rendering.event_object(event)) if json else _print(rendering.event_line(event))
 
 
 def interrupt(
@@ -125,9 +124,9 @@ def interrupt(
             _say_json({"run_id": record.run_id, "requested": owner is not None, "owner": owner})
         elif owner is not None:
             what = "run" if task is None else f"task {task!r} of"
-            _say(f"asked process {owner.pid} to stop {what} {printable(record.run_id)}")
+            _print(f"asked process {owner.pid} to stop {what} {printable(record.run_id)}")
         if owner is None:
-            _complain(f"no living supervisor has run {record.run_id}: nothing to interrupt")
+            _print_error(f"no living supervisor has run {record.run_id}: nothing to interrupt")
             raise typer.Exit(1)
 
 
@@ -137,7 +136,7 @@ def interrupt(
 @contextlib.contextmanager
 def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
     """An open journal; whatever is wrong becomes one line and exit code 2."""
-    output.die_by_sigpipe()
+    stdout.die_by_sigpipe()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # an ignored signal is a wish
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without a character for it must not end us
@@ -145,9 +144,9 @@ def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
     try:
         with open_for_command(where, mode) as journal:
             yield journal
-            output.flush()
+            stdout.flush()
     except QuiesceError as error:
-        _complain(str(error))
+        _print_error(str(error))
         raise typer.Exit(2) from None
 
 
@@ -158,7 +157,7 @@ def _refuse_over(journal: Journal, run: RunRecord, key: str | None) -> None:
         raise UsageError(f"task {key!r} of run {run.run_id} is over: it has {found.outcome.status}")
 
 
-def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
+def _follow(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
     """Events from `first` on, until the run has ended or its supervisor is gone."""
     while True:
         version, run = journal.data_version(), next((run for run in journal.runs() if run.id == number), None)
@@ -168,11 +167,11 @@ def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
         for event in journal.events(number, first):  # after the look at the run: its last events are among them
             first = event.seq + 1
             yield event
-        output.flush()
+        stdout.flush()
         if run.status not in (ExecutionStatus.AWAITING, ExecutionStatus.STARTED):
             return
         if gone:
-            _complain(f"the supervisor of run {run.run_id} is gone: no more events until it is resumed")
+            _print_error(f"the supervisor of run {run.run_id} is gone: no more events until it is resumed")
             return
         for _ in range(20):  # then look again all the same: a supervisor that is killed commits nothing
             time.sleep(POLL_SECONDS)
@@ -180,8 +179,8 @@ def _followed(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
                 break
 
 
-def _say(line: str) -> None:
-    output.put(line + "\n")
+def _print(line: str) -> None:
+    stdout.write(line + "\n")
 
 
 def _say_json(value: Any) -> None:
@@ -189,5 +188,5 @@ def _say_json(value: Any) -> None:
     sys.stdout.buffer.write(rendering.text(value).encode() + b"\n")
 
 
-def _complain(line: str) -> None:
+def _print_error(line: str) -> None:
     sys.stderr.write(f"quiesce: {printable(line)}\n")

@@ -11,20 +11,26 @@ from typing import Annotated, Any, BinaryIO, NoReturn
 import typer
 
 from orchestrator.cli import options as given
-from orchestrator.cli.exit import MESSAGE, end, leave_over
-from orchestrator.cli.inputs import open_input, parse
+from orchestrator.cli.exit import MESSAGE, exit_already_finished, exit_with_result
+from orchestrator.cli.inputs import open_input, parse_lines
 from orchestrator.cli.journals import open_for_command
-from orchestrator.cli.observers import PROBE_ADDRESS, Hosting, ProbeAddressOption, ProbePortOption, TerminationOption
-from orchestrator.cli.runner import Look, Runner
+from orchestrator.cli.observers import (
+    PROBE_ADDRESS,
+    ProbeAddressOption,
+    ProbeHosting,
+    ProbePortOption,
+    TerminationOption,
+)
+from orchestrator.cli.runner import OutputOptions, Runner
 from orchestrator.config import MaxFailures, Settings
 from orchestrator.hints import resumption
 from orchestrator.identity import Comparison, RunMismatchError, compare_in_order
-from orchestrator.integrations import detect as here
+from orchestrator.integrations import detect
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
 from orchestrator.records import NewTask
 from orchestrator.run_session import check_run_id, new_run_id
 from runtime.errors import UsageError
-from runtime.model import utf8
+from runtime.model import escape_surrogates
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +60,7 @@ def run(
     retries: given.RetriesOption = None,
     max_failures: given.MaxFailuresOption = None,
     memory_limit: given.MemoryOption = None,
-    silence: given.SilenceOption = None,
+    heartbeat_timeout: given.HeartbeatTimeoutOption = None,
     max_tasks_per_executor: given.RecycleAfterOption = None,
     max_memory_per_executor: given.RecycleAboveOption = None,
     keep_children: given.KeepOption = False,
@@ -80,26 +86,29 @@ def run(
     Ctrl-C, SIGTERM, SIGHUP or a limit stop it in good order; `quiesce resume` goes on where it ended.
     """
     values = dict(locals())
-    MESSAGE.choose(termination_message)
+    MESSAGE.set_path(termination_message)
     if run_id is not None:
         check_run_id(run_id)
     is_file = source is not None and source != "-"
     if or_resume and (run_id is None or not is_file):
         raise UsageError("--or-resume needs --run-id ID and --input FILE: a stream cannot be read a second time")
-    opened = open_for_command(where(journal), group=journal_group) if or_resume else None
+    opened = open_for_command(journal_location(journal), group=journal_group) if or_resume else None
     found = None if opened is None else next((each for each in opened.runs() if each.run_id == run_id), None)
     settings = settings_of(values, (found and found.config) or {})
-    look = _look(values)
+    look = _output_options(values)
     name = _absolute(agent)
     stream, label = _open(source)
     if opened is not None and found is not None:
-        _go_on(settings, found, look, opened, name, (stream, label, priority_field))
+        _resume_existing(settings, found, look, opened, name, (stream, label, priority_field))
     runner = Runner(
-        settings, run_id or new_run_id(), look, opened or open_for_command(where(journal), group=journal_group)
+        settings,
+        run_id or new_run_id(),
+        look,
+        opened or open_for_command(journal_location(journal), group=journal_group),
     )
     whole = is_file and stat.S_ISREG(os.fstat(stream.fileno()).st_mode)  # a FIFO is a stream too
     begin = Runner.begin_with_file if whole else Runner.begin_with_stream
-    end(runner.go(name, lambda it: begin(it, {"agent": name}, stream, label, priority_field)), look)
+    exit_with_result(runner.run(name, lambda it: begin(it, {"agent": name}, stream, label, priority_field)), look)
 
 
 def resume(
@@ -120,7 +129,7 @@ def resume(
     retries: given.RetriesOption = None,
     max_failures: given.MaxFailuresOption = None,
     memory_limit: given.MemoryOption = None,
-    silence: given.SilenceOption = None,
+    heartbeat_timeout: given.HeartbeatTimeoutOption = None,
     max_tasks_per_executor: given.RecycleAfterOption = None,
     max_memory_per_executor: given.RecycleAboveOption = None,
     keep_children: given.KeepOption = False,
@@ -140,23 +149,23 @@ def resume(
     The settings are those of the run, unless given anew.
     """
     values = dict(locals())
-    MESSAGE.choose(termination_message)
-    opened = open_for_command(where(journal), "write")
+    MESSAGE.set_path(termination_message)
+    opened = open_for_command(journal_location(journal), "write")
     found = opened.get_run(run_id) if run_id is not None else opened.latest_resumable()
     if found is None:
         raise UsageError(f"every run in {opened.location} is over: there is nothing to resume")
     settings = settings_of(values, found.config or {})
     name = _agent_of(found, opened)
     if found.cwd:
-        _enter(found.cwd)
-    look = _look(values)
-    end(Runner(settings, found.run_id, look, opened, found).go(name, lambda it: it.take_up(found)), look)
+        _chdir(found.cwd)
+    look = _output_options(values)
+    exit_with_result(Runner(settings, found.run_id, look, opened, found).run(name, lambda it: it.take_up(found)), look)
 
 
-def _go_on(
+def _resume_existing(
     settings: Settings,
     found: RunRecord,
-    look: Look,
+    look: OutputOptions,
     journal: Journal,
     agent: str,
     source: tuple[BinaryIO, str, str | None],
@@ -171,12 +180,12 @@ def _go_on(
     if stored != agent:
         raise RunMismatchError(f"run {found.run_id} was begun with the agent {stored}, not {agent}; {advice}")
     with stream:
-        rest = parse(stream, label, priority_field=priority_field)
+        rest = parse_lines(stream, label, priority_field=priority_field)
         compare_file(found, journal, rest, label, advice)
         if found.ended:
-            leave_over(found, journal, look)
+            exit_already_finished(found, journal, look)
         runner = Runner(settings, found.run_id, look, journal, found)
-        end(runner.go(agent, lambda it: it.take_up(found, None if found.sealed else rest)), look)
+        exit_with_result(runner.run(agent, lambda it: it.take_up(found, None if found.sealed else rest)), look)
 
 
 def compare_file(run: RunRecord, journal: Journal, given: Iterator[NewTask], label: str, advice: str) -> None:
@@ -195,7 +204,7 @@ def compare_file(run: RunRecord, journal: Journal, given: Iterator[NewTask], lab
         comparison.refuse_new(more, more.seq, total)
 
 
-def where(journal: str | None) -> str:
+def journal_location(journal: str | None) -> str:
     """The journal's place: the option, the environment, or the default."""
     return journal or os.environ.get("QUIESCE_JOURNAL") or DEFAULT_JOURNAL
 
@@ -208,23 +217,23 @@ def settings_of(values: dict[str, Any], before: dict[str, Any]) -> Settings:
         raise UsageError("the settings of the run are damaged in the journal")
     chosen = {**before, **asked}
     granted = values.get("host_grace")
-    granted = here.granted_seconds() if granted is None else granted
+    granted = detect.granted_seconds() if granted is None else granted
     if granted is not None:
         chosen["host_grace"] = granted
     text = values.get("max_failures")
     if text is not None:
         chosen["max_failures"] = MaxFailures.parse(text, "--max-failures")
-    return Settings.of(**chosen)
+    return Settings.from_options(**chosen)
 
 
-def _look(values: dict[str, Any]) -> Look:
-    return Look(
+def _output_options(values: dict[str, Any]) -> OutputOptions:
+    return OutputOptions(
         log_format=values["log_format"],
         log_level=values["log_level"],
         progress=values["progress"],
         as_json=values["as_json"],
         interrupted_exit_code=values["interrupted_exit_code"],
-        hosting=Hosting(values["probe_port"], values["probe_address"]),
+        hosting=ProbeHosting(values["probe_port"], values["probe_address"]),
     )
 
 
@@ -241,7 +250,7 @@ def _absolute(agent: str) -> str:
     source, separator, name = agent.rpartition(":")
     if separator and (source.endswith(".py") or os.sep in source):
         path = os.path.realpath(source)
-        if utf8(path) != path:
+        if escape_surrogates(path) != path:
             raise UsageError(f"the agent's file {path!r} has no name in UTF-8: rename it, or the working directory")
         return f"{path}:{name}"
     return agent
@@ -254,7 +263,7 @@ def _agent_of(run: RunRecord, journal: Journal) -> str:
     return name
 
 
-def _enter(directory: str) -> None:
+def _chdir(directory: str) -> None:
     try:
         os.chdir(directory)
     except OSError as error:

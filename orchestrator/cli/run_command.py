@@ -19,7 +19,7 @@ from orchestrator.config import Settings
 from orchestrator.integrations.systemd.unit import decimal
 from runtime.errors import UsageError
 
-_OURS: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})
+_HANDLED_SEPARATELY: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})
 """Parameters that are written down by hand."""
 
 
@@ -38,7 +38,7 @@ class RunCommand:
     options: Sequence[str]
     given: Mapping[str, Any]
 
-    def words(self, program: Sequence[str], journal: str) -> list[str]:
+    def argv(self, program: Sequence[str], journal: str) -> list[str]:
         """The whole command, which resumes the run if it exists."""
         return [
             *program, "run", self.agent, "--input", self.source, "--journal", journal, "--run-id", self.run_id,
@@ -90,7 +90,7 @@ def _was_given(source: Any) -> bool:
 
 
 def _words(parameter: Any, value: Any) -> list[str]:
-    if parameter.name in _OURS:
+    if parameter.name in _HANDLED_SEPARATELY:
         return []
     option = max(parameter.opts, key=len)
     if value is True:
@@ -120,4 +120,4 @@ def file_name(text: str) -> str:
 
 def _settings(values: dict[str, Any]) -> Settings:
     known = {name: value for name, value in values.items() if name in Settings.model_fields and name != "max_failures"}
-    return Settings.of(**known)
+    return Settings.from_options(**known)

@@ -13,15 +13,15 @@ from typing import Any, BinaryIO, cast
 
 from orchestrator import hints
 from orchestrator.cli.display import Display, LiveDisplay, choose_display
-from orchestrator.cli.inputs import batches, batches_of_stream, parse_file
-from orchestrator.cli.observers import Hosting
+from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
+from orchestrator.cli.observers import ProbeHosting
 from orchestrator.cli.options import LogFormat, ProgressMode
 from orchestrator.config import Settings
-from orchestrator.integrations import detect as here
+from orchestrator.integrations import detect
 from orchestrator.journal import Counts, Journal, RunRecord
-from orchestrator.logging.sinks import HeldLog, TimedLog
+from orchestrator.logging.sinks import BufferedLog, TimedLog
 from orchestrator.records import NewTask
-from orchestrator.run_session import Ending, Session
+from orchestrator.run_session import RunResult, RunSession
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity
 
@@ -34,7 +34,7 @@ LOADING_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class OutputOptions:
     """What the user wants to see, and how the process is to end."""
 
     log_format: LogFormat
@@ -42,58 +42,58 @@ class Look:
     progress: ProgressMode
     interrupted_exit_code: int | None
     as_json: bool
-    hosting: Hosting
+    hosting: ProbeHosting
 
 
 class Runner:
     """One run of the command: a session, a display, and the main thread between them."""
 
     def __init__(
-        self, settings: Settings, run_id: str, look: Look, journal: Journal, found: RunRecord | None = None
+        self, settings: Settings, run_id: str, look: OutputOptions, journal: Journal, found: RunRecord | None = None
     ) -> None:
         self.display: Display = choose_display(look.progress.value, run_id)
-        self._log = HeldLog()
+        self._log = BufferedLog()
         self.journal = journal
         self._hosting = look.hosting
-        observers = [*here.observers(), *look.hosting.observers(lambda: self.session.guardian)]
-        self.session = Session(settings, run_id, self._log, journal, observers=observers)
+        observers = [*detect.detect_observers(), *look.hosting.observers(lambda: self.session.guardian)]
+        self.session = RunSession(settings, run_id, self._log, journal, observers=observers)
         self.session.while_stopped(self.display.cleared)
-        self.problem: UsageError | None = None
-        self.is_cut = False
+        self.input_error: UsageError | None = None
+        self.input_truncated = False
         """Whether the input is a stream that was not read to its end, now or when the run began."""
         self._look = look
         self._found = found
 
-    def go(self, agent: str, begin: Callable[[Runner], None]) -> tuple[Ending, Runner]:
+    def run(self, agent: str, begin: Callable[[Runner], None]) -> tuple[RunResult, Runner]:
         """From the start to the end. Raises UsageError when it cannot begin; then nothing is left."""
-        with self._hosting.offered(self.session.run_id, self._log):  # first: if it fails, there is nothing to end
+        with self._hosting.serving(self.session.run_id, self._log):  # first: if it fails, there is nothing to end
             self.session.start()
             return self._conduct(agent, begin)
 
-    def _conduct(self, agent: str, begin: Callable[[Runner], None]) -> tuple[Ending, Runner]:
+    def _conduct(self, agent: str, begin: Callable[[Runner], None]) -> tuple[RunResult, Runner]:
         session = self.session
         known = None
         log = self._make_log()  # takes about as long as the guardian's start
         with self.display:
             try:
-                _, loaded = session.hire(by_name=True, source=agent.encode())
+                _, loaded = session.register_agent(by_name=True, source=agent.encode())
                 self._await_agent(agent, loaded.done, log)
                 loaded.result()
                 begin(self)
                 self._log.release(log)
                 with suppress(QuiesceError):  # the run broke meanwhile: the ending says why
-                    session.set_out(self._draw)
+                    session.start_tasks(self._draw)
             except ExecutionInterrupted:  # stopped before it began: the ending says why
                 known = self._known()
             except QuiesceError as error:
-                self.problem = error if isinstance(error, UsageError) else UsageError(str(error))
+                self.input_error = error if isinstance(error, UsageError) else UsageError(str(error))
                 self._log.discard()  # the one line that matters is the problem
-                session.give_up()
+                session.cancel_start()
             self._log.release(log)
             self._show_while(lambda: False)
             ending = session.finish()
-        if self.problem is not None:
-            raise self.problem
+        if self.input_error is not None:
+            raise self.input_error
         if known is not None:
             view = replace(ending.view, accepted=known.total, completed=known.completed, failed=known.failed)
             ending = replace(ending, view=view)
@@ -122,7 +122,7 @@ class Runner:
         look = self._look
         level = look.log_level or (Severity.WARNING if isinstance(self.display, LiveDisplay) else Severity.INFO)
         sink, colors = self.display.sink, sys.stderr.isatty()
-        return here.log(self.session.run_id, sink, look.log_format.value, level, colors=colors)
+        return detect.log(self.session.run_id, sink, look.log_format.value, level, colors=colors)
 
     def _show_while(self, is_done: Callable[[], bool]) -> None:
         """Draw until something is so, or the run has ended."""
@@ -140,21 +140,21 @@ class Runner:
         """All of the file or nothing: whatever is wrong with it is found before any work begins."""
 
         def prepare(journal: Journal, run: int) -> None:
-            for batch in batches(parse_file(stream, label, priority_field)):
+            for batch in batched(parse_file(stream, label, priority_field)):
                 self.session.raise_if_interrupted()
                 journal.add_tasks(run, batch)
             journal.seal(run)
 
         with stream:
-            self._refuse_known()
+            self._require_new_run_id()
             self.session.begin_run(agent, prepare)
 
     def begin_with_stream(
         self, agent: dict[str, Any], stream: BinaryIO, label: str, priority_field: str | None = None
     ) -> None:
         """Tasks as they come: a thread reads, the journal keeps, memory stays flat."""
-        self._refuse_known()
-        self.is_cut = True
+        self._require_new_run_id()
+        self.input_truncated = True
         tasks = batches_of_stream(cast("io.BufferedIOBase", stream), label, priority_field)
         reader = threading.Thread(target=self._feed, args=(tasks, label), name="quiesce-input", daemon=True)
 
@@ -171,17 +171,17 @@ class Runner:
         """Go on with a run. `rest`: what its input has beyond what was read of it before."""
 
         def complete(journal: Journal, number: int) -> None:
-            for batch in batches(rest or iter(())):
+            for batch in batched(rest or iter(())):
                 self.session.raise_if_interrupted()
                 journal.add_tasks(number, batch)
             journal.seal(number)
 
-        self.session.take_up(run, complete=None if rest is None else complete)
+        self.session.resume_run(run, complete=None if rest is None else complete)
         if not run.sealed and rest is None:
-            self.is_cut = True
+            self.input_truncated = True
             self.session.seal()  # its input cannot be read any further
 
-    def _refuse_known(self) -> None:
+    def _require_new_run_id(self) -> None:
         found = next((run for run in self.journal.runs() if run.run_id == self.session.run_id), None)
         if found is not None:
             look = hints.command("status", found.run_id, self.journal.location)
@@ -195,10 +195,10 @@ class Runner:
         try:
             if not self.session.feed(tasks):
                 raise UsageError(f"{label} has no tasks: it needs one JSON value a line")
-            self.is_cut = False
+            self.input_truncated = False
             self.session.seal()
         except UsageError as error:
-            self.problem = error
+            self.input_error = error
             self.session.interrupt(
                 InterruptSignal(reason=InterruptReason.CUSTOM, message=str(error), triggered_by="input")
             )

@@ -12,9 +12,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from orchestrator.cli import run_command as commands
-from orchestrator.cli import stdout as output
-from orchestrator.cli.exit import say
+from orchestrator.cli import run_command, stdout
+from orchestrator.cli.exit import print_error
 from orchestrator.cli.options import (
     GraceOption,
     HostGraceOption,
@@ -25,12 +24,12 @@ from orchestrator.cli.options import (
     seconds,
     size,
 )
-from orchestrator.cli.run import where
+from orchestrator.cli.run import journal_location
 from orchestrator.config import Settings
 from orchestrator.integrations.doctor import facts as survey
-from orchestrator.integrations.doctor.checks import Finding, Plan, Verdict, examine, worst
+from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, run_checks, worst
 from orchestrator.integrations.systemd import unit as units
-from orchestrator.journal import path_of, refusal
+from orchestrator.journal import path_of, unsupported_reason
 from runtime.errors import UsageError
 from runtime.text import printable, printable_json
 
@@ -77,19 +76,19 @@ def unit(
     It resumes the run at every start, and stops within its TimeoutStopSec, which is computed from --grace and
     --term-grace. Without --journal, the journal lives below /var/lib/quiesce.
     """
-    found = commands.parse(context.args, "quiesce unit")
+    found = run_command.parse(context.args, "quiesce unit")
     home = os.path.abspath(directory)
     journal, state, folders = _journal(found)
     owner = user or _user(folders)
-    program = commands.program()
+    program = run_command.program()
     folders += [_existing(path) for path in writable or ()]
     read = _read_by(found, program, home)
     hidden = [path for path in (*read, *folders) if path.startswith(_PRIVATE)]
     _warn(found, hidden)
-    service = units.Service(
+    service = units.ServiceUnit(
         run_id=found.run_id,
         agent=found.agent,
-        command=found.words(program, journal),
+        command=found.argv(program, journal),
         directory=home,
         ladder=found.settings.ladder,
         user=owner,
@@ -102,19 +101,19 @@ def unit(
         watchdog=watchdog,
         restart_delay=restart_delay,
     )
-    output.print_all(units.render(service))
+    stdout.print_all(units.render(service))
 
 
-def _warn(found: commands.RunCommand, hidden: Sequence[str]) -> None:
+def _warn(found: run_command.RunCommand, hidden: Sequence[str]) -> None:
     """Whatever will keep the service from working unless somebody does something; it may be about to be done."""
     files = [found.source, found.agent.rpartition(":")[0]]
     doubts = [f"there is no {path} yet" for path in files if os.path.isabs(path) and not os.path.exists(path)]
     if hidden:
         doubts.append(f"{hidden[0]} is in /tmp, which is cleaned up now and then: keep it elsewhere")
-    if found.journal is not None and (why := refusal(found.journal)):
+    if found.journal is not None and (why := unsupported_reason(found.journal)):
         doubts.append(why)
     for doubt in doubts:
-        say(f"quiesce: warning: {doubt}")
+        print_error(f"quiesce: warning: {doubt}")
 
 
 def doctor(
@@ -132,39 +131,39 @@ def doctor(
     Give it the options of the run. It ends with 0 if all works, 1 if something is degraded, 2 if something is broken.
     """
     given = {"workers": workers, "grace": grace, "term_grace": term_grace, "memory_limit": memory_limit}
-    settings = Settings.of(**{name: value for name, value in given.items() if value is not None})
-    facts = survey.look(where(journal))
-    findings = examine(facts, Plan(settings.workers, settings.ladder, settings.memory_limit, host_grace))
+    settings = Settings.from_options(**{name: value for name, value in given.items() if value is not None})
+    facts = survey.collect_facts(journal_location(journal))
+    findings = run_checks(facts, Plan(settings.workers, settings.ladder, settings.memory_limit, host_grace))
     verdict = worst(findings)
     if json:
         found = {"verdict": verdict, "workers": settings.workers, "findings": findings}
-        output.print_all(printable_json(msgspec.json.encode(found).decode()) + "\n")
+        stdout.print_all(printable_json(msgspec.json.encode(found).decode()) + "\n")
     else:
-        output.print_all("".join(f"{line}\n" for line in _told(findings)))
+        stdout.print_all("".join(f"{line}\n" for line in _render_findings(findings)))
     raise typer.Exit(verdict.exit_code)
 
 
-def _told(findings: Sequence[Finding]) -> Iterator[str]:
+def _render_findings(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         verdict = f"{finding.verdict:8}"
         if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
             verdict = typer.style(verdict, fg=_COLOURS[finding.verdict])
         yield f"{verdict}  {finding.name:13}  {printable(finding.found)}"
-        if finding.mend:
-            yield f"{'':8}  {'':13}  → {printable(finding.mend)}"
+        if finding.remedy:
+            yield f"{'':8}  {'':13}  → {printable(finding.remedy)}"
 
 
 _COLOURS = {
-    Verdict.WORKS: typer.colors.GREEN,
-    Verdict.DEGRADED: typer.colors.YELLOW,
-    Verdict.BROKEN: typer.colors.RED,
+    CheckStatus.WORKS: typer.colors.GREEN,
+    CheckStatus.DEGRADED: typer.colors.YELLOW,
+    CheckStatus.BROKEN: typer.colors.RED,
 }
 
 
-def _journal(found: commands.RunCommand) -> tuple[str, str | None, list[str]]:
+def _journal(found: run_command.RunCommand) -> tuple[str, str | None, list[str]]:
     """Its place; the state directory that systemd is to make for it, if it is to; the folders to be written to."""
     if found.journal is None:
-        state = f"quiesce/{commands.file_name(found.run_id)}"
+        state = f"quiesce/{run_command.file_name(found.run_id)}"
         return f"{units.STATE}/{state}/quiesce.db", state, []
     given = path_of(found.journal)
     if given is None:
@@ -173,7 +172,7 @@ def _journal(found: commands.RunCommand) -> tuple[str, str | None, list[str]]:
     return str(path), None, [_existing(str(path.parent))]
 
 
-def _read_by(found: commands.RunCommand, program: list[str], directory: str) -> list[str]:
+def _read_by(found: run_command.RunCommand, program: list[str], directory: str) -> list[str]:
     """The files and directories that it cannot do without, as far as they are known."""
     ours = str(Path(__file__).parents[2])
     agent = os.path.dirname(found.agent.rpartition(":")[0])

@@ -14,7 +14,7 @@ def die_by_sigpipe() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def put(text: str) -> None:
+def write(text: str) -> None:
     """Write, perhaps not at once. Raises UsageError, in one line, when it cannot be written: the disk is full, say."""
     try:
         sys.stdout.write(text)
@@ -34,7 +34,7 @@ def print_all(text: str) -> None:
     """All that a command has to say. The handling of SIGPIPE is as before when it returns."""
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        put(text)
+        write(text)
         flush()
     finally:
         signal.signal(signal.SIGPIPE, before)

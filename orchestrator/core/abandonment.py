@@ -11,11 +11,11 @@ Every one of them may be followed by another: they are counted while they last, 
 
 from __future__ import annotations
 
-from orchestrator.core import stimuli as told
-from orchestrator.core.outcomes import Ledger
-from orchestrator.core.shutdown import Stopping
+from orchestrator.core import stimuli
+from orchestrator.core.outcomes import OutcomeTracker
+from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Slot
-from orchestrator.core.state import Mind
+from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from runtime.model import InterruptReason, Severity
 
@@ -29,7 +29,7 @@ NAMED_KEYS = 10
 class Abandonment:
     """Give up executors that the ladder could not end, and notice when one of them ends after all."""
 
-    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping) -> None:
+    def __init__(self, mind: SupervisorState, ledger: OutcomeTracker, stopping: ShutdownController) -> None:
         self._mind = mind
         self._ledger = ledger
         self._stopping = stopping
@@ -44,11 +44,11 @@ class Abandonment:
         most = max(MOST_ABANDONED, len(self._mind.slots))
         if due and len(self._left) >= most and self._mind.phase is Phase.RUNNING:
             why = f"{len(self._left)} executors cannot be killed: they wait for a disk or a server that does not answer"
-            self._stopping.fail(why, now, InterruptReason.RESOURCE_LIMIT)
+            self._stopping.abort_run(why, now, InterruptReason.RESOURCE_LIMIT)
 
     def _abandon(self, slot: Slot, now: float) -> None:
-        where, why = Slot(slot.number, incarnation=slot.incarnation, pid=slot.pid), slot.why
-        left = slot.vacate()
+        where, why = Slot(slot.number, incarnation=slot.incarnation, pid=slot.pid), slot.exit_reason
+        left = slot.reset()
         if where.pid is not None and self._mind.signal is None:  # a stop looks again, and names what is left then
             self._left[where.number, where.incarnation] = now
             self._mind.log(
@@ -66,7 +66,7 @@ class Abandonment:
         """Forget those that were abandoned: nobody reports their ends any more, so that they would count for ever."""
         self._left.clear()
 
-    def exited(self, stimulus: told.Exited, now: float) -> None:
+    def exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:
         """Log the end of an executor that was abandoned."""
         since = self._left.pop((stimulus.slot, stimulus.incarnation), None)
         if since is not None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from orchestrator.records import NewTask
-from runtime.ipc.executor_protocol import Hire
+from runtime.ipc.executor_protocol import LoadAgent
 
 KEPT_BYTES: Final = 64 << 10
 """The pickle of an agent up to this size is kept for the whole run."""
@@ -27,7 +27,7 @@ def may_be_dropped(*, by_name: bool, source: bytes) -> bool:
 class AgentNeeds:
     """The agents of one run by number, those included whose pickle is gone (`source` is empty then)."""
 
-    def __init__(self, agents: dict[int, Hire]) -> None:
+    def __init__(self, agents: dict[int, LoadAgent]) -> None:
         self._agents = agents
         self._counts: dict[int, int] = {}
         self._keeps_all = False
@@ -36,7 +36,7 @@ class AgentNeeds:
         """Drop nothing from now on: there are tasks that were not counted."""
         self._keeps_all = True
 
-    def add_caller(self, order: Hire) -> None:
+    def add_caller(self, order: LoadAgent) -> None:
         """Take a pickle from a caller, who says when no more tasks of it are on the way (`remove`)."""
         if may_be_dropped(by_name=order.by_name, source=order.source):
             self._counts[order.agent] = self._counts.get(order.agent, 0) + 1
@@ -57,4 +57,4 @@ class AgentNeeds:
         self._counts[agent] = count - 1
         if count == 1 and not self._keeps_all:
             del self._counts[agent]
-            self._agents[agent] = Hire(agent, by_name=False, source=b"")
+            self._agents[agent] = LoadAgent(agent, by_name=False, source=b"")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-from orchestrator.core.instructions import Send, SendControl
+from orchestrator.core.instructions import SendControl, SendOrder
 from orchestrator.core.loading import Loading
-from orchestrator.core.outcomes import Ledger
-from orchestrator.core.shutdown import Stopping
-from orchestrator.core.slots import Assigned, Slot, SlotState
-from orchestrator.core.state import Mind
+from orchestrator.core.outcomes import OutcomeTracker
+from orchestrator.core.shutdown import ShutdownController
+from orchestrator.core.slots import Assignment, Slot, SlotState
+from orchestrator.core.state import SupervisorState
 from orchestrator.records import PendingTask
-from runtime.ipc import executor_protocol as wire
+from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 
 PREFETCH = 0.02
@@ -23,37 +23,39 @@ MAX_WINDOW = 512
 FRAME_BYTES = 16 << 20
 """Bytes of input from which on tasks for one executor travel in several frames: none may be near wire.MAX_FRAME."""
 
-IDLE_BEFORE_REVOKE = 0.02
+RECLAIM_AFTER_IDLE = 0.02
 """Seconds that an executor may be idle while another one sits on tasks that have not begun."""
 
 
-class Handout:
+class Dispatcher:
     """Long tasks one by one; short ones many at a time, so that pipes and frames cost little."""
 
-    def __init__(self, mind: Mind, ledger: Ledger, stopping: Stopping, loading: Loading) -> None:
+    def __init__(
+        self, mind: SupervisorState, ledger: OutcomeTracker, stopping: ShutdownController, loading: Loading
+    ) -> None:
         self._mind = mind
         self._loading = loading
         self._stopping = stopping
         self._ledger = ledger
 
-    def hand_out(self) -> None:
+    def dispatch(self) -> None:
         """Give every executor that has room as much as is good, and none of them more than its share."""
-        mind, average = self._mind, self._ledger.task_seconds
-        width = mind.width
+        mind, average = self._mind, self._ledger.mean_task_seconds
+        width = mind.concurrency_per_executor
         ahead = 0 if average is None else min(MAX_WINDOW, int(PREFETCH / max(1e-6, average)))
-        takers = [slot for slot in self._idle_first() if self._is_open(slot)]
+        takers = [slot for slot in self._slots_idle_first() if self._accepts_tasks(slot)]
         if mind.backlog.has_isolated and self._isolate(takers):
             return
         for left, slot in zip(range(len(takers), 0, -1), takers, strict=True):
             share = max(width, -(-len(mind.backlog) // left))
             suspect = None if slot.assigned else mind.backlog.take_suspect()
             if suspect is not None:
-                slot.alone = True
+                slot.exclusive_on_executor = True
                 self._assign(slot, [suspect])
                 continue
-            if self._would_wait(slot):
+            if self._blocked_by_lower_priority(slot):
                 continue
-            window = min(width + ahead, max(width, slot.window), self._life_left(slot))
+            window = min(width + ahead, max(width, slot.window), self._tasks_until_recycle(slot))
             if len(slot.assigned) <= window // 2 or len(slot.assigned) < width:
                 slot.window = min(2 * window, width + MAX_WINDOW)
                 self._assign(slot, mind.backlog.take(min(share, window - len(slot.assigned))))
@@ -61,61 +63,63 @@ class Handout:
     def _isolate(self, takers: list[Slot]) -> bool:
         """Whether some task must be, or is, the only one that runs. It begins when the others have ended."""
         slots, backlog = self._mind.slots, self._mind.backlog
-        if any(one.sole for slot in slots for one in slot.assigned.values()):
+        if any(one.exclusive_in_run for slot in slots for one in slot.assigned.values()):
             return True
         if not backlog.is_isolating:
             return False
         if takers and not any(slot.assigned for slot in slots):
             suspect = backlog.take_suspect()
             if suspect is not None:
-                takers[0].alone = True
+                takers[0].exclusive_on_executor = True
                 self._assign(takers[0], [suspect], sole=True)
         return True
 
-    def _would_wait(self, slot: Slot) -> bool:
+    def _blocked_by_lower_priority(self, slot: Slot) -> bool:
         """Whether the most urgent task would only stand there behind one that it may interrupt."""
         wanted = self._mind.backlog.most_urgent
-        if not wanted or not self._mind.settings.preempt or len(slot.assigned) < self._mind.width:
+        if not wanted or not self._mind.settings.preempt or len(slot.assigned) < self._mind.concurrency_per_executor:
             return False
-        return any(one.task.priority < wanted for one in self._in_hand(slot))
+        return any(one.task.priority < wanted for one in self._executing(slot))
 
-    def _in_hand(self, slot: Slot) -> list[Assigned]:
+    def _executing(self, slot: Slot) -> list[Assignment]:
         """What it executes; the others have not begun."""
-        return list(itertools.islice(slot.assigned.values(), self._mind.width))
+        return list(itertools.islice(slot.assigned.values(), self._mind.concurrency_per_executor))
 
     @staticmethod
-    def _is_open(slot: Slot) -> bool:
+    def _accepts_tasks(slot: Slot) -> bool:
         """Whether it may be given something."""
-        is_in_use = slot.alone or slot.spent or slot.killed or slot.climb is not None
+        is_in_use = slot.exclusive_on_executor or slot.draining or slot.killed or slot.escalation is not None
         return slot.state is SlotState.READY and not is_in_use
 
-    def _idle_first(self) -> list[Slot]:
+    def _slots_idle_first(self) -> list[Slot]:
         """What was taken back for an idle executor must not go to the busy one again that had it."""
         slots = self._mind.slots
         idle = [slot for slot in slots if not slot.assigned]
         return [*idle, *(slot for slot in slots if slot.assigned)] if idle else slots
 
-    def _life_left(self, slot: Slot) -> int:
+    def _tasks_until_recycle(self, slot: Slot) -> int:
         """How many tasks an executor may still begin before it is replaced."""
         most = self._mind.settings.max_tasks_per_executor
-        return MAX_WINDOW * 2 + self._mind.width if most is None else most - slot.executed
+        return MAX_WINDOW * 2 + self._mind.concurrency_per_executor if most is None else most - slot.executed
 
     def _assign(self, slot: Slot, tasks: list[PendingTask], *, sole: bool = False) -> None:
         if not tasks:
             return
         self._loading.require(slot, (task.agent for task in tasks))
-        orders: list[wire.Task] = []
+        orders: list[executor_protocol.Task] = []
         size = 0
         for task in tasks:
             weight = len(task.input) + len(task.snapshot or b"") + len(task.key)
             if orders and size + weight > FRAME_BYTES:
-                self._mind.do(Send(slot.number, wire.Tasks(orders)))
+                self._mind.emit(SendOrder(slot.number, executor_protocol.Tasks(orders)))
                 orders, size = [], 0
             size += weight
             attempt = task.attempts + 1
-            slot.assigned[task.seq] = Assigned(task, attempt, alone=slot.alone, sole=sole)
+            slot.assigned[task.seq] = Assignment(
+                task, attempt, exclusive_on_executor=slot.exclusive_on_executor, exclusive_in_run=sole
+            )
             orders.append(
-                wire.Task(
+                executor_protocol.Task(
                     task.seq,
                     task.key,
                     task.agent,
@@ -126,7 +130,7 @@ class Handout:
                     task.snapshot_encoding,
                 )
             )
-        self._mind.do(Send(slot.number, wire.Tasks(orders)))
+        self._mind.emit(SendOrder(slot.number, executor_protocol.Tasks(orders)))
 
     # -- making room --------------------------------------------------------------------------------
 
@@ -134,48 +138,53 @@ class Handout:
         """Interrupt a less urgent task for one that waits. Its snapshot is kept, and it goes on later."""
         mind = self._mind
         wanted = mind.backlog.most_urgent
-        if not mind.settings.preempt or not wanted or any(slot.climb is not None for slot in mind.slots):
+        if not mind.settings.preempt or not wanted or any(slot.escalation is not None for slot in mind.slots):
             return
         running = [
             (one.task.priority, -slot.number, slot, one)
             for slot in mind.slots
-            if slot.state is SlotState.READY and not slot.alone
-            for one in self._in_hand(slot)
+            if slot.state is SlotState.READY and not slot.exclusive_on_executor
+            for one in self._executing(slot)
             if one.task.priority < wanted
         ]
         if running:
             _, _, slot, one = min(running, key=lambda each: each[:2])
-            mind.do(SendControl(slot.number, wire.Revoke(len(slot.assigned))))
+            mind.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
             message = f"a task of priority {wanted} waits"
             reason = InterruptReason.PRIORITY_OVERRIDE
             signal = InterruptSignal(reason=reason, message=message, triggered_by="priority")
-            self._stopping.ask(slot, one, signal, now)
+            self._stopping.interrupt_task(slot, one, signal, now)
 
     # -- taking back --------------------------------------------------------------------------------
 
     def due(self) -> list[float]:
         """When tasks that wait in one executor may be taken back for an idle one (monotonic seconds)."""
-        idle = self._idle_since() if self._hoarders() else None
-        return [] if idle is None else [idle + IDLE_BEFORE_REVOKE]
+        idle = self._idle_since() if self._slots_with_prefetched() else None
+        return [] if idle is None else [idle + RECLAIM_AFTER_IDLE]
 
-    def revoke(self, now: float) -> None:
+    def reclaim_prefetched(self, now: float) -> None:
         """Ask for half of them."""
         idle = self._idle_since()
-        if idle is None or idle + IDLE_BEFORE_REVOKE > now:
+        if idle is None or idle + RECLAIM_AFTER_IDLE > now:
             return
-        for slot in self._hoarders():
-            slot.revoking = True
-            self._mind.do(SendControl(slot.number, wire.Revoke(max(1, len(slot.assigned) // 2))))
+        for slot in self._slots_with_prefetched():
+            slot.reclaim_pending = True
+            self._mind.emit(SendControl(slot.number, executor_protocol.ReturnTasks(max(1, len(slot.assigned) // 2))))
 
     def _idle_since(self) -> float | None:
         """When the first of those who have nothing to do ended its last task."""
         return min(
-            (slot.heard_at for slot in self._mind.slots if not slot.assigned and self._is_open(slot)), default=None
+            (slot.last_seen_at for slot in self._mind.slots if not slot.assigned and self._accepts_tasks(slot)),
+            default=None,
         )
 
-    def _hoarders(self) -> list[Slot]:
+    def _slots_with_prefetched(self) -> list[Slot]:
         """Executors that hold more than they execute, while nothing else waits."""
         mind = self._mind
-        width = mind.width
-        rich = [slot for slot in mind.slots if len(slot.assigned) > width and not slot.revoking and not slot.alone]
+        width = mind.concurrency_per_executor
+        rich = [
+            slot
+            for slot in mind.slots
+            if len(slot.assigned) > width and not slot.reclaim_pending and not slot.exclusive_on_executor
+        ]
         return [] if len(mind.backlog) else rich

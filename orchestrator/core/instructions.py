@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.records import Outcome
-from runtime.ipc.executor_protocol import Control, Down
+from runtime.ipc.executor_protocol import Control, TaskOrder
 from runtime.model import InterruptSignal, Severity
 
 
@@ -19,11 +19,11 @@ class StartExecutor(msgspec.Struct, frozen=True):
     incarnation: int
 
 
-class Send(msgspec.Struct, frozen=True):
+class SendOrder(msgspec.Struct, frozen=True):
     """An order on a slot's tasks pipe."""
 
     slot: int
-    order: Down
+    order: TaskOrder
 
 
 class SendControl(msgspec.Struct, frozen=True):
@@ -39,34 +39,34 @@ class RaiseFlag(msgspec.Struct, frozen=True):
     signal: InterruptSignal
 
 
-class ShowRung(msgspec.Struct, frozen=True):
+class PublishNextRung(msgspec.Struct, frozen=True):
     """Tell the executors when the next rung comes (monotonic seconds)."""
 
     at: float | None
 
 
-class SetGraces(msgspec.Struct, frozen=True):
+class UpdateGraces(msgspec.Struct, frozen=True):
     """How long executors are given, in seconds, should the supervisor die: agents may need more than the run's own."""
 
     grace: float
     term_grace: float
 
 
-class Terminate(msgspec.Struct, frozen=True):
+class TerminateExecutor(msgspec.Struct, frozen=True):
     """SIGTERM and SIGCONT to an executor."""
 
     slot: int
     incarnation: int
 
 
-class KillTree(msgspec.Struct, frozen=True):
+class KillExecutor(msgspec.Struct, frozen=True):
     """SIGKILL to an executor and all its descendants."""
 
     slot: int
     incarnation: int
 
 
-class Fetch(msgspec.Struct, frozen=True):
+class FetchTasks(msgspec.Struct, frozen=True):
     """Read pending tasks from the store; only the ones with a priority above 0, if `urgent`."""
 
     after: int
@@ -75,13 +75,13 @@ class Fetch(msgspec.Struct, frozen=True):
     urgent: bool = False
 
 
-class Record(msgspec.Struct, frozen=True):
+class CommitOutcomes(msgspec.Struct, frozen=True):
     """Commit outcomes; answered by Committed."""
 
     outcomes: Sequence[Outcome]
 
 
-class RecordAttempts(msgspec.Struct, frozen=True):
+class CommitAttempts(msgspec.Struct, frozen=True):
     """Keep how many attempts a task that will run again has used up."""
 
     attempts: Mapping[int, int]
@@ -93,7 +93,7 @@ class SetJournalDeadline(msgspec.Struct, frozen=True):
     at: float
 
 
-class AgentKnown(msgspec.Struct, frozen=True):
+class ReportAgent(msgspec.Struct, frozen=True):
     """An agent was loaded (error None) or refused, for the first time."""
 
     agent: int
@@ -108,11 +108,11 @@ class SweepProcesses(msgspec.Struct, frozen=True):
     until: float
 
 
-class LoseGuardian(msgspec.Struct, frozen=True):
+class SweepWithoutGuardian(msgspec.Struct, frozen=True):
     """The guardian does not answer: kill it and all that it watched, look yourself, report Swept."""
 
 
-class Log(msgspec.Struct, frozen=True):
+class EmitLog(msgspec.Struct, frozen=True):
     """A named log event; `event` ones are also written into the journal's events."""
 
     name: str
@@ -120,26 +120,26 @@ class Log(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Finish(msgspec.Struct, frozen=True):
+class StopLoop(msgspec.Struct, frozen=True):
     """Nothing is left to do."""
 
 
 Instruction = (
     StartExecutor
-    | Send
+    | SendOrder
     | SendControl
     | RaiseFlag
-    | ShowRung
-    | SetGraces
-    | Terminate
-    | KillTree
-    | Fetch
-    | Record
-    | RecordAttempts
+    | PublishNextRung
+    | UpdateGraces
+    | TerminateExecutor
+    | KillExecutor
+    | FetchTasks
+    | CommitOutcomes
+    | CommitAttempts
     | SetJournalDeadline
-    | AgentKnown
+    | ReportAgent
     | SweepProcesses
-    | LoseGuardian
-    | Log
-    | Finish
+    | SweepWithoutGuardian
+    | EmitLog
+    | StopLoop
 )

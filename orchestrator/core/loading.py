@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from orchestrator.core.instructions import Send
+from orchestrator.core.instructions import SendOrder
 from orchestrator.core.slots import Slot, SlotState
-from orchestrator.core.state import Mind
-from runtime.ipc import executor_protocol as wire
+from orchestrator.core.state import SupervisorState
+from runtime.ipc import executor_protocol
 
 LOADED_BYTES: Final = 16 << 20
 """Beyond so many bytes of agents an executor drops those that none of its tasks needs, the longest unused first."""
@@ -23,10 +23,10 @@ EAGER_BYTES: Final = 64 << 10
 class Loading:
     """An agent is dropped from one executor, never from the run: it is sent again when a task for it goes there."""
 
-    def __init__(self, mind: Mind) -> None:
+    def __init__(self, mind: SupervisorState) -> None:
         self._mind = mind
 
-    def load_new(self, order: wire.Hire) -> None:
+    def load_new(self, order: executor_protocol.LoadAgent) -> None:
         """Have every executor that is ready load an agent; a busy one loads a large agent only when it needs that."""
         for slot in self._mind.slots:
             is_small = len(order.source) <= EAGER_BYTES
@@ -37,7 +37,7 @@ class Loading:
 
     def load_recent(self, slot: Slot) -> None:
         """Have a new executor load the agents that came last; the others follow when they are needed."""
-        recent: list[wire.Hire] = []
+        recent: list[executor_protocol.LoadAgent] = []
         size = 0
         for order in reversed(self._mind.agents.values()):
             if not order.source:  # no task needs it (agent_needs.py)
@@ -59,15 +59,15 @@ class Loading:
                 slot.loaded[agent] = slot.loaded.pop(agent)
         missing = [self._mind.agents[agent] for agent in needed if agent not in slot.loaded]
         if missing and not slot.assigned:
-            slot.proven = False  # one that kills whoever loads it is found out
+            slot.has_loaded_all = False  # one that kills whoever loads it is found out
         for order in missing:
             self._send(slot, order)
 
-    def _send(self, slot: Slot, order: wire.Hire) -> None:
-        slot.loading += 1
+    def _send(self, slot: Slot, order: executor_protocol.LoadAgent) -> None:
+        slot.pending_loads += 1
         slot.loaded[order.agent] = AGENT_BYTES + len(order.source)
         slot.loaded_bytes += slot.loaded[order.agent]
-        self._mind.do(Send(slot.number, order))
+        self._mind.emit(SendOrder(slot.number, order))
 
     def trim(self) -> None:
         """Have executors drop what is too much. No task that one was sent, and that has not ended, needs it."""
@@ -79,6 +79,6 @@ class Loading:
         needed = {one.task.agent for one in slot.assigned.values()}
         for agent in [it for it in slot.loaded if it not in needed and not self._mind.agents[it].by_name]:
             slot.loaded_bytes -= slot.loaded.pop(agent)
-            self._mind.do(Send(slot.number, wire.Drop(agent)))
+            self._mind.emit(SendOrder(slot.number, executor_protocol.Drop(agent)))
             if slot.loaded_bytes <= LOADED_BYTES:
                 return

@@ -4,78 +4,80 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from orchestrator.core import stimuli as told
-from orchestrator.core.instructions import RecordAttempts, SendControl
-from orchestrator.core.shutdown import Stopping
-from orchestrator.core.slots import Assigned, Block, Excuse, Slot, SlotState
-from orchestrator.core.state import Mind
+from orchestrator.core import stimuli
+from orchestrator.core.instructions import CommitAttempts, SendControl
+from orchestrator.core.shutdown import ShutdownController
+from orchestrator.core.slots import Assignment, Block, Excuse, Slot, SlotState
+from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.verdicts import (
-    Verdict,
+    TaskVerdict,
     backoff,
-    crash,
-    ended_by,
+    classify_interrupted,
+    crash_message,
     is_over_limit,
-    judge,
     judge_unkillable,
-    outcome_of,
+    kill_message,
+    make_outcome,
     unkillable,
 )
-from orchestrator.ladder import Climb, Rung
-from runtime.ipc import executor_protocol as wire
+from orchestrator.ladder import Escalation, Rung
+from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
 
-STRAY_LIMIT = 10
+FOREIGN_SIGTERM_LIMIT = 10
 """How often a task may be ended by a SIGTERM to its executor that is none of ours before it is taken for its sender."""
 
 FIRST_RETRY, MAX_RETRY = 0.2, 30.0
 """Seconds before a failed task is tried again; doubled each time, up to the maximum."""
 
-SLOW_TO_NOTICE = 1.0
+SLOW_STOP_SECONDS = 1.0
 """Seconds between an interrupt and the end of its task from which on that is worth a line in the log."""
 
 
-class Ledger:
+class OutcomeTracker:
     """A task is with one executor at most, and an outcome that is final is recorded once."""
 
-    def __init__(self, mind: Mind, stopping: Stopping) -> None:
+    def __init__(self, mind: SupervisorState, stopping: ShutdownController) -> None:
         self._mind = mind
         self._stopping = stopping
-        self.task_seconds: float | None = None
+        self.mean_task_seconds: float | None = None
 
     # -- what executors say -------------------------------------------------------------------------
 
-    def started(self, slot: Slot, record: wire.Started, now: float) -> None:
+    def started(self, slot: Slot, record: executor_protocol.Started, now: float) -> None:
         """An async task began."""
         if record.task in slot.assigned:
-            slot.assigned[record.task].since = now
+            slot.assigned[record.task].started_at = now
 
-    def snapshot(self, slot: Slot, record: wire.Snapshot, _now: float) -> None:
+    def snapshot(self, slot: Slot, record: executor_protocol.Snapshot, _now: float) -> None:
         """A task saved its progress: it is handed back if the task runs again."""
         one = slot.assigned.get(record.task)
         if one is not None:
             one.task = replace(one.task, snapshot=record.data, snapshot_encoding=record.encoding)
 
-    def returned(self, slot: Slot, record: wire.Returned, now: float) -> None:
+    def on_tasks_returned(self, slot: Slot, record: executor_protocol.TasksReturned, now: float) -> None:
         """Tasks that had not begun come back; those of an agent that nobody can load have failed.
 
         Raises ValueError, having done nothing, for one that has ended.
         """
         if any(slot.assigned[task].held is not None for task in record.tasks if task in slot.assigned):
             raise ValueError("a task that has ended cannot be given back")
-        slot.revoking = not record.tasks  # who had nothing to give back is not asked again before its next task ends
-        back: list[Assigned] = []
+        slot.reclaim_pending = (
+            not record.tasks
+        )  # who had nothing to give back is not asked again before its next task ends
+        back: list[Assignment] = []
         for one in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
-            why = None if one.task.agent in self._mind.hired else self._mind.refusals.get(one.task.agent)
+            why = None if one.task.agent in self._mind.loaded_agents else self._mind.load_errors.get(one.task.agent)
             if why is None:
                 back.append(one)
             else:
                 self._record(one, slot, ExecutionStatus.FAILED, why, now)
-        self._calm(slot)
-        slot.alone = slot.alone and bool(slot.assigned)
-        self._stopping.give_back(back[::-1])
+        self._cancel_escalation_if_idle(slot)
+        slot.exclusive_on_executor = slot.exclusive_on_executor and bool(slot.assigned)
+        self._stopping.requeue_unstarted(back[::-1])
 
-    def done(self, slot: Slot, record: wire.Done, now: float) -> None:
+    def on_task_done(self, slot: Slot, record: executor_protocol.TaskDone, now: float) -> None:
         """A task ended. Raises ValueError, having done nothing, for a signal that is none, or a second end."""
         signal = _signal_of(record)
         one = slot.assigned.get(record.task)
@@ -87,15 +89,15 @@ class Ledger:
             self._hold(slot, one, record, now)
             return
         del slot.assigned[record.task]
-        slot.alone = slot.revoking = False
+        slot.exclusive_on_executor = slot.reclaim_pending = False
         slot.executed += 1
-        if slot.climb is not None:
-            self._calm(slot)
+        if slot.escalation is not None:
+            self._cancel_escalation_if_idle(slot)
         self._conclude(one, slot, record, signal, now)
 
     # -- threads that a task has left ---------------------------------------------------------------
 
-    def threads_left(self, slot: Slot, record: wire.ThreadsLeft, _now: float) -> None:
+    def threads_left(self, slot: Slot, record: executor_protocol.ThreadsLeft, _now: float) -> None:
         """A task is about to end, and threads of it still run."""
         one = slot.assigned.get(record.task)
         if one is None or one.held is not None:
@@ -113,76 +115,81 @@ class Ledger:
             " or give the work a process of its own",
         )
 
-    def threads_ended(self, slot: Slot, record: wire.ThreadsEnded, now: float) -> None:
+    def threads_ended(self, slot: Slot, record: executor_protocol.ThreadsEnded, now: float) -> None:
         """Nothing of a task runs any more: now its end counts."""
         one = slot.assigned.get(record.task)
         if one is None:
             return
         held, one.held, one.threads = one.held, None, False
         if held is not None:  # else they were quicker than its Done
-            self.done(slot, _prolonged(held, now - one.held_at), now)
+            self.on_task_done(slot, _prolonged(held, now - one.held_at), now)
 
-    def _hold(self, slot: Slot, one: Assigned, record: wire.Done, now: float) -> None:
+    def _hold(self, slot: Slot, one: Assignment, record: executor_protocol.TaskDone, now: float) -> None:
         """Keep the end of a task to itself: what runs must end first, and if it does not, its executor must.
 
         Until then that executor gets nothing, and what waits in it goes to others.
         """
         one.held, one.held_at = record, now
-        slot.climb = slot.climb or Climb(self._mind.ladder_of(one.task.agent), Rung.FLAG, now)
+        slot.escalation = slot.escalation or Escalation(self._mind.ladder_for_agent(one.task.agent), Rung.FLAG, now)
         if self._mind.phase is Phase.RUNNING and len(slot.assigned) > 1:
-            self._mind.do(SendControl(slot.number, wire.Revoke(len(slot.assigned))))
+            self._mind.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
 
     def _conclude(
-        self, one: Assigned, where: Slot | told.Exited, record: wire.Done, signal: InterruptSignal | None, now: float
+        self,
+        one: Assignment,
+        where: Slot | stimuli.ExecutorExited,
+        record: executor_protocol.TaskDone,
+        signal: InterruptSignal | None,
+        now: float,
     ) -> None:
         """What a task's own report means, when nothing of it runs any more."""
-        self._notice_slow(where.number if isinstance(where, Slot) else where.slot, one, now)
+        self._log_slow_stop(where.number if isinstance(where, Slot) else where.slot, one, now)
         if record.status == ExecutionStatus.COMPLETED:
-            self._average(record.seconds)
-            self._mind.keep(outcome_of(one, where, record, ExecutionStatus.COMPLETED), one.task.agent)
+            self._update_mean_duration(record.seconds)
+            self._mind.record_outcome(make_outcome(one, where, record, ExecutionStatus.COMPLETED), one.task.agent)
         elif record.status == ExecutionStatus.INTERRUPTED:
-            verdict = judge(one, signal or one.asked, stopping=self._mind.signal is not None)
-            self._settle(one, verdict, where, record.error, now, record)
+            verdict = classify_interrupted(one, signal or one.interrupt_signal, stopping=self._mind.signal is not None)
+            self._apply_verdict(one, verdict, where, record.error, now, record)
         else:
-            self._average(record.seconds)
-            self._settle(one, Verdict.FAILED, where, record.error, now, record)
+            self._update_mean_duration(record.seconds)
+            self._apply_verdict(one, TaskVerdict.FAILED, where, record.error, now, record)
 
     # -- a loop that does not turn ------------------------------------------------------------------
 
-    def loop_blocked(self, slot: Slot, record: wire.LoopBlocked, now: float) -> None:
+    def loop_blocked(self, slot: Slot, record: executor_protocol.LoopBlocked, now: float) -> None:
         """A step of one task holds the event loop: the clocks of the others stand still, and they are not to blame."""
         excuse = Excuse.NEIGHBOUR if record.task else Excuse.UNKNOWN
         others = [one for one in slot.assigned.values() if one.task.seq != record.task and one.held is None]
         for one in others:
-            if is_over_limit(one) and one.asked_at >= record.since:
+            if is_over_limit(one) and one.interrupted_at >= record.since:
                 one.excuse = one.excuse or excuse
         if record.until is None:
             slot.block = Block(record.task, record.since)
             return
         slot.block = None
         for one in others:
-            if one.since is not None and record.task:
-                one.since = min(now, one.since + max(0.0, record.until - max(record.since, one.since)))
+            if one.started_at is not None and record.task:
+                one.started_at = min(now, one.started_at + max(0.0, record.until - max(record.since, one.started_at)))
 
-    def _calm(self, slot: Slot) -> None:
+    def _cancel_escalation_if_idle(self, slot: Slot) -> None:
         """A task that was told to end is gone: the ladder is for those that are left, from when they were told."""
-        if slot.state is not SlotState.READY or slot.killed or slot.climb is None or slot.why is not None:
+        if slot.state is not SlotState.READY or slot.killed or slot.escalation is None or slot.exit_reason is not None:
             return
         leaving = [(it.leaving_since, it.task.agent) for it in slot.assigned.values() if it.leaving_since is not None]
         if not leaving:
-            slot.climb = None
+            slot.escalation = None
             return
         since, agent = min(leaving)
-        if since > slot.climb.since or slot.climb.rung is not Rung.FLAG:
-            slot.climb = Climb(self._mind.ladder_of(agent), Rung.FLAG, since)
+        if since > slot.escalation.since or slot.escalation.rung is not Rung.FLAG:
+            slot.escalation = Escalation(self._mind.ladder_for_agent(agent), Rung.FLAG, since)
 
-    def _notice_slow(self, slot: int, one: Assigned, now: float) -> None:
+    def _log_slow_stop(self, slot: int, one: Assignment, now: float) -> None:
         """A task that went long without a checkpoint is found out now, and not when it is too late.
 
         Also one that was completed all the same, or whose executor had to be killed.
         """
-        asked_at = one.asked_at or self._stopping.began_at
-        if asked_at and now - asked_at >= SLOW_TO_NOTICE:
+        asked_at = one.interrupted_at or self._stopping.began_at
+        if asked_at and now - asked_at >= SLOW_STOP_SECONDS:
             self._mind.log(
                 "task.slow_to_stop",
                 Severity.WARNING,
@@ -192,18 +199,18 @@ class Ledger:
                 cure="call state.raise_if_interrupted() more often",
             )
 
-    def _average(self, seconds: float) -> None:
-        old = self.task_seconds
-        self.task_seconds = seconds if old is None else old + 0.1 * (seconds - old)
+    def _update_mean_duration(self, seconds: float) -> None:
+        old = self.mean_task_seconds
+        self.mean_task_seconds = seconds if old is None else old + 0.1 * (seconds - old)
 
     # -- an executor died ---------------------------------------------------------------------------
 
-    def charge(
+    def on_executor_lost(
         self,
-        left: list[Assigned],
-        exited: told.Exited,
+        left: list[Assignment],
+        exited: stimuli.ExecutorExited,
         why: str | None,
-        climb: Climb | None,
+        climb: Escalation | None,
         now: float,
         *,
         distrusted: bool = False,
@@ -219,70 +226,72 @@ class Ledger:
             self._release(one, exited, now)
         left = [one for one in left if one.held is None]
         begun = [one for one in left if one.has_begun(exited.in_hand)]
-        asked = [one for one in left if one.asked is not None]
+        asked = [one for one in left if one.interrupt_signal is not None]
         self._excuse_all(begun)
         if self._mind.signal is not None:
             for one in begun:
-                self._notice_slow(exited.slot, one, now)
-                error = ended_by(exited.how, one.asked or self._mind.signal)
+                self._log_slow_stop(exited.slot, one, now)
+                error = kill_message(exited.how, one.interrupt_signal or self._mind.signal)
                 self._record(one, exited, ExecutionStatus.INTERRUPTED, error, now)
         elif climb is not None and (asked or held):
-            for one in (one for one in begun if one.asked is not None):
-                self._notice_slow(exited.slot, one, now)
-                error = ended_by(exited.how, one.asked)
-                self._settle(one, judge(one, one.asked, stopping=False), exited, error, now)
-            backlog.put_back([one.task for one in begun if one.asked is None])
-        elif exited.with_guardian and not any(one.sole for one in begun):
-            self._stopping.give_back([one for one in left if one not in begun])
-            self._lost_together(begun)
+            for one in (one for one in begun if one.interrupt_signal is not None):
+                self._log_slow_stop(exited.slot, one, now)
+                error = kill_message(exited.how, one.interrupt_signal)
+                self._apply_verdict(
+                    one, classify_interrupted(one, one.interrupt_signal, stopping=False), exited, error, now
+                )
+            backlog.put_back([one.task for one in begun if one.interrupt_signal is None])
+        elif exited.with_guardian and not any(one.exclusive_in_run for one in begun):
+            self._stopping.requeue_unstarted([one for one in left if one not in begun])
+            self._on_guardian_lost(begun)
             return
         elif len(begun := left if distrusted else begun) == 1:
             self._crashed(begun[0], exited, why, now)
         else:
             backlog.suspect([one.task for one in begun])
-        self._stopping.give_back([one for one in left if one not in begun])
+        self._stopping.requeue_unstarted([one for one in left if one not in begun])
 
-    def abandon(self, left: list[Assigned], where: Slot, why: str | None, now: float) -> None:
+    def abandon(self, left: list[Assignment], where: Slot, why: str | None, now: float) -> None:
         """Record the tasks of an executor that cannot be killed. Those that had begun do not run again in this run."""
         begun = [one for one in left if one.has_begun(in_hand=0)]
         self._excuse_all(begun)
         for one in begun:
             record = None if one.held is None else _prolonged(one.held, now - one.held_at)
-            signal = one.asked if record is None else _signal_of(record) or one.asked
+            signal = one.interrupt_signal if record is None else _signal_of(record) or one.interrupt_signal
             has_failed = record is not None and record.status == ExecutionStatus.FAILED
             status = judge_unkillable(one, signal, has_failed=has_failed, stopping=self._mind.signal is not None)
             said = (None if record is None else record.error) or why
             error = unkillable(said, signal or self._mind.signal)
             self._record(one, where, status, error, now, record)
-        self._stopping.give_back([one for one in left if one not in begun])
+        self._stopping.requeue_unstarted([one for one in left if one not in begun])
 
-    def _release(self, one: Assigned, exited: told.Exited, now: float) -> None:
+    def _release(self, one: Assignment, exited: stimuli.ExecutorExited, now: float) -> None:
         """The threads of a task that had ended are gone with their process."""
         if one.held is not None:
             record = _prolonged(one.held, now - one.held_at)
             self._conclude(one, exited, record, _signal_of(record), now)
 
     @staticmethod
-    def _excuse_all(begun: list[Assigned]) -> None:
+    def _excuse_all(begun: list[Assignment]) -> None:
         """Several tasks of one event loop were over their limits, and nobody said which one held it."""
         blamed = [one for one in begun if is_over_limit(one) and one.excuse is None]
         if len(blamed) > 1:
             for one in blamed:
                 one.excuse = Excuse.UNKNOWN
 
-    def _lost_together(self, begun: list[Assigned]) -> None:
+    def _on_guardian_lost(self, begun: list[Assignment]) -> None:
         """All executors died at once, with the guardian: nobody pays. Where it comes again, each runs by itself."""
         backlog, again = self._mind.backlog, []
         for one in begun:
-            if backlog.crashed(one.task.seq) < self._mind.settings.crash_limit:
+            if backlog.count_crash(one.task.seq) < self._mind.settings.crash_limit:
                 again.append(one.task)
             else:
                 backlog.isolate(one.task)
         backlog.put_back(again)
 
-    def _crashed(self, one: Assigned, exited: told.Exited, why: str | None, now: float) -> None:
-        crashes = self._mind.backlog.crashed(one.task.seq)
-        text = crash(exited.how, why)
+    def _crashed(self, one: Assignment, exited: stimuli.ExecutorExited, why: str | None, now: float) -> None:
+        crashes = self._mind.backlog.count_crash(one.task.seq)
+        text = crash_message(exited.how, why)
         self._mind.log(
             "task.crashed", Severity.WARNING, key=one.task.key, attempt=one.attempt, crashes=crashes, error=text
         )
@@ -290,67 +299,72 @@ class Ledger:
         if max(crashes, before) >= limit:  # what its retries cannot explain were crashes, at an earlier start
             self._record(one, exited, ExecutionStatus.FAILED, f"{text} ({max(crashes, before)} times)", now)
         else:
-            self._again(one, now)
+            self._schedule_retry(one, now)
 
     # -- verdicts -----------------------------------------------------------------------------------
 
-    def _settle(
+    def _apply_verdict(
         self,
-        one: Assigned,
-        verdict: Verdict,
-        where: Slot | told.Exited,
+        one: Assignment,
+        verdict: TaskVerdict,
+        where: Slot | stimuli.ExecutorExited,
         error: str | None,
         now: float,
-        record: wire.Done | None = None,
+        record: executor_protocol.TaskDone | None = None,
     ) -> None:
         """Carry a verdict out: final, again, or kept for the next start."""
-        if verdict is Verdict.AGAIN:
-            self._run_again(one, where, error, now, record)
-        elif verdict is Verdict.ALONE:
+        if verdict is TaskVerdict.REQUEUE:
+            self._requeue_without_attempt(one, where, error, now, record)
+        elif verdict is TaskVerdict.ALONE:
             self._mind.backlog.suspect([one.task])
-        elif verdict is Verdict.INTERRUPTED or one.requested:
+        elif verdict is TaskVerdict.INTERRUPTED or one.by_user:
             self._record(one, where, ExecutionStatus.INTERRUPTED, error, now, record)
         elif one.attempt <= self._mind.retries_of(one.task.agent):  # while the run stops, too: then at the next start
             self._mind.log("task.retrying", Severity.WARNING, key=one.task.key, attempt=one.attempt, error=error)
-            self._again(one, now + backoff(FIRST_RETRY, one.attempt - 1, MAX_RETRY))
+            self._schedule_retry(one, now + backoff(FIRST_RETRY, one.attempt - 1, MAX_RETRY))
         else:
             self._record(one, where, ExecutionStatus.FAILED, error, now, record)
 
-    def _run_again(
-        self, one: Assigned, where: Slot | told.Exited, error: str | None, now: float, record: wire.Done | None
+    def _requeue_without_attempt(
+        self,
+        one: Assignment,
+        where: Slot | stimuli.ExecutorExited,
+        error: str | None,
+        now: float,
+        record: executor_protocol.TaskDone | None,
     ) -> None:
         """It made room for another, or somebody sent its executor SIGTERM: that costs nothing, unless it did so itself.
 
         Where that comes again and again, it runs alone, so that it is known whose doing it is.
         """
         backlog = self._mind.backlog
-        if one.asked is not None or backlog.strayed(one.task.seq) < STRAY_LIMIT:
+        if one.interrupt_signal is not None or backlog.count_foreign_sigterm(one.task.seq) < FOREIGN_SIGTERM_LIMIT:
             backlog.put_back([one.task])
-        elif one.alone or self._mind.width == 1:
-            why = f"{error} ({STRAY_LIMIT} times: the task seems to send it itself)"
+        elif one.exclusive_on_executor or self._mind.concurrency_per_executor == 1:
+            why = f"{error} ({FOREIGN_SIGTERM_LIMIT} times: the task seems to send it itself)"
             self._record(one, where, ExecutionStatus.FAILED, why, now, record)
         else:
             backlog.suspect([one.task])
 
-    def _again(self, one: Assigned, at: float) -> None:
+    def _schedule_retry(self, one: Assignment, at: float) -> None:
         """Run a task again; the attempt that it has used is kept in the journal too."""
-        self._mind.do(RecordAttempts({one.task.seq: one.attempt}))
+        self._mind.emit(CommitAttempts({one.task.seq: one.attempt}))
         self._mind.backlog.retry(replace(one.task, attempts=one.attempt), at)
 
     def _record(
         self,
-        one: Assigned,
-        where: Slot | told.Exited,
+        one: Assignment,
+        where: Slot | stimuli.ExecutorExited,
         status: ExecutionStatus,
         error: str | None,
         now: float,
-        record: wire.Done | None = None,
+        record: executor_protocol.TaskDone | None = None,
     ) -> None:
         mind = self._mind
-        signal = one.asked or (None if record is None else _signal_of(record))
+        signal = one.interrupt_signal or (None if record is None else _signal_of(record))
         if signal is None and status is ExecutionStatus.INTERRUPTED:
             signal = mind.signal
-        mind.keep(outcome_of(one, where, record, status, error, signal), one.task.agent)
+        mind.record_outcome(make_outcome(one, where, record, status, error, signal), one.task.agent)
         limit, failures = mind.settings.max_failures, mind.failures
         ended = failures + mind.ended[ExecutionStatus.COMPLETED]
         if status is ExecutionStatus.FAILED and limit is not None and limit.is_exceeded(failures, ended):
@@ -363,7 +377,7 @@ class Ledger:
                 now,
             )
 
-    def committed(self, stimulus: told.Committed) -> None:
+    def committed(self, stimulus: stimuli.OutcomesCommitted) -> None:
         """Outcomes are in the journal: now they count."""
         counts = self._mind.counts
         self._mind.uncommitted -= stimulus.asked
@@ -372,11 +386,11 @@ class Ledger:
         counts[ExecutionStatus.INTERRUPTED] += stimulus.interrupted
 
 
-def _prolonged(record: wire.Done, seconds: float) -> wire.Done:
+def _prolonged(record: executor_protocol.TaskDone, seconds: float) -> executor_protocol.TaskDone:
     """The end of a task whose threads ended so much later."""
     return replace(record, seconds=record.seconds + seconds)
 
 
-def _signal_of(record: wire.Done) -> InterruptSignal | None:
+def _signal_of(record: executor_protocol.TaskDone) -> InterruptSignal | None:
     """What interrupted it, as it says: the run's signal, or one of its own (a time limit, a checker)."""
     return InterruptSignal.model_validate_json(record.signal) if record.signal else None

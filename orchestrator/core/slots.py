@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.ladder import Climb
+from orchestrator.ladder import Escalation
 from orchestrator.records import PendingTask
-from runtime.ipc.executor_protocol import Done
+from runtime.ipc.executor_protocol import TaskDone
 from runtime.model import InterruptSignal
 
 
@@ -36,7 +36,7 @@ class Block:
 
 
 @dataclass(slots=True)
-class Assigned:
+class Assignment:
     """A task that an executor was given.
 
     `since` is when it began, None while it has not (or nobody said so); `asked` is the interrupt that was sent for it
@@ -47,29 +47,29 @@ class Assigned:
 
     task: PendingTask
     attempt: int
-    since: float | None = None
-    asked: InterruptSignal | None = None
-    asked_at: float = 0.0
-    requested: bool = False
-    alone: bool = False
-    sole: bool = False
+    started_at: float | None = None
+    interrupt_signal: InterruptSignal | None = None
+    interrupted_at: float = 0.0
+    by_user: bool = False
+    exclusive_on_executor: bool = False
+    exclusive_in_run: bool = False
     paused: float = 0.0
     """Seconds since it began in which the supervisor did not run; they count for no time limit."""
     excuse: Excuse | None = None
     threads: bool = False
-    held: Done | None = None
+    held: TaskDone | None = None
     held_at: float = 0.0
 
     @property
     def leaving_since(self) -> float | None:
         """Since when it should be gone: told to end, or at its end but for its threads. None: it may go on."""
-        if self.asked is not None:
-            return self.asked_at
+        if self.interrupt_signal is not None:
+            return self.interrupted_at
         return self.held_at if self.held is not None else None
 
     def has_begun(self, in_hand: int) -> bool:
         """Whether it was under way when its executor died; `in_hand`: what that was executing (0 = nothing)."""
-        return self.since is not None or self.held is not None or self.task.seq == in_hand
+        return self.started_at is not None or self.held is not None or self.task.seq == in_hand
 
 
 @dataclass(slots=True)
@@ -87,29 +87,29 @@ class Slot:
     incarnation: int = 0
     pid: int | None = None
     started_at: float = 0.0
-    heard_at: float = 0.0
+    last_seen_at: float = 0.0
     worked_at: float = 0.0
     """When it was last seen to have used the processor, while it showed no heartbeat."""
     cpu: tuple[float, float] | None = None
     """Processor seconds that it had used, and when; None while it shows heartbeats."""
     window: int = 1
-    assigned: dict[int, Assigned] = field(default_factory=dict)
-    alone: bool = False
-    revoking: bool = False
-    spent: bool = False
-    distrusted: bool = False
+    assigned: dict[int, Assignment] = field(default_factory=dict)
+    exclusive_on_executor: bool = False
+    reclaim_pending: bool = False
+    draining: bool = False
+    protocol_error: bool = False
     killed: bool = False
     executed: int = 0
     loaded: dict[int, int] = field(default_factory=dict)
     """The agents that it was told to load and not to drop, the one used last at the end, and how many bytes each is."""
     loaded_bytes: int = 0
-    loading: int = 0
-    proven: bool = False
-    unwilling: bool = False
+    pending_loads: int = 0
+    has_loaded_all: bool = False
+    load_failed_here: bool = False
     failures: int = 0
     restart_at: float = 0.0
-    climb: Climb | None = None
-    why: str | None = None
+    escalation: Escalation | None = None
+    exit_reason: str | None = None
     block: Block | None = None
 
     @property
@@ -117,20 +117,20 @@ class Slot:
         """Whether there is a process."""
         return self.state is not SlotState.EMPTY
 
-    def vacate(self) -> list[Assigned]:
+    def reset(self) -> list[Assignment]:
         """The executor is gone: what it had in hand, in order."""
         left = list(self.assigned.values())
         self.assigned = {}
         self.state = SlotState.EMPTY
         self.pid = None
         self.window = 1
-        self.alone = self.revoking = self.spent = self.distrusted = self.killed = False
-        self.executed = self.loading = self.loaded_bytes = 0
+        self.exclusive_on_executor = self.reclaim_pending = self.draining = self.protocol_error = self.killed = False
+        self.executed = self.pending_loads = self.loaded_bytes = 0
         self.loaded = {}
-        self.proven = self.unwilling = False
-        self.climb = None
+        self.has_loaded_all = self.load_failed_here = False
+        self.escalation = None
         self.cpu = None
-        self.why = None
+        self.exit_reason = None
         self.block = None
         return left
 
@@ -143,4 +143,4 @@ class ExecutorView:
     pid: int | None
     state: str
     tasks: tuple[str, ...]
-    since: float | None
+    started_at: float | None

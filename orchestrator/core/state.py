@@ -7,31 +7,31 @@ from typing import Any
 
 from orchestrator.config import Settings
 from orchestrator.core.agent_needs import AgentNeeds
-from orchestrator.core.instructions import Instruction, Log, Record
+from orchestrator.core.instructions import CommitOutcomes, EmitLog, Instruction
 from orchestrator.core.slots import Slot
 from orchestrator.core.status import Phase
-from orchestrator.core.task_queue import Backlog
-from orchestrator.ladder import Climb, Ladder
+from orchestrator.core.task_queue import TaskQueue
+from orchestrator.ladder import Escalation, Ladder
 from orchestrator.records import Outcome
-from orchestrator.stop_budget import Fit
+from orchestrator.stop_budget import FittedLadder
 from runtime.agents import AgentOptions
-from runtime.ipc.executor_protocol import Hire, Hired
+from runtime.ipc.executor_protocol import AgentLoaded, LoadAgent
 from runtime.model import ExecutionStatus, InterruptSignal, Severity
 
 
-class Mind:
+class SupervisorState:
     """The memory. Only the parts of the machine write it, each what its file is about."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.phase = Phase.RUNNING
         self.slots = [Slot(number) for number in range(settings.workers)]
-        self.backlog = Backlog()
-        self.agents: dict[int, Hire] = {}
+        self.backlog = TaskQueue()
+        self.agents: dict[int, LoadAgent] = {}
         self.needs = AgentNeeds(self.agents)
-        self.hired: dict[int, Hired] = {}
-        self.width = 1
-        self.refusals: dict[int, str] = {}
+        self.loaded_agents: dict[int, AgentLoaded] = {}
+        self.concurrency_per_executor = 1
+        self.load_errors: dict[int, str] = {}
         self.options: dict[int, AgentOptions] = {}
         self.sealed = False
         self.accepted = 0
@@ -44,7 +44,7 @@ class Mind:
         self.hurried = False
         self.signal: InterruptSignal | None = None
         self.error: str | None = None
-        self.climb = Climb(settings.ladder)
+        self.escalation = Escalation(settings.ladder)
         self.to_abandon: list[Slot] = []
         """Slots whose executor is still there at the end of its ladder."""
         self.remaining: Sequence[str] = ()
@@ -59,7 +59,7 @@ class Mind:
     @property
     def running(self) -> int:
         """Tasks that executors execute; the others were handed to them in advance."""
-        return sum(min(len(slot.assigned), self.width) for slot in self.slots)
+        return sum(min(len(slot.assigned), self.concurrency_per_executor) for slot in self.slots)
 
     @property
     def alive(self) -> list[Slot]:
@@ -67,34 +67,34 @@ class Mind:
         return [slot for slot in self.slots if slot.is_alive]
 
     @property
-    def is_all_done(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether nothing is left to execute and nothing more will come."""
         return self.sealed and self.backlog.is_exhausted and not self.outstanding
 
-    def learn(self, hired: Hired, options: AgentOptions) -> None:
+    def record_agent_loaded(self, hired: AgentLoaded, options: AgentOptions) -> None:
         """An executor has loaded an agent, the first one to do so. `width`: how many tasks each executes at once."""
-        self.hired[hired.agent] = hired
+        self.loaded_agents[hired.agent] = hired
         self.options[hired.agent] = options
         if hired.asynchronous:
-            self.width = self.settings.concurrency
+            self.concurrency_per_executor = self.settings.concurrency
 
     @property
     def ladder(self) -> Ladder:
         """The run's: an agent that says how long it needs gets that, the longest where there are several."""
         return self._ladder(list(self.options))
 
-    def ladder_of(self, agent: int) -> Ladder:
+    def ladder_for_agent(self, agent: int) -> Ladder:
         """One executor's, whose task of this agent is to end."""
         return self._ladder([agent]).for_executor
 
-    def fit_of(self, agent: int) -> Fit:
+    def fit_of(self, agent: int) -> FittedLadder:
         """How what the agent wants fits into what the host grants."""
         return self._fit([agent])
 
     def _ladder(self, agents: Sequence[int]) -> Ladder:
         return self._fit(agents).ladder
 
-    def _fit(self, agents: Sequence[int]) -> Fit:
+    def _fit(self, agents: Sequence[int]) -> FittedLadder:
         settings, said = self.settings, [self.options[agent] for agent in agents if agent in self.options]
         grace = max((one.grace for one in said if one.grace is not None), default=settings.grace)
         term_grace = max((one.term_grace for one in said if one.term_grace is not None), default=settings.term_grace)
@@ -117,15 +117,15 @@ class Mind:
 
     # -- what is to be done -------------------------------------------------------------------------
 
-    def do(self, instruction: Instruction) -> None:
+    def emit(self, instruction: Instruction) -> None:
         """Add an instruction."""
         self._out.append(instruction)
 
     def log(self, name: str, severity: Severity = Severity.INFO, **fields: Any) -> None:
         """Add a named log event."""
-        self._out.append(Log(name, severity, fields))
+        self._out.append(EmitLog(name, severity, fields))
 
-    def keep(self, outcome: Outcome, agent: int) -> None:
+    def record_outcome(self, outcome: Outcome, agent: int) -> None:
         """Add an outcome of a task of `agent`; all of one step are recorded together."""
         self._outcomes.append(outcome)
         self.needs.remove(agent)
@@ -137,14 +137,14 @@ class Mind:
         """Failed tasks, those included that the journal has not confirmed yet."""
         return self.ended[ExecutionStatus.FAILED]
 
-    def collect(self) -> None:
+    def flush_outcomes(self) -> None:
         """Ask for this step's outcomes to be recorded."""
         if self._outcomes:
             self.uncommitted += len(self._outcomes)
-            self.do(Record(self._outcomes))
+            self.emit(CommitOutcomes(self._outcomes))
             self._outcomes = []
 
-    def take(self) -> list[Instruction]:
+    def drain_instructions(self) -> list[Instruction]:
         """Everything that is to be done, in order."""
         out, self._out = self._out, []
         return out

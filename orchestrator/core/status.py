@@ -12,7 +12,7 @@ from orchestrator.ladder import Rung
 from runtime.model import ExecutionStatus, InterruptSignal
 
 if TYPE_CHECKING:
-    from orchestrator.core.state import Mind
+    from orchestrator.core.state import SupervisorState
 
 
 class Phase(StrEnum):
@@ -44,15 +44,15 @@ class StatusView:
     signal: InterruptSignal | None
     rung: Rung
     next_rung: float | None
-    bound: float | None = None
+    stop_bound: float | None = None
     loaded: bool = False
     restarts: int = 0
 
 
-def view(mind: Mind, now: float) -> StatusView:
+def make_status(mind: SupervisorState, now: float) -> StatusView:
     """The mind at `now` (monotonic seconds)."""
     counts = mind.counts
-    due, ends = mind.climb.due, mind.climb.ends
+    due, ends = mind.escalation.due, mind.escalation.ends
     return StatusView(
         at=now,
         phase=mind.phase,
@@ -63,16 +63,16 @@ def view(mind: Mind, now: float) -> StatusView:
         running=mind.running,
         executors=[_executor(slot) for slot in mind.slots if slot.is_alive],
         signal=mind.signal,
-        rung=mind.climb.rung,
+        rung=mind.escalation.rung,
         next_rung=None if due is None else max(0.0, due - now),
-        bound=None if ends is None else max(0.0, ends - now),
-        loaded=bool(mind.hired),
+        stop_bound=None if ends is None else max(0.0, ends - now),
+        loaded=bool(mind.loaded_agents),
         restarts=sum(max(0, slot.incarnation - 1) for slot in mind.slots),
     )
 
 
 def _executor(slot: Slot) -> ExecutorView:
-    begun = [one for one in slot.assigned.values() if one.since is not None]
+    begun = [one for one in slot.assigned.values() if one.started_at is not None]
     shown = begun or list(slot.assigned.values())
-    since = min((one.since for one in begun if one.since is not None), default=None)
+    since = min((one.started_at for one in begun if one.started_at is not None), default=None)
     return ExecutorView(slot.number, slot.pid, slot.state.value, tuple(one.task.key for one in shown[:3]), since)

@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 
 from orchestrator.records import NewTask, PendingTask
-from runtime.ipc.executor_protocol import Up
+from runtime.ipc.executor_protocol import ExecutorRecord
 from runtime.model import InterruptSignal, Severity
 from runtime.process.capabilities import Missing
 
 
-class Begin(msgspec.Struct, frozen=True):
+class RunStarted(msgspec.Struct, frozen=True):
     """Start the executors."""
 
 
-class HireAgent(msgspec.Struct, frozen=True):
+class AgentAdded(msgspec.Struct, frozen=True):
     """An agent that tasks may name from now on."""
 
     agent: int
@@ -32,7 +32,7 @@ class AgentReleased(msgspec.Struct, frozen=True):
     agent: int
 
 
-class Spooled(msgspec.Struct, frozen=True):
+class TasksAdded(msgspec.Struct, frozen=True):
     """The store has taken `tasks`: those with a seq have that one, the others the next after `after`, up to `last_seq`.
 
     `kept`: they can be fetched later. Otherwise this is the only time that they are seen.
@@ -44,7 +44,7 @@ class Spooled(msgspec.Struct, frozen=True):
     kept: bool = True
 
 
-class Resumed(msgspec.Struct, frozen=True):
+class RunResumed(msgspec.Struct, frozen=True):
     """The run that is taken up: its last seq, and its tasks by how they stand.
 
     `by_program`: a program hands its tasks in again. Each comes as Recalled then, and none is fetched.
@@ -57,13 +57,13 @@ class Resumed(msgspec.Struct, frozen=True):
     by_program: bool = False
 
 
-class Recalled(msgspec.Struct, frozen=True):
+class TasksRecalled(msgspec.Struct, frozen=True):
     """Tasks of an earlier start that were handed in again, and are what they were."""
 
     tasks: Sequence[PendingTask]
 
 
-class Noted(msgspec.Struct, frozen=True):
+class LogRequested(msgspec.Struct, frozen=True):
     """Something that another thread has found is to be logged, and nothing else."""
 
     name: str
@@ -71,7 +71,7 @@ class Noted(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any]
 
 
-class Fetched(msgspec.Struct, frozen=True):
+class TasksFetched(msgspec.Struct, frozen=True):
     """The answer to Fetch: tasks in order, and up to which seq the store was read.
 
     `urgent`: only the urgent ones were asked for.
@@ -82,11 +82,11 @@ class Fetched(msgspec.Struct, frozen=True):
     urgent: bool = False
 
 
-class Sealed(msgspec.Struct, frozen=True):
+class InputClosed(msgspec.Struct, frozen=True):
     """No more tasks will come."""
 
 
-class Standing(msgspec.Struct, frozen=True):
+class GuardianReady(msgspec.Struct, frozen=True):
     """The guardian is ready; by what it holds on to processes, the best first, and what the host does not give."""
 
     pid: int
@@ -94,7 +94,7 @@ class Standing(msgspec.Struct, frozen=True):
     missing: Sequence[Missing] = ()
 
 
-class Forked(msgspec.Struct, frozen=True):
+class ExecutorForked(msgspec.Struct, frozen=True):
     """An executor process exists."""
 
     slot: int
@@ -102,15 +102,15 @@ class Forked(msgspec.Struct, frozen=True):
     pid: int
 
 
-class Heard(msgspec.Struct, frozen=True):
+class RecordsReceived(msgspec.Struct, frozen=True):
     """Records of one executor, in order."""
 
     slot: int
     incarnation: int
-    records: Sequence[Up]
+    records: Sequence[ExecutorRecord]
 
 
-class Garbled(msgspec.Struct, frozen=True):
+class ProtocolErrorDetected(msgspec.Struct, frozen=True):
     """An executor sent what is not a frame; it must not be heard any more."""
 
     slot: int
@@ -118,7 +118,7 @@ class Garbled(msgspec.Struct, frozen=True):
     why: str
 
 
-class Exited(msgspec.Struct, frozen=True):
+class ExecutorExited(msgspec.Struct, frozen=True):
     """An executor is gone and all it had sent was heard. `code` is negative for a signal, None if unknown.
 
     `in_hand` is the task that shared memory says it was executing, 0 = none; `how` says the code in words, and
@@ -149,7 +149,7 @@ class StraysFound(msgspec.Struct, frozen=True):
     found: Sequence[str]
 
 
-class Grown(msgspec.Struct, frozen=True):
+class MemoryExceeded(msgspec.Struct, frozen=True):
     """An executor's tree held more memory than it may, at `measured_at` (monotonic seconds): `size` bytes."""
 
     slot: int
@@ -158,7 +158,7 @@ class Grown(msgspec.Struct, frozen=True):
     measured_at: float = math.inf
 
 
-class Swept(msgspec.Struct, frozen=True):
+class SweepFinished(msgspec.Struct, frozen=True):
     """The last look: processes found after everything should have been gone; `processes` names some of them."""
 
     found: int
@@ -167,7 +167,7 @@ class Swept(msgspec.Struct, frozen=True):
     processes: Sequence[str] = ()
 
 
-class Committed(msgspec.Struct, frozen=True):
+class OutcomesCommitted(msgspec.Struct, frozen=True):
     """`asked` outcomes went to the journal; the other fields count the ones that it accepted, by status."""
 
     asked: int
@@ -202,27 +202,27 @@ class JournalStarved(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Broken(msgspec.Struct, frozen=True):
+class HostFailed(msgspec.Struct, frozen=True):
     """The run cannot go on: what it needs from the host is not to be had."""
 
     why: str
 
 
-class Interrupt(msgspec.Struct, frozen=True):
+class InterruptRequested(msgspec.Struct, frozen=True):
     """Somebody asks for a stop, of everything or of one task."""
 
     signal: InterruptSignal
     task: str | None = None
 
 
-class Signalled(msgspec.Struct, frozen=True):
+class OsSignalReceived(msgspec.Struct, frozen=True):
     """An OS signal arrived. `user` is whether a person pressed a key (SIGINT)."""
 
     name: str
     user: bool
 
 
-class Progress(msgspec.Struct, frozen=True):
+class ProgressSampled(msgspec.Struct, frozen=True):
     """What shared memory shows: for each slot the task in hand, since when, the last heartbeat (monotonic).
 
     `cpu`: seconds of processor time that the executors of some slots have used, those of `Machine.quiet`. `runnable`:
@@ -234,44 +234,44 @@ class Progress(msgspec.Struct, frozen=True):
     runnable: frozenset[int] = frozenset()
 
 
-class Paused(msgspec.Struct, frozen=True):
+class SuspensionNoticed(msgspec.Struct, frozen=True):
     """The supervisor itself did not run for so many seconds: it was stopped or frozen, and perhaps the whole run."""
 
     seconds: float
 
 
-class Tick(msgspec.Struct, frozen=True):
+class TimerFired(msgspec.Struct, frozen=True):
     """Time has passed."""
 
 
 Stimulus = (
-    Begin
-    | HireAgent
+    RunStarted
+    | AgentAdded
     | AgentReleased
-    | Spooled
-    | Resumed
-    | Recalled
-    | Fetched
-    | Sealed
-    | Standing
-    | Forked
-    | Heard
-    | Garbled
-    | Exited
+    | TasksAdded
+    | RunResumed
+    | TasksRecalled
+    | TasksFetched
+    | InputClosed
+    | GuardianReady
+    | ExecutorForked
+    | RecordsReceived
+    | ProtocolErrorDetected
+    | ExecutorExited
     | GuardianLost
     | StraysFound
-    | Grown
-    | Swept
-    | Committed
+    | MemoryExceeded
+    | SweepFinished
+    | OutcomesCommitted
     | JournalFailed
     | JournalContended
     | JournalAvailable
     | JournalStarved
-    | Broken
-    | Interrupt
-    | Signalled
-    | Progress
-    | Paused
-    | Noted
-    | Tick
+    | HostFailed
+    | InterruptRequested
+    | OsSignalReceived
+    | ProgressSampled
+    | SuspensionNoticed
+    | LogRequested
+    | TimerFired
 )

@@ -7,12 +7,12 @@ from collections import Counter, deque
 from collections.abc import Container, Sequence
 from typing import TypeVar
 
-from orchestrator.core.instructions import Fetch
-from orchestrator.core.stimuli import Spooled
-from orchestrator.records import NewTask, PendingTask, pending
+from orchestrator.core.instructions import FetchTasks
+from orchestrator.core.stimuli import TasksAdded
+from orchestrator.records import NewTask, PendingTask, to_pending
 from runtime.model import InterruptSignal
 
-Unwanted = list[tuple[PendingTask, InterruptSignal]]
+CancelledTasks = list[tuple[PendingTask, InterruptSignal]]
 """Tasks that somebody has told to end before they came, and why."""
 
 Rank = TypeVar("Rank", int, float)
@@ -24,25 +24,25 @@ WINDOW_BYTES = 16 << 20
 """…and about this many bytes of input."""
 
 
-class Backlog:
+class TaskQueue:
     """First in, first out; what comes back goes to the front; retries wait for their time."""
 
     def __init__(self) -> None:
         self._ready: deque[PendingTask] = deque()
         self._suspects: deque[PendingTask] = deque()
         self._urgent: list[tuple[int, int, PendingTask]] = []
-        self._early: set[int] = set()
+        self._prefetched_urgent: set[int] = set()
         self._urgent_after = 0
         self._urgent_to = 0
-        self._parked: dict[int, list[PendingTask]] = {}
-        self._waiting: list[tuple[float, int, PendingTask]] = []
+        self._awaiting_agent: dict[int, list[PendingTask]] = {}
+        self._retry_heap: list[tuple[float, int, PendingTask]] = []
         self._crashes: Counter[int] = Counter()
         self._isolated: set[int] = set()
         self._average_bytes = 256.0
         self._last_seq = 0
         self._read_to = 0
         self._fetching = False
-        self._unwanted: dict[str, tuple[int, InterruptSignal]] = {}
+        self._cancelled: dict[str, tuple[int, InterruptSignal]] = {}
         self._strays: Counter[int] = Counter()
 
     def __len__(self) -> int:
@@ -51,12 +51,12 @@ class Backlog:
     @property
     def is_exhausted(self) -> bool:
         """Nothing here, nothing on its way, nothing in the store that was not fetched."""
-        return not (len(self) or self._waiting or self._fetching) and self._read_to >= self._last_seq
+        return not (len(self) or self._retry_heap or self._fetching) and self._read_to >= self._last_seq
 
     @property
     def due(self) -> float | None:
         """When the next waiting task may run again."""
-        return self._waiting[0][0] if self._waiting else None
+        return self._retry_heap[0][0] if self._retry_heap else None
 
     # -- from the store -----------------------------------------------------------------------------
 
@@ -66,11 +66,11 @@ class Backlog:
         if by_program:
             self._read_to = last_seq
 
-    def recalled(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
+    def recalled(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
         """Take in tasks of an earlier start that were handed in again. What is not wanted any more comes back."""
         return self._take_in(tasks, agents)
 
-    def spooled(self, news: Spooled, agents: Container[int]) -> Unwanted:
+    def on_tasks_added(self, news: TasksAdded, agents: Container[int]) -> CancelledTasks:
         """The store has new tasks. If nothing older is still to be fetched and there is room, or if this is the only
         chance, they are taken in at once, which spares the store the reading; else they are fetched later. Those
         that are not wanted any more come back.
@@ -79,7 +79,7 @@ class Backlog:
         self._last_seq = max(self._last_seq, news.last_seq)
         if not news.kept or (is_next and self._has_room_for(news.tasks)):
             self._read_to = self._last_seq
-            return self._take_in(pending(news.tasks, news.after), agents)
+            return self._take_in(to_pending(news.tasks, news.after), agents)
         if any(task.priority > 0 for task in news.tasks):
             self._urgent_to = news.last_seq
         return []
@@ -88,19 +88,19 @@ class Backlog:
         size = len(self) * self._average_bytes + sum(len(task.input) for task in tasks)
         return len(self) + len(tasks) <= WINDOW_TASKS and size <= WINDOW_BYTES
 
-    def fetch(self) -> Fetch | None:
+    def fetch(self) -> FetchTasks | None:
         """What to fetch now, or None. The answer must come back through `fetched`."""
         if self._urgent_to > self._urgent_after:  # they do not wait for their turn in the queue
-            request = Fetch(max(self._urgent_after, self._read_to), self._urgent_to, WINDOW_TASKS, urgent=True)
+            request = FetchTasks(max(self._urgent_after, self._read_to), self._urgent_to, WINDOW_TASKS, urgent=True)
             self._urgent_after = self._urgent_to
             return request
         limit = max(1, min(WINDOW_TASKS, int(WINDOW_BYTES / self._average_bytes)))
         if self._fetching or self._read_to >= self._last_seq or len(self._ready) > limit // 2:
             return None
         self._fetching = True
-        return Fetch(self._read_to, self._last_seq, limit)
+        return FetchTasks(self._read_to, self._last_seq, limit)
 
-    def fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> Unwanted:
+    def fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> CancelledTasks:
         """The answer to a fetch, which has read the store up to `read_to`. What is not wanted any more comes back.
 
         Tasks of an agent that is not there (an earlier start had it, this one has not yet) are put aside.
@@ -109,27 +109,27 @@ class Backlog:
         self._read_to = max(self._read_to, read_to)
         return self._take_in(tasks, agents)
 
-    def _take_in(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
-        unwanted: Unwanted = []
+    def _take_in(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
+        unwanted: CancelledTasks = []
         for task in tasks:
-            if task.seq in self._early:  # the urgent ones came before
-                self._early.discard(task.seq)
-            elif task.key in self._unwanted and task.seq <= self._unwanted[task.key][0]:
-                unwanted.append((task, self._unwanted.pop(task.key)[1]))
+            if task.seq in self._prefetched_urgent:  # the urgent ones came before
+                self._prefetched_urgent.discard(task.seq)
+            elif task.key in self._cancelled and task.seq <= self._cancelled[task.key][0]:
+                unwanted.append((task, self._cancelled.pop(task.key)[1]))
             elif task.agent in agents:
                 self._add(task)
             else:
-                self._parked.setdefault(task.agent, []).append(task)
+                self._awaiting_agent.setdefault(task.agent, []).append(task)
         if tasks:
             size = sum(len(task.input) + len(task.snapshot or b"") for task in tasks) / len(tasks)
             self._average_bytes = max(64.0, (self._average_bytes + size) / 2)
         return unwanted
 
-    def fetched_urgent(self, tasks: Sequence[PendingTask], agents: Container[int]) -> Unwanted:
+    def fetched_urgent(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
         """The answer to a fetch of the urgent ones. As `fetched`."""
-        fresh = [task for task in tasks if task.seq > self._read_to and task.seq not in self._early]
+        fresh = [task for task in tasks if task.seq > self._read_to and task.seq not in self._prefetched_urgent]
         unwanted = self._take_in(fresh, agents)
-        self._early.update(task.seq for task in fresh)
+        self._prefetched_urgent.update(task.seq for task in fresh)
         return unwanted
 
     def _add(self, task: PendingTask) -> None:
@@ -143,9 +143,9 @@ class Backlog:
         """The highest priority that waits, 0 when nothing urgent does."""
         return -self._urgent[0][0] if self._urgent else 0
 
-    def hired(self, agent: int) -> None:
+    def on_agent_loaded(self, agent: int) -> None:
         """An agent is there now: what was put aside for it is ready."""
-        for task in self._parked.pop(agent, ()):
+        for task in self._awaiting_agent.pop(agent, ()):
             self._add(task)
 
     # -- back again ---------------------------------------------------------------------------------
@@ -179,42 +179,42 @@ class Backlog:
 
     def retry(self, task: PendingTask, at: float) -> None:
         """A task that runs again, not before `at`."""
-        heapq.heappush(self._waiting, (at, task.seq, task))
+        heapq.heappush(self._retry_heap, (at, task.seq, task))
 
-    def crashed(self, seq: int) -> int:
+    def count_crash(self, seq: int) -> int:
         """Count a crash of this task; how many it has now."""
         self._crashes[seq] += 1
         return self._crashes[seq]
 
-    def strayed(self, seq: int) -> int:
+    def count_foreign_sigterm(self, seq: int) -> int:
         """Count an end of this task by a SIGTERM from nowhere; how many it has now."""
         self._strays[seq] += 1
         return self._strays[seq]
 
     # -- not wanted any more ------------------------------------------------------------------------
 
-    def withdraw_later(self, key: str, signal: InterruptSignal) -> bool:
+    def cancel_when_fetched(self, key: str, signal: InterruptSignal) -> bool:
         """Take a task out, by its key, when it comes from the store. False: nothing more is there to come."""
         if self._read_to >= self._last_seq and not self._fetching:
             return False
-        self._unwanted[key] = (self._last_seq, signal)
+        self._cancelled[key] = (self._last_seq, signal)
         return True
 
-    def withdraw(self, key: str) -> PendingTask | None:
+    def cancel(self, key: str) -> PendingTask | None:
         """Take one task out by its key; None when it is not here (it may not have been fetched yet)."""
-        for tasks in (self._ready, self._suspects, *self._parked.values()):
+        for tasks in (self._ready, self._suspects, *self._awaiting_agent.values()):
             found = next((task for task in tasks if task.key == key), None)
             if found is not None:
                 tasks.remove(found)
                 return found
-        return _withdraw(self._urgent, key) or _withdraw(self._waiting, key)
+        return _withdraw(self._urgent, key) or _withdraw(self._retry_heap, key)
 
     # -- out ----------------------------------------------------------------------------------------
 
-    def wake(self, now: float) -> None:
+    def release_due_retries(self, now: float) -> None:
         """Let the retries run whose time has come."""
-        while self._waiting and self._waiting[0][0] <= now:
-            self.put_back([heapq.heappop(self._waiting)[2]])
+        while self._retry_heap and self._retry_heap[0][0] <= now:
+            self.put_back([heapq.heappop(self._retry_heap)[2]])
 
     def take(self, count: int) -> list[PendingTask]:
         """Up to `count` tasks: the urgent ones first, then in order."""

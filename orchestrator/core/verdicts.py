@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from orchestrator.core.slots import Assigned, Excuse, Slot
-from orchestrator.core.stimuli import Exited
+from orchestrator.core.slots import Assignment, Excuse, Slot
+from orchestrator.core.stimuli import ExecutorExited
 from orchestrator.records import Outcome, PendingTask
 from runtime.errors import ExecutionInterrupted
-from runtime.ipc.executor_protocol import Done
+from runtime.ipc.executor_protocol import TaskDone
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 UNKILLABLE = "its executor cannot be killed"
 
 
-class Verdict(Enum):
+class TaskVerdict(Enum):
     """FAILED is final once the retries are used up; INTERRUPTED waits for the next start; AGAIN costs nothing.
 
     ALONE costs nothing either; the task runs with nothing beside it, so that it is known whose fault it is.
@@ -22,54 +22,54 @@ class Verdict(Enum):
 
     FAILED = auto()
     INTERRUPTED = auto()
-    AGAIN = auto()
+    REQUEUE = auto()
     ALONE = auto()
 
 
 _FAILURES = frozenset({InterruptReason.TIMEOUT, InterruptReason.RESOURCE_LIMIT})
 
 
-def judge(one: Assigned, signal: InterruptSignal | None, *, stopping: bool) -> Verdict:
+def classify_interrupted(one: Assignment, signal: InterruptSignal | None, *, stopping: bool) -> TaskVerdict:
     """What an interrupted task's end means.
 
     While the run stops it is kept for the next start, and so is one that somebody asked to end by its key. A task that
     was over its own limit has failed, unless it is excused: a task beside it may be to blame. One whose executor was
     told to end by a stray SIGTERM, or that made room for another, runs again.
     """
-    if one.requested:
-        return Verdict.INTERRUPTED
-    if stopping and (one.asked is None or one.asked.reason not in _FAILURES):
-        return Verdict.INTERRUPTED
+    if one.by_user:
+        return TaskVerdict.INTERRUPTED
+    if stopping and (one.interrupt_signal is None or one.interrupt_signal.reason not in _FAILURES):
+        return TaskVerdict.INTERRUPTED
     if one.excuse is not None:
-        return Verdict.AGAIN if one.excuse is Excuse.NEIGHBOUR else Verdict.ALONE
-    signal = signal or one.asked
+        return TaskVerdict.REQUEUE if one.excuse is Excuse.NEIGHBOUR else TaskVerdict.ALONE
+    signal = signal or one.interrupt_signal
     if signal is None:
-        return Verdict.AGAIN
+        return TaskVerdict.REQUEUE
     if signal.reason in _FAILURES:
-        return Verdict.FAILED
+        return TaskVerdict.FAILED
     if signal.reason is InterruptReason.PRIORITY_OVERRIDE or signal.triggered_by == "signal:SIGTERM":
-        return Verdict.AGAIN
-    return Verdict.INTERRUPTED
+        return TaskVerdict.REQUEUE
+    return TaskVerdict.INTERRUPTED
 
 
 def judge_unkillable(
-    one: Assigned, signal: InterruptSignal | None, *, has_failed: bool, stopping: bool
+    one: Assignment, signal: InterruptSignal | None, *, has_failed: bool, stopping: bool
 ) -> ExecutionStatus:
     """Return how a task is recorded whose executor cannot be killed: no attempt may run beside what is left of it.
 
     It has failed if it had said so, or was over its own limit. What would run again waits for the next start.
     """
-    if has_failed or (not stopping and judge(one, signal, stopping=False) is Verdict.FAILED):
+    if has_failed or (not stopping and classify_interrupted(one, signal, stopping=False) is TaskVerdict.FAILED):
         return ExecutionStatus.FAILED
     return ExecutionStatus.INTERRUPTED
 
 
-def is_over_limit(one: Assigned) -> bool:
+def is_over_limit(one: Assignment) -> bool:
     """Whether it was told to end because of a limit of its own, and by nobody else."""
-    return one.asked is not None and not one.requested and one.asked.reason in _FAILURES
+    return one.interrupt_signal is not None and not one.by_user and one.interrupt_signal.reason in _FAILURES
 
 
-def withdrawn(task: PendingTask, signal: InterruptSignal) -> Outcome:
+def outcome_of_unstarted(task: PendingTask, signal: InterruptSignal) -> Outcome:
     """The outcome of a task that was interrupted before any executor had it."""
     return Outcome(
         seq=task.seq, key=task.key, status=ExecutionStatus.INTERRUPTED, attempts=task.attempts,
@@ -77,12 +77,12 @@ def withdrawn(task: PendingTask, signal: InterruptSignal) -> Outcome:
     )  # fmt: skip
 
 
-def crash(how: str, why: str | None) -> str:
+def crash_message(how: str, why: str | None) -> str:
     """The one line of a task whose executor died under it."""
     return f"the executor died: {how}" + (f" ({why})" if why else "")
 
 
-def ended_by(how: str, signal: InterruptSignal | None) -> str:
+def kill_message(how: str, signal: InterruptSignal | None) -> str:
     """The one line of a task that was told to end, did not, and whose executor was ended: first why, then how."""
     if signal is None:
         return f"ended by {how}"
@@ -100,16 +100,16 @@ def backoff(first: float, times: int, most: float) -> float:
     return min(most, first * 2.0 ** min(times, 20))
 
 
-def failed_start(times: int, how: str, last_line: str) -> str:
+def startup_failure_message(times: int, how: str, last_line: str) -> str:
     """The one line of a run whose executors do not come up."""
     words = f"; it said: {last_line.strip()[:200]}" if last_line.strip() else ""
     return f"{times} executors in a row died before they were ready (the last: {how}{words}); the environment is broken"
 
 
-def outcome_of(
-    one: Assigned,
-    where: Slot | Exited,
-    record: Done | None,
+def make_outcome(
+    one: Assignment,
+    where: Slot | ExecutorExited,
+    record: TaskDone | None,
     status: ExecutionStatus,
     error: str | None = None,
     signal: InterruptSignal | None = None,

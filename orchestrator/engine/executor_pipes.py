@@ -10,7 +10,7 @@ from contextlib import suppress
 from orchestrator.backends import Channels
 from orchestrator.logging.output_stream import OutputStream
 from runtime.errors import WireError
-from runtime.ipc.executor_protocol import Control, Down, FrameReader, Up, UpFrame, pack
+from runtime.ipc.executor_protocol import Control, ExecutorRecord, FrameReader, TaskOrder, UpFrame, pack
 
 READ_SIZE = 1 << 18
 """Bytes taken from a pipe at a time."""
@@ -22,7 +22,7 @@ STUCK_SECONDS = 5.0
 """An executor that lives finishes a frame it has begun within so many seconds: we always read."""
 
 
-class Pipes:
+class ExecutorPipes:
     """The supervisor's ends of one executor's pipes. It never blocks; nothing it hears is executed."""
 
     def __init__(self, slot: int, incarnation: int, channels: Channels) -> None:
@@ -35,13 +35,13 @@ class Pipes:
         self._seq = 0
         self._unsent: deque[memoryview] = deque()
         self._open = {channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr}
-        self.garbage: str | None = None
+        self.protocol_error: str | None = None
         self.received = 0
         self._stuck = (0, 0.0)
 
     # -- down ---------------------------------------------------------------------------------------
 
-    def send(self, order: Down) -> bool:
+    def send(self, order: TaskOrder) -> bool:
         """Put an order on the tasks pipe. False if it did not fit: call `flush` when the pipe is writable."""
         self._unsent.append(memoryview(pack(order, self.channels.key)))
         return self.flush()
@@ -70,7 +70,7 @@ class Pipes:
 
     # -- up -----------------------------------------------------------------------------------------
 
-    def read_events(self) -> tuple[list[Up], bool]:
+    def read_events(self) -> tuple[list[ExecutorRecord], bool]:
         """The records that have arrived, and whether the pipe goes on.
 
         When what arrived behind them cannot be a frame, `garbage` says why: it must not be read any further.
@@ -78,7 +78,7 @@ class Pipes:
         data = self._read(self.channels.events)
         if data is None:
             return [], True
-        records: list[Up] = []
+        records: list[ExecutorRecord] = []
         try:
             for frame in self._reader.feed(data):
                 if frame.seq != self._seq + 1:
@@ -86,14 +86,14 @@ class Pipes:
                 self._seq = frame.seq
                 records.extend(frame.records)
         except WireError as error:
-            self.garbage = str(error)
+            self.protocol_error = str(error)
         self.received += len(data)
-        return records, bool(data) and self.garbage is None
+        return records, bool(data) and self.protocol_error is None
 
     @property
-    def is_garbled(self) -> bool:
+    def has_protocol_error(self) -> bool:
         """Whether it must not be read any more."""
-        return self.garbage is not None
+        return self.protocol_error is not None
 
     def is_stuck(self, now: float, beat: float) -> bool:
         """Whether a frame was begun and is not going on, although the executor lives (monotonic seconds).
@@ -101,19 +101,19 @@ class Pipes:
         Its length was garbage that looks like a length, and swallows what the executor really says. One that
         is stopped in the middle of a frame shows no sign of life, and is somebody else's business.
         """
-        if not self.torn or now - beat > STUCK_SECONDS / 2 or self._stuck[0] != self.received:
-            self.excuse(now)
+        if not self.partial_frame_bytes or now - beat > STUCK_SECONDS / 2 or self._stuck[0] != self.received:
+            self.reset_stall_timer(now)
             return False
         return now - self._stuck[1] > STUCK_SECONDS
 
-    def excuse(self, now: float) -> None:
+    def reset_stall_timer(self, now: float) -> None:
         """Begin to wait anew: it was not read."""
         self._stuck = (self.received, now)
 
     @property
-    def torn(self) -> int:
+    def partial_frame_bytes(self) -> int:
         """Bytes of a frame that was never finished."""
-        return self._reader.torn
+        return self._reader.partial_bytes
 
     def read_output(self, fd: int) -> bool:
         """Read once from standard output or error. Whether the pipe goes on."""

@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator.backends import Backend
-from orchestrator.core import stimuli as told
+from orchestrator.core import stimuli
 from orchestrator.engine.memory import MemoryMeasurer
-from orchestrator.engine.multiplexer import Mux
+from orchestrator.engine.multiplexer import PipeMultiplexer
 from orchestrator.words import describe_exit
 from runtime.errors import WireError
-from runtime.ipc import guardian_protocol as protocol
+from runtime.ipc import guardian_protocol
 from runtime.model import Severity
 from runtime.process.capabilities import Missing
 
@@ -32,7 +32,7 @@ NAMED = 20
 """So many of the processes that a dead guardian has left are named."""
 
 
-class Guardianship:
+class GuardianMonitor:
     """Belongs to the loop. `handle` takes a stimulus now, `tell` after the machine's instructions are carried out.
 
     `limit`: how much memory an executor's tree may hold before that is told.
@@ -42,10 +42,10 @@ class Guardianship:
     def __init__(
         self,
         backend: Backend,
-        mux: Mux,
+        mux: PipeMultiplexer,
         selector: selectors.BaseSelector,
-        handle: Callable[[told.Stimulus], None],
-        tell: Callable[[told.Stimulus], None],
+        handle: Callable[[stimuli.Stimulus], None],
+        tell: Callable[[stimuli.Stimulus], None],
         log: Callable[[str, Severity, Mapping[str, Any]], None],
         on_halted: Callable[[], None],
         limit: int | None,
@@ -62,7 +62,7 @@ class Guardianship:
         self._is_stopping = is_stopping
         self._sweeping = False
         self._sweep_until = 0.0
-        self._gone = False
+        self._guardian_lost = False
         self._lost: tuple[list[str], list[str]] = [], []
         self._writing = False
 
@@ -83,7 +83,7 @@ class Guardianship:
 
     def send_orders(self) -> None:
         """Send what waits, and listen for room if that is what it waits for. Belongs at the end of every turn."""
-        blocked = not self._gone and self._backend.flush()
+        blocked = not self._guardian_lost and self._backend.flush()
         if blocked != self._writing:
             self._writing = blocked
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
@@ -94,7 +94,7 @@ class Guardianship:
         try:
             reports = self._backend.reports()
         except WireError as error:
-            self._log("guardian.garbled", Severity.ERROR, {"why": str(error)})
+            self._log("guardian.protocol_error", Severity.ERROR, {"why": str(error)})
             reports = None
         if reports is None:
             self._forget(fd)
@@ -103,44 +103,44 @@ class Guardianship:
         for report in reports:
             self._on_report(report)
 
-    def _on_report(self, report: protocol.Report) -> None:
-        if isinstance(report, protocol.Standing):
-            self._handle(told.Standing(report.pid, report.containment, list(map(Missing, report.missing))))
-        elif isinstance(report, protocol.Forked):
-            self._handle(told.Forked(report.slot, report.incarnation, report.pid))
-        elif isinstance(report, protocol.Exited):
+    def _on_report(self, report: guardian_protocol.Report) -> None:
+        if isinstance(report, guardian_protocol.ReadyReport):
+            self._handle(stimuli.GuardianReady(report.pid, report.containment, list(map(Missing, report.missing))))
+        elif isinstance(report, guardian_protocol.ForkedReport):
+            self._handle(stimuli.ExecutorForked(report.slot, report.incarnation, report.pid))
+        elif isinstance(report, guardian_protocol.ExitedReport):
             self._on_exit(report)
-        elif isinstance(report, protocol.Strays):
-            self._handle(told.StraysFound(report.slot, report.incarnation, report.found))
-        elif isinstance(report, protocol.Grown):
+        elif isinstance(report, guardian_protocol.StraysReport):
+            self._handle(stimuli.StraysFound(report.slot, report.incarnation, report.found))
+        elif isinstance(report, guardian_protocol.MemoryReport):
             self._memory.measure(report)
-        elif isinstance(report, protocol.Halted):
+        elif isinstance(report, guardian_protocol.HaltedReport):
             self._on_halted()
-        elif isinstance(report, protocol.Swept) and self._sweeping and not self._gone:
+        elif isinstance(report, guardian_protocol.SweepReport) and self._sweeping and not self._guardian_lost:
             self._on_swept(report)
 
-    def _on_swept(self, report: protocol.Swept) -> None:
+    def _on_swept(self, report: guardian_protocol.SweepReport) -> None:
         """It has looked; what it cannot see may still carry our token."""
-        found, stays = self._backend.last_resort(report.remaining)
+        found, stays = self._backend.kill_by_run_token(report.remaining)
         late = [process for process in found if process not in report.remaining]
         ended = report.ended + sum(process not in stays for process in late)
         remaining = list(dict.fromkeys([*report.remaining, *stays]))
-        self._handle(told.Swept(report.found + len(late), ended, remaining, [*report.processes, *late]))
+        self._handle(stimuli.SweepFinished(report.found + len(late), ended, remaining, [*report.processes, *late]))
 
-    def _on_exit(self, report: protocol.Exited) -> None:
+    def _on_exit(self, report: guardian_protocol.ExitedReport) -> None:
         """First everything that it had still said, then its end."""
         in_hand = self._backend.progress(report.slot)[0]
-        last_line = self._bury(report.slot, report.incarnation)
+        last_line = self._drain(report.slot, report.incarnation)
         self._handle(
-            told.Exited(
+            stimuli.ExecutorExited(
                 report.slot, report.incarnation, report.pid, report.code, report.seconds, report.max_rss, in_hand,
                 describe_exit(report.code), last_line,
             )
         )  # fmt: skip
 
-    def _bury(self, slot: int, incarnation: int) -> str:
+    def _drain(self, slot: int, incarnation: int) -> str:
         """Take what it had still said. The last line that it wrote on standard error."""
-        buried = self._mux.bury(slot, incarnation)
+        buried = self._mux.drain_and_close(slot, incarnation)
         if buried.torn:
             fields = {"slot": slot, "incarnation": incarnation, "bytes": buried.torn}
             self._log("executor.torn_frame", Severity.WARNING, fields)
@@ -154,9 +154,9 @@ class Guardianship:
         In a stop its executors keep their graces, since they are signalled from here; when the last of them has ended
         there is nobody who would report it.
         """
-        if self._gone:
+        if self._guardian_lost:
             return
-        self._backend.nudge()
+        self._backend.ensure_running()
         silence, stopping = self._backend.silence(now), self._is_stopping()
         if silence < (SILENCE_IN_STOP if stopping else LONGEST_SILENCE):
             return
@@ -171,32 +171,34 @@ class Guardianship:
     def _on_lost(self) -> None:
         """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
         if self._sweeping:
-            self.sweep_alone()
+            self.sweep_without_guardian()
             return
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
-        self._handle(told.GuardianLost())
+        self._handle(stimuli.GuardianLost())
         now = time.monotonic()
         until = now if self._is_stopping() else now + LOSE_SECONDS  # a stop looks again at its end
-        self._lost = self._backend.lose_guardian(until)
+        self._lost = self._backend.discard_guardian(until)
         if self._lost[0] and not self._is_stopping():  # else the last look tells of them
             fields = {"count": len(self._lost[0]), "processes": self._lost[0][:NAMED], "remaining": self._lost[1]}
             self._log("guardian.strays", Severity.WARNING, fields)
         self._start_anew()
         for slot, incarnation in self._mux.slots.items():
-            last_line = self._bury(slot, incarnation)
+            last_line = self._drain(slot, incarnation)
             how = "the guardian was killed"
-            exited = told.Exited(slot, incarnation, 0, None, 0.0, 0, in_hand[slot], how, last_line, with_guardian=True)
+            exited = stimuli.ExecutorExited(
+                slot, incarnation, 0, None, 0.0, 0, in_hand[slot], how, last_line, with_guardian=True
+            )
             self._handle(exited)
 
     def _start_anew(self) -> None:
         if self._is_stopping():  # it would have nothing to do but the last look, which needs none
-            self._gone = True
+            self._guardian_lost = True
             return
         try:
             self.open()
         except OSError as error:
-            self._gone = True
-            self._handle(told.Broken(f"the guardian cannot be started again: {error.strerror or error}"))
+            self._guardian_lost = True
+            self._handle(stimuli.HostFailed(f"the guardian cannot be started again: {error.strerror or error}"))
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -204,20 +206,20 @@ class Guardianship:
         """Have it end whatever is left, and wait for it `until` then (monotonic seconds); Swept is told."""
         self._sweeping = True
         self._sweep_until = until
-        if self._gone:
-            self.sweep_alone()
+        if self._guardian_lost:
+            self.sweep_without_guardian()
         else:
             self._backend.sweep(until)
 
-    def sweep_alone(self) -> None:
+    def sweep_without_guardian(self) -> None:
         """It has died, or does not answer, while it looked for what is left."""
-        if not self._gone:
+        if not self._guardian_lost:
             self._forget(self._backend.fileno())
-        self._gone = True
+        self._guardian_lost = True
         before, _ = self._lost
-        found, remaining = self._backend.lose_guardian(self._sweep_until)
+        found, remaining = self._backend.discard_guardian(self._sweep_until)
         found = list({text.partition(" ")[0]: text for text in [*found, *before, *remaining]}.values())  # each pid once
-        self._tell(told.Swept(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
+        self._tell(stimuli.SweepFinished(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
 
     def _forget(self, fd: int) -> None:
         with suppress(KeyError, ValueError):

@@ -13,7 +13,7 @@ from orchestrator.records import Outcome, RunEvent
 from runtime.errors import UsageError
 from runtime.limits import check_count
 
-Sink = Callable[[Outcome | None], None]
+OutcomeCallback = Callable[[Outcome | None], None]
 """Takes one outcome, or None when none can come any more.
 
 Called from the store's thread: it must neither block nor raise."""
@@ -27,12 +27,12 @@ class Hub:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[str, Sink] = {}
+        self._waiting: dict[str, OutcomeCallback] = {}
         self._abandoned = False
         self._events: list[EventStream] = []
         self._closed = False
 
-    def wait_for(self, key: str, sink: Sink) -> None:
+    def add_waiter(self, key: str, sink: OutcomeCallback) -> None:
         """Have `sink` called with the outcome of this key, once. Register before the task is handed in.
 
         Raises UsageError when somebody waits for that key already.
@@ -45,7 +45,7 @@ class Hub:
                 return
         sink(None)
 
-    def forget(self, key: str) -> None:
+    def remove_waiter(self, key: str) -> None:
         """Nobody waits for this key any more."""
         with self._lock:
             self._waiting.pop(key, None)
@@ -82,7 +82,7 @@ class Hub:
         with self._lock, suppress(ValueError):  # it came after the end
             self._events.remove(stream)
 
-    def abandon(self) -> None:
+    def fail_waiters(self) -> None:
         """No outcome can come any more: whoever still waits is told."""
         with self._lock:
             self._abandoned = True
@@ -142,11 +142,11 @@ class EventStream:
                 self._read_to = found.seq
                 return found
             self._past = None
-        while (event := self._live()).seq <= self._read_to:
+        while (event := self._next_live()).seq <= self._read_to:
             pass
         return event
 
-    def _live(self) -> RunEvent:
+    def _next_live(self) -> RunEvent:
         with suppress(IndexError):
             return self._waiting.popleft()  # one step, so it needs no lock: most of the time something is there
         with self._changed:

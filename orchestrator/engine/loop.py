@@ -20,22 +20,20 @@ from typing import Any
 
 from orchestrator.backends import Backend
 from orchestrator.config import Settings
-from orchestrator.core import instructions as do
-from orchestrator.core import stimuli as told
-from orchestrator.core.machine import Machine
+from orchestrator.core import instructions, stimuli
+from orchestrator.core.machine import SupervisorStateMachine
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.guardian_monitor import Guardianship
-from orchestrator.engine.multiplexer import RECORD_WEIGHT, Mux
+from orchestrator.engine.guardian_monitor import GuardianMonitor
+from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
 from orchestrator.engine.stacks import read_stacks
-from orchestrator.engine.task_store import Batch, Store
+from orchestrator.engine.task_store import TaskStore, WriteBatch
 from orchestrator.logging.output_stream import Lost
 from orchestrator.logging.sinks import buffer_of, standard_error
 from orchestrator.records import RunEvent, TaskSnapshot
-from orchestrator.words import event_of
-from runtime.ipc import codec
-from runtime.ipc import executor_protocol as wire
+from orchestrator.words import event_from_outcome
+from runtime.ipc import codec, executor_protocol
 from runtime.limits import clamp_wait
 from runtime.model import Severity
 
@@ -74,15 +72,15 @@ class Engine:
         settings: Settings,
         backend: Backend,
         log: Logger,
-        on_agent: Callable[[do.AgentKnown], None],
+        on_agent: Callable[[instructions.ReportAgent], None],
         signals: SignalPipe | None = None,
         observers: Sequence[Observer] = (),
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        self.machine = Machine(settings)
+        self.machine = SupervisorStateMachine(settings)
         self.mind = self.machine.mind
         self.status: StatusView = self.machine.view(time.monotonic())
-        self.crash: BaseException | None = None
+        self.error: BaseException | None = None
         self._settings = settings
         self._backend = backend
         self._log = log
@@ -91,63 +89,65 @@ class Engine:
         self._signals = signals
         self._observers = observers
         self._on_end = on_end
-        self._store: Store | None = None
-        self._inbox: queue.SimpleQueue[told.Stimulus] = queue.SimpleQueue()
+        self._store: TaskStore | None = None
+        self._inbox: queue.SimpleQueue[stimuli.Stimulus] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
-        self._awake = False
+        self._wake_pending = False
         self._turn_lock = threading.Lock()
         self._wake_lock = threading.RLock()  # a generator that is collected inside it releases its agent
         self._closed = False
         self._turning_in: int | None = None
-        self._sleeps_until = 0.0
+        self._wakeup_at = 0.0
         self._selector = selectors.DefaultSelector()
-        self._mux = Mux(self._selector, self._take, self._on_garbage, self._on_line, self._on_lost_output)
-        self._guardianship = Guardianship(
+        self._mux = PipeMultiplexer(
+            self._selector, self._on_records, self._on_garbage, self._on_line, self._on_lost_output
+        )
+        self._guardianship = GuardianMonitor(
             backend,
             self._mux,
             self._selector,
             self._handle,
-            self.tell,
+            self.post,
             self.log,
             self._stop_process,
             settings.report_above,
             self._is_stopping,
         )
-        self._batch = Batch()
+        self._batch = WriteBatch()
         self._is_dropping_events = False
         self._lost_events: Counter[int] = Counter()
         self._dropped_weight = 0
         self._ended = False
-        self._over = threading.Event()
+        self._finished = threading.Event()
         self._sample_at = 0.0
         self._clock = Clock(time.monotonic, time.thread_time)
         self._suspension: tuple[float, float] | None = None
         self.around_stop: Callable[[], AbstractContextManager[object]] = nullcontext
         """Entered by the loop while this process is stopped: the terminal is the shell's then."""
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
-        self._performers: dict[type[Any], Callable[[Any], None]] = {
-            do.StartExecutor: self._start,
-            do.Send: lambda it: self._mux.send(it.slot, it.order),
-            do.SendControl: lambda it: self._mux.send_control(it.slot, it.order),
-            do.RaiseFlag: self._raise_flag,
-            do.ShowRung: lambda it: self._backend.show_rung(it.at),
-            do.SetGraces: lambda it: self._backend.set_graces(it.grace, it.term_grace),
-            do.Terminate: lambda it: self._backend.terminate(it.slot, it.incarnation),
-            do.KillTree: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
-            do.Fetch: lambda it: self._stored().fetch(it),
-            do.Record: self._record,
-            do.RecordAttempts: lambda it: self._batch.attempts.update(it.attempts),
-            do.SetJournalDeadline: lambda it: self._stored().set_deadline(it.at),
-            do.AgentKnown: self._on_agent,
-            do.SweepProcesses: lambda it: self._sweep(it.until),
-            do.LoseGuardian: lambda _: self._guardianship.sweep_alone(),
-            do.Log: lambda it: self.log(it.name, it.severity, it.fields),
-            do.Finish: lambda _: self._finish(),
+        self._effects: dict[type[Any], Callable[[Any], None]] = {
+            instructions.StartExecutor: self._start,
+            instructions.SendOrder: lambda it: self._mux.send(it.slot, it.order),
+            instructions.SendControl: lambda it: self._mux.send_control(it.slot, it.order),
+            instructions.RaiseFlag: self._raise_flag,
+            instructions.PublishNextRung: lambda it: self._backend.publish_next_rung(it.at),
+            instructions.UpdateGraces: lambda it: self._backend.set_graces(it.grace, it.term_grace),
+            instructions.TerminateExecutor: lambda it: self._backend.terminate(it.slot, it.incarnation),
+            instructions.KillExecutor: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
+            instructions.FetchTasks: lambda it: self._require_store().fetch(it),
+            instructions.CommitOutcomes: self._record,
+            instructions.CommitAttempts: lambda it: self._batch.attempts.update(it.attempts),
+            instructions.SetJournalDeadline: lambda it: self._require_store().set_deadline(it.at),
+            instructions.ReportAgent: self._on_agent,
+            instructions.SweepProcesses: lambda it: self._sweep(it.until),
+            instructions.SweepWithoutGuardian: lambda _: self._guardianship.sweep_without_guardian(),
+            instructions.EmitLog: lambda it: self.log(it.name, it.severity, it.fields),
+            instructions.StopLoop: lambda _: self._finish(),
         }
 
     # -- from other threads -------------------------------------------------------------------------
 
-    def start(self, store: Store) -> None:
+    def start(self, store: TaskStore) -> None:
         """Start the guardian and the loop."""
         self._store = store
         os.set_blocking(self._wake_read, False)
@@ -157,9 +157,9 @@ class Engine:
             self._selector.register(self._signals.fileno(), selectors.EVENT_READ, self._on_signals)
         self._guardianship.open()
         self._thread.start()
-        self.tell(told.Begin())
+        self.post(stimuli.RunStarted())
 
-    def tell(self, stimulus: told.Stimulus, *, here: bool = False) -> None:
+    def post(self, stimulus: stimuli.Stimulus, *, here: bool = False) -> None:
         """Hand in a stimulus, from any thread.
 
         `here`: if the loop is only waiting, take the turn in the calling thread, which saves the time that the
@@ -172,13 +172,13 @@ class Engine:
             try:
                 if self._ended:
                     return
-                self._take_turn(())
+                self._process(())
             except BaseException as error:  # noqa: BLE001 - as in _run
-                self.crash, self._ended = error, True
+                self.error, self._ended = error, True
             finally:
                 self._turn_lock.release()
             due = self.machine.due()
-            if not self._ended and (due is None or due >= self._sleeps_until):
+            if not self._ended and (due is None or due >= self._wakeup_at):
                 return
         self._wake()
 
@@ -188,22 +188,22 @@ class Engine:
 
     def _wake(self) -> None:
         with self._wake_lock:
-            if not self._awake and not self._closed:  # closed, the number may be somebody else's file
-                self._awake = True
+            if not self._wake_pending and not self._closed:  # closed, the number may be somebody else's file
+                self._wake_pending = True
                 with suppress(BlockingIOError):  # full: it is awake
                     os.write(self._wake_write, b"!")
 
     @property
     def is_over(self) -> bool:
         """Whether the loop has ended. Takes no lock: a Ctrl-C that is an exception could leave one half taken."""
-        return self._over.is_set()
+        return self._finished.is_set()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end of the loop. Whether it has ended.
 
         Not by Thread.join, which takes a thread for ended if a Ctrl-C ends the join (cpython#90882).
         """
-        return self._over.wait(timeout)
+        return self._finished.wait(timeout)
 
     def close(self) -> None:
         """Let go of the descriptors, after the end. Whoever still tells us something is not heard."""
@@ -218,16 +218,16 @@ class Engine:
     def _run(self) -> None:
         try:
             while not self._ended:
-                self._turn()
+                self._run_once()
         except BaseException as error:  # noqa: BLE001 - a defect of ours: everything must still be taken down
-            self.crash = error
+            self.error = error
         finally:
             self._ended = True
             try:
                 with self._turn_lock:  # a caller may be in the middle of a turn
                     self._shut_down()
             finally:
-                self._over.set()
+                self._finished.set()
                 self._on_end()
 
     def _shut_down(self) -> None:
@@ -236,16 +236,16 @@ class Engine:
             try:
                 step()
             except BaseException as error:  # noqa: BLE001 - as in _run
-                self.crash = self.crash or error
+                self.error = self.error or error
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         with self._turn_lock:
-            patience = self._patience()
+            patience = self._select_timeout()
         ready = self._selector.select(clamp_wait(patience))
         with self._turn_lock:
-            self._take_turn(ready)
+            self._process(ready)
 
-    def _take_turn(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
+    def _process(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
         """Everything that is to be done now. Only with the lock."""
         self._turning_in = threading.get_ident()
         try:
@@ -263,14 +263,14 @@ class Engine:
                 self._stop_process()
             due = self.machine.due()
             if due is not None and due <= now:
-                self._handle(told.Tick())
+                self._handle(stimuli.TimerFired())
             if now >= self._sample_at:
                 self._sample(now)
             self._flush()
             while not self._ended and not self._inbox.empty():  # what this turn has told itself
                 self._read_inbox()
                 self._flush()
-            self._balance()
+            self._apply_backpressure()
             self._guardianship.send_orders()
         finally:
             self._turning_in = None
@@ -279,28 +279,28 @@ class Engine:
         """First of all in a turn: before anybody is blamed for what could not happen."""
         if self._thread.ident != threading.get_ident():  # another thread's processor time says nothing of ours
             return
-        seconds = self._clock.lost(self._sleeps_until)
+        seconds = self._clock.lost(self._wakeup_at)
         if seconds > self._settings.pause_limit:
-            self._handle(told.Paused(seconds))
+            self._handle(stimuli.SuspensionNoticed(seconds))
 
     def _read_inbox(self) -> None:
         with suppress(queue.Empty):
             while not self._ended:
                 stimulus = self._inbox.get_nowait()
-                if isinstance(stimulus, told.Grown):
+                if isinstance(stimulus, stimuli.MemoryExceeded):
                     self._sample(time.monotonic())  # who has what in hand, now
                 self._handle(stimulus)
 
-    def _patience(self) -> float:
+    def _select_timeout(self) -> float:
         now = time.monotonic()
         due = self.machine.due()
         halted_by = math.inf if self._suspension is None else self._suspension[1]
-        self._sleeps_until = min(self._sample_at, halted_by, math.inf if due is None else due)
+        self._wakeup_at = min(self._sample_at, halted_by, math.inf if due is None else due)
         if self._mux.has_output:
             return 0.0
         if self._mux.is_output_paused:
-            self._sleeps_until = min(self._sleeps_until, now + CONGESTED_SECONDS)
-        return max(0.0, self._sleeps_until - now)
+            self._wakeup_at = min(self._wakeup_at, now + CONGESTED_SECONDS)
+        return max(0.0, self._wakeup_at - now)
 
     def _sample(self, now: float) -> None:
         """Look at shared memory, and renew what people see."""
@@ -314,34 +314,34 @@ class Engine:
         )
         used = {slot: use for slot, use in quiet if use is not None}
         runnable = frozenset(slot for slot, use in used.items() if use.is_runnable)
-        self._handle(told.Progress(progress, {slot: use.seconds for slot, use in used.items()}, runnable))
-        self._mux.look_for_stuck(now, [beat for _, _, beat in progress])
-        self._show(now)
+        self._handle(stimuli.ProgressSampled(progress, {slot: use.seconds for slot, use in used.items()}, runnable))
+        self._mux.check_stalled_frames(now, [beat for _, _, beat in progress])
+        self._notify_observers(now)
 
-    def _show(self, now: float) -> None:
+    def _notify_observers(self, now: float) -> None:
         self.status = self.machine.view(now)
         for observe in self._observers:
             observe(self.status)
 
-    def _handle(self, stimulus: told.Stimulus) -> None:
+    def _handle(self, stimulus: stimuli.Stimulus) -> None:
         for instruction in self.machine.handle(stimulus, time.monotonic()):
-            self._performers[type(instruction)](instruction)
+            self._effects[type(instruction)](instruction)
 
     def _flush(self) -> None:
         """What this turn produced goes to the store as one batch."""
-        batch, self._batch = self._batch, Batch()
+        batch, self._batch = self._batch, WriteBatch()
         if batch and self._store is not None:
-            batch.weight = max(0, self._mux.taken() - self._dropped_weight)
+            batch.weight = max(0, self._mux.take_byte_count() - self._dropped_weight)
             self._dropped_weight = 0
             self._store.commit(batch)
 
-    def _balance(self) -> None:
+    def _apply_backpressure(self) -> None:
         """Read no faster than the disk writes; once the run stops, read everything: who waits for us cannot end."""
-        pressure = self._stored().pressure
+        pressure = self._require_store().unwritten_bytes
         self._is_dropping_events = self._is_stopping() and pressure > STOP_PRESSURE
         if self._mux.paused:
             if pressure < LOW_PRESSURE or self.mind.phase is not Phase.RUNNING:
-                self._mux.go_on()
+                self._mux.resume_reading()
         elif pressure > HIGH_PRESSURE and self.mind.phase is Phase.RUNNING:
             self._mux.pause()
         self._balance_output()
@@ -369,12 +369,12 @@ class Engine:
             os.read(self._wake_read, 4096)
         # Only now: a byte written between a reset and the read would be eaten, and `_awake` left on with an
         # empty pipe. Whoever finds it on has put its stimulus in the inbox already, which is read next.
-        self._awake = False
+        self._wake_pending = False
 
     def _is_stopping(self) -> bool:
         return self.mind.phase is not Phase.RUNNING
 
-    def _stored(self) -> Store:
+    def _require_store(self) -> TaskStore:
         assert self._store is not None
         return self._store
 
@@ -385,19 +385,19 @@ class Engine:
         slot, incarnation = fields.get("slot"), fields.get("incarnation")
         self._batch.events.append(RunEvent(kind=name, at=time.time(), data=data, slot=slot, incarnation=incarnation))
 
-    def _record(self, order: do.Record) -> None:
+    def _record(self, order: instructions.CommitOutcomes) -> None:
         """Outcomes, and the events that tell of them, are committed together."""
         self._batch.outcomes.extend(order.outcomes)
-        self._batch.events.extend(map(event_of, order.outcomes))
+        self._batch.events.extend(map(event_from_outcome, order.outcomes))
 
     # -- signals ------------------------------------------------------------------------------------
 
     def _on_signals(self) -> None:
         assert self._signals is not None
-        for signum in self._signals.arrived():
+        for signum in self._signals.read():
             if signum in STOPPING:
-                self._handle(told.Signalled(signum.name, signum == signal.SIGINT))
-                self._show(time.monotonic())
+                self._handle(stimuli.OsSignalReceived(signum.name, signum == signal.SIGINT))
+                self._notify_observers(time.monotonic())
             elif signum == SUSPEND:
                 self._suspend()
             elif signum == signal.SIGUSR1:
@@ -411,7 +411,7 @@ class Engine:
             now = time.monotonic()
             self._suspension = (now, now + HALT_SECONDS)
             self.log("run.suspended", Severity.INFO, {})
-            self._backend.halt()
+            self._backend.suspend()
 
     def _stop_process(self) -> None:
         """Here the process stops, and here it goes on. Signals that came meanwhile are read next."""
@@ -421,29 +421,29 @@ class Engine:
         with self.around_stop():
             self._signals.stop_process()
         (began, _), self._suspension = self._suspension, None
-        self._backend.go_on()
+        self._backend.resume()
         self._clock.reset()
         seconds = time.monotonic() - began
-        self._handle(told.Paused(seconds))
+        self._handle(stimuli.SuspensionNoticed(seconds))
         self.log("run.continued", Severity.INFO, {"seconds": round(seconds, 3)})
 
     # -- executors ----------------------------------------------------------------------------------
 
-    def _start(self, order: do.StartExecutor) -> None:
+    def _start(self, order: instructions.StartExecutor) -> None:
         try:
             channels = self._backend.start(order.slot, order.incarnation)
         except OSError as error:
             how = f"it could not be started: {error.strerror or error}"
-            self._tell_exit(told.Exited(order.slot, order.incarnation, 0, None, 0.0, 0, 0, how))
+            self._tell_exit(stimuli.ExecutorExited(order.slot, order.incarnation, 0, None, 0.0, 0, 0, how))
             return
         self._mux.open(order.slot, order.incarnation, channels)
 
-    def _tell_exit(self, stimulus: told.Exited) -> None:
+    def _tell_exit(self, stimulus: stimuli.ExecutorExited) -> None:
         """Later, not from inside the machine's own instructions."""
-        self.tell(stimulus)
+        self.post(stimulus)
 
     def _on_garbage(self, slot: int, incarnation: int, why: str) -> None:
-        self._handle(told.Garbled(slot, incarnation, why))
+        self._handle(stimuli.ProtocolErrorDetected(slot, incarnation, why))
 
     def _on_line(self, slot: int, stream: str, line: str) -> None:
         self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})
@@ -452,16 +452,16 @@ class Engine:
         fields = {"slot": slot, "stream": stream, "lines": lost.lines, "bytes": lost.bytes}
         self.log("executor.output_lost", Severity.WARNING, fields)
 
-    def _raise_flag(self, order: do.RaiseFlag) -> None:
+    def _raise_flag(self, order: instructions.RaiseFlag) -> None:
         self._backend.raise_flag(order.signal)
         self._mux.limit_output()
 
-    def _take(self, slot: int, incarnation: int, records: list[wire.Up]) -> None:
+    def _on_records(self, slot: int, incarnation: int, records: list[executor_protocol.ExecutorRecord]) -> None:
         """Events and snapshots go straight to the store; what decides something goes to the machine."""
         batch = self._batch
         decisive = []
         for record in records:
-            if isinstance(record, wire.Emitted):
+            if isinstance(record, executor_protocol.TaskEvent):
                 if self._is_dropping_events:
                     self._drop(slot, record)
                     continue
@@ -472,15 +472,15 @@ class Engine:
                     )
                 )  # fmt: skip
                 continue
-            if isinstance(record, wire.Snapshot):
+            if isinstance(record, executor_protocol.Snapshot):
                 batch.snapshots[record.task] = TaskSnapshot(
                     record.task, record.data, record.encoding, record.projection
                 )
             decisive.append(record)
         if decisive:
-            self._handle(told.Heard(slot, incarnation, decisive))
+            self._handle(stimuli.RecordsReceived(slot, incarnation, decisive))
 
-    def _drop(self, slot: int, record: wire.Emitted) -> None:
+    def _drop(self, slot: int, record: executor_protocol.TaskEvent) -> None:
         """Count an event that is not kept. It is no load for the disk."""
         self._lost_events[slot] += 1
         self._dropped_weight += RECORD_WEIGHT + len(record.data)
@@ -492,5 +492,5 @@ class Engine:
         self._guardianship.sweep(until)
 
     def _finish(self) -> None:
-        self._show(time.monotonic())
+        self._notify_observers(time.monotonic())
         self._ended = True

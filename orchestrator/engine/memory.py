@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from orchestrator.core import stimuli as told
-from runtime.ipc import guardian_protocol as protocol
+from orchestrator.core import stimuli
+from runtime.ipc import guardian_protocol
 from runtime.process import tree
 
 REST = 20
@@ -26,7 +26,7 @@ class MemoryMeasurer:
     def __init__(
         self,
         limit: int | None,
-        tell: Callable[[told.Stimulus], None],
+        tell: Callable[[stimuli.Stimulus], None],
         measure: Callable[[int, int], int] = lambda pid, above: tree.memory_of_tree(pid, above=above),
     ) -> None:
         self._limit = limit
@@ -34,7 +34,7 @@ class MemoryMeasurer:
         self._measure = measure
         self._not_before: dict[tuple[int, int], float] = {}
 
-    def measure(self, report: protocol.Grown) -> None:
+    def measure(self, report: guardian_protocol.MemoryReport) -> None:
         """Look at an executor whose RSS is above the limit; told.Grown if what it holds is, too."""
         executor = (report.slot, report.incarnation)
         if self._limit is None or time.monotonic() < self._not_before.get(executor, 0.0):
@@ -48,12 +48,12 @@ class MemoryMeasurer:
         except RuntimeError:  # no thread left: the next report may find one
             self._not_before[executor] = 0.0
 
-    def _look(self, report: protocol.Grown, limit: int) -> None:
+    def _look(self, report: guardian_protocol.MemoryReport, limit: int) -> None:
         began = time.monotonic()
         try:
             size = self._measure(report.pid, limit)
             if size > limit:
-                self._tell(told.Grown(report.slot, report.incarnation, size, began))
+                self._tell(stimuli.MemoryExceeded(report.slot, report.incarnation, size, began))
         finally:
             ended = time.monotonic()
             executor = (report.slot, report.incarnation)

@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.backends import Channels
-from orchestrator.engine.executor_pipes import STUCK_SECONDS, Pipes
+from orchestrator.engine.executor_pipes import STUCK_SECONDS, ExecutorPipes
 from orchestrator.logging.output_stream import Lost, OutputStream
-from runtime.ipc.executor_protocol import Control, Down, Up
+from runtime.ipc.executor_protocol import Control, ExecutorRecord, TaskOrder
 
 LAST_READS = 16
 """Reads that empty any pipe of an executor that is gone; an orphan that still writes into it may do so for ever."""
@@ -38,13 +38,13 @@ STOP_LINES, STREAM_LINES = 4096, 16
 STOP_BYTES, STREAM_BYTES = 4 << 20, 1 << 13
 """What a stop logs of output: in all, and of each stream at least."""
 
-Heard = Callable[[int, int, list[Up]], None]
+FrameRecords = Callable[[int, int, list[ExecutorRecord]], None]
 """Takes the records that a slot's incarnation sent."""
 
-Garbled = Callable[[int, int, str], None]
+InvalidFrame = Callable[[int, int, str], None]
 """Is told once that a slot's incarnation sent what is no frame, and why."""
 
-Line = Callable[[int, str, str], None]
+OutputLine = Callable[[int, str, str], None]
 """Takes a slot's line on `stdout` or `stderr`."""
 
 LostOutput = Callable[[int, str, Lost], None]
@@ -52,28 +52,33 @@ LostOutput = Callable[[int, str, Lost], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Buried:
+class DrainResult:
     """Bytes of a frame that an executor did not finish, and the last line that it wrote on standard error."""
 
     torn: int = 0
     last_line: str = ""
 
 
-class Mux:
-    """One `Pipes` a slot. What it hears goes to its three listeners, in the order in which it came."""
+class PipeMultiplexer:
+    """One `ExecutorPipes` a slot. What it hears goes to its three listeners, in the order in which it came."""
 
     def __init__(
-        self, selector: selectors.BaseSelector, heard: Heard, garbled: Garbled, line: Line, lost: LostOutput
+        self,
+        selector: selectors.BaseSelector,
+        heard: FrameRecords,
+        garbled: InvalidFrame,
+        line: OutputLine,
+        lost: LostOutput,
     ) -> None:
         self._selector = selector
         self._lost = lost
         self._heard = heard
         self._garbled = garbled
         self._line = line
-        self._pipes: dict[int, Pipes] = {}
+        self._pipes: dict[int, ExecutorPipes] = {}
         self._taken = 0
-        self._readable: OrderedDict[Pipes, None] = OrderedDict()
-        self._waiting: OrderedDict[OutputStream, Pipes] = OrderedDict()
+        self._readable: OrderedDict[ExecutorPipes, None] = OrderedDict()
+        self._waiting: OrderedDict[OutputStream, ExecutorPipes] = OrderedDict()
         self._is_output_limited = False
         self.is_output_paused = False
         self.paused = False
@@ -86,29 +91,29 @@ class Mux:
     def open(self, slot: int, incarnation: int, channels: Channels) -> None:
         """A new executor's pipes."""
         if (old := self._pipes.pop(slot, None)) is not None:  # abandoned: not even SIGKILL ended it in time
-            old.close_all(self._forget)
-        pipes = self._pipes[slot] = Pipes(slot, incarnation, channels)
+            old.close_all(self._unregister)
+        pipes = self._pipes[slot] = ExecutorPipes(slot, incarnation, channels)
         if not self.paused:
-            self._listen(pipes)
+            self._register(pipes)
         if not self.is_output_paused:
             self._listen_to_output(pipes)
 
-    def _listen_to_output(self, pipes: Pipes) -> None:
+    def _listen_to_output(self, pipes: ExecutorPipes) -> None:
         registered = self._selector.get_map()
         for fd, stream in pipes.output.items():
             if fd not in registered and stream not in self._waiting and not stream.is_over:
                 self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(pipes, fd))
 
-    def _listen(self, pipes: Pipes) -> None:
+    def _register(self, pipes: ExecutorPipes) -> None:
         self._selector.register(pipes.channels.events, selectors.EVENT_READ, lambda: self._note_events(pipes))
 
-    def _forget(self, fd: int) -> None:
+    def _unregister(self, fd: int) -> None:
         with suppress(KeyError, ValueError):
             self._selector.unregister(fd)
 
     # -- down ---------------------------------------------------------------------------------------
 
-    def send(self, slot: int, order: Down) -> None:
+    def send(self, slot: int, order: TaskOrder) -> None:
         """Put an order on the tasks pipe, now or when there is room."""
         pipes = self._pipes.get(slot)
         if pipes is not None and not pipes.send(order):
@@ -117,9 +122,9 @@ class Mux:
                 return
             self._selector.register(pipes.channels.tasks, selectors.EVENT_WRITE, lambda: self._on_writable(pipes))
 
-    def _on_writable(self, pipes: Pipes) -> None:
+    def _on_writable(self, pipes: ExecutorPipes) -> None:
         if pipes.flush():
-            self._forget(pipes.channels.tasks)
+            self._unregister(pipes.channels.tasks)
 
     def send_control(self, slot: int, order: Control) -> None:
         """Put an order on the control pipe."""
@@ -129,7 +134,7 @@ class Mux:
 
     # -- up -----------------------------------------------------------------------------------------
 
-    def _note_events(self, pipes: Pipes) -> None:
+    def _note_events(self, pipes: ExecutorPipes) -> None:
         self._readable[pipes] = None  # who waits already keeps its place
 
     def read_events(self) -> None:
@@ -140,9 +145,9 @@ class Mux:
             if self._pipes.get(pipes.slot) is pipes:
                 self._on_events(pipes)
 
-    def _on_events(self, pipes: Pipes) -> bool:
+    def _on_events(self, pipes: ExecutorPipes) -> bool:
         """Read once. Whether the pipe goes on."""
-        if pipes.is_garbled:
+        if pipes.has_protocol_error:
             return False
         before = pipes.received
         records, goes_on = pipes.read_events()
@@ -150,22 +155,22 @@ class Mux:
         if records:
             self._heard(pipes.slot, pipes.incarnation, records)
         if not goes_on:
-            self._forget(pipes.channels.events)
-        if pipes.garbage is not None:
-            self._garbled(pipes.slot, pipes.incarnation, pipes.garbage)
+            self._unregister(pipes.channels.events)
+        if pipes.protocol_error is not None:
+            self._garbled(pipes.slot, pipes.incarnation, pipes.protocol_error)
         return goes_on
 
     # -- output -------------------------------------------------------------------------------------
 
-    def _on_output(self, pipes: Pipes, fd: int) -> bool:
+    def _on_output(self, pipes: ExecutorPipes, fd: int) -> bool:
         """Read once. Whether the pipe goes on. While lines are waiting it is not read again."""
         goes_on = pipes.read_output(fd)
         if pipes.output[fd].has_lines:
             self._waiting[pipes.output[fd]] = pipes
-            self._forget(fd)
+            self._unregister(fd)
         if not goes_on:
             pipes.output[fd].is_over = True
-            self._forget(fd)
+            self._unregister(fd)
         return goes_on
 
     @property
@@ -197,7 +202,7 @@ class Mux:
         self.is_output_paused = True
         for pipes in self._pipes.values():
             for fd in pipes.output:
-                self._forget(fd)
+                self._unregister(fd)
 
     def resume_output(self) -> None:
         """Read again."""
@@ -216,7 +221,7 @@ class Mux:
         if self.is_output_paused:
             self.resume_output()
 
-    def _end_output(self, stream: OutputStream, pipes: Pipes) -> None:
+    def _end_output(self, stream: OutputStream, pipes: ExecutorPipes) -> None:
         """Its pipe is closed; what it has still to say is said in this turn and the next ones."""
         lost = stream.end()
         if lost is not None:
@@ -231,19 +236,19 @@ class Mux:
             if (lost := stream.abandon()) is not None:
                 self._lost(stream.slot, stream.name, lost)
 
-    def look_for_stuck(self, now: float, beats: Sequence[float]) -> None:
+    def check_stalled_frames(self, now: float, beats: Sequence[float]) -> None:
         """Whose frame was begun and does not go on has garbage in its pipe. `beats`: each slot's last sign of life."""
         for slot, pipes in list(self._pipes.items()):
             if self.paused:
-                pipes.excuse(now)
-            elif not pipes.is_garbled and pipes.is_stuck(now, beats[slot]):
-                pipes.garbage = f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"
-                self._forget(pipes.channels.events)
-                self._garbled(slot, pipes.incarnation, pipes.garbage)
+                pipes.reset_stall_timer(now)
+            elif not pipes.has_protocol_error and pipes.is_stuck(now, beats[slot]):
+                pipes.protocol_error = f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"
+                self._unregister(pipes.channels.events)
+                self._garbled(slot, pipes.incarnation, pipes.protocol_error)
 
     # -- back-pressure ------------------------------------------------------------------------------
 
-    def taken(self) -> int:
+    def take_byte_count(self) -> int:
         """The weight of the events that were read since the last call: their bytes, and so many for each record."""
         taken, self._taken = self._taken, 0
         return taken
@@ -253,22 +258,22 @@ class Mux:
         self.paused = True
         self._readable.clear()
         for pipes in self._pipes.values():
-            self._forget(pipes.channels.events)
+            self._unregister(pipes.channels.events)
 
-    def go_on(self) -> None:
+    def resume_reading(self) -> None:
         """Read again."""
         self.paused = False
         for pipes in self._pipes.values():
-            if not pipes.is_garbled:
-                self._listen(pipes)
+            if not pipes.has_protocol_error:
+                self._register(pipes)
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def bury(self, slot: int, incarnation: int) -> Buried:
+    def drain_and_close(self, slot: int, incarnation: int) -> DrainResult:
         """An executor is gone: take what it had still said, and close."""
         pipes = self._pipes.get(slot)
         if pipes is None or pipes.incarnation != incarnation:
-            return Buried()
+            return DrainResult()
         for _ in range(LAST_READS):
             if not self._on_events(pipes):
                 break
@@ -279,13 +284,13 @@ class Mux:
             self._end_output(stream, pipes)  # an orphan may hold the pipe open, but its last line is over
         last_line = pipes.stderr.last_line
         del self._pipes[slot]
-        pipes.close_all(self._forget)
+        pipes.close_all(self._unregister)
         self.show_output()
-        return Buried(pipes.torn, last_line)
+        return DrainResult(pipes.partial_frame_bytes, last_line)
 
     def close(self) -> None:
         """Let go of every pipe."""
         for pipes in self._pipes.values():
-            pipes.close_all(self._forget)
+            pipes.close_all(self._unregister)
         self._pipes.clear()
         self._readable.clear()

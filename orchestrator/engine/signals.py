@@ -53,7 +53,7 @@ class SignalPipe:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
-        self.before: dict[signal.Signals, Any] = {}
+        self.previous_handlers: dict[signal.Signals, Any] = {}
         self.blocked: set[int] = set()
         """What was blocked when we came, and is to be again."""
         self.has_wakeup = False
@@ -76,15 +76,15 @@ class SignalPipe:
         for signum in (*STOPPING, signal.SIGUSR1):
             before = signal.getsignal(signum)
             if before is not signal.SIG_IGN:
-                self.before[signum] = before
-                signal.signal(signum, _deliver)
-        if signal.getsignal(SUSPEND) in (signal.SIG_DFL, _deliver):  # a program's own handler stays
-            self.before[SUSPEND] = signal.getsignal(SUSPEND)
-            signal.signal(SUSPEND, _deliver)
-        self.take_wakeup()
-        self.blocked = {signum for signum in _unblock(self.before) if signum in self.before}
+                self.previous_handlers[signum] = before
+                signal.signal(signum, _handler)
+        if signal.getsignal(SUSPEND) in (signal.SIG_DFL, _handler):  # a program's own handler stays
+            self.previous_handlers[SUSPEND] = signal.getsignal(SUSPEND)
+            signal.signal(SUSPEND, _handler)
+        self.claim_wakeup_fd()
+        self.blocked = {signum for signum in _unblock(self.previous_handlers) if signum in self.previous_handlers}
 
-    def take_wakeup(self) -> None:
+    def claim_wakeup_fd(self) -> None:
         """Unless somebody has it, be it another one of us."""
         taken = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self.has_wakeup = taken == -1
@@ -102,7 +102,7 @@ class SignalPipe:
         """Readable when `arrived` has something."""
         return self._read
 
-    def arrived(self) -> list[signal.Signals]:
+    def read(self) -> list[signal.Signals]:
         """The signals since the last call. One that both ways reported counts once."""
         try:
             data = os.read(self._read, 4096)
@@ -115,13 +115,13 @@ class SignalPipe:
             is_second = self._ahead[signum] * way < 0  # the other way has reported it already
             self._ahead[signum] += way
             if way > 0:
-                self._pass_on(byte)
-            if signum in self.before and not is_second:
+                self._forward(byte)
+            if signum in self.previous_handlers and not is_second:
                 self.heard.add(signum)
                 found.append(signal.Signals(signum))
         return found
 
-    def _pass_on(self, byte: int) -> None:
+    def _forward(self, byte: int) -> None:
         """There is one wake-up descriptor in a process: who has it tells the others, or they wait for the handler."""
         if self.has_wakeup:
             with self._closing:
@@ -137,7 +137,7 @@ class SignalPipe:
         """
         with self._together:
             self._ready.add(self)
-            others = {pipe for pipe in self.live if SUSPEND in pipe.before}
+            others = {pipe for pipe in self.live if SUSPEND in pipe.previous_handlers}
             if not self._ready >= others and self._together.wait_for(lambda: self not in self._ready, TOGETHER_SECONDS):
                 return
             _stop_by_default(SUSPEND)
@@ -154,17 +154,17 @@ class SignalPipe:
             later[0].blocked |= self.blocked
         else:
             signal.pthread_sigmask(signal.SIG_BLOCK, self.blocked)
-        for signum, handler in self.before.items():
+        for signum, handler in self.previous_handlers.items():
             if not later:
                 signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
-            elif later[0].before.get(signum) is _deliver:
-                later[0].before[signum] = handler
-        self.before.clear()
+            elif later[0].previous_handlers.get(signum) is _handler:
+                later[0].previous_handlers[signum] = handler
+        self.previous_handlers.clear()
         if self.has_wakeup:
             signal.set_wakeup_fd(-1)
             self.has_wakeup = False
             if self.live:
-                self.live[-1].take_wakeup()
+                self.live[-1].claim_wakeup_fd()
 
     def close(self) -> None:
         """Close the pipe, after `restore`."""
@@ -177,8 +177,8 @@ def _disown_in_fork() -> None:
     """A child that was forked while there are pipes has the handlers that its parent had found, and tells nobody."""
     pipes, SignalPipe.live[:] = tuple(SignalPipe.live), ()
     for pipe in pipes:
-        for signum, handler in pipe.before.items():
-            if handler is not _deliver and signal.getsignal(signum) is _deliver:
+        for signum, handler in pipe.previous_handlers.items():
+            if handler is not _handler and signal.getsignal(signum) is _handler:
                 signal.signal(signum, signal.SIG_DFL if handler is None else handler)
         if pipe.has_wakeup:
             signal.set_wakeup_fd(-1)
@@ -192,7 +192,7 @@ def _unblock(signals: Iterable[int]) -> set[int]:
     return {int(signum) for signum in signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)}
 
 
-def _deliver(signum: int, _frame: FrameType | None) -> None:
+def _handler(signum: int, _frame: FrameType | None) -> None:
     """The handler of all of them."""
     for pipe in tuple(SignalPipe.live):
         pipe.write(signum | _FROM_HANDLER)
@@ -219,7 +219,7 @@ def _stop_by_default(signum: signal.Signals) -> None:
         sigaction(int(signum), ours, None)
 
 
-def die_by(signum: int) -> int:
+def exit_by_signal(signum: int) -> int:
     """End this process by a signal, as one that never handled it would, so that parents see the truth.
 
     As PID 1 the kernel ignores that: then, and only then, this returns, and 128 + n is the exit code to use.
@@ -230,7 +230,7 @@ def die_by(signum: int) -> int:
     return 128 + signum
 
 
-def raise_again(name: str) -> None:
+def reraise(name: str) -> None:
     """Raise a signal again whose handler was given back: the program goes on as if we had not been there.
 
     Not while a supervisor around us has heard it too, and would take it for a second one: it raises it at its own end.

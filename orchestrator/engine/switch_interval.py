@@ -10,7 +10,7 @@ SWITCH_SECONDS = 0.0005
 the journal's thread wait that long at every statement (scripts/bench_journal.py shows a factor of two)."""
 
 
-class _Switch:
+class _SwitchIntervalLease:
     """Shortened while there is a supervisor."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class _Switch:
         self._users = 0
         self._before = 0.0
 
-    def hurry(self) -> None:
+    def acquire(self) -> None:
         """One supervisor more."""
         with self._lock:
             if not self._users:
@@ -26,7 +26,7 @@ class _Switch:
                 sys.setswitchinterval(SWITCH_SECONDS)
             self._users += 1
 
-    def relax(self) -> None:
+    def release(self) -> None:
         """One less; after the last one it is as it was."""
         with self._lock:
             self._users -= 1
@@ -34,5 +34,5 @@ class _Switch:
                 sys.setswitchinterval(self._before)
 
 
-SWITCH = _Switch()
+SWITCH = _SwitchIntervalLease()
 """The process's."""

@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.core import stimuli as told
-from orchestrator.core.instructions import Fetch
+from orchestrator.core import stimuli
+from orchestrator.core.instructions import FetchTasks
 from orchestrator.engine.hub import Hub
 from orchestrator.journal import Contention, DuplicateKeyError, Journal, JournalError
 from orchestrator.journal.sqlite.contention import REPORT_AFTER
@@ -25,7 +25,7 @@ from orchestrator.records import NewTask, Outcome, RunEvent, StoredTask, TaskSna
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
-Tell = Callable[[told.Stimulus], None]
+Tell = Callable[[stimuli.Stimulus], None]
 """Hands a stimulus to the engine, from any thread."""
 
 Known = Mapping[str, StoredTask]
@@ -41,7 +41,7 @@ CONTENTION_LIMIT = 300.0
 
 
 @dataclass(slots=True)
-class Batch:
+class WriteBatch:
     """What is to be made durable. Of a task's snapshots, the last. `weight` is the bytes that it came in, roughly."""
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.snapshots or self.events or self.attempts)
 
-    def add(self, other: Batch) -> None:
+    def add(self, other: WriteBatch) -> None:
         """Join two batches."""
         self.outcomes.extend(other.outcomes)
         self.snapshots.update(other.snapshots)
@@ -62,15 +62,15 @@ class Batch:
         self.weight += other.weight
 
 
-class Store(Protocol):
+class TaskStore(Protocol):
     """What the engine and the feeders see."""
 
     @property
-    def pressure(self) -> int:
+    def unwritten_bytes(self) -> int:
         """The weight of what was to be committed and is not yet. Told as Committed when it becomes less."""
         ...
 
-    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
+    def add_tasks(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
         """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError.
 
         `known`: those that the run has from an earlier start. They are executed if they have not ended yet.
@@ -85,11 +85,11 @@ class Store(Protocol):
         """No more tasks will come; told to the engine as Sealed."""
         ...
 
-    def fetch(self, request: Fetch) -> None:
+    def fetch(self, request: FetchTasks) -> None:
         """Read up to `limit` pending tasks behind `after`; answered by Fetched, which says `to` if there are none."""
         ...
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: WriteBatch) -> None:
         """Keep what happened; answered by Committed, and published."""
         ...
 
@@ -113,7 +113,7 @@ class Store(Protocol):
         """Why nothing can be written any more."""
         ...
 
-    def abandon(self, error: BaseException) -> None:
+    def fail_pending(self, error: BaseException) -> None:
         """Nobody executes anything any more: whoever waits for a task to be durable is told so."""
         ...
 
@@ -122,10 +122,10 @@ class Store(Protocol):
         ...
 
 
-def committed(asked: int, accepted: Sequence[Outcome]) -> told.Committed:
+def committed(asked: int, accepted: Sequence[Outcome]) -> stimuli.OutcomesCommitted:
     """The answer to a commit of `asked` outcomes."""
     statuses = [outcome.status for outcome in accepted]
-    return told.Committed(
+    return stimuli.OutcomesCommitted(
         asked,
         statuses.count(ExecutionStatus.COMPLETED),
         statuses.count(ExecutionStatus.FAILED),
@@ -136,13 +136,13 @@ def committed(asked: int, accepted: Sequence[Outcome]) -> told.Committed:
 class MemoryStore:
     """No journal: nothing outlives the process, nothing costs a thread."""
 
-    pressure = 0
+    unwritten_bytes = 0
     is_contended = False
     failure: str | None = None
 
     def __init__(self, hub: Hub, tell: Tell) -> None:
         self._hub = hub
-        self._tell = tell
+        self._resolve = tell
         self._lock = threading.Lock()
         self._keys: set[str] = set()
         self._seq = 0
@@ -154,7 +154,7 @@ class MemoryStore:
         found.set_result(NOTHING_KNOWN)
         return found
 
-    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
+    def add_tasks(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
         """Hand them over at once. A key may come again when its first task has ended."""
         done: Future[None] = Future()
         with self._lock:
@@ -166,20 +166,20 @@ class MemoryStore:
             for task in tasks:
                 self._keys.add(task.key)
                 self._seq = task.seq or self._seq + 1
-            news = told.Spooled(before, self._seq, tasks, kept=False)
-        self._tell(news)
+            news = stimuli.TasksAdded(before, self._seq, tasks, kept=False)
+        self._resolve(news)
         done.set_result(None)
         return done
 
     def seal(self) -> None:
         """Nothing to write down."""
-        self._tell(told.Sealed())
+        self._resolve(stimuli.InputClosed())
 
-    def fetch(self, request: Fetch) -> None:
+    def fetch(self, request: FetchTasks) -> None:
         """There is nothing here that was not handed over."""
-        self._tell(told.Fetched([], request.to, urgent=request.urgent))
+        self._resolve(stimuli.TasksFetched([], request.to, urgent=request.urgent))
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: WriteBatch) -> None:
         """Published at once."""
         first_seq = self._events + 1
         self._events += len(batch.events)
@@ -187,18 +187,18 @@ class MemoryStore:
             self._keys.difference_update(outcome.key for outcome in batch.outcomes)
         self._hub.publish(batch.outcomes, batch.events, first_seq)
         if batch.outcomes:
-            self._tell(committed(len(batch.outcomes), batch.outcomes))
+            self._resolve(committed(len(batch.outcomes), batch.outcomes))
 
     def finish(
         self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
     ) -> None:
         """Shown only."""
-        self.commit(Batch(events=list(events)))
+        self.commit(WriteBatch(events=list(events)))
 
     def set_deadline(self, at: float) -> None:
         """Nobody ever waits."""
 
-    def abandon(self, error: BaseException) -> None:
+    def fail_pending(self, error: BaseException) -> None:
         """Nobody ever waits."""
 
     def close(self, patience: float) -> bool:
@@ -235,16 +235,16 @@ class _Close:
     """The last thing in the queue."""
 
 
-_Job = _Spool | _LookUp | _Seal | Fetch | Batch | _Finish
+_Job = _Spool | _LookUp | _Seal | FetchTasks | WriteBatch | _Finish
 _Item = _Job | _Close
 
 
-class JournalStore:
+class JournalWriter:
     """A journal and the thread that writes it. `start` it when the run exists; what was asked before waits."""
 
     def __init__(self, hub: Hub, tell: Tell) -> None:
         self._hub = hub
-        self._tell = tell
+        self._resolve = tell
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._journal: Journal | None = None
@@ -252,7 +252,7 @@ class JournalStore:
         self._agents: dict[int, str] = {}
         self._recalled: set[int] = set()
         self._failed: str | None = None
-        self._over: BaseException | None = None
+        self._closed_error: BaseException | None = None
         self._spooling: set[Future[Any]] = set()
         self._until = math.inf
         self._contended = False
@@ -276,7 +276,7 @@ class JournalStore:
         self._thread = thread
 
     @property
-    def pressure(self) -> int:
+    def unwritten_bytes(self) -> int:
         """The weight of what waits for the disk."""
         return self._given - self._done
 
@@ -284,7 +284,7 @@ class JournalStore:
         """Record an agent's identity before the first of its tasks."""
         self._agents[number] = identity
 
-    def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
+    def add_tasks(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
         """Joined with what else is waiting. Who feeds a lot must wait for an earlier future now and then."""
         done: Future[None] = Future()
         self._ask(_Spool(tasks, done, known), done)
@@ -300,18 +300,18 @@ class JournalStore:
         self._spooling.add(done)
         done.add_done_callback(self._spooling.discard)
         self._queue.put(job)
-        if self._over is not None:
-            self.abandon(self._over)
+        if self._closed_error is not None:
+            self.fail_pending(self._closed_error)
 
     def seal(self) -> None:
         """Written down behind the last task."""
         self._queue.put(_Seal())
 
-    def fetch(self, request: Fetch) -> None:
+    def fetch(self, request: FetchTasks) -> None:
         """Answered when what was asked before is committed."""
         self._queue.put(request)
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: WriteBatch) -> None:
         """Joined with whatever else is waiting."""
         self._given += batch.weight
         self._queue.put(batch)
@@ -343,17 +343,17 @@ class JournalStore:
                 self._closing = True
                 self._queue.put(_Close())
             self._thread.join(patience)
-        self.abandon(QuiesceError("the supervisor has ended"))
+        self.fail_pending(QuiesceError("the supervisor has ended"))
         if self._thread is not None and self._thread.is_alive():
             return False  # a daemon: it holds up nobody, and the connection is still its own
         self._thread = None
         return True
 
-    def abandon(self, error: BaseException) -> None:
+    def fail_pending(self, error: BaseException) -> None:
         """Also of what the disk hangs on, and of what is handed in from now on."""
-        self._over = self._over or error
+        self._closed_error = self._closed_error or error
         for done in tuple(self._spooling):
-            _tell(done, self._over)
+            _resolve(done, self._closed_error)
 
     # -- the thread ---------------------------------------------------------------------------------
 
@@ -362,15 +362,15 @@ class JournalStore:
         seen, look_at = -1, 0.0  # at once: a request may have come between the claim and now
         while True:
             waiting = self._waiting()
-            for item in _joined(waiting):
+            for item in _coalesce(waiting):
                 if isinstance(item, _Close):
                     self._journal.close()
                     return
-                self._carry_out(self._journal, item)
+                self._execute(self._journal, item)
             now = time.monotonic()
             if now >= look_at and self._failed is None:
                 look_at = now + POLL_SECONDS
-                seen = self._look_for_requests(self._journal, seen)
+                seen = self._poll_requests(self._journal, seen)
 
     def _waiting(self) -> list[_Item]:
         """Everything in the queue; waits for the first, but not for ever."""
@@ -383,20 +383,20 @@ class JournalStore:
                 items.append(self._queue.get_nowait())
         return items
 
-    def _carry_out(self, journal: Journal, item: _Job) -> None:
+    def _execute(self, journal: Journal, item: _Job) -> None:
         try:
             if self._failed is not None:
                 raise JournalError(self._failed)
             self._perform(journal, item)
         except UsageError as error:  # a refused task is its feeder's business
             if isinstance(item, _Spool | _LookUp):
-                _tell(item.done, error)
+                _resolve(item.done, error)
             else:
-                self._give_up(item, error)
+                self._fail(item, error)
         except QuiesceError as error:  # a journal that fails is everybody's
-            self._give_up(item, error)
+            self._fail(item, error)
         except Exception as error:  # noqa: BLE001 - a defect of ours, or no memory: without a word all would wait for ever
-            self._give_up(item, JournalError(f"the journal's thread failed: {error!r}"))
+            self._fail(item, JournalError(f"the journal's thread failed: {error!r}"))
 
     def _perform(self, journal: Journal, item: _Job) -> None:
         if isinstance(item, _Spool):
@@ -405,10 +405,10 @@ class JournalStore:
             _answer(item.done, journal.look_up(self._run, item.keys))
         elif isinstance(item, _Seal):
             journal.seal(self._run)
-            self._tell(told.Sealed())
-        elif isinstance(item, Fetch):
+            self._resolve(stimuli.InputClosed())
+        elif isinstance(item, FetchTasks):
             pending = journal.pending(self._run, item.after, item.limit, urgent=item.urgent)
-            self._tell(told.Fetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
+            self._resolve(stimuli.TasksFetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
         elif isinstance(item, _Finish):
             self._write_end(journal, item)
         else:
@@ -423,12 +423,12 @@ class JournalStore:
         tasks = item.tasks if not known else [task for task in item.tasks if task.key not in item.known]
         if tasks:
             first, last = self._add(journal, tasks)
-            self._tell(told.Spooled(first - 1, last, tasks))
+            self._resolve(stimuli.TasksAdded(first - 1, last, tasks))
         self._recalled.update(stored.task.seq for stored in known)
         self._hub.publish([stored.outcome for stored in known if stored.outcome is not None], [], 0)
         if again := [stored.task for stored in known if stored.outcome is None]:
-            self._tell(told.Recalled(again))
-        _tell(item.done)
+            self._resolve(stimuli.TasksRecalled(again))
+        _resolve(item.done)
 
     def _add(self, journal: Journal, tasks: Sequence[NewTask]) -> tuple[int, int]:
         if not self._agents:
@@ -441,7 +441,7 @@ class JournalStore:
             del self._agents[number]
         return added
 
-    def _commit(self, journal: Journal, batch: Batch) -> None:
+    def _commit(self, journal: Journal, batch: WriteBatch) -> None:
         result = journal.commit(
             self._run,
             outcomes=batch.outcomes,
@@ -451,7 +451,7 @@ class JournalStore:
         )
         self._hub.publish(result.accepted, batch.events, result.events.start)
         self._done += batch.weight
-        self._tell(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
+        self._resolve(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
 
     def _write_end(self, journal: Journal, end: _Finish) -> None:
         journal.finish_run(self._run, end.status, end.signal, end.events, token=end.token)
@@ -462,40 +462,40 @@ class JournalStore:
         if contention.over:
             if self._contended:
                 self._contended = self._starved = False
-                self._tell(told.JournalAvailable(contention.seconds))
+                self._resolve(stimuli.JournalAvailable(contention.seconds))
         elif time.monotonic() >= self._until:
             raise contention.error()
         elif contention.seconds >= REPORT_AFTER and not self._contended:
             self._contended = True
-            self._tell(told.JournalContended(contention.find_holders(), contention.seconds))
+            self._resolve(stimuli.JournalContended(contention.find_holders(), contention.seconds))
         elif contention.seconds >= CONTENTION_LIMIT and not self._starved:
             self._starved = True
-            self._tell(told.JournalStarved(str(contention.error()), contention.seconds))
+            self._resolve(stimuli.JournalStarved(str(contention.error()), contention.seconds))
 
-    def _give_up(self, item: _Job, error: QuiesceError) -> None:
+    def _fail(self, item: _Job, error: QuiesceError) -> None:
         if self._failed is None:
             self._failed = str(error)
-            self._tell(told.JournalFailed(self._failed))
+            self._resolve(stimuli.JournalFailed(self._failed))
         if isinstance(item, _Spool | _LookUp):
-            _tell(item.done, error)
-        elif isinstance(item, Batch):
+            _resolve(item.done, error)
+        elif isinstance(item, WriteBatch):
             self._done += item.weight
-            self._tell(committed(len(item.outcomes), ()))
+            self._resolve(committed(len(item.outcomes), ()))
 
-    def _look_for_requests(self, journal: Journal, seen: int) -> int:
+    def _poll_requests(self, journal: Journal, seen: int) -> int:
         """`quiesce interrupt` writes into the journal; another connection's commit shows in data_version."""
         try:
             version = journal.data_version()
             if version != seen:
                 for request in journal.take_requests(self._run):
-                    self._tell(told.Interrupt(request.signal, request.key))
+                    self._resolve(stimuli.InterruptRequested(request.signal, request.key))
         except QuiesceError as error:
-            self._give_up(Fetch(0, 0, 0), error)
+            self._fail(FetchTasks(0, 0, 0), error)
             return seen
         return version
 
 
-def _tell(done: Future[Any], error: BaseException | None = None) -> None:
+def _resolve(done: Future[Any], error: BaseException | None = None) -> None:
     """Whoever waits, unless somebody has told already: the disk answers although nobody waited any longer."""
     with suppress(InvalidStateError):
         if error is None:
@@ -509,13 +509,13 @@ def _answer(done: Future[Known], found: Known) -> None:
         done.set_result(found)
 
 
-def _joined(items: Sequence[_Item]) -> Iterator[_Item]:
+def _coalesce(items: Sequence[_Item]) -> Iterator[_Item]:
     """The same items in the same order, neighbouring batches made one."""
-    batch: Batch | None = None
+    batch: WriteBatch | None = None
     for item in items:
-        if isinstance(item, Batch):
+        if isinstance(item, WriteBatch):
             if batch is None:
-                batch = Batch()
+                batch = WriteBatch()
             batch.add(item)
             continue
         if batch is not None:

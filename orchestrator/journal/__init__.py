@@ -44,7 +44,7 @@ __all__ = [
     "SupervisorRecord",
     "open_journal",
     "path_of",
-    "refusal",
+    "unsupported_reason",
     "wait_at_most",
 ]
 
@@ -59,7 +59,7 @@ def open_journal(
     """
     path = path_of(where)
     if path is None:
-        raise UsageError(refusal(where))
+        raise UsageError(unsupported_reason(where))
     return SqliteJournal(path, mode, handler, permissions=GROUP if group else PRIVATE)
 
 
@@ -71,7 +71,7 @@ def path_of(where: str | os.PathLike[str]) -> str | None:
     return rest.removeprefix("/") if scheme == "sqlite" else None
 
 
-def refusal(where: str | os.PathLike[str]) -> str | None:
+def unsupported_reason(where: str | os.PathLike[str]) -> str | None:
     """Why a URL names no journal that can be opened, without trying; None if there is no such reason."""
     if path_of(where) is not None:
         return None

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from orchestrator.logging.sinks import PATIENCE, Log
+from orchestrator.logging.sinks import PATIENCE, LogCallback
 from runtime.model import Severity
 
 SOCKET: Final = "/run/systemd/journal/socket"
@@ -34,7 +34,7 @@ _PRIORITY: Final = {
 _ORDER: Final = tuple(Severity)
 
 
-def leads_to_journal(fd: int, stream: str | None) -> bool:
+def is_journal_stream(fd: int, stream: str | None) -> bool:
     """Whether a descriptor is the one that JOURNAL_STREAM (`device:inode`) tells of: it may have been redirected."""
     if not stream:
         return False
@@ -45,9 +45,9 @@ def leads_to_journal(fd: int, stream: str | None) -> bool:
     return stream == f"{status.st_dev}:{status.st_ino}"
 
 
-def log_here(run_id: str, level: Severity) -> Log | None:
+def journald_log(run_id: str, level: Severity) -> LogCallback | None:
     """A Log of native entries, from `level` on; None when standard error is something else than the journal."""
-    if not leads_to_journal(2, os.environ.get("JOURNAL_STREAM")) or not os.path.exists(SOCKET):
+    if not is_journal_stream(2, os.environ.get("JOURNAL_STREAM")) or not os.path.exists(SOCKET):
         return None
     return JournalLog(run_id, level)
 

@@ -20,9 +20,9 @@ from typing import Any, Protocol, runtime_checkable
 from orchestrator.background import PATIENCE, Background
 from runtime.model import Severity
 
-__all__ = ["PATIENCE", "BackgroundLog", "Buffer", "DescriptorSink", "HeldLog", "Log", "Sink", "TimedLog"]
+__all__ = ["PATIENCE", "BackgroundLog", "Buffer", "BufferedLog", "DescriptorSink", "LogCallback", "Sink", "TimedLog"]
 
-Log = Callable[[str, Severity, Mapping[str, Any]], None]
+LogCallback = Callable[[str, Severity, Mapping[str, Any]], None]
 """Takes one named event, how much it matters, and its fields. Never raises."""
 
 
@@ -152,7 +152,7 @@ os.register_at_fork(after_in_child=standard_error.cache_clear)
 class BackgroundLog:
     """A log that may block, on a thread of its own. What finds no room is counted, and told with the next event."""
 
-    def __init__(self, log: Log, name: str = "quiesce-log") -> None:
+    def __init__(self, log: LogCallback, name: str = "quiesce-log") -> None:
         self._log = log
         self._background: Background[tuple[str, Severity, Mapping[str, Any]]] = Background(name, self._log_all)
         self._lost = 0
@@ -185,7 +185,7 @@ def _weigh(fields: Mapping[str, Any]) -> int:
     return 256 + sum(len(value) for value in fields.values() if isinstance(value, str))
 
 
-class HeldLog:
+class BufferedLog:
     """A Log that keeps everything back until it is clear whether there will be a run, and how it is to be logged."""
 
     def __init__(self) -> None:

@@ -21,14 +21,14 @@ X = TypeVar("X")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempts:
+class AttemptPolicy:
     """How a group's children try: the same for all of them. `emit` is told of each retry."""
 
     retry: RetryPolicy | None = None
     breaker: CircuitBreaker | None = None
     emit: Callable[..., object] | None = None
     clock: Callable[[], float] = loop_time
-    chance: Callable[[], float] = random.random
+    random: Callable[[], float] = random.random
 
 
 class Child(Generic[X]):
@@ -66,7 +66,7 @@ class Child(Generic[X]):
             self._coroutine.close()
         return self._work if isinstance(self._work, asyncio.Future) and not self._work.done() else None
 
-    def settle(self, task: asyncio.Task[X]) -> None:
+    def set_result_from(self, task: asyncio.Task[X]) -> None:
         """Take over how its task ended."""
         if task.cancelled():
             self.error = ChildCancelledError(f"child {self.key!r} was cancelled")
@@ -77,7 +77,7 @@ class Child(Generic[X]):
         self.done = True
         self.discard()  # cancelled before its first step, it was never begun
 
-    async def run(self, state: Interruptible, attempts: Attempts) -> X:
+    async def run(self, state: Interruptible, attempts: AttemptPolicy) -> X:
         """Try until it succeeds or the policy gives up. An interrupt cuts a backoff short."""
         with scope(self.key):
             began = attempts.clock()
@@ -93,19 +93,19 @@ class Child(Generic[X]):
                         raise
                 await sleep_in_loop(state, wait)
 
-    def _wait_after(self, error: Exception, attempts: Attempts, elapsed: float) -> float | None:
+    def _wait_after(self, error: Exception, attempts: AttemptPolicy, elapsed: float) -> float | None:
         if attempts.retry is None or comes_of_cancellation(error):
             return None
-        wait = attempts.retry.decide(error, attempt=self.attempt, elapsed=elapsed, chance=attempts.chance())
+        wait = attempts.retry.decide(error, attempt=self.attempt, elapsed=elapsed, chance=attempts.random())
         if wait is not None and attempts.emit is not None:
             attempts.emit("retrying", key=self.key, attempt=self.attempt, wait=wait, error=repr(error))
         return wait
 
-    async def _try(self, attempts: Attempts) -> X:
+    async def _try(self, attempts: AttemptPolicy) -> X:
         breaker = attempts.breaker
         if breaker is None:
             return await self._call()
-        if not breaker.admits(attempts.clock()):
+        if not breaker.allow(attempts.clock()):
             self.discard()
             raise CircuitOpenError(f"child {self.key!r} was not tried: the circuit breaker is open")
         try:
@@ -114,7 +114,7 @@ class Child(Generic[X]):
             breaker.failed(attempts.clock())
             raise
         except BaseException:
-            breaker.left()
+            breaker.cancelled()
             raise
         breaker.succeeded()
         return value

@@ -16,7 +16,7 @@ class CircuitBreaker:
         check_seconds("reset_after", reset_after)
         self._failures = failures
         self._reset_after = reset_after
-        self._in_a_row = 0
+        self._consecutive_failures = 0
         self._open_until: float | None = None
         self._probing = False
 
@@ -25,7 +25,7 @@ class CircuitBreaker:
         """Whether it has opened, and no attempt has succeeded since."""
         return self._open_until is not None
 
-    def admits(self, now: float) -> bool:
+    def allow(self, now: float) -> bool:
         """Whether an attempt may be made. One that is admitted must be followed by `succeeded`, `failed` or `left`."""
         if self._open_until is None:
             return True
@@ -36,17 +36,17 @@ class CircuitBreaker:
 
     def succeeded(self) -> None:
         """An attempt succeeded: closed again."""
-        self._in_a_row = 0
+        self._consecutive_failures = 0
         self._open_until = None
         self._probing = False
 
     def failed(self, now: float) -> None:
         """An attempt failed."""
-        self._in_a_row += 1
+        self._consecutive_failures += 1
         self._probing = False
-        if self._in_a_row >= self._failures:
+        if self._consecutive_failures >= self._failures:
             self._open_until = now + self._reset_after
 
-    def left(self) -> None:
+    def cancelled(self) -> None:
         """An attempt ended without telling anything (it was cancelled)."""
         self._probing = False

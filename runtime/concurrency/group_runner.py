@@ -17,17 +17,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from runtime.concurrency.child import Attempts, Child
+from runtime.concurrency.child import AttemptPolicy, Child
 from runtime.errors import ChildCancelledError, ExecutionInterrupted
 from runtime.interrupts.interruptible import Interruptible
 
 log = logging.getLogger("quiesce.parallel")
 
-SLUGGISH = 5.0
+SLOW_CANCEL_SECONDS = 5.0
 """Seconds after which children that were cancelled and have not ended are named in the log."""
 
 
-class Crew:
+class GroupRunner:
     """Runs children, at most `max_workers` at a time, until all have ended. Belongs to one event loop."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Crew:
         name: str,
         max_workers: int | None,
         fail_fast: bool,
-        attempts: Attempts,
+        attempts: AttemptPolicy,
     ) -> None:
         self.name = name
         self.started = False
@@ -50,15 +50,15 @@ class Crew:
         self._running: dict[asyncio.Task[Any], Child[Any]] = {}
         self._orphans: set[asyncio.Future[Any]] = set()
         self._ended: deque[Child[Any]] = deque()
-        self._verdict: BaseException | None = None
-        self._sleepers: list[asyncio.Future[None]] = []
+        self._exit_error: BaseException | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._late: TimeoutError | None = None
         self._undo: list[Callable[[], object]] = []
 
     @property
     def over(self) -> bool:
         """Whether it is too late to add a child."""
-        return self._over or self._verdict is not None
+        return self._over or self._exit_error is not None
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class Crew:
         """Take a child; it runs when there is room, and the crew has been started."""
         self._pending.append(child)
         if self.started:
-            self._fill()
+            self._start_pending()
 
     def start(self, timeout: float | None) -> None:
         """Begin. Raises ExecutionInterrupted on an interrupted state: then nothing has been created."""
@@ -84,10 +84,10 @@ class Crew:
         if not self._state.is_shielded:
             self._undo.append(self._state.when_interrupted(self._on_interrupt))
         if timeout is not None:
-            self.limit(timeout, "group")
-        self._fill()
+            self.set_deadline(timeout, "group")
+        self._start_pending()
 
-    def limit(self, seconds: float, what: str) -> None:
+    def set_deadline(self, seconds: float, what: str) -> None:
         """End all with TimeoutError `seconds` from now, unless all have ended by then."""
         error = TimeoutError(f"{what} {self.name!r} was not done within {seconds:g} s")
         self._undo.append(asyncio.get_running_loop().call_later(seconds, self._expire, error).cancel)
@@ -98,11 +98,11 @@ class Crew:
         else:  # done in time, and only not yet read; a child that is added now is too late
             self._late = error
 
-    def _fill(self) -> None:
+    def _start_pending(self) -> None:
         """Start children while there is room. Looks at the flag before each: a signal may come in between."""
         if self._late is not None and self._pending:
             self._end(self._late)
-        while self._pending and self._verdict is None:
+        while self._pending and self._exit_error is None:
             if self._max_workers is not None and len(self._running) >= self._max_workers:
                 return
             if self._state.is_interrupted and not self._state.is_shielded:
@@ -115,8 +115,8 @@ class Crew:
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         child = self._running.pop(task)
-        child.settle(task)
-        if self._verdict is not None and not isinstance(child.error, ExecutionInterrupted):
+        child.set_result_from(task)
+        if self._exit_error is not None and not isinstance(child.error, ExecutionInterrupted):
             if isinstance(child.error, Exception) and not isinstance(child.error, ChildCancelledError):
                 log.warning("%s[%s] failed as it was ended: %r", self.name, child.key, child.error)
             if not self._running:
@@ -128,7 +128,7 @@ class Crew:
             self._on_interrupt()
         elif error is not None and (self._fail_fast or not isinstance(error, Exception)):
             self._end(error)
-        self._fill()
+        self._start_pending()
         self._wake()
 
     def _on_interrupt(self) -> None:
@@ -138,16 +138,18 @@ class Crew:
 
     def _end(self, verdict: BaseException) -> None:
         """Discard what has not begun and cancel what runs. The first verdict stays, but an interrupt beats it."""
-        if self._verdict is not None:
+        if self._exit_error is not None:
             if isinstance(verdict, ExecutionInterrupted):
-                self._verdict = verdict
+                self._exit_error = verdict
             return
-        self._verdict = verdict
+        self._exit_error = verdict
         self._discard_pending()
         for task in tuple(self._running):
             self._state.cancel(task)
         if self._running:
-            self._undo.append(asyncio.get_running_loop().call_later(SLUGGISH, self._complain).cancel)
+            self._undo.append(
+                asyncio.get_running_loop().call_later(SLOW_CANCEL_SECONDS, self._log_slow_children).cancel
+            )
         self._wake()
 
     def _discard_pending(self) -> None:
@@ -168,26 +170,26 @@ class Crew:
             log.warning("a child of %r failed as it was ended: %r", self.name, error)
         self._wake()
 
-    def _complain(self) -> None:
+    def _log_slow_children(self) -> None:
         log.warning("children of %r were cancelled and have not ended: %s", self.name, ", ".join(self.running))
 
     def _wake(self) -> None:
-        for sleeper in self._sleepers:
+        for sleeper in self._waiters:
             if not sleeper.done():
                 sleeper.set_result(None)
 
     async def _change(self) -> None:
         sleeper = asyncio.get_running_loop().create_future()
-        self._sleepers.append(sleeper)
+        self._waiters.append(sleeper)
         try:
             await sleeper
         finally:
-            self._sleepers.remove(sleeper)
+            self._waiters.remove(sleeper)
 
     async def next(self) -> Child[Any] | None:
         """The next child that has ended; None after the last. Raises the verdict when all have been ended."""
         try:
-            while self._verdict is None:
+            while self._exit_error is None:
                 if self._ended:
                     return self._ended.popleft()
                 if not self._running:
@@ -198,20 +200,20 @@ class Crew:
             await self.finish()
             raise
         await self.finish()
-        if self._verdict is not None:
-            raise self._verdict
+        if self._exit_error is not None:
+            raise self._exit_error
         self._over = True
         return None
 
     async def leave(self, error: BaseException | None) -> None:
         """The block is left: end what is left of it. Raises ExecutionInterrupted if that is what comes meanwhile."""
         self._over = True
-        known = self._verdict
+        known = self._exit_error
         if self._running or self._pending:
             self._end(error or asyncio.CancelledError())
         await self.finish()
-        if error is None and isinstance(self._verdict, ExecutionInterrupted) and self._verdict is not known:
-            raise self._verdict
+        if error is None and isinstance(self._exit_error, ExecutionInterrupted) and self._exit_error is not known:
+            raise self._exit_error
 
     async def finish(self) -> None:
         """Wait for the last child, whatever is thrown at us meanwhile, and leave nothing behind."""

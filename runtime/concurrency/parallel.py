@@ -11,9 +11,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
-from runtime.concurrency.child import Attempts, Child
+from runtime.concurrency.child import AttemptPolicy, Child
 from runtime.concurrency.circuit_breaker import CircuitBreaker
-from runtime.concurrency.group_runner import Crew
+from runtime.concurrency.group_runner import GroupRunner
 from runtime.concurrency.retry import RetryPolicy
 from runtime.interrupts.interruptible import Interruptible
 from runtime.limits import check_count, check_seconds
@@ -54,12 +54,12 @@ class ParallelExecutionManager:
         self._strategy = ErrorStrategy(error_strategy)
         self._timeout = timeout
         self._repeats = retry is not None
-        self._crew = Crew(
+        self._crew = GroupRunner(
             state,
             name=self.name,
             max_workers=max_workers,
             fail_fast=self._strategy is ErrorStrategy.FAIL_FAST,
-            attempts=Attempts(retry=retry, breaker=circuit_breaker, emit=emit),
+            attempts=AttemptPolicy(retry=retry, breaker=circuit_breaker, emit=emit),
         )
         self._children: list[Child[Any]] = []
         self._keys: set[str] = set()
@@ -197,7 +197,7 @@ class _Results(AsyncIterator[Any]):
 
     def __init__(
         self,
-        crew: Crew,
+        crew: GroupRunner,
         timeout: float | None,
         select: Callable[[Child[Any]], Any],
         *,
@@ -213,7 +213,7 @@ class _Results(AsyncIterator[Any]):
     async def __anext__(self) -> Any:
         self._crew.start(self._timeout)
         if self._limit is not None:
-            self._crew.limit(self._limit, "stream")
+            self._crew.set_deadline(self._limit, "stream")
             self._limit = None
         while (child := await self._crew.next()) is not None:
             if (selected := self._select(child)) is not _NOTHING:

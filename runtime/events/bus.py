@@ -21,18 +21,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from runtime.events.queue import Outlet, Policy
+from runtime.events.queue import OverflowPolicy, SubscriberQueue
 from runtime.events.subscribers import Handler, Stream, Subscription, is_async
 from runtime.frozen import freeze
-from runtime.interrupts.loop_waker import running_loop, soon_in
-from runtime.interrupts.sleep import Done
+from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false, running_loop
+from runtime.interrupts.sleep import CompletedAwaitable
 from runtime.limits import check_seconds
 from runtime.model import Event, InterruptEvent
 from runtime.native import RLock
 
 log = logging.getLogger("quiesce.bus")
 
-_Target = tuple[Container[str] | None, Outlet | Subscription]
+_Target = tuple[Container[str] | None, SubscriberQueue | Subscription]
 _OURS = frozenset({Event, InterruptEvent})
 _FROZEN_FIELDS = frozenset(field.name for field in dataclasses.fields(InterruptEvent))
 
@@ -54,14 +54,14 @@ class EventBus:
         self._interrupt: InterruptEvent | None = None
         self._once: list[InterruptEvent] = []
         self._delivered: list[InterruptEvent] = []
-        self._unpumped: list[Subscription] = []
+        self._pending_subscribers: list[Subscription] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._on_bind: dict[object, Callable[[], object]] = {}
 
     # -- listening ----------------------------------------------------------------------------------
 
     def stream(
-        self, *, kinds: Container[str] | None = None, policy: Policy = Policy.BLOCK, limit: int = 1024
+        self, *, kinds: Container[str] | None = None, policy: OverflowPolicy = OverflowPolicy.BLOCK, limit: int = 1024
     ) -> Stream:
         """Everything published from now on (only `kinds`, and always the InterruptEvent), in order.
 
@@ -70,8 +70,8 @@ class EventBus:
         """
         asyncio.get_running_loop()
         self._bind()
-        outlet = Outlet(policy, limit, ends_on_interrupt=True)
-        stream = Stream(outlet, self._join(kinds, outlet))
+        outlet = SubscriberQueue(policy, limit, ends_on_interrupt=True)
+        stream = Stream(outlet, self._add_target(kinds, outlet))
         if self._interrupt is not None:
             outlet.put(self._interrupt, patient=False)
         if self.closed:
@@ -83,7 +83,7 @@ class EventBus:
         handler: Handler,
         *,
         kinds: Container[str] | None = None,
-        policy: Policy = Policy.BLOCK,
+        policy: OverflowPolicy = OverflowPolicy.BLOCK,
         limit: int = 1024,
     ) -> Subscription:
         """Call `handler(event)` for everything published from now on (only `kinds`), in order.
@@ -92,10 +92,10 @@ class EventBus:
         something to await, as a lambda does) has its own queue of `limit` events and its own task, once there is an
         event loop; `policy` says what a full queue does.
         """
-        outlet = Outlet(policy, limit, ends_on_interrupt=False)
+        outlet = SubscriberQueue(policy, limit, ends_on_interrupt=False)
         subscription = Subscription(handler, outlet)
         target = outlet if is_async(handler) else subscription
-        subscription.on_close = leave = self._join(kinds, target)
+        subscription.on_close = leave = self._add_target(kinds, target)
         subscription.on_awaitable = partial(self._make_async, leave, kinds, subscription, outlet)
         if self.closed:
             outlet.close()
@@ -104,20 +104,24 @@ class EventBus:
         return subscription
 
     def _make_async(
-        self, leave: Callable[[], None], kinds: Container[str] | None, subscription: Subscription, outlet: Outlet
+        self,
+        leave: Callable[[], None],
+        kinds: Container[str] | None,
+        subscription: Subscription,
+        outlet: SubscriberQueue,
     ) -> None:
         """A handler that did not look it has given something to await: from now on it is served as an async one."""
         leave()
         if not outlet.closed:  # it may have closed its own subscription
-            subscription.on_close = self._join(kinds, outlet)
+            subscription.on_close = self._add_target(kinds, outlet)
         self._pump(subscription)
 
     def _pump(self, subscription: Subscription) -> None:
         with self._lock:
-            self._unpumped.append(subscription)
+            self._pending_subscribers.append(subscription)
         self._bind()
 
-    def _join(self, kinds: Container[str] | None, target: Outlet | Subscription) -> Callable[[], None]:
+    def _add_target(self, kinds: Container[str] | None, target: SubscriberQueue | Subscription) -> Callable[[], None]:
         key = object()
         if not self.closed:
             self._targets[key] = (kinds, target)
@@ -130,43 +134,45 @@ class EventBus:
     # -- publishing ---------------------------------------------------------------------------------
 
     async def publish(self, event: Event) -> None:
-        """Publish, and wait while a queue that chose `Policy.BLOCK` is full. Nothing on a closed bus."""
+        """Publish, and wait while a queue that chose `OverflowPolicy.BLOCK` is full. Nothing on a closed bus."""
         event = _frozen(event)
         self._bind()
         if self._loop is not asyncio.get_running_loop():
-            self.post(event)
+            self.publish_nowait(event)
             return
         publisher = asyncio.current_task()
         self._deliver(event, publisher)
         for _, target in tuple(self._targets.values()):
-            if isinstance(target, Outlet) and target.full and target.reader is not publisher:
-                await target.room()
+            if isinstance(target, SubscriberQueue) and target.full and target.reader is not publisher:
+                await target.wait_not_full()
 
-    def tell(self, event: Event) -> Awaitable[None]:
+    def publish_soon(self, event: Event) -> Awaitable[None]:
         """Publish at once where there is room for it, or where nobody can wait; else when the answer is awaited.
 
         An answer that is dropped instead does as `post`: so a sync function in the loop's thread need not care.
         """
         if self._loop is running_loop() is not None and self._is_full:
             return Publication(self, _frozen(event))
-        self.post(event)
-        return Done()
+        self.publish_nowait(event)
+        return CompletedAwaitable()
 
     @property
     def _is_full(self) -> bool:
         return any(
-            isinstance(target, Outlet) and target.policy is Policy.BLOCK and len(target) >= target.limit
+            isinstance(target, SubscriberQueue)
+            and target.policy is OverflowPolicy.BLOCK
+            and len(target) >= target.limit
             for _, target in self._targets.values()
         )
 
-    def post(self, event: Event) -> None:
+    def publish_nowait(self, event: Event) -> None:
         """Publish without waiting, from any thread; a queue that is full loses its oldest event."""
         event = _frozen(event)
         self._bind()
         if self._loop is None or self._loop is running_loop():
             self._deliver(event, None)
             return
-        soon_in(self._loop, self._deliver, event, None)
+        call_soon_threadsafe_or_false(self._loop, self._deliver, event, None)
 
     def post_once(self, event: InterruptEvent) -> None:
         """As `post`; the same event again does nothing, in whatever thread and however late.
@@ -174,7 +180,7 @@ class EventBus:
         So that whoever must be sure of it, and cannot wait for a thread that is about to post it, posts it too.
         """
         self._once.append(event)
-        self.post(event)
+        self.publish_nowait(event)
 
     @property
     def is_served_by_publishers(self) -> bool:
@@ -203,7 +209,7 @@ class EventBus:
         if isinstance(event, InterruptEvent):
             self._interrupt = self._interrupt or event
         for kinds, target in tuple(self._targets.values()):
-            if isinstance(target, Outlet):
+            if isinstance(target, SubscriberQueue):
                 if kinds is None or event.kind in kinds or isinstance(event, InterruptEvent):
                     target.put(event, patient=publisher is not None and publisher is not target.reader)
             elif kinds is None or event.kind in kinds:
@@ -239,11 +245,11 @@ class EventBus:
         if (self._loop is None or self._loop.is_closed()) and self._take_loop():
             for callback in tuple(self._on_bind.values()):
                 callback()
-        if self._unpumped and self._loop is not None and self._loop is running_loop():
+        if self._pending_subscribers and self._loop is not None and self._loop is running_loop():
             with self._lock:
-                waiting, self._unpumped = self._unpumped, []
+                waiting, self._pending_subscribers = self._pending_subscribers, []
             for subscription in waiting:
-                task = asyncio.create_task(subscription.pump(), name="quiesce-subscriber")
+                task = asyncio.create_task(subscription.run(), name="quiesce-subscriber")
                 self._pumps.add(task)
                 task.add_done_callback(self._pumps.discard)
 
@@ -259,13 +265,17 @@ class EventBus:
 
     def close(self) -> None:
         """End every stream and subscription once it has read what is queued. Idempotent; from any thread."""
-        if self._loop is None or self._loop is running_loop() or not soon_in(self._loop, self._close):
+        if (
+            self._loop is None
+            or self._loop is running_loop()
+            or not call_soon_threadsafe_or_false(self._loop, self._close)
+        ):
             self._close()
 
     def _close(self) -> None:
         self.closed = True
         for _, target in tuple(self._targets.values()):
-            if isinstance(target, Outlet):
+            if isinstance(target, SubscriberQueue):
                 target.close()
         self._targets.clear()
 
@@ -314,4 +324,4 @@ class Publication(Awaitable[None]):
 
     def __del__(self) -> None:
         if self._event is not None:
-            self._bus.post(self._event)
+            self._bus.publish_nowait(self._event)

@@ -11,7 +11,7 @@ from runtime.limits import check_count
 from runtime.model import Event, InterruptEvent
 
 
-class Policy(StrEnum):
+class OverflowPolicy(StrEnum):
     """What a full queue does with one more event."""
 
     BLOCK = "block"
@@ -23,22 +23,22 @@ class Policy(StrEnum):
     """Only the newest is kept; what it replaces is counted in `dropped`."""
 
 
-class Outlet:
+class SubscriberQueue:
     """The queue between a bus and one consumer. Belongs to one event loop.
 
     An InterruptEvent is always let in. `ends_on_interrupt`: it is also the last thing that comes out.
     """
 
-    def __init__(self, policy: Policy, limit: int, *, ends_on_interrupt: bool) -> None:
+    def __init__(self, policy: OverflowPolicy, limit: int, *, ends_on_interrupt: bool) -> None:
         check_count("limit", limit)
-        self.policy = Policy(policy)
-        self.limit = 1 if self.policy is Policy.LATEST else limit
+        self.policy = OverflowPolicy(policy)
+        self.limit = 1 if self.policy is OverflowPolicy.LATEST else limit
         self.dropped = 0
         self.closed = False
         self.reader: asyncio.Task[Any] | None = None
         self._ends_on_interrupt = ends_on_interrupt
         self._queue: deque[Event] = deque()
-        self._wanted: asyncio.Future[None] | None = None
+        self._reader_waiter: asyncio.Future[None] | None = None
         self._room: deque[asyncio.Future[None]] = deque()
 
     def __len__(self) -> int:
@@ -47,20 +47,20 @@ class Outlet:
     @property
     def full(self) -> bool:
         """Whether a publisher that can wait should."""
-        return self.policy is Policy.BLOCK and not self.closed and len(self._queue) > self.limit
+        return self.policy is OverflowPolicy.BLOCK and not self.closed and len(self._queue) > self.limit
 
     def put(self, event: Event, *, patient: bool) -> None:
         """Queue an event. `patient` publishers then wait until the outlet is no longer `full`."""
         if self.closed:
             return
         last = isinstance(event, InterruptEvent)
-        if len(self._queue) >= self.limit and not last and not (patient and self.policy is Policy.BLOCK):
+        if len(self._queue) >= self.limit and not last and not (patient and self.policy is OverflowPolicy.BLOCK):
             self._queue.popleft()
             self.dropped += 1
         self._queue.append(event)
         if last and self._ends_on_interrupt:
             self.close()
-        _wake(self._wanted)
+        _wake(self._reader_waiter)
 
     async def get(self) -> Event | None:
         """The next event; None when the outlet is closed and empty. Raises RuntimeError if somebody else waits."""
@@ -68,19 +68,19 @@ class Outlet:
         while not self._queue:
             if self.closed:
                 return None
-            if self._wanted is not None:
+            if self._reader_waiter is not None:
                 raise RuntimeError("an event stream is read by one task at a time: open one for each")
-            self._wanted = asyncio.get_running_loop().create_future()
+            self._reader_waiter = asyncio.get_running_loop().create_future()
             try:
-                await self._wanted
+                await self._reader_waiter
             finally:
-                self._wanted = None
+                self._reader_waiter = None
         event = self._queue.popleft()
         if self._room and not self.full:
             _wake(self._room[0])
         return event
 
-    async def room(self) -> None:
+    async def wait_not_full(self) -> None:
         """Wait until the outlet is no longer full, or closed. Publishers get their turn in order."""
         while self.full:
             turn = asyncio.get_running_loop().create_future()
@@ -97,7 +97,7 @@ class Outlet:
         self.closed = True
         if discard:
             self._queue.clear()
-        _wake(self._wanted)
+        _wake(self._reader_waiter)
         for turn in self._room:
             _wake(turn)
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from runtime.errors import ExecutionInterrupted
-from runtime.events.queue import Outlet
+from runtime.events.queue import SubscriberQueue
 from runtime.model import Event
 
 log = logging.getLogger("quiesce.bus")
@@ -25,7 +25,7 @@ class Stream(AsyncIterator[Event]):
     unsubscribes when it is collected.
     """
 
-    def __init__(self, outlet: Outlet, leave: Callable[[], None]) -> None:
+    def __init__(self, outlet: SubscriberQueue, leave: Callable[[], None]) -> None:
         self._outlet = outlet
         self._leave = leave
 
@@ -77,7 +77,7 @@ class Stream(AsyncIterator[Event]):
 class Subscription:
     """A subscriber's handle: `close()` ends it, `dropped` counts what its full queue has cost it."""
 
-    def __init__(self, handler: Handler, outlet: Outlet) -> None:
+    def __init__(self, handler: Handler, outlet: SubscriberQueue) -> None:
         self.on_close: Callable[[], None] = _nothing
         self.on_awaitable: Callable[[], None] = _nothing
         self._handler = handler
@@ -107,7 +107,7 @@ class Subscription:
         except (Exception, ExecutionInterrupted):  # noqa: BLE001 - a subscriber's error is the subscriber's
             self._complain(event)
 
-    async def pump(self) -> None:
+    async def run(self) -> None:
         """Run an async handler for one event after the other, until its queue is closed and empty."""
         if self._first is not None:
             (event, result), self._first = self._first, None

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from runtime.concurrency.retry import RetryPolicy
-from runtime.errors import ExecutionInterrupted, QuiesceError, interruption_behind, said_by
+from runtime.errors import ExecutionInterrupted, QuiesceError, error_text, find_interrupt
 from runtime.execution.state import ExecutionState
 from runtime.interrupts.interruptible import CancelOnInterrupt
 from runtime.interrupts.loop_waker import loop_time
@@ -136,7 +136,7 @@ class _Execution(Generic[T]):
             try:
                 return ExecutionStatus.COMPLETED, await self._attempt_once(input_data)
             except Exception as error:  # the policy says which are retried; the rest goes on
-                if interruption_behind(error) is not None or self._guard.led_to(error):
+                if find_interrupt(error) is not None or self._guard.caused(error):
                     raise
                 wait = self._wait_after(error)
                 if wait is None:
@@ -169,7 +169,7 @@ class _Execution(Generic[T]):
                 raise ConditionError(f"{what} {getattr(condition, '__name__', condition)} was not met")
 
     def _not_completed(self, error: BaseException) -> ExecutionResult[T]:
-        interrupted = interruption_behind(error)
+        interrupted = find_interrupt(error)
         if interrupted is not None:
             return self._interrupted(interrupted)
         self._record(ExecutionStatus.FAILED, _line(error))
@@ -181,7 +181,7 @@ class _Execution(Generic[T]):
 
     def _interrupted(self, interrupted: ExecutionInterrupted) -> ExecutionResult[T]:
         signal: InterruptSignal = interrupted.signal
-        self._state.settle()
+        self._state.clear_raised()
         self._record(ExecutionStatus.INTERRUPTED, str(interrupted))
         return ExecutionResult(
             ok=False,
@@ -228,5 +228,5 @@ def _name(actor: object) -> str:
 
 
 def _line(error: BaseException) -> str:
-    text = said_by(error)
+    text = error_text(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -15,7 +15,7 @@ from runtime.interrupts.interruptible import Interruptible
 
 log = logging.getLogger("quiesce.generators")
 
-Generator = asyncio.Task[Any] | AsyncGenerator[Any, Any]
+ManagedGenerator = asyncio.Task[Any] | AsyncGenerator[Any, Any]
 
 _owners: ContextVar[tuple[_Owner, ...]] = ContextVar("quiesce_generator_owners", default=())
 
@@ -25,7 +25,7 @@ class KillReport:
     """What `kill_generators` did: how many ended, and the names of those that refused to within the limit."""
 
     killed: int = 0
-    refused: tuple[str, ...] = ()
+    survivors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +41,8 @@ class _Entry:
 
     name: str
     owner: _Owner | None
-    dying: asyncio.Task[Any] | None = None
-    refused: bool = False
+    cancel_task: asyncio.Task[Any] | None = None
+    survivors: bool = False
 
 
 class GeneratorRegistry:
@@ -53,10 +53,10 @@ class GeneratorRegistry:
 
     def __init__(self, state: Interruptible) -> None:
         self._state = state
-        self._entries: dict[Generator, _Entry] = {}
+        self._entries: dict[ManagedGenerator, _Entry] = {}
         self._stop_listening: Callable[[], None] | None = None
 
-    def register(self, generator: Generator, name: str | None = None) -> None:
+    def register(self, generator: ManagedGenerator, name: str | None = None) -> None:
         """Take a task or an async generator in charge. On an interrupted state it is cancelled at once.
 
         Raises TypeError for anything else.
@@ -77,7 +77,7 @@ class GeneratorRegistry:
             self._stop_listening()
         self._stop_listening = self._state.when_interrupted(self.cancel)
 
-    def unregister(self, generator: Generator) -> None:
+    def unregister(self, generator: ManagedGenerator) -> None:
         """Let go of it. Nothing happens if it is not registered."""
         self._entries.pop(generator, None)
         if not self._entries and self._stop_listening is not None:
@@ -88,14 +88,14 @@ class GeneratorRegistry:
         """It has ended. What it raised is for whoever awaits it, unless it was told to end: then it is for the log."""
         entry = self._entries.get(task)
         self.unregister(task)
-        if entry is None or task.cancelled() or not (entry.dying is not None or self._state.is_interrupted):
+        if entry is None or task.cancelled() or not (entry.cancel_task is not None or self._state.is_interrupted):
             return
         error = task.exception()
         if error is not None and not isinstance(error, ExecutionInterrupted):
             log.warning("the generator %s failed as it ended: %r", entry.name, error)
 
     @property
-    def active(self) -> tuple[Generator, ...]:
+    def active(self) -> tuple[ManagedGenerator, ...]:
         """Those that have not finished."""
         for generator in tuple(self._entries):
             if not isinstance(generator, asyncio.Task) and getattr(generator, "ag_frame", self) is None:
@@ -108,7 +108,7 @@ class GeneratorRegistry:
         return tuple(self._entries[generator].name for generator in self.active)
 
     @asynccontextmanager
-    async def owning(self, limit: Callable[[], float]) -> AsyncIterator[None]:
+    async def scope(self, limit: Callable[[], float]) -> AsyncIterator[None]:
         """An execution on this state. What was registered inside an outermost one is killed as it ends.
 
         `limit()` is then the seconds to wait for it.
@@ -139,12 +139,12 @@ class GeneratorRegistry:
             entry = self._entries[generator]
             if generator is current or (owner is not None and entry.owner is not owner):
                 continue
-            if entry.dying is None:
-                entry.dying = self._condemn(generator)
+            if entry.cancel_task is None:
+                entry.cancel_task = self._start_cancel(generator)
             entries.append(entry)
         return entries
 
-    def _condemn(self, generator: Generator) -> asyncio.Task[Any]:
+    def _start_cancel(self, generator: ManagedGenerator) -> asyncio.Task[Any]:
         if isinstance(generator, asyncio.Task):
             self._state.cancel(generator)
             return generator
@@ -166,22 +166,24 @@ class GeneratorRegistry:
         Those that refuse stay registered, are logged, and are not waited for again.
         """
         entries = self.cancel(owner)
-        waiting = {entry.dying: entry for entry in entries if entry.dying is not None and not entry.refused}
+        waiting = {
+            entry.cancel_task: entry for entry in entries if entry.cancel_task is not None and not entry.survivors
+        }
         if not waiting:
-            return KillReport(refused=tuple(entry.name for entry in entries))
-        cancelled = await _outwait(set(waiting), limit)
+            return KillReport(survivors=tuple(entry.name for entry in entries))
+        cancelled = await _wait_despite_cancellation(set(waiting), limit)
         left = set(map(id, self._entries.values()))
         for entry in waiting.values():
-            entry.refused = id(entry) in left
-        refused = tuple(entry.name for entry in entries if entry.refused)
+            entry.survivors = id(entry) in left
+        refused = tuple(entry.name for entry in entries if entry.survivors)
         if refused:
             log.warning("generators refuse to end: %s", ", ".join(refused))
         if cancelled is not None:
             raise cancelled
-        return KillReport(killed=len(entries) - len(refused), refused=refused)
+        return KillReport(killed=len(entries) - len(refused), survivors=refused)
 
 
-async def _outwait(tasks: set[asyncio.Task[Any]], limit: float) -> asyncio.CancelledError | None:
+async def _wait_despite_cancellation(tasks: set[asyncio.Task[Any]], limit: float) -> asyncio.CancelledError | None:
     """Wait for all, for `limit` seconds, whatever is thrown at us meanwhile: that comes back, to be raised then."""
     loop = asyncio.get_running_loop()
     end, cancelled = loop.time() + limit, None

@@ -18,16 +18,16 @@ from runtime.concurrency.circuit_breaker import CircuitBreaker
 from runtime.concurrency.parallel import ParallelExecutionManager
 from runtime.concurrency.retry import RetryPolicy
 from runtime.events.bus import EventBus
-from runtime.execution.generators import Generator, GeneratorRegistry, KillReport
+from runtime.execution.generators import GeneratorRegistry, KillReport, ManagedGenerator
 from runtime.frozen import freeze_dict
 from runtime.interrupt_signal import build_signal
-from runtime.interrupts.checker import Checker, ExternalChecker, Patrol
+from runtime.interrupts.checker import Checker, CheckerPoller, ExternalChecker
 from runtime.interrupts.deadline import TimeLimited
 from runtime.interrupts.handler_context import is_in_signal_handler
 from runtime.interrupts.interruptible import CancelOnInterrupt
 from runtime.interrupts.loop_waker import running_loop
-from runtime.interrupts.sleep import Done, Doorbell, sleep_blocking, sleep_in_loop
-from runtime.interrupts.supervisor_link import Host, Standalone
+from runtime.interrupts.sleep import CompletedAwaitable, WakeupFd, sleep_blocking, sleep_in_loop
+from runtime.interrupts.supervisor_link import NullLink, SupervisorLink
 from runtime.limits import check_seconds
 from runtime.model import (
     ErrorStrategy,
@@ -60,7 +60,7 @@ class ExecutionState(TimeLimited):
         self,
         *,
         state_id: str | None = None,
-        host: Host | None = None,
+        host: SupervisorLink | None = None,
         snapshot: Any = None,
         event_bus: EventBus | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -73,9 +73,9 @@ class ExecutionState(TimeLimited):
         self._registry: GeneratorRegistry | None = None
         self._groups: WeakSet[ParallelExecutionManager] | None = None
         self._history: list[ExecutionRecord] = []
-        self._patrols: dict[asyncio.AbstractEventLoop, Patrol] = {}
+        self._patrols: dict[asyncio.AbstractEventLoop, CheckerPoller] = {}
         self._snapshot_saved = False
-        self._doorbell: Doorbell | None = None
+        self._doorbell: WakeupFd | None = None
         self._owns_bus = event_bus is None
         self._leave_bus = event_bus.on_bind(self._listen) if event_bus is not None else None
 
@@ -87,7 +87,7 @@ class ExecutionState(TimeLimited):
     def record(self, record: ExecutionRecord) -> None:
         """Add a line to the history, and publish it as an event of kind `execution`."""
         self._history.append(record)
-        if self._bus is None and isinstance(self.host, Standalone):  # nobody to tell
+        if self._bus is None and isinstance(self.host, NullLink):  # nobody to tell
             return
         data = {
             "name": record.name,
@@ -112,7 +112,7 @@ class ExecutionState(TimeLimited):
         From any thread and from a signal handler. It never fails because of its arguments: see
         `runtime.interrupt_signal.build_signal` for what becomes of None, bytes, unknown reasons and the like.
         """
-        return self.trip(build_signal(reason, message, triggered_by, save_checkpoint))
+        return self.set_signal(build_signal(reason, message, triggered_by, save_checkpoint))
 
     async def check_interrupt(self) -> None:
         """Checkpoint: the flag, then the external checker if it is due. Raises ExecutionInterrupted."""
@@ -120,7 +120,7 @@ class ExecutionState(TimeLimited):
             self._interrupted()
         if self._checker is not None and self._checker.due:
             async with CancelOnInterrupt(self):  # a request need not wait for a checker that hangs
-                await self._checker.ask(self)
+                await self._checker.poll(self)
             self.raise_if_interrupted()
 
     def set_interrupt_checker(
@@ -141,34 +141,34 @@ class ExecutionState(TimeLimited):
         )
         current = running_loop()
         if current is not None and current in self._bells:
-            self._patrol(current)
+            self._start_poller(current)
 
-    def _patrol(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start_poller(self, loop: asyncio.AbstractEventLoop) -> None:
         """Somebody waits in this loop: ask the checker now and then, as the waiting code comes to no checkpoint."""
-        if self._checker is not None and loop not in self._patrols and not self._won:
-            self._patrols[loop] = Patrol(self._checker, self, loop)
+        if self._checker is not None and loop not in self._patrols and not self._signal_slot:
+            self._patrols[loop] = CheckerPoller(self._checker, self, loop)
 
     def _interrupted(self) -> None:
-        self._announce()
+        self._publish_interrupt()
         super()._interrupted()
 
-    def trip(self, signal: InterruptSignal, *, apart: bool = False) -> bool:
+    def set_signal(self, signal: InterruptSignal, *, apart: bool = False) -> bool:
         """As Interruptible.trip; and the InterruptEvent is published, if somebody subscribed and no loop will do it.
 
         By the calling thread, unless it must not run a program's subscribers: in a signal handler, and with `apart`.
         Then by a thread of its own.
         """
-        won = super().trip(signal)
+        won = super().set_signal(signal)
         if won and self._bus is not None and self._bus.is_served_by_publishers:
             if apart or is_in_signal_handler():
                 context = contextvars.copy_context()
                 with suppress(RuntimeError):  # no thread to be had: the next checkpoint publishes it
-                    start_new_thread(context.run, (self._announce,))
+                    start_new_thread(context.run, (self._publish_interrupt,))
             else:
-                self._announce()
+                self._publish_interrupt()
         return won
 
-    def _announce(self) -> None:
+    def _publish_interrupt(self) -> None:
         """Publish the InterruptEvent, once, however many checkpoints and threads see the flag at the same time.
 
         Who makes the event sends it up. All put it on the bus, which takes it once: a checkpoint or `close` need not
@@ -210,13 +210,13 @@ class ExecutionState(TimeLimited):
             bus.post_once(event)
             self._once["posted"] = True
 
-    def _heard(self) -> None:
-        super()._heard()
-        self._announce()
+    def _on_loop_notified(self) -> None:
+        super()._on_loop_notified()
+        self._publish_interrupt()
 
     def _listen(self) -> None:
         """The bus serves a loop now: keep a bell there, so that its streams hear of an interrupt by themselves."""
-        self.when_interrupted(self._announce)
+        self.when_interrupted(self._publish_interrupt)
 
     # -- time ---------------------------------------------------------------------------------------
 
@@ -224,11 +224,11 @@ class ExecutionState(TimeLimited):
         """As Interruptible.when_interrupted; the external checker is asked in this loop too from now on."""
         remove = super().when_interrupted(callback)
         if self._checker is not None:
-            self._patrol(asyncio.get_running_loop())
+            self._start_poller(asyncio.get_running_loop())
         return remove
 
-    def _take_down_bell(self, loop: asyncio.AbstractEventLoop) -> None:
-        super()._take_down_bell(loop)
+    def _detach_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        super()._detach_loop(loop)
         patrol = self._patrols.pop(loop, None)
         if patrol is not None:
             patrol.stop()
@@ -242,7 +242,7 @@ class ExecutionState(TimeLimited):
         check_seconds("a sleep", seconds, may_be_endless=True)
         if running_loop() is None:
             self._sleep_blocking(seconds)
-            return Done()
+            return CompletedAwaitable()
         return sleep_in_loop(self, seconds)
 
     def _sleep_blocking(self, seconds: float) -> None:
@@ -255,12 +255,12 @@ class ExecutionState(TimeLimited):
         fds = [doorbell.fileno(), *(() if wake is None else (wake,))]
         sleep_blocking(self, seconds, fds, self.time_left)
 
-    def _hang_doorbell(self) -> Doorbell:
+    def _hang_doorbell(self) -> WakeupFd:
         """One for all threads that sleep; several may come here at once."""
-        mine = Doorbell()
+        mine = WakeupFd()
         self._doorbell = self._once.setdefault("doorbell", mine)
         if self._doorbell is mine:
-            self.add_waker(mine.ring)
+            self.add_waker(mine.wake)
         return self._doorbell
 
     @property
@@ -289,7 +289,7 @@ class ExecutionState(TimeLimited):
     def _send(self, event: Event) -> None:
         self.host.emit(event)
         if self._bus is not None:
-            self._bus.post(event)
+            self._bus.publish_nowait(event)
 
     def log(
         self, message: str, severity: Severity = Severity.INFO, metadata: dict[str, Any] | None = None
@@ -303,10 +303,10 @@ class ExecutionState(TimeLimited):
         fixed = freeze_dict(metadata or {}) if metadata is None or type(metadata) is dict else metadata
         data = {"message": message, "severity": str(severity), "metadata": fixed}
         event = Event(kind="log", data=data, address=current_address(), state_id=self.state_id)
-        if isinstance(self.host, Standalone):
+        if isinstance(self.host, NullLink):
             logger.log(_LEVELS[severity], message, extra={"metadata": event.data["metadata"]})
         self.host.emit(event)
-        return Done() if self._bus is None else self._bus.tell(event)
+        return CompletedAwaitable() if self._bus is None else self._bus.publish_soon(event)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far this execution is: an event of kind `progress`."""
@@ -351,7 +351,7 @@ class ExecutionState(TimeLimited):
         self._groups.add(group)
         return group
 
-    def register_generator(self, generator: Generator, name: str | None = None) -> None:
+    def register_generator(self, generator: ManagedGenerator, name: str | None = None) -> None:
         """Have a task or async generator cancelled and awaited on interrupt and at the end.
 
         The end is that of the outermost ExecutionEvent it was registered in, or of the state. Raises TypeError
@@ -359,12 +359,12 @@ class ExecutionState(TimeLimited):
         """
         self._generators().register(generator, name)
 
-    def unregister_generator(self, generator: Generator) -> None:
+    def unregister_generator(self, generator: ManagedGenerator) -> None:
         """Let go of a registered generator. Nothing happens if it is not registered."""
         self._generators().unregister(generator)
 
     @property
-    def active_generators(self) -> tuple[Generator, ...]:
+    def active_generators(self) -> tuple[ManagedGenerator, ...]:
         """The registered generators that have not finished."""
         return self._registry.active if self._registry is not None else ()
 
@@ -374,18 +374,18 @@ class ExecutionState(TimeLimited):
         One that refuses to end is named in the report and in the log, and holds up nobody.
         """
         check_seconds("limit", limit)
-        return await self._generators().kill(self._patience() if limit is None else limit)
+        return await self._generators().kill(self._generator_timeout() if limit is None else limit)
 
     def executing(self) -> AbstractAsyncContextManager[None]:
         """The body is an execution on this state; generators registered in an outermost one end with it."""
-        return self._generators().owning(self._patience)
+        return self._generators().scope(self._generator_timeout)
 
     def _generators(self) -> GeneratorRegistry:
         if self._registry is None:
             self._registry = self._once.setdefault("generators", GeneratorRegistry(self))
         return self._registry
 
-    def _patience(self) -> float:
+    def _generator_timeout(self) -> float:
         grace = self.remaining_grace
         return GENERATOR_LIMIT if grace is None else min(GENERATOR_LIMIT, grace)
 
@@ -420,7 +420,7 @@ class ExecutionState(TimeLimited):
             return
         self.cancel_timeout()
         if self._flag:
-            self._announce()
+            self._publish_interrupt()
         if self._registry is not None and self._registry.names and running_loop() is not None:
             self._registry.cancel()
         if self._leave_bus is not None:
@@ -430,4 +430,4 @@ class ExecutionState(TimeLimited):
         if self._doorbell is not None:
             self._doorbell.close()
         for loop in tuple(self._bells):
-            self._take_down_bell(loop)
+            self._detach_loop(loop)

@@ -7,13 +7,13 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-class AsyncSession:
+class AsyncTaskSet:
     """Belongs to the running loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._running: set[asyncio.Task[None]] = set()
-        self._news = self._loop.create_future()
+        self._changed = self._loop.create_future()
         self._error: BaseException | None = None
 
     def __len__(self) -> int:
@@ -35,22 +35,22 @@ class AsyncSession:
         self._tell(None if task.cancelled() else task.exception())
 
     def _tell(self, error: BaseException | None = None) -> None:
-        self._error = self._error or error  # PipesLost, or a defect of ours: it must end the executor
-        if not self._news.done():
-            self._news.set_result(None)
+        self._error = self._error or error  # EventPipeLost, or a defect of ours: it must end the executor
+        if not self._changed.done():
+            self._changed.set_result(None)
 
     async def wait(self, sources: list[int]) -> None:
         """Until a task ends or one of the descriptors is readable."""
         for fd in sources:
             self._loop.add_reader(fd, self._tell)
         try:
-            await self._news
+            await self._changed
         finally:
             for fd in sources:
                 self._loop.remove_reader(fd)
         if self._error is not None:
             raise self._error
-        self._news = self._loop.create_future()
+        self._changed = self._loop.create_future()
 
     async def close(self) -> None:
         """Cancel what still runs, and wait for it."""
@@ -58,5 +58,5 @@ class AsyncSession:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
-        if not self._news.done():
-            self._news.cancel()
+        if not self._changed.done():
+            self._changed.cancel()

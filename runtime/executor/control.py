@@ -20,9 +20,9 @@ from runtime.executor.inbox import Inbox
 from runtime.executor.loop_watch import PATIENCE
 from runtime.executor.outbox import Outbox
 from runtime.executor.task_runner import TaskRunner
-from runtime.ipc.executor_protocol import Control, Done, FrameReader, Interrupt, Returned, Revoke
+from runtime.ipc.executor_protocol import Control, FrameReader, Interrupt, ReturnTasks, TaskDone, TasksReturned
 from runtime.ipc.flag import InterruptFlag
-from runtime.ipc.guardian_protocol import FOR_MAIN_THREAD
+from runtime.ipc.guardian_protocol import MAIN_THREAD_SIGNALS
 from runtime.model import InterruptSignal
 from runtime.process import tree
 
@@ -65,7 +65,7 @@ class ControlThread:
         self._tasks = tasks
         self._wake_main = wake_main
         self._nudge_main = nudge_main
-        self._early: dict[Interrupt, float] = {}
+        self._pending_interrupts: dict[Interrupt, float] = {}
 
     def start(self) -> threading.Thread:
         """A daemon: it holds up nobody's end."""
@@ -80,7 +80,7 @@ class ControlThread:
         and the TERM rung's exception would wait for its return. The kernel does give it to this thread when the main
         thread has another signal pending, as it has when its stacks were just asked for.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_MAIN_THREAD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, MAIN_THREAD_SIGNALS)
         guardian = os.getppid()
         with suppress(OSError):  # the agent closed it
             self._obey_orders()
@@ -98,13 +98,13 @@ class ControlThread:
         flush_in: float | None = None
         while True:
             ready = dict(poll.poll(1000 * self._patience(flush_in)))
-            self._flag.beat(self._slot)
+            self._flag.heartbeat(self._slot)
             self._nudge_main()
             if flush_in is not None or self._outbox.fileno() in ready:
-                flush_in = self._outbox.flush_old()
+                flush_in = self._outbox.flush_stale()
             self._report_blocked_loop()
-            if self._early:
-                self._try_again()
+            if self._pending_interrupts:
+                self._retry_pending_interrupts()
             if self._tasks.must_look and self._tasks.look_at_threads():
                 self._wake_main()
             if self._fd not in ready:
@@ -114,7 +114,7 @@ class ControlThread:
                 return
             try:
                 for order in reader.feed(data):
-                    self._obey(order)
+                    self._execute(order)
             except WireError as error:
                 end_executor(self._outbox, "control", str(error))
 
@@ -124,22 +124,24 @@ class ControlThread:
         if reports:
             self._outbox.send(*reports)
 
-    def _obey(self, order: Control) -> None:
+    def _execute(self, order: Control) -> None:
         if isinstance(order, Interrupt):
             if not self._interrupt(order):
-                self._early[order] = time.monotonic() + EARLY_SECONDS
-        elif isinstance(order, Revoke):
-            self._outbox.send(Returned(self._inbox.revoke(order.count)))
+                self._pending_interrupts[order] = time.monotonic() + EARLY_SECONDS
+        elif isinstance(order, ReturnTasks):
+            self._outbox.send(TasksReturned(self._inbox.revoke(order.count)))
             self._wake_main()
 
     def _interrupt(self, order: Interrupt) -> bool:
         """Whether its task was found, waiting or in hand."""
-        if self._inbox.withdraw(order.task, order.attempt):
+        if self._inbox.cancel(order.task, order.attempt):
             error = str(ExecutionInterrupted(InterruptSignal.model_validate_json(order.signal)))
-            self._outbox.send(Done(order.task, "interrupted", None, "", error, None, time.time(), 0.0, order.signal))
+            self._outbox.send(
+                TaskDone(order.task, "interrupted", None, "", error, None, time.time(), 0.0, order.signal)
+            )
             self._wake_main()
             return True
-        in_hand = self._inbox.in_hand(order.task, order.attempt)
+        in_hand = self._inbox.in_progress(order.task, order.attempt)
         if in_hand is not None:
             self._tasks.interrupt(in_hand, InterruptSignal.model_validate_json(order.signal))
         return in_hand is not None
@@ -148,10 +150,10 @@ class ControlThread:
         patience = self._heartbeat if flush_in is None else flush_in
         if self._tasks.loop_watch.is_watching:
             patience = min(patience, PATIENCE)
-        return min(patience, EARLY_LOOK) if self._early or self._tasks.must_look else patience
+        return min(patience, EARLY_LOOK) if self._pending_interrupts or self._tasks.must_look else patience
 
-    def _try_again(self) -> None:
+    def _retry_pending_interrupts(self) -> None:
         """Interrupts that overtook their task, which is larger than a pipe; or that came when it had ended."""
-        for order, until in tuple(self._early.items()):
+        for order, until in tuple(self._pending_interrupts.items()):
             if self._interrupt(order) or time.monotonic() > until:
-                del self._early[order]
+                del self._pending_interrupts[order]

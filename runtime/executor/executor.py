@@ -34,32 +34,32 @@ import msgspec
 from runtime import native
 from runtime.agents import AgentInfo
 from runtime.errors import ExecutionInterrupted
-from runtime.executor.async_tasks import AsyncSession
+from runtime.executor.async_tasks import AsyncTaskSet
 from runtime.executor.control import ControlThread
-from runtime.executor.forks import disown_in_forks
+from runtime.executor.forks import reset_handlers_in_forks
 from runtime.executor.garbage import BROKEN, end_executor
 from runtime.executor.inbox import Inbox
-from runtime.executor.loader import AgentRefused, BrokenOff, load
-from runtime.executor.outbox import Outbox, PipesLost
+from runtime.executor.loader import AgentLoadError, InterruptibleImport, load
+from runtime.executor.outbox import EventPipeLost, Outbox
 from runtime.executor.restoration import CannotRestore, Surroundings
-from runtime.executor.task_runner import Cell, TaskRunner
+from runtime.executor.task_runner import ExecutorResources, TaskRunner
 from runtime.executor.threads import give_context_to_pools
 from runtime.heap import trim_heap
 from runtime.ipc.executor_protocol import (
     VERSION,
-    Bye,
+    AgentLoaded,
+    AgentLoadFailed,
     Drop,
-    Hire,
-    Hired,
+    FinishAndExit,
+    Leaving,
+    LoadAgent,
     Ready,
-    Refused,
-    Retire,
-    Returned,
     Started,
     Task,
+    TasksReturned,
 )
 from runtime.ipc.flag import InterruptFlag
-from runtime.ipc.guardian_protocol import ASKED_BY, Inheritance
+from runtime.ipc.guardian_protocol import STACK_DUMP_SIGNALS, Inheritance
 from runtime.ipc.inheritance import take_over
 from runtime.ipc.main_module import take_over_main
 from runtime.model import InterruptReason, InterruptSignal
@@ -72,7 +72,7 @@ TERM_SECONDS, TERM_LOOK = 5.0, 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExecutorConfig:
     """Where an executor stands. `parent_fd` becomes readable when the supervisor dies, where there is such a thing.
 
     `pipe_key` is in every frame on its pipes (wire.py). `heartbeat`: seconds between two signs of life.
@@ -90,7 +90,13 @@ class Place:
 
 
 def main(
-    place: Place, flag: InterruptFlag, tasks_fd: int, control_fd: int, events_fd: int, stdout_fd: int, stderr_fd: int
+    place: ExecutorConfig,
+    flag: InterruptFlag,
+    tasks_fd: int,
+    control_fd: int,
+    events_fd: int,
+    stdout_fd: int,
+    stderr_fd: int,
 ) -> int:
     """Be an executor. Returns the exit code. Signals are blocked when it is called, and handled after."""
     flag.restrict(place.slot)
@@ -104,18 +110,18 @@ def main(
     inbox = Inbox(tasks_fd, place.pipe_key, lambda why: end_executor(outbox, "tasks", why))
     executor = Executor(place, flag, inbox, outbox)
     executor.install_signal_handlers()
-    disown_in_forks(executor.handlers)
+    reset_handlers_in_forks(executor.handlers)
     executor.start_control_thread(control_fd)
     code = 0
-    executor.rehearse()
+    executor.warm_up()
     try:
         outbox.send(Ready(VERSION, os.getpid()))
         executor.run()
-        outbox.send(Bye())
-    except PipesLost:
+        outbox.send(Leaving())
+    except EventPipeLost:
         sys.stderr.write("quiesce: the agent closed or replaced the executor's pipes; it cannot go on\n")
         code = BROKEN
-    _leave(outbox)
+    _run_exit_hooks(outbox)
     tree.wake_parent()  # whoever stopped the guardian: it has an executor to bury, and maybe a supervisor
     return code
 
@@ -131,18 +137,18 @@ def _redirect(stdout_fd: int, stderr_fd: int) -> None:
         setattr(sys, stream, text)
         setattr(sys, f"__{stream}__", text)
     _arm_faulthandler()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_BY)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STACK_DUMP_SIGNALS)
 
 
 def _arm_faulthandler() -> None:
     """Again, too: an agent may have disabled it, or have handled its signals itself."""
     faulthandler.enable(file=2)
-    for signum in ASKED_BY:
+    for signum in STACK_DUMP_SIGNALS:
         faulthandler.unregister(signum)
         faulthandler.register(signum, file=2, all_threads=True)
 
 
-def _leave(outbox: Outbox) -> None:
+def _run_exit_hooks(outbox: Outbox) -> None:
     """What the interpreter does at its end: wait for threads and pools, run the atexit hooks, flush.
 
     Py_FinalizeEx does this in the same order; the guardian's fork leaves by os._exit, which does none of it. The ladder
@@ -164,19 +170,19 @@ def _leave(outbox: Outbox) -> None:
 class Executor:
     """One incarnation of one slot."""
 
-    def __init__(self, place: Place, flag: InterruptFlag, inbox: Inbox, outbox: Outbox) -> None:
+    def __init__(self, place: ExecutorConfig, flag: InterruptFlag, inbox: Inbox, outbox: Outbox) -> None:
         self._place = place
         self._flag = flag
-        self._raised = flag.byte(place.slot)
+        self._flag_byte = flag.byte(place.slot)
         self._inbox = inbox
         self._outbox = outbox
         self._agents: dict[int, tuple[Callable[[Any, Any], Any], AgentInfo]] = {}
         self._tasks = TaskRunner(
-            Cell(
+            ExecutorResources(
                 run_id=place.run_id,
                 slot=place.slot,
                 flag=flag,
-                raised=self._raised,
+                raised=self._flag_byte,
                 wake_fd=place.wake_fd,
                 outbox=outbox,
             ),
@@ -191,8 +197,8 @@ class Executor:
         self._handler = self._on_term
         # `_ignore` is not SIG_IGN: that would be inherited by what the agent execs
         self.handlers = {signal.SIGINT: _ignore, signal.SIGHUP: _ignore, signal.SIGTERM: self._handler}
-        self._poke = os.pipe()
-        for end in self._poke:
+        self._wake_pipe = os.pipe()
+        for end in self._wake_pipe:
             os.set_blocking(end, False)
 
     # -- signals ------------------------------------------------------------------------------------
@@ -210,14 +216,14 @@ class Executor:
         """
         is_rung = self._flag.is_term_rung(self._place.slot)
         self._flag.unmark_term(self._place.slot)
-        raised = bool(self._raised)
+        raised = bool(self._flag_byte)
         if raised and self._loading:
             raise ExecutionInterrupted(self._flag.signal(self._place.slot))
         if is_rung:
             # one whose threads were ended by force may hold their locks for ever: it takes nothing more
             self._asked_to_end = self._tasks.raise_in_threads() or self._asked_to_end
             self._wake_main()
-            self._tasks.raise_here()
+            self._tasks.raise_in_main_thread()
         if is_rung or raised:  # the flag says all that there is to say
             return
         self._asked_to_end = True
@@ -234,9 +240,9 @@ class Executor:
         """Whether the TERM rung is on its way to our handler. (One that the agent put in its place would not say.)"""
         return self._flag.is_term_rung(self._place.slot) and getsignal(_SIGTERM) == self._handler
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """See TaskRunner.rehearse."""
-        self._tasks.rehearse()
+        self._tasks.warm_up()
 
     # -- the main thread ----------------------------------------------------------------------------
 
@@ -244,11 +250,11 @@ class Executor:
         """`fd`: the control pipe."""
         place = self._place
         parts = (self._flag, self._inbox, self._outbox, self._tasks)
-        wakes = (self._wake_main, self._nudge_main)
+        wakes = (self._wake_main, self._interrupt_blocked_syscall)
         thread = ControlThread(fd, place.slot, *parts, *wakes, place.pipe_key, heartbeat=place.heartbeat).start()
         self._tasks.threads.disregard(thread)
 
-    def _nudge_main(self) -> None:
+    def _interrupt_blocked_syscall(self) -> None:
         """From the control thread: if SIGTERM came and its handler does not run, end the system call that it missed.
 
         One that comes between the interpreter's last look at signals and the call finds nothing to end, and the handler
@@ -260,23 +266,23 @@ class Executor:
     def _wake_main(self) -> None:
         """Whoever waits for orders must look again. Safe in a signal handler."""
         with suppress(BlockingIOError):  # full: it will look
-            os.write(self._poke[1], b"!")
+            os.write(self._wake_pipe[1], b"!")
 
-    def _look_again(self) -> None:
+    def _drain_wake_pipe(self) -> None:
         """Somebody or something woke us: what for is seen elsewhere."""
         with suppress(BlockingIOError):
-            os.read(self._poke[0], 4096)
+            os.read(self._wake_pipe[0], 4096)
 
     @property
     def _ending(self) -> bool:
-        return bool(self._raised) or self._asked_to_end
+        return bool(self._flag_byte) or self._asked_to_end
 
     def run(self) -> None:
         """Execute tasks until the flag is up, or all is done after Retire or the end of the orders."""
         poll = select.poll()
         poll.register(self._inbox.fd, select.POLLIN)
         poll.register(self._place.wake_fd, select.POLLIN)
-        poll.register(self._poke[0], select.POLLIN)
+        poll.register(self._wake_pipe[0], select.POLLIN)
         with asyncio.Runner() as runner:
             give_context_to_pools(runner.get_loop())
             while not self._ending:
@@ -289,21 +295,21 @@ class Executor:
                         self._run_session(runner, order)
                     else:
                         self._run_sync(order)
-                elif isinstance(order, Hire):
-                    self._hire(order)
+                elif isinstance(order, LoadAgent):
+                    self._load_agent(order)
                 elif isinstance(order, Drop):
                     self._agents.pop(order.agent, None)
                     self._has_dropped = True
-                elif isinstance(order, Retire) or self._inbox.closed:
+                elif isinstance(order, FinishAndExit) or self._inbox.closed:
                     break
                 else:
                     self._give_memory_back()
                     poll.poll()
-                    self._look_again()
+                    self._drain_wake_pipe()
                     self._inbox.fill()
             self._tasks.begin_leaving()
-            runner.run(_nothing())  # so that what the agents left on the loop is cancelled as the runner closes
-        self._give_back()
+            runner.run(_noop())  # so that what the agents left on the loop is cancelled as the runner closes
+        self._return_unstarted()
 
     def _give_memory_back(self) -> None:
         """Once for all agents that were dropped, and when there is nothing else to do."""
@@ -315,54 +321,56 @@ class Executor:
         """Take nothing while threads of a task that has ended still run."""
         poll = select.poll()
         poll.register(self._place.wake_fd, select.POLLIN)
-        poll.register(self._poke[0], select.POLLIN)
+        poll.register(self._wake_pipe[0], select.POLLIN)
         while self._tasks.has_threads_left and not self._ending:
             poll.poll()
-            self._look_again()
+            self._drain_wake_pipe()
 
     def _is_async(self, order: Task) -> bool:
         agent = self._agents.get(order.agent)
         return agent is not None and agent[1].asynchronous
 
-    def _hire(self, order: Hire) -> None:
+    def _load_agent(self, order: LoadAgent) -> None:
         self._loading = True
         try:
-            with BrokenOff(self._place.wake_fd):
+            with InterruptibleImport(self._place.wake_fd):
                 function, info = load(order)
-        except AgentRefused as refusal:
+        except AgentLoadError as refusal:
             self._loading = False
-            self._outbox.send(Refused(order.agent, str(refusal), refusal.detail))
+            self._outbox.send(AgentLoadFailed(order.agent, str(refusal), refusal.detail))
             return
         except ExecutionInterrupted as interrupt:
             self._loading = False
             if not self._ending:  # the module's own; else nothing is said any more but Bye
-                self._outbox.send(Refused(order.agent, f"cannot load the agent: it was interrupted: {interrupt}", ""))
+                self._outbox.send(
+                    AgentLoadFailed(order.agent, f"cannot load the agent: it was interrupted: {interrupt}", "")
+                )
             return
         finally:
             self._loading = False
-            self._keep_handlers()
+            self._restore_handlers()
             self._surroundings = Surroundings(_arm_faulthandler)
             self._tasks.keep_tracing()
         self._agents[order.agent] = (function, info)
         options = msgspec.json.encode(info.options)
-        self._outbox.send(Hired(order.agent, info.name, info.asynchronous, options))
+        self._outbox.send(AgentLoaded(order.agent, info.name, info.asynchronous, options))
 
     def _run_sync(self, order: Task) -> None:
         agent = self._agents.get(order.agent)
         if agent is None:
-            self._outbox.send(Returned([order.task]))
+            self._outbox.send(TasksReturned([order.task]))
             self._inbox.finish(order.task)
             return
-        self._flag.begin(self._place.slot, order.task)
+        self._flag.set_current_task(self._place.slot, order.task)
         done = self._tasks.run(order, agent[0])
-        self._outbox.send_soon(done, more=len(self._inbox) > 0)  # if the agent took our pipes, the task pays for it
-        self._flag.begin(self._place.slot, 0)
+        self._outbox.send_buffered(done, more=len(self._inbox) > 0)  # if the agent took our pipes, the task pays for it
+        self._flag.set_current_task(self._place.slot, 0)
         self._inbox.finish(order.task)
         self._restore()
 
     def _restore(self) -> None:
         """After a task all is as it was before it. A process that cannot be made so is no place for another task."""
-        self._keep_handlers()
+        self._restore_handlers()
         self._await_term()
         try:
             if self._surroundings is not None:
@@ -374,7 +382,7 @@ class Executor:
                 )
             self._asked_to_end = True
 
-    def _keep_handlers(self) -> None:
+    def _restore_handlers(self) -> None:
         """An agent may have changed the handler of SIGTERM, or blocked it: after its task all is as it was."""
         if getsignal(_SIGTERM) != self._handler or _SIGTERM in pthread_sigmask(signal.SIG_BLOCK, ()):
             self._flag.unmark_term(self._place.slot)
@@ -397,12 +405,12 @@ class Executor:
             runner.run(self._run_async(first))
         except BaseException:
             self._is_broken = True
-            self._outbox.send(Bye())
+            self._outbox.send(Leaving())
             raise
 
     async def _run_async(self, first: Task) -> None:
         """Run async tasks, `concurrency` at once, until the next order is something else."""
-        session = AsyncSession()
+        session = AsyncTaskSet()
         self._session_task = asyncio.current_task()
         order: Task | None = first
         try:
@@ -419,7 +427,7 @@ class Executor:
                 if session.is_idle:
                     self._give_memory_back()
                 await session.wait(self._sources(session))
-                self._look_again()
+                self._drain_wake_pipe()
                 if session.is_idle:
                     self._restore()
                 order = self._next_async(session)
@@ -430,22 +438,22 @@ class Executor:
             self._tasks.loop_watch.leave()
             await session.close()
 
-    def _watch_loop(self, session: AsyncSession) -> None:
+    def _watch_loop(self, session: AsyncTaskSet) -> None:
         """One alone can hold up nobody else."""
         if len(session) > 1:
             self._tasks.loop_watch.enter(asyncio.get_running_loop())
         else:
             self._tasks.loop_watch.leave()
 
-    def _sources(self, session: AsyncSession) -> list[int]:
+    def _sources(self, session: AsyncTaskSet) -> list[int]:
         """What is worth listening to: these stay readable until somebody reads them, the wake-up for ever."""
-        sources = [] if self._ending else [self._place.wake_fd, self._poke[0]]
+        sources = [] if self._ending else [self._place.wake_fd, self._wake_pipe[0]]
         is_open = len(session) < self._place.concurrency and not self._tasks.has_threads_left
         if is_open and not len(self._inbox) and not self._inbox.closed:
             sources.append(self._inbox.fd)
         return sources
 
-    def _next_async(self, session: AsyncSession) -> Task | None:
+    def _next_async(self, session: AsyncTaskSet) -> Task | None:
         if len(session) >= self._place.concurrency or self._tasks.has_threads_left:
             return None
         self._inbox.fill()
@@ -455,7 +463,7 @@ class Executor:
         if isinstance(order, Task) and self._is_async(order):
             return order
         if order is not None:
-            self._inbox.untake(order)
+            self._inbox.push_back(order)
         return None
 
     async def _run_one(self, order: Task) -> None:
@@ -469,16 +477,16 @@ class Executor:
         if not self._is_broken and not (self._session_task is not None and self._session_task.cancelling()):
             self._outbox.send(done)
         self._inbox.finish(order.task)
-        self._keep_handlers()
+        self._restore_handlers()
 
-    def _give_back(self) -> None:
+    def _return_unstarted(self) -> None:
         self._inbox.fill()
         left = self._inbox.revoke(len(self._inbox))
         if left:
-            self._outbox.send(Returned(left))
+            self._outbox.send(TasksReturned(left))
 
 
-async def _nothing() -> None:
+async def _noop() -> None:
     """The shortest session."""
 
 

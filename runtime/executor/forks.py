@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def disown_in_forks(handlers: Mapping[signal.Signals, Any]) -> None:
+def reset_handlers_in_forks(handlers: Mapping[signal.Signals, Any]) -> None:
     """From now on a fork has the default action where it would have had one of these.
 
     Signals are blocked meanwhile, so that none comes to it while it still has them. There is no way back.

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import NoReturn
 
-from runtime.executor.outbox import Outbox, PipesLost
+from runtime.executor.outbox import EventPipeLost, Outbox
 
 BROKEN = 70
 """Exit code (EX_SOFTWARE, sysexits.h) of an executor that cannot go on: something happened to its pipes."""
@@ -20,7 +20,7 @@ def end_executor(outbox: Outbox, pipe: str, why: str) -> NoReturn:
 
     Rejected: an exception in the main thread. It may be in C code, or in an event loop that waits for its tasks.
     """
-    with suppress(PipesLost):
+    with suppress(EventPipeLost):
         outbox.send()
     line = f"quiesce: the executor ends: its {pipe} pipe holds what the supervisor has not written: {why}\n"
     with suppress(OSError):

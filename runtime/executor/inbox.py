@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable
 
 from runtime.errors import WireError
-from runtime.ipc.executor_protocol import Down, Drop, FrameReader, Hire, Retire, Task, Tasks
+from runtime.ipc.executor_protocol import Drop, FinishAndExit, FrameReader, LoadAgent, Task, TaskOrder, Tasks
 
 _CHUNK = 1 << 18
 
-Order = Hire | Drop | Task | Retire
+Order = LoadAgent | Drop | Task | FinishAndExit
 
 
 class Inbox:
@@ -25,7 +25,7 @@ class Inbox:
     def __init__(self, fd: int, key: int = 0, on_garbage: Callable[[str], None] | None = None) -> None:
         self.fd = fd
         os.set_blocking(fd, False)
-        self._reader: FrameReader[Down] = FrameReader(Down, key=key)
+        self._reader: FrameReader[TaskOrder] = FrameReader(TaskOrder, key=key)
         self._on_garbage = on_garbage
         self._orders: deque[Order] = deque()
         self._in_hand: dict[int, Task] = {}
@@ -76,7 +76,7 @@ class Inbox:
                 self._in_hand[order.task] = order
             return order
 
-    def untake(self, order: Order) -> None:
+    def push_back(self, order: Order) -> None:
         """It was not for now: it is the next one again."""
         with self._lock:
             self._orders.appendleft(order)
@@ -103,7 +103,7 @@ class Inbox:
             self._orders.extend(reversed(kept))
         return taken
 
-    def withdraw(self, task: int, attempt: int) -> bool:
+    def cancel(self, task: int, attempt: int) -> bool:
         """Take one task out, so that it never begins. From any thread. False: it is in hand, over, or still to come."""
         with self._lock:
             self._fill()
@@ -113,7 +113,7 @@ class Inbox:
                 self._orders.remove(found)
             return found is not None
 
-    def in_hand(self, task: int, attempt: int) -> Task | None:
+    def in_progress(self, task: int, attempt: int) -> Task | None:
         """The order of a task that was taken and has not ended."""
         order = self._in_hand.get(task)
         return order if order is not None and order.attempt == attempt else None

@@ -18,17 +18,17 @@ from typing import Any
 
 from runtime import native
 from runtime.agents import AgentInfo, describe
-from runtime.errors import UsageError, said_by
+from runtime.errors import UsageError, error_text
 from runtime.executor.namesakes import explain, step_aside
 from runtime.ipc import pickling
-from runtime.ipc.executor_protocol import Hire
-from runtime.ipc.guardian_protocol import FOR_MAIN_THREAD
+from runtime.ipc.executor_protocol import LoadAgent
+from runtime.ipc.guardian_protocol import MAIN_THREAD_SIGNALS
 from runtime.ipc.main_module import importing, load_file
 
 _OURS = ("runtime/executor/loader.py", "runtime/ipc/main_module.py")  # frames that tell nobody anything
 
 
-class AgentRefused(UsageError):
+class AgentLoadError(UsageError):
     """An agent cannot be loaded. The text is one line; `detail` is the traceback, if there is one."""
 
     def __init__(self, message: str, detail: str = "") -> None:
@@ -36,8 +36,8 @@ class AgentRefused(UsageError):
         self.detail = detail
 
 
-class BrokenOff:
-    """`with BrokenOff(wake_fd):` sends the main thread SIGTERM when the wake-up socket becomes readable meanwhile.
+class InterruptibleImport:
+    """Send the main thread SIGTERM when the wake-up socket becomes readable within the `with` block.
 
     An import comes to no checkpoint, so somebody must watch for it: a thread that exists only as long, because one that
     always did would be woken in every executor by every stop, and cost each of them time.
@@ -52,7 +52,7 @@ class BrokenOff:
         self._thread.start()
 
     def _watch(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_MAIN_THREAD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, MAIN_THREAD_SIGNALS)
         poll = native.poll()
         for fd in (self._wake_fd, self._over[0]):
             poll.register(fd, select.POLLIN)
@@ -67,33 +67,33 @@ class BrokenOff:
                 os.close(fd)
 
 
-def load(hire: Hire) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
-    """The callable of a Hire, checked. Raises AgentRefused."""
+def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
+    """The callable of a Hire, checked. Raises AgentLoadError."""
     name = hire.source.decode() if hire.by_name else "the agent"
     try:
         with importing(name.rpartition(":")[0] or name):
             target = _by_name(name) if hire.by_name else pickling.load(hire.source)
         return target, describe(target)
-    except AgentRefused:
+    except AgentLoadError:
         raise
     except UsageError as error:
-        raise AgentRefused(str(error)) from error
+        raise AgentLoadError(str(error)) from error
     except (KeyboardInterrupt, Exception, SystemExit) as error:
         said = f"cannot load {name}: {_one_line(error)}{explain(error)}"
-        raise AgentRefused(said, traceback.format_exc()) from error
+        raise AgentLoadError(said, traceback.format_exc()) from error
 
 
 def _by_name(name: str) -> Any:
     source, separator, attribute = name.rpartition(":")
     if not separator or not source or not attribute:
-        raise AgentRefused(f"{name!r} is not an agent: write package.module:name or path/to/file.py:name")
+        raise AgentLoadError(f"{name!r} is not an agent: write package.module:name or path/to/file.py:name")
     module = _from_file(source) if source.endswith(".py") or os.sep in source else _from_module(source)
     target: Any = module
     for part in attribute.split("."):
         try:
             target = getattr(target, part)
         except AttributeError:
-            raise AgentRefused(f"{source} has no {attribute!r}{_hint(module, part)}") from None
+            raise AgentLoadError(f"{source} has no {attribute!r}{_hint(module, part)}") from None
     return target
 
 
@@ -106,7 +106,7 @@ def _from_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise AgentRefused(
+            raise AgentLoadError(
                 f"there is no module {error.name!r} (looked in the current directory and sys.path)"
             ) from None
         raise
@@ -115,7 +115,7 @@ def _from_module(name: str) -> ModuleType:
 def _from_file(source: str) -> ModuleType:
     path = Path(source).resolve()
     if not path.is_file():
-        raise AgentRefused(f"there is no file {source}")
+        raise AgentLoadError(f"there is no file {source}")
     name = path.stem
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))  # as `python file.py` would: its neighbours can be imported
@@ -126,7 +126,7 @@ def _from_file(source: str) -> ModuleType:
     if loaded is not None:  # a module of that name exists already: keep both
         name = f"{name}__agent"
     if importlib.util.spec_from_file_location(name, path) is None:
-        raise AgentRefused(f"{source} is not a Python file")
+        raise AgentLoadError(f"{source} is not a Python file")
     return load_file(name, path)
 
 
@@ -143,7 +143,7 @@ def _hint(module: ModuleType, wanted: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = said_by(error, 300)
+    text = error_text(error, 300)
     where = ""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [

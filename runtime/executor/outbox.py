@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from runtime import native
-from runtime.ipc.executor_protocol import Done, Up, UpFrame, pack
+from runtime.ipc.executor_protocol import ExecutorRecord, TaskDone, UpFrame, pack
 
 HOLD_SECONDS = 0.001
 """A finished task's record waits at most this long for the next one's, as long as tasks keep ending…"""
@@ -20,7 +20,7 @@ HOLD_RECORDS = 128
 """At most so many wait."""
 
 
-class PipesLost(BaseException):
+class EventPipeLost(BaseException):
     """The event pipe is not what it was: the agent closed the descriptor, or it now leads elsewhere.
 
     Nothing can be reported any more, so the executor ends; the supervisor sees that and charges the task.
@@ -42,8 +42,8 @@ class Outbox:
         self._lock = native.allocate_lock()
         self._pid = os.getpid()
         self._main = native.MAIN_THREAD
-        self._deaf = False
-        self._held: list[Done] = []
+        self._reader_gone = False
+        self._held: list[TaskDone] = []
         self._sent_at = 0.0
         self._flusher_awake = False
         self._bell_read, self._bell_write = os.pipe()
@@ -56,7 +56,7 @@ class Outbox:
         """Whether this process made it; False in a fork of the executor."""
         return os.getpid() == self._pid
 
-    def send(self, *records: Up) -> None:
+    def send(self, *records: ExecutorRecord) -> None:
         """Send one frame. Does nothing in a forked child of the executor, nor when nobody reads any more."""
         if not self.is_mine:
             return
@@ -81,7 +81,7 @@ class Outbox:
             hook, self.on_written = self.on_written, None
             hook()
 
-    def send_soon(self, record: Done, *, more: bool) -> None:
+    def send_buffered(self, record: TaskDone, *, more: bool) -> None:
         """Send the record of a finished task, together with the next ones if `more` tasks are waiting.
 
         A write wakes the supervisor, which costs more than a tiny task; but no finished task may wait for a long
@@ -92,13 +92,13 @@ class Outbox:
             self.send()
             return
         if _identity(self._fd) != self._identity:  # now, so that not the next task pays for what this one did
-            raise PipesLost
+            raise EventPipeLost
         if not self._flusher_awake:
             self._flusher_awake = True
             try:
                 os.write(self._bell_write, b"!")
             except OSError as error:
-                raise PipesLost from error
+                raise EventPipeLost from error
 
     def ring(self) -> None:
         """Have the control thread look."""
@@ -109,7 +109,7 @@ class Outbox:
         """Readable when the control thread should begin to call `flush_old`."""
         return self._bell_read
 
-    def flush_old(self) -> float | None:
+    def flush_stale(self) -> float | None:
         """Send what is held too long. From the control thread: in how many seconds to call again, or None."""
         with suppress(OSError):
             os.read(self._bell_read, 16)
@@ -124,10 +124,10 @@ class Outbox:
         return FLUSH_SECONDS
 
     def _write(self, data: bytes) -> None:
-        if self._deaf:
+        if self._reader_gone:
             return
         if _identity(self._fd) != self._identity:
-            raise PipesLost
+            raise EventPipeLost
         try:
             written = os.write(self._fd, data)
             if written < len(data):
@@ -135,9 +135,9 @@ class Outbox:
                 while written < len(data):
                     written += os.write(self._fd, view[written:])
         except BrokenPipeError:
-            self._deaf = True  # the supervisor is gone; the guardian ends us
+            self._reader_gone = True  # the supervisor is gone; the guardian ends us
         except OSError as error:
-            raise PipesLost from error
+            raise EventPipeLost from error
 
     def close(self) -> None:
         """Close the pipe: the reader sees its end."""

@@ -17,27 +17,27 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from runtime import native
-from runtime.errors import DecodeError, ExecutionInterrupted, ResultError, interruption_behind, said_by
+from runtime.errors import DecodeError, ExecutionInterrupted, ResultError, error_text, find_interrupt
 from runtime.execution.state import ExecutionState
 from runtime.executor.loop_watch import LoopWatch
-from runtime.executor.outbox import Outbox, PipesLost
+from runtime.executor.outbox import EventPipeLost, Outbox
 from runtime.executor.threads import Seen, ThreadWatch, names, raise_in, stacks
 from runtime.interrupts.interruptible import CancelOnInterrupt
-from runtime.interrupts.shield import current_place
+from runtime.interrupts.shield import current_task_or_thread
 from runtime.ipc import codec
 from runtime.ipc.executor_protocol import (
     Delayed,
-    Done,
-    Emitted,
     Snapshot,
     Task,
+    TaskDone,
+    TaskEvent,
     ThreadsEnded,
     ThreadsLeft,
     UpFrame,
     pack,
 )
 from runtime.ipc.flag import InterruptFlag
-from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal, utf8
+from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal, escape_surrogates
 
 _UNSET: Final = object()
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
@@ -57,7 +57,7 @@ _ENDING = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="the e
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ExecutorResources:
     """What all tasks of one executor share."""
 
     run_id: str
@@ -68,10 +68,10 @@ class Cell:
     outbox: Outbox
 
 
-class TaskHost:
+class TaskLink:
     """The Host of a task's execution state: the shared flag above it, the event pipe up."""
 
-    def __init__(self, cell: Cell, task: int, wake_fd: int | None) -> None:
+    def __init__(self, cell: ExecutorResources, task: int, wake_fd: int | None) -> None:
         self.flag: object = cell.raised
         self._wake_fd = wake_fd
         self._cell = cell
@@ -97,7 +97,9 @@ class TaskHost:
             raise ResultError(f"the data of event {event.kind!r} is not JSON-able: {error}") from error
         if len(data) > codec.MAX_VALUE:
             raise ResultError(f"the data of event {event.kind!r} cannot travel: {codec.too_large(len(data))}")
-        self._cell.outbox.send(Emitted(self._task, utf8(event.kind), utf8(event.address), event.at, data))
+        self._cell.outbox.send(
+            TaskEvent(self._task, escape_surrogates(event.kind), escape_surrogates(event.address), event.at, data)
+        )
 
     def save_snapshot(self, snapshot: Any) -> bool:
         """Send a snapshot up; it is handed back when the task runs again."""
@@ -120,11 +122,11 @@ class _Running:
     started_at: float
     began: float
     unreadable: BaseException | None = None
-    over: bool = False
+    finished: bool = False
     raised: bool = False
-    met: bool = False
-    judged: bool = False
-    cut: ExecutionInterrupted | None = None
+    term_deferred: bool = False
+    term_resolved: bool = False
+    cut_short_by: ExecutionInterrupted | None = None
     threads: Seen = field(default_factory=dict)
     looks: int = 0
 
@@ -134,7 +136,7 @@ class _Running:
             error = self.unreadable
             raise DecodeError(error.type_name, error.reason, "the snapshot") from error
         if self.unreadable is not None:
-            raise ResultError(f"the snapshot cannot be read: {said_by(self.unreadable)}") from self.unreadable
+            raise ResultError(f"the snapshot cannot be read: {error_text(self.unreadable)}") from self.unreadable
         self.state.raise_if_interrupted()
 
 
@@ -149,12 +151,12 @@ def _task_of(context: Context) -> int:
 class TaskRunner:
     """Runs tasks and interrupts them. `run` and `run_async` belong to the main thread; the rest to any."""
 
-    def __init__(self, cell: Cell, is_term_coming: Callable[[], bool]) -> None:
+    def __init__(self, cell: ExecutorResources, is_term_coming: Callable[[], bool]) -> None:
         self._cell = cell
         self._is_term_coming = is_term_coming
         self._running: dict[int, _Running] = {}
         self._sync: _Running | None = None  # for code that runs in a context of its own (contextvars, greenlets)
-        self._early: dict[int, tuple[Task, InterruptSignal]] = {}
+        self._pending_interrupts: dict[int, tuple[Task, InterruptSignal]] = {}
         self._left: dict[int, _Running] = {}  # ended, but for their threads
         self.threads = ThreadWatch(lambda context: context.get(_current))
         self._leaving_since: float | None = None
@@ -166,42 +168,42 @@ class TaskRunner:
     def interrupt(self, order: Task, signal: InterruptSignal) -> None:
         """Interrupt one task that was taken in hand: now, or as soon as it begins."""
         if order.task not in self._running:
-            self._early[order.task] = order, signal
+            self._pending_interrupts[order.task] = order, signal
         running = self._running.get(order.task)  # looked up again: it may have begun in between
         if running is not None:
-            running.state.trip(signal, apart=True)
+            running.state.set_signal(signal, apart=True)
 
     def interrupt_all(self, signal: InterruptSignal) -> None:
         """Interrupt whatever runs. Safe in a signal handler."""
         for running in tuple(self._running.values()):
-            running.state.trip(signal, apart=True)
+            running.state.set_signal(signal, apart=True)
 
     def notice_flag(self) -> None:
         """Wake every running task's waiters because the shared flag is up."""
         for running in tuple(self._running.values()):
             _ = running.state.interrupt_signal  # looking trips it
 
-    def raise_here(self) -> None:
+    def raise_in_main_thread(self) -> None:
         """The TERM rung: raise ExecutionInterrupted in the code that the main thread is in, if that is a task's.
 
         Held back by a shield (whose end raises) and while a frame is being written. At most once a task.
         """
         running = _current.get() or self._sync
-        if running is None or running.over:  # its clean-up is ours: what is raised there would be lost
+        if running is None or running.finished:  # its clean-up is ours: what is raised there would be lost
             for one in tuple(self._running.values()):
-                one.met |= one.over and not one.judged
+                one.term_deferred |= one.finished and not one.term_resolved
             return
         if running.raised:
             return
-        if running.state.is_shielded or running.state.shields.covers(current_place()):
-            running.state.shields.rung_came = True
+        if running.state.is_shielded or running.state.shields.covers(current_task_or_thread()):
+            running.state.shields.term_pending = True
             return
         if self._cell.outbox.is_writing:
-            self._cell.outbox.on_written = self.raise_here
+            self._cell.outbox.on_written = self.raise_in_main_thread
             return
         signal = running.state.interrupt_signal
         if signal is None:
-            running.met = True
+            running.term_deferred = True
             return
         running.raised = True
         raise ExecutionInterrupted(signal)
@@ -219,7 +221,7 @@ class TaskRunner:
                 continue
             for ident in self.threads.of(one, one.threads, certain=beside):
                 if one.state.shields.covers(ident):
-                    one.state.shields.rung_came = True
+                    one.state.shields.term_pending = True
                 else:
                     raise_in(ident, signal)
                 told = True
@@ -269,15 +271,15 @@ class TaskRunner:
         if not frames:
             return
         if running.state.interrupt_signal is None:
-            running.state.trip(_OVER)
+            running.state.set_signal(_OVER)
         self._cell.outbox.send(ThreadsLeft(running.order.task, names(frames), stacks(frames)))
         self._left[running.order.task] = running
         self._cell.outbox.ring()
 
-    def _judge(self, running: _Running) -> None:
-        if not running.judged:
-            running.cut = self._cut_short(running)
-            running.judged = True
+    def _resolve_term(self, running: _Running) -> None:
+        if not running.term_resolved:
+            running.cut_short_by = self._cut_short(running)
+            running.term_resolved = True
 
     def _cut_short(self, running: _Running) -> ExecutionInterrupted | None:
         """The interrupt of a task that the TERM rung met and that heard nothing of it, because it was deep in C code.
@@ -285,7 +287,9 @@ class TaskRunner:
         Such code may come back early from a system call that the rung's signals ended, and what it then says, be
         it a value or an error, is not what it would have said.
         """
-        if running.raised or not (self._is_term_coming() or running.met):  # in this order: the handler changes both
+        if running.raised or not (
+            self._is_term_coming() or running.term_deferred
+        ):  # in this order: the handler changes both
             return None
         unknown = native.allocate_lock()
         unknown.acquire()
@@ -295,7 +299,7 @@ class TaskRunner:
         signal = running.state.interrupt_signal  # None: it was for the task before
         return None if signal is None else ExecutionInterrupted(signal)
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Go through an interrupt once, with nobody there.
 
         After a fork the first use of any code copies the memory that it touches: about a millisecond here, which would
@@ -303,7 +307,7 @@ class TaskRunner:
         """
         signal = InterruptSignal(reason=InterruptReason.CUSTOM, message="rehearsal")
         state = ExecutionState(state_id="rehearsal")
-        state.trip(InterruptSignal.model_validate_json(signal.model_dump_json()))
+        state.set_signal(InterruptSignal.model_validate_json(signal.model_dump_json()))
         with suppress(ExecutionInterrupted):
             state.sleep(0)
         running = _Running(Task(0, "", 0, 1, b"null", codec.JSON), state, time.time(), time.perf_counter())
@@ -320,8 +324,8 @@ class TaskRunner:
 
     # -- running ------------------------------------------------------------------------------------
 
-    def run(self, order: Task, agent: Callable[[Any, Any], Any]) -> Done:
-        """Execute a sync agent's task. Raises nothing but PipesLost."""
+    def run(self, order: Task, agent: Callable[[Any, Any], Any]) -> TaskDone:
+        """Execute a sync agent's task. Raises nothing but EventPipeLost."""
         running = self._begin(order, self._cell.wake_fd)
         value: Any = _UNSET
         token = _current.set(running)
@@ -330,7 +334,7 @@ class TaskRunner:
             running.check()
             value = agent(codec.decode(order.input, order.encoding), running.state)
         except BaseException as error:  # noqa: BLE001 - sys.exit and the like fail the task, not the executor
-            running.over = True
+            running.finished = True
             self._sync = None
             try:
                 if sys.gettrace() is not self._tracer or sys.getprofile() is not self._profiler:
@@ -341,7 +345,7 @@ class TaskRunner:
                 sys.setprofile(self._profiler)
             _current.reset(token)
             return self._end(running, value, error)
-        running.over = True  # CPython runs no signal handler between the agent's return and here: no call, no jump
+        running.finished = True  # CPython runs no signal handler between the agent's return and here: no call, no jump
         self._sync = None
         try:  # before anything of ours is called: the task's own tracer would be called there, and might raise
             if sys.gettrace() is not self._tracer or sys.getprofile() is not self._profiler:
@@ -353,8 +357,8 @@ class TaskRunner:
         _current.reset(token)
         return self._end(running, value, None)
 
-    async def run_async(self, order: Task, agent: Callable[[Any, Any], Any]) -> Done:
-        """Execute an async agent's task. Raises nothing but PipesLost, and CancelledError if itself is cancelled."""
+    async def run_async(self, order: Task, agent: Callable[[Any, Any], Any]) -> TaskDone:
+        """Execute an async agent's task. Raises EventPipeLost, and CancelledError if itself is cancelled."""
         running = self._begin(order, None)  # the executor itself watches the pipe, and wakes every task
         value: Any = _UNSET
         _current.set(running)  # this asyncio task's own context: nothing to reset
@@ -363,13 +367,13 @@ class TaskRunner:
             async with CancelOnInterrupt(running.state):
                 value = await agent(codec.decode(order.input, order.encoding), running.state)
         except BaseException as error:  # noqa: BLE001
-            running.over = True
+            running.finished = True
             _current.set(None)
             await running.state.aclose()
             return self._end(running, value, error)
-        running.over = True
+        running.finished = True
         _current.set(None)
-        self._judge(running)
+        self._resolve_term(running)
         await running.state.aclose()
         return self._end(running, value, None)
 
@@ -380,27 +384,27 @@ class TaskRunner:
                 snapshot = codec.decode(order.snapshot, order.snapshot_encoding)
             except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it fails the task, no more
                 unreadable = error
-        host = TaskHost(self._cell, order.task, wake_fd)
+        host = TaskLink(self._cell, order.task, wake_fd)
         state = ExecutionState(state_id=f"{self._cell.run_id}:{order.key}", host=host, snapshot=snapshot)
         running = _Running(order, state, time.time(), time.perf_counter(), unreadable)
         running.threads = self.threads.look()
         self._running[order.task] = running
-        if self._early:
-            of, signal = self._early.pop(order.task, (None, None))
+        if self._pending_interrupts:
+            of, signal = self._pending_interrupts.pop(order.task, (None, None))
             if of is order and signal is not None:  # not one that came too late for an earlier attempt
-                state.trip(signal)
+                state.set_signal(signal)
         return running
 
-    def _end(self, running: _Running, value: Any, error: BaseException | None) -> Done:
+    def _end(self, running: _Running, value: Any, error: BaseException | None) -> TaskDone:
         if not self._cell.outbox.is_mine:  # a child that the agent forked has come back: it must not take our orders
             _end_fork(error)
-        if value is not _UNSET and not isinstance(error, PipesLost):
+        if value is not _UNSET and not isinstance(error, EventPipeLost):
             error = None  # an interrupt after the last line of the agent comes too late: it is finished
-        self._judge(running)
-        interrupted = (interruption_behind(error) if error is not None else None) or running.cut
+        self._resolve_term(running)
+        interrupted = (find_interrupt(error) if error is not None else None) or running.cut_short_by
         self._running.pop(running.order.task, None)
         running.state.close()
-        if isinstance(error, PipesLost):
+        if isinstance(error, EventPipeLost):
             raise error
         if interrupted is not None:
             done = self._interrupted(running, interrupted, error or interrupted)
@@ -410,26 +414,26 @@ class TaskRunner:
             self._report_threads(running)
         return done
 
-    def _completed(self, running: _Running, value: Any) -> Done:
+    def _completed(self, running: _Running, value: Any) -> TaskDone:
         try:
             encoded = _encode_result(value)
         except ResultError as error:
             return _done(running, ExecutionStatus.FAILED, error=f"the result cannot be kept: {error}")
         except BaseException as error:  # noqa: BLE001 - SystemExit out of a __reduce__: the task's, not the executor's
-            why = said_by(error) or type(error).__name__
+            why = error_text(error) or type(error).__name__
             line = f"the result cannot be kept: {why}"
             return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
         return _done(running, ExecutionStatus.COMPLETED, encoded)
 
-    def _interrupted(self, running: _Running, interrupted: ExecutionInterrupted, error: BaseException) -> Done:
+    def _interrupted(self, running: _Running, interrupted: ExecutionInterrupted, error: BaseException) -> TaskDone:
         plain = error is interrupted and isinstance(error.__cause__, asyncio.CancelledError | None)
         detail = None if plain else _detail(error)
         signal = interrupted.signal.model_dump_json().encode()
         return _done(running, ExecutionStatus.INTERRUPTED, error=str(interrupted), detail=detail, signal=signal)
 
-    def _failed(self, running: _Running, error: BaseException) -> Done:
-        text = said_by(error)
-        name = utf8(type(error).__name__)
+    def _failed(self, running: _Running, error: BaseException) -> TaskDone:
+        text = error_text(error)
+        name = escape_surrogates(type(error).__name__)
         line = f"{name}: {text}" if text else name
         return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
 
@@ -447,11 +451,11 @@ def _done(
     error: str | None = None,
     detail: str | None = None,
     signal: bytes | None = None,
-) -> Done:
+) -> TaskDone:
     seconds = time.perf_counter() - running.began
     task = running.order.task
     data, encoding, projection = encoded or (None, "", None)
-    return Done(task, status, data, encoding, error, detail, running.started_at, seconds, signal, projection)
+    return TaskDone(task, status, data, encoding, error, detail, running.started_at, seconds, signal, projection)
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
@@ -487,4 +491,4 @@ def _detail(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
-    return utf8("".join(traceback.format_exception(type(error), error, trace))[-_DETAIL_LIMIT:])
+    return escape_surrogates("".join(traceback.format_exception(type(error), error, trace))[-_DETAIL_LIMIT:])

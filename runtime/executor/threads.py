@@ -42,7 +42,7 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from runtime.errors import ExecutionInterrupted
-from runtime.model import InterruptSignal, utf8
+from runtime.model import InterruptSignal, escape_surrogates
 
 _HELPERS = (
     ("multiprocessing/pool.py", ("_handle_workers", "_handle_tasks", "_handle_results")),
@@ -184,7 +184,7 @@ class ThreadWatch:
 def names(idents: Mapping[int, FrameType]) -> list[str]:
     """What these threads are called."""
     known = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
-    return [utf8(known[ident].name) if ident in known else f"thread {ident}" for ident in idents]
+    return [escape_surrogates(known[ident].name) if ident in known else f"thread {ident}" for ident in idents]
 
 
 def stacks(frames: Mapping[int, FrameType]) -> str:
@@ -193,7 +193,7 @@ def stacks(frames: Mapping[int, FrameType]) -> str:
         f"{name}:\n{''.join(traceback.format_stack(frame))[-STACK_LIMIT:]}"
         for name, frame in zip(names(frames), frames.values(), strict=True)
     ]
-    return utf8("\n".join(parts))[: 4 * STACK_LIMIT]
+    return escape_surrogates("\n".join(parts))[: 4 * STACK_LIMIT]
 
 
 def raise_in(ident: int, signal: InterruptSignal) -> None:

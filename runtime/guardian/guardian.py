@@ -32,39 +32,39 @@ from runtime.executor import executor
 from runtime.executor.garbage import BROKEN
 from runtime.guardian import sentinel
 from runtime.guardian.sentinel import Sentinel
-from runtime.guardian.stdio import OutputEnds
-from runtime.guardian.strays import KILL_PATIENCE, STRAY_GRACE, Remains
-from runtime.guardian.supervisor_socket import Uplink
+from runtime.guardian.stdio import StdioKeeper
+from runtime.guardian.strays import KILL_PATIENCE, STRAY_GRACE, StrayReaper
+from runtime.guardian.supervisor_socket import SupervisorSocket
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import (
-    ASKED_BY,
     EXECUTOR_FDS,
     PLUGINS_VARIABLE,
-    Exited,
+    STACK_DUMP_SIGNALS,
+    Continue,
+    ExitedReport,
     Fork,
-    Forked,
-    GoOn,
+    ForkedReport,
     Graces,
-    Grown,
+    GuardianSettings,
     Halt,
-    Halted,
+    HaltedReport,
     KillTree,
+    MemoryReport,
     Order,
     Ping,
     Pong,
-    Settings,
+    ReadyReport,
     Signal,
-    Standing,
-    Strays,
+    StraysReport,
     Sweep,
-    Swept,
+    SweepReport,
 )
 from runtime.limits import clamp_wait
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.process import tree
 from runtime.process.capabilities import Missing
-from runtime.process.cgroup import Leaf
-from runtime.process.executor_process import Family
+from runtime.process.cgroup import RunCgroup
+from runtime.process.executor_process import ExecutorProcess
 from runtime.process.procfs import Visibility
 from runtime.process.run_mark import set_mark
 
@@ -95,9 +95,9 @@ class Guardian:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: GuardianSettings,
         containment: list[str],
-        leaf: Leaf | None,
+        leaf: RunCgroup | None,
         parent: int | None,
         second_line: Sentinel | None,
         missing: list[str],
@@ -107,8 +107,8 @@ class Guardian:
         self._flag = InterruptFlag(settings.slots, settings.flag_fd)
         if not self._flag.seal():  # the supervisor has mapped it, and executors inherit what they may write
             missing.append(Missing.SEALS)
-        self._executors: dict[int, Family] = {}
-        self._by_slot: dict[tuple[int, int], Family] = {}
+        self._executors: dict[int, ExecutorProcess] = {}
+        self._by_slot: dict[tuple[int, int], ExecutorProcess] = {}
         self._reap_at = 0.0
         self._must_reap = False
         self._graces = Graces(settings.grace, settings.term_grace)
@@ -118,18 +118,18 @@ class Guardian:
         self._halted: list[tree.Process] = []
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
-        self._output = OutputEnds(self._selector)
+        self._output = StdioKeeper(self._selector)
         token = None if "subreaper" in containment else os.environ.get(tree.SUPERVISOR_VARIABLE)
         keep = settings.keep_children
-        self._remains = Remains(
+        self._remains = StrayReaper(
             leaf, self._output, keep=keep, helper=self._sentinel_pid, token=token, mark=settings.mark
         )
         self._child_died = self._watch_children()
-        self._uplink = Uplink(settings.socket_fd, self._selector)
+        self._uplink = SupervisorSocket(settings.socket_fd, self._selector)
         self._parent = parent
         if parent is not None:  # what the supervisor has forked keeps its socket open
             self._selector.register(parent, selectors.EVENT_READ)
-        self._uplink.report(Standing(os.getpid(), containment, self._sentinel_pid, missing))
+        self._uplink.report(ReadyReport(os.getpid(), containment, self._sentinel_pid, missing))
 
     def _watch_children(self) -> int:
         """A descriptor that becomes readable on SIGCHLD."""
@@ -166,7 +166,7 @@ class Guardian:
                 self._reap()
             self._remains.kill_due()
             self._measure()
-        self._inherit()
+        self._shut_down_orphaned_run()
 
     def _serve(self) -> bool:
         """Read one frame and carry it out. False when the work is over."""
@@ -177,16 +177,16 @@ class Guardian:
         orders, fds = read
         for order in orders:
             if isinstance(order, Sweep):
-                self._uplink.listen_no_more()
+                self._uplink.stop_reading()
                 swept = self._sweep(until=order.until)
                 self.is_clean = not swept.remaining
                 self._uplink.report(swept)
-                self._uplink.finish(KILL_PATIENCE)
+                self._uplink.flush_blocking(KILL_PATIENCE)
                 return False
-            self._obey(order, fds)
+            self._execute(order, fds)
         return True
 
-    def _obey(self, order: Order, fds: list[int]) -> None:
+    def _execute(self, order: Order, fds: list[int]) -> None:
         if isinstance(order, Fork):
             self._fork(order, fds)
         elif isinstance(order, Signal):
@@ -202,11 +202,11 @@ class Guardian:
         elif isinstance(order, Ping):
             self._uplink.report(Pong(order.number))
         elif isinstance(order, Halt):
-            self._uplink.report(Halted(self._halt()))
-        elif isinstance(order, GoOn):
-            self._go_on()
+            self._uplink.report(HaltedReport(self._suspend()))
+        elif isinstance(order, Continue):
+            self._resume()
 
-    def _halt(self) -> int:
+    def _suspend(self) -> int:
         """Stop all descendants, parents first, until no new ones are found: a stopped process forks no more.
 
         Those that somebody else has stopped are not ours to continue.
@@ -218,13 +218,13 @@ class Guardian:
                 break
             known.update(process.pid for process in found)
             running = [process for process in found if not tree.is_stopped(process)]
-            tree.send(running[::-1], signal.SIGSTOP)
+            tree.send_signal(running[::-1], signal.SIGSTOP)
             self._halted += running
         return len(self._halted)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         halted, self._halted = self._halted, []
-        tree.send(halted, signal.SIGCONT)
+        tree.send_signal(halted, signal.SIGCONT)
 
     def _patience(self) -> float | None:
         """Seconds until something is due: a SIGKILL, a look at the memory or at what has ended."""
@@ -235,7 +235,7 @@ class Guardian:
     # -- starting -----------------------------------------------------------------------------------
 
     def _fork(self, order: Fork, fds: list[int]) -> None:
-        self._flag.forget(order.slot)
+        self._flag.reset_slot(order.slot)
         guardian = os.getpid()
         fds, output = fds[:EXECUTOR_FDS], fds[EXECUTOR_FDS:]
         self._output.keep(output)
@@ -250,11 +250,11 @@ class Guardian:
             os.close(fd)
         if pid < 0:
             self._output.close(output)
-            self._uplink.report(Exited(order.slot, order.incarnation, 0, NO_PROCESS, 0.0, 0))
+            self._uplink.report(ExitedReport(order.slot, order.incarnation, 0, NO_PROCESS, 0.0, 0))
             return
-        self._executors[pid] = family = Family(order.slot, order.incarnation, pid, output)
+        self._executors[pid] = family = ExecutorProcess(order.slot, order.incarnation, pid, output)
         self._by_slot[order.slot, order.incarnation] = family
-        self._uplink.report(Forked(order.slot, order.incarnation, pid))
+        self._uplink.report(ForkedReport(order.slot, order.incarnation, pid))
 
     def _become_executor(self, order: Fork, fds: list[int], guardian: int) -> None:
         """In the child: drop what is the guardian's, then never return."""
@@ -268,7 +268,7 @@ class Guardian:
             others = [] if self._sentinel is None else [self._sentinel.fd]
             for fd in (*self._wakeup, *others, self._settings.wake_write_fd, *self._output):
                 os.close(fd)
-            place = executor.Place(
+            place = executor.ExecutorConfig(
                 slot=order.slot,
                 incarnation=order.incarnation,
                 run_id=self._settings.run_id,
@@ -305,7 +305,7 @@ class Guardian:
 
     def _reap(self) -> None:
         """Wait for whoever has ended. Nothing else in this process waits, so -1 steals from nobody."""
-        dead: list[tuple[Family, int, Any]] = []
+        dead: list[tuple[ExecutorProcess, int, Any]] = []
         self._must_reap = True
         for _ in range(REAP_BATCH):
             ended = _wait_for_any()
@@ -325,24 +325,26 @@ class Guardian:
         if dead:
             self._bury(dead)
 
-    def _bury(self, dead: Sequence[tuple[Family, int, Any]]) -> None:
+    def _bury(self, dead: Sequence[tuple[ExecutorProcess, int, Any]]) -> None:
         """End what these executors have left, and report their ends."""
         scale = 1 if sys.platform == "darwin" else 1024  # getrusage(2): kibibytes on Linux
         began = time.monotonic()
-        left = self._remains.of([one for one, *_ in dead], self._executors)
+        left = self._remains.find_strays([one for one, *_ in dead], self._executors)
         now = time.monotonic()
         self._reap_at = now + min(LONGEST_REAP_PAUSE, REAP_PAUSE * (now - began))
         for one, code, usage in dead:
             del self._by_slot[one.slot, one.incarnation]
             self._end_strays(one, left[one.pid])
             max_rss = usage.ru_maxrss * scale
-            self._uplink.report(Exited(one.slot, one.incarnation, one.pid, code, now - one.since, max_rss))
+            self._uplink.report(ExitedReport(one.slot, one.incarnation, one.pid, code, now - one.since, max_rss))
 
-    def _end_strays(self, one: Family, left: list[tree.Process]) -> None:
+    def _end_strays(self, one: ExecutorProcess, left: list[tree.Process]) -> None:
         if left:
-            if self._uplink.is_heard:  # there may be thousands to describe
-                self._uplink.report(Strays(one.slot, one.incarnation, [tree.describe(process) for process in left]))
-            self._remains.doom(left, one.output, one.pid)
+            if self._uplink.is_connected:  # there may be thousands to describe
+                self._uplink.report(
+                    StraysReport(one.slot, one.incarnation, [tree.describe(process) for process in left])
+                )
+            self._remains.terminate(left, one.output, one.pid)
         else:
             self._output.close(one.output)
 
@@ -358,15 +360,15 @@ class Guardian:
             return
         self._measure_at = now + MEMORY_SECONDS
         for one in self._executors.values():
-            rss = tree.resident(one.pid)
+            rss = tree.tree_rss(one.pid)
             if rss > limit:
-                self._uplink.report(Grown(one.slot, one.incarnation, one.pid, rss))
+                self._uplink.report(MemoryReport(one.slot, one.incarnation, one.pid, rss))
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def _sweep(self, kill_by: float = math.inf, until: float = math.inf) -> Swept:
+    def _sweep(self, kill_by: float = math.inf, until: float = math.inf) -> SweepReport:
         """End all descendants."""
-        self._go_on()
+        self._resume()
         self._end_sentinel()
         self._reap()
         return self._remains.sweep(self._executors, self._wait, kill_by, until)
@@ -376,10 +378,10 @@ class Guardian:
         if self._sentinel is not None:
             self._sentinel.end()
 
-    def _inherit(self) -> None:
+    def _shut_down_orphaned_run(self) -> None:
         """The supervisor is gone: flag, then SIGTERM, then SIGKILL, all within the grace; half of it is the flag's."""
-        self._uplink.hang_up()
-        self._go_on()
+        self._uplink.disconnect()
+        self._resume()
         if self._parent is not None:
             self._selector.unregister(self._parent)
         self._output.listen()
@@ -432,10 +434,10 @@ def _wait_for_any() -> tuple[int, int, Any] | None:
     return (pid, status, usage) if pid else None
 
 
-def _read_settings() -> Settings:
+def _read_settings() -> GuardianSettings:
     """Executors must not find there what is not for them."""
     with open(0, "rb", closefd=False) as file:
-        settings = msgspec.msgpack.decode(file.read(), type=Settings)
+        settings = msgspec.msgpack.decode(file.read(), type=GuardianSettings)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -451,17 +453,17 @@ def main() -> None:
         os.environ.pop(PLUGINS_VARIABLE, None)
     else:
         os.environ[PLUGINS_VARIABLE] = settings.pydantic_plugins
-    signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_BY)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STACK_DUMP_SIGNALS)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))  # inherited from the program: no death would be seen
-    has_death_signal = tree.continue_with_orphanhood()
-    parent = tree.open_parent()
-    leaf = Leaf(settings.leaf) if settings.leaf is not None else None
-    leaf = leaf if leaf is not None and leaf.make() else None
+    has_death_signal = tree.sigcont_on_parent_death()
+    parent = tree.open_parent_pidfd()
+    leaf = RunCgroup(settings.leaf) if settings.leaf is not None else None
+    leaf = leaf if leaf is not None and leaf.create() else None
     gc.collect()
     gc.freeze()  # what is warm stays shared with every executor
     is_marked = set_mark(settings.mark)
     second_line = _start_sentinel(settings, parent, leaf)
-    containment = ["cgroup"] if leaf is not None and leaf.enter() else []
+    containment = ["cgroup"] if leaf is not None and leaf.join() else []
     is_subreaper = tree.become_subreaper()
     containment += ["subreaper"] if is_subreaper else []
     containment += ["limits"] if is_marked else []
@@ -489,7 +491,7 @@ def _find_missing(*, has_prctl: bool, has_pidfds: bool) -> list[str]:
     return [str(each) for each in missing]
 
 
-def _start_sentinel(settings: Settings, parent: int | None, leaf: Leaf | None) -> Sentinel | None:
+def _start_sentinel(settings: GuardianSettings, parent: int | None, leaf: RunCgroup | None) -> Sentinel | None:
     """Before the cgroup is entered: it must not be frozen with it."""
     token = None if settings.keep_children else os.environ.get(tree.SUPERVISOR_VARIABLE)
     ours = (settings.socket_fd, settings.flag_fd, settings.wake_read_fd, settings.wake_write_fd)

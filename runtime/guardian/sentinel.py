@@ -25,7 +25,7 @@ from contextlib import suppress
 
 from runtime.native import is_readable
 from runtime.process import tree
-from runtime.process.cgroup import Leaf
+from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 
 MARGIN = 0.5
@@ -74,7 +74,7 @@ class Sentinel:
 
 
 def start(
-    supervisor_fd: int | None, grace: float, token: str | None, mark: int, leaf: Leaf | None, close: Iterable[int]
+    supervisor_fd: int | None, grace: float, token: str | None, mark: int, leaf: RunCgroup | None, close: Iterable[int]
 ) -> Sentinel | None:
     """Fork a sentinel, which closes the descriptors `close`. None where there are no pidfds, or is no process for it.
 
@@ -124,7 +124,7 @@ class _Watch:
         grace: float,
         token: str | None,
         mark: int,
-        leaf: Leaf | None,
+        leaf: RunCgroup | None,
     ) -> None:
         self._supervisor_fd = supervisor_fd
         self._guardian = guardian
@@ -184,6 +184,6 @@ class _Watch:
         if self._leaf is not None:
             self._leaf.kill()
             self._leaf.thaw()
-        left = [] if self._token is None else tree.of_supervisor(self._token, self._mark, since=self._since)
+        left = [] if self._token is None else tree.processes_of_supervisor(self._token, self._mark, since=self._since)
         known = {process.pid for process in left}
         return left + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 _CHUNK = 1 << 16
 
 
-class OutputEnds:
+class StdioKeeper:
     """Kept until whoever might write is gone, and read, into nowhere, once nobody else does."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from runtime.guardian.stdio import OutputEnds
-from runtime.ipc.guardian_protocol import Swept
+from runtime.guardian.stdio import StdioKeeper
+from runtime.ipc.guardian_protocol import SweepReport
 from runtime.process import tree
-from runtime.process.cgroup import Leaf
+from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import Descendants
-from runtime.process.executor_process import Family
+from runtime.process.executor_process import ExecutorProcess
 
 STRAY_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for what an executor left behind."""
@@ -36,7 +36,7 @@ PROGRESS_SECONDS = 0.1
 UNSEEN = "processes that come and go more quickly than they can be looked at"
 """What remains where nobody is seen and the kernel says that somebody is there."""
 
-NAMED = 20
+MAX_NAMED = 20
 """So many of what the last look finds are named."""
 
 
@@ -59,7 +59,7 @@ ones."""
 
 
 @dataclass
-class _Doomed:
+class _PendingKill:
     """Processes that were told to end, and when they are made to. `output`: what they may still write to.
 
     `below`: what descends from the executor that has left them, if that is a crowd. `give_up_at`: from then on they are
@@ -73,7 +73,7 @@ class _Doomed:
     output: list[int]
 
 
-class Remains:
+class StrayReaper:
     """`leaf`: the cgroup that everybody is in, if there is one. `output` is closed when nobody can write any more.
 
     `helper`: a child that is no executor's. `keep`: orphans are left alone, unless their executor went down the ladder.
@@ -82,8 +82,8 @@ class Remains:
 
     def __init__(
         self,
-        leaf: Leaf | None,
-        output: OutputEnds,
+        leaf: RunCgroup | None,
+        output: StdioKeeper,
         *,
         keep: bool,
         helper: int = 0,
@@ -95,7 +95,7 @@ class Remains:
         self._helper = helper
         self._keep = keep
         self._output = output
-        self._doomed: list[_Doomed] = []
+        self._doomed: list[_PendingKill] = []
         self._owners: dict[int, str] = {}
         self._crowds: dict[int, Descendants] = {}
         self._has_killed = False
@@ -103,14 +103,16 @@ class Remains:
 
     # -- of executors -------------------------------------------------------------------------------
 
-    def of(self, families: Sequence[Family], executors: Container[int]) -> dict[int, list[tree.Process]]:
+    def find_strays(
+        self, families: Sequence[ExecutorProcess], executors: Container[int]
+    ) -> dict[int, list[tree.Process]]:
         """Return what is left of the families of executors that are dead, by the pids that those had.
 
         Theirs is what is remembered, in their session, or carrying their mark. All children are read once, however many
         executors are dead: reading them for each would cost the square of their number. Many are stopped before they
         are looked at; `doom` continues them.
         """
-        left = {family.pid: dict.fromkeys(filter(tree.is_running, family.known)) for family in families}
+        left = {family.pid: dict.fromkeys(filter(tree.is_running, family.descendants)) for family in families}
         if not self._keep and tree.has_children():
             self._stop_crowds(families, executors)
             for executor, roots in self._orphans_of(families, executors).items():
@@ -118,7 +120,7 @@ class Remains:
                     left[executor] |= dict.fromkeys([*tree.processes([pid]), *tree.children(pid)])
         return {executor: list(processes) for executor, processes in left.items()}
 
-    def _stop_crowds(self, families: Sequence[Family], executors: Container[int]) -> None:
+    def _stop_crowds(self, families: Sequence[ExecutorProcess], executors: Container[int]) -> None:
         """Stop what is left of an executor if it is a crowd."""
         by_pid = {family.pid: family for family in families}
         for pid, roots in self._orphans_of(families, executors).items():
@@ -128,13 +130,13 @@ class Remains:
                 below.stop(time.monotonic() + CROWD_SECONDS)
                 self._crowds[pid] = below
 
-    def _orphans_of_one(self, family: Family, executors: Container[int]) -> list[int]:
+    def _orphans_of_one(self, family: ExecutorProcess, executors: Container[int]) -> list[int]:
         return self._orphans_of([family], executors)[family.pid]
 
     def _roots(self) -> list[int]:
         return [pid for pid in tree.child_pids(os.getpid()) if pid != self._helper]
 
-    def _orphans_of(self, families: Sequence[Family], executors: Container[int]) -> dict[int, list[int]]:
+    def _orphans_of(self, families: Sequence[ExecutorProcess], executors: Container[int]) -> dict[int, list[int]]:
         """Return our children that descend from dead executors, by session or mark, by the executors' pids.
 
         There may be thousands, of many executors. Each is looked at once, unless it has no mark that can be read: one
@@ -152,14 +154,14 @@ class Remains:
                 found[executors_by_mark[owner]].append(pid)
         return found
 
-    def doom(self, processes: list[tree.Process], output: list[int], executor: int = 0) -> None:
+    def terminate(self, processes: list[tree.Process], output: list[int], executor: int = 0) -> None:
         """Tell them to end. Those that have not when their grace is over are killed. `executor`: who has left them."""
         below = self._crowds.pop(executor, None)
-        tree.send(processes, signal.SIGTERM, fresh=True)
+        tree.send_signal(processes, signal.SIGTERM, fresh=True)
         if below is not None:
             below.release()
         kill_at = time.monotonic() + STRAY_GRACE
-        self._doomed.append(_Doomed(processes, below, kill_at, kill_at + KILL_PATIENCE, output))
+        self._doomed.append(_PendingKill(processes, below, kill_at, kill_at + KILL_PATIENCE, output))
 
     def reaped(self, pid: int) -> None:
         """Somebody was waited for: from now on the number may be anybody's."""
@@ -187,7 +189,7 @@ class Remains:
                     doomed.below.kill()
                 left = filter(tree.is_running, doomed.processes)
                 family = [found for process in left for found in (process, *tree.children(process.pid))]
-                tree.send(family, signal.SIGKILL)
+                tree.send_signal(family, signal.SIGKILL)
             elif any(map(tree.is_running, doomed.processes)):
                 continue
             self._doomed.remove(doomed)
@@ -201,7 +203,7 @@ class Remains:
         wait: Callable[[float], None],
         kill_by: float = math.inf,
         until: float = math.inf,
-    ) -> Swept:
+    ) -> SweepReport:
         """End all that is left, TERM first, and look again until there are none or patience is over.
 
         `wait` waits so many seconds for a child's end, and reaps. `kill_by` (monotonic seconds): from then on they are
@@ -209,27 +211,29 @@ class Remains:
         unless it is just ending.
         """
         if self._keep:  # an executor that is still there is one that nothing ends
-            return Swept(0, 0, list(map(tree.describe, tree.processes(executors))))
+            return SweepReport(0, 0, list(map(tree.describe, tree.processes(executors))))
         if self._is_alone():
-            return Swept(0, 0, [])
+            return SweepReport(0, 0, [])
         found: dict[int, str] = {}
         began = time.monotonic()
         kill_at = min(kill_by, began + STRAY_GRACE, until - KILL_SECONDS)
         if began < kill_at:
-            told = self._told()  # once is enough: a second SIGTERM would come in the middle of the first one's handler
+            told = (
+                self._already_signalled()
+            )  # once is enough: a second SIGTERM would come in the middle of the first one's handler
             if _is_crowd(self._roots()):
                 self._all.stop(began + CROWD_SECONDS)
-            left = self._notice(found)
-            tree.send([process for process in left if process.pid not in told], signal.SIGTERM, fresh=True)
-            tree.send([process for process in left if process.pid in told], signal.SIGCONT, fresh=True)
+            left = self._scan(found)
+            tree.send_signal([process for process in left if process.pid not in told], signal.SIGTERM, fresh=True)
+            tree.send_signal([process for process in left if process.pid in told], signal.SIGCONT, fresh=True)
             self._all.release()
             if told and all(process.pid in told for process in left):
                 kill_at = min(kill_at, max(doomed.kill_at for doomed in self._doomed))
         self._wait_for_end(found, wait, kill_at, until, is_heir=kill_by < math.inf)
-        left = self._notice(found)
+        left = self._scan(found)
         remaining = list(map(tree.describe, left)) or ([] if self._is_alone() else [UNSEEN])
         ended = len(found.keys() - {process.pid for process in left})
-        return Swept(len(found), ended, remaining, list(found.values())[:NAMED])
+        return SweepReport(len(found), ended, remaining, list(found.values())[:MAX_NAMED])
 
     def _wait_for_end(
         self, found: dict[int, str], wait: Callable[[float], None], kill_at: float, until: float, *, is_heir: bool
@@ -275,12 +279,12 @@ class Remains:
             if is_counted:
                 self._count(tree.processes(self._all.pids), found)
             self._all.kill()
-            tree.send(self._marked(), signal.SIGKILL)  # without a subreaper they are nobody's children here
+            tree.send_signal(self._marked(), signal.SIGKILL)  # without a subreaper they are nobody's children here
             if self._leaf is not None:
                 self._leaf.kill()
         return is_complete
 
-    def _notice(self, found: dict[int, str]) -> list[tree.Process]:
+    def _scan(self, found: dict[int, str]) -> list[tree.Process]:
         """Who is there now. `found`: those of them that nobody has told of, by pid."""
         left = tree.children()
         known = {process.pid for process in left} | {os.getpid()}
@@ -291,18 +295,20 @@ class Remains:
         return left
 
     def _count(self, processes: Iterable[tree.Process], found: dict[int, str]) -> None:
-        told = self._told()
+        told = self._already_signalled()
         for process in processes:
             if process.pid not in told and process.pid not in found:
-                found[process.pid] = tree.describe(process) if len(found) < NAMED else ""
+                found[process.pid] = tree.describe(process) if len(found) < MAX_NAMED else ""
 
     def _marked(self) -> list[tree.Process]:
         """Return those that carry the supervisor's token: where orphans become another process's children."""
         if self._token is None:
             return []
-        return tree.of_supervisor(self._token, self._mark, since=tree.start_time(os.getpid()), besides=[self._helper])
+        return tree.processes_of_supervisor(
+            self._token, self._mark, since=tree.start_time(os.getpid()), besides=[self._helper]
+        )
 
-    def _told(self) -> set[int]:
+    def _already_signalled(self) -> set[int]:
         """Strays that were told to end, and reported, when their executor ended."""
         return {process.pid for doomed in self._doomed for process in doomed.processes}
 

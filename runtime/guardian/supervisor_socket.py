@@ -14,7 +14,7 @@ from runtime.ipc.executor_protocol import HEADER_SIZE, FrameReader, pack
 from runtime.ipc.guardian_protocol import FDS_PER_EXECUTOR, Order, Report
 
 
-class Uplink:
+class SupervisorSocket:
     """One socket, on the guardian's selector."""
 
     def __init__(self, fd: int, selector: selectors.BaseSelector) -> None:
@@ -22,7 +22,7 @@ class Uplink:
         self._selector = selector
         self._reader: FrameReader[Order] = FrameReader(Order)
         self._unsent = bytearray()
-        self.is_heard = True
+        self.is_connected = True
         self._interest = selectors.EVENT_READ
         selector.register(self._socket, self._interest)
 
@@ -47,15 +47,15 @@ class Uplink:
             want -= len(part)
         return b"".join(parts)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """There is nobody any more to hear anything."""
-        self.is_heard = False
+        self.is_connected = False
         self._unsent.clear()
         self._listen(0)
 
     def report(self, report: Report) -> None:
         """Say it now, or as soon as there is room."""
-        if not self.is_heard:
+        if not self.is_connected:
             return
         self._unsent += pack(report)
         self.flush()
@@ -70,7 +70,7 @@ class Uplink:
             self._unsent.clear()
         self._listen(self._interest & ~selectors.EVENT_WRITE | (selectors.EVENT_WRITE if self._unsent else 0))
 
-    def listen_no_more(self) -> None:
+    def stop_reading(self) -> None:
         """No order will be obeyed any more; what was reported still goes out."""
         self._listen(self._interest & ~selectors.EVENT_READ)
 
@@ -85,7 +85,7 @@ class Uplink:
             self._selector.modify(self._socket, interest)
         self._interest = interest
 
-    def finish(self, seconds: float) -> None:
+    def flush_blocking(self, seconds: float) -> None:
         """The last word is out, or there was no room for it in so many seconds."""
         self._socket.settimeout(seconds)
         with suppress(OSError):

@@ -13,21 +13,21 @@ from typing import Any
 
 from runtime.errors import ExecutionInterrupted
 from runtime.interrupts.interruptible import Interruptible
-from runtime.interrupts.loop_waker import soon_in
+from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
 from runtime.limits import check_seconds
 from runtime.model import InterruptReason, InterruptSignal
 
 log = logging.getLogger("quiesce.checker")
 
-_SHORTEST = 0.01
+_MIN_POLL_INTERVAL = 0.01
 """Seconds between two questions of a patrol, also where checkpoints may ask without a pause."""
 
-_FAREWELL = 1.0
+_CANCEL_TIMEOUT = 1.0
 """Seconds that an async checker gets to end once its question has been taken back."""
 
-Verdict = bool | InterruptSignal | None
+CheckerReply = bool | InterruptSignal | None
 _Outcome = tuple[Any, BaseException | None]
-Checker = Callable[[], Verdict] | Callable[[], Awaitable[Verdict]]
+Checker = Callable[[], CheckerReply] | Callable[[], Awaitable[CheckerReply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +72,28 @@ class ExternalChecker:
         """Seconds until it is time to ask again."""
         return max(0.0, self._next - self._clock())
 
-    async def ask(self, state: Interruptible) -> None:
+    async def poll(self, state: Interruptible) -> None:
         """Ask, if due, and interrupt `state` if the answer says so. Does not raise what the checker raises."""
         if not self.due:
             return
         self._busy = True
-        question = self._question = asyncio.create_task(self._consult(), name="quiesce-checker")
+        question = self._question = asyncio.create_task(self._call_checker(), name="quiesce-checker")
         question.add_done_callback(self._answered)
         try:
             await asyncio.wait([question], timeout=self._limit)
             if question.done():
                 self._take(question.result(), state)
             else:
-                self._complain("timeout", f"took longer than {self._limit:g} s")
+                self._log_once("timeout", f"took longer than {self._limit:g} s")
         finally:
             if not question.done():
                 self._stuck = self._thread
                 question.cancel()
-                await asyncio.wait([question], timeout=_FAREWELL)
+                await asyncio.wait([question], timeout=_CANCEL_TIMEOUT)
             self._next = self._clock() + self.min_interval
             self._busy = False
 
-    async def _consult(self) -> _Answer:
+    async def _call_checker(self) -> _Answer:
         try:
             if inspect.iscoroutinefunction(self._checker):
                 return _Answer(_signal(await self._checker()))
@@ -110,19 +110,19 @@ class ExternalChecker:
 
     def _take(self, answer: _Answer, state: Interruptible) -> None:
         if answer.failure is not None:
-            self._complain(type(answer.failure).__name__, f"failed: {answer.failure!r}")
+            self._log_once(type(answer.failure).__name__, f"failed: {answer.failure!r}")
             return
         self._trouble = ""
         if answer.signal is not None:
-            state.trip(answer.signal)
+            state.set_signal(answer.signal)
 
-    def _complain(self, kind: str, trouble: str) -> None:
+    def _log_once(self, kind: str, trouble: str) -> None:
         if kind != self._trouble:
             self._trouble = kind
             log.error("the interrupt checker %s; the work goes on", trouble)
 
 
-class Patrol:
+class CheckerPoller:
     """Asks a checker whenever it is due, for as long as somebody waits in an event loop. Belongs to that loop."""
 
     def __init__(self, checker: ExternalChecker, state: Interruptible, loop: asyncio.AbstractEventLoop) -> None:
@@ -137,14 +137,14 @@ class Patrol:
         if self._stopped or self._state.is_interrupted:
             return
         if self._checker.due:
-            self._asking = self._loop.create_task(self._checker.ask(self._state), name="quiesce-checker")
+            self._asking = self._loop.create_task(self._checker.poll(self._state), name="quiesce-checker")
             self._asking.add_done_callback(self._again)
         else:
             self._again()
 
     def _again(self, _: object = None) -> None:
         if not self._stopped:
-            self._timer = self._loop.call_later(max(self._checker.wait, _SHORTEST), self._go)
+            self._timer = self._loop.call_later(max(self._checker.wait, _MIN_POLL_INTERVAL), self._go)
 
     def stop(self) -> None:
         """Ask no more, and take back the question that is open."""
@@ -189,7 +189,7 @@ def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, asyncio.Fu
             outcome: _Outcome = (context.run(function), None)
         except BaseException as error:  # noqa: BLE001 - it belongs to the one who awaits
             outcome = (None, error)
-        soon_in(loop, settle, outcome)
+        call_soon_threadsafe_or_false(loop, settle, outcome)
 
     thread = threading.Thread(target=run, name="quiesce-checker", daemon=True)
     thread.start()

@@ -167,10 +167,10 @@ class RedisChecker:
         return parse_signal(text, f"redis:{self._key}")
 
 
-class Interruptee(Protocol):
+class SupportsInterrupt(Protocol):
     """What a monitor interrupts."""
 
-    def trip(self, signal: InterruptSignal) -> bool:
+    def set_signal(self, signal: InterruptSignal) -> bool:
         """Interrupt it."""
         ...
 
@@ -185,7 +185,7 @@ class ResourceMonitor:
 
     def __init__(
         self,
-        state: Interruptee,
+        state: SupportsInterrupt,
         *,
         rss_limit: int,
         interval: float = 1.0,
@@ -200,12 +200,12 @@ class ResourceMonitor:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="quiesce-resources", daemon=True)
 
-    def look(self) -> bool:
+    def check(self) -> bool:
         """Look once, now. True if the limit is exceeded."""
         used = self._measure()
         if used <= self._limit:
             return False
-        self._state.trip(
+        self._state.set_signal(
             InterruptSignal(
                 reason=InterruptReason.RESOURCE_LIMIT,
                 message=f"{used / 2**20:.0f} MiB in use, {self._limit / 2**20:.0f} MiB allowed",
@@ -218,7 +218,7 @@ class ResourceMonitor:
         complained = False
         while not self._over.is_set():
             try:
-                if self.look():
+                if self.check():
                     return
             except Exception as error:  # noqa: BLE001 - whatever the host says: the next look may succeed
                 if not complained:

@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from runtime.interrupt_signal import build_signal
 from runtime.interrupts.interruptible import Interruptible
-from runtime.interrupts.loop_waker import soon_in
-from runtime.interrupts.supervisor_link import Host
+from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
+from runtime.interrupts.supervisor_link import SupervisorLink
 from runtime.limits import check_seconds
 from runtime.model import InterruptReason, InterruptSignal
 
@@ -25,14 +25,14 @@ class Deadline:
 
     def __init__(self, seconds: float, message: str | None, *, under: object, clock: Callable[[], float]) -> None:
         check_seconds("a timeout", seconds, may_be_endless=True)
-        self.under = under
+        self.inner_flag = under
         self.at = clock() + seconds
         self._message = f"timed out after {seconds:g} s" if message is None or message == "" else message
         self._clock = clock
         self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
 
     def __bool__(self) -> bool:
-        return True if self.under else self._clock() >= self.at  # met at every checkpoint: one call is enough
+        return True if self.inner_flag else self._clock() >= self.at  # met at every checkpoint: one call is enough
 
     @property
     def left(self) -> float:
@@ -53,13 +53,13 @@ class Deadline:
         """Drop the timers. A timer of another thread's loop is dropped by that loop."""
         timers, self._timers = self._timers, {}
         for loop, timer in timers.items():
-            soon_in(loop, timer.cancel)
+            call_soon_threadsafe_or_false(loop, timer.cancel)
 
 
 class TimeLimited(Interruptible):
     """An Interruptible that can be given a time limit. Base of ExecutionState."""
 
-    def __init__(self, host: Host | None, clock: Callable[[], float]) -> None:
+    def __init__(self, host: SupervisorLink | None, clock: Callable[[], float]) -> None:
         super().__init__(host)
         self._clock = clock
         self._deadline: Deadline | None = None
@@ -74,9 +74,9 @@ class TimeLimited(Interruptible):
         deadline = Deadline(seconds, message, under=self.host.flag, clock=self._clock)
         self.cancel_timeout()
         self._deadline = deadline
-        self._lay_flag(deadline)
+        self._set_flag(deadline)
         for loop in tuple(self._bells):
-            soon_in(loop, self._arm, loop)
+            call_soon_threadsafe_or_false(loop, self._arm, loop)
         with suppress(RuntimeError):  # no loop here: the next checkpoint sees that it is late
             self._arm(asyncio.get_running_loop())
 
@@ -87,17 +87,17 @@ class TimeLimited(Interruptible):
             _ = self.interrupt_signal  # looking makes it final: who has seen the flag up must not see it down again
             deadline.disarm()
             self._deadline = None
-            self._lay_flag(self.host.flag)
+            self._set_flag(self.host.flag)
 
-    def _lay_flag(self, flag: object) -> None:
+    def _set_flag(self, flag: object) -> None:
         self._flag = flag
-        if self._won:  # tripped meanwhile: a trip is for good
+        if self._signal_slot:  # tripped meanwhile: a trip is for good
             self._flag = True
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         deadline = self._deadline
         if deadline is not None:
-            deadline.arm(loop, lambda: self._deadline is deadline and self.trip(deadline.signal))
+            deadline.arm(loop, lambda: self._deadline is deadline and self.set_signal(deadline.signal))
 
     @property
     def time_left(self) -> float:
@@ -105,11 +105,11 @@ class TimeLimited(Interruptible):
         deadline = self._deadline
         return math.inf if deadline is None else deadline.left
 
-    def _raised_by(self) -> InterruptSignal:
+    def _signal_from_flag(self) -> InterruptSignal:
         deadline = self._deadline
-        if deadline is not None and not deadline.under:
+        if deadline is not None and not deadline.inner_flag:
             return deadline.signal
-        return super()._raised_by()
+        return super()._signal_from_flag()
 
     def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:
         """As Interruptible.when_interrupted; a time limit wakes this loop too from now on."""

@@ -23,11 +23,11 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
-from runtime.errors import ExecutionInterrupted, behind
+from runtime.errors import ExecutionInterrupted, find_in_chain
 from runtime.interrupt_signal import as_signal
-from runtime.interrupts.loop_waker import Bell, watch
-from runtime.interrupts.shield import Shield, Shields, current_place
-from runtime.interrupts.supervisor_link import Host, Standalone
+from runtime.interrupts.loop_waker import LoopWaker, on_readable
+from runtime.interrupts.shield import Shield, Shields, current_task_or_thread
+from runtime.interrupts.supervisor_link import NullLink, SupervisorLink
 from runtime.model import InterruptSignal
 
 log = logging.getLogger("quiesce.interrupt")
@@ -36,12 +36,12 @@ log = logging.getLogger("quiesce.interrupt")
 class Interruptible:
     """Something that can be interrupted once. Base of ExecutionState; usable alone."""
 
-    def __init__(self, host: Host | None = None) -> None:
-        self.host: Host = host or Standalone()
+    def __init__(self, host: SupervisorLink | None = None) -> None:
+        self.host: SupervisorLink = host or NullLink()
         self._flag: object = self.host.flag
-        self._won: dict[str, InterruptSignal] = {}
+        self._signal_slot: dict[str, InterruptSignal] = {}
         self._wakers: dict[object, Callable[[], object]] = {}
-        self._bells: dict[asyncio.AbstractEventLoop, tuple[Bell, list[Callable[[], None]]]] = {}
+        self._bells: dict[asyncio.AbstractEventLoop, tuple[LoopWaker, list[Callable[[], None]]]] = {}
         self.shields = Shields()
         self._guards: dict[asyncio.Task[Any], CancelOnInterrupt] = {}
         self._once: dict[str, Any] = {}
@@ -65,11 +65,11 @@ class Interruptible:
     @property
     def interrupt_signal(self) -> InterruptSignal | None:
         """The signal that won, or None."""
-        if self._flag and not self._won:
-            self.trip(self._raised_by())
-        return self._won.get("signal")
+        if self._flag and not self._signal_slot:
+            self.set_signal(self._signal_from_flag())
+        return self._signal_slot.get("signal")
 
-    def _raised_by(self) -> InterruptSignal:
+    def _signal_from_flag(self) -> InterruptSignal:
         """The signal of a flag that is up although nobody called `trip`."""
         return self.host.signal()
 
@@ -80,33 +80,33 @@ class Interruptible:
             raise ExecutionInterrupted(signal)
 
     def _tell(self) -> None:
-        place = current_place()
+        place = current_task_or_thread()
         if isinstance(place, asyncio.Task):
             told = self._once.get("told")
             (self._once.setdefault("told", WeakSet()) if told is None else told).add(place)
 
-    def has_told(self, task: asyncio.Task[Any]) -> bool:
+    def was_raised_in(self, task: asyncio.Task[Any]) -> bool:
         """Whether a checkpoint has raised in a task, and nobody has turned that into a result since.
 
         Such a task is on its way out: cancelling it too would cut its clean-up short.
         """
         return task in self._once.get("told", ())
 
-    def settle(self) -> None:
+    def clear_raised(self) -> None:
         """The running task has turned its ExecutionInterrupted into a result: its next await is fair game again."""
         told = self._once.get("told")
         if told is not None:
-            told.discard(current_place())
+            told.discard(current_task_or_thread())
 
     # -- interrupting -------------------------------------------------------------------------------
 
-    def trip(self, signal: InterruptSignal) -> bool:
+    def set_signal(self, signal: InterruptSignal) -> bool:
         """Interrupt. True if this signal is the one that won; False if another was first.
 
         Safe from any thread and from a Python signal handler. What is no sound signal becomes one (`as_signal`).
         """
         signal = as_signal(signal)
-        if self._won.setdefault("signal", signal) is not signal:
+        if self._signal_slot.setdefault("signal", signal) is not signal:
             return False
         self._flag = True
         for waker in tuple(self._wakers.copy().values()):  # copy is one step; iterating is not
@@ -120,7 +120,7 @@ class Interruptible:
         """
         key = object()
         self._wakers[key] = waker
-        if self._won or self._flag:  # tripped before, or between the caller's look and the line above
+        if self._signal_slot or self._flag:  # tripped before, or between the caller's look and the line above
             waker()
 
         def remove() -> None:
@@ -135,29 +135,29 @@ class Interruptible:
         """
         loop = asyncio.get_running_loop()
         if loop not in self._bells:
-            self._bells[loop] = self._hang_bell(loop)
+            self._bells[loop] = self._attach_loop(loop)
         bell = self._bells[loop][0]
         unhang = bell.add(callback)
 
         def remove() -> None:
             unhang()
             if not bell and loop in self._bells and self._bells[loop][0] is bell:
-                self._take_down_bell(loop)
+                self._detach_loop(loop)
 
         return remove
 
-    def _hang_bell(self, loop: asyncio.AbstractEventLoop) -> tuple[Bell, list[Callable[[], None]]]:
-        bell = Bell(loop, before=self._heard)
+    def _attach_loop(self, loop: asyncio.AbstractEventLoop) -> tuple[LoopWaker, list[Callable[[], None]]]:
+        bell = LoopWaker(loop, before=self._on_loop_notified)
         fd = self.host.wake_fd()
-        undo = [] if fd is None else [watch(loop, fd, bell.ring)]
-        undo.append(self.add_waker(bell.ring))
+        undo = [] if fd is None else [on_readable(loop, fd, bell.wake)]
+        undo.append(self.add_waker(bell.wake))
         return bell, undo
 
-    def _heard(self) -> None:
+    def _on_loop_notified(self) -> None:
         """A loop has heard that the flag is up; its callbacks come next. Looking is what makes the signal final."""
         _ = self.interrupt_signal
 
-    def _take_down_bell(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _detach_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         for undo in self._bells.pop(loop)[1]:
             undo()
 
@@ -176,12 +176,12 @@ class Interruptible:
     @property
     def is_shielded(self) -> bool:
         """Whether the code that asks stands in a shield of this state."""
-        return self.shields.here
+        return self.shields.is_active
 
     def cancel(self, task: asyncio.Task[Any]) -> None:
         """Cancel a task of this execution gently: after its shield, and not if a checkpoint has told it already."""
-        if not self.has_told(task):
-            self.shields.once_left(task, task.cancel)
+        if not self.was_raised_in(task):
+            self.shields.call_when_exited(task, task.cancel)
 
 
 class CancelOnInterrupt:
@@ -201,11 +201,11 @@ class CancelOnInterrupt:
         self._outer: CancelOnInterrupt | None = None
         self._inherited = state.is_shielded
         self._cancelling = 0
-        self._rung = False
+        self._notified = False
         self._cancelled = False
         self._left = False
 
-    def led_to(self, error: BaseException) -> bool:
+    def caused(self, error: BaseException) -> bool:
         """Whether an error comes of a cancellation of the body, by this guard or from outside: it is no failure."""
         return comes_of_cancellation(error, self._cancelling)
 
@@ -228,14 +228,14 @@ class CancelOnInterrupt:
         """Cancel the body. Only ever called by the loop, so that the cancellation arrives in the next step."""
         task = self._task
         assert task is not None
-        self._rung = True
+        self._notified = True
         if self._left or self._cancelled or self._inherited or self._guards.get(task) is not self:
             return
-        if self._state.has_told(task):
+        if self._state.was_raised_in(task):
             return
         if self._state.shields.covers(task):
             loop = task.get_loop()
-            self._state.shields.once_left(task, lambda: loop.call_soon(self._cancel))
+            self._state.shields.call_when_exited(task, lambda: loop.call_soon(self._cancel))
         elif task.cancel():
             self._cancelled = True
 
@@ -247,7 +247,7 @@ class CancelOnInterrupt:
             self._guards.pop(task, None)
         else:
             self._guards[task] = self._outer
-            if self._outer._rung:  # noqa: SLF001 - it held back for us
+            if self._outer._notified:  # noqa: SLF001 - it held back for us
                 task.get_loop().call_soon(self._outer._cancel)  # noqa: SLF001
 
     async def __aexit__(
@@ -258,7 +258,10 @@ class CancelOnInterrupt:
         self._leave(task)
         if not self._cancelled or task.uncancel() > self._cancelling:
             return
-        if not isinstance(error, Exception | asyncio.CancelledError) or behind(error, asyncio.CancelledError) is None:
+        if (
+            not isinstance(error, Exception | asyncio.CancelledError)
+            or find_in_chain(error, asyncio.CancelledError) is None
+        ):
             return
         if isinstance(error, Exception):
             log.warning("clean-up failed after an interrupt: %r", error)
@@ -273,4 +276,4 @@ def comes_of_cancellation(error: BaseException, before: int = 0) -> bool:
     Such an error must not be retried. `before` is how many cancellations the task had swallowed already.
     """
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > before and behind(error, asyncio.CancelledError) is not None
+    return task is not None and task.cancelling() > before and find_in_chain(error, asyncio.CancelledError) is not None

@@ -1,7 +1,7 @@
 """How an event loop hears of an interrupt: one bell for each loop, however many callbacks hang on it.
 
 An interrupt may come from another thread, from a signal handler, or from the supervisor through a descriptor that
-becomes readable. All end in `Bell.ring`, which only schedules; the callbacks run in the loop. One bell for ten
+becomes readable. All end in `LoopWaker.ring`, which only schedules; the callbacks run in the loop. One bell for ten
 thousand sleepers is one write to the loop's self-pipe instead of ten thousand.
 """
 
@@ -12,10 +12,10 @@ import os
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Watch]] = WeakKeyDictionary()
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _SharedReader]] = WeakKeyDictionary()
 
 
-class Bell:
+class LoopWaker:
     """Callbacks of one event loop, to be called there once. Belongs to the loop's thread, except `ring`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, before: Callable[[], object]) -> None:
@@ -39,11 +39,11 @@ class Bell:
 
         return remove
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Have the callbacks called in their loop. From any thread or signal handler, any number of times."""
-        soon_in(self.loop, self._toll)
+        call_soon_threadsafe_or_false(self.loop, self._fire)
 
-    def _toll(self) -> None:
+    def _fire(self) -> None:
         if self._rung:
             return
         self._rung = True
@@ -57,7 +57,7 @@ class Bell:
             callback()
 
 
-class _Watch:
+class _SharedReader:
     """One reader on a duplicate of a descriptor, shared by all who watch it in one loop.
 
     A duplicate, because a loop has one reader for each descriptor and the original's may be somebody else's.
@@ -92,11 +92,11 @@ class _Watch:
         os.close(self._fd)
 
 
-def watch(loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], None]) -> Callable[[], None]:
+def on_readable(loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], None]) -> Callable[[], None]:
     """Have `callback` called in `loop` once `fd` is readable. Nothing is read. Returns the remover."""
     watches = _watches.setdefault(loop, {})
     if fd not in watches:
-        watches[fd] = _Watch(loop, fd)
+        watches[fd] = _SharedReader(loop, fd)
     shared, key = watches[fd], object()
     shared.callbacks[key] = callback
     if shared.spent:
@@ -110,7 +110,9 @@ def watch(loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], None]
     return remove
 
 
-def soon_in(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: object) -> bool:
+def call_soon_threadsafe_or_false(
+    loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: object
+) -> bool:
     """Have `callback` called in `loop`, from any thread or signal handler. False if the loop is closed."""
     try:
         loop.call_soon_threadsafe(callback, *args)

@@ -32,16 +32,16 @@ class Shieldable(Protocol):
 class Shields:
     """The shields of one execution: where they stand, and what waits for their end."""
 
-    __slots__ = ("_depth", "_waiting", "rung_came")
+    __slots__ = ("_depth", "_waiting", "term_pending")
 
     def __init__(self) -> None:
-        self.rung_came = False
+        self.term_pending = False
         """The TERM rung came while one was held: its exception comes at the end, also of one that an error leaves."""
         self._depth: dict[object, int] = {}
         self._waiting: dict[object, list[Callable[[], object]]] = {}
 
     @property
-    def here(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the code that asks stands in one of them, itself or by inheritance."""
         return any(shield.active and shield.owner.shields is self for shield in _active.get())
 
@@ -49,7 +49,7 @@ class Shields:
         """Whether a task (an asyncio.Task) or a thread (its ident) has entered one of them."""
         return place in self._depth
 
-    def once_left(self, place: object, callback: Callable[[], object]) -> None:
+    def call_when_exited(self, place: object, callback: Callable[[], object]) -> None:
         """Call `callback` when `place` stands in no shield any more: now, or as its outermost one ends.
 
         Not called if that end raises ExecutionInterrupted, or was part of clean-up: then `place` knows already.
@@ -83,7 +83,7 @@ class Shield:
         self._cleaning_up = False
 
     def __enter__(self) -> Self:
-        self._place = current_place()
+        self._place = current_task_or_thread()
         self._cleaning_up = isinstance(sys.exc_info()[1], ExecutionInterrupted | asyncio.CancelledError)
         self.owner.shields.enter(self._place)
         self.active = True
@@ -102,13 +102,13 @@ class Shield:
         waiting = self.owner.shields.leave(self._place)
         if waiting is None or self._cleaning_up:
             return
-        if error is None or (self.owner.shields.rung_came and not isinstance(error, ExecutionInterrupted)):
+        if error is None or (self.owner.shields.term_pending and not isinstance(error, ExecutionInterrupted)):
             self.owner.raise_if_interrupted()
         for callback in waiting:
             callback()
 
 
-def current_place() -> object:
+def current_task_or_thread() -> object:
     """What runs now: the asyncio task if there is one, else the thread's ident."""
     try:
         task = asyncio.current_task()

@@ -19,7 +19,7 @@ _LONGEST = 3600.0
 """Seconds of one poll(), which counts milliseconds in an int."""
 
 
-class Done:
+class CompletedAwaitable:
     """An awaitable that has already happened. Awaiting it does not yield to the loop."""
 
     __slots__ = ()
@@ -52,7 +52,7 @@ async def sleep_in_loop(state: Interruptible, seconds: float) -> None:
     state.raise_if_interrupted()
 
 
-class Doorbell:
+class WakeupFd:
     """A descriptor that is readable once somebody has rung. Each state makes one lazily, for its blocking sleeps.
 
     `ring` may run in a signal handler, hence the RLock: a handler that finds its own thread holding it goes in
@@ -68,7 +68,7 @@ class Doorbell:
         """The descriptor to poll."""
         return self._read
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Make it readable for ever. Harmless when it is closed."""
         with self._lock:
             if self._write >= 0:

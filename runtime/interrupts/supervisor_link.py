@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from runtime.model import Event, InterruptSignal
 
 
-class Host(Protocol):
+class SupervisorLink(Protocol):
     """The place an execution state runs in."""
 
     flag: object
@@ -38,7 +38,7 @@ class Host(Protocol):
         ...
 
 
-class Standalone:
+class NullLink:
     """The host of a state that has no supervisor: nothing interrupts it from outside, nothing goes up."""
 
     flag: object = False

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel
 
-from runtime.errors import DecodeError, ResultError, said_by
+from runtime.errors import DecodeError, ResultError, error_text
 from runtime.ipc import pickling
 from runtime.ipc.projection import project
 
@@ -149,4 +149,4 @@ def _type_of(data: bytes) -> str:
 
 
 def _line(error: BaseException) -> str:
-    return said_by(error, 200) or type(error).__name__
+    return error_text(error, 200) or type(error).__name__

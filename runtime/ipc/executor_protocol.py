@@ -10,7 +10,7 @@ stay encoded bytes, which the supervisor passes on unopened.
 Four channels, each one way:
 
     tasks    supervisor -> executor   Hire, Drop, Tasks, Retire     read by the executor's main thread
-    control  supervisor -> executor   Interrupt, Revoke             read by a thread; EOF = the supervisor is gone
+    control  supervisor -> executor   Interrupt, ReturnTasks             read by a thread; EOF = the supervisor is gone
     events   executor -> supervisor   frames of `UpFrame`, numbered from 1 for each incarnation
     guardian supervisor <-> guardian  see guardian.py, same frames
 """
@@ -45,7 +45,7 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
 # -- down: tasks -----------------------------------------------------------------------------------------
 
 
-class Hire(_Record, frozen=True, tag=1):
+class LoadAgent(_Record, frozen=True, tag=1):
     """An agent that tasks may name from now on. `by_name`: `source` is MODULE:NAME or FILE.py:NAME, else a blob."""
 
     agent: int
@@ -79,7 +79,7 @@ class Drop(_Record, frozen=True, tag=4):
     agent: int
 
 
-class Retire(_Record, frozen=True, tag=3):
+class FinishAndExit(_Record, frozen=True, tag=3):
     """Finish what you have been given, say Bye and exit."""
 
 
@@ -94,7 +94,7 @@ class Interrupt(_Record, frozen=True, tag=11):
     signal: bytes
 
 
-class Revoke(_Record, frozen=True, tag=12):
+class ReturnTasks(_Record, frozen=True, tag=12):
     """Give back up to `count` tasks that have not begun, the last ones first."""
 
     count: int
@@ -110,7 +110,7 @@ class Ready(_Record, frozen=True, tag=21):
     pid: int
 
 
-class Hired(_Record, frozen=True, tag=22):
+class AgentLoaded(_Record, frozen=True, tag=22):
     """An agent is loaded. `options` is AgentOptions as JSON."""
 
     agent: int
@@ -119,7 +119,7 @@ class Hired(_Record, frozen=True, tag=22):
     options: bytes
 
 
-class Refused(_Record, frozen=True, tag=23):
+class AgentLoadFailed(_Record, frozen=True, tag=23):
     """An agent cannot be loaded; `message` is one line for the user."""
 
     agent: int
@@ -133,7 +133,7 @@ class Started(_Record, frozen=True, tag=24):
     task: int
 
 
-class Done(_Record, frozen=True, tag=25):
+class TaskDone(_Record, frozen=True, tag=25):
     """A task ended. `status` is completed, failed or interrupted; times are Unix and monotonic seconds.
 
     `projection` is the JSON that readers are shown of a `value` that is not JSON.
@@ -160,7 +160,7 @@ class Snapshot(_Record, frozen=True, tag=26):
     projection: bytes | None = None
 
 
-class Emitted(_Record, frozen=True, tag=27):
+class TaskEvent(_Record, frozen=True, tag=27):
     """An event of a task (0 = of the executor itself). `data` is a JSON object."""
 
     task: int
@@ -170,13 +170,13 @@ class Emitted(_Record, frozen=True, tag=27):
     data: bytes
 
 
-class Returned(_Record, frozen=True, tag=28):
+class TasksReturned(_Record, frozen=True, tag=28):
     """Tasks given back unbegun: revoked, or left over when the flag went up or the executor retired."""
 
     tasks: list[int]
 
 
-class Bye(_Record, frozen=True, tag=29):
+class Leaving(_Record, frozen=True, tag=29):
     """No more work is taken; the executor exits by itself. At most a Delayed follows."""
 
 
@@ -215,18 +215,18 @@ class Delayed(_Record, frozen=True, tag=33):
     stack: str
 
 
-Down = Hire | Drop | Tasks | Retire
-Control = Interrupt | Revoke
-Up = (
+TaskOrder = LoadAgent | Drop | Tasks | FinishAndExit
+Control = Interrupt | ReturnTasks
+ExecutorRecord = (
     Ready
-    | Hired
-    | Refused
+    | AgentLoaded
+    | AgentLoadFailed
     | Started
-    | Done
+    | TaskDone
     | Snapshot
-    | Emitted
-    | Returned
-    | Bye
+    | TaskEvent
+    | TasksReturned
+    | Leaving
     | ThreadsLeft
     | ThreadsEnded
     | LoopBlocked
@@ -238,7 +238,7 @@ class UpFrame(_Record, frozen=True):
     """What one write of an executor carries."""
 
     seq: int
-    records: list[Up]
+    records: list[ExecutorRecord]
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -267,7 +267,7 @@ class FrameReader(Generic[T]):
         self._wanted = 0  # bytes; with fewer than these no frame is complete
 
     @property
-    def torn(self) -> int:
+    def partial_bytes(self) -> int:
         """Bytes of an unfinished frame; what is left of it when the stream ends is lost."""
         return len(self._rest)
 

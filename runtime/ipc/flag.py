@@ -159,7 +159,7 @@ class InterruptFlag:
         now = time.monotonic()
         return task, since if 0.0 <= since <= now else 0.0, beat if 0.0 <= beat <= now else 0.0
 
-    def forget(self, slot: int) -> None:
+    def reset_slot(self, slot: int) -> None:
         """Blank a slot's progress before a new executor takes it."""
         at = self._at(slot)
         self._memory[at : at + _PROGRESS_SIZE] = bytes(_PROGRESS_SIZE)
@@ -209,11 +209,11 @@ class InterruptFlag:
         """Whether the TERM rung was marked for this slot, and has not come yet."""
         return self._memory[self._at(slot) + _TERM_AT] != 0
 
-    def begin(self, slot: int, task: int) -> None:
+    def set_current_task(self, slot: int, task: int) -> None:
         """Write down the task now in hand, so that a crash is charged to it and to nobody else."""
         now = time.monotonic()
         _PROGRESS.pack_into(self._memory, self._at(slot), task, now, now)
 
-    def beat(self, slot: int) -> None:
+    def heartbeat(self, slot: int) -> None:
         """Show a sign of life."""
         _BEAT.pack_into(self._memory, self._at(slot) + 16, time.monotonic())

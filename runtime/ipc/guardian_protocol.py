@@ -6,16 +6,16 @@ import signal
 
 import msgspec
 
-STACKS = int(signal.SIGRTMAX) - 2 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR1)
+STACK_DUMP_SIGNAL = int(signal.SIGRTMAX) - 2 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR1)
 """By what an executor is asked for its Python stacks, before SIGTERM. Its number is higher than SIGTERM's: of two that
 are pending the kernel delivers the lower one first, and that one's flags decide whether a system call is begun again
 (signal(7)). faulthandler's say so (SA_RESTART); SIGTERM's must not, or the rung's exception waits for the call to end.
 """
 
-ASKED_BY = frozenset({STACKS, int(signal.SIGUSR1)})
+STACK_DUMP_SIGNALS = frozenset({STACK_DUMP_SIGNAL, int(signal.SIGUSR1)})
 """People know the other one. The guardian blocks both, so that neither ends an executor that cannot answer yet."""
 
-FOR_MAIN_THREAD = ASKED_BY | {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
+MAIN_THREAD_SIGNALS = STACK_DUMP_SIGNALS | {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
 """Signals that an executor's other threads block."""
 
 EXECUTOR_FDS = 5
@@ -53,7 +53,7 @@ class Inheritance(_Record, frozen=True):
     packages: dict[str, ProcessTraits]
 
 
-class Settings(_Record, frozen=True):
+class GuardianSettings(_Record, frozen=True):
     """What the guardian reads, in msgpack, from the anonymous file that is its standard input.
 
     Not from its arguments or environment, which others can see: an authkey is among it. And it may be of any size.
@@ -128,11 +128,11 @@ class Halt(_Record, frozen=True, tag=6):
     """Stop every process below the guardian by SIGSTOP, and report Halted: the supervisor is about to be stopped."""
 
 
-class GoOn(_Record, frozen=True, tag=7):
+class Continue(_Record, frozen=True, tag=7):
     """Continue those that Halt has stopped."""
 
 
-class Halted(_Record, frozen=True, tag=17):
+class HaltedReport(_Record, frozen=True, tag=17):
     """The answer to Halt: how many processes were stopped."""
 
     count: int
@@ -150,7 +150,7 @@ class Pong(_Record, frozen=True, tag=18):
     number: int
 
 
-class Standing(_Record, frozen=True, tag=16):
+class ReadyReport(_Record, frozen=True, tag=16):
     """The guardian is ready. `containment`: by what it holds on to processes, the best first.
 
     `sentinel`: the pid of the second line (sentinel.py), 0 where there is none. `missing`: what the host does not give.
@@ -162,7 +162,7 @@ class Standing(_Record, frozen=True, tag=16):
     missing: list[str] = []
 
 
-class Forked(_Record, frozen=True, tag=11):
+class ForkedReport(_Record, frozen=True, tag=11):
     """An executor process exists."""
 
     slot: int
@@ -170,7 +170,7 @@ class Forked(_Record, frozen=True, tag=11):
     pid: int
 
 
-class Exited(_Record, frozen=True, tag=12):
+class ExitedReport(_Record, frozen=True, tag=12):
     """An executor is gone and reaped. `code` is the exit code, negative = minus the signal; RSS in bytes."""
 
     slot: int
@@ -181,7 +181,7 @@ class Exited(_Record, frozen=True, tag=12):
     max_rss: int
 
 
-class Grown(_Record, frozen=True, tag=15):
+class MemoryReport(_Record, frozen=True, tag=15):
     """The RSS of an executor and its descendants, in bytes, is above `report_above`. Shared pages count for each."""
 
     slot: int
@@ -190,7 +190,7 @@ class Grown(_Record, frozen=True, tag=15):
     rss: int
 
 
-class Strays(_Record, frozen=True, tag=13):
+class StraysReport(_Record, frozen=True, tag=13):
     """What an executor left behind is being ended; each as `pid (command)`."""
 
     slot: int
@@ -198,7 +198,7 @@ class Strays(_Record, frozen=True, tag=13):
     found: list[str]
 
 
-class Swept(_Record, frozen=True, tag=14):
+class SweepReport(_Record, frozen=True, tag=14):
     """The end: how many processes were still found, how many were ended, which could not be, and (some of) which."""
 
     found: int
@@ -207,5 +207,5 @@ class Swept(_Record, frozen=True, tag=14):
     processes: list[str] = []
 
 
-Order = Fork | Signal | KillTree | Sweep | Graces | Halt | GoOn | Ping
-Report = Standing | Pong | Forked | Exited | Grown | Strays | Swept | Halted
+Order = Fork | Signal | KillTree | Sweep | Graces | Halt | Continue | Ping
+Report = ReadyReport | Pong | ForkedReport | ExitedReport | MemoryReport | StraysReport | SweepReport | HaltedReport

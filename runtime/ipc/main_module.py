@@ -42,7 +42,7 @@ _NAMED: Final = (
 """Kinds of objects that have a name in the module that defines them."""
 
 
-class Place(NamedTuple):
+class MainLocation(NamedTuple):
     """Where a script is. `kind` is `file` or `archive` (`where` is a path) or `module` (a dotted name)."""
 
     kind: str
@@ -52,19 +52,19 @@ class Place(NamedTuple):
 # -- the script of this process ---------------------------------------------------------------------
 
 
-def main_place() -> Place | None:
+def main_place() -> MainLocation | None:
     """Return where `__main__` comes from; None if it cannot be imported again: `-c`, standard input, a notebook."""
     module = sys.modules.get("__main__")
     if module is None or hasattr(sys, "ps1"):  # at a prompt: what is typed there is in no file
         return None
     spec = getattr(module, "__spec__", None)
     if spec is not None and spec.name != "__main__":
-        return Place("module", spec.name)
+        return MainLocation("module", spec.name)
     path = getattr(module, "__file__", None)
     if path is not None and os.path.isfile(path):
-        return Place("file", os.path.abspath(path))
+        return MainLocation("file", os.path.abspath(path))
     archive = getattr(getattr(spec, "loader", None), "archive", None)
-    return Place("archive", os.path.abspath(archive)) if archive is not None else None
+    return MainLocation("archive", os.path.abspath(archive)) if archive is not None else None
 
 
 def name_in_main(value: Any) -> str | None:
@@ -99,7 +99,7 @@ def look_up(module: ModuleType, name: str) -> Any:
 # -- a script in another process --------------------------------------------------------------------
 
 _lock = threading.RLock()
-_loaded: dict[Place, ModuleType] = {}
+_loaded: dict[MainLocation, ModuleType] = {}
 _takes_main = False
 
 
@@ -109,7 +109,7 @@ def take_over_main() -> None:
     _takes_main = True
 
 
-def main_module(place: Place) -> ModuleType:
+def main_module(place: MainLocation) -> ModuleType:
     """Return the script of a place, imported now if need be. Raises whatever its import raises."""
     if place == main_place():
         return sys.modules["__main__"]
@@ -117,20 +117,20 @@ def main_module(place: Place) -> ModuleType:
         return _loaded.get(place) or _load(place)
 
 
-def place_in_name(module: str) -> Place | None:
+def place_in_name(module: str) -> MainLocation | None:
     """Return the place that the name of a module tells, if it is that of a script that was imported again."""
     if not module.startswith(_ELSEWHERE):
         return None
     kind, _, where = module.removeprefix(_ELSEWHERE).partition(":")
-    return Place(kind, where.replace("%2E", ".").replace("%25", "%"))
+    return MainLocation(kind, where.replace("%2E", ".").replace("%25", "%"))
 
 
-def _name_with(place: Place) -> str:
+def _name_with(place: MainLocation) -> str:
     """The name of a module that is no part of another: it has no dots."""
     return f"{_ELSEWHERE}{place.kind}:{place.where.replace('%', '%25').replace('.', '%2E')}"
 
 
-def _load(place: Place) -> ModuleType:
+def _load(place: MainLocation) -> ModuleType:
     takes_main = _takes_main and main_place() is None
     names = ("__main__", "__mp_main__") if takes_main else (_name_with(place),)
     module, code = _prepare(names[-1], place)
@@ -150,7 +150,7 @@ def _load(place: Place) -> ModuleType:
     return module
 
 
-def _prepare(name: str, place: Place) -> tuple[ModuleType, CodeType]:
+def _prepare(name: str, place: MainLocation) -> tuple[ModuleType, CodeType]:
     """Make the module that a script will be, as runpy would. Nothing is written beside the script."""
     module = ModuleType(name)
     if place.kind == "file":
@@ -168,7 +168,7 @@ def _prepare(name: str, place: Place) -> tuple[ModuleType, CodeType]:
     return module, code
 
 
-def _find(place: Place) -> Any:
+def _find(place: MainLocation) -> Any:
     if place.kind == "archive":
         return zipimport.zipimporter(place.where).find_spec("__main__")
     return importlib.util.find_spec(place.where)

@@ -22,7 +22,15 @@ from typing import Any, Final
 
 import cloudpickle
 
-from runtime.ipc.main_module import MAIN_NAMES, Place, look_up, main_module, main_place, name_in_main, place_in_name
+from runtime.ipc.main_module import (
+    MAIN_NAMES,
+    MainLocation,
+    look_up,
+    main_module,
+    main_place,
+    name_in_main,
+    place_in_name,
+)
 
 _CONNECTIONS: Final = ("multiprocessing.connection", "multiprocess.connection")
 
@@ -53,11 +61,11 @@ def load(data: bytes) -> Any:
     """Return the value. Executes code, and raises whatever that raises."""
     file = io.BytesIO(data)
     place, _ = pickle.load(file)  # noqa: S301 - (likewise)
-    return _Unpickler(file, place and Place(*place)).load()
+    return _Unpickler(file, place and MainLocation(*place)).load()
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, place: Place | None) -> None:
+    def __init__(self, file: io.BytesIO, place: MainLocation | None) -> None:
         super().__init__(file)
         self._place = place
 
@@ -104,7 +112,7 @@ def _refuse_borrowed(value: Any) -> None:
 # -- functions without a name -----------------------------------------------------------------------
 
 
-def _reduce_function(function: FunctionType, place: Place) -> tuple[Any, ...]:
+def _reduce_function(function: FunctionType, place: MainLocation) -> tuple[Any, ...]:
     """Reduce a function of a script to its code; its globals are those of the script, wherever it is imported."""
     state = {
         "__qualname__": function.__qualname__,
@@ -127,7 +135,7 @@ def _content(cell: CellType) -> tuple[Any, ...]:
 
 def _make_function(place: tuple[str, str], code: CodeType, name: str, cells: int) -> FunctionType:
     closure = tuple(CellType() for _ in range(cells)) if cells else None
-    return FunctionType(code, vars(main_module(Place(*place))), name, None, closure)
+    return FunctionType(code, vars(main_module(MainLocation(*place))), name, None, closure)
 
 
 def _fill_function(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any], list[tuple[Any, ...]]]) -> None:

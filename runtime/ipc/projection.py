@@ -29,7 +29,7 @@ import msgspec
 from pydantic import BaseModel, RootModel, SecretBytes, SecretStr
 
 from runtime.ipc.pickling import type_name
-from runtime.model import utf8
+from runtime.model import escape_surrogates
 
 SIZE: Final = 1 << 20
 """Characters of a projection, roughly."""
@@ -50,7 +50,7 @@ _STANDARD: Final = frozenset(sys.stdlib_module_names)
 def project(value: Any) -> bytes:
     """Return `{"type": …, "value": …}` as JSON."""
     try:
-        return _encode({"type": utf8(type_name(value)), "value": _Projector().of(value, 0)})
+        return _encode({"type": escape_surrogates(type_name(value)), "value": _Projector().of(value, 0)})
     except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001 - a metaclass can break even the question for a name
         return b'{"type":"?","value":{"$omitted":"it cannot be looked at"}}'
 
@@ -112,7 +112,7 @@ class _Projector:
 
     def text(self, value: str, _depth: int = 0) -> Any:
         length = str.__len__(value)
-        shown = utf8(str.__getitem__(value, slice(TEXT)))
+        shown = escape_surrogates(str.__getitem__(value, slice(TEXT)))
         self._left -= len(shown)
         return shown if length <= TEXT else {"$text": shown, **_omitted(f"{length - TEXT} characters")}
 
@@ -146,7 +146,7 @@ class _Projector:
 
     def _name(self, key: Any, depth: int) -> str:
         if type(key) is str:
-            return utf8(key)
+            return escape_surrogates(key)
         shown = self.of(key, depth)
         return shown if isinstance(shown, str) else _encode(shown).decode()
 
@@ -189,11 +189,11 @@ class _Projector:
     def _unknown(self, value: Any) -> dict[str, str]:
         """The mark of what has no projection; its repr if that is Python's own."""
         kind = type(value)
-        name = utf8(type_name(value))
+        name = escape_surrogates(type_name(value))
         shown = f"<{name}>"
         if kind.__module__.partition(".")[0] in _STANDARD - {"__main__"}:
             with suppress(Exception, SystemExit, GeneratorExit):  # of something inside it
-                shown = utf8(repr(value)[:500])
+                shown = escape_surrogates(repr(value)[:500])
         return {"$type": name, "$repr": shown}
 
 

@@ -18,7 +18,7 @@ class Missing(StrEnum):
 
 
 _LOSSES: Final[dict[Missing, str]] = {
-    Missing.PROC: "memory limits do not act, and --silence goes by signs of life alone",
+    Missing.PROC: "memory limits do not act, and --heartbeat-timeout goes by signs of life alone",
     Missing.PROC_OF_OTHERS: (
         "a process that changes its user or hides its memory is ended at the end of the run, perhaps not before, and "
         "its name is not known"

@@ -20,21 +20,21 @@ _MOUNTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 _SYSTEMD = Path("/run/systemd/system")
 
 
-class Leaf:
+class RunCgroup:
     """One run's cgroup."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     @classmethod
-    def plan(cls, name: str) -> Leaf | None:
+    def at_own_cgroup(cls, name: str) -> RunCgroup | None:
         """Where a leaf may be made below our own cgroup; None where there is no such place, or it is not ours."""
         own = _own_cgroup()
         if own is None or (_SYSTEMD.exists() and not _is_delegated(own)):
             return None
         return cls(own / name.replace("/", "_"))
 
-    def make(self) -> bool:
+    def create(self) -> bool:
         """Make it, or find it made. Whether it is there and can do what it is for.
 
         For the guardian, not for the supervisor: whoever makes it must be the one who outlives the other.
@@ -50,7 +50,7 @@ class Leaf:
         self.remove()
         return False
 
-    def enter(self) -> bool:
+    def join(self) -> bool:
         """Move this process in. Whether that worked."""
         try:
             (self.path / "cgroup.procs").write_text("0", encoding="utf-8")

@@ -164,7 +164,7 @@ def end_repeatedly(look: Callable[[], list[tree.Process]], until: float, *, leas
         looks += 1
         if not _stop_or_kill(left, stopped, until):
             time.sleep(LOOK_SECONDS)
-    tree.send(left, signal.SIGKILL)  # a look may take longer than there is: what was stopped must not stay so
+    tree.send_signal(left, signal.SIGKILL)  # a look may take longer than there is: what was stopped must not stay so
     return left
 
 
@@ -172,8 +172,8 @@ def _stop_or_kill(left: Sequence[tree.Process], stopped: set[tree.Process], unti
     """Stop those that are not among the `stopped` yet; kill all if there are none, or little time. True: look again."""
     new = [process for process in left if process not in stopped]
     if new and time.monotonic() < until - LAST_SECONDS:
-        tree.send(new, signal.SIGSTOP)
+        tree.send_signal(new, signal.SIGSTOP)
         stopped.update(new)
         return True
-    tree.send(left, signal.SIGKILL)
+    tree.send_signal(left, signal.SIGKILL)
     return False

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from runtime.ipc.flag import InterruptFlag
-from runtime.ipc.guardian_protocol import STACKS
+from runtime.ipc.guardian_protocol import STACK_DUMP_SIGNAL
 from runtime.process import tree
 from runtime.process.descendants import Descendants
 
@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.05
 
 
 @dataclass
-class Family:
+class ExecutorProcess:
     """One incarnation of an executor. `output`: the guardian's ends of its standard output and error.
 
     Its parent has not waited for it: its pid is its own.
@@ -31,7 +31,7 @@ class Family:
     pid: int
     output: list[int]
     since: float = field(default_factory=time.monotonic)
-    known: list[tree.Process] = field(default_factory=list)
+    descendants: list[tree.Process] = field(default_factory=list)
 
     def signal(self, signum: int) -> None:
         """To the executor's main thread; its descendants come when it has ended, or with `kill`.
@@ -50,24 +50,24 @@ class Family:
         SIGTERM before SIGCONT.
         """
         flag.mark_term(self.slot)
-        self._remember()
-        for signum in (STACKS, signal.SIGTERM, signal.SIGCONT):
+        self._snapshot_descendants()
+        for signum in (STACK_DUMP_SIGNAL, signal.SIGTERM, signal.SIGCONT):
             self.signal(signum)
 
     def kill(self) -> None:
         """The KILL rung: it and all below it, which is stopped first, so that nobody multiplies meanwhile."""
         below = Descendants(lambda: [self.pid])
         below.stop(time.monotonic() + STOP_SECONDS)
-        self._remember()
+        self._snapshot_descendants()
         below.kill()
-        tree.send(self.known, signal.SIGKILL)
+        tree.send_signal(self.descendants, signal.SIGKILL)
         self.signal(signal.SIGKILL)
 
-    def _remember(self) -> None:
+    def _snapshot_descendants(self) -> None:
         """Snapshot the tree before a signal: once the parent is dead its children are nobody's (circus#1044).
 
         Not for long: below a fork bomb there is no end of it, and the guardian finds orphans by other means, too.
         """
-        before = set(self.known)
+        before = set(self.descendants)
         found = tree.children(self.pid, until=time.monotonic() + LOOK_SECONDS)
-        self.known.extend(process for process in found if process not in before)
+        self.descendants.extend(process for process in found if process not in before)

@@ -25,7 +25,7 @@ from typing import NoReturn
 
 import psutil
 
-from runtime.model import utf8
+from runtime.model import escape_surrogates
 from runtime.process import environments, procfs, unlisted
 from runtime.process.run_mark import has_mark
 from runtime.process.unlisted import HAS_WAITID, UnlistedProcess, is_child
@@ -91,7 +91,7 @@ def die_with_parent(parent: int) -> bool:
     return armed
 
 
-def open_parent() -> int | None:
+def open_parent_pidfd() -> int | None:
     """A descriptor of the parent that becomes readable when it dies (pidfd_open(2)); None where there are none."""
     parent = os.getppid()
     try:
@@ -104,7 +104,7 @@ def open_parent() -> int | None:
     return fd
 
 
-def continue_with_orphanhood() -> bool:
+def sigcont_on_parent_death() -> bool:
     """Have the kernel send SIGCONT when the parent dies: who is stopped then still becomes the heir. False: cannot."""
     return _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
@@ -121,7 +121,7 @@ def end_with_descendants() -> NoReturn:
         if _IS_BLIND:
             become_subreaper()
             unlisted.end_children(_END_SECONDS)
-        send(children(), signal.SIGKILL)
+        send_signal(children(), signal.SIGKILL)
     finally:  # whatever came of that: a process that has changed its user may not even be able to import a codec
         os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError  # not reached
@@ -309,14 +309,14 @@ def _is_zombie(process: Process) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class ProcessActivity:
     """Nanoseconds of processor time that a process has used, and whether it waits for a processor or has one."""
 
     used: int
     is_runnable: bool
 
 
-def activity(pid: int) -> Activity | None:
+def activity(pid: int) -> ProcessActivity | None:
     """What a process is doing (proc(5): stat, schedstat); None where the kernel does not say."""
     if not _HAVE_PROC:
         return None
@@ -326,7 +326,7 @@ def activity(pid: int) -> Activity | None:
     used, is_runnable = known  # ticks: too coarse for one that sleeps most of the time
     with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat", "rb") as file:
         used = int(file.read().split()[0])
-    return Activity(used, is_runnable)
+    return ProcessActivity(used, is_runnable)
 
 
 def _ticks_used(pid: int) -> tuple[int, bool] | None:
@@ -340,7 +340,7 @@ def _ticks_used(pid: int) -> tuple[int, bool] | None:
     return None
 
 
-def resident(pid: int) -> int:
+def tree_rss(pid: int) -> int:
     """Bytes of memory that a process and its descendants hold (RSS: shared pages count for each of them)."""
     return sum(map(_rss, (pid, *(process.pid for process in children(pid))))) if not _IS_BLIND else 0
 
@@ -359,7 +359,7 @@ def memory_of_tree(pid: int, *, above: int = 0) -> int:
 
     May take long: the kernel walks the page tables, and waits for the process while that changes its mappings.
     """
-    rss = resident(pid)
+    rss = tree_rss(pid)
     if rss <= above or not _HAVE_PROC:
         return rss
     total = 0
@@ -453,7 +453,7 @@ def is_running(process: Process) -> bool:
         return False
 
 
-def of_supervisor(
+def processes_of_supervisor(
     token: str,
     mark: int = 0,
     since: int = 0,
@@ -520,12 +520,12 @@ def _is_of_this_user(pid: int) -> bool:
     return (uids.real, uids.effective) == (os.getuid(), os.geteuid())
 
 
-def is_there(pid: int) -> bool:
+def pid_exists(pid: int) -> bool:
     """Whether some other process lives that has this pid."""
     return pid != os.getpid() and bool(processes([pid]))
 
 
-def send(processes: Iterable[Process], signum: int, *, fresh: bool = False) -> int:
+def send_signal(processes: Iterable[Process], signum: int, *, fresh: bool = False) -> int:
     """Signal processes, leaves first, each only if it is still itself; SIGTERM comes with SIGCONT.
 
     A stopped process takes no SIGTERM before it is continued. `fresh`: they were found just now, so that one that is
@@ -554,7 +554,7 @@ def describe(process: Process) -> str:
         words = "" if _waits_for_disk(process.pid) else " ".join(process.cmdline())
     except psutil.Error:
         words = "?"
-    return f"{process.pid} ({utf8(words or _short_name(process))[:80]})"
+    return f"{process.pid} ({escape_surrogates(words or _short_name(process))[:80]})"
 
 
 def _short_name(process: psutil.Process) -> str:

@@ -61,7 +61,7 @@ MENUS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 
 OPTIONS: dict[str, Sequence[str]] = {
     "threads": ("--timeout", "0.8", "--retries", "4"),
-    "holder": ("--silence", "0.5"),
+    "holder": ("--heartbeat-timeout", "0.5"),
 }
 """What `quiesce run` is told besides, by theme."""
 
@@ -151,7 +151,7 @@ def plan_of(seed: int, theme: str | None = None) -> Plan:
         concurrency=rng.choice((4, 16)) if asynchronous else 1,
         grace=rng.choice((0.0, 0.2, 0.4, 0.6)),
         term_grace=rng.choice((0.0, 0.1, 0.3)),
-        hold=1.2 if theme == "holder" else rng.choice((0.2, 0.5, 0.9)),  # longer than its --silence
+        hold=1.2 if theme == "holder" else rng.choice((0.2, 0.5, 0.9)),  # longer than its --heartbeat-timeout
         attempts=attempts,
     )
 

@@ -39,7 +39,7 @@ from chaos.places import (
 )
 from chaos.plan import Fault, Plan
 from chaos.truth import Witness
-from runtime.process.cgroup import Leaf
+from runtime.process.cgroup import RunCgroup
 from tests.support import procs
 from tests.support.cli import QUIESCE, ROOT
 from tests.support.eof import EofProof
@@ -329,7 +329,7 @@ class _Round:
         procs.kill_all(self._strays())
         leaves = glob.glob(f"/sys/fs/cgroup/**/quiesce-{self.run_id}*", recursive=True)
         if self.hung is not None:  # what cannot be killed keeps its cgroup until the disk answers
-            leaves = [leaf for leaf in leaves if not Leaf(leaf).remove(SLACK)]
+            leaves = [leaf for leaf in leaves if not RunCgroup(leaf).remove(SLACK)]
         guardian_died = self.report.faults["guardian KILL"] and self.report.faults["supervisor KILL"]
         if leaves and not guardian_died:
             self.report.left += leaves
@@ -354,7 +354,7 @@ class _Round:
             return
         if code not in allowed:
             self.report.other.append(f"ended with {code}, not with one of {sorted(allowed)}")
-        if self.plan.theme == "holder" and "executor.silent" in said:
+        if self.plan.theme == "holder" and "executor.heartbeat_lost" in said:
             self.report.other.append("an executor that worked was taken for a hung one")
         for line in said.splitlines():
             if line.startswith("Traceback") or "a defect in quiesce" in line:

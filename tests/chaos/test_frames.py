@@ -13,10 +13,10 @@ from tests.chaos.conftest import SLACK, Scenario
 from tests.support.cli import QUIESCE, environment
 
 SAID = {
-    "garbage": "executor.garbled",
+    "garbage": "executor.protocol_error",
     "oversized": r"claims 4294967295 bytes",
     "replayed": r"frame 1 came after frame",
-    "torn": "executor.garbled",
+    "torn": "executor.protocol_error",
     "cut": "executor.torn_frame",
     "closed": "exit code 70",
     "replaced": "exit code 70",

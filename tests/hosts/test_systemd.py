@@ -353,7 +353,7 @@ def test_a_ladder_that_is_too_long_for_the_unit_shrinks(machine: Machine, saw: s
     job.override("[Service]\nTimeoutStopSec=4\n")
     job.start()
     wait_until(lambda: len(job.entries("QUIESCE_EVENT=executor.output", "QUIESCE_LINE=stuck")) == 2, 20, job.told)
-    (warning,) = job.entries("QUIESCE_EVENT=host.impatient")
+    (warning,) = job.entries("QUIESCE_EVENT=ladder.shortened")
     assert (warning["PRIORITY"], warning["QUIESCE_GRANTED"], warning["QUIESCE_NEEDED"]) == ("4", "4.0", "35.0")
     took = job.stop()
     assert took < 4.5
@@ -476,7 +476,7 @@ def test_an_executor_beyond_its_memory_limit(machine: Machine, saw: seen.Saw) ->
     results = job.results()
     assert {key for key, each in results.items() if each["status"] != "completed"} == {"2"}
     assert job.show("ExecMainStatus", "NRestarts") == {"ExecMainStatus": "1", "NRestarts": "0"}
-    assert len(job.entries("QUIESCE_EVENT=executor.grown")) == 1
+    assert len(job.entries("QUIESCE_EVENT=executor.memory_exceeded")) == 1
     saw("an executor grows beyond `--memory-limit`", "its task failed, the others completed, the service went on")
 
 

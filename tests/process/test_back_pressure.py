@@ -16,7 +16,7 @@ from orchestrator.engine.loop import HIGH_PRESSURE
 from orchestrator.journal import open_journal
 from orchestrator.journal.base import Committed
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.run_session import Session
+from orchestrator.run_session import RunSession
 from runtime import ExecutionState
 from runtime.model import ExecutionStatus
 from tests.support.wait import wait_until
@@ -51,7 +51,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return works
 
 
-def paused(session: Session) -> bool:
+def paused(session: RunSession) -> bool:
     return session._engine._mux.paused
 
 
@@ -59,9 +59,9 @@ def test_who_writes_faster_than_the_disk_has_to_wait(tmp_path: Path, disk: threa
     journal = tmp_path / "j.db"
     with Supervisor(workers=1, journal=journal, run_id="talk", log=silent) as supervisor:
         handle = supervisor.submit(talks, 1)
-        session = supervisor._live()
+        session = supervisor._require_session()
         wait_until(lambda: paused(session), what="nobody was made to wait")
-        assert session._store.pressure < HIGH_PRESSURE + 2 * READ_SIZE
+        assert session._store.unwritten_bytes < HIGH_PRESSURE + 2 * READ_SIZE
         disk.set()
         assert handle.result() == 1
         assert not paused(session)
@@ -78,7 +78,7 @@ def test_a_stop_reads_on_so_that_who_was_made_to_wait_can_end(tmp_path: Path, di
         workers=1, journal=journal, run_id="talk", grace=20, log=lambda name, _, fields: log.append((name, fields))
     ) as supervisor:
         handle = supervisor.submit(talks, 1)
-        session = supervisor._live()
+        session = supervisor._require_session()
         wait_until(lambda: paused(session), what="nobody was made to wait")
         supervisor.interrupt()
         wait_until(lambda: not session.status.executors, what="they wait")
@@ -90,12 +90,12 @@ def test_a_stop_reads_on_so_that_who_was_made_to_wait_can_end(tmp_path: Path, di
 def test_a_disk_that_hangs_holds_up_no_end(
     tmp_path: Path, disk: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "JOURNAL_PATIENCE", 0.5)
+    monkeypatch.setattr(machine, "JOURNAL_TIMEOUT", 0.5)
     supervisor = Supervisor(workers=1, journal=tmp_path / "j.db", run_id="talk", log=silent)
     try:
         with pytest.raises(QuiesceError, match=r"the journal did not answer for 0\.5 s"), supervisor:
             supervisor.submit(talks, 1)
-            session = supervisor._live()
+            session = supervisor._require_session()
             wait_until(lambda: paused(session), what="nobody was made to wait")
             supervisor.interrupt()
     finally:

@@ -96,8 +96,8 @@ def test_what_an_agents_module_sets_up_while_it_is_imported_stays(tmp_path: Path
     )
     with Supervisor(workers=1) as supervisor:
         agent = f"{tmp_path / 'sets_up.py'}:look"
-        number, loaded = supervisor._live().hire(by_name=True, source=agent.encode())
+        number, loaded = supervisor._require_session().register_agent(by_name=True, source=agent.encode())
         loaded.result()
-        supervisor._live().set_out()
+        supervisor._require_session().start_tasks()
         handles = [supervisor._submit(number, None, None) for _ in range(3)]
         assert [handle.result() for handle in handles] == [["elsewhere", 7]] * 3

@@ -133,7 +133,7 @@ def test_two_signals_at_once_count_once(deaf: Waiting) -> None:
     deaf.latch.open()
     done = deaf.ends()
     assert done.returncode == -signal.SIGTERM, done
-    assert "interrupt.hurried" not in done.stderr
+    assert "interrupt.escalated" not in done.stderr
     assert look(deaf.journal).values == {"a": "a", "b": "b"}
 
 

@@ -131,7 +131,18 @@ def test_a_stray_whose_command_line_is_no_text_is_named_and_ended(tmp_path: Path
     """Its name travels from the guardian, which would end of it, and every executor with it."""
     (tmp_path / "agent.py").write_text(STRAY)
     source = jsonl(tmp_path / "in.jsonl", [1, 2])
-    words: list[str | Path] = ["run", "agent.py:leaves", "-i", source, "-w", "2", "-j", "j.db", "--recycle-after", "1"]
+    words: list[str | Path] = [
+        "run",
+        "agent.py:leaves",
+        "-i",
+        source,
+        "-w",
+        "2",
+        "-j",
+        "j.db",
+        "--max-tasks-per-executor",
+        "1",
+    ]
     done = run_cli(*words, cwd=tmp_path)
     assert done.returncode == 0, done
     assert "guardian.lost" not in done.stderr

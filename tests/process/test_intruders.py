@@ -66,7 +66,9 @@ def test_garbage_in_a_neighbours_pipe_costs_one_executor(tmp_path: Path, pipe: s
     )
     assert seen.values["wild"] == "wrote True"
     assert seen.outcomes["wild"].attempts == 1
-    said = "executor.garbled" if pipe == "events" else f"its {pipe} pipe holds what the supervisor has not written"
+    said = (
+        "executor.protocol_error" if pipe == "events" else f"its {pipe} pipe holds what the supervisor has not written"
+    )
     assert done.stderr.count(said) >= 1, done
 
 

@@ -247,7 +247,7 @@ def test_a_task_that_comes_after_the_stop_is_told_of_the_stop(tmp_path: Path, wi
     with pytest.raises(ExecutionInterrupted, match="enough"), supervisor:
         supervisor.submit(lambda x, state: x, 1).result()
         supervisor.interrupt(message="enough")
-        assert supervisor._live().join(10)
+        assert supervisor._require_session().join(10)
         supervisor.submit(lambda x, state: x, 2).result()
     assert supervisor.ending is not None
     assert supervisor.ending.error is None

@@ -43,7 +43,7 @@ def test_a_task_over_the_memory_limit_fails_with_the_size_and_its_executor_is_re
     assert "the limit is 150 MiB" in big.error
     assert big.signal is not None
     assert big.signal.reason is InterruptReason.RESOURCE_LIMIT
-    (grown,) = seen.named("executor.grown")
+    (grown,) = seen.named("executor.memory_exceeded")
     assert grown["memory"] > 150 * MEBIBYTE
     assert {event["incarnation"] for event in seen.named("executor.started")} == {1, 2}
 
@@ -54,7 +54,7 @@ def test_memory_that_processes_share_counts_once(tmp_path: Path, monkeypatch: py
     measure = tree.memory_of_tree
 
     def spy(pid: int, *, above: int) -> int:
-        rss, size = tree.resident(pid), measure(pid, above=above)
+        rss, size = tree.tree_rss(pid), measure(pid, above=above)
         looks.put((rss, size))
         return size
 
@@ -73,7 +73,7 @@ def test_memory_that_processes_share_counts_once(tmp_path: Path, monkeypatch: py
         latch.open()
         assert handle.result() == "shared"
     assert 100 * MEBIBYTE < seen[1] < 300 * MEBIBYTE
-    assert "executor.grown" not in log
+    assert "executor.memory_exceeded" not in log
 
 
 def test_memory_that_processes_share_counts(tmp_path: Path) -> None:
@@ -93,10 +93,12 @@ def test_memory_that_processes_share_counts(tmp_path: Path) -> None:
 def test_an_executor_that_shows_no_sign_of_life_is_replaced_and_its_task_runs_again() -> None:
     log: list[str] = []
     tasks: list[dict[str, Any]] = [{"key": "a"}, {"key": "b", "freeze": True}, {"key": "c"}]
-    with Supervisor(workers=1, silence=1.5, term_grace=0.2, log=lambda name, *_: log.append(name)) as supervisor:
+    with Supervisor(
+        workers=1, heartbeat_timeout=1.5, term_grace=0.2, log=lambda name, *_: log.append(name)
+    ) as supervisor:
         outcomes = by_key(supervisor.map(limited.freezes, tasks))
     assert {key: outcome.value for key, outcome in outcomes.items()} == {"a": "fine", "b": "thawed", "c": "fine"}
-    assert "executor.silent" in log
+    assert "executor.heartbeat_lost" in log
     assert outcomes["c"].attempts == 1
 
 

@@ -143,11 +143,11 @@ def test_a_task_that_sends_its_own_executor_sigterm_fails_in_the_end(tmp_path: P
 
 def test_an_executor_that_is_silent_from_its_first_second_on_is_found(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
-    arguments = ("-w", "1", "-j", journal, "--silence", "1", "--grace", "0.2", "--term-grace", "0.2")
+    arguments = ("-w", "1", "-j", journal, "--heartbeat-timeout", "1", "--grace", "0.2", "--term-grace", "0.2")
     source = jsonl(tmp_path / "in.jsonl", [1])
     done = run_cli("run", agent("odd:holds_the_interpreter"), "-i", source, *arguments)
     assert done.returncode == 0, done
-    assert len(look(journal).named("executor.silent")) == 1
+    assert len(look(journal).named("executor.heartbeat_lost")) == 1
 
 
 @pytest.mark.parametrize("place", ["in the executor", "in the supervisor"])

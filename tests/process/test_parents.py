@@ -106,7 +106,7 @@ def test_timeout_stops_it_in_good_order(tmp_path: Path, post: Post, held: list[s
     assert done.returncode == 124, done
     seen = look(tmp_path / "q.db")
     assert str(seen.record.status) == "interrupted"
-    assert seen.named("interrupt.hurried") == []
+    assert seen.named("interrupt.escalated") == []
 
 
 def test_timeout_that_is_not_needed(tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_a_ladder_shrinks_into_what_the_host_grants(tmp_path: Path, post: Post) 
         running.send(signal.SIGTERM)
         running.wait()
     seen = look(tmp_path / "q.db")
-    (warning,) = seen.named("host.impatient")
+    (warning,) = seen.named("ladder.shortened")
     assert (warning["granted"], warning["needed"]) == (4.0, 95.0)
     (stop,) = seen.named("interrupt.requested")
     assert stop["grace"] + stop["term_grace"] < 4

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from chaos.places import without_cgroups
-from orchestrator.backends.previous_supervisor import Predecessor
+from orchestrator.backends.previous_supervisor import PreviousSupervisor
 from orchestrator.journal import SupervisorRecord
 from runtime.process.tree import SLOT_PLACEHOLDER
 from tests.process.helpers import agent, jsonl, look
@@ -172,7 +172,7 @@ def test_what_both_the_supervisor_and_its_guardian_left_is_ended(tmp_path: Path,
             done = Running([*wrapper, *QUIESCE, "resume", "-j", str(journal)]).wait(20)
             proof.wait(0.5)
     assert done.returncode == 0, done
-    (strays,) = look(journal).named("predecessor.strays")
+    (strays,) = look(journal).named("previous_supervisor.strays_killed")
     assert [words.split()[0] for words in strays["processes"]] == [str(daemon.pid)]
 
 
@@ -213,15 +213,17 @@ def test_only_what_a_dead_supervisor_of_this_host_left_is_ended(case: str) -> No
     with subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}) as sleeper:
         wait_until(lambda: procs.environment_has(sleeper.pid, "QUIESCE_RUN_ID", "r"), what="the exec")
         host = "elsewhere" if case == "on another host" else socket.gethostname()
-        predecessor = Predecessor("r", SupervisorRecord(token, pid, host))
-        predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children="kept" in case)
+        predecessor = PreviousSupervisor("r", SupervisorRecord(token, pid, host))
+        predecessor.wait_and_clean_up(
+            lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children="kept" in case
+        )
         is_meant = case in ("dead", "its pid is taken")
         if is_meant:
             assert sleeper.wait(5) == -signal.SIGKILL
         else:
             assert sleeper.poll() is None
         sleeper.kill()
-    assert noted == (["predecessor.strays"] if is_meant else [])
+    assert noted == (["previous_supervisor.strays_killed"] if is_meant else [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="starts a process as another user")
@@ -233,8 +235,8 @@ def test_another_users_process_that_claims_to_be_of_the_run_is_left_alone() -> N
     noted: list[str] = []
     with subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, user=12345) as sleeper:
         wait_until(lambda: procs.environment_has(sleeper.pid, "QUIESCE_RUN_ID", "r"), what="the exec")
-        predecessor = Predecessor("r", SupervisorRecord(f"{gone.pid}-0", gone.pid, socket.gethostname()))
-        predecessor.see_off(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children=False)
+        predecessor = PreviousSupervisor("r", SupervisorRecord(f"{gone.pid}-0", gone.pid, socket.gethostname()))
+        predecessor.wait_and_clean_up(lambda name, *_: noted.append(name), lambda: None, 5.0, keep_children=False)
         assert sleeper.poll() is None
         sleeper.kill()
     assert noted == []

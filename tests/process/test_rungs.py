@@ -63,7 +63,18 @@ def test_a_child_that_an_agent_forks_ends_when_it_is_told_to(tmp_path: Path) -> 
 def test_stacks_that_are_asked_for_at_any_moment_end_nobody(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
     source = jsonl(tmp_path / "in.jsonl", range(60))
-    arguments = ("run", agent("plain:square_slowly"), "-i", source, "-w", "4", "-j", journal, "--recycle-after", "2")
+    arguments = (
+        "run",
+        agent("plain:square_slowly"),
+        "-i",
+        source,
+        "-w",
+        "4",
+        "-j",
+        journal,
+        "--max-tasks-per-executor",
+        "2",
+    )
     with start_cli(*arguments) as running:
         running.expect("guardian.started")
         while running.popen.poll() is None:

@@ -99,7 +99,7 @@ def half(task, state):
     finally:
         time.sleep(0.8)
 def over(*_):
-    print([name for name, _ in logs if name == "interrupt.hurried"])
+    print([name for name, _ in logs if name == "interrupt.escalated"])
     print([fields["rung"] for name, fields in logs if name == "ladder.rung"], flush=True)
     os._exit(7)
 signal.signal(signal.SIGTERM, over)

@@ -19,7 +19,7 @@ from tests.support.sync import Latch, Post
 from tests.support.tmux import Terminal
 from tests.support.wait import wait_until
 
-LIMITS = ("--silence", "3", "--timeout", "20", "--grace", "2", "--term-grace", "1")
+LIMITS = ("--heartbeat-timeout", "3", "--timeout", "20", "--grace", "2", "--term-grace", "1")
 
 
 def words(tmp_path: Path, post: Post, latch: Latch, name: str = "plain:meet") -> list[str]:
@@ -64,7 +64,7 @@ def test_in_a_terminal(tmp_path: Path) -> None:
         assert "executor 0" not in terminal.screen()
     seen = look(tmp_path / "j.db")
     assert [outcome.attempts for outcome in seen.outcomes.values()] == [1, 1]
-    assert seen.named("executor.silent") == []
+    assert seen.named("executor.heartbeat_lost") == []
     assert len(seen.named("run.suspended")) == len(seen.named("run.continued")) == 1
     assert seen.named("run.continued")[0]["seconds"] >= 4
 

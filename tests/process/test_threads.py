@@ -30,7 +30,7 @@ def effects(path: Path) -> list[tuple[float, str, int, str]]:
 
 
 def assert_never_two_at_once(path: Path, key: str) -> None:
-    """Attempts follow each other: none has an effect after the next one's first."""
+    """AttemptPolicy follow each other: none has an effect after the next one's first."""
     attempts = [attempt for _, of, attempt, _ in effects(path) if of == key]
     assert all(before <= after for before, after in pairwise(attempts)), attempts
 

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import background
 from orchestrator.background import CAPACITY, HIGH_WATER, Background
-from orchestrator.logging.sinks import BackgroundLog, DescriptorSink, HeldLog
+from orchestrator.logging.sinks import BackgroundLog, BufferedLog, DescriptorSink
 from runtime.model import Severity
 
 
@@ -177,7 +177,7 @@ class Recorder:
 
 
 def test_what_is_held_back_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, log = HeldLog(), Recorder()
+    held, log = BufferedLog(), Recorder()
     assert not held.is_congested()
     assert held.flush()
     monkeypatch.setattr(time, "time", lambda: 100.0)

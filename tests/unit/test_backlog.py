@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.stimuli import Spooled
-from orchestrator.core.task_queue import WINDOW_BYTES, WINDOW_TASKS, Backlog
+from orchestrator.core.stimuli import TasksAdded
+from orchestrator.core.task_queue import WINDOW_BYTES, WINDOW_TASKS, TaskQueue
 from orchestrator.records import NewTask, PendingTask
 
 
@@ -15,8 +15,8 @@ def task(seq: int, size: int = 1, priority: int = 0) -> PendingTask:
     return PendingTask(seq, f"k{seq}", b"x" * size, priority=priority)
 
 
-def filled(count: int) -> Backlog:
-    backlog = Backlog()
+def filled(count: int) -> TaskQueue:
+    backlog = TaskQueue()
     backlog.resumed(count)
     assert backlog.fetch() is not None
     backlog.fetched([task(seq) for seq in range(1, count + 1)], count, {0})
@@ -33,7 +33,7 @@ def test_first_in_first_out_and_what_comes_back_goes_in_front() -> None:
 
 
 def test_one_fetch_at_a_time_and_none_beyond_what_is_there() -> None:
-    backlog = Backlog()
+    backlog = TaskQueue()
     assert backlog.fetch() is None
     backlog.resumed(10)
     request = backlog.fetch()
@@ -46,7 +46,7 @@ def test_one_fetch_at_a_time_and_none_beyond_what_is_there() -> None:
 
 
 def test_large_inputs_are_fetched_a_few_at_a_time() -> None:
-    backlog = Backlog()
+    backlog = TaskQueue()
     backlog.resumed(10_000_000)
     first = backlog.fetch()
     assert first is not None
@@ -67,9 +67,9 @@ def test_a_retry_waits_for_its_time() -> None:
     backlog.retry(one, 5.0)
     assert backlog.due == 5.0
     assert not backlog.is_exhausted
-    backlog.wake(4.9)
+    backlog.release_due_retries(4.9)
     assert not backlog.take(1)
-    backlog.wake(5.0)
+    backlog.release_due_retries(5.0)
     assert backlog.take(1) == [one]
 
 
@@ -86,74 +86,74 @@ def test_suspects_are_handed_out_alone() -> None:
 
 
 def test_tasks_of_an_agent_that_is_not_there_yet_wait_for_it() -> None:
-    backlog = Backlog()
+    backlog = TaskQueue()
     backlog.resumed(1)
     backlog.fetch()
     backlog.fetched([task(1)], 1, set())
     assert not backlog.take(1)
-    backlog.hired(0)
+    backlog.on_agent_loaded(0)
     assert [each.seq for each in backlog.take(1)] == [1]
 
 
-def spooled(after: int, count: int, *, priority: int = 0, size: int = 1, kept: bool = True) -> Spooled:
+def spooled(after: int, count: int, *, priority: int = 0, size: int = 1, kept: bool = True) -> TasksAdded:
     tasks = [NewTask(f"k{after + number}", b"x" * size, priority=priority) for number in range(1, count + 1)]
-    return Spooled(after, after + count, tasks, kept=kept)
+    return TasksAdded(after, after + count, tasks, kept=kept)
 
 
 def test_new_tasks_are_taken_in_as_they_come_while_nothing_older_is_left_to_fetch() -> None:
-    backlog = Backlog()
-    backlog.spooled(spooled(0, 2), {0})
+    backlog = TaskQueue()
+    backlog.on_tasks_added(spooled(0, 2), {0})
     assert backlog.fetch() is None
     backlog.resumed(3)
-    backlog.spooled(spooled(3, 1), {0})
+    backlog.on_tasks_added(spooled(3, 1), {0})
     request = backlog.fetch()
     assert request is not None
     assert (request.after, request.to) == (2, 4)
     backlog.fetched([task(3), task(4)], 4, {0})
-    backlog.spooled(spooled(4, 1), {0})
+    backlog.on_tasks_added(spooled(4, 1), {0})
     assert [each.seq for each in backlog.take(9)] == [1, 2, 3, 4, 5]
     assert backlog.is_exhausted
 
 
 @pytest.mark.parametrize(("count", "size"), [(WINDOW_TASKS, 1), (17, 1 << 20)])
 def test_what_there_is_no_room_for_waits_in_the_store_if_that_keeps_it(count: int, size: int) -> None:
-    backlog = Backlog()
-    backlog.spooled(spooled(0, count, size=size), {0})
-    backlog.spooled(spooled(count, 1, size=size), {0})
+    backlog = TaskQueue()
+    backlog.on_tasks_added(spooled(0, count, size=size), {0})
+    backlog.on_tasks_added(spooled(count, 1, size=size), {0})
     backlog.take(count)
     request = backlog.fetch()
     assert request is not None
     assert request.to == count + 1
-    forgetful = Backlog()
-    forgetful.spooled(spooled(0, count, size=size, kept=False), {0})
-    forgetful.spooled(spooled(count, 1, size=size, kept=False), {0})
+    forgetful = TaskQueue()
+    forgetful.on_tasks_added(spooled(0, count, size=size, kept=False), {0})
+    forgetful.on_tasks_added(spooled(count, 1, size=size, kept=False), {0})
     assert len(forgetful) == count + 1
     assert forgetful.fetch() is None
 
 
 def test_urgent_tasks_that_wait_in_the_store_are_fetched_first() -> None:
-    backlog = Backlog()
+    backlog = TaskQueue()
     backlog.resumed(5)
-    backlog.spooled(spooled(5, 1, priority=3), {0})
+    backlog.on_tasks_added(spooled(5, 1, priority=3), {0})
     request = backlog.fetch()
     assert request is not None
     assert request.urgent
     assert request.to == 6
-    other = Backlog()
-    other.spooled(spooled(0, 1), {0})
-    other.spooled(spooled(1, 1, priority=3), {0})
+    other = TaskQueue()
+    other.on_tasks_added(spooled(0, 1), {0})
+    other.on_tasks_added(spooled(1, 1, priority=3), {0})
     assert other.fetch() is None
     assert [each.seq for each in other.take(2)] == [2, 1]
 
 
 def test_urgent_tasks_of_an_agent_that_is_not_there_yet_wait_for_it_too() -> None:
-    backlog = Backlog()
+    backlog = TaskQueue()
     backlog.resumed(5)
     backlog.fetched_urgent([task(3, priority=1)], {1})
     assert not backlog.take(1)
     backlog.fetched([task(3, priority=1)], 5, {1})
     assert not backlog.take(1)
-    backlog.hired(0)
+    backlog.on_agent_loaded(0)
     assert [each.seq for each in backlog.take(5)] == [3]
 
 
@@ -162,12 +162,12 @@ def test_spooled_and_fetched_in_any_order_each_comes_out_once_and_in_order(
     steps: list[tuple[int, int]], before: int
 ) -> None:
     """A store that keeps all of it; each step spools some, answers a fetch or not, takes some or not."""
-    backlog, last, out = Backlog(), before, []
+    backlog, last, out = TaskQueue(), before, []
     backlog.resumed(before)
     request = None
     for count, what in [*steps, *[(0, 3)] * 40]:
         if count:
-            backlog.spooled(spooled(last, count), {0})
+            backlog.on_tasks_added(spooled(last, count), {0})
             last += count
         request = request or backlog.fetch()
         if what & 1 and request is not None:
@@ -183,7 +183,7 @@ def test_spooled_and_fetched_in_any_order_each_comes_out_once_and_in_order(
 @given(st.lists(st.tuples(st.sampled_from("tpsrw"), st.integers(1, 5)), max_size=50), st.integers(0, 30))
 def test_nothing_is_lost_and_nothing_is_doubled(steps: list[tuple[str, int]], count: int) -> None:
     """Whatever is taken, given back, suspected and retried in between: in the end each has come out."""
-    backlog = filled(count) if count else Backlog()
+    backlog = filled(count) if count else TaskQueue()
     out: list[PendingTask] = []
     now = 0.0
     for step, number in steps:
@@ -191,7 +191,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(steps: list[tuple[str, int]], co
             out += backlog.take(number)
         elif step == "w":
             now += number
-            backlog.wake(now)
+            backlog.release_due_retries(now)
         elif out:
             some, out = out[-number:], out[:-number]
             if step == "p":
@@ -201,7 +201,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(steps: list[tuple[str, int]], co
             else:
                 for each in some:
                     backlog.retry(each, now + number)
-    backlog.wake(1000.0)
+    backlog.release_due_retries(1000.0)
     while (suspect := backlog.take_suspect()) is not None:
         out.append(suspect)
     out += backlog.take(1000)

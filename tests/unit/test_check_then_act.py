@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.engine.hub import EventStream, Hub
 from orchestrator.records import Outcome
-from orchestrator.task_handle import Handle
+from orchestrator.task_handle import TaskHandle
 from runtime.errors import ExecutionInterrupted, UsageError
 from runtime.events.bus import EventBus
 from runtime.execution.state import ExecutionState
@@ -30,7 +30,7 @@ class Waiting(Hub):
         self.told: dict[str, list[Outcome | None]] = {"first": [], "second": []}
 
     def wait(self, name: str) -> None:
-        self.wait_for("k", self.told[name].append)
+        self.add_waiter("k", self.told[name].append)
 
 
 def test_of_two_who_wait_for_one_key_one_is_refused_and_the_other_is_told() -> None:
@@ -49,8 +49,8 @@ def test_who_waits_while_the_run_ends_is_told_once() -> None:
         assert (first, second) == (None, None)
         assert hub.told["first"] == [None]
 
-    interleave(Waiting, lambda hub: hub.wait("first"), Hub.abandon, check, "hub.py")
-    interleave(Waiting, Hub.abandon, lambda hub: hub.wait("first"), check, "hub.py")
+    interleave(Waiting, lambda hub: hub.wait("first"), Hub.fail_waiters, check, "hub.py")
+    interleave(Waiting, Hub.fail_waiters, lambda hub: hub.wait("first"), check, "hub.py")
 
 
 def test_an_outcome_that_comes_while_the_run_ends_is_told_once() -> None:
@@ -63,8 +63,8 @@ def test_an_outcome_that_comes_while_the_run_ends_is_told_once() -> None:
         assert (first, second) == (None, None)
         assert hub.told["first"] in ([None], [ENDED])
 
-    interleave(make, lambda hub: hub.publish([ENDED], [], 1), Hub.abandon, check, "hub.py")
-    interleave(make, Hub.abandon, lambda hub: hub.publish([ENDED], [], 1), check, "hub.py")
+    interleave(make, lambda hub: hub.publish([ENDED], [], 1), Hub.fail_waiters, check, "hub.py")
+    interleave(make, Hub.fail_waiters, lambda hub: hub.publish([ENDED], [], 1), check, "hub.py")
 
 
 def test_a_stream_that_is_opened_while_the_hub_closes_ends() -> None:
@@ -79,7 +79,7 @@ def test_a_stream_that_is_opened_while_the_hub_closes_ends() -> None:
 @real_time
 async def test_a_caller_who_stops_waiting_cancels_nothing_for_others() -> None:
     future: Future[Outcome | None] = Future()
-    handle = Handle("k", future, AssertionError, lambda: None)
+    handle = TaskHandle("k", future, AssertionError, lambda: None)
     patient = asyncio.create_task(handle.outcome_async())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(handle.outcome_async(), 0)

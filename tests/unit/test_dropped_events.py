@@ -14,8 +14,8 @@ from orchestrator.config import Settings
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.loop import Engine
 from orchestrator.engine.multiplexer import RECORD_WEIGHT
-from orchestrator.engine.task_store import Batch, MemoryStore
-from runtime.ipc import executor_protocol as wire
+from orchestrator.engine.task_store import MemoryStore, WriteBatch
+from runtime.ipc import executor_protocol
 from runtime.model import Severity
 
 COUNT, SIZE = 20, 1000
@@ -28,14 +28,14 @@ class Weights(MemoryStore):
         super().__init__(Hub(), lambda _: None)
         self.weights: list[int] = []
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: WriteBatch) -> None:
         self.weights.append(batch.weight)
 
 
 @pytest.mark.parametrize("dropped", [False, True])
 def test_what_is_dropped_is_not_in_the_weight_of_what_is_kept(dropped: bool) -> None:
-    backend = LocalBackend("r", Settings.of(workers=1))
-    engine = Engine(Settings.of(workers=1), backend, lambda *_: None, lambda _: None)
+    backend = LocalBackend("r", Settings.from_options(workers=1))
+    engine = Engine(Settings.from_options(workers=1), backend, lambda *_: None, lambda _: None)
     store = Weights()
     engine._store = cast("Any", store)
     (tasks_r, tasks), (control_r, control), (events, events_w), (out, out_w), (err, err_w) = (
@@ -45,8 +45,8 @@ def test_what_is_dropped_is_not_in_the_weight_of_what_is_kept(dropped: bool) -> 
         os.set_blocking(fd, False)
     engine._mux.open(0, 1, Channels(tasks, control, events, out, err))
     engine._is_dropping_events = dropped
-    emitted = wire.Emitted(1, "said", "", time.time(), b'"' + b"x" * SIZE + b'"')
-    os.write(events_w, wire.pack(wire.UpFrame(1, [emitted] * COUNT)))
+    emitted = executor_protocol.TaskEvent(1, "said", "", time.time(), b'"' + b"x" * SIZE + b'"')
+    os.write(events_w, executor_protocol.pack(executor_protocol.UpFrame(1, [emitted] * COUNT)))
     engine._mux._on_events(engine._mux._pipes[0])
     engine.log("run.suspended", Severity.INFO, {})
     engine._flush()

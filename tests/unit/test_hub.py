@@ -92,21 +92,21 @@ def test_a_stream_without_room_is_refused() -> None:
 
 def test_an_outcome_goes_to_who_waits_for_its_key_once() -> None:
     hub, got = Hub(), list[Outcome | None]()
-    hub.wait_for("a", got.append)
+    hub.add_waiter("a", got.append)
     with pytest.raises(UsageError, match="duplicate key 'a'"):
-        hub.wait_for("a", got.append)
+        hub.add_waiter("a", got.append)
     hub.publish([outcome("b"), outcome("a")], [], 0)
     hub.publish([outcome("a")], [], 0)
     assert got == [outcome("a")]
-    hub.wait_for("a", got.append)
-    hub.forget("a")
+    hub.add_waiter("a", got.append)
+    hub.remove_waiter("a")
     hub.publish([outcome("a")], [], 0)
     assert got == [outcome("a")]
 
 
 def test_who_waits_for_what_cannot_come_is_told_now_and_later() -> None:
     hub, got = Hub(), list[Outcome | None]()
-    hub.wait_for("a", got.append)
-    hub.abandon()
-    hub.wait_for("b", got.append)
+    hub.add_waiter("a", got.append)
+    hub.fail_waiters()
+    hub.add_waiter("b", got.append)
     assert got == [None, None]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.ladder import Climb, Ladder, Rung
+from orchestrator.ladder import Escalation, Ladder, Rung
 
 
 def test_every_rung_lasts_as_long_as_it_was_given() -> None:
-    climb = Climb(Ladder(3.0, 2.0, 1.0))
+    climb = Escalation(Ladder(3.0, 2.0, 1.0))
     assert climb.due is None
     seen = []
     now = 10.0
@@ -21,7 +21,7 @@ def test_every_rung_lasts_as_long_as_it_was_given() -> None:
 
 
 def test_the_last_rung_is_its_own_next() -> None:
-    climb = Climb(Ladder(), Rung.ABANDONED, 1.0)
+    climb = Escalation(Ladder(), Rung.ABANDONED, 1.0)
     assert climb.next(5.0).rung is Rung.ABANDONED
 
 
@@ -35,7 +35,7 @@ def test_a_stop_divides_the_patience_between_the_kill_rung_and_the_last_look() -
     ladder = Ladder(3.0, 2.0, 2.0).for_stop
     assert (ladder.kill_patience, ladder.last_look) == (1.0, 1.0)
     assert ladder.total == Ladder(3.0, 2.0, 2.0).total
-    climb = Climb(ladder, Rung.KILL, 10.0)
+    climb = Escalation(ladder, Rung.KILL, 10.0)
     assert (climb.due, climb.ends) == (11.0, 12.0)
     assert climb.next(11.0).ends == 12.0
     assert climb.next(11.0).due is None

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.config import Settings
-from orchestrator.core import stimuli as told
+from orchestrator.core import stimuli
 from orchestrator.core.agent_needs import KEPT_BYTES
-from orchestrator.core.instructions import Send
+from orchestrator.core.instructions import SendOrder
 from orchestrator.core.loading import EAGER_BYTES, LOADED_BYTES, Loading
-from orchestrator.core.machine import Machine
-from orchestrator.core.slots import Assigned, Slot, SlotState
-from orchestrator.core.state import Mind
+from orchestrator.core.machine import SupervisorStateMachine
+from orchestrator.core.slots import Assignment, Slot, SlotState
+from orchestrator.core.state import SupervisorState
 from orchestrator.records import NewTask, Outcome, PendingTask
-from runtime.ipc.executor_protocol import Drop, Hire
+from runtime.ipc.executor_protocol import Drop, LoadAgent
 from runtime.model import ExecutionStatus
 
 FOURTH = LOADED_BYTES // 4
@@ -23,18 +23,18 @@ class Bench:
     """Loading alone, with one executor that is ready, and six agents of a fourth of what may be."""
 
     def __init__(self, *, by_name: bool = False) -> None:
-        self.mind = Mind(Settings.of(workers=1))
+        self.mind = SupervisorState(Settings.from_options(workers=1))
         self.loading = Loading(self.mind)
         self.slot: Slot = self.mind.slots[0]
         self.slot.state = SlotState.READY
         for number in range(6):
-            self.mind.agents[number] = Hire(number, by_name, bytes(FOURTH - (1 << 13)))
+            self.mind.agents[number] = LoadAgent(number, by_name, bytes(FOURTH - (1 << 13)))
 
     def sent(self) -> list[Any]:
         """`+1`: agent 1 is loaded, `-1`: it is dropped."""
-        orders = [it.order for it in self.mind.take() if isinstance(it, Send)]
-        signs = {Hire: "+", Drop: "-"}
-        return [f"{signs[type(order)]}{order.agent}" for order in orders if isinstance(order, (Hire, Drop))]
+        orders = [it.order for it in self.mind.drain_instructions() if isinstance(it, SendOrder)]
+        signs = {LoadAgent: "+", Drop: "-"}
+        return [f"{signs[type(order)]}{order.agent}" for order in orders if isinstance(order, (LoadAgent, Drop))]
 
     def use(self, *agents: int) -> None:
         """Tasks of these agents come to the executor, and end."""
@@ -48,7 +48,7 @@ class Bench:
     def assign(self, agent: int) -> None:
         """A task of this agent is with the executor."""
         task = PendingTask(seq=agent + 100, key=str(agent), input=b"1", encoding="json", attempts=0, agent=agent)
-        self.slot.assigned[task.seq] = Assigned(task, 1)
+        self.slot.assigned[task.seq] = Assignment(task, 1)
 
 
 def test_what_is_too_much_is_dropped_the_longest_unused_first() -> None:
@@ -104,7 +104,7 @@ def test_a_busy_executor_is_sent_a_large_agent_only_when_it_needs_it() -> None:
     bench = Bench()
     bench.assign(0)
     for number, size in ((7, EAGER_BYTES), (8, EAGER_BYTES + 1)):
-        bench.mind.agents[number] = order = Hire(number, by_name=False, source=bytes(size))
+        bench.mind.agents[number] = order = LoadAgent(number, by_name=False, source=bytes(size))
         bench.loading.load_new(order)
     assert bench.sent() == ["+7"]
     bench.use(8)
@@ -113,15 +113,17 @@ def test_a_busy_executor_is_sent_a_large_agent_only_when_it_needs_it() -> None:
 
 def test_an_executor_that_dies_of_an_agent_that_it_needed_first_has_proven_nothing() -> None:
     bench = Bench()
-    bench.slot.proven = True
+    bench.slot.has_loaded_all = True
     bench.use(1)
     assert bench.sent() == ["+1"]
-    assert not bench.slot.proven
+    assert not bench.slot.has_loaded_all
 
 
-def spooled(*agents: int) -> told.Spooled:
+def spooled(*agents: int) -> stimuli.TasksAdded:
     """Tasks of these agents were handed in."""
-    return told.Spooled(0, len(agents), [NewTask(f"k{seq}", b"1", agent=agent) for seq, agent in enumerate(agents)])
+    return stimuli.TasksAdded(
+        0, len(agents), [NewTask(f"k{seq}", b"1", agent=agent) for seq, agent in enumerate(agents)]
+    )
 
 
 def outcome(seq: int) -> Outcome:
@@ -133,21 +135,21 @@ class Needs:
     """A machine with one large agent that a caller has handed in."""
 
     def __init__(self, size: int = KEPT_BYTES + 1) -> None:
-        self.machine = Machine(Settings.of(workers=1))
+        self.machine = SupervisorStateMachine(Settings.from_options(workers=1))
         self.source = bytes(size)
         self.hire()
 
     def hire(self) -> None:
         """A caller hands the agent in."""
-        self.tell(told.HireAgent(0, by_name=False, source=self.source))
+        self.tell(stimuli.AgentAdded(0, by_name=False, source=self.source))
 
-    def tell(self, stimulus: told.Stimulus) -> None:
+    def tell(self, stimulus: stimuli.Stimulus) -> None:
         """At no time in particular."""
         self.machine.handle(stimulus, 0.0)
 
     def release(self) -> None:
         """A caller has no more tasks of it."""
-        self.tell(told.AgentReleased(0))
+        self.tell(stimuli.AgentReleased(0))
 
     def is_kept(self) -> bool:
         """Whether the supervisor could send it to an executor."""
@@ -158,9 +160,9 @@ def test_the_pickle_of_a_large_agent_goes_with_its_last_task() -> None:
     needs = Needs()
     needs.tell(spooled(0, 0))
     needs.release()
-    needs.machine.mind.keep(outcome(1), 0)
+    needs.machine.mind.record_outcome(outcome(1), 0)
     assert needs.is_kept()
-    needs.machine.mind.keep(outcome(2), 0)
+    needs.machine.mind.record_outcome(outcome(2), 0)
     assert not needs.is_kept()
     needs.hire()
     assert needs.is_kept()
@@ -171,29 +173,29 @@ def test_a_caller_with_tasks_on_the_way_keeps_it() -> None:
     needs.tell(spooled(0))
     needs.release()
     needs.hire()
-    needs.machine.mind.keep(outcome(1), 0)
+    needs.machine.mind.record_outcome(outcome(1), 0)
     assert needs.is_kept()
     needs.tell(spooled(0))
     needs.release()
     assert needs.is_kept()
-    needs.machine.mind.keep(outcome(2), 0)
+    needs.machine.mind.record_outcome(outcome(2), 0)
     assert not needs.is_kept()
 
 
 def test_a_small_agent_and_those_of_a_resumed_run_are_kept() -> None:
     small = Needs(KEPT_BYTES)
     small.tell(spooled(0))
-    small.machine.mind.keep(outcome(1), 0)
+    small.machine.mind.record_outcome(outcome(1), 0)
     small.release()
     assert small.is_kept()
     resumed = Needs()
-    resumed.tell(told.Resumed(5, 5, 0, 0, by_program=True))
+    resumed.tell(stimuli.RunResumed(5, 5, 0, 0, by_program=True))
     resumed.release()
     assert resumed.is_kept()
 
 
 def test_a_new_executor_is_not_sent_what_nobody_needs() -> None:
     bench = Bench()
-    bench.mind.agents[5] = Hire(5, by_name=False, source=b"")
+    bench.mind.agents[5] = LoadAgent(5, by_name=False, source=b"")
     bench.loading.load_recent(bench.slot)
     assert "+5" not in bench.sent()

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from orchestrator.config import Settings
-from orchestrator.core import stimuli as told
-from orchestrator.core.dispatch import Handout
+from orchestrator.core import stimuli
+from orchestrator.core.dispatch import Dispatcher
 from orchestrator.core.executors import START_FAILURES
 from orchestrator.core.loading import Loading
-from orchestrator.core.outcomes import Ledger
-from orchestrator.core.shutdown import DEBOUNCE, Stopping
+from orchestrator.core.outcomes import OutcomeTracker
+from orchestrator.core.shutdown import DEBOUNCE, ShutdownController
 from orchestrator.core.slots import SlotState
-from orchestrator.core.state import Mind
+from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.records import NewTask
-from runtime.ipc import executor_protocol as wire
+from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.world import STOP, World
 
@@ -93,7 +93,7 @@ def test_executors_are_told_the_agent_before_any_task() -> None:
     world.answer_fetch()
     assert all(not executor.tasks for executor in world.executors.values())
     world.executors[0].ready = True
-    world.hear(0, wire.Ready(wire.VERSION, 100))
+    world.hear(0, executor_protocol.Ready(executor_protocol.VERSION, 100))
     assert world.executors[0].hires == [0]
 
 
@@ -139,7 +139,7 @@ def test_of_several_in_flight_none_is_blamed_before_it_ran_alone() -> None:
     world = started(3, workers=1, concurrency=3, asynchronous=True)
     assert len(world.executors[0].tasks) == 3
     for task in world.executors[0].tasks:
-        world.hear(0, wire.Started(task))
+        world.hear(0, executor_protocol.Started(task))
     world.die(0, -11, in_hand=0)
     for _ in range(6):
         world.tick(1)
@@ -151,7 +151,7 @@ def test_of_several_in_flight_none_is_blamed_before_it_ran_alone() -> None:
         if not world.executors[0].tasks:
             break
         (task,) = world.executors[0].tasks
-        world.hear(0, wire.Started(task))
+        world.hear(0, executor_protocol.Started(task))
         if task == 2:
             world.die(0, -11, in_hand=0)
         else:
@@ -178,7 +178,7 @@ def test_an_agent_whose_import_kills_the_executor_ends_the_run() -> None:
     for _ in range(START_FAILURES):
         world.tick(10)
         world.executors[0].ready = True
-        world.hear(0, wire.Ready(wire.VERSION, 100))
+        world.hear(0, executor_protocol.Ready(executor_protocol.VERSION, 100))
         world.die(0, 3)
     assert world.machine.mind.phase is not Phase.RUNNING
     assert "exit code 3" in (world.machine.mind.error or "")
@@ -188,13 +188,13 @@ def test_an_executor_of_another_version_is_not_trusted() -> None:
     world = World(1, workers=1)
     world.begin()
     world.executors[0].ready = True
-    world.hear(0, wire.Ready(wire.VERSION + 1, 100))
+    world.hear(0, executor_protocol.Ready(executor_protocol.VERSION + 1, 100))
     assert world.killed == [0]
 
 
 def test_garbage_ends_the_executor_and_not_the_run() -> None:
     world = started(2, workers=1)
-    world.tell(told.Garbled(0, world.executors[0].incarnation, "noise"))
+    world.tell(stimuli.ProtocolErrorDetected(0, world.executors[0].incarnation, "noise"))
     assert world.killed == [0]
     wind_up(world)
     assert [world.status(seq) for seq in (1, 2)] == ["completed", "completed"]
@@ -206,8 +206,12 @@ def test_what_a_dead_incarnation_still_says_is_not_heard() -> None:
     world.die(0, -9)
     world.tick(1)
     world.come_up(0)
-    world.tell(told.Heard(0, old, [wire.Done(1, "completed", b"1", "json", None, None, 0.0, 1.0)]))
-    world.tell(told.Exited(0, old, 100, -9, 1.0, 0, 1, "SIGKILL"))
+    world.tell(
+        stimuli.RecordsReceived(
+            0, old, [executor_protocol.TaskDone(1, "completed", b"1", "json", None, None, 0.0, 1.0)]
+        )
+    )
+    world.tell(stimuli.ExecutorExited(0, old, 100, -9, 1.0, 0, 1, "SIGKILL"))
     assert 1 not in world.outcomes
     assert world.executors[0].tasks == [1]
 
@@ -215,7 +219,7 @@ def test_what_a_dead_incarnation_still_says_is_not_heard() -> None:
 def test_a_task_that_is_reported_twice_is_recorded_once() -> None:
     world = started(1, workers=1)
     world.end_task(0, "completed")
-    world.hear(0, wire.Done(1, "failed", None, "json", "E", None, 0.0, 1.0))
+    world.hear(0, executor_protocol.TaskDone(1, "failed", None, "json", "E", None, 0.0, 1.0))
     assert world.status(1) == "completed"
     assert len(world.outcomes[1]) == 1
 
@@ -225,8 +229,8 @@ def test_a_task_that_is_reported_twice_is_recorded_once() -> None:
 
 def test_the_first_signal_wins_and_the_ladder_is_climbed_by_the_clock() -> None:
     world = started(2)
-    world.tell(told.Signalled("SIGTERM", user=False))
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.OsSignalReceived("SIGTERM", user=False))
+    world.tell(stimuli.InterruptRequested(STOP))
     assert [flag.triggered_by for flag in world.flags] == ["signal:SIGTERM"]
     world.tick(0.9)
     assert not world.terminated
@@ -239,22 +243,22 @@ def test_the_first_signal_wins_and_the_ladder_is_climbed_by_the_clock() -> None:
 
 def test_a_second_press_within_the_debounce_counts_once_and_a_later_one_hurries() -> None:
     world = started(2, grace=100, term_grace=100)
-    world.tell(told.Signalled("SIGINT", user=True))
+    world.tell(stimuli.OsSignalReceived("SIGINT", user=True))
     world.now += DEBOUNCE * 0.9
-    world.tell(told.Signalled("SIGTERM", user=False))
+    world.tell(stimuli.OsSignalReceived("SIGTERM", user=False))
     assert not world.terminated
     world.now += DEBOUNCE
-    world.tell(told.Signalled("SIGINT", user=True))
+    world.tell(stimuli.OsSignalReceived("SIGINT", user=True))
     assert world.terminated == [0, 1]
     world.now += DEBOUNCE
-    world.tell(told.Signalled("SIGINT", user=True))
+    world.tell(stimuli.OsSignalReceived("SIGINT", user=True))
     assert world.killed == [0, 1]
 
 
 def test_a_stop_is_over_at_last_even_if_nobody_ever_answers() -> None:
     """Unkillable executors and a mute guardian: the end does not wait for ever."""
     world = started(4)
-    world.tell(told.Signalled("SIGTERM", user=False))
+    world.tell(stimuli.OsSignalReceived("SIGTERM", user=False))
     world.tick(world.settings.ladder.total + 0.01)
     while world.records:
         world.answer_commit()
@@ -267,7 +271,7 @@ def test_a_stop_is_over_at_last_even_if_nobody_ever_answers() -> None:
 def test_what_ends_after_the_stop_keeps_its_verdict() -> None:
     """Completed stays completed, failed stays failed, interrupted waits for the next start."""
     world = started(3, workers=3)
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.end_task(0, "completed")
     world.end_task(1, "failed")
     world.end_task(2, "interrupted", signal=STOP)
@@ -278,7 +282,7 @@ def test_what_ends_after_the_stop_keeps_its_verdict() -> None:
 def test_a_failure_that_may_be_tried_again_is_tried_at_the_next_start() -> None:
     """Not final because of when somebody pressed Ctrl-C; the attempt that it has used is kept."""
     world = started(1, workers=1, retries=1)
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.end_task(0, "failed")
     wind_up(world)
     assert world.status(1) is None
@@ -288,7 +292,7 @@ def test_a_failure_that_may_be_tried_again_is_tried_at_the_next_start() -> None:
 def test_a_stop_while_executors_start() -> None:
     world = World(3)
     world.begin()
-    world.tell(told.Signalled("SIGTERM", user=False))
+    world.tell(stimuli.OsSignalReceived("SIGTERM", user=False))
     wind_up(world)
     assert not world.outcomes
     assert world.finished
@@ -299,7 +303,7 @@ def test_a_signal_when_all_is_done_changes_nothing() -> None:
     world.end_task(0, "completed")
     world.answer_commit()
     assert world.machine.mind.phase is Phase.FINISHING
-    world.tell(told.Signalled("SIGTERM", user=False))
+    world.tell(stimuli.OsSignalReceived("SIGTERM", user=False))
     assert not world.flags
     wind_up(world)
     assert world.machine.mind.signal is None
@@ -316,7 +320,7 @@ def test_the_deadline() -> None:
 def test_a_journal_that_fails_ends_the_run_without_waiting_for_it() -> None:
     world = started(2)
     world.end_task(0, "completed")
-    world.tell(told.JournalFailed("the disk is full"))
+    world.tell(stimuli.JournalFailed("the disk is full"))
     for slot in (0, 1):
         world.leave(slot)
     assert world.sweeps == 1
@@ -356,7 +360,7 @@ def test_a_task_over_its_time_is_asked_then_its_executor_is_taken_down() -> None
     world.tick(0.1)
     since = world.now
     world.now += 5
-    world.tell(told.Progress([(1, since, world.now)]))
+    world.tell(stimuli.ProgressSampled([(1, since, world.now)]))
     assert world.executors[0].asked == [1]
     world.tick(1.1)
     assert world.terminated == [0]
@@ -373,8 +377,8 @@ def test_the_ladder_of_one_task_goes_on_when_another_one_that_was_asked_has_ende
     """Two async tasks were asked to end; one does, the other is stuck: it must not be forgotten."""
     world = started(2, workers=1, concurrency=2, asynchronous=True)
     for task in (1, 2):
-        world.hear(0, wire.Started(task))
-        world.tell(told.Interrupt(TIMEOUT, f"k{task}"))
+        world.hear(0, executor_protocol.Started(task))
+        world.tell(stimuli.InterruptRequested(TIMEOUT, f"k{task}"))
     world.end_task(0, "interrupted", 0, TIMEOUT)
     world.tick(2.5)
     assert world.terminated == [0]
@@ -385,7 +389,7 @@ def test_an_executor_that_leaves_is_seen_to_its_end() -> None:
     """It says Bye and then hangs in what runs at its exit."""
     world = started(2, workers=1)
     back, world.executors[0].tasks = world.executors[0].tasks, []
-    world.hear(0, wire.Returned(back), wire.Bye())
+    world.hear(0, executor_protocol.TasksReturned(back), executor_protocol.Leaving())
     world.tick(2.5)
     assert world.killed == [0]
 
@@ -410,7 +414,7 @@ def test_an_unbegun_task_behind_a_long_one_is_taken_back_for_an_idle_executor() 
 
     def end_short_one(slot: int) -> None:
         task = world.executors[slot].tasks.pop(0)
-        world.hear(slot, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
+        world.hear(slot, executor_protocol.TaskDone(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
 
     for _ in range(40):  # short tasks: the windows grow
         end_short_one(0)
@@ -431,7 +435,7 @@ def test_tasks_are_taken_back_also_from_who_keeps_reporting() -> None:
 
     def end_one(slot: int, seconds: float) -> None:
         task = world.executors[slot].tasks.pop(0)
-        world.hear(slot, wire.Done(task, "completed", b"1", "json", None, None, 0.0, seconds))
+        world.hear(slot, executor_protocol.TaskDone(task, "completed", b"1", "json", None, None, 0.0, seconds))
 
     for _ in range(40):
         end_one(0, 0.0001)
@@ -451,36 +455,36 @@ def test_who_has_nothing_to_give_back_is_not_asked_again_before_its_next_task_en
     world = started(6, workers=2)
     for slot in (0, 1):  # short tasks: both may hold more than one
         task = world.executors[slot].tasks.pop(0)
-        world.hear(slot, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
+        world.hear(slot, executor_protocol.TaskDone(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
     while world.executors[1].tasks:
         task = world.executors[1].tasks.pop(0)
-        world.hear(1, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
+        world.hear(1, executor_protocol.TaskDone(task, "completed", b"1", "json", None, None, 0.0, 0.0001))
     assert len(world.executors[0].tasks) > 1
     world.tick(1)
     assert world.executors[0].revoked > 0
     asked = len(world.controls)
-    world.hear(0, wire.Returned([]))
+    world.hear(0, executor_protocol.TasksReturned([]))
     world.tick(1)
     assert len(world.controls) == asked
 
 
 def test_nobody_is_given_more_than_its_share() -> None:
-    mind = Mind(Settings.of(workers=4))
-    stopping = Stopping(mind)
-    ledger = Ledger(mind, stopping)
-    ledger.task_seconds = 0.00001
+    mind = SupervisorState(Settings.from_options(workers=4))
+    stopping = ShutdownController(mind)
+    ledger = OutcomeTracker(mind, stopping)
+    ledger.mean_task_seconds = 0.00001
     for slot in mind.slots:
         slot.state, slot.window = SlotState.READY, 500
     tasks = [NewTask(f"n{number}", b"1") for number in range(201)]
-    mind.agents[0] = wire.Hire(0, by_name=True, source=b"m:f")
-    mind.backlog.spooled(told.Spooled(0, len(tasks), tasks), {0})
-    Handout(mind, ledger, stopping, Loading(mind)).hand_out()
+    mind.agents[0] = executor_protocol.LoadAgent(0, by_name=True, source=b"m:f")
+    mind.backlog.on_tasks_added(stimuli.TasksAdded(0, len(tasks), tasks), {0})
+    Dispatcher(mind, ledger, stopping, Loading(mind)).dispatch()
     assert [len(slot.assigned) for slot in mind.slots] == [51, 50, 50, 50]
 
 
 def test_a_task_that_needed_long_to_notice_is_named_however_it_ended() -> None:
     world = started(3, workers=3, grace=5.0)
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.tick(1.5)
     world.end_task(0, "completed")
     world.end_task(1, "interrupted", signal=STOP)
@@ -491,7 +495,7 @@ def test_a_task_that_needed_long_to_notice_is_named_however_it_ended() -> None:
 
 def test_a_task_that_notices_at_once_is_not_named() -> None:
     world = started(2)
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.tick(0.5)
     world.end_task(0, "interrupted", signal=STOP)
     world.end_task(1, "completed")
@@ -500,12 +504,12 @@ def test_a_task_that_notices_at_once_is_not_named() -> None:
 
 def test_a_task_whose_executor_had_to_be_killed_says_first_why_it_was_told_to_end() -> None:
     world = started(1, workers=1)
-    world.tell(told.Interrupt(TIMEOUT, "k1"))
+    world.tell(stimuli.InterruptRequested(TIMEOUT, "k1"))
     world.tick(2.1)
     world.die(0)
     assert world.outcomes[1][-1].error == "timeout: too long (ended by exit code -9)"
     world = started(1, workers=1)
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.tick(2.1)
     world.die(0)
     assert world.outcomes[1][-1].error == "custom: enough (ended by exit code -9)"

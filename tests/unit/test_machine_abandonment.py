@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core import stimuli as told
+from orchestrator.core import stimuli
 from orchestrator.core.abandonment import MOST_ABANDONED
-from orchestrator.core.machine import SWEEP_PATIENCE
+from orchestrator.core.machine import SWEEP_TIMEOUT
 from orchestrator.core.shutdown import LOOK_PATIENCE
 from orchestrator.core.status import Phase
 from orchestrator.core.verdicts import UNKILLABLE
 from orchestrator.engine.guardian_monitor import LONGEST_SILENCE
 from orchestrator.ladder import ABANDON_SECONDS
-from runtime.ipc import executor_protocol as wire
+from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason
 from tests.unit.test_machine_threads import start_all, world_at_work
 from tests.unit.world import STOP, World
@@ -69,9 +69,9 @@ def test_it_is_named_with_its_process_and_its_tasks() -> None:
 
 def test_what_waited_in_it_goes_to_the_next_one_at_no_cost() -> None:
     world = world_at_work(3, workers=1, concurrency=3, timeout=2.0)
-    world.hear(0, wire.Started(1))
+    world.hear(0, executor_protocol.Started(1))
     world.tick(2.0)
-    world.tell(told.Progress([(0, 0.0, world.now)]))
+    world.tell(stimuli.ProgressSampled([(0, 0.0, world.now)]))
     world.tick(LADDER)
     world.come_up(0)
     assert world.executors[0].tasks == [2, 3]
@@ -81,12 +81,12 @@ def test_what_waited_in_it_goes_to_the_next_one_at_no_cost() -> None:
 def test_who_ran_beside_it_waits_for_the_next_start() -> None:
     """A thread of it may be in the same sleep: a second attempt could run beside what is left of the first."""
     world = world_at_work(2, workers=1, concurrency=2, timeout=2.0)
-    world.hear(0, wire.Started(1))
+    world.hear(0, executor_protocol.Started(1))
     world.tick(1.0)
-    world.hear(0, wire.Started(2))
-    world.hear(0, wire.LoopBlocked(1, world.now))
+    world.hear(0, executor_protocol.Started(2))
+    world.hear(0, executor_protocol.LoopBlocked(1, world.now))
     world.tick(1.0)
-    world.tell(told.Progress([(0, 0.0, world.now)]))
+    world.tell(stimuli.ProgressSampled([(0, 0.0, world.now)]))
     world.tick(LADDER)
     assert (world.status(1), world.status(2)) == ("failed", "interrupted")
 
@@ -94,14 +94,14 @@ def test_who_ran_beside_it_waits_for_the_next_start() -> None:
 def test_a_task_that_a_person_has_interrupted_stays_interrupted() -> None:
     world = world_at_work(2, workers=1)
     start_all(world)
-    world.tell(told.Interrupt(STOP, "k1"))
+    world.tell(stimuli.InterruptRequested(STOP, "k1"))
     world.tick(LADDER)
     assert world.status(1) == "interrupted"
     assert world.executors[0].incarnation == 2
 
 
 def test_a_hung_executor_that_is_silent_costs_its_task_this_run() -> None:
-    world = world_at_work(1, workers=1, silence=5.0)
+    world = world_at_work(1, workers=1, heartbeat_timeout=5.0)
     world.look(beat=world.now)
     world.tick(6.0)
     world.look(beat=world.now - 6.0)
@@ -109,7 +109,7 @@ def test_a_hung_executor_that_is_silent_costs_its_task_this_run() -> None:
     (outcome,) = world.outcomes[1]
     assert outcome.status is ExecutionStatus.INTERRUPTED
     assert outcome.error is not None
-    assert "--silence" in outcome.error
+    assert "--heartbeat-timeout" in outcome.error
 
 
 @pytest.mark.parametrize(("said", "recorded"), [("failed", "failed"), ("interrupted", "interrupted")])
@@ -127,7 +127,7 @@ def test_in_a_stop_it_is_interrupted() -> None:
     world.look(beat=world.now)
     world.tick(2.0)
     world.look(beat=world.now)
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.tick(STOP_LADDER)
     assert world.status(1) == "interrupted"
     world.answer_commit()
@@ -139,7 +139,7 @@ def test_its_later_end_is_logged_and_changes_nothing() -> None:
     over_time(world)
     world.come_up(0)
     world.tick(4.0)
-    world.tell(told.Exited(0, 1, 100, -9, 9.0, 0, 1, "SIGKILL"))
+    world.tell(stimuli.ExecutorExited(0, 1, 100, -9, 9.0, 0, 1, "SIGKILL"))
     (log,) = world.named("executor.ended_late")
     assert (log.fields["pid"], log.fields["exit"], log.fields["seconds"]) == (100, "SIGKILL", 4.0)
     assert len(world.outcomes[1]) == 1
@@ -162,7 +162,7 @@ def test_those_that_have_ended_since_do_not_count() -> None:
     world = world_at_work(MOST_ABANDONED + 3, workers=1, timeout=2.0)
     for incarnation in range(1, MOST_ABANDONED + 2):
         over_time(world)
-        world.tell(told.Exited(0, incarnation, 100, -9, 9.0, 0, 1, "SIGKILL"))
+        world.tell(stimuli.ExecutorExited(0, incarnation, 100, -9, 9.0, 0, 1, "SIGKILL"))
         world.come_up(0)
     assert world.machine.mind.phase is Phase.RUNNING
 
@@ -174,9 +174,9 @@ def test_those_whose_guardian_was_lost_do_not_count() -> None:
         over_time(world)
         world.come_up(0)
         if number == MOST_ABANDONED // 2:
-            world.tell(told.GuardianLost())
+            world.tell(stimuli.GuardianLost())
     assert world.machine.mind.phase is Phase.RUNNING
-    world.tell(told.Exited(0, 1, 100, -9, 9.0, 0, 1, "SIGKILL"))
+    world.tell(stimuli.ExecutorExited(0, 1, 100, -9, 9.0, 0, 1, "SIGKILL"))
     assert not world.named("executor.ended_late")
 
 
@@ -200,7 +200,7 @@ def test_a_stop_does_not_wait_as_long_for_one_that_was_killed_before_it_began() 
     world.look(beat=world.now)
     world.tick(2.5)
     assert world.killed == [0]
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.tick(STOP_LADDER)
     world.answer_commit()
     assert world.swept == 1
@@ -219,7 +219,7 @@ def test_the_last_look_of_a_stop_is_over_before_its_bound(dies_at: float | None)
     world = world_at_work(1, workers=1)
     start_all(world)
     began = world.now
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     if dies_at is None:
         world.tick(2.5)
     else:
@@ -235,20 +235,20 @@ def test_the_last_look_does_not_wait_for_the_end_of_a_ladder_that_nobody_needed(
     """The loop itself may have to wait: without a guardian, for a process that cannot be killed."""
     world = world_at_work(1, workers=1, grace=600.0)
     if stopped:
-        world.tell(told.Interrupt(STOP))
+        world.tell(stimuli.InterruptRequested(STOP))
         world.die(0)
     else:
         world.end_task(0, "completed")
         world.leave(0)
     world.answer_commit()
     assert world.swept == 1
-    assert world.now < world.sweep_until <= world.now + LOOK_PATIENCE < world.now + SWEEP_PATIENCE
+    assert world.now < world.sweep_until <= world.now + LOOK_PATIENCE < world.now + SWEEP_TIMEOUT
 
 
 def test_a_last_look_that_a_slow_journal_has_delayed_has_its_time_all_the_same() -> None:
     world = world_at_work(1, workers=1)
     start_all(world)
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.tick(STOP_LADDER + 5.0)
     world.answer_commit()
     assert world.now < world.sweep_until < world.now + 0.5

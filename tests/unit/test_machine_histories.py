@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core import stimuli as told
-from orchestrator.core.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
+from orchestrator.core import stimuli
+from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from orchestrator.core.status import Phase
 from orchestrator.records import TERMINAL
-from runtime.ipc import executor_protocol as wire
+from runtime.ipc import executor_protocol
 from tests.unit.world import STOP, World
 
 SLOTS = 3
@@ -30,14 +30,14 @@ def _ends_a_task(world: World, slot: int, number: int) -> None:
     if executor is not None and executor.ready and not executor.hires and executor.tasks:
         which = number % len(executor.tasks)
         status = _STATUSES[number % 4]
-        world.hear(slot, wire.Started(executor.tasks[which]))
+        world.hear(slot, executor_protocol.Started(executor.tasks[which]))
         world.end_task(slot, status, which, STOP if status == "interrupted" else None)
 
 
 def _begins_a_task(world: World, slot: int, number: int) -> None:
     executor = world.executors.get(slot)
     if executor is not None and executor.ready and executor.tasks:
-        world.hear(slot, wire.Started(executor.tasks[number % len(executor.tasks)]))
+        world.hear(slot, executor_protocol.Started(executor.tasks[number % len(executor.tasks)]))
 
 
 def _gives_back(world: World, slot: int, number: int) -> None:
@@ -60,7 +60,7 @@ def _leaves(world: World, slot: int, _: int) -> None:
 def _sends_garbage(world: World, slot: int, _: int) -> None:
     executor = world.executors.get(slot)
     if executor is not None:
-        world.tell(told.Garbled(slot, executor.incarnation, "noise"))
+        world.tell(stimuli.ProtocolErrorDetected(slot, executor.incarnation, "noise"))
 
 
 def _store_answers(world: World, _slot: int, _number: int) -> None:
@@ -75,12 +75,12 @@ def _time_passes(world: World, _slot: int, number: int) -> None:
 
 
 def _one_task_is_interrupted(world: World, _slot: int, number: int) -> None:
-    world.tell(told.Interrupt(STOP, f"k{number + 1}"))
+    world.tell(stimuli.InterruptRequested(STOP, f"k{number + 1}"))
 
 
 def _signal(world: World, _slot: int, number: int) -> None:
     name = ("SIGTERM", "SIGINT")[number % 2]
-    world.tell(told.Signalled(name, user=name == "SIGINT"))
+    world.tell(stimuli.OsSignalReceived(name, user=name == "SIGINT"))
 
 
 _PEACE: tuple[Callable[[World, int, int], None], ...] = (
@@ -131,8 +131,8 @@ def test_a_stop_ends_in_bounded_time_although_nobody_answers(
     world = lived(made, asynchronous, steps, _TROUBLE)
     if world.finished:
         return
-    world.tell(told.Interrupt(STOP))
-    world.tick(world.settings.ladder.total + JOURNAL_PATIENCE + SWEEP_PATIENCE + 0.1)
+    world.tell(stimuli.InterruptRequested(STOP))
+    world.tick(world.settings.ladder.total + JOURNAL_TIMEOUT + SWEEP_TIMEOUT + 0.1)
     if world.sweeps:
         world.answer_sweep()
     assert world.finished, world.machine.mind.phase

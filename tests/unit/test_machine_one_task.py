@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from orchestrator.config import MaxFailures
-from orchestrator.core import stimuli as told
+from orchestrator.core import stimuli
 from orchestrator.core.dispatch import FRAME_BYTES
 from orchestrator.core.executors import START_FAILURES
-from orchestrator.core.outcomes import STRAY_LIMIT
+from orchestrator.core.outcomes import FOREIGN_SIGTERM_LIMIT
 from orchestrator.records import NewTask, PendingTask
-from runtime.ipc import executor_protocol as wire
+from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.test_machine import TIMEOUT, started, wind_up
 from tests.unit.world import STOP, World
@@ -22,7 +22,9 @@ STRAY = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="sent", 
 
 def ask(world: World, key: str, reason: InterruptReason = InterruptReason.CUSTOM) -> None:
     """Somebody wants this task to end."""
-    world.tell(told.Interrupt(InterruptSignal(reason=reason, message="not this one", triggered_by="test"), key))
+    world.tell(
+        stimuli.InterruptRequested(InterruptSignal(reason=reason, message="not this one", triggered_by="test"), key)
+    )
 
 
 def with_many_ahead(**settings: Any) -> World:
@@ -32,7 +34,7 @@ def with_many_ahead(**settings: Any) -> World:
     world.come_up(0)
     while len(world.executors[0].tasks) < 3:
         task = world.executors[0].tasks.pop(0)
-        world.hear(0, wire.Done(task, "completed", b"1", "json", None, None, 0.0, 1e-5))
+        world.hear(0, executor_protocol.TaskDone(task, "completed", b"1", "json", None, None, 0.0, 1e-5))
     return world
 
 
@@ -87,8 +89,8 @@ def test_a_task_that_makes_room_and_is_then_told_to_end_does_not_go_on_later() -
     world.come_up(0)
     world.machine.mind.sealed = False
     world.pending[2] = PendingTask(2, "k2", b"1", priority=5)
-    world.tell(told.Spooled(1, 2, [NewTask("k2", b"1", priority=5)]))
-    assert [order for _, order in world.controls if isinstance(order, wire.Interrupt)]
+    world.tell(stimuli.TasksAdded(1, 2, [NewTask("k2", b"1", priority=5)]))
+    assert [order for _, order in world.controls if isinstance(order, executor_protocol.Interrupt)]
     ask(world, "k1")
     override = InterruptSignal(reason=InterruptReason.PRIORITY_OVERRIDE, message="room", triggered_by="priority")
     world.end_task(0, "interrupted", signal=override)
@@ -104,7 +106,7 @@ def urgent(world: World, priority: int = 5) -> int:
     """One more task, which is more urgent than the others. Its number."""
     seq = max(world.pending) + 1
     world.pending[seq] = PendingTask(seq, f"k{seq}", b"1", priority=priority)
-    world.tell(told.Spooled(seq - 1, seq, [NewTask(f"k{seq}", b"1", priority=priority)]))
+    world.tell(stimuli.TasksAdded(seq - 1, seq, [NewTask(f"k{seq}", b"1", priority=priority)]))
     return seq
 
 
@@ -113,7 +115,7 @@ def test_room_is_made_by_what_runs_and_not_by_what_waits_behind_it() -> None:
     world = with_many_ahead(preempt=True)
     running, *_ = world.executors[0].tasks
     urgent(world)
-    asked = [order.task for _, order in world.controls if isinstance(order, wire.Interrupt)]
+    asked = [order.task for _, order in world.controls if isinstance(order, executor_protocol.Interrupt)]
     assert asked == [running]
 
 
@@ -163,11 +165,11 @@ def test_nothing_is_handed_to_an_executor_that_is_being_killed() -> None:
 def test_large_inputs_travel_in_several_frames() -> None:
     world = World(4, workers=1, concurrency=4)
     world.pending = {seq: PendingTask(seq, f"k{seq}", bytes(FRAME_BYTES * 2 // 5)) for seq in world.pending}
-    sent: list[wire.Tasks] = []
+    sent: list[executor_protocol.Tasks] = []
     send = world._send
 
-    def watch(slot: int, order: wire.Down) -> None:
-        if isinstance(order, wire.Tasks):
+    def watch(slot: int, order: executor_protocol.TaskOrder) -> None:
+        if isinstance(order, executor_protocol.Tasks):
             sent.append(order)
         send(slot, order)
 
@@ -183,7 +185,7 @@ def test_large_inputs_travel_in_several_frames() -> None:
 
 def test_a_task_that_always_ends_by_a_sigterm_from_nowhere_is_taken_for_its_sender() -> None:
     world = started(2, workers=1)
-    for _ in range(STRAY_LIMIT):
+    for _ in range(FOREIGN_SIGTERM_LIMIT):
         assert world.status(1) is None
         world.end_task(0, "interrupted", signal=STRAY)
         world.leave(0)
@@ -220,7 +222,7 @@ def test_failures_count_before_the_journal_has_confirmed_them() -> None:
 
 def test_busy_executors_that_crash_while_another_agent_is_hired_are_no_broken_environment() -> None:
     world = started(20, workers=START_FAILURES + 1)
-    world.tell(told.HireAgent(1, by_name=True, source=b"m:g"))
+    world.tell(stimuli.AgentAdded(1, by_name=True, source=b"m:g"))
     for slot in range(START_FAILURES):
         world.die(slot)
     assert world.flags == []
@@ -228,7 +230,7 @@ def test_busy_executors_that_crash_while_another_agent_is_hired_are_no_broken_en
 
 def test_an_agent_that_kills_whoever_loads_it_does_not_hide_behind_another() -> None:
     world = started(2, workers=1)
-    world.tell(told.HireAgent(1, by_name=True, source=b"m:kills"))
+    world.tell(stimuli.AgentAdded(1, by_name=True, source=b"m:kills"))
     world.end_task(0, "completed")
     world.die(0)
     for _ in range(START_FAILURES + 2):
@@ -236,7 +238,11 @@ def test_an_agent_that_kills_whoever_loads_it_does_not_hide_behind_another() -> 
             break
         world.tick(10)
         if world.executors:
-            world.hear(0, wire.Ready(wire.VERSION, 100), wire.Hired(0, "m:f", asynchronous=False, options=b"{}"))
+            world.hear(
+                0,
+                executor_protocol.Ready(executor_protocol.VERSION, 100),
+                executor_protocol.AgentLoaded(0, "m:f", asynchronous=False, options=b"{}"),
+            )
             world.executors[0].hires.clear()
             world.die(0, in_hand=0)
     assert [signal.reason for signal in world.flags] == [InterruptReason.ERROR_THRESHOLD]
@@ -249,7 +255,11 @@ def test_an_agent_that_can_be_loaded_no_more_ends_the_run() -> None:
     for _ in range(START_FAILURES):
         assert world.flags == []
         world.tick(10)
-        world.hear(0, wire.Ready(wire.VERSION, 100), wire.Refused(0, "cannot load m:f: changed", ""))
+        world.hear(
+            0,
+            executor_protocol.Ready(executor_protocol.VERSION, 100),
+            executor_protocol.AgentLoadFailed(0, "cannot load m:f: changed", ""),
+        )
         world.executors[0].hires.clear()
         world.leave(0)
     assert [signal.reason for signal in world.flags] == [InterruptReason.ERROR_THRESHOLD]
@@ -259,8 +269,8 @@ def test_an_agent_that_can_be_loaded_no_more_ends_the_run() -> None:
 def test_an_executor_that_dies_of_itself_before_it_did_anything_is_started_ever_later() -> None:
     world = World(0, workers=1)
     world.asynchronous = False
-    world.tell(told.Begin())
-    world.tell(told.HireAgent(0, by_name=True, source=b"m:f"))
+    world.tell(stimuli.RunStarted())
+    world.tell(stimuli.AgentAdded(0, by_name=True, source=b"m:f"))
     starts: list[float] = []
     for _ in range(4):
         world.come_up(0)
@@ -275,38 +285,40 @@ def test_an_executor_that_dies_of_itself_before_it_did_anything_is_started_ever_
 
 @pytest.mark.parametrize("ready", [False, True])
 def test_an_executor_that_never_shows_a_sign_of_life_is_found(ready: bool) -> None:
-    world = World(1, workers=1, silence=2.0)
+    world = World(1, workers=1, heartbeat_timeout=2.0)
     world.begin()
     if ready:
         world.come_up(0)
     else:
-        world.tell(told.Forked(0, world.executors[0].incarnation, 100))
+        world.tell(stimuli.ExecutorForked(0, world.executors[0].incarnation, 100))
     for _ in range(10):
-        world.tell(told.Progress([(0, 0.0, 0.0)]))
+        world.tell(stimuli.ProgressSampled([(0, 0.0, 0.0)]))
         world.tick(0.25)
-    assert len(world.named("executor.silent")) == 1
+    assert len(world.named("executor.heartbeat_lost")) == 1
 
 
 def test_an_executor_that_is_not_forked_yet_is_not_silent() -> None:
     """A guardian that is slow to start says nothing of the executors that were ordered."""
-    world = World(1, workers=1, silence=2.0)
+    world = World(1, workers=1, heartbeat_timeout=2.0)
     world.begin()
     for _ in range(10):
-        world.tell(told.Progress([(0, 0.0, 0.0)]))
+        world.tell(stimuli.ProgressSampled([(0, 0.0, 0.0)]))
         world.tick(0.25)
-    assert world.named("executor.silent") == []
+    assert world.named("executor.heartbeat_lost") == []
 
 
 def test_a_guardian_that_is_killed_before_anything_was_asked_of_its_executors_ends_nothing() -> None:
     world = World(0, workers=START_FAILURES + 1)
-    world.tell(told.Begin())
+    world.tell(stimuli.RunStarted())
     for slot in list(world.executors):
-        world.hear(slot, wire.Ready(wire.VERSION, 100 + slot))
-    world.tell(told.GuardianLost())
+        world.hear(slot, executor_protocol.Ready(executor_protocol.VERSION, 100 + slot))
+    world.tell(stimuli.GuardianLost())
     for slot, executor in list(world.executors.items()):
         del world.executors[slot]
         world.tell(
-            told.Exited(slot, executor.incarnation, 0, None, 0.0, 0, 0, "the guardian was killed", with_guardian=True)
+            stimuli.ExecutorExited(
+                slot, executor.incarnation, 0, None, 0.0, 0, 0, "the guardian was killed", with_guardian=True
+            )
         )
     assert world.flags == []
     assert len(world.executors) == START_FAILURES + 1
@@ -317,7 +329,7 @@ def test_a_guardian_that_dies_again_and_again_ends_the_run() -> None:
     world.begin()
     for _ in range(START_FAILURES):
         assert world.flags == []
-        world.tell(told.GuardianLost())
+        world.tell(stimuli.GuardianLost())
     assert [signal.reason for signal in world.flags] == [InterruptReason.ERROR_THRESHOLD]
 
 
@@ -346,8 +358,8 @@ def test_a_task_that_is_given_back_unbegun_stays_told_to_end() -> None:
 def test_a_slot_that_fails_for_hours_is_still_tried() -> None:
     world = World(0, workers=1)
     world.asynchronous = False
-    world.tell(told.Begin())
-    world.tell(told.HireAgent(0, by_name=True, source=b"m:f"))
+    world.tell(stimuli.RunStarted())
+    world.tell(stimuli.AgentAdded(0, by_name=True, source=b"m:f"))
     world.machine.mind.slots[0].failures = 5000
     world.come_up(0)
     world.die(0, in_hand=0)
@@ -358,11 +370,11 @@ def test_a_slot_that_fails_for_hours_is_still_tried() -> None:
 def lose_guardian(world: World) -> None:
     """All executors die with it, one is told after the other."""
     hands = {slot: (executor.tasks or [0])[0] for slot, executor in world.executors.items()}
-    world.tell(told.GuardianLost())
+    world.tell(stimuli.GuardianLost())
     for slot, in_hand in hands.items():
         gone = world.executors.pop(slot).incarnation
         how = "the guardian was killed"
-        world.tell(told.Exited(slot, gone, 0, None, 0.0, 0, in_hand, how, with_guardian=True))
+        world.tell(stimuli.ExecutorExited(slot, gone, 0, None, 0.0, 0, in_hand, how, with_guardian=True))
     world.tick(1)
     for slot in world.executors:
         world.come_up(slot)
@@ -389,6 +401,6 @@ def test_at_the_end_of_a_run_there_is_one_ladder() -> None:
     """What hangs at an executor's exit had it twice: its own, and the one of all."""
     world = started(1, workers=1)
     world.end_task(0, "completed")
-    world.hear(0, wire.Bye())
+    world.hear(0, executor_protocol.Leaving())
     world.tick(1.5)
     assert world.terminated == [0]

@@ -13,11 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.core import stimuli as told
-from orchestrator.core.machine import JOURNAL_PATIENCE, SWEEP_PATIENCE
+from orchestrator.core import stimuli
+from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from orchestrator.core.status import Phase
 from orchestrator.records import TERMINAL
-from runtime.ipc import executor_protocol as wire
+from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.world import STOP, Executor, World
 
@@ -39,28 +39,28 @@ _WORLDS = st.fixed_dictionaries(
     optional={
         "timeout": st.just(2.0),
         "deadline": st.just(20.0),
-        "silence": st.just(5.0),
+        "heartbeat_timeout": st.just(5.0),
         "memory_limit": st.just(1000),
         "max_tasks_per_executor": st.integers(1, 4),
         "max_failures": st.builds(lambda count: {"count": count}, st.integers(0, 3)),
     },
 )
 _NONSENSE = [
-    wire.Done(99, "completed", b"1", "json", None, None, 0.0, 1.0, None),
-    wire.Done(1, "failed", None, "", "E", None, 0.0, 1.0, b"{"),
-    wire.Returned([1, 2, 99]),
-    wire.Started(99),
-    wire.Ready(wire.VERSION, 1),
-    wire.Ready(0, 1),
-    wire.Hired(9, "x", asynchronous=False, options=b"{}"),
-    wire.Hired(0, "x", asynchronous=False, options=b"?"),
-    wire.Refused(9, "no", ""),
-    wire.Bye(),
-    wire.ThreadsEnded(1),
-    wire.ThreadsEnded(99),
-    wire.ThreadsLeft(99, ["x"], ""),
-    wire.LoopBlocked(99, 0.0),
-    wire.Delayed(["x"], ""),
+    executor_protocol.TaskDone(99, "completed", b"1", "json", None, None, 0.0, 1.0, None),
+    executor_protocol.TaskDone(1, "failed", None, "", "E", None, 0.0, 1.0, b"{"),
+    executor_protocol.TasksReturned([1, 2, 99]),
+    executor_protocol.Started(99),
+    executor_protocol.Ready(executor_protocol.VERSION, 1),
+    executor_protocol.Ready(0, 1),
+    executor_protocol.AgentLoaded(9, "x", asynchronous=False, options=b"{}"),
+    executor_protocol.AgentLoaded(0, "x", asynchronous=False, options=b"?"),
+    executor_protocol.AgentLoadFailed(9, "no", ""),
+    executor_protocol.Leaving(),
+    executor_protocol.ThreadsEnded(1),
+    executor_protocol.ThreadsEnded(99),
+    executor_protocol.ThreadsLeft(99, ["x"], ""),
+    executor_protocol.LoopBlocked(99, 0.0),
+    executor_protocol.Delayed(["x"], ""),
 ]
 
 
@@ -98,7 +98,7 @@ class Anything(RuleBasedStateMachine):
         executor = self._ready(slot)
         if executor is not None and executor.tasks:
             which = pick % len(executor.tasks)
-            self.world.hear(slot, wire.Started(executor.tasks[which]))
+            self.world.hear(slot, executor_protocol.Started(executor.tasks[which]))
             self.world.end_task(slot, status, which, STOP if status == "interrupted" else None)
 
     @precondition(_alive)
@@ -107,7 +107,7 @@ class Anything(RuleBasedStateMachine):
         executor = self._ready(slot)
         if executor is not None and executor.tasks:
             which = pick % len(executor.tasks)
-            self.world.hear(slot, wire.Started(executor.tasks[which]))
+            self.world.hear(slot, executor_protocol.Started(executor.tasks[which]))
             self.world.end_with_threads(slot, status, which, STOP if status == "interrupted" else None)
 
     @precondition(_alive)
@@ -123,7 +123,7 @@ class Anything(RuleBasedStateMachine):
         if executor is not None and executor.tasks:
             task = executor.tasks[pick % len(executor.tasks)] if is_known else 0
             now = self.world.now
-            self.world.hear(slot, wire.LoopBlocked(task, now - 0.5, now if over else None))
+            self.world.hear(slot, executor_protocol.LoopBlocked(task, now - 0.5, now if over else None))
 
     @precondition(_alive)
     @rule(slot=_SLOT, pick=_PICK)
@@ -131,7 +131,7 @@ class Anything(RuleBasedStateMachine):
         executor = self._ready(slot)
         if executor is not None and executor.tasks:
             task = executor.tasks[pick % len(executor.tasks)]
-            self.world.hear(slot, wire.Started(task), wire.Snapshot(task, b"[1]", "json"))
+            self.world.hear(slot, executor_protocol.Started(task), executor_protocol.Snapshot(task, b"[1]", "json"))
 
     @precondition(_alive)
     @rule(slot=_SLOT, count=st.integers(0, 4))
@@ -157,27 +157,41 @@ class Anything(RuleBasedStateMachine):
     def sends_garbage(self, slot: int) -> None:
         executor = self.world.executors.get(slot)
         if executor is not None:
-            self.world.tell(told.Garbled(slot, executor.incarnation, "noise"))
+            self.world.tell(stimuli.ProtocolErrorDetected(slot, executor.incarnation, "noise"))
 
     @precondition(_alive)
     @rule(slot=_SLOT, record=st.sampled_from(_NONSENSE))
-    def says_nonsense(self, slot: int, record: wire.Up) -> None:
+    def says_nonsense(self, slot: int, record: executor_protocol.ExecutorRecord) -> None:
         """What it says of tasks that it has is believed: so they are not in its hands any more."""
         executor = self.world.executors.get(slot)
         if executor is None or executor.killed:
             return
-        if isinstance(record, wire.Returned) and not executor.held & set(record.tasks):
+        if isinstance(record, executor_protocol.TasksReturned) and not executor.held & set(record.tasks):
             executor.tasks = [task for task in executor.tasks if task not in record.tasks]
         self.world.hear(slot, record)
 
     @precondition(_alive)
-    @rule(slot=_SLOT, stimulus=st.sampled_from([told.Exited, told.Heard, told.Garbled, told.Grown, told.Forked]))
+    @rule(
+        slot=_SLOT,
+        stimulus=st.sampled_from(
+            [
+                stimuli.ExecutorExited,
+                stimuli.RecordsReceived,
+                stimuli.ProtocolErrorDetected,
+                stimuli.MemoryExceeded,
+                stimuli.ExecutorForked,
+            ]
+        ),
+    )
     def a_word_comes_from_the_dead(self, slot: int, stimulus: type[Any]) -> None:
         """Of an incarnation that is not there (any more)."""
         words: dict[Any, tuple[Any, ...]] = {
-            told.Exited: (1, -9, 1.0, 0, 1, "SIGKILL"), told.Heard: ([wire.Bye()],), told.Garbled: ("old",),
-            told.Grown: (10_000,), told.Forked: (7,),
-        }  # fmt: skip
+            stimuli.ExecutorExited: (1, -9, 1.0, 0, 1, "SIGKILL"),
+            stimuli.RecordsReceived: ([executor_protocol.Leaving()],),
+            stimuli.ProtocolErrorDetected: ("old",),
+            stimuli.MemoryExceeded: (10_000,),
+            stimuli.ExecutorForked: (7,),
+        }
         self.world.tell(stimulus(slot, 0, *words[stimulus]))
 
     # -- what the store and the guardian do -----------------------------------------------------------------
@@ -200,14 +214,14 @@ class Anything(RuleBasedStateMachine):
     @precondition(_alive)
     @rule(slot=_SLOT)
     def strays_are_found(self, slot: int) -> None:
-        self.world.tell(told.StraysFound(slot, 1, ["7 (sleep)"]))
+        self.world.tell(stimuli.StraysFound(slot, 1, ["7 (sleep)"]))
 
     @precondition(_alive)
     @rule(slot=_SLOT, rss=st.sampled_from([900, 2000]))
     def an_executor_grows(self, slot: int, rss: int) -> None:
         executor = self._ready(slot)
         if executor is not None:
-            self.world.tell(told.Grown(slot, executor.incarnation, rss))
+            self.world.tell(stimuli.MemoryExceeded(slot, executor.incarnation, rss))
 
     @precondition(_alive)
     @rule(silent=st.booleans())
@@ -228,22 +242,36 @@ class Anything(RuleBasedStateMachine):
         executor = self.world.executors.get(slot)
         tasks = executor.tasks if executor is not None and executor.tasks else [pick + 1]
         why = InterruptSignal(reason=reason, message="one", triggered_by="test")
-        self.world.tell(told.Interrupt(why, f"k{tasks[pick % len(tasks)]}"))
+        self.world.tell(stimuli.InterruptRequested(why, f"k{tasks[pick % len(tasks)]}"))
 
     @precondition(_alive)
-    @rule(stimulus=st.sampled_from([
-        told.Signalled("SIGTERM", user=False), told.Signalled("SIGINT", user=True), told.Interrupt(STOP),
-        told.Broken("no processes"),
-    ]))  # fmt: skip
-    def everything_is_to_stop(self, stimulus: told.Stimulus) -> None:
+    @rule(
+        stimulus=st.sampled_from(
+            [
+                stimuli.OsSignalReceived("SIGTERM", user=False),
+                stimuli.OsSignalReceived("SIGINT", user=True),
+                stimuli.InterruptRequested(STOP),
+                stimuli.HostFailed("no processes"),
+            ]
+        )
+    )
+    def everything_is_to_stop(self, stimulus: stimuli.Stimulus) -> None:
         self.world.tell(stimulus)
 
     @precondition(lambda self: not self._alive())
-    @rule(stimulus=st.sampled_from([
-        told.Tick(), told.Swept(1, 1, []), told.Signalled("SIGTERM", user=False), told.Interrupt(STOP),
-        told.JournalFailed("too late"), told.Progress([(0, 0.0, 1.0)] * SLOTS),
-    ]))  # fmt: skip
-    def something_comes_after_the_end(self, stimulus: told.Stimulus) -> None:
+    @rule(
+        stimulus=st.sampled_from(
+            [
+                stimuli.TimerFired(),
+                stimuli.SweepFinished(1, 1, []),
+                stimuli.OsSignalReceived("SIGTERM", user=False),
+                stimuli.InterruptRequested(STOP),
+                stimuli.JournalFailed("too late"),
+                stimuli.ProgressSampled([(0, 0.0, 1.0)] * SLOTS),
+            ]
+        )
+    )
+    def something_comes_after_the_end(self, stimulus: stimuli.Stimulus) -> None:
         assert self.world.machine.handle(stimulus, self.world.now) == []
 
     # -- what holds -----------------------------------------------------------------------------------------
@@ -284,8 +312,8 @@ class Anything(RuleBasedStateMachine):
         if not hasattr(self, "world") or self.world.finished:
             return
         world = self.world
-        world.tell(told.Interrupt(STOP))
-        world.tick(world.machine.mind.ladder.total + JOURNAL_PATIENCE + SWEEP_PATIENCE + 0.2)
+        world.tell(stimuli.InterruptRequested(STOP))
+        world.tick(world.machine.mind.ladder.total + JOURNAL_TIMEOUT + SWEEP_TIMEOUT + 0.2)
         if world.swept == 2:  # the guardian does not answer either: it is given up, and its work done without it
             world.answer_sweep()
         assert world.finished, world.machine.mind.phase

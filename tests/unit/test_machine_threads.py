@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.core import stimuli as told
-from runtime.ipc import executor_protocol as wire
+from orchestrator.core import stimuli
+from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from tests.unit.world import STOP, World
 
@@ -25,7 +25,7 @@ def world_at_work(tasks: int, **settings: Any) -> World:
 
 def start_all(world: World, slot: int = 0) -> None:
     """Its tasks have begun."""
-    world.hear(slot, *[wire.Started(task) for task in world.executors[slot].tasks])
+    world.hear(slot, *[executor_protocol.Started(task) for task in world.executors[slot].tasks])
 
 
 def test_a_failed_task_with_threads_is_neither_recorded_nor_retried_before_they_have_ended() -> None:
@@ -76,7 +76,7 @@ def test_threads_that_do_not_end_cost_the_executor_by_the_ladder_and_then_the_en
 
 def test_threads_that_end_before_the_word_of_their_task_hold_up_nothing() -> None:
     world = world_at_work(1, workers=1)
-    world.hear(0, wire.ThreadsLeft(1, ["tool"], ""), wire.ThreadsEnded(1))
+    world.hear(0, executor_protocol.ThreadsLeft(1, ["tool"], ""), executor_protocol.ThreadsEnded(1))
     world.end_task(0, "failed")
     assert world.status(1) == "failed"
 
@@ -93,10 +93,10 @@ def test_an_outcome_says_when_the_last_thread_ended() -> None:
 
 def test_a_stop_records_it_when_its_executor_is_gone() -> None:
     world = world_at_work(1, workers=1)
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.end_with_threads(0, "interrupted", signal=STOP)
     assert world.outcomes == {}
-    world.hear(0, wire.Bye())
+    world.hear(0, executor_protocol.Leaving())
     world.die(0, 0)
     assert world.status(1) == "interrupted"
 
@@ -104,14 +104,14 @@ def test_a_stop_records_it_when_its_executor_is_gone() -> None:
 def test_one_that_ends_twice_is_not_believed() -> None:
     world = world_at_work(1, workers=1)
     world.end_with_threads(0, "failed")
-    world.hear(0, wire.Done(1, "completed", b"1", "json", None, None, 0.0, 1.0, None))
-    assert [log.fields["slot"] for log in world.named("executor.garbled")] == [0]
+    world.hear(0, executor_protocol.TaskDone(1, "completed", b"1", "json", None, None, 0.0, 1.0, None))
+    assert [log.fields["slot"] for log in world.named("executor.protocol_error")] == [0]
 
 
 def test_a_task_that_is_asked_for_by_name_while_its_threads_run_does_not_run_again() -> None:
     world = world_at_work(1, workers=1, retries=3)
     world.end_with_threads(0, "failed")
-    world.tell(told.Interrupt(STOP, "k1"))
+    world.tell(stimuli.InterruptRequested(STOP, "k1"))
     assert world.controls == []
     world.end_threads(0)
     assert world.status(1) == "interrupted"
@@ -129,17 +129,17 @@ def blocked_world(**settings: Any) -> World:
 
 def look(world: World) -> None:
     """Shared memory shows no task of an async executor, only a sign of life."""
-    world.tell(told.Progress([(0, 0.0, world.now)]))
+    world.tell(stimuli.ProgressSampled([(0, 0.0, world.now)]))
 
 
 def asked(world: World) -> list[int]:
     """The tasks that were told to end."""
-    return [order.task for _, order in world.controls if isinstance(order, wire.Interrupt)]
+    return [order.task for _, order in world.controls if isinstance(order, executor_protocol.Interrupt)]
 
 
 def test_only_who_holds_the_loop_is_over_its_time() -> None:
     world = blocked_world()
-    world.hear(0, wire.LoopBlocked(2, world.now))
+    world.hear(0, executor_protocol.LoopBlocked(2, world.now))
     world.tick(2.5)
     look(world)
     assert asked(world) == [2]
@@ -148,9 +148,9 @@ def test_only_who_holds_the_loop_is_over_its_time() -> None:
 def test_the_clocks_of_the_others_stand_still_meanwhile() -> None:
     world = blocked_world()
     began = world.now
-    world.hear(0, wire.LoopBlocked(2, began))
+    world.hear(0, executor_protocol.LoopBlocked(2, began))
     world.tick(3.0)
-    world.hear(0, wire.LoopBlocked(2, began, world.now))
+    world.hear(0, executor_protocol.LoopBlocked(2, began, world.now))
     world.tick(1.5)
     look(world)
     assert asked(world) == [2]
@@ -165,7 +165,7 @@ def test_who_was_asked_before_it_was_known_runs_again_at_no_cost() -> None:
     world.tick(2.0)
     look(world)
     assert asked(world) == [1, 2, 3]
-    world.hear(0, wire.LoopBlocked(2, began + 1))
+    world.hear(0, executor_protocol.LoopBlocked(2, began + 1))
     for which in (0, 0, 0):
         world.end_task(0, "interrupted", which, OVER_TIME)
     assert {seq: world.status(seq) for seq in (1, 2, 3)} == {1: None, 2: "failed", 3: None}
@@ -182,7 +182,7 @@ def test_where_nobody_knows_who_held_the_loop_each_runs_alone() -> None:
     assert world.outcomes == {}
     world.come_up(0)
     assert len(world.executors[0].tasks) == 1
-    world.hear(0, wire.Started(world.executors[0].tasks[0]))
+    world.hear(0, executor_protocol.Started(world.executors[0].tasks[0]))
     world.tick(2.0)
     look(world)
     world.end_task(0, "interrupted", 0, OVER_TIME)
@@ -194,16 +194,16 @@ def test_where_nobody_knows_who_held_the_loop_each_runs_alone() -> None:
 def test_memory_that_was_measured_before_a_task_began_is_not_held_against_it() -> None:
     world = world_at_work(1, workers=1, memory_limit=1000)
     start_all(world)
-    world.tell(told.Grown(0, 1, 2000, measured_at=world.now - 1))
+    world.tell(stimuli.MemoryExceeded(0, 1, 2000, measured_at=world.now - 1))
     assert asked(world) == []
-    world.tell(told.Grown(0, 1, 2000, measured_at=world.now))
+    world.tell(stimuli.MemoryExceeded(0, 1, 2000, measured_at=world.now))
     assert asked(world) == [1]
 
 
 def test_of_several_in_an_executor_that_is_too_large_each_runs_alone() -> None:
     world = world_at_work(2, workers=1, concurrency=2, memory_limit=1000)
     start_all(world)
-    world.tell(told.Grown(0, 1, 2000))
+    world.tell(stimuli.MemoryExceeded(0, 1, 2000))
     assert asked(world) == [1, 2]
     large = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message="large", triggered_by="memory-limit")
     for _ in range(2):

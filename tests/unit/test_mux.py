@@ -13,17 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.backends import Channels
-from orchestrator.engine.executor_pipes import STUCK_SECONDS, Pipes
-from orchestrator.engine.multiplexer import RECORD_WEIGHT, STOP_LINES, TURN_EVENTS, TURN_LINES, Buried, Mux
+from orchestrator.engine.executor_pipes import STUCK_SECONDS, ExecutorPipes
+from orchestrator.engine.multiplexer import (
+    RECORD_WEIGHT,
+    STOP_LINES,
+    TURN_EVENTS,
+    TURN_LINES,
+    DrainResult,
+    PipeMultiplexer,
+)
 from orchestrator.logging.output_stream import LINE_LIMIT, Lost, OutputStream
-from runtime.ipc import executor_protocol as wire
+from runtime.ipc import executor_protocol
 
 
 @dataclass
 class Far:
     """An executor's ends of its pipes, and what the multiplexer made of what it wrote."""
 
-    mux: Mux
+    mux: PipeMultiplexer
     selector: selectors.BaseSelector
     ours: Channels
     tasks: int
@@ -31,15 +38,15 @@ class Far:
     events: int
     stdout: int
     stderr: int
-    heard: list[wire.Up] = field(default_factory=list)
+    heard: list[executor_protocol.ExecutorRecord] = field(default_factory=list)
     garbage: list[str] = field(default_factory=list)
     lines: list[tuple[str, str]] = field(default_factory=list)
     lost: list[tuple[str, Lost]] = field(default_factory=list)
     seq: int = 0
 
-    def send(self, *records: wire.Up) -> None:
+    def send(self, *records: executor_protocol.ExecutorRecord) -> None:
         self.seq += 1
-        os.write(self.events, wire.pack(wire.UpFrame(self.seq, list(records))))
+        os.write(self.events, executor_protocol.pack(executor_protocol.UpFrame(self.seq, list(records))))
 
     def turn(self) -> None:
         """Everything that is ready now."""
@@ -69,7 +76,7 @@ def far() -> Iterator[Far]:
     for fd in (tasks_w, events_r, out_r, err_r, tasks_r):
         os.set_blocking(fd, False)
     ours = Channels(tasks_w, control_w, events_r, out_r, err_r)
-    mux = Mux(
+    mux = PipeMultiplexer(
         selector,
         lambda _slot, _incarnation, records: one.heard.extend(records),
         lambda _slot, _incarnation, why: one.garbage.append(why),
@@ -89,12 +96,12 @@ def far() -> Iterator[Far]:
 
 
 def test_records_come_in_order_and_a_frame_in_pieces_is_one(far: Far) -> None:
-    far.send(wire.Started(1), wire.Started(2))
-    frame = wire.pack(wire.UpFrame(2, [wire.Started(3)]))
+    far.send(executor_protocol.Started(1), executor_protocol.Started(2))
+    frame = executor_protocol.pack(executor_protocol.UpFrame(2, [executor_protocol.Started(3)]))
     for at in range(len(frame)):
         os.write(far.events, frame[at : at + 1])
         far.turn()
-    assert far.heard == [wire.Started(1), wire.Started(2), wire.Started(3)]
+    assert far.heard == [executor_protocol.Started(1), executor_protocol.Started(2), executor_protocol.Started(3)]
     assert not far.garbage
 
 
@@ -105,14 +112,16 @@ def test_a_turn_reads_so_much_in_turn_for_all(far: Far) -> None:
         os.set_blocking(fd, False)
     far.mux.open(1, 1, Channels(tasks, control, read, stdout, stderr))
     a_turns_worth = TURN_EVENTS // RECORD_WEIGHT
-    far.send(*[wire.Started(1)] * a_turns_worth)
-    os.write(write, wire.pack(wire.UpFrame(1, [wire.Started(2)] * a_turns_worth)))
+    far.send(*[executor_protocol.Started(1)] * a_turns_worth)
+    os.write(
+        write, executor_protocol.pack(executor_protocol.UpFrame(1, [executor_protocol.Started(2)] * a_turns_worth))
+    )
     far.one_turn()
     assert len(far.heard) == a_turns_worth
     first = far.heard[0]
-    assert far.mux.taken() >= TURN_EVENTS
-    far.send(wire.Started(1))
-    os.write(write, wire.pack(wire.UpFrame(2, [wire.Started(2)])))
+    assert far.mux.take_byte_count() >= TURN_EVENTS
+    far.send(executor_protocol.Started(1))
+    os.write(write, executor_protocol.pack(executor_protocol.UpFrame(2, [executor_protocol.Started(2)])))
     far.one_turn()
     assert far.heard[a_turns_worth] != first
     far.turn()
@@ -121,28 +130,32 @@ def test_a_turn_reads_so_much_in_turn_for_all(far: Far) -> None:
 
 
 def test_a_replayed_frame_is_garbage_and_nothing_behind_it_is_read(far: Far) -> None:
-    far.send(wire.Started(1))
+    far.send(executor_protocol.Started(1))
     far.seq = 0
-    far.send(wire.Started(2))
-    far.send(wire.Started(3))
+    far.send(executor_protocol.Started(2))
+    far.send(executor_protocol.Started(3))
     far.turn()
-    assert far.heard == [wire.Started(1)]
+    assert far.heard == [executor_protocol.Started(1)]
     assert far.garbage == ["frame 1 came after frame 1"]
-    far.send(wire.Started(4))
+    far.send(executor_protocol.Started(4))
     far.turn()
-    far.mux.bury(0, 1)
-    assert far.heard == [wire.Started(1)]
+    far.mux.drain_and_close(0, 1)
+    assert far.heard == [executor_protocol.Started(1)]
 
 
 @pytest.mark.parametrize(
     "noise",
-    [struct.pack("<II", wire.MAX_FRAME + 1, wire.MAX_FRAME + 1), struct.pack("<II", 3, 3) + b"abc", b"\xff" * 64],
+    [
+        struct.pack("<II", executor_protocol.MAX_FRAME + 1, executor_protocol.MAX_FRAME + 1),
+        struct.pack("<II", 3, 3) + b"abc",
+        b"\xff" * 64,
+    ],
 )
 def test_noise_is_told_once(far: Far, noise: bytes) -> None:
-    far.send(wire.Started(1))
+    far.send(executor_protocol.Started(1))
     os.write(far.events, noise)
     far.turn()
-    assert far.heard == [wire.Started(1)]
+    assert far.heard == [executor_protocol.Started(1)]
     assert len(far.garbage) == 1
 
 
@@ -150,58 +163,60 @@ def test_a_frame_that_goes_no_further_is_garbage_unless_nobody_read_or_nobody_li
     os.write(far.events, struct.pack("<II", 1000, 1000) + b"x")
     far.turn()
     now = 100.0
-    far.mux.look_for_stuck(now, [now])
-    far.mux.look_for_stuck(now + STUCK_SECONDS * 2, [now])  # no sign of life: it is stopped, and that is not this
+    far.mux.check_stalled_frames(now, [now])
+    far.mux.check_stalled_frames(now + STUCK_SECONDS * 2, [now])  # no sign of life: it is stopped, and that is not this
     far.mux.pause()
-    far.mux.look_for_stuck(now + STUCK_SECONDS * 4, [now + STUCK_SECONDS * 4])
-    far.mux.go_on()
+    far.mux.check_stalled_frames(now + STUCK_SECONDS * 4, [now + STUCK_SECONDS * 4])
+    far.mux.resume_reading()
     at = now + STUCK_SECONDS * 4.5
-    far.mux.look_for_stuck(at, [at])
+    far.mux.check_stalled_frames(at, [at])
     assert not far.garbage
     at += STUCK_SECONDS
-    far.mux.look_for_stuck(at, [at])
+    far.mux.check_stalled_frames(at, [at])
     assert far.garbage == [f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"]
 
 
 def test_while_paused_nothing_is_heard_and_nothing_is_lost(far: Far) -> None:
     far.mux.pause()
-    far.send(wire.Started(1))
+    far.send(executor_protocol.Started(1))
     os.write(far.stdout, b"a word\n")
     far.turn()
     assert not far.heard
     assert far.lines == [("stdout", "a word")]
-    assert far.mux.taken() == 0
-    far.mux.go_on()
+    assert far.mux.take_byte_count() == 0
+    far.mux.resume_reading()
     far.turn()
-    assert far.heard == [wire.Started(1)]
-    assert far.mux.taken() > 0
-    assert far.mux.taken() == 0
+    assert far.heard == [executor_protocol.Started(1)]
+    assert far.mux.take_byte_count() > 0
+    assert far.mux.take_byte_count() == 0
 
 
 def test_what_was_said_before_the_end_is_taken_also_while_paused(far: Far) -> None:
     far.mux.pause()
-    far.send(wire.Started(1))
+    far.send(executor_protocol.Started(1))
     os.write(far.stderr, b"last words")
     os.write(far.events, b"\x09")
     far.let_go(far.events, far.stdout, far.stderr)
-    assert far.mux.bury(0, 1) == Buried(1, "last words")
-    assert far.heard == [wire.Started(1)]
+    assert far.mux.drain_and_close(0, 1) == DrainResult(1, "last words")
+    assert far.heard == [executor_protocol.Started(1)]
     assert far.lines == [("stderr", "last words")]
     assert far.mux.slots == {}
-    assert far.mux.bury(0, 1) == Buried()
+    assert far.mux.drain_and_close(0, 1) == DrainResult()
 
 
 def test_another_incarnations_end_is_not_this_ones(far: Far) -> None:
-    far.mux.bury(0, 2)
+    far.mux.drain_and_close(0, 2)
     assert far.mux.slots == {0: 1}
 
 
 def test_orders_that_do_not_fit_are_sent_when_there_is_room(far: Far) -> None:
-    orders = [wire.Hire(number, by_name=True, source=b"x" * 50_000) for number in range(10)]
+    orders = [executor_protocol.LoadAgent(number, by_name=True, source=b"x" * 50_000) for number in range(10)]
     for order in orders:
         far.mux.send(0, order)
-    reader: wire.FrameReader[wire.Down] = wire.FrameReader(wire.Down)
-    got: list[wire.Down] = []
+    reader: executor_protocol.FrameReader[executor_protocol.TaskOrder] = executor_protocol.FrameReader(
+        executor_protocol.TaskOrder
+    )
+    got: list[executor_protocol.TaskOrder] = []
     while len(got) < len(orders):
         got += reader.feed(os.read(far.tasks, 1 << 16))
         far.turn()
@@ -210,10 +225,10 @@ def test_orders_that_do_not_fit_are_sent_when_there_is_room(far: Far) -> None:
 
 def test_orders_for_who_is_gone_are_dropped(far: Far) -> None:
     far.let_go(far.tasks, far.control)
-    far.mux.send(0, wire.Retire())
-    far.mux.send_control(0, wire.Revoke(1))
-    far.mux.send(1, wire.Retire())
-    far.mux.send_control(1, wire.Revoke(1))
+    far.mux.send(0, executor_protocol.FinishAndExit())
+    far.mux.send_control(0, executor_protocol.ReturnTasks(1))
+    far.mux.send(1, executor_protocol.FinishAndExit())
+    far.mux.send_control(1, executor_protocol.ReturnTasks(1))
     assert far.mux.slots == {0: 1}
 
 
@@ -308,7 +323,7 @@ def test_once_a_stop_has_begun_everything_is_read_and_the_rest_is_counted(far: F
         os.write(far.stderr, line)
         far.turn()
     far.let_go(far.stderr)
-    assert far.mux.bury(0, 1) == Buried(0, "19999")
+    assert far.mux.drain_and_close(0, 1) == DrainResult(0, "19999")
     far.turn()
     shown = [int(line) for _, line in far.lines]
     ((_, lost),) = far.lost
@@ -329,7 +344,7 @@ def test_while_the_log_is_behind_nobody_is_read(far: Far) -> None:
 
 
 def test_pipes_close_once(far: Far) -> None:
-    pipes = Pipes(0, 1, far.ours)
+    pipes = ExecutorPipes(0, 1, far.ours)
     forgotten: list[int] = []
     far.mux._pipes.clear()
     pipes.close_all(forgotten.append)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.core import stimuli as told
+from orchestrator.core import stimuli
 from orchestrator.engine.clock import Clock
 from orchestrator.ladder import Rung
 from tests.unit.world import STOP, World
@@ -12,7 +12,7 @@ from tests.unit.world import STOP, World
 
 def quiet_world(**settings: Any) -> World:
     """One executor that began its task at 1000 and has shown no heartbeat since."""
-    world = World(1, workers=1, silence=2.0, **settings)
+    world = World(1, workers=1, heartbeat_timeout=2.0, **settings)
     world.begin()
     world.come_up(0)
     while world.fetches:
@@ -27,35 +27,35 @@ def watch(world: World, seconds: float, *, share: float, began: float = 1000.0) 
         world.tick(0.25)
         slots = [(1, began, began)]
         quiet = world.machine.quiet(slots, world.now)
-        world.tell(told.Progress(slots, {slot.number: share * (world.now - began) for slot in quiet}))
+        world.tell(stimuli.ProgressSampled(slots, {slot.number: share * (world.now - began) for slot in quiet}))
 
 
 def test_an_executor_that_works_without_a_heartbeat_is_left_alone() -> None:
     world = quiet_world()
     watch(world, 100, share=0.05)
-    assert world.named("executor.silent") == []
+    assert world.named("executor.heartbeat_lost") == []
 
 
 def test_one_that_uses_next_to_nothing_is_found_and_told_which_option_it_was() -> None:
     for share in (0.0, 0.001):
         world = quiet_world()
         watch(world, 3, share=share)
-        silent = world.named("executor.silent")[0]
-        assert silent.fields["option"] == "--silence 2"
+        silent = world.named("executor.heartbeat_lost")[0]
+        assert silent.fields["option"] == "--heartbeat-timeout 2"
 
 
 def test_one_that_waits_for_a_processor_is_not_silent() -> None:
     world = quiet_world()
     for _ in range(40):
         world.tick(0.25)
-        world.tell(told.Progress([(1, 1000.0, 1000.0)], {0: 0.0}, frozenset({0})))
-    assert world.named("executor.silent") == []
+        world.tell(stimuli.ProgressSampled([(1, 1000.0, 1000.0)], {0: 0.0}, frozenset({0})))
+    assert world.named("executor.heartbeat_lost") == []
 
 
 def test_the_task_limit_bounds_work_without_heartbeats() -> None:
     world = quiet_world(timeout=30.0)
     watch(world, 31, share=1.0)
-    assert world.named("executor.silent") == []
+    assert world.named("executor.heartbeat_lost") == []
     assert world.named("task.interrupting")
 
 
@@ -69,13 +69,13 @@ def test_after_a_pause_every_executor_has_a_new_window_and_no_task_pays() -> Non
     world = quiet_world(timeout=10.0)
     watch(world, 1, share=0.0)
     world.now += 1000.0
-    world.tell(told.Paused(1000.0))
-    world.tell(told.Progress([(1, 1000.0, 1000.0)]))
+    world.tell(stimuli.SuspensionNoticed(1000.0))
+    world.tell(stimuli.ProgressSampled([(1, 1000.0, 1000.0)]))
     watch(world, 1.5, share=0.0)
-    assert world.named("executor.silent") == []
+    assert world.named("executor.heartbeat_lost") == []
     assert world.named("task.interrupting") == []
     watch(world, 2, share=0.0)
-    assert len(world.named("executor.silent")) == 1
+    assert len(world.named("executor.heartbeat_lost")) == 1
 
 
 def test_a_time_limit_goes_on_where_it_was() -> None:
@@ -83,12 +83,12 @@ def test_a_time_limit_goes_on_where_it_was() -> None:
     began = world.now
 
     def alive() -> None:
-        world.tell(told.Progress([(1, began, world.now)]))
+        world.tell(stimuli.ProgressSampled([(1, began, world.now)]))
 
     world.now += 6
     alive()
     world.now += 100
-    world.tell(told.Paused(100.0))
+    world.tell(stimuli.SuspensionNoticed(100.0))
     alive()
     world.now += 3.5
     alive()
@@ -100,22 +100,22 @@ def test_a_time_limit_goes_on_where_it_was() -> None:
 
 def test_a_stop_that_is_paused_grants_the_rest_of_its_grace() -> None:
     world = quiet_world()
-    world.tell(told.Interrupt(STOP))
+    world.tell(stimuli.InterruptRequested(STOP))
     world.now += 50.5
-    out = world.tell(told.Paused(50.0))
-    assert any(type(instruction).__name__ == "ShowRung" for instruction in out)
-    world.tell(told.Tick())
-    rungs = [world.machine.mind.climb.rung]
+    out = world.tell(stimuli.SuspensionNoticed(50.0))
+    assert any(type(instruction).__name__ == "PublishNextRung" for instruction in out)
+    world.tell(stimuli.TimerFired())
+    rungs = [world.machine.mind.escalation.rung]
     world.tick(0.6)
-    rungs.append(world.machine.mind.climb.rung)
+    rungs.append(world.machine.mind.escalation.rung)
     assert rungs == [Rung.FLAG, Rung.TERM]
 
 
 def test_the_deadline_is_not_paused() -> None:
     world = quiet_world(deadline=60.0)
     world.now += 100
-    world.tell(told.Paused(100.0))
-    world.tell(told.Tick())
+    world.tell(stimuli.SuspensionNoticed(100.0))
+    world.tell(stimuli.TimerFired())
     assert world.machine.mind.signal is not None
 
 

@@ -64,10 +64,23 @@ def test_a_number_out_of_range_is_refused_in_one_line(where: str, bad: Any) -> N
     assert len(message) < 250
 
 
-@pytest.mark.parametrize("name", [
-    "workers", "concurrency", "grace", "term_grace", "timeout", "deadline", "retries", "memory_limit", "silence",
-    "max_tasks_per_executor", "max_memory_per_executor", "max_failures",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "workers",
+        "concurrency",
+        "grace",
+        "term_grace",
+        "timeout",
+        "deadline",
+        "retries",
+        "memory_limit",
+        "heartbeat_timeout",
+        "max_tasks_per_executor",
+        "max_memory_per_executor",
+        "max_failures",
+    ],
+)
 @pytest.mark.parametrize("bad", [-1, math.nan, math.inf, 1e20, "soon", 10**400, -(10**400)])
 def test_settings_out_of_range_are_refused_in_one_line(name: str, bad: Any) -> None:
     with pytest.raises(UsageError) as caught:
@@ -78,10 +91,22 @@ def test_settings_out_of_range_are_refused_in_one_line(name: str, bad: Any) -> N
     assert len(message) < 400, message
 
 
-@pytest.mark.parametrize(("name", "bad"), [
-    ("run_id", 3), ("run_id", b"r"), ("journal", 3), ("journal", b"j.db"), ("log", 3), ("handle_signals", "no"),
-    ("journal_group", 1), ("workers", True), ("deadline", True), ("grace", False), ("retries", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("run_id", 3),
+        ("run_id", b"r"),
+        ("journal", 3),
+        ("journal", b"j.db"),
+        ("log", 3),
+        ("handle_signals", "no"),
+        ("journal_group", 1),
+        ("workers", True),
+        ("deadline", True),
+        ("grace", False),
+        ("retries", True),
+    ],
+)
 def test_what_is_of_another_type_is_refused_in_one_line(name: str, bad: Any) -> None:
     with pytest.raises(UsageError) as caught:
         Supervisor(**{name: bad})
@@ -101,20 +126,25 @@ def test_errors_to_retry_are_classes(name: str, bad: Any) -> None:
 
 
 def test_the_shortest_silence_is_one_that_a_heartbeat_can_keep() -> None:
-    with pytest.raises(UsageError, match=r"silence = 0\.49.* 0\.5"):
-        Settings.of(silence=0.49)
+    with pytest.raises(UsageError, match=r"heartbeat_timeout = 0\.49.* 0\.5"):
+        Settings.from_options(heartbeat_timeout=0.49)
     for silence in (SHORTEST_SILENCE, 1, 2, 60, LONGEST_SECONDS):
-        settings = Settings.of(silence=silence)
+        settings = Settings.from_options(heartbeat_timeout=silence)
         limit = float(silence)
         busy_is_seen = limit / 2 + settings.sample_interval + settings.pause_limit  # watch.quiet
         assert settings.heartbeat <= limit / 4
         assert settings.heartbeat + settings.sample_interval + settings.pause_limit < limit
         assert busy_is_seen < limit
-    assert Settings().heartbeat == Settings(silence=None).heartbeat == 1.0
+    assert Settings().heartbeat == Settings(heartbeat_timeout=None).heartbeat == 1.0
 
 
 def test_many_executors_are_given_time_to_be_killed_in_proportion_to_their_number() -> None:
-    assert [round(Settings.of(workers=count).ladder.kill_patience, 3) for count in (1, 64, 164, 1064)] == [2, 2, 3, 12]
+    assert [round(Settings.from_options(workers=count).ladder.kill_patience, 3) for count in (1, 64, 164, 1064)] == [
+        2,
+        2,
+        3,
+        12,
+    ]
 
 
 def test_words_that_are_no_member_are_refused() -> None:
@@ -130,7 +160,7 @@ def test_words_that_are_no_member_are_refused() -> None:
 
 
 def test_what_is_in_range_is_taken() -> None:
-    assert Settings.of(grace=3_600_000, term_grace=LONGEST_SECONDS).grace == 3_600_000
+    assert Settings.from_options(grace=3_600_000, term_grace=LONGEST_SECONDS).grace == 3_600_000
     ExecutionState().set_timeout(math.inf)
     RetryPolicy(total_time=0, jitter=1, attempts=1)
     assert clamp_wait(None) is None

@@ -30,8 +30,8 @@ def pipes() -> Iterator[list[SignalPipe]]:
 def test_each_hears_one_signal_once(pipes: list[SignalPipe]) -> None:
     for _ in range(3):
         signal.raise_signal(signal.SIGTERM)
-        assert [pipe.arrived() for pipe in pipes] == [[signal.SIGTERM]] * 2
-        assert [pipe.arrived() for pipe in pipes] == [[], []]  # what the first has passed on is no second one
+        assert [pipe.read() for pipe in pipes] == [[signal.SIGTERM]] * 2
+        assert [pipe.read() for pipe in pipes] == [[], []]  # what the first has passed on is no second one
 
 
 @pytest.mark.parametrize("order", [(TERM, FROM_HANDLER), (FROM_HANDLER, TERM)])
@@ -40,13 +40,13 @@ def test_whichever_way_is_quicker(pipes: list[SignalPipe], order: tuple[int, int
         found = []
         for byte in order:
             pipes[1].write(byte)
-            found += pipes[1].arrived()
+            found += pipes[1].read()
         assert found == [signal.SIGTERM]
 
 
 def test_who_has_left_is_told_no_more_and_the_others_are(pipes: list[SignalPipe]) -> None:
     pipes[0].restore()
     signal.raise_signal(signal.SIGTERM)
-    assert pipes[0].arrived() == []
-    assert pipes[1].arrived() == [signal.SIGTERM]
+    assert pipes[0].read() == []
+    assert pipes[1].read() == [signal.SIGTERM]
     assert SignalPipe.is_heard_elsewhere(signal.SIGTERM)

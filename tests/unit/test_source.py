@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.inputs import BATCH, batches, batches_of_stream, open_input, parse, parse_file
+from orchestrator.cli.inputs import BATCH, batched, batches_of_stream, open_input, parse_file, parse_lines
 from runtime.errors import UsageError
 from runtime.ipc.codec import MAX_VALUE
 
@@ -53,7 +53,7 @@ from runtime.ipc.codec import MAX_VALUE
 )
 def test_a_line_that_is_no_task_is_named(content: bytes, words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        list(parse(io.BytesIO(content), "f"))
+        list(parse_lines(io.BytesIO(content), "f"))
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 400
@@ -64,7 +64,7 @@ def test_a_line_that_is_no_task_is_named(content: bytes, words: list[str]) -> No
 def test_keys_and_places() -> None:
     """An object's key is its key, everything else is named by its line; blank lines count, but are no tasks."""
     lines = [b"1\n", b"\n", b'{"key": "a"}\r\n', b'{"key": 7}\n', b'{"key": null}\n', b" [1] \n", b'{"key": ""}\n']
-    tasks = list(parse(lines, "f"))
+    tasks = list(parse_lines(lines, "f"))
     assert [(task.key, task.seq) for task in tasks] == [("1", 1), ("a", 3), ("7", 4), ("5", 5), ("6", 6), ("", 7)]
     assert tasks[1].input == b'{"key": "a"}'
 
@@ -75,7 +75,7 @@ def test_what_is_unusual_and_right() -> None:
         b"1" * 400 + b"\n", b'"\\u0000 \xe2\x80\xa8"\n', b'{"key": 123456789012345678901234567890}\n',
         b'"\\ud83d\\ude00"',
     ]  # fmt: skip
-    tasks = list(parse(lines, "f"))
+    tasks = list(parse_lines(lines, "f"))
     keys = ["bom", "3", "b", "5", "6", "123456789012345678901234567890", "8"]
     assert [task.key for task in tasks] == keys
     assert tasks[0].input == b'{"key": "bom"}'
@@ -93,8 +93,8 @@ def test_a_file_that_is_one_json_array_is_no_json_lines() -> None:
 
 
 def test_batches_lose_nothing() -> None:
-    tasks = parse([b"%d\n" % number for number in range(25)], "f")
-    assert [len(batch) for batch in batches(tasks, 10)] == [10, 10, 5]
+    tasks = parse_lines([b"%d\n" % number for number in range(25)], "f")
+    assert [len(batch) for batch in batched(tasks, 10)] == [10, 10, 5]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -145,11 +145,11 @@ def test_a_line_of_a_stream_that_never_ends_is_refused_and_not_kept() -> None:
 
 def test_a_field_may_hold_the_priority() -> None:
     lines = [b'{"p": 3}', b'{"p": -1}', b'{"q": 9}', b"7", b'{"p": 0, "key": "x"}']
-    assert [task.priority for task in parse(lines, "f", priority_field="p")] == [3, -1, 0, 0, 0]
-    assert [task.priority for task in parse(lines, "f")] == [0] * 5
+    assert [task.priority for task in parse_lines(lines, "f", priority_field="p")] == [3, -1, 0, 0, 0]
+    assert [task.priority for task in parse_lines(lines, "f")] == [0] * 5
 
 
 @pytest.mark.parametrize("bad", ['"high"', "1.5", "true", "null", "99999999999999999999"])
 def test_a_priority_that_is_none_is_refused_with_its_line(bad: str) -> None:
     with pytest.raises(UsageError, match=r'f, line 2: "p" must be a whole number'):
-        list(parse([b"{}", b'{"p": %s}' % bad.encode()], "f", priority_field="p"))
+        list(parse_lines([b"{}", b'{"p": %s}' % bad.encode()], "f", priority_field="p"))

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator.core import stimuli as told
+from orchestrator.core import stimuli
 from orchestrator.engine.hub import Hub
-from orchestrator.engine.task_store import Batch, JournalStore
+from orchestrator.engine.task_store import JournalWriter, WriteBatch
 from orchestrator.journal import Journal, JournalError
 from orchestrator.records import NewTask
 from runtime.errors import ExecutionInterrupted, QuiesceError
@@ -41,9 +41,9 @@ class Disk:
         return []
 
 
-def store_on(add: Callable[[], tuple[int, int]]) -> tuple[JournalStore, list[told.Stimulus]]:
-    heard: list[told.Stimulus] = []
-    store = JournalStore(Hub(), heard.append)
+def store_on(add: Callable[[], tuple[int, int]]) -> tuple[JournalWriter, list[stimuli.Stimulus]]:
+    heard: list[stimuli.Stimulus] = []
+    store = JournalWriter(Hub(), heard.append)
     store.start(cast("Journal", Disk(add)), 1)
     return store, heard
 
@@ -58,21 +58,21 @@ def test_a_task_that_comes_while_the_store_closes_is_answered() -> None:
         return 1, 1
 
     store, _ = store_on(add)
-    first = store.spool(TASK)
+    first = store.add_tasks(TASK)
     assert busy.wait(10)
     closing = threading.Thread(target=store.close, args=(10,))
     closing.start()
     late = []
     while store._queue.empty():  # until the end stands in the queue
         pass
-    late.append(store.spool(TASK))
+    late.append(store.add_tasks(TASK))
     go_on.set()
     closing.join(10)
     assert first.exception(10) is None
     with pytest.raises(QuiesceError, match="the supervisor has ended"):
         late[0].result(10)
     with pytest.raises(QuiesceError, match="the supervisor has ended"):
-        store.spool(TASK).result(10)
+        store.add_tasks(TASK).result(10)
 
 
 def test_who_waits_for_a_disk_that_hangs_is_told_when_all_is_over_and_its_late_answer_harms_nobody() -> None:
@@ -83,16 +83,16 @@ def test_who_waits_for_a_disk_that_hangs_is_told_when_all_is_over_and_its_late_a
         return 1, 1
 
     store, heard = store_on(hangs)
-    waiting = store.spool(TASK)
-    store.abandon(ExecutionInterrupted(InterruptSignal(reason=InterruptReason.TIMEOUT)))
+    waiting = store.add_tasks(TASK)
+    store.fail_pending(ExecutionInterrupted(InterruptSignal(reason=InterruptReason.TIMEOUT)))
     with pytest.raises(ExecutionInterrupted):
         waiting.result(10)
     assert store.close(0.01) is False
     with pytest.raises(ExecutionInterrupted):
-        store.spool(TASK).result(10)
+        store.add_tasks(TASK).result(10)
     go_on.set()
     assert store.close(10) is True
-    assert not [each for each in heard if isinstance(each, told.JournalFailed)]
+    assert not [each for each in heard if isinstance(each, stimuli.JournalFailed)]
 
 
 def test_a_defect_in_the_thread_is_told_as_a_failed_journal() -> None:
@@ -101,11 +101,11 @@ def test_a_defect_in_the_thread_is_told_as_a_failed_journal() -> None:
 
     store, heard = store_on(breaks)
     with pytest.raises(JournalError, match="MemoryError"):
-        store.spool(TASK).result(10)
-    store.commit(Batch(attempts={1: 1}, weight=7))
+        store.add_tasks(TASK).result(10)
+    store.commit(WriteBatch(attempts={1: 1}, weight=7))
     with pytest.raises(JournalError, match="MemoryError"):
-        store.spool(TASK).result(10)
-    assert store.pressure == 0
+        store.add_tasks(TASK).result(10)
+    assert store.unwritten_bytes == 0
     assert store.close(10)
-    (failed,) = [each for each in heard if isinstance(each, told.JournalFailed)]
+    (failed,) = [each for each in heard if isinstance(each, stimuli.JournalFailed)]
     assert "MemoryError" in failed.why

@@ -12,25 +12,25 @@ from hypothesis import strategies as st
 from runtime.errors import WireError
 from runtime.ipc.executor_protocol import (
     MAX_FRAME,
-    Bye,
+    AgentLoaded,
+    AgentLoadFailed,
     Control,
-    Done,
-    Down,
     Drop,
-    Emitted,
+    FinishAndExit,
     FrameReader,
-    Hire,
-    Hired,
     Interrupt,
+    Leaving,
+    LoadAgent,
     Ready,
-    Refused,
-    Retire,
-    Returned,
-    Revoke,
+    ReturnTasks,
     Snapshot,
     Started,
     Task,
+    TaskDone,
+    TaskEvent,
+    TaskOrder,
     Tasks,
+    TasksReturned,
     UpFrame,
     pack,
     read_all,
@@ -43,26 +43,35 @@ FLOAT = st.floats(allow_nan=False)
 
 up = st.one_of(
     st.builds(Ready, st.integers(0, 9), NUMBER),
-    st.builds(Hired, NUMBER, TEXT, st.booleans(), BYTES),
-    st.builds(Refused, NUMBER, TEXT, TEXT),
+    st.builds(AgentLoaded, NUMBER, TEXT, st.booleans(), BYTES),
+    st.builds(AgentLoadFailed, NUMBER, TEXT, TEXT),
     st.builds(Started, NUMBER),
     st.builds(
-        Done, NUMBER, TEXT, st.none() | BYTES, TEXT, st.none() | TEXT, st.none() | TEXT, FLOAT, FLOAT, st.none() | BYTES
+        TaskDone,
+        NUMBER,
+        TEXT,
+        st.none() | BYTES,
+        TEXT,
+        st.none() | TEXT,
+        st.none() | TEXT,
+        FLOAT,
+        FLOAT,
+        st.none() | BYTES,
     ),
     st.builds(Snapshot, NUMBER, BYTES, TEXT),
-    st.builds(Emitted, NUMBER, TEXT, TEXT, FLOAT, BYTES),
-    st.builds(Returned, st.lists(NUMBER, max_size=5)),
-    st.just(Bye()),
+    st.builds(TaskEvent, NUMBER, TEXT, TEXT, FLOAT, BYTES),
+    st.builds(TasksReturned, st.lists(NUMBER, max_size=5)),
+    st.just(Leaving()),
 )
 frames = st.lists(st.builds(UpFrame, NUMBER, st.lists(up, max_size=4)), max_size=6)
 tasks = st.builds(Task, NUMBER, TEXT, NUMBER, NUMBER, BYTES, TEXT, st.none() | BYTES)
 down = st.one_of(
-    st.builds(Hire, NUMBER, st.booleans(), BYTES),
+    st.builds(LoadAgent, NUMBER, st.booleans(), BYTES),
     st.builds(Tasks, st.lists(tasks)),
     st.builds(Drop, NUMBER),
-    st.just(Retire()),
+    st.just(FinishAndExit()),
 )
-control = st.one_of(st.builds(Interrupt, NUMBER, NUMBER, BYTES), st.builds(Revoke, NUMBER))
+control = st.one_of(st.builds(Interrupt, NUMBER, NUMBER, BYTES), st.builds(ReturnTasks, NUMBER))
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -75,12 +84,12 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 def test_any_cut_gives_the_same_frames(sent: list[UpFrame], places: list[int]) -> None:
     reader: FrameReader[UpFrame] = FrameReader(UpFrame)
     assert read_all(reader, cut(b"".join(map(pack, sent)), places)) == sent
-    assert reader.torn == 0
+    assert reader.partial_bytes == 0
 
 
 @given(st.lists(down, max_size=5), st.lists(control, max_size=5))
-def test_the_ways_down(orders: list[Down], controls: list[Control]) -> None:
-    assert read_all(FrameReader(Down), [b"".join(map(pack, orders))]) == orders
+def test_the_ways_down(orders: list[TaskOrder], controls: list[Control]) -> None:
+    assert read_all(FrameReader(TaskOrder), [b"".join(map(pack, orders))]) == orders
     assert read_all(FrameReader(Control), [b"".join(map(pack, controls))]) == controls
 
 
@@ -91,7 +100,7 @@ def test_a_torn_frame_is_known_and_never_guessed_at(sent: list[UpFrame], place: 
     kept = len(data) - 1 - place % (last - 1) if last > 1 else len(data)
     reader: FrameReader[UpFrame] = FrameReader(UpFrame)
     assert read_all(reader, [data[:kept]]) == sent[:-1]
-    assert reader.torn == kept - (len(data) - last)
+    assert reader.partial_bytes == kept - (len(data) - last)
 
 
 @given(st.binary(min_size=1, max_size=300))
@@ -119,9 +128,9 @@ def test_a_whole_frame_of_garbage_is_refused(noise: bytes) -> None:
 
 def test_a_frame_of_another_channel_is_refused() -> None:
     with pytest.raises(WireError):
-        read_all(FrameReader(Down), [pack(Revoke(1))])
+        read_all(FrameReader(TaskOrder), [pack(ReturnTasks(1))])
     with pytest.raises(WireError):
-        read_all(FrameReader(UpFrame), [pack(Retire())])
+        read_all(FrameReader(UpFrame), [pack(FinishAndExit())])
 
 
 def test_an_oversized_frame_is_refused_at_its_header() -> None:
@@ -134,7 +143,7 @@ def test_an_oversized_frame_is_refused_at_its_header() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(max_size=40))
 def test_only_frames_with_the_pipe_s_key_are_read(key: int, other: int, noise: bytes) -> None:
-    sent = UpFrame(1, [Bye()])
+    sent = UpFrame(1, [Leaving()])
     assert read_all(FrameReader(UpFrame, key=key), [pack(sent, key)]) == [sent]
     if other != key:
         with pytest.raises(WireError, match="not the beginning of a frame"):
@@ -152,8 +161,8 @@ def test_an_oversized_frame_is_not_written() -> None:
 
 def test_frames_before_the_garbage_are_read() -> None:
     reader: FrameReader[UpFrame] = FrameReader(UpFrame)
-    found = reader.feed(pack(UpFrame(1, [Bye()])) + struct.pack("<II", 2, 2) + b"no")
-    assert next(found) == UpFrame(1, [Bye()])
+    found = reader.feed(pack(UpFrame(1, [Leaving()])) + struct.pack("<II", 2, 2) + b"no")
+    assert next(found) == UpFrame(1, [Leaving()])
     with pytest.raises(WireError):
         next(found)
 

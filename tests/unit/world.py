@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.config import Settings
-from orchestrator.core import instructions as do
+from orchestrator.core import instructions
 from orchestrator.core import stimuli as told
-from orchestrator.core.machine import Machine
+from orchestrator.core.machine import SupervisorStateMachine
 from orchestrator.core.verdicts import UNKILLABLE
 from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask
-from runtime.ipc import executor_protocol as wire
+from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 STOP = InterruptSignal(reason=InterruptReason.CUSTOM, message="enough", triggered_by="test")
@@ -41,17 +41,19 @@ class World:
     """Slots, store and clock around one machine. `fresh`: its tasks are new, and not those of a run that is resumed."""
 
     def __init__(self, tasks: int, *, fresh: bool = False, **settings: Any) -> None:
-        self.settings = Settings.of(**{"workers": 2, "grace": 1.0, "term_grace": 1.0, "kill_patience": 1.0, **settings})
-        self.machine = Machine(self.settings)
+        self.settings = Settings.from_options(
+            **{"workers": 2, "grace": 1.0, "term_grace": 1.0, "kill_patience": 1.0, **settings}
+        )
+        self.machine = SupervisorStateMachine(self.settings)
         self.now = 1000.0
         self.executors: dict[int, Executor] = {}
         self.fresh = fresh
         self.pending = {seq: PendingTask(seq, f"k{seq}", b"1") for seq in range(1, tasks + 1)}
         self.outcomes: dict[int, list[Outcome]] = {}
-        self.fetches: list[do.Fetch] = []
-        self.records: list[do.Record] = []
-        self.logs: list[do.Log] = []
-        self.controls: list[tuple[int, wire.Control]] = []
+        self.fetches: list[instructions.FetchTasks] = []
+        self.records: list[instructions.CommitOutcomes] = []
+        self.logs: list[instructions.EmitLog] = []
+        self.controls: list[tuple[int, executor_protocol.Control]] = []
         self.sweeps = 0
         self.swept = 0
         self.sweep_until = 0.0
@@ -63,7 +65,7 @@ class World:
 
     # -- telling the machine ------------------------------------------------------------------------
 
-    def tell(self, stimulus: told.Stimulus) -> list[do.Instruction]:
+    def tell(self, stimulus: told.Stimulus) -> list[instructions.Instruction]:
         """Feed, and carry out what is said."""
         out = self.machine.handle(stimulus, self.now)
         for instruction in out:
@@ -73,13 +75,13 @@ class World:
     def begin(self, *, asynchronous: bool = False) -> None:
         """Everything up to the first task, with the answers of a healthy world."""
         self.asynchronous = asynchronous
-        self.tell(told.Begin())
-        self.tell(told.HireAgent(0, by_name=True, source=b"m:f"))
+        self.tell(told.RunStarted())
+        self.tell(told.AgentAdded(0, by_name=True, source=b"m:f"))
         if self.fresh:
-            self.tell(told.Spooled(0, len(self.pending), [NewTask(f"k{seq}", b"1") for seq in self.pending]))
+            self.tell(told.TasksAdded(0, len(self.pending), [NewTask(f"k{seq}", b"1") for seq in self.pending]))
         elif self.pending:
-            self.tell(told.Resumed(max(self.pending), len(self.pending), 0, 0))
-        self.tell(told.Sealed())
+            self.tell(told.RunResumed(max(self.pending), len(self.pending), 0, 0))
+        self.tell(told.InputClosed())
 
     def tick(self, seconds: float) -> None:
         """Let time pass, with a Tick wherever the machine wants one."""
@@ -87,16 +89,16 @@ class World:
         ticks = 0
         while (due := self.machine.due()) is not None and due <= end:
             self.now = max(self.now, due)
-            self.tell(told.Tick())
+            self.tell(told.TimerFired())
             ticks += 1
             assert ticks < 1000, f"the machine spins: it is always due at {due}"
         self.now = end
 
-    def hear(self, slot: int, *records: wire.Up) -> None:
+    def hear(self, slot: int, *records: executor_protocol.ExecutorRecord) -> None:
         """A record of an executor. Who says Bye has a while to be gone."""
-        if any(isinstance(record, wire.Bye) for record in records):
+        if any(isinstance(record, executor_protocol.Leaving) for record in records):
             self._give_reason(slot)
-        self.tell(told.Heard(slot, self.executors[slot].incarnation, records))
+        self.tell(told.RecordsReceived(slot, self.executors[slot].incarnation, records))
 
     # -- what executors do --------------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ class World:
         executor = self.executors[slot]
         if not executor.ready:
             executor.ready = True
-            self.hear(slot, wire.Ready(wire.VERSION, 100 + slot))
+            self.hear(slot, executor_protocol.Ready(executor_protocol.VERSION, 100 + slot))
         self.load(slot)
 
     def load(self, slot: int) -> None:
@@ -113,7 +115,7 @@ class World:
         executor = self.executors[slot]
         while executor.hires:
             agent = executor.hires.pop(0)
-            self.hear(slot, wire.Hired(agent, "m:f", asynchronous=self.asynchronous, options=b"{}"))
+            self.hear(slot, executor_protocol.AgentLoaded(agent, "m:f", asynchronous=self.asynchronous, options=b"{}"))
 
     def end_task(self, slot: int, status: str, which: int = 0, signal: InterruptSignal | None = None) -> None:
         """One of its tasks ends."""
@@ -121,7 +123,7 @@ class World:
         encoded = None if signal is None else signal.model_dump_json().encode()
         value = b"1" if status == "completed" else None
         error = None if status == "completed" else "E: no"
-        self.hear(slot, wire.Done(task, status, value, "json", error, None, 0.0, 1.0, encoded))
+        self.hear(slot, executor_protocol.TaskDone(task, status, value, "json", error, None, 0.0, 1.0, encoded))
 
     def end_with_threads(self, slot: int, status: str, which: int = 0, signal: InterruptSignal | None = None) -> int:
         """One of its tasks ends, and threads of it run on. Returns the task, which stays in its hands."""
@@ -129,9 +131,9 @@ class World:
         task = executor.tasks.pop(which)
         executor.held.add(task)
         encoded = None if signal is None else signal.model_dump_json().encode()
-        done = wire.Done(task, status, None, "json", "E: no", None, 0.0, 1.0, encoded)
+        done = executor_protocol.TaskDone(task, status, None, "json", "E: no", None, 0.0, 1.0, encoded)
         self._give_reason(slot)
-        self.hear(slot, wire.ThreadsLeft(task, ["tool"], "stack"), done)
+        self.hear(slot, executor_protocol.ThreadsLeft(task, ["tool"], "stack"), done)
         return task
 
     def end_threads(self, slot: int) -> None:
@@ -139,28 +141,28 @@ class World:
         executor = self.executors[slot]
         held, executor.held = executor.held, set()
         for task in held:
-            self.hear(slot, wire.ThreadsEnded(task))
+            self.hear(slot, executor_protocol.ThreadsEnded(task))
 
     def give_back(self, slot: int, count: int) -> None:
         """Return what has not begun."""
         executor = self.executors[slot]
         count = min(count, max(0, len(executor.tasks) - 1))
         back = [executor.tasks.pop() for _ in range(count)]
-        self.hear(slot, wire.Returned(back))
+        self.hear(slot, executor_protocol.TasksReturned(back))
 
     def die(self, slot: int, code: int = -9, *, in_hand: int | None = None) -> None:
         """The process is gone; with what shared memory says it had in hand (default: its first task)."""
         executor = self.executors.pop(slot)
         first = executor.tasks[0] if executor.tasks and executor.ready and not executor.hires else 0
         hand = first if in_hand is None else in_hand
-        self.tell(told.Exited(slot, executor.incarnation, 100, code, 1.0, 0, hand, f"exit code {code}"))
+        self.tell(told.ExecutorExited(slot, executor.incarnation, 100, code, 1.0, 0, hand, f"exit code {code}"))
 
     def leave(self, slot: int) -> None:
         """In good order: what is left is given back, Bye, exit code 0."""
         executor = self.executors[slot]
         back, executor.tasks = executor.tasks, []
-        records: list[wire.Up] = [wire.Returned(back)] if back else []
-        self.hear(slot, *records, wire.Bye())
+        records: list[executor_protocol.ExecutorRecord] = [executor_protocol.TasksReturned(back)] if back else []
+        self.hear(slot, *records, executor_protocol.Leaving())
         self.die(slot, 0)
 
     def look(self, beat: float) -> None:
@@ -172,7 +174,7 @@ class World:
             if executor is not None and executor.at[0] != task:
                 executor.at = (task, self.now)
             seen.append((task, executor.at[1] if executor is not None else 0.0, beat))
-        self.tell(told.Progress(seen))
+        self.tell(told.ProgressSampled(seen))
 
     # -- what the store does ------------------------------------------------------------------------
 
@@ -181,14 +183,14 @@ class World:
         fetch = self.fetches.pop(0)
         found = [task for seq, task in self.pending.items() if fetch.after < seq <= fetch.to][: fetch.limit]
         read_to = found[-1].seq if found else fetch.to
-        self.tell(told.Fetched(found, read_to, urgent=fetch.urgent))
+        self.tell(told.TasksFetched(found, read_to, urgent=fetch.urgent))
 
     def answer_commit(self) -> None:
         """The oldest commit."""
         record = self.records.pop(0)
         statuses = [outcome.status for outcome in record.outcomes]
         self.tell(
-            told.Committed(
+            told.OutcomesCommitted(
                 len(statuses),
                 statuses.count(ExecutionStatus.COMPLETED),
                 statuses.count(ExecutionStatus.FAILED),
@@ -199,36 +201,36 @@ class World:
     def answer_sweep(self) -> None:
         """The guardian's last word."""
         self.sweeps -= 1
-        self.tell(told.Swept(0, 0, []))
+        self.tell(told.SweepFinished(0, 0, []))
 
     # -- the rules ----------------------------------------------------------------------------------
 
-    def _perform(self, it: do.Instruction) -> None:
+    def _perform(self, it: instructions.Instruction) -> None:
         assert not self.finished, f"{it} after Finish"
         performers: dict[type[Any], Callable[[Any], object]] = {
-            do.StartExecutor: self._start,
-            do.Send: lambda it: self._send(it.slot, it.order),
-            do.SendControl: lambda it: self._control(it.slot, it.order),
-            do.RaiseFlag: self._raise,
-            do.Terminate: self._terminate,
-            do.KillTree: self._kill,
-            do.Fetch: self.fetches.append,
-            do.Record: self._record,
-            do.RecordAttempts: lambda it: self.attempts.update(it.attempts),
-            do.SweepProcesses: self._sweep,
-            do.LoseGuardian: lambda _: self._sweep_alone(),
-            do.Log: self._log,
-            do.Finish: lambda _: self._finish(),
+            instructions.StartExecutor: self._start,
+            instructions.SendOrder: lambda it: self._send(it.slot, it.order),
+            instructions.SendControl: lambda it: self._control(it.slot, it.order),
+            instructions.RaiseFlag: self._raise,
+            instructions.TerminateExecutor: self._terminate,
+            instructions.KillExecutor: self._kill,
+            instructions.FetchTasks: self.fetches.append,
+            instructions.CommitOutcomes: self._record,
+            instructions.CommitAttempts: lambda it: self.attempts.update(it.attempts),
+            instructions.SweepProcesses: self._sweep,
+            instructions.SweepWithoutGuardian: lambda _: self._sweep_alone(),
+            instructions.EmitLog: self._log,
+            instructions.StopLoop: lambda _: self._finish(),
         }
         performers.get(type(it), lambda _: None)(it)
 
-    def _start(self, it: do.StartExecutor) -> None:
+    def _start(self, it: instructions.StartExecutor) -> None:
         assert not self.flags, "an executor was started after the interrupt"
         before = self.executors.get(it.slot)
         assert before is None or before.killed, "two executors in one slot"  # unless not even SIGKILL ended it
         self.executors[it.slot] = Executor(it.incarnation)
 
-    def _raise(self, it: do.RaiseFlag) -> None:
+    def _raise(self, it: instructions.RaiseFlag) -> None:
         assert not self.flags, "the flag was raised twice"
         self.flags.append(it.signal)
         self._give_reason(*self.executors)
@@ -239,14 +241,14 @@ class World:
             if slot in self.executors:
                 self.executors[slot].terms_due += 1
 
-    def _terminate(self, it: do.Terminate) -> None:
+    def _terminate(self, it: instructions.TerminateExecutor) -> None:
         self.terminated.append(it.slot)
         executor = self._in(it.slot, it.incarnation)
         assert not executor.killed, f"SIGTERM to {it.slot}, which was killed"
         assert executor.terms_due, f"SIGTERM to {it.slot} twice for one reason"
         executor.terms_due -= 1
 
-    def _kill(self, it: do.KillTree) -> None:
+    def _kill(self, it: instructions.KillExecutor) -> None:
         self.killed.append(it.slot)
         executor = self._in(it.slot, it.incarnation)
         assert not executor.killed, f"{it.slot} was killed twice"
@@ -258,7 +260,7 @@ class World:
         assert executor.incarnation == incarnation, f"{slot} holds {executor.incarnation}, not {incarnation}"
         return executor
 
-    def _sweep(self, it: do.SweepProcesses) -> None:
+    def _sweep(self, it: instructions.SweepProcesses) -> None:
         self.sweep_until = it.until
         self.swept += 1
         assert self.swept == 1, "swept twice"
@@ -271,15 +273,15 @@ class World:
     def _finish(self) -> None:
         self.finished = True
 
-    def _send(self, slot: int, order: wire.Down) -> None:
+    def _send(self, slot: int, order: executor_protocol.TaskOrder) -> None:
         executor = self.executors.get(slot)
         assert executor is not None, f"{order} to an empty slot"
-        if isinstance(order, wire.Hire):
+        if isinstance(order, executor_protocol.LoadAgent):
             assert order.agent not in executor.hires, "an agent was hired twice"
             executor.hires.append(order.agent)
-        elif isinstance(order, wire.Drop):
+        elif isinstance(order, executor_protocol.Drop):
             assert not executor.retiring, f"{order} to an executor that was retired"
-        elif isinstance(order, wire.Retire):
+        elif isinstance(order, executor_protocol.FinishAndExit):
             assert not executor.retiring, f"{slot} was retired twice"
             executor.retiring = True
             executor.terms_due += 1
@@ -296,24 +298,24 @@ class World:
                 assert not final, f"task {task.task} was handed out after it had ended"
                 executor.tasks.append(task.task)
 
-    def _control(self, slot: int, order: wire.Control) -> None:
+    def _control(self, slot: int, order: executor_protocol.Control) -> None:
         self.controls.append((slot, order))
         executor = self.executors.get(slot)
-        if executor is not None and isinstance(order, wire.Interrupt):
+        if executor is not None and isinstance(order, executor_protocol.Interrupt):
             assert order.task not in executor.asked, f"task {order.task} was interrupted twice"
             executor.asked.append(order.task)
             executor.terms_due += 1
-        elif executor is not None and isinstance(order, wire.Revoke):
+        elif executor is not None and isinstance(order, executor_protocol.ReturnTasks):
             executor.revoked = order.count
 
-    def _log(self, it: do.Log) -> None:
-        told = [(log.fields["slot"], log.fields["incarnation"]) for log in self.named("executor.garbled")]
+    def _log(self, it: instructions.EmitLog) -> None:
+        told = [(log.fields["slot"], log.fields["incarnation"]) for log in self.named("executor.protocol_error")]
         assert len(told) == len(set(told)), "one executor was distrusted twice"
         self.logs.append(it)
-        if it.name == "executor.silent":
+        if it.name == "executor.heartbeat_lost":
             self._give_reason(it.fields["slot"])
 
-    def _record(self, it: do.Record) -> None:
+    def _record(self, it: instructions.CommitOutcomes) -> None:
         self.records.append(it)
         for outcome in it.outcomes:
             at_work = [number for number, each in self.executors.items() if outcome.seq in each.held]
@@ -325,7 +327,7 @@ class World:
             assert len(known) == 0 or not self.flags or known[-1].status is not ExecutionStatus.INTERRUPTED
             known.append(outcome)
 
-    def named(self, name: str) -> list[do.Log]:
+    def named(self, name: str) -> list[instructions.EmitLog]:
         """The log events of one name."""
         return [log for log in self.logs if log.name == name]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from orchestrator import stop_budget as budget
-from orchestrator.integrations.doctor.facts import Facts
+from orchestrator import stop_budget
+from orchestrator.integrations.doctor.facts import HostFacts
 from orchestrator.ladder import Ladder
 from runtime.process.capabilities import Missing, losses
 from runtime.process.procfs import Visibility
 
 _FILES_A_WORKER: Final = 5
-"""Pipes of the supervisor: tasks, control, events, standard output and error."""
+"""ExecutorPipes of the supervisor: tasks, control, events, standard output and error."""
 
 _FILES: Final = 64
 """Its other files: journal, sockets, libraries, standard streams."""
@@ -36,7 +36,7 @@ _NETWORK: Final = frozenset(
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "busybox"})
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """How it stands with one thing."""
 
     WORKS = "works"
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
     @property
     def exit_code(self) -> int:
         """Of a doctor whose worst finding this is."""
-        return list(Verdict).index(self)
+        return list(CheckStatus).index(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Finding:
     """One thing that was looked at. `mend` is empty where nothing need be done."""
 
     name: str
-    verdict: Verdict
+    verdict: CheckStatus
     found: str
-    mend: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,63 +69,65 @@ class Plan:
     granted: float | None = None
 
 
-def examine(facts: Facts, plan: Plan) -> list[Finding]:
+def run_checks(facts: HostFacts, plan: Plan) -> list[Finding]:
     """Everything, in the order in which it is told."""
     return [check(facts, plan) for check in _CHECKS]
 
 
-def worst(findings: Sequence[Finding]) -> Verdict:
+def worst(findings: Sequence[Finding]) -> CheckStatus:
     """The verdict on the whole."""
-    return max((each.verdict for each in findings), key=lambda verdict: verdict.exit_code, default=Verdict.WORKS)
+    return max((each.verdict for each in findings), key=lambda verdict: verdict.exit_code, default=CheckStatus.WORKS)
 
 
 # -- the machine ------------------------------------------------------------------------------------------------
 
 
-def _system(facts: Facts, _plan: Plan) -> Finding:
+def _system(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.system == "Linux":
-        return Finding("system", Verdict.WORKS, "Linux")
+        return Finding("system", CheckStatus.WORKS, "Linux")
     return Finding(
         "system",
-        Verdict.DEGRADED,
+        CheckStatus.DEGRADED,
         facts.system,
         "only Linux has what finds a detached grandchild; elsewhere sessions and the environment must do",
     )
 
 
-def _python(facts: Facts, _plan: Plan) -> Finding:
+def _python(facts: HostFacts, _plan: Plan) -> Finding:
     version = ".".join(map(str, facts.python))
     if facts.python < (3, 11, 0):
-        return Finding("python", Verdict.BROKEN, version, "use CPython 3.11 or later")
-    return Finding("python", Verdict.WORKS, version)
+        return Finding("python", CheckStatus.BROKEN, version, "use CPython 3.11 or later")
+    return Finding("python", CheckStatus.WORKS, version)
 
 
-def _start(facts: Facts, _plan: Plan) -> Finding:
+def _start(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.executable is None:
         mend = "run it with a Python that is a program of its own: executors start from a fresh interpreter"
-        return Finding("start method", Verdict.BROKEN, "sys.executable cannot be executed", mend)
-    return Finding("start method", Verdict.WORKS, "a fork server of our own, exec'd fresh")
+        return Finding("start method", CheckStatus.BROKEN, "sys.executable cannot be executed", mend)
+    return Finding("start method", CheckStatus.WORKS, "a fork server of our own, exec'd fresh")
 
 
-def _memory_file(facts: Facts, _plan: Plan) -> Finding:
+def _memory_file(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.memfd:
-        return Finding("shared memory", Verdict.WORKS, "anonymous (memfd)")
-    return Finding("shared memory", Verdict.DEGRADED, "no memfd: an unlinked file is used", "Linux has it since 3.17")
+        return Finding("shared memory", CheckStatus.WORKS, "anonymous (memfd)")
+    return Finding(
+        "shared memory", CheckStatus.DEGRADED, "no memfd: an unlinked file is used", "Linux has it since 3.17"
+    )
 
 
 # -- processes --------------------------------------------------------------------------------------------------
 
 
-def _containment(facts: Facts, _plan: Plan) -> Finding:
+def _containment(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.leaf:
-        return Finding("containment", Verdict.WORKS, f"a cgroup of its own for each run (cgroup {facts.cgroup})")
+        return Finding("containment", CheckStatus.WORKS, f"a cgroup of its own for each run (cgroup {facts.cgroup})")
     if facts.subreaper:
-        return Finding("containment", Verdict.WORKS, f"subreaper; {_why_no_leaf(facts)}")
+        return Finding("containment", CheckStatus.WORKS, f"subreaper; {_why_no_leaf(facts)}")
     mend = "detached grandchildren are found by session and environment only: do not let agents detach any"
-    return Finding("containment", Verdict.DEGRADED, f"no subreaper; {_why_no_leaf(facts)}", mend)
+    return Finding("containment", CheckStatus.DEGRADED, f"no subreaper; {_why_no_leaf(facts)}", mend)
 
 
-def _why_no_leaf(facts: Facts) -> str:
+def _why_no_leaf(facts: HostFacts) -> str:
     if not facts.kills_cgroups:
         return f"cgroups: {facts.cgroup}, without cgroup.kill (Linux 5.14, v2)"
     if facts.service is not None:
@@ -133,11 +135,11 @@ def _why_no_leaf(facts: Facts) -> str:
     return "no cgroup of its own for each run (not permitted here)"
 
 
-def _pidfd(facts: Facts, _plan: Plan) -> Finding:
+def _pidfd(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.pidfd:
-        return Finding("pidfd", Verdict.WORKS, "available")
+        return Finding("pidfd", CheckStatus.WORKS, "available")
     mend = "Linux has it since 5.3, and a seccomp profile may forbid it; pid and start time are compared instead"
-    return Finding("pidfd", Verdict.DEGRADED, "not available", mend)
+    return Finding("pidfd", CheckStatus.DEGRADED, "not available", mend)
 
 
 _PROC: Final = {
@@ -151,58 +153,62 @@ _PROC: Final = {
 }
 
 
-def _visibility(facts: Facts, _plan: Plan) -> Finding:
+def _visibility(facts: HostFacts, _plan: Plan) -> Finding:
     found, mend = _PROC[facts.visibility]
     if facts.visibility is Visibility.FULL:
-        return Finding("/proc", Verdict.WORKS, found)
+        return Finding("/proc", CheckStatus.WORKS, found)
     lack = Missing.PROC_OF_OTHERS if facts.visibility.is_usable else Missing.PROC
-    return Finding("/proc", Verdict.DEGRADED, found, "; ".join([*losses([lack], has_cgroup=facts.leaf), mend]))
+    return Finding("/proc", CheckStatus.DEGRADED, found, "; ".join([*losses([lack], has_cgroup=facts.leaf), mend]))
 
 
-def _prctl(facts: Facts, _plan: Plan) -> Finding:
+def _prctl(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.subreaper or facts.system != "Linux":
-        return Finding("prctl", Verdict.WORKS, "available" if facts.subreaper else "only Linux has it")
+        return Finding("prctl", CheckStatus.WORKS, "available" if facts.subreaper else "only Linux has it")
     lost = losses([Missing.PRCTL], has_cgroup=facts.leaf)
     return Finding(
-        "prctl", Verdict.DEGRADED, "refused by a sandbox", "; ".join([*lost, "allow it in the seccomp profile"])
+        "prctl", CheckStatus.DEGRADED, "refused by a sandbox", "; ".join([*lost, "allow it in the seccomp profile"])
     )
 
 
-def _role(facts: Facts, _plan: Plan) -> Finding:
+def _role(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.pid == 1:
-        return Finding("pid 1", Verdict.WORKS, "yes: orphans are reaped, and a death by signal n is exit code 128 + n")
+        return Finding(
+            "pid 1", CheckStatus.WORKS, "yes: orphans are reaped, and a death by signal n is exit code 128 + n"
+        )
     if facts.parent in _SHELLS and facts.pid < 50 and not facts.terminal:
         mend = 'use the exec form (ENTRYPOINT ["quiesce", …]), or `exec quiesce …` in the script'
-        return Finding("pid 1", Verdict.DEGRADED, f"no: {facts.parent} may be, and would not pass SIGTERM on", mend)
-    return Finding("pid 1", Verdict.WORKS, "no")
+        return Finding("pid 1", CheckStatus.DEGRADED, f"no: {facts.parent} may be, and would not pass SIGTERM on", mend)
+    return Finding("pid 1", CheckStatus.WORKS, "no")
 
 
-def _signals(facts: Facts, _plan: Plan) -> Finding:
+def _signals(facts: HostFacts, _plan: Plan) -> Finding:
     if signal.SIGTERM.name in facts.ignored:
         mend = "whoever starts it ignores SIGTERM, which children inherit: reset it there"
-        return Finding("signals", Verdict.DEGRADED, f"ignored: {', '.join(facts.ignored)}", mend)
+        return Finding("signals", CheckStatus.DEGRADED, f"ignored: {', '.join(facts.ignored)}", mend)
     if facts.ignored:
-        return Finding("signals", Verdict.WORKS, f"ignored, as whoever started it wants: {', '.join(facts.ignored)}")
-    return Finding("signals", Verdict.WORKS, "SIGINT, SIGTERM and SIGHUP stop a run")
+        return Finding(
+            "signals", CheckStatus.WORKS, f"ignored, as whoever started it wants: {', '.join(facts.ignored)}"
+        )
+    return Finding("signals", CheckStatus.WORKS, "SIGINT, SIGTERM and SIGHUP stop a run")
 
 
 # -- limits -----------------------------------------------------------------------------------------------------
 
 
-def _files(facts: Facts, plan: Plan) -> Finding:
+def _files(facts: HostFacts, plan: Plan) -> Finding:
     needed = plan.workers * _FILES_A_WORKER + _FILES
     if facts.files is None or facts.files >= needed:
-        return Finding("open files", Verdict.WORKS, _of(needed, facts.files))
+        return Finding("open files", CheckStatus.WORKS, _of(needed, facts.files))
     raisable = facts.files_hard is None or facts.files_hard >= needed
     mend = f"ulimit -n {needed}" if raisable else "LimitNOFILE= or the container's ulimit must be raised"
-    return Finding("open files", Verdict.BROKEN, _of(needed, facts.files), f"{mend}, or fewer --workers")
+    return Finding("open files", CheckStatus.BROKEN, _of(needed, facts.files), f"{mend}, or fewer --workers")
 
 
-def _processes(facts: Facts, plan: Plan) -> Finding:
+def _processes(facts: HostFacts, plan: Plan) -> Finding:
     least, needed = plan.workers + 2, plan.workers * _THREADS_A_WORKER + _THREADS
     if facts.processes is None or facts.processes >= needed:
-        return Finding("processes", Verdict.WORKS, _of(needed, facts.processes))
-    verdict = Verdict.BROKEN if facts.processes < least else Verdict.DEGRADED
+        return Finding("processes", CheckStatus.WORKS, _of(needed, facts.processes))
+    verdict = CheckStatus.BROKEN if facts.processes < least else CheckStatus.DEGRADED
     mend = "raise ulimit -u, TasksMax= or the container's pids limit, or use fewer --workers"
     return Finding("processes", verdict, _of(needed, facts.processes), mend)
 
@@ -211,16 +217,16 @@ def _of(needed: int, limit: int | None) -> str:
     return f"{needed} needed, " + ("no limit" if limit is None else f"{limit} to be had")
 
 
-def _memory(facts: Facts, plan: Plan) -> Finding:
+def _memory(facts: HostFacts, plan: Plan) -> Finding:
     each = plan.memory_limit or _MEMORY_A_WORKER
     needed = plan.workers * each
     what = f"{plan.workers} * {_size(each)}"
     if facts.memory is None:
-        return Finding("memory", Verdict.WORKS, f"{what} needed; what there is cannot be known")
+        return Finding("memory", CheckStatus.WORKS, f"{what} needed; what there is cannot be known")
     found = f"{what} needed, {_size(facts.memory)} to be had"
     if facts.memory >= needed:
-        return Finding("memory", Verdict.WORKS, found)
-    return Finding("memory", Verdict.DEGRADED, found, "use fewer --workers, or a lower --memory-limit")
+        return Finding("memory", CheckStatus.WORKS, found)
+    return Finding("memory", CheckStatus.DEGRADED, found, "use fewer --workers, or a lower --memory-limit")
 
 
 def _size(size: int) -> str:
@@ -230,51 +236,51 @@ def _size(size: int) -> str:
 # -- around it --------------------------------------------------------------------------------------------------
 
 
-def _manager(facts: Facts, plan: Plan) -> Finding:
+def _manager(facts: HostFacts, plan: Plan) -> Finding:
     granted = plan.granted
     name = "host's grace"
     if facts.service is not None:
         name = "systemd"
-        if granted is None and facts.service.limits_us:
+        if granted is None and facts.service.stop_timeout_applies:
             granted = facts.service.stop_seconds
     where = "no service of systemd" if facts.service is None else facts.service.unit
     if facts.service is not None and not facts.notified:
         where += ", without notifications (Type=notify would wait for the first executor)"
-    found = budget.fit(plan.ladder, granted)
+    found = stop_budget.fit(plan.ladder, granted)
     if not found.fits:
-        return Finding(name, Verdict.DEGRADED, where, budget.advice(found))
+        return Finding(name, CheckStatus.DEGRADED, where, stop_budget.explain_shortening(found))
     limit = "no limit to a stop is known" if granted is None else f"{granted:g} s for a stop, {found.needed:g} s needed"
-    return Finding(name, Verdict.WORKS, f"{where}; {limit}")
+    return Finding(name, CheckStatus.WORKS, f"{where}; {limit}")
 
 
-def _terminal(facts: Facts, _plan: Plan) -> Finding:
+def _terminal(facts: HostFacts, _plan: Plan) -> Finding:
     found = "yes: a live display" if facts.terminal else "no: plain log lines"
-    return Finding("terminal", Verdict.WORKS, found)
+    return Finding("terminal", CheckStatus.WORKS, found)
 
 
-def _journal(facts: Facts, _plan: Plan) -> Finding:
+def _journal(facts: HostFacts, _plan: Plan) -> Finding:
     disk = facts.disk
     if disk is None:
-        verdict = Verdict.BROKEN if facts.refused else Verdict.WORKS
+        verdict = CheckStatus.BROKEN if facts.refused else CheckStatus.WORKS
         return Finding("journal", verdict, "a database, by its URL", facts.refused)
     free = "unknown space" if disk.free is None else _size(disk.free)
     found = f"{disk.path} ({disk.kind or 'unknown file system'}, {free} free)"
     if not disk.exists:
         return Finding(
-            "journal", Verdict.BROKEN, found, f"make its directory: {disk.directory} is as far as there is one"
+            "journal", CheckStatus.BROKEN, found, f"make its directory: {disk.directory} is as far as there is one"
         )
     if facts.refused:
-        return Finding("journal", Verdict.BROKEN, found, f"{facts.refused}; choose another --journal")
+        return Finding("journal", CheckStatus.BROKEN, found, f"{facts.refused}; choose another --journal")
     if not disk.writable:
         return Finding(
-            "journal", Verdict.BROKEN, found, "make it and its directory writable, or choose another --journal"
+            "journal", CheckStatus.BROKEN, found, "make it and its directory writable, or choose another --journal"
         )
     if disk.free == 0:
-        return Finding("journal", Verdict.BROKEN, found, "the disk is full: make room, or choose another --journal")
-    return _doubt(disk.kind, disk.free, found)
+        return Finding("journal", CheckStatus.BROKEN, found, "the disk is full: make room, or choose another --journal")
+    return _journal_warning(disk.kind, disk.free, found)
 
 
-def _doubt(kind: str, free: int | None, found: str) -> Finding:
+def _journal_warning(kind: str, free: int | None, found: str) -> Finding:
     """A journal that can be written, but perhaps not for long."""
     if kind in _NETWORK or kind.startswith("fuse."):
         mend = "SQLite's locks and shared memory need a local disk: use one, or a database's URL"
@@ -285,11 +291,11 @@ def _doubt(kind: str, free: int | None, found: str) -> Finding:
     elif free is not None and free < _LOW_DISK:
         mend = "the disk is almost full"
     else:
-        return Finding("journal", Verdict.WORKS, found)
-    return Finding("journal", Verdict.DEGRADED, found, mend)
+        return Finding("journal", CheckStatus.WORKS, found)
+    return Finding("journal", CheckStatus.DEGRADED, found, mend)
 
 
-_CHECKS: Final[tuple[Callable[[Facts, Plan], Finding], ...]] = (
+_CHECKS: Final[tuple[Callable[[HostFacts, Plan], Finding], ...]] = (
     _system, _python, _start, _memory_file, _containment, _visibility, _prctl, _pidfd, _role, _signals, _files,
     _processes, _memory, _manager, _terminal, _journal,
 )  # fmt: skip

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from orchestrator.integrations.systemd.notify import Service, service_here
+from orchestrator.integrations.systemd.notify import ServiceProperties, current_service
 from orchestrator.journal import open_journal, path_of
 from runtime.errors import QuiesceError
 from runtime.process import tree
-from runtime.process.cgroup import Leaf
+from runtime.process.cgroup import RunCgroup
 from runtime.process.procfs import Visibility
 
 _PR_GET_CHILD_SUBREAPER: Final = 37
@@ -38,7 +38,7 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class HostFacts:
     """A host. Sizes in bytes; None is no limit, or not to be known. `refused`: why what is there is no journal."""
 
     system: str
@@ -58,19 +58,19 @@ class Facts:
     pid: int
     parent: str
     ignored: tuple[str, ...]
-    service: Service | None
+    service: ServiceProperties | None
     notified: bool
     terminal: bool
     disk: Disk | None
     refused: str = ""
 
 
-def look(journal: str) -> Facts:
+def collect_facts(journal: str) -> HostFacts:
     """Look at this host. `journal` is a path or a URL."""
     files, files_hard = _limits(resource.RLIMIT_NOFILE)
     version, kills = _cgroups()
     path = path_of(journal)
-    return Facts(
+    return HostFacts(
         system=os.uname().sysname,
         python=sys.version_info[:3],
         executable=sys.executable if sys.executable and os.access(sys.executable, os.X_OK) else None,
@@ -88,7 +88,7 @@ def look(journal: str) -> Facts:
         pid=os.getpid(),
         parent=_read(f"/proc/{os.getppid()}/comm").strip() if tree.VISIBILITY.is_usable else "",
         ignored=tuple(each.name for each in _STOPS if signal.getsignal(each) is signal.SIG_IGN),
-        service=service_here(),
+        service=current_service(),
         notified="NOTIFY_SOCKET" in os.environ,
         terminal=os.isatty(2),
         disk=None if path is None else _disk(os.path.abspath(path)),
@@ -132,8 +132,8 @@ def _cgroups() -> tuple[str, bool]:
 
 
 def _can_make_leaf() -> bool:
-    leaf = Leaf.plan(f"quiesce-doctor-{os.getpid()}")
-    return leaf is not None and leaf.make() and leaf.remove()
+    leaf = RunCgroup.at_own_cgroup(f"quiesce-doctor-{os.getpid()}")
+    return leaf is not None and leaf.create() and leaf.remove()
 
 
 def _has_subreaper() -> bool:

@@ -17,7 +17,7 @@ from orchestrator.integrations.kubernetes.yaml import Value
 USER: Final = 65532
 """The user of our Containerfile, as in other small images: nobody that a node knows."""
 
-HANDOVER: Final = 2
+KUBELET_SIGNAL_DELAY: Final = 2
 """Seconds between a kubelet's clock and the signal's arrival: the container runtime is in between."""
 
 CONTAINER: Final = "supervisor"
@@ -27,7 +27,7 @@ _ENDS_BY_SIGNAL: Final = (129, 130, 143)
 
 
 @dataclass(frozen=True, slots=True)
-class Journal:
+class JournalVolume:
     """Where the journal is kept: a volume claim at a directory, or a database whose URL a secret holds, or neither.
 
     `size` makes a new claim of that size; without it the claim exists already.
@@ -59,7 +59,7 @@ class Deployment:
     command: Sequence[str]
     grace: int
     probe_port: int
-    journal: Journal
+    journal: JournalVolume
     namespace: str | None = None
     config_map: str | None = None
     user: int = USER
@@ -85,7 +85,7 @@ class Deployment:
 
 def grace_seconds(needed: float) -> int:
     """What to ask for as terminationGracePeriodSeconds when a stop may need so many seconds."""
-    return math.ceil(needed) + HANDOVER
+    return math.ceil(needed) + KUBELET_SIGNAL_DELAY
 
 
 def job(it: Deployment) -> list[Value]:

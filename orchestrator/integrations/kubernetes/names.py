@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from runtime.errors import UsageError
-from runtime.model import utf8
+from runtime.model import escape_surrogates
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -52,7 +52,7 @@ def check_image(image: str) -> None:
 
 def check_text(what: str, text: str) -> None:
     """Raise UsageError for a word that is no text in UTF-8, or has a NUL."""
-    if utf8(text) != text or "\0" in text:
+    if escape_surrogates(text) != text or "\0" in text:
         raise UsageError(f"{what} {text!r} cannot be written into a manifest: it is not text in UTF-8, or has a NUL")
 
 

@@ -12,7 +12,7 @@ import os
 
 from orchestrator.background import PATIENCE, Background
 from orchestrator.core.status import Phase, StatusView
-from runtime.text import one_line, printable_lines
+from runtime.text import printable_lines, single_line
 
 DEFAULT_PATH = "/dev/termination-log"
 """Where a kubelet looks if the Pod's specification does not say otherwise."""
@@ -35,7 +35,7 @@ class TerminationMessage:
         self._background = Background("quiesce-termination", self._write_last)
         self.problem: str | None = None
 
-    def choose(self, path: str | None) -> None:
+    def set_path(self, path: str | None) -> None:
         """Write there. None: to DEFAULT_PATH, if somebody has made it."""
         self._path = os.path.abspath(path) if path else (DEFAULT_PATH if os.path.exists(DEFAULT_PATH) else None)
 
@@ -43,7 +43,7 @@ class TerminationMessage:
         """The Observer: when a stop begins, say so once."""
         if view.phase is Phase.STOPPING and not self._provisional:
             self._provisional = True
-            self.write(provisional(view))
+            self.write(stopping_message(view))
 
     def write(self, text: str) -> None:
         """Replace what the file says, soon. What goes wrong is kept in `problem`, in one line."""
@@ -65,9 +65,9 @@ class TerminationMessage:
             self.problem = f"cannot write the termination message {self._path}: {error.strerror or error}"
 
 
-def provisional(view: StatusView) -> str:
+def stopping_message(view: StatusView) -> str:
     """What is known when a stop begins."""
-    why = "" if view.signal is None else f" ({one_line(view.signal.message or view.signal.reason.value, WHY)})"
+    why = "" if view.signal is None else f" ({single_line(view.signal.message or view.signal.reason.value, WHY)})"
     left = view.accepted - view.completed - view.failed
     return f"stopping{why}: {view.completed} completed, {view.failed} failed, {left} left; no later word was written"
 

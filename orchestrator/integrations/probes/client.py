@@ -14,7 +14,7 @@ SECONDS = 3.0
 """How long the answer may take."""
 
 
-def ask(port: int, path: str) -> tuple[bool, str]:
+def query_probe(port: int, path: str) -> tuple[bool, str]:
     """Whether the answer is yes, and what it says."""
     try:
         with closing(http.client.HTTPConnection("localhost", port, timeout=SECONDS)) as connection:
@@ -27,7 +27,7 @@ def ask(port: int, path: str) -> tuple[bool, str]:
 
 def main() -> None:
     """The command."""
-    yes, why = ask(int(sys.argv[1]), sys.argv[2])
+    yes, why = query_probe(int(sys.argv[1]), sys.argv[2])
     sys.stdout.write(f"{why}\n")
     sys.exit(0 if yes else 1)
 

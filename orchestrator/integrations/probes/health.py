@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from orchestrator.core.slots import SlotState
 from orchestrator.core.status import Phase, StatusView
-from runtime.text import one_line
+from runtime.text import single_line
 
 STALLED_SECONDS = 10.0
 """A loop that has not turned for so long is stuck. It turns four times a second; a full disk's log may cost it one."""
 
-FAREWELL_SECONDS = 60.0
+SHUTDOWN_TIMEOUT = 60.0
 """How long the end may take once the loop is over: the journal's last commit, and its checkpoint."""
 
 _WHY = 500
@@ -46,7 +46,7 @@ class Health:
         """Whether the supervision loop turns. False means that only a restart helps."""
         age = now - (self.since if self.view is None else self.view.at)
         ended = self.view is not None and self.view.phase is Phase.ENDED
-        if age > (FAREWELL_SECONDS if ended else STALLED_SECONDS):
+        if age > (SHUTDOWN_TIMEOUT if ended else STALLED_SECONDS):
             return Answer(False, f"the supervision loop has not turned for {age:.0f} s")
         return Answer(True, "the supervision loop turns")
 
@@ -68,4 +68,4 @@ class Health:
 
 
 def _because(view: StatusView) -> str:
-    return f": {one_line(view.signal.message or view.signal.reason.value, _WHY)}" if view.signal is not None else ""
+    return f": {single_line(view.signal.message or view.signal.reason.value, _WHY)}" if view.signal is not None else ""

@@ -175,7 +175,7 @@ class _Server(socketserver.ThreadingTCPServer):
             self._open[request] = time.monotonic() + PATIENCE
             late = list(self._open)[:-CONNECTIONS]
         for connection in late:
-            _cut(connection)
+            _shut_down(connection)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -202,17 +202,17 @@ class _Server(socketserver.ThreadingTCPServer):
             for connection in late:
                 self._open[connection] = now + PATIENCE  # its thread is about to notice: no busy loop meanwhile
         for connection in late:
-            _cut(connection)
+            _shut_down(connection)
 
     def drop_all(self, until: float) -> None:
         """End all connections and wait for their threads, until `until` (monotonic) at most."""
         with self._changed:
             for connection in self._open:
-                _cut(connection)
+                _shut_down(connection)
             self._changed.wait_for(lambda: not self._open, max(0.0, until - time.monotonic()))
 
 
-def _cut(connection: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     """Whoever reads or writes it sees its end. Its own thread closes it."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

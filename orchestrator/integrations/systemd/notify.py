@@ -1,8 +1,8 @@
 """systemd as our parent: what it is told while a run goes on, and what it grants.
 
 sd_notify(3) is one datagram a message to the socket that NOTIFY_SOCKET names; that is all that is needed of it, so it
-is written out here. What to say is decided by `compose`, a pure function; `Herald` says it. It is an Observer: the
-supervision loop itself calls it, so a watchdog's ping proves that the loop turns.
+is written out here. `next_messages`, a pure function, decides what to say; `SdNotifyObserver` says it as an Observer:
+the supervision loop itself calls it, so a watchdog's ping proves that the loop turns.
 
 Never said: RELOADING=1, because there is nothing to reload (SIGHUP ends a run), and BARRIER=1, because systemd reads
 its notifications before it looks at dead children.
@@ -20,7 +20,7 @@ from typing import Final
 
 from orchestrator.core.slots import SlotState
 from orchestrator.core.status import Phase, StatusView
-from runtime.text import one_line
+from runtime.text import single_line
 
 STATUS_SECONDS: Final = 1.0
 """A status is renewed no more often than this."""
@@ -54,7 +54,7 @@ class Notifier:
         address = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
         return cls(address) if address.startswith(("/", "@")) else None
 
-    def tell(self, *words: str) -> bool:
+    def send(self, *words: str) -> bool:
         """Send assignments like READY=1, all in one message. Whether it went out."""
         try:
             self._socket.sendto("\n".join(words).encode(), self._address)
@@ -68,7 +68,7 @@ class Notifier:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class NotifyState:
     """What systemd was told so far, and when (monotonic seconds). `ends_at`: a stop is over by then."""
 
     ready: bool = False
@@ -80,7 +80,7 @@ class Told:
     ends_at: float = 0.0
 
 
-def compose(told: Told, view: StatusView, watchdog: float | None) -> tuple[Told, list[str]]:
+def next_messages(told: NotifyState, view: StatusView, watchdog: float | None) -> tuple[NotifyState, list[str]]:
     """What to say of a view, in one message, and what will have been said then. Pure.
 
     `watchdog`: seconds between pings at most. READY=1 goes alone: in a message with STOPPING=1 it would be overheard.
@@ -91,7 +91,7 @@ def compose(told: Told, view: StatusView, watchdog: float | None) -> tuple[Told,
     now = view.at
     if view.phase is not Phase.RUNNING:
         if not told.stopping:
-            told = replace(told, stopping=True, ends_at=now + (view.bound or 0.0) + MARGIN)
+            told = replace(told, stopping=True, ends_at=now + (view.stop_bound or 0.0) + MARGIN)
             words.append("STOPPING=1")
         if now < told.ends_at and now - told.extended_at >= EXTENSION / 10:
             told = replace(told, extended_at=now)
@@ -120,7 +120,7 @@ def status_line(view: StatusView) -> str:
     line = f"{done}, {executors} executor{'s' if executors != 1 else ''}"
     line += f", {view.failed} failed" if view.failed else ""
     if view.signal is not None:
-        why = one_line(view.signal.message or view.signal.reason.value, _WHY)
+        why = single_line(view.signal.message or view.signal.reason.value, _WHY)
         line = f"stopping ({why}): {line}"
     return line
 
@@ -134,38 +134,38 @@ def ping_seconds(environment: Mapping[str, str], pid: int) -> float | None:
     return int(usec) / 4e6
 
 
-class Herald:
+class SdNotifyObserver:
     """Tells systemd how the run stands. An Observer: called by the supervision loop, a few times a second."""
 
     def __init__(self, notifier: Notifier, watchdog: float | None = None) -> None:
         self._notifier = notifier
         self._watchdog = watchdog
-        self._told = Told()
+        self._told = NotifyState()
 
     @classmethod
-    def here(cls) -> Herald | None:
+    def here(cls) -> SdNotifyObserver | None:
         """The one for this process's NOTIFY_SOCKET; None without one."""
         notifier = Notifier.here()
         return None if notifier is None else cls(notifier, ping_seconds(os.environ, os.getpid()))
 
     def __call__(self, view: StatusView) -> None:
         """Say what is to be said of this view; what did not go out is said again at the next one."""
-        told, words = compose(self._told, view, self._watchdog)
-        while words and self._notifier.tell(*words):
+        told, words = next_messages(self._told, view, self._watchdog)
+        while words and self._notifier.send(*words):
             self._told = told
-            told, words = compose(told, view, self._watchdog)
+            told, words = next_messages(told, view, self._watchdog)
 
     def close(self) -> None:
         """Close our end."""
         self._notifier.close()
 
 
-def tell_over(status: str) -> None:
+def notify_already_finished(status: str) -> None:
     """There is nothing to do: a service that ends before it was ready would count as failed."""
     notifier = Notifier.here()
     if notifier is not None:
-        notifier.tell("READY=1")
-        notifier.tell("STOPPING=1", f"STATUS={status}")
+        notifier.send("READY=1")
+        notifier.send("STOPPING=1", f"STATUS={status}")
         notifier.close()
 
 
@@ -173,7 +173,7 @@ def tell_over(status: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceProperties:
     """The service that this process belongs to. `stop_seconds` is None where systemd waits for ever."""
 
     unit: str
@@ -182,12 +182,12 @@ class Service:
     stop_seconds: float | None
 
     @property
-    def limits_us(self) -> bool:
+    def stop_timeout_applies(self) -> bool:
         """Whether the end of `stop_seconds` is ours too: cron's jobs, say, outlive a stop of cron."""
         return self.stop_seconds is not None and (self.is_main or self.kill_mode in ("control-group", "mixed"))
 
 
-def service_here() -> Service | None:
+def current_service() -> ServiceProperties | None:
     """Ask systemd about our own service. None: there is none, or it does not say. Blocking, some seconds at most.
 
     Its bus does not answer a user that was made up for the service (DynamicUser=, with dbus-daemon): then the unit's
@@ -239,24 +239,24 @@ def own_unit(cgroups: str) -> tuple[str, bool] | None:
     return None
 
 
-def read_service(unit: str, shown: str, invocation: str, pid: int) -> Service | None:
+def read_service(unit: str, shown: str, invocation: str, pid: int) -> ServiceProperties | None:
     """What `systemctl show` said; None when that is not the invocation that we are part of."""
     fields = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if fields.get("InvocationID") != invocation or "TimeoutStopUSec" not in fields:
         return None
-    return Service(
+    return ServiceProperties(
         unit, fields.get("MainPID") == str(pid), fields.get("KillMode", ""), parse_span(fields["TimeoutStopUSec"])
     )
 
 
-def read_files(unit: str, text: str, *, is_main: bool) -> Service:
+def read_files(unit: str, text: str, *, is_main: bool) -> ServiceProperties:
     """What a unit's files say, its drop-ins behind it: of each option, the last line counts."""
     options = {"KillMode": "control-group", "TimeoutStopSec": "90"}
     for line in map(str.strip, text.splitlines()):
         name, separator, value = line.partition("=")
         if separator and not line.startswith(("#", ";")):
             options["TimeoutStopSec" if name.strip() == "TimeoutSec" else name.strip()] = value.strip()
-    return Service(unit, is_main, options["KillMode"], parse_span(options["TimeoutStopSec"]) or None)
+    return ServiceProperties(unit, is_main, options["KillMode"], parse_span(options["TimeoutStopSec"]) or None)
 
 
 _UNITS: Final = {

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from orchestrator import stop_budget as budget
+from orchestrator import stop_budget
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
-from runtime.model import utf8
+from runtime.model import escape_surrogates
 
 WATCHDOG_SECONDS: Final = 30.0
 """The loop turns four times a second; a disk that stalls for longer than this is worth a restart."""
@@ -57,7 +57,7 @@ UMask=0077"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class ServiceUnit:
     """What is to be served. Sizes in bytes, times in seconds; every path absolute.
 
     `user` None lets systemd make one up (DynamicUser=). `state` is a directory below /var/lib that systemd makes
@@ -88,7 +88,7 @@ def memory_for(workers: int, limit: int | None) -> int | None:
 
 def stop_seconds(ladder: Ladder) -> int:
     """TimeoutStopSec for a ladder: whole seconds, so that it is read as it was written."""
-    return math.ceil(ladder.total + budget.MARGIN)
+    return math.ceil(ladder.total + stop_budget.MARGIN)
 
 
 def decimal(number: float) -> str:
@@ -96,7 +96,7 @@ def decimal(number: float) -> str:
     return f"{Decimal(repr(number)):f}".removesuffix(".0")
 
 
-def render(service: Service) -> str:
+def render(service: ServiceUnit) -> str:
     """The text of the unit file. Raises UsageError for a word that systemd would read as another one."""
     sections = [_unit(service), _service(service), "[Install]\nWantedBy=multi-user.target"]
     text = "\n\n".join(sections) + "\n"
@@ -105,7 +105,7 @@ def render(service: Service) -> str:
     return text
 
 
-def _unit(service: Service) -> str:
+def _unit(service: ServiceUnit) -> str:
     return f"""\
 [Unit]
 Description=quiesce run {_described(service.run_id)} of {_described(service.agent)}
@@ -117,7 +117,7 @@ StartLimitBurst={_BURST}"""
 _INTERVAL, _BURST = 300, 30
 
 
-def _service(service: Service) -> str:
+def _service(service: ServiceUnit) -> str:
     ladder = service.ladder
     lines = [
         "[Service]",
@@ -134,7 +134,7 @@ def _service(service: Service) -> str:
         "RestartForceExitStatus=75",
         "RestartPreventExitStatus=1 2",
         "TimeoutStartSec=300",
-        f"# {budget.rungs(ladder)}",
+        f"# {stop_budget.rungs(ladder)}",
         f"TimeoutStopSec={stop_seconds(ladder)}",
         "KillMode=mixed",
         f"WatchdogSec={decimal(service.watchdog)}",
@@ -150,7 +150,7 @@ def _service(service: Service) -> str:
     return "\n".join(lines)
 
 
-def _identity(service: Service) -> list[str]:
+def _identity(service: ServiceUnit) -> list[str]:
     lines = ["DynamicUser=yes"] if service.user is None else [f"User={_user(service.user)}"]
     if service.state is not None:
         lines.append(f"StateDirectory={service.state}")
@@ -187,7 +187,7 @@ def quote(word: str, *, dollars: bool = False) -> str:
 
     Raises UsageError for a word that is no text in UTF-8, or has a NUL.
     """
-    if utf8(word) != word or "\0" in word.replace(STATE, ""):
+    if escape_surrogates(word) != word or "\0" in word.replace(STATE, ""):
         raise UsageError(f"{word!r} cannot be written into a unit: it is not text in UTF-8")
     text = word.replace("%", "%%").replace(STATE, "%S")
     if dollars:

@@ -71,7 +71,7 @@ def connect(path: str, mode: Mode, handler: Handler, permissions: int) -> Opened
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(map(str, OLDEST_SQLITE))
         raise UsageError(f"this Python has SQLite {sqlite3.sqlite_version}; a journal needs {oldest} or later")
-    _look(path, mode)
+    _precheck(path, mode)
     try:
         if mode == "read":
             return _connect_reader(path, handler)
@@ -86,7 +86,7 @@ def connect(path: str, mode: Mode, handler: Handler, permissions: int) -> Opened
         raise UsageError(f"cannot open {error}") from error
 
 
-def _look(path: str, mode: Mode) -> None:
+def _precheck(path: str, mode: Mode) -> None:
     """Refuse what SQLite would have only vague words for."""
     parent = os.path.dirname(path)
     kind = _kind_of(path)  # once: somebody may be creating it right now

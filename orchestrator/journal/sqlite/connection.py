@@ -18,9 +18,9 @@ from orchestrator.journal.sqlite.connect import Mode, connect, explain, open_to_
 from orchestrator.journal.sqlite.contention import Handler, patiently
 from orchestrator.journal.sqlite.integrity import FileWatch
 from orchestrator.journal.sqlite.locks import PRIVATE
-from orchestrator.journal.sqlite.rows import UNLIMITED, Pager, Row, pieces
+from orchestrator.journal.sqlite.rows import UNLIMITED, AdaptivePageSize, Row, split_for_statements
 from runtime.errors import UsageError
-from runtime.text import one_line
+from runtime.text import single_line
 
 T = TypeVar("T")
 Parameters = Row | Mapping[str, Any]
@@ -30,7 +30,7 @@ SHOWN = 200
 """Characters of what is wrong with a record that are shown."""
 
 
-class Batch(NamedTuple):
+class InsertPlan(NamedTuple):
     """How rows of one kind are inserted.
 
     `many` takes `:run`, `:rows`, which `pack` makes a JSON value of, and `more(at)` for a part that begins at row
@@ -81,11 +81,11 @@ class Database:
         except UnicodeEncodeError as error:  # from a command line, or a Python caller
             raise _not_text(error) from error
 
-    def one(self, statement: str, values: Parameters = ()) -> Any:
+    def fetch_value(self, statement: str, values: Parameters = ()) -> Any:
         """The first column of its only row."""
-        return self.all(statement, values)[0][0]
+        return self.fetch_all(statement, values)[0][0]
 
-    def all(self, statement: str, values: Parameters = ()) -> list[Any]:
+    def fetch_all(self, statement: str, values: Parameters = ()) -> list[Any]:
         """Its rows: for few of them (see statements.py)."""
         try:
             with self.reading():
@@ -115,14 +115,14 @@ class Database:
 
     def version(self) -> int:
         """A number that changes when another connection has committed something."""
-        found: int = self.one("PRAGMA data_version")
+        found: int = self.fetch_value("PRAGMA data_version")
         return found + (self._reopened << 32)
 
-    def put(self, batch: Batch, run: int, values: Sequence[Row]) -> int:
+    def insert_many(self, batch: InsertPlan, run: int, values: Sequence[Row]) -> int:
         """Insert rows, and count what changed: many at once, and the rare ones (see `pieces`) alone."""
         changed = 0
         try:
-            for at, text in pieces(values, batch.texts, batch.pack):
+            for at, text in split_for_statements(values, batch.texts, batch.pack):
                 if text is None:
                     changed += self.execute(batch.one, (run, *batch.bind(at, values[at])))
                 else:
@@ -131,7 +131,7 @@ class Database:
             raise _not_text(error) from error
         return changed
 
-    def page(self, statement: str, pager: Pager, values: Mapping[str, Any], limit: int = UNLIMITED) -> Row:
+    def page(self, statement: str, pager: AdaptivePageSize, values: Mapping[str, Any], limit: int = UNLIMITED) -> Row:
         """The next rows as columns of JSON text: fewer rows than `limit` when they are large."""
         while True:
             pager.asked = min(limit, pager.limit)
@@ -170,7 +170,9 @@ class Database:
         try:
             yield
         except (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
-            raise JournalError(f"journal {self.path}: the file is corrupt ({one_line(str(error), SHOWN)})") from error
+            raise JournalError(
+                f"journal {self.path}: the file is corrupt ({single_line(str(error), SHOWN)})"
+            ) from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -192,7 +194,7 @@ class Database:
             self._depth -= 1
         self._check_files()
 
-    def start_again(self) -> None:
+    def restart_transaction(self) -> None:
         """Undo what the transaction has done so far, and go on in a new one."""
         self._db.execute("ROLLBACK")
         self._begin()

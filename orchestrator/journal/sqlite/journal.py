@@ -25,10 +25,9 @@ from orchestrator.journal.base import (
     RunRecord,
     SupervisorRecord,
 )
-from orchestrator.journal.sqlite import queries as sql
-from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite import queries, rows
 from orchestrator.journal.sqlite.connect import Mode
-from orchestrator.journal.sqlite.connection import Batch, Database
+from orchestrator.journal.sqlite.connection import Database, InsertPlan
 from orchestrator.journal.sqlite.contention import Handler, wait_at_most
 from orchestrator.journal.sqlite.locks import PRIVATE
 from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask, RunEvent, StoredTask, TaskSnapshot
@@ -39,14 +38,14 @@ from runtime.model import ExecutionStatus, InterruptSignal
 REMOVED_AT_ONCE = 2000
 """Tasks of a draft that are removed in one transaction."""
 
-_TASKS = Batch(sql.ADD_TASKS, sql.ADD_TASK, texts=(1, 2))
-_SNAPSHOTS = Batch(sql.PUT_SNAPSHOTS, sql.PUT_SNAPSHOT, texts=(1, 3))
+_TASKS = InsertPlan(queries.ADD_TASKS, queries.ADD_TASK, texts=(1, 2))
+_SNAPSHOTS = InsertPlan(queries.PUT_SNAPSHOTS, queries.PUT_SNAPSHOT, texts=(1, 3))
 
 
-def _outcomes_that_are(status: ExecutionStatus) -> Batch:
-    return Batch(
-        sql.PUT_OUTCOMES,
-        sql.PUT_OUTCOME,
+def _outcomes_that_are(status: ExecutionStatus) -> InsertPlan:
+    return InsertPlan(
+        queries.PUT_OUTCOMES,
+        queries.PUT_OUTCOME,
         texts=(3, 5, 6, 12),
         pack=rows.by_seq,
         more=lambda _: {"status": status.value},
@@ -60,16 +59,16 @@ _OUTCOMES = {
 }
 
 
-def _plain_tasks_from(first: int) -> Batch:
-    return Batch(
-        sql.ADD_PLAIN_TASKS, sql.ADD_TASK, texts=(1, 2), pack=rows.inputs, more=lambda at: {"first": first + at}
+def _plain_tasks_from(first: int) -> InsertPlan:
+    return InsertPlan(
+        queries.ADD_PLAIN_TASKS, queries.ADD_TASK, texts=(1, 2), pack=rows.inputs, more=lambda at: {"first": first + at}
     )
 
 
-def _events_from(first: int) -> Batch:
-    return Batch(
-        sql.PUT_EVENTS,
-        sql.PUT_EVENT,
+def _events_from(first: int) -> InsertPlan:
+    return InsertPlan(
+        queries.PUT_EVENTS,
+        queries.PUT_EVENT,
         texts=(0, 2, 3),
         more=lambda at: {"first": first + at},
         bind=lambda at, row: (first + at, rows.to_json(row)),
@@ -87,7 +86,7 @@ class SqliteJournal:
         self._last_event: dict[int, int] = {}
         self._last_task: dict[int, int] = {}
         self._has_snapshots: set[int] = set()
-        self._pending_pager = rows.Pager()
+        self._pending_pager = rows.AdaptivePageSize()
 
     @property
     def location(self) -> str:
@@ -114,16 +113,16 @@ class SqliteJournal:
 
     def create_run(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> RunRecord:
         """See Journal."""
-        values = (run_id, rows.to_json(agent), rows.to_json(config), rows.clean(cwd), time.time())
+        values = (run_id, rows.to_json(agent), rows.to_json(config), rows.escape_surrogates(cwd), time.time())
         with self._db.writing():
-            self._insert_run(sql.CREATE_RUN, values)
+            self._insert_run(queries.CREATE_RUN, values)
             return self.get_run(run_id)
 
     def _insert_run(self, statement: str, values: rows.Row) -> None:
         if self._db.execute(statement, values):
             return
         run_id = values[0]
-        ((number, ready),) = self._db.all(sql.NUMBER_OF_RUN, (run_id,))
+        ((number, ready),) = self._db.fetch_all(queries.NUMBER_OF_RUN, (run_id,))
         if not ready:
             raise _claimed(self._run(number))
         raise UsageError(f"there is a run {run_id} already in {self.location}: resume it, or choose another id")
@@ -132,18 +131,18 @@ class SqliteJournal:
     def draft(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> Iterator[RunRecord]:
         """See Journal."""
         self._remove_dead_drafts()
-        values = (run_id, rows.to_json(agent), rows.to_json(config), rows.clean(cwd), time.time())
+        values = (run_id, rows.to_json(agent), rows.to_json(config), rows.escape_surrogates(cwd), time.time())
         with self._db.writing():
-            self._insert_run(sql.DRAFT_RUN, values)
-            ((number, _),) = self._db.all(sql.NUMBER_OF_RUN, (run_id,))
-            self._db.execute(sql.OWN_RUN, {"run": number, "pid": os.getpid(), "host": socket.gethostname()})
+            self._insert_run(queries.DRAFT_RUN, values)
+            ((number, _),) = self._db.fetch_all(queries.NUMBER_OF_RUN, (run_id,))
+            self._db.execute(queries.OWN_RUN, {"run": number, "pid": os.getpid(), "host": socket.gethostname()})
             run = self._run(number)
             self._db.locks.claim(number)  # before anybody can see it: a draft that nobody has is dead
         try:
             with self._db.hastily():
                 yield run
             with self._db.writing():
-                self._db.execute(sql.PUBLISH_RUN, (number,))
+                self._db.execute(queries.PUBLISH_RUN, (number,))
         except QuiesceError:
             self._last_task.pop(number, None)
             self._remove_draft(number)
@@ -155,7 +154,7 @@ class SqliteJournal:
             self._db.locks.release(number)
 
     def _remove_dead_drafts(self) -> None:
-        for (number,) in self._db.all(sql.DRAFTS):
+        for (number,) in self._db.fetch_all(queries.DRAFTS):
             if self._db.locks.claim(number):
                 try:
                     self._remove_draft(number)
@@ -167,17 +166,19 @@ class SqliteJournal:
         with self._db.hastily():
             while True:
                 with self._db.writing():
-                    if not self._db.execute(sql.DROP_SOME_TASKS, {"run": number, "limit": REMOVED_AT_ONCE}):
-                        self._db.execute(sql.DROP_DRAFT, (number,))
+                    if not self._db.execute(queries.DROP_SOME_TASKS, {"run": number, "limit": REMOVED_AT_ONCE}):
+                        self._db.execute(queries.DROP_DRAFT, (number,))
                         return
 
     def get_run(self, run_id: str | None = None) -> RunRecord:
         """See Journal."""
         with self._db.reading():
             if run_id is None:
-                found = self._db.all(sql.LATEST_RUN)
+                found = self._db.fetch_all(queries.LATEST_RUN)
             else:
-                found = self._db.all(sql.RUN_BY_ID, (run_id,)) or self._db.all(sql.RUNS_BY_PREFIX, {"prefix": run_id})
+                found = self._db.fetch_all(queries.RUN_BY_ID, (run_id,)) or self._db.fetch_all(
+                    queries.RUNS_BY_PREFIX, {"prefix": run_id}
+                )
         if not found:
             raise UsageError(f"there is no run {run_id or 'at all'} in {self.location}")
         if len(found) > 1:
@@ -188,14 +189,14 @@ class SqliteJournal:
     def latest_resumable(self) -> RunRecord | None:
         """See Journal."""
         with self._db.reading():
-            runs = [self._run_of(row) for row in self._db.all(sql.RESUMABLE_RUNS)]
+            runs = [self._run_of(row) for row in self._db.fetch_all(queries.RESUMABLE_RUNS)]
         free = [run for run in runs if run.owner is None or not run.owner.alive]
         return next(iter(free or runs), None)
 
     def runs(self) -> list[RunRecord]:
         """See Journal."""
         with self._db.reading():
-            return [self._run_of(row) for row in self._db.all(sql.ALL_RUNS)]
+            return [self._run_of(row) for row in self._db.fetch_all(queries.ALL_RUNS)]
 
     def claim(self, run: int, token: str = "") -> RunRecord:
         """See Journal."""
@@ -205,12 +206,12 @@ class SqliteJournal:
         try:
             with self._db.writing():
                 pid, host = os.getpid(), socket.gethostname()
-                self._db.execute(sql.CLAIM_RUN, {"run": run, "pid": pid, "host": host, "now": time.time()})
+                self._db.execute(queries.CLAIM_RUN, {"run": run, "pid": pid, "host": host, "now": time.time()})
                 if token:
-                    self._db.execute(sql.ADD_SUPERVISOR, (run, token, pid, host))
-                self._db.execute(sql.FORGET_REQUESTS, (run,))
-                self._last_event[run] = self._db.one(sql.LAST_EVENT, (run,))
-                if self._db.one(sql.ANY_SNAPSHOT, (run,)):
+                    self._db.execute(queries.ADD_SUPERVISOR, (run, token, pid, host))
+                self._db.execute(queries.FORGET_REQUESTS, (run,))
+                self._last_event[run] = self._db.fetch_value(queries.LAST_EVENT, (run,))
+                if self._db.fetch_value(queries.ANY_SNAPSHOT, (run,)):
                     self._has_snapshots.add(run)
         except BaseException:
             locks.release(run)
@@ -227,14 +228,14 @@ class SqliteJournal:
 
     def other_supervisors(self, run: int, token: str) -> list[SupervisorRecord]:
         """See Journal."""
-        found = self._db.all(sql.OTHER_SUPERVISORS, (run, token))
+        found = self._db.fetch_all(queries.OTHER_SUPERVISORS, (run, token))
         with self._db.decoding():
             return [rows.supervisor_record(row) for row in found]
 
     def remove_supervisor(self, run: int, token: str) -> None:
         """See Journal."""
         with self._db.writing():
-            self._db.execute(sql.REMOVE_SUPERVISOR, (run, token))
+            self._db.execute(queries.REMOVE_SUPERVISOR, (run, token))
 
     def finish_run(
         self,
@@ -249,9 +250,9 @@ class SqliteJournal:
         text = None if signal is None else signal.model_dump_json()
         with self._db.writing():
             values = {"run": run, "status": status.value, "now": time.time(), "signal": text}
-            self._db.execute(sql.FINISH_RUN, values)
+            self._db.execute(queries.FINISH_RUN, values)
             if token:
-                self._db.execute(sql.REMOVE_SUPERVISOR, (run, token))
+                self._db.execute(queries.REMOVE_SUPERVISOR, (run, token))
             if events:
                 self._put_events(run, events, self._last_event[run] + 1)
         if events:
@@ -260,7 +261,7 @@ class SqliteJournal:
 
     def _run(self, run: int) -> RunRecord:
         with self._db.reading():
-            found = self._db.all(sql.RUN_BY_NUMBER, (run,))
+            found = self._db.fetch_all(queries.RUN_BY_NUMBER, (run,))
         if not found:
             raise UsageError(f"there is no run number {run} in {self.location}")
         return self._run_of(found[0])
@@ -285,12 +286,14 @@ class SqliteJournal:
         """See Journal."""
         with self._db.writing():
             last = self._last_of_unsealed(run)
-            seqs = _number(tasks, last)
+            seqs = _assign_seqs(tasks, last)
             if not seqs:
                 return last + 1, last
             values = [rows.task_row(task, seq) for task, seq in zip(tasks, seqs, strict=True)]
             try:
-                self._db.put(_plain_tasks_from(seqs[0]) if rows.are_plain(tasks, seqs) else _TASKS, run, values)
+                self._db.insert_many(
+                    _plain_tasks_from(seqs[0]) if rows.are_default_tasks(tasks, seqs) else _TASKS, run, values
+                )
             except sqlite3.IntegrityError as error:
                 raise self._duplicate(run, values) or error from error
         self._last_task[run] = seqs[-1]
@@ -299,19 +302,19 @@ class SqliteJournal:
     def look_up(self, run: int, keys: Sequence[str]) -> dict[str, StoredTask]:
         """See Journal."""
         plain = rows.to_json([key for key in keys if "\0" not in key])
-        tasks = list(self._tasks(sql.TASKS_OF_KEYS, run, keys=plain))
+        tasks = list(self._tasks(queries.TASKS_OF_KEYS, run, keys=plain))
         for key in keys:
             if "\0" in key:  # which JSON in SQLite has no word for
-                tasks += self._tasks(sql.TASK_OF_KEY, run, key=key)
+                tasks += self._tasks(queries.TASK_OF_KEY, run, key=key)
         outcomes = self._outcomes_of(run, [task.seq for task in tasks]) if tasks else {}
         return {task.key: StoredTask(task, outcomes.get(task.seq)) for task in tasks}
 
     def tasks(self, run: int) -> Iterator[PendingTask]:
         """See Journal. Each page is a transaction of its own."""
-        return self._tasks(sql.ALL_TASKS, run)
+        return self._tasks(queries.ALL_TASKS, run)
 
     def _tasks(self, statement: str, run: int, **which: str) -> Iterator[PendingTask]:
-        pager, after = rows.Pager(), 0
+        pager, after = rows.AdaptivePageSize(), 0
         while True:
             page = self._db.page(statement, pager, {"run": run, "after": after, **which})
             with self._db.decoding():
@@ -325,9 +328,9 @@ class SqliteJournal:
     def _outcomes_of(self, run: int, seqs: Sequence[int]) -> dict[int, Outcome]:
         """Terminal outcomes by seq."""
         found: dict[int, Outcome] = {}
-        pager, after, wanted = rows.Pager(), 0, rows.to_json(seqs)
+        pager, after, wanted = rows.AdaptivePageSize(), 0, rows.to_json(seqs)
         while True:
-            page = self._db.page(sql.RESULTS_OF_SEQS, pager, {"run": run, "after": after, "seqs": wanted})
+            page = self._db.page(queries.RESULTS_OF_SEQS, pager, {"run": run, "after": after, "seqs": wanted})
             with self._db.decoding():
                 outcomes = rows.outcomes(page[:2])
                 rows.check_rising([outcome.seq for outcome in outcomes], after)
@@ -339,18 +342,18 @@ class SqliteJournal:
     def agents(self, run: int) -> dict[int, str]:
         """See Journal."""
         with self._db.reading():
-            return dict(self._db.all(sql.AGENTS, (run,)))
+            return dict(self._db.fetch_all(queries.AGENTS, (run,)))
 
     def add_agents(self, run: int, agents: Mapping[int, str]) -> None:
         """See Journal."""
         with self._db.writing():
             for number, identity in agents.items():
-                self._db.execute(sql.ADD_AGENT, (run, number, rows.clean(identity)))
+                self._db.execute(queries.ADD_AGENT, (run, number, rows.escape_surrogates(identity)))
 
     def last_seq(self, run: int) -> int:
         """See Journal."""
         with self._db.decoding():
-            return int(self._db.one(sql.LAST_TASK, (run,)))
+            return int(self._db.fetch_value(queries.LAST_TASK, (run,)))
 
     def _last_of_unsealed(self, run: int) -> int:
         last = self._last_task.get(run)
@@ -364,10 +367,10 @@ class SqliteJournal:
     def _duplicate(self, run: int, values: Sequence[rows.Row]) -> DuplicateKeyError | None:
         """Which key of a refused batch exists already: the first one, in the order of the input."""
         keys = [row[1] for row in values]
-        known = rows.known_keys(self._db.one(sql.TASKS_WITH_KEYS, {"run": run, "keys": rows.to_json(keys)}))
+        known = rows.known_keys(self._db.fetch_value(queries.TASKS_WITH_KEYS, {"run": run, "keys": rows.to_json(keys)}))
         for key in keys:
             if "\0" in key:  # which JSON in SQLite has no word for
-                known.update((key, seq) for (seq,) in self._db.all(sql.TASK_WITH_KEY, (run, key)))
+                known.update((key, seq) for (seq,) in self._db.fetch_all(queries.TASK_WITH_KEY, (run, key)))
         for seq, key, *_ in values:
             if key in known:
                 return DuplicateKeyError(key, seq, known[key])
@@ -377,13 +380,13 @@ class SqliteJournal:
     def seal(self, run: int) -> None:
         """See Journal."""
         with self._db.writing():
-            self._db.execute(sql.SEAL_RUN, (run,))
+            self._db.execute(queries.SEAL_RUN, (run,))
         self._last_task.pop(run, None)
 
     def pending(self, run: int, after_seq: int = 0, limit: int = 1000, *, urgent: bool = False) -> list[PendingTask]:
         """See Journal."""
         values = {"run": run, "after": after_seq}
-        page = self._db.page(sql.URGENT if urgent else sql.PENDING, self._pending_pager, values, limit)
+        page = self._db.page(queries.URGENT if urgent else queries.PENDING, self._pending_pager, values, limit)
         with self._db.decoding():
             found = rows.pending_tasks(page)
             rows.check_rising([task.seq for task in found], after_seq)
@@ -392,7 +395,7 @@ class SqliteJournal:
     def counts(self, run: int) -> Counts:
         """See Journal."""
         with self._db.reading():
-            return Counts(*self._db.all(sql.COUNTS, {"run": run})[0])
+            return Counts(*self._db.fetch_all(queries.COUNTS, {"run": run})[0])
 
     # -- what happened -------------------------------------------------------------------------------------
 
@@ -414,7 +417,7 @@ class SqliteJournal:
             self._put_snapshots(run, snapshots, accepted)
             self._put_events(run, events, numbers.start)
             if attempts:
-                self._db.execute(sql.USE_ATTEMPTS, {"run": run, "attempts": rows.to_json(attempts)})
+                self._db.execute(queries.USE_ATTEMPTS, {"run": run, "attempts": rows.to_json(attempts)})
         self._last_event[run] += len(events)
         return Committed(accepted, numbers)
 
@@ -428,7 +431,7 @@ class SqliteJournal:
             return outcomes
         if len({outcome.seq for outcome in outcomes}) == len(outcomes) == self._insert_outcomes(run, outcomes):
             return outcomes
-        self._db.start_again()  # they come first in their transaction: nothing else is undone
+        self._db.restart_transaction()  # they come first in their transaction: nothing else is undone
         accepted = self._without_terminal(run, outcomes)
         self._insert_outcomes(run, {outcome.seq: outcome for outcome in accepted}.values())
         return accepted
@@ -439,12 +442,12 @@ class SqliteJournal:
         for status, batch in _OUTCOMES.items():
             values = [rows.outcome_row(outcome) for outcome in outcomes if outcome.status is status]
             if values:
-                changed += self._db.put(batch, run, values)
+                changed += self._db.insert_many(batch, run, values)
         return changed
 
     def _without_terminal(self, run: int, outcomes: Sequence[Outcome]) -> list[Outcome]:
         seqs = rows.to_json([outcome.seq for outcome in outcomes])
-        terminal: set[int] = set(json.loads(self._db.one(sql.TERMINAL_OF, {"run": run, "seqs": seqs})))
+        terminal: set[int] = set(json.loads(self._db.fetch_value(queries.TERMINAL_OF, {"run": run, "seqs": seqs})))
         accepted = []
         for outcome in outcomes:
             if outcome.seq not in terminal:
@@ -457,25 +460,25 @@ class SqliteJournal:
         """Store new snapshots, and drop those of tasks that need none any more."""
         if snapshots:
             self._has_snapshots.add(run)
-            self._db.put(_SNAPSHOTS, run, [rows.snapshot_row(snapshot) for snapshot in snapshots])
+            self._db.insert_many(_SNAPSHOTS, run, [rows.snapshot_row(snapshot) for snapshot in snapshots])
         if outcomes and run in self._has_snapshots:
             done = [outcome.seq for outcome in outcomes if outcome.status in TERMINAL]
-            self._db.execute(sql.DROP_SNAPSHOTS, {"run": run, "seqs": rows.to_json(done)})
+            self._db.execute(queries.DROP_SNAPSHOTS, {"run": run, "seqs": rows.to_json(done)})
 
     def _put_events(self, run: int, events: Sequence[RunEvent], first: int) -> None:
         if events:
-            self._db.put(_events_from(first), run, [rows.event_row(event) for event in events])
+            self._db.insert_many(_events_from(first), run, [rows.event_row(event) for event in events])
 
     def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[Outcome]:
         """See Journal. Each page is a transaction of its own, so that a slow reader does not hold up the WAL."""
         wanted = rows.to_json(list(TERMINAL | {ExecutionStatus.INTERRUPTED} if statuses is None else statuses))
-        pager, after = rows.Pager(), 0
+        pager, after = rows.AdaptivePageSize(), 0
         while page := self._results(run, after, wanted, pager):
             yield from page
             after = page[-1].seq
 
-    def _results(self, run: int, after: int, wanted: str, pager: rows.Pager) -> list[Outcome]:
-        page = self._db.page(sql.RESULTS, pager, {"run": run, "after": after, "statuses": wanted})
+    def _results(self, run: int, after: int, wanted: str, pager: rows.AdaptivePageSize) -> list[Outcome]:
+        page = self._db.page(queries.RESULTS, pager, {"run": run, "after": after, "statuses": wanted})
         with self._db.decoding():
             found = rows.outcomes(page[:2])
             rows.check_outcomes(found, page[2], after)
@@ -483,15 +486,15 @@ class SqliteJournal:
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
         """See Journal. Each page is a transaction of its own."""
-        pager, after = rows.Pager(), from_seq - 1
+        pager, after = rows.AdaptivePageSize(), from_seq - 1
         left = rows.UNLIMITED if limit is None else limit
         while left > 0 and (page := self._events(run, after, left, pager)):
             yield from page
             after = page[-1].seq
             left -= len(page)
 
-    def _events(self, run: int, after: int, limit: int, pager: rows.Pager) -> list[RunEvent]:
-        page = self._db.page(sql.EVENTS, pager, {"run": run, "after": after}, limit)
+    def _events(self, run: int, after: int, limit: int, pager: rows.AdaptivePageSize) -> list[RunEvent]:
+        page = self._db.page(queries.EVENTS, pager, {"run": run, "after": after}, limit)
         with self._db.decoding():
             found = rows.events(page)
             rows.check_rising([event.seq for event in found], after)
@@ -504,22 +507,22 @@ class SqliteJournal:
         with self._db.writing():
             record, task = self._run(run), None
             if key is not None:
-                found = self._db.all(sql.TASK_WITH_KEY, (run, key))
+                found = self._db.fetch_all(queries.TASK_WITH_KEY, (run, key))
                 if not found:
                     raise UsageError(f"run {record.run_id} has no task with the key {key!r}")
                 ((task,),) = found
             if record.owner is None or not record.owner.alive:
                 return None
-            self._db.execute(sql.ADD_REQUEST, (run, signal.model_dump_json(), task, key))
+            self._db.execute(queries.ADD_REQUEST, (run, signal.model_dump_json(), task, key))
             return record.owner
 
     def take_requests(self, run: int) -> list[Request]:
         """See Journal."""
         with self._db.reading():
-            found = self._db.all(sql.REQUESTS, (run,))
+            found = self._db.fetch_all(queries.REQUESTS, (run,))
         if found:
             with self._db.writing():
-                self._db.execute(sql.DROP_REQUESTS, (run, found[-1][0]))
+                self._db.execute(queries.DROP_REQUESTS, (run, found[-1][0]))
         return [Request(read_signal(text), task, key) for _, text, task, key in found]
 
     def data_version(self) -> int:
@@ -536,7 +539,7 @@ def _claimed(run: RunRecord, holder: int | None = None) -> ClaimedError:
     return ClaimedError(run.run_id, owner.pid or None, "" if here else f" on {owner.host}")
 
 
-def _number(tasks: Sequence[NewTask], last: int) -> list[int]:
+def _assign_seqs(tasks: Sequence[NewTask], last: int) -> list[int]:
     """The seq of each task. Raises UsageError if one does not rise."""
     seqs = []
     for task in tasks:

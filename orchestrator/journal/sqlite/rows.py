@@ -55,7 +55,7 @@ def readable(projection: bytes) -> str:
     return projection.decode("utf-8", "backslashreplace")
 
 
-def clean(text: str | None) -> str | None:
+def escape_surrogates(text: str | None) -> str | None:
     """Text that UTF-8 has bytes for; lone surrogates become escapes."""
     return text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
@@ -72,7 +72,9 @@ class Piece(NamedTuple):
     text: str | None
 
 
-def pieces(rows: Sequence[Row], texts: Sequence[int], pack: Callable[[Sequence[Row]], Any]) -> Iterator[Piece]:
+def split_for_statements(
+    rows: Sequence[Row], texts: Sequence[int], pack: Callable[[Sequence[Row]], Any]
+) -> Iterator[Piece]:
     """Cut rows, in order, into statements. `texts` are the columns that are text; `pack` makes the JSON value."""
     data = _encode(pack(rows))
     if len(data) <= CHUNK and b"\\u0000" not in data:  # nearly always
@@ -93,7 +95,7 @@ def pieces(rows: Sequence[Row], texts: Sequence[int], pack: Callable[[Sequence[R
         yield Piece(start, to_json(pack(rows[start:])))
 
 
-class Pager:
+class AdaptivePageSize:
     """How many rows to read at once, so that a page has about `PAGE` characters however large they are."""
 
     def __init__(self) -> None:
@@ -197,7 +199,7 @@ def task_row(task: NewTask, seq: int) -> Row:
     return (seq, task.key, text, encoding, task.priority, task.agent)
 
 
-def are_plain(tasks: Sequence[NewTask], seqs: Sequence[int]) -> bool:
+def are_default_tasks(tasks: Sequence[NewTask], seqs: Sequence[int]) -> bool:
     """Whether the inputs say it all: JSON, numbered without gaps, the number is the key, nothing else."""
     return seqs[-1] - seqs[0] == len(seqs) - 1 and all(
         task.encoding == JSON and not task.priority and not task.agent and task.key == str(seq)
@@ -280,8 +282,8 @@ def outcome_row(outcome: Outcome) -> Row:
         outcome.attempts,
         text,
         encoding,
-        clean(outcome.error),
-        clean(outcome.detail),
+        escape_surrogates(outcome.error),
+        escape_surrogates(outcome.detail),
         outcome.started_at,
         outcome.ended_at,
         outcome.slot,
@@ -364,7 +366,15 @@ _decode_events = msgspec.json.Decoder(list[_Event]).decode
 def event_row(event: RunEvent) -> Row:
     """The body of an event."""
     data, _ = to_text(event.data, JSON)
-    return (clean(event.kind), event.at, data, clean(event.address), event.task, event.slot, event.incarnation)
+    return (
+        escape_surrogates(event.kind),
+        event.at,
+        data,
+        escape_surrogates(event.address),
+        event.task,
+        event.slot,
+        event.incarnation,
+    )
 
 
 def events(page: Row) -> list[RunEvent]:

@@ -23,7 +23,7 @@ def compute(seconds: float) -> None:
 
 
 def work(task: Any, state: ExecutionState) -> str:
-    """Longer than the tests' --silence."""
+    """Longer than the tests' --heartbeat-timeout."""
     compute(8.0)
     return "done"
 

@@ -131,7 +131,7 @@ def is_met_at_its_end(task_input: Any, state: ExecutionState) -> str:
     def meet(frame: FrameType, event: str, _arg: object) -> None:
         if event == "c_call" and frame.f_code is TaskRunner.run.__code__:
             sys.setprofile(None)
-            runner.raise_here()
+            runner.raise_in_main_thread()
 
     runner.interrupt(order, InterruptSignal(reason=InterruptReason.TIMEOUT, message="it is over", triggered_by="test"))
     sys.setprofile(meet)

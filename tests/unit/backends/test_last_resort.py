@@ -31,6 +31,6 @@ def test_environments_are_read_no_longer_than_the_stop_may_take(
         return {}
 
     monkeypatch.setattr(environments, "read", read)
-    assert backend.lose_guardian(time.monotonic() + left) == ([], [])
+    assert backend.discard_guardian(time.monotonic() + left) == ([], [])
     assert asked
     assert max(asked) <= most

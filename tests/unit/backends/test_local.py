@@ -20,7 +20,7 @@ def test_an_executor_that_cannot_be_ordered_leaves_no_pipes(monkeypatch: pytest.
     def no_room(_fd: int) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    backend = LocalBackend("r", Settings.of(workers=1))
+    backend = LocalBackend("r", Settings.from_options(workers=1))
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:

@@ -12,13 +12,13 @@ import pytest
 import audit
 from auditlib.stages import STAGES
 from runtime import ExecutionInterrupted, ExecutionState
-from runtime.interrupts.supervisor_link import Standalone
+from runtime.interrupts.supervisor_link import NullLink
 from runtime.model import Event
 
 MODULE = 'import os\n\n\ndef f(a=[]):\n    """Doc."""\n    return g(a)\n\n\ndef g(a):\n    return f(a)\n'
 
 
-class Recorder(Standalone):
+class Recorder(NullLink):
     """A host that keeps what it is given."""
 
     def __init__(self) -> None:

@@ -15,14 +15,14 @@ import llm
 from llmlib import demo, http, server, tools
 from runtime import ExecutionInterrupted, ExecutionState, RetryPolicy
 from runtime.interrupts.interruptible import CancelOnInterrupt
-from runtime.interrupts.supervisor_link import Standalone
+from runtime.interrupts.supervisor_link import NullLink
 from runtime.model import Event
 
 FAST = server.Settings(first_word=0, word=0, failing=0, store=0)
 TASK = {"key": "q1", "question": "How do subprocess pipes depend on signal.py, and what is 2 * 3 + 1?"}
 
 
-class Recorder(Standalone):
+class Recorder(NullLink):
     """A host that keeps events, and calls somebody at each."""
 
     def __init__(self) -> None:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from orchestrator.config import Settings
-from orchestrator.ladder import Climb, Ladder
-from orchestrator.stop_budget import MARGIN, advice, fit, margin
+from orchestrator.ladder import Escalation, Ladder
+from orchestrator.stop_budget import MARGIN, explain_shortening, fit, margin
 
 times = some.floats(0, 1000)
 
@@ -50,7 +50,7 @@ def test_what_comes_out_fits(grace: float, term_grace: float, patience: float, g
 
 
 def test_the_advice_has_the_numbers_and_the_cure() -> None:
-    said = advice(fit(Ladder(20, 10, 2), 9.5))
+    said = explain_shortening(fit(Ladder(20, 10, 2), 9.5))
     for word in ("9.5 s", "35 s", "20 s", "10 s", "4.73", "2.37", "TimeoutStopSec=", "--grace"):
         assert word in said
 
@@ -66,7 +66,7 @@ def test_the_host_is_no_part_of_a_run() -> None:
 
 def test_a_climb_knows_when_its_last_rung_is_over() -> None:
     """Whichever rung it is on: that is how long a host may be asked to wait."""
-    climb = Climb(Ladder(10, 5, 2))
+    climb = Escalation(Ladder(10, 5, 2))
     assert climb.ends is None
     ends = []
     for now in (100.0, 110.0, 115.0, 117.0):

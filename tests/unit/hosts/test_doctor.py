@@ -13,26 +13,26 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.integrations.doctor import facts as survey
-from orchestrator.integrations.doctor.checks import Finding, Plan, Verdict, examine, worst
-from orchestrator.integrations.doctor.facts import Disk, Facts, file_system, limit_files
-from orchestrator.integrations.systemd.notify import Service
+from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, run_checks, worst
+from orchestrator.integrations.doctor.facts import Disk, HostFacts, file_system, limit_files
+from orchestrator.integrations.systemd.notify import ServiceProperties
 from orchestrator.journal import open_journal
 from orchestrator.ladder import Ladder
 from runtime.process.procfs import Visibility
 
 GOOD_DISK = Disk("/data/q.db", "/data", exists=True, writable=True, kind="ext4", free=1 << 40)
-GOOD = Facts(
+GOOD = HostFacts(
     system="Linux", python=(3, 11, 7), executable="/usr/bin/python3", cgroup="v2", leaf=True, kills_cgroups=True,
     subreaper=True, pidfd=True, memfd=True, files=1024, files_hard=4096, processes=None, memory=8 << 30, pid=1234,
     parent="bash", ignored=(), service=None, notified=False, terminal=True, disk=GOOD_DISK,
 )  # fmt: skip
 PLAN = Plan(workers=4, ladder=Ladder(10, 5, 2))
-OF_SYSTEMD = Service("batch.service", is_main=True, kill_mode="mixed", stop_seconds=90.0)
+OF_SYSTEMD = ServiceProperties("batch.service", is_main=True, kill_mode="mixed", stop_seconds=90.0)
 
 
 def finding(name: str, plan: Plan = PLAN, **changes: Any) -> Finding:
     """The one of that name, on a good host with these changes."""
-    found = examine(dataclasses.replace(GOOD, **changes), plan)
+    found = run_checks(dataclasses.replace(GOOD, **changes), plan)
     return next(each for each in found if each.name == name)
 
 
@@ -41,9 +41,9 @@ def disk(**changes: Any) -> Disk:
 
 
 def test_a_good_host_works() -> None:
-    found = examine(GOOD, PLAN)
-    assert worst(found) is Verdict.WORKS
-    assert not any(each.mend for each in found)
+    found = run_checks(GOOD, PLAN)
+    assert worst(found) is CheckStatus.WORKS
+    assert not any(each.remedy for each in found)
     assert len({each.name for each in found}) == len(found) == 16
 
 
@@ -96,19 +96,19 @@ def test_what_is_found(name: str, changes: dict[str, Any], verdict: str, word: s
     """Whatever does not work tells how to mend it, and nothing else does."""
     found = finding(name, **changes)
     assert found.verdict == verdict
-    assert word in found.mend
-    assert bool(found.mend) == (found.verdict is not Verdict.WORKS)
+    assert word in found.remedy
+    assert bool(found.remedy) == (found.verdict is not CheckStatus.WORKS)
 
 
 def test_a_grace_that_is_given_is_believed() -> None:
     """It need not be systemd that grants it."""
-    assert finding("host's grace", Plan(4, Ladder(10, 5, 2), granted=8)).verdict is Verdict.DEGRADED
-    assert finding("host's grace", Plan(4, Ladder(10, 5, 2), granted=30)).verdict is Verdict.WORKS
+    assert finding("host's grace", Plan(4, Ladder(10, 5, 2), granted=8)).verdict is CheckStatus.DEGRADED
+    assert finding("host's grace", Plan(4, Ladder(10, 5, 2), granted=30)).verdict is CheckStatus.WORKS
 
 
 def test_the_worst_decides() -> None:
     """0, 1 or 2."""
-    codes = [worst(examine(dataclasses.replace(GOOD, **changes), PLAN)).exit_code for changes in (
+    codes = [worst(run_checks(dataclasses.replace(GOOD, **changes), PLAN)).exit_code for changes in (
         {}, {"pidfd": False}, {"pidfd": False, "executable": None},
     )]  # fmt: skip
     assert codes == [0, 1, 2]
@@ -139,16 +139,16 @@ def test_the_file_system_of_a_directory(directory: str, kind: str) -> None:
 
 def test_this_host_is_looked_at(tmp_path: Path) -> None:
     """Whatever it is like; and it stays as it was."""
-    facts = survey.look(str(tmp_path / "q.db"))
+    facts = survey.collect_facts(str(tmp_path / "q.db"))
     assert facts.pid == os.getpid()
     assert facts.disk is not None
     assert facts.disk.writable
     assert not (tmp_path / "q.db").exists()
-    assert survey.look("postgresql://db/x").disk is None
-    named = survey.look(f"sqlite:///{tmp_path}/q.db").disk
+    assert survey.collect_facts("postgresql://db/x").disk is None
+    named = survey.collect_facts(f"sqlite:///{tmp_path}/q.db").disk
     assert named is not None
     assert named.path == str(tmp_path / "q.db")
-    deep = survey.look(str(tmp_path / "a" / "b" / "q.db")).disk
+    deep = survey.collect_facts(str(tmp_path / "a" / "b" / "q.db")).disk
     assert deep is not None
     assert (deep.exists, deep.directory) == (False, str(tmp_path))
 
@@ -157,10 +157,10 @@ def test_what_is_there_already_must_be_a_journal(tmp_path: Path) -> None:
     """A directory can be written to, and a text file too; neither is a journal."""
     other = tmp_path / "notes"
     other.write_text("not a journal at all\n" * 100)
-    assert "it is a directory" in survey.look(str(tmp_path)).refused
-    assert "another kind of file" in survey.look(str(other)).refused
+    assert "it is a directory" in survey.collect_facts(str(tmp_path)).refused
+    assert "another kind of file" in survey.collect_facts(str(other)).refused
     with open_journal(tmp_path / "q.db"):
-        assert survey.look(str(tmp_path / "q.db")).refused == ""
+        assert survey.collect_facts(str(tmp_path / "q.db")).refused == ""
 
 
 def test_limits_are_looked_for_in_our_own_cgroup_and_above() -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from orchestrator.core.slots import ExecutorView
 from orchestrator.core.status import Phase, StatusView
-from orchestrator.integrations.probes.health import FAREWELL_SECONDS, STALLED_SECONDS, Health
+from orchestrator.integrations.probes.health import SHUTDOWN_TIMEOUT, STALLED_SECONDS, Health
 from orchestrator.ladder import Rung
 from runtime.model import InterruptReason, InterruptSignal
 
-READY = ExecutorView(slot=0, pid=11, state="ready", tasks=(), since=None)
+READY = ExecutorView(slot=0, pid=11, state="ready", tasks=(), started_at=None)
 VIEW = StatusView(
     at=100.0,
     phase=Phase.RUNNING,
@@ -78,5 +78,5 @@ def test_once_started_it_stays_so_when_no_executor_is_left() -> None:
 
 def test_an_ended_loop_has_time_for_its_farewell_but_not_for_ever() -> None:
     health = Health(99.0).seen(replace(VIEW, phase=Phase.ENDED))
-    assert health.live(VIEW.at + FAREWELL_SECONDS).ok
-    assert not health.live(VIEW.at + FAREWELL_SECONDS + 1).ok
+    assert health.live(VIEW.at + SHUTDOWN_TIMEOUT).ok
+    assert not health.live(VIEW.at + SHUTDOWN_TIMEOUT + 1).ok

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.integrations import detect as here
+from orchestrator.integrations import detect
 from orchestrator.logging import journald
-from orchestrator.logging.journald import JournalLog, entry, field_name, leads_to_journal
+from orchestrator.logging.journald import JournalLog, entry, field_name, is_journal_stream
 from runtime.model import Severity
 
 
@@ -67,11 +67,11 @@ def test_the_journal_is_known_by_its_inode(tmp_path: Path) -> None:
     """A variable that was inherited proves nothing: standard error may have been redirected since."""
     with (tmp_path / "stream").open("w") as file:
         status = os.fstat(file.fileno())
-        assert leads_to_journal(file.fileno(), f"{status.st_dev}:{status.st_ino}")
-        assert not leads_to_journal(file.fileno(), f"{status.st_dev}:{status.st_ino + 1}")
-        assert not leads_to_journal(file.fileno(), "nonsense")
-        assert not leads_to_journal(file.fileno(), None)
-    assert not leads_to_journal(987, "1:2")
+        assert is_journal_stream(file.fileno(), f"{status.st_dev}:{status.st_ino}")
+        assert not is_journal_stream(file.fileno(), f"{status.st_dev}:{status.st_ino + 1}")
+        assert not is_journal_stream(file.fileno(), "nonsense")
+        assert not is_journal_stream(file.fileno(), None)
+    assert not is_journal_stream(987, "1:2")
 
 
 @pytest.fixture
@@ -150,6 +150,6 @@ def test_elsewhere_logs_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     sink = Lines()
-    here.log("r", sink, "json", Severity.INFO, colors=False)("e", Severity.INFO, {"n": 1})
-    here.log("r", sink, "console", Severity.INFO, colors=False)("e", Severity.INFO, {"n": 1})
+    detect.log("r", sink, "json", Severity.INFO, colors=False)("e", Severity.INFO, {"n": 1})
+    detect.log("r", sink, "console", Severity.INFO, colors=False)("e", Severity.INFO, {"n": 1})
     assert len(sink.seen) == 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cli import app
 from orchestrator.cli.run_command import parse
-from orchestrator.integrations.kubernetes.manifest import Deployment, Journal, job, pod
+from orchestrator.integrations.kubernetes.manifest import Deployment, JournalVolume, job, pod
 from orchestrator.integrations.kubernetes.yaml import dump
 from runtime.errors import UsageError
 
@@ -26,7 +26,7 @@ NASTY = st.sampled_from(
 TEXT = st.one_of(st.lists(NASTY, max_size=6).map("".join), st.text(max_size=8))
 GOOD: dict[str, Any] = {
     "name": "r", "image": "example/quiesce:1", "command": ["quiesce", "run"], "grace": 20, "probe_port": 8080,
-    "journal": Journal("r-journal", "/data", "1Gi"),
+    "journal": JournalVolume("r-journal", "/data", "1Gi"),
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_text_comes_back_as_it_was(words: list[str], path: str, message: str) ->
     try:
         it = Deployment(**{
             **GOOD, "command": ["quiesce", *words], "termination_message": f"/m{message}",
-            "journal": Journal("r-journal", f"/d{path}", "1Gi"),
+            "journal": JournalVolume("r-journal", f"/d{path}", "1Gi"),
         })  # fmt: skip
     except UsageError:
         assert any("\0" in text or "\udcff" in text or not _is_utf8(text) for text in (*words, path, message)) or (
@@ -96,10 +96,10 @@ def test_names_are_kept_or_refused(field: str, word: str) -> None:
     try:
         if field in ("claim", "size", "secret", "key"):
             given["journal"] = {
-                "claim": lambda: Journal(word, "/data", None),
-                "size": lambda: Journal("c", "/data", word),
-                "secret": lambda: Journal(secret=(word, "url")),
-                "key": lambda: Journal(secret=("db", word)),
+                "claim": lambda: JournalVolume(word, "/data", None),
+                "size": lambda: JournalVolume("c", "/data", word),
+                "secret": lambda: JournalVolume(secret=(word, "url")),
+                "key": lambda: JournalVolume(secret=("db", word)),
             }[field]()
         elif field == "cpu":
             given["resources"] = {"cpu": word}

@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.core.status import Phase
 from orchestrator.integrations.probes import server as probes
-from orchestrator.integrations.probes.client import ask as ask_inside
+from orchestrator.integrations.probes.client import query_probe as ask_inside
 from orchestrator.integrations.probes.server import EVERYWHERE, Probes
 from runtime.errors import UsageError
 from tests.support.wait import wait_until

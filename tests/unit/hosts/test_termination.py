@@ -54,7 +54,7 @@ def write(message: TerminationMessage, text: str) -> None:
 
 def chosen(path: str) -> TerminationMessage:
     message = TerminationMessage()
-    message.choose(path)
+    message.set_path(path)
     return message
 
 
@@ -83,7 +83,7 @@ def test_the_default_is_used_only_where_somebody_made_it(
         path.touch()
     monkeypatch.setattr(termination, "DEFAULT_PATH", str(path))
     message = TerminationMessage()
-    message.choose(None)
+    message.set_path(None)
     write(message, "done")
     assert path.exists() is exists
     assert not exists or path.read_text() == "done\n"

@@ -11,21 +11,28 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.cli import run_command as command
+from orchestrator.cli import app, run_command
 from orchestrator.cli import service as hosts
-from orchestrator.integrations.systemd.unit import STATE, Service, command_line, memory_for, quote, render, stop_seconds
+from orchestrator.integrations.systemd.unit import (
+    STATE,
+    ServiceUnit,
+    command_line,
+    memory_for,
+    quote,
+    render,
+    stop_seconds,
+)
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 from tests.support.cli import QUIESCE
 
 
-def service(**changes: Any) -> Service:
+def service(**changes: Any) -> ServiceUnit:
     given: dict[str, Any] = {
         "run_id": "r", "agent": "a.py:f", "command": ["/opt/quiesce", "run", "/srv/a.py:f"], "directory": "/srv",
         "ladder": Ladder(10, 5, 2), **changes,
     }  # fmt: skip
-    return Service(**given)
+    return ServiceUnit(**given)
 
 
 def options(text: str) -> dict[str, str]:
@@ -202,7 +209,7 @@ def test_systemd_can_read_it(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_program_is_this_one() -> None:
-    words = command.program()
+    words = run_command.program()
     assert os.path.isabs(words[0])
     done = subprocess.run([*words, "--version"], capture_output=True, text=True, check=False, cwd="/", timeout=30)
     assert done.stdout.startswith("quiesce ")

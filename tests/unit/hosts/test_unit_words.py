@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.integrations.systemd.unit import Service, render
+from orchestrator.integrations.systemd.unit import ServiceUnit, render
 from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 
@@ -84,12 +84,12 @@ def variables(text: str) -> str:
     return text.replace("$$", "$")
 
 
-def build(**changes: object) -> Service:
+def build(**changes: object) -> ServiceUnit:
     base: dict[str, object] = {
         "run_id": "r", "agent": "a.py:f", "command": ["/opt/quiesce", "run"], "directory": "/srv", "user": "batch",
         "ladder": Ladder(10, 5, 2),
     }  # fmt: skip
-    return Service(**{**base, **changes})  # type: ignore[arg-type]
+    return ServiceUnit(**{**base, **changes})  # type: ignore[arg-type]
 
 
 PLAIN = [line.partition("=")[0] for line in lines_of(render(build(writable=["/w"], bound=["/b"])))]

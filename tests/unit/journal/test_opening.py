@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal
-from orchestrator.journal.sqlite import connect as opening
+from orchestrator.journal.sqlite import connect
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask, RunEvent
 from runtime.errors import UsageError
@@ -236,15 +236,15 @@ def test_a_journal_that_is_made_while_it_is_looked_at_is_no_stranger(path: Path)
         if "user_version" in statement and not made:
             made.append(statement)
             with contextlib.suppress(sqlite3.OperationalError):  # who reads keeps it out
-                opening._initialise(making)
+                connect._initialise(making)
 
     looking.set_trace_callback(make)
-    assert opening._verify(looking, str(path))
+    assert connect._verify(looking, str(path))
     assert made
     looking.set_trace_callback(None)
-    if opening._verify(making, str(path)):
-        opening._initialise(making)
-    assert not opening._verify(looking, str(path))
+    if connect._verify(making, str(path)):
+        connect._initialise(making)
+    assert not connect._verify(looking, str(path))
     looking.close()
     making.close()
 

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from orchestrator.journal.sqlite import queries as statements
+from orchestrator.journal.sqlite import queries
 
 STATEMENTS = {
     name: text
-    for name, text in vars(statements).items()
+    for name, text in vars(queries).items()
     if name.isupper() and not name.startswith("_") and isinstance(text, str)
 }
 

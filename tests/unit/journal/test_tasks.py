@@ -59,7 +59,7 @@ def test_tasks_come_out_as_they_went_in(
 def test_tasks_named_by_their_line_take_the_short_way(journal: SqliteJournal, run: int) -> None:
     """Keys that are the numbers are not sent to SQLite at all, and still are there."""
     tasks = [NewTask(str(n), b'{"n": %d}' % n) for n in range(1, 301)]
-    assert rows.are_plain(tasks, range(1, 301))
+    assert rows.are_default_tasks(tasks, range(1, 301))
     assert journal.add_tasks(run, tasks) == (1, 300)
     assert journal.pending(run, limit=5) == [PendingTask(n, str(n), b'{"n": %d}' % n) for n in range(1, 6)]
     assert journal.last_seq(run) == 300
@@ -124,7 +124,7 @@ def test_a_snapshot_is_handed_out_until_its_task_is_done(journal: SqliteJournal,
         again.claim(run)
         again.commit(run, outcomes=[outcome(1), outcome(2, INTERRUPTED)])
         assert [task.snapshot for task in again.pending(run)] == [b"\x80", None]
-        assert again._db.all("SELECT seq FROM snapshots") == [(2,)]
+        assert again._db.fetch_all("SELECT seq FROM snapshots") == [(2,)]
 
 
 # -- refused ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 import pytest
 
 from runtime.events.bus import EventBus
-from runtime.events.queue import Policy
+from runtime.events.queue import OverflowPolicy
 from runtime.execution.state import ExecutionState
 from runtime.model import Event, InterruptEvent, InterruptReason, InterruptSignal
 from runtime.testing import real_time, run_virtual, virtual_time
@@ -76,7 +76,7 @@ async def test_a_stream_yields_the_interrupt_and_ends(when: str) -> None:
         await bus.publish(INTERRUPT)
         await bus.publish(event(1))
     elif when == "while it waits":
-        asyncio.get_running_loop().call_later(1, bus.post, INTERRUPT)
+        asyncio.get_running_loop().call_later(1, bus.publish_nowait, INTERRUPT)
     assert [one.kind async for one in stream] == ["interrupt"]
     assert stream.closed
 
@@ -86,8 +86,8 @@ def test_subscribers_go_on_after_the_interrupt() -> None:
     bus = EventBus()
     seen: list[Event] = []
     bus.subscribe(seen.append)
-    bus.post(INTERRUPT)
-    bus.post(event(1))
+    bus.publish_nowait(INTERRUPT)
+    bus.publish_nowait(event(1))
     assert [one.kind for one in seen] == ["interrupt", "n"]
 
 
@@ -144,7 +144,7 @@ async def test_kinds_are_filtered_but_never_the_interrupt() -> None:
 @virtual_time
 async def test_block_makes_the_publisher_wait() -> None:
     bus = EventBus()
-    stream = bus.stream(policy=Policy.BLOCK, limit=2)
+    stream = bus.stream(policy=OverflowPolicy.BLOCK, limit=2)
     published: list[int] = []
 
     async def publish() -> None:
@@ -190,7 +190,7 @@ async def test_waiting_publishers_are_released_by_the_interrupt() -> None:
     await bus.publish(event(0))
     tasks = [asyncio.create_task(bus.publish(event(number))) for number in (1, 2)]
     await settle()
-    bus.post(INTERRUPT)
+    bus.publish_nowait(INTERRUPT)
     await asyncio.gather(*tasks)
     assert [one.kind async for one in stream] == ["n", "n", "n", "interrupt"]
 
@@ -198,17 +198,19 @@ async def test_waiting_publishers_are_released_by_the_interrupt() -> None:
 @virtual_time
 async def test_who_cannot_wait_pushes_out_the_oldest() -> None:
     bus = EventBus()
-    stream = bus.stream(policy=Policy.BLOCK, limit=2)
+    stream = bus.stream(policy=OverflowPolicy.BLOCK, limit=2)
     for number in range(5):
-        bus.post(event(number))
+        bus.publish_nowait(event(number))
     bus.close()
     assert numbers([one async for one in stream]) == [3, 4]
     assert stream.dropped == 3
 
 
-@pytest.mark.parametrize(("policy", "kept", "dropped"), [(Policy.DROP_OLDEST, [3, 4], 3), (Policy.LATEST, [4], 4)])
+@pytest.mark.parametrize(
+    ("policy", "kept", "dropped"), [(OverflowPolicy.DROP_OLDEST, [3, 4], 3), (OverflowPolicy.LATEST, [4], 4)]
+)
 @virtual_time
-async def test_a_slow_consumer_loses_its_own_events_only(policy: Policy, kept: list[int], dropped: int) -> None:
+async def test_a_slow_consumer_loses_its_own_events_only(policy: OverflowPolicy, kept: list[int], dropped: int) -> None:
     bus = EventBus()
     slow = bus.stream(policy=policy, limit=2)
     other = bus.stream(limit=100)
@@ -223,9 +225,9 @@ async def test_a_slow_consumer_loses_its_own_events_only(policy: Policy, kept: l
 @virtual_time
 async def test_the_interrupt_is_never_dropped() -> None:
     bus = EventBus()
-    stream = bus.stream(policy=Policy.LATEST)
-    bus.post(event(1))
-    bus.post(INTERRUPT)
+    stream = bus.stream(policy=OverflowPolicy.LATEST)
+    bus.publish_nowait(event(1))
+    bus.publish_nowait(INTERRUPT)
     assert [one.kind async for one in stream] == ["n", "interrupt"]
 
 
@@ -383,12 +385,12 @@ def test_a_subscriber_that_publishes_does_not_change_the_order_of_others() -> No
 
     def echo(one: Event) -> None:
         if one.kind == "n":
-            bus.post(event(one.data["n"], "echo"))
+            bus.publish_nowait(event(one.data["n"], "echo"))
 
     bus.subscribe(echo)
     bus.subscribe(seen.append)
-    bus.post(event(1))
-    bus.post(event(2))
+    bus.publish_nowait(event(1))
+    bus.publish_nowait(event(2))
     assert [(one.kind, one.seq) for one in seen] == [("n", 1), ("echo", 2), ("n", 3), ("echo", 4)]
 
 
@@ -396,10 +398,10 @@ def test_a_subscriber_that_has_left_gets_nothing() -> None:
     bus = EventBus()
     seen: list[Event] = []
     subscription = bus.subscribe(seen.append)
-    bus.post(event(1))
+    bus.publish_nowait(event(1))
     subscription.close()
     subscription.close()
-    bus.post(event(2))
+    bus.publish_nowait(event(2))
     assert numbers(seen) == [1]
     assert subscription.dropped == 0
 
@@ -412,7 +414,7 @@ def test_an_async_subscriber_from_before_the_loop_is_served_in_it() -> None:
         seen.append(one)
 
     bus.subscribe(handler)
-    bus.post(event(1))
+    bus.publish_nowait(event(1))
 
     async def main() -> None:
         await bus.publish(event(2))
@@ -429,7 +431,7 @@ def test_an_async_subscriber_that_hangs_does_not_hold_up_the_end(caplog: pytest.
         async def handler(one: Event) -> None:
             await asyncio.Event().wait()
 
-        subscription = bus.subscribe(handler, policy=Policy.LATEST)
+        subscription = bus.subscribe(handler, policy=OverflowPolicy.LATEST)
         for number in range(4):
             await bus.publish(event(number))
             await settle()
@@ -451,7 +453,7 @@ async def test_threads_may_publish() -> None:
 
     def publish() -> None:
         for number in range(100):
-            bus.post(event(number))
+            bus.publish_nowait(event(number))
 
     threads = [threading.Thread(target=publish) for _ in range(4)]
     for thread in threads:
@@ -508,5 +510,5 @@ def test_a_number_is_all_that_publishing_changes() -> None:
     bus.subscribe(seen.append)
     values = {"kind": "k", "data": {"n": 1}, "address": "a", "state_id": "s", "seq": 7, "at": 3.0}
     assert values.keys() == {field.name for field in dataclasses.fields(Event)}
-    bus.post(Event(**values))  # type: ignore[arg-type]
+    bus.publish_nowait(Event(**values))  # type: ignore[arg-type]
     assert dataclasses.asdict(seen[0]) == {**values, "seq": 1}

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends import previous_supervisor as predecessor
+from orchestrator.backends import previous_supervisor
 from orchestrator.backends.run_token import RunToken
 from orchestrator.journal import SupervisorRecord
 from runtime.process import cgroup
-from runtime.process.cgroup import Leaf
+from runtime.process.cgroup import RunCgroup
 from runtime.process.run_mark import is_mark
 
 
 def test_what_was_made_in_it_goes_with_it(tmp_path: Path) -> None:
     """A run inside of the run, whose guardian was killed, has left one."""
-    leaf = Leaf(tmp_path / "quiesce-r")
+    leaf = RunCgroup(tmp_path / "quiesce-r")
     (leaf.path / "quiesce-inner" / "deeper").mkdir(parents=True)
     assert leaf.remove()
     assert not leaf.path.exists()
@@ -26,7 +26,7 @@ def test_what_was_made_in_it_goes_with_it(tmp_path: Path) -> None:
 def test_one_with_something_in_it_stays(tmp_path: Path) -> None:
     (tmp_path / "quiesce-r").mkdir()
     (tmp_path / "quiesce-r" / "file").touch()
-    assert not Leaf(tmp_path / "quiesce-r").remove()
+    assert not RunCgroup(tmp_path / "quiesce-r").remove()
 
 
 def test_a_predecessors_is_found_and_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,8 +37,8 @@ def test_a_predecessors_is_found_and_nobody_elses(tmp_path: Path, monkeypatch: p
     assert len(set(names)) == 4
     for name in names:
         (tmp_path / name).mkdir()
-    dead = predecessor.Predecessor("r", SupervisorRecord("7-0ff", 7, socket.gethostname()))
-    dead.see_off(lambda *_: None, lambda: None, 1.0, keep_children=False)
+    dead = previous_supervisor.PreviousSupervisor("r", SupervisorRecord("7-0ff", 7, socket.gethostname()))
+    dead.wait_and_clean_up(lambda *_: None, lambda: None, 1.0, keep_children=False)
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
 
 

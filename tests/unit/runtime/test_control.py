@@ -11,7 +11,7 @@ import pytest
 from runtime.executor.control import ControlThread
 from runtime.executor.inbox import Inbox
 from runtime.executor.outbox import Outbox
-from runtime.ipc.executor_protocol import Done, FrameReader, Interrupt, Task, Tasks, UpFrame, pack
+from runtime.ipc.executor_protocol import FrameReader, Interrupt, Task, TaskDone, Tasks, UpFrame, pack
 from runtime.ipc.flag import InterruptFlag
 from runtime.model import InterruptReason, InterruptSignal
 
@@ -70,9 +70,9 @@ def task(attempt: int = 1) -> Task:
 
 def test_one_that_waits_never_begins(place: Place) -> None:
     os.write(place.tasks, pack(Tasks([task()])))
-    place.control._obey(Interrupt(7, 1, SIGNAL))
+    place.control._execute(Interrupt(7, 1, SIGNAL))
     (done,) = place.said()
-    assert isinstance(done, Done)
+    assert isinstance(done, TaskDone)
     assert (done.task, done.status) == (7, "interrupted")
     assert place.inbox.take() is None
 
@@ -81,29 +81,29 @@ def test_one_that_is_in_hand_is_interrupted(place: Place) -> None:
     os.write(place.tasks, pack(Tasks([task()])))
     place.inbox.fill()
     taken = place.inbox.take()
-    place.control._obey(Interrupt(7, 1, SIGNAL))
+    place.control._execute(Interrupt(7, 1, SIGNAL))
     assert place.runner.interrupted == [taken]
     place.inbox.finish(7)
-    place.control._obey(Interrupt(7, 1, SIGNAL))
+    place.control._execute(Interrupt(7, 1, SIGNAL))
     assert place.runner.interrupted == [taken]
 
 
 def test_an_interrupt_that_overtakes_its_task_waits_for_it(place: Place) -> None:
     """A task that is larger than a pipe comes in parts, and the control pipe is another one."""
-    place.control._obey(Interrupt(7, 1, SIGNAL))
-    place.control._try_again()
+    place.control._execute(Interrupt(7, 1, SIGNAL))
+    place.control._retry_pending_interrupts()
     assert place.said() == []
     os.write(place.tasks, pack(Tasks([task()])))
-    place.control._try_again()
+    place.control._retry_pending_interrupts()
     (done,) = place.said()
     assert done.status == "interrupted"
-    place.control._try_again()
+    place.control._retry_pending_interrupts()
     assert place.said() == []
 
 
 def test_one_that_came_too_late_for_an_attempt_is_not_for_the_next(place: Place) -> None:
-    place.control._obey(Interrupt(7, 1, SIGNAL))
+    place.control._execute(Interrupt(7, 1, SIGNAL))
     os.write(place.tasks, pack(Tasks([task(attempt=2)])))
-    place.control._try_again()
+    place.control._retry_pending_interrupts()
     assert place.said() == []
     assert place.inbox.take() == task(attempt=2)

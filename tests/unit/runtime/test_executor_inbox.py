@@ -8,10 +8,10 @@ import sys
 import threading
 
 from runtime.executor.control import ControlThread
-from runtime.executor.executor import Executor, Place
+from runtime.executor.executor import Executor, ExecutorConfig
 from runtime.executor.inbox import Inbox
 from runtime.executor.outbox import Outbox
-from runtime.ipc.executor_protocol import Retire, Revoke
+from runtime.ipc.executor_protocol import FinishAndExit, ReturnTasks
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import Inheritance
 from tests.support.wait import wait_until
@@ -24,23 +24,25 @@ def sleeps(thread: threading.Thread) -> bool:
 
 
 def wakes_up(flag: InterruptFlag, fds: list[int]) -> bool:
-    """Whether the main loop of an executor finds an order that lies in its inbox and in no pipe, after a Revoke."""
+    """Whether the main loop finds an order that lies in its inbox and in no pipe, after a ReturnTasks."""
     inbox, outbox = Inbox(fds[0]), Outbox(fds[3])
-    executor = Executor(Place(0, 1, "run", 1, Inheritance(os.getpid(), [], [], b".", {}), fds[4]), flag, inbox, outbox)
-    fds += [*executor._poke, outbox._bell_read, outbox._bell_write]
+    executor = Executor(
+        ExecutorConfig(0, 1, "run", 1, Inheritance(os.getpid(), [], [], b".", {}), fds[4]), flag, inbox, outbox
+    )
+    fds += [*executor._wake_pipe, outbox._bell_read, outbox._bell_write]
     thread = threading.Thread(target=executor.run, daemon=True)
     thread.start()
     wait_until(lambda: sleeps(thread), what="the main loop to wait")
-    inbox._orders.append(Retire())  # as the control thread's look into the pipe would
-    ControlThread(-1, 0, flag, inbox, outbox, executor._tasks, executor._wake_main, executor._nudge_main)._obey(
-        Revoke(0)
-    )
+    inbox._orders.append(FinishAndExit())  # as the control thread's look into the pipe would
+    ControlThread(
+        -1, 0, flag, inbox, outbox, executor._tasks, executor._wake_main, executor._interrupt_blocked_syscall
+    )._execute(ReturnTasks(0))
     thread.join(10)
     return not thread.is_alive()
 
 
 def test_what_the_control_thread_leaves_in_the_inbox_wakes_the_main_thread() -> None:
-    """A Revoke empties the orders' pipe: what it does not take back is in no pipe any more.
+    """A ReturnTasks empties the orders' pipe: what it does not take back is in no pipe any more.
 
     Found by scripts/soak: on a loaded machine the control thread came first, and the last task of a run was
     never executed.

@@ -51,7 +51,7 @@ def test_an_executor_sees_all_and_can_write_to_its_own_page_only(flag: Interrupt
     if child == 0:
         try:
             flag.restrict(1)
-            flag.begin(1, 7)
+            flag.set_current_task(1, 7)
             os.kill(os.getpid(), signal.SIGSTOP)  # until the flag is up
             seen = bool(flag.byte(1)) and flag.signal(1) == SIGNAL
             os._exit(0 if seen and not _has_more_than_its_page() else 1)
@@ -75,7 +75,7 @@ def _has_more_than_its_page() -> bool:
 def test_a_renewed_flag_keeps_what_was_raised_and_can_be_mapped(flag: InterruptFlag) -> None:
     flag.seal()
     flag.raise_all(SIGNAL)
-    flag.begin(0, 7)
+    flag.set_current_task(0, 7)
     flag.renew()
     mmap.mmap(flag.fd, 4096).close()
     assert flag.byte(0).value

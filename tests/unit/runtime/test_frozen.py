@@ -248,7 +248,7 @@ def test_a_subscriber_cannot_change_what_the_next_one_sees() -> None:
 
     bus.subscribe(meddle)
     bus.subscribe(seen.append)
-    bus.post(Event(kind="k", data={"n": 1, "tags": [1]}))
+    bus.publish_nowait(Event(kind="k", data={"n": 1, "tags": [1]}))
     assert len(errors) == 2
     assert seen[0].data == {"n": 1, "tags": [1]}
 
@@ -283,7 +283,7 @@ def test_the_fields_of_a_programs_own_event_are_frozen_too() -> None:
     bus.subscribe(seen.append)
     extra = {"n": [1]}
     event = OwnEvent(kind="own", extra=extra)
-    bus.post(event)
+    bus.publish_nowait(event)
     extra["n"].append(2)
     assert type(seen[0]) is OwnEvent
     assert seen[0].extra == {"n": [1]}

@@ -70,7 +70,7 @@ async def test_killed_ones_are_awaited() -> None:
         state.register_generator(asyncio.create_task(worker()))
     await settle()
     report = await state.kill_generators()
-    assert (report.killed, report.refused, cleaned) == (3, (), [1, 1, 1])
+    assert (report.killed, report.survivors, cleaned) == (3, (), [1, 1, 1])
 
 
 @pytest.mark.parametrize("when", ["before it is registered", "after"])
@@ -175,7 +175,7 @@ def test_one_that_refuses_is_named_and_holds_up_nobody(caplog: pytest.LogCapture
         state.register_generator(other)
         await settle()
         report = await state.kill_generators(limit=2)
-        assert (report.killed, report.refused) == (1, ("mule",))
+        assert (report.killed, report.survivors) == (1, ("mule",))
         assert other.cancelled()
         assert asyncio.get_running_loop().time() == pytest.approx(1002)
         await state.aclose()  # not waited for again
@@ -204,7 +204,7 @@ async def test_they_get_no_longer_than_the_grace() -> None:
     task = asyncio.create_task(stubborn())
     state.register_generator(task, name="slow")
     await settle()
-    assert (await state.kill_generators()).refused == ("slow",)
+    assert (await state.kill_generators()).survivors == ("slow",)
     assert asyncio.get_running_loop().time() == pytest.approx(1001.5)
     release.set()
     await task
@@ -251,7 +251,7 @@ def test_an_async_generators_end_is_its_own_business(ending: str, caplog: pytest
             assert await anext(generator) == 1
             state.request_interrupt()
             report = await state.kill_generators()
-            assert (report.killed, report.refused) == (1, ())
+            assert (report.killed, report.survivors) == (1, ())
             gc.collect()  # a task whose exception nobody has looked at would be in the log now
 
     run_virtual(main)
@@ -271,7 +271,7 @@ async def test_an_async_generator_that_somebody_iterates_is_reported() -> None:
     task = asyncio.ensure_future(anext(generator))
     state.register_generator(generator, name="busy")
     await settle()
-    assert (await state.kill_generators()).refused == ("busy",)
+    assert (await state.kill_generators()).survivors == ("busy",)
     task.cancel()
     await asyncio.wait([task])
 

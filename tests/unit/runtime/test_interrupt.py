@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from runtime.errors import ExecutionInterrupted, interruption_behind
+from runtime.errors import ExecutionInterrupted, find_interrupt
 from runtime.interrupts.interruptible import CancelOnInterrupt, Interruptible
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.scope import scope
@@ -23,8 +23,8 @@ SECOND = InterruptSignal(reason=InterruptReason.CUSTOM, message="second")
 
 def test_first_signal_wins_and_never_changes() -> None:
     state = Interruptible()
-    assert state.trip(FIRST)
-    assert not state.trip(SECOND)
+    assert state.set_signal(FIRST)
+    assert not state.set_signal(SECOND)
     assert state.interrupt_signal is FIRST
     with pytest.raises(ExecutionInterrupted) as caught:
         state.raise_if_interrupted()
@@ -40,7 +40,7 @@ def test_of_many_threads_one_wins() -> None:
     def trip(number: int) -> None:
         mine = InterruptSignal(reason=InterruptReason.CUSTOM, message=str(number))
         gate.wait()
-        if state.trip(mine):
+        if state.set_signal(mine):
             won.append(mine)
 
     threads = [threading.Thread(target=trip, args=(number,)) for number in range(16)]
@@ -61,9 +61,9 @@ def test_a_waker_is_called_whether_added_before_or_after(when: str) -> None:
     called: list[int] = []
     if when == "before":
         state.add_waker(lambda: called.append(1))
-        state.trip(FIRST)
+        state.set_signal(FIRST)
     else:
-        state.trip(FIRST)
+        state.set_signal(FIRST)
         state.add_waker(lambda: called.append(1))
     assert called == [1]
 
@@ -74,14 +74,14 @@ def test_a_removed_waker_is_not_called() -> None:
     remove = state.add_waker(lambda: called.append(1))
     remove()
     remove()
-    state.trip(FIRST)
+    state.set_signal(FIRST)
     assert called == []
 
 
 def test_a_waker_that_trips_again_changes_nothing() -> None:
     state = Interruptible()
-    state.add_waker(lambda: state.trip(SECOND))
-    assert state.trip(FIRST)
+    state.add_waker(lambda: state.set_signal(SECOND))
+    assert state.set_signal(FIRST)
     assert state.interrupt_signal is FIRST
 
 
@@ -94,13 +94,13 @@ def test_the_flag_of_the_host_is_an_interrupt() -> None:
     assert state.is_interrupted
     with pytest.raises(ExecutionInterrupted, match="first"):
         state.raise_if_interrupted()
-    assert not state.trip(SECOND)
+    assert not state.set_signal(SECOND)
 
 
 def test_a_local_interrupt_beats_a_later_flag() -> None:
     host = FakeSupervisorLink()
     state = Interruptible(host)
-    state.trip(FIRST)
+    state.set_signal(FIRST)
     host.raise_flag(SECOND)
     assert state.interrupt_signal is FIRST
 
@@ -112,7 +112,7 @@ def test_an_interrupt_in_a_shield_waits_until_it_is_left() -> None:
     state = Interruptible()
     reached = []
     with pytest.raises(ExecutionInterrupted), state.shield():
-        state.trip(FIRST)
+        state.set_signal(FIRST)
         state.raise_if_interrupted()
         assert state.is_interrupted
         reached.append("end")
@@ -123,21 +123,21 @@ def test_the_outermost_shield_counts() -> None:
     state = Interruptible()
     with pytest.raises(ExecutionInterrupted), state.shield():
         with state.shield():
-            state.trip(FIRST)
+            state.set_signal(FIRST)
         state.raise_if_interrupted()
 
 
 def test_leaving_a_shield_by_an_exception_does_not_replace_it() -> None:
     state = Interruptible()
     with pytest.raises(ValueError, match="mine"), state.shield():
-        state.trip(FIRST)
+        state.set_signal(FIRST)
         raise ValueError("mine")
 
 
 @pytest.mark.parametrize("error", [ExecutionInterrupted(SECOND), asyncio.CancelledError()])
 def test_a_shield_in_clean_up_does_not_replace_what_led_to_it(error: BaseException) -> None:
     state = Interruptible()
-    state.trip(FIRST)
+    state.set_signal(FIRST)
     with pytest.raises(type(error)) as caught:
         try:
             raise error
@@ -149,7 +149,7 @@ def test_a_shield_in_clean_up_does_not_replace_what_led_to_it(error: BaseExcepti
 
 def test_a_shield_in_the_handling_of_a_failure_is_a_checkpoint() -> None:
     state = Interruptible()
-    state.trip(FIRST)
+    state.set_signal(FIRST)
     with pytest.raises(ExecutionInterrupted):
         try:
             raise ValueError
@@ -184,14 +184,14 @@ async def test_a_shield_that_another_task_leaves_is_left() -> None:
 
 def test_a_shield_is_of_its_own_state_only() -> None:
     shielded, other = Interruptible(), Interruptible()
-    other.trip(FIRST)
+    other.set_signal(FIRST)
     with shielded.shield(), pytest.raises(ExecutionInterrupted):
         other.raise_if_interrupted()
 
 
 def test_a_shield_covers_its_own_thread_only() -> None:
     state = Interruptible()
-    state.trip(FIRST)
+    state.set_signal(FIRST)
     outcome: list[BaseException] = []
 
     def look() -> None:
@@ -215,9 +215,9 @@ def test_a_shield_covers_its_own_thread_only() -> None:
 async def test_an_await_is_interrupted(when: str) -> None:
     state = Interruptible()
     if when == "before":
-        state.trip(FIRST)
+        state.set_signal(FIRST)
     else:
-        asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+        asyncio.get_running_loop().call_later(1, state.set_signal, FIRST)
     with pytest.raises(ExecutionInterrupted, match="first"):
         async with CancelOnInterrupt(state):
             await asyncio.Event().wait()
@@ -231,7 +231,7 @@ async def test_an_interrupt_after_the_await_is_none_of_the_guards_business() -> 
     state = Interruptible()
     async with CancelOnInterrupt(state):
         await asyncio.sleep(0)
-    state.trip(FIRST)
+    state.set_signal(FIRST)
     await settle()
 
 
@@ -241,7 +241,7 @@ async def test_a_body_that_ends_as_the_interrupt_comes_keeps_its_result() -> Non
     state = Interruptible()
     async with CancelOnInterrupt(state):
         await asyncio.sleep(0)
-        state.trip(FIRST)
+        state.set_signal(FIRST)
     await settle()
     task = asyncio.current_task()
     assert task is not None
@@ -259,7 +259,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     task = asyncio.create_task(body())
     await settle()
     task.cancel()
-    state.trip(FIRST)
+    state.set_signal(FIRST)
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -275,7 +275,7 @@ async def test_a_timeout_around_the_guard_stays_a_timeout() -> None:
 @virtual_time
 async def test_nested_guards_cancel_once_and_the_inner_one_tells() -> None:
     state = Interruptible()
-    asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    asyncio.get_running_loop().call_later(1, state.set_signal, FIRST)
     seen = []
     with pytest.raises(ExecutionInterrupted):
         async with CancelOnInterrupt(state):
@@ -291,7 +291,7 @@ async def test_nested_guards_cancel_once_and_the_inner_one_tells() -> None:
 @virtual_time
 async def test_swallowed_inside_the_outer_guard_still_interrupts_its_next_await() -> None:
     state = Interruptible()
-    asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    asyncio.get_running_loop().call_later(1, state.set_signal, FIRST)
     with pytest.raises(ExecutionInterrupted):
         async with CancelOnInterrupt(state):
             try:
@@ -306,7 +306,7 @@ async def test_swallowed_inside_the_outer_guard_still_interrupts_its_next_await(
 async def test_a_shielded_await_is_left_alone_and_its_end_raises() -> None:
     state = Interruptible()
     done = []
-    asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    asyncio.get_running_loop().call_later(1, state.set_signal, FIRST)
     with pytest.raises(ExecutionInterrupted):
         async with CancelOnInterrupt(state):
             with state.shield():
@@ -318,7 +318,7 @@ async def test_a_shielded_await_is_left_alone_and_its_end_raises() -> None:
 @virtual_time
 async def test_an_exception_out_of_a_shield_leaves_the_next_await_interruptible() -> None:
     state = Interruptible()
-    asyncio.get_running_loop().call_later(1, state.trip, FIRST)
+    asyncio.get_running_loop().call_later(1, state.set_signal, FIRST)
     with pytest.raises(ExecutionInterrupted):
         async with CancelOnInterrupt(state):
             try:
@@ -337,7 +337,7 @@ async def test_a_body_that_a_checkpoint_has_told_is_not_cancelled_in_its_clean_u
     with pytest.raises(ExecutionInterrupted):
         async with CancelOnInterrupt(state):
             try:
-                state.trip(FIRST)
+                state.set_signal(FIRST)
                 state.raise_if_interrupted()
             finally:
                 await asyncio.sleep(1)
@@ -371,8 +371,8 @@ async def test_callbacks_run_once_and_late_ones_soon() -> None:
     state = Interruptible()
     called: list[str] = []
     state.when_interrupted(lambda: called.append("early"))
-    state.trip(FIRST)
-    state.trip(SECOND)
+    state.set_signal(FIRST)
+    state.set_signal(SECOND)
     await settle()
     state.when_interrupted(lambda: called.append("late"))
     assert called == ["early"]
@@ -383,7 +383,7 @@ async def test_callbacks_run_once_and_late_ones_soon() -> None:
 @virtual_time
 async def test_a_thread_wakes_the_loop() -> None:
     state = Interruptible()
-    thread = threading.Thread(target=state.trip, args=(FIRST,))
+    thread = threading.Thread(target=state.set_signal, args=(FIRST,))
     with pytest.raises(ExecutionInterrupted):
         async with CancelOnInterrupt(state):
             thread.start()
@@ -394,7 +394,7 @@ async def test_a_thread_wakes_the_loop() -> None:
 @real_time
 async def test_a_signal_handler_wakes_the_loop() -> None:
     state = Interruptible()
-    before = signal.signal(signal.SIGUSR2, lambda *_: state.trip(FIRST))
+    before = signal.signal(signal.SIGUSR2, lambda *_: state.set_signal(FIRST))
     try:
         with pytest.raises(ExecutionInterrupted):
             async with CancelOnInterrupt(state):
@@ -446,7 +446,7 @@ def test_tripping_after_the_loop_is_closed_is_harmless() -> None:
         state.when_interrupted(lambda: None)
 
     run_virtual(main)
-    assert state.trip(FIRST)
+    assert state.set_signal(FIRST)
 
 
 # -- what is behind an exception ----------------------------------------------------------------------------
@@ -454,11 +454,11 @@ def test_tripping_after_the_loop_is_closed_is_harmless() -> None:
 
 def test_an_interrupt_is_found_in_groups_and_behind_failing_clean_up() -> None:
     inner = ExecutionInterrupted(FIRST)
-    assert interruption_behind(BaseExceptionGroup("g", [ValueError(), BaseExceptionGroup("h", [inner])])) is inner
+    assert find_interrupt(BaseExceptionGroup("g", [ValueError(), BaseExceptionGroup("h", [inner])])) is inner
     hidden = ValueError()
     hidden.__context__ = inner
-    assert interruption_behind(hidden) is inner
-    assert interruption_behind(ValueError()) is None
+    assert find_interrupt(hidden) is inner
+    assert find_interrupt(ValueError()) is None
     circle = ValueError()
     circle.__cause__ = circle
-    assert interruption_behind(circle) is None
+    assert find_interrupt(circle) is None

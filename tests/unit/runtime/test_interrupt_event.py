@@ -229,7 +229,7 @@ def test_code_that_is_no_handler_is_told_apart(handled: Any) -> None:
 
 
 def test_a_signal_that_is_tripped_apart_runs_no_subscriber_here(state: ExecutionState, listener: Listener) -> None:
-    state.trip(InterruptSignal(reason=InterruptReason.CUSTOM), apart=True)
+    state.set_signal(InterruptSignal(reason=InterruptReason.CUSTOM), apart=True)
     assert listener.called.wait(10)
     assert threading.get_ident() not in listener.threads
     end(state, listener)

@@ -145,7 +145,7 @@ class Extended(InterruptSignal):
 )
 def test_what_is_tripped_or_raised_becomes_a_sound_signal(signal: Any) -> None:
     state = ExecutionState()
-    assert state.trip(signal)
+    assert state.set_signal(signal)
     for sound in (state.interrupt_signal, ExecutionInterrupted(signal).signal):
         assert type(sound) is InterruptSignal
         assert InterruptSignal.model_validate_json(sound.model_dump_json()) == sound

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from runtime.concurrency.circuit_breaker import CircuitBreaker
-from runtime.concurrency.group_runner import SLUGGISH
+from runtime.concurrency.group_runner import SLOW_CANCEL_SECONDS
 from runtime.concurrency.parallel import ParallelExecutionManager
 from runtime.concurrency.retry import Backoff, RetryPolicy
 from runtime.errors import ChildCancelledError, CircuitOpenError, ExecutionInterrupted
@@ -400,7 +400,7 @@ async def test_interrupted_while_it_starts() -> None:
         def is_interrupted(self) -> bool:
             self.looks += 1
             if self.looks == 3:
-                self.trip(SIGNAL)
+                self.set_signal(SIGNAL)
             return super().is_interrupted
 
     begun: list[int] = []
@@ -604,7 +604,7 @@ def test_children_that_do_not_end_are_named(caplog: pytest.LogCaptureFixture) ->
             try:
                 await forever()
             finally:
-                await asyncio.sleep(SLUGGISH * 2)
+                await asyncio.sleep(SLOW_CANCEL_SECONDS * 2)
 
         async with ExecutionState().parallel(name="fetch") as group:
             group.add(slow, key="mule")

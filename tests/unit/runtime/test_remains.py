@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from runtime.guardian import strays as remains
-from runtime.guardian.stdio import OutputEnds
-from runtime.guardian.strays import UNSEEN, Remains
-from runtime.ipc.guardian_protocol import Swept
+from runtime.guardian import strays
+from runtime.guardian.stdio import StdioKeeper
+from runtime.guardian.strays import UNSEEN, StrayReaper
+from runtime.ipc.guardian_protocol import SweepReport
 from runtime.process import tree
-from runtime.process.cgroup import Leaf
+from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import Descendants
 
 
-class ChainLeaf(Leaf):
+class ChainLeaf(RunCgroup):
     """A cgroup with a chain of processes that fork and exit: no look catches one. Killed as a whole, it ends."""
 
     def __init__(self, *, can_end: bool) -> None:
@@ -38,13 +38,13 @@ class ChainLeaf(Leaf):
 
 @pytest.fixture
 def chain(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(remains, "STRAY_GRACE", 0.02)
+    monkeypatch.setattr(strays, "STRAY_GRACE", 0.02)
     monkeypatch.setattr(tree, "children", lambda *_: [])
     monkeypatch.setattr(tree, "child_pids", lambda *_: [])
 
     def make(*, can_end: bool) -> ChainLeaf:
         if not can_end:
-            monkeypatch.setattr(remains, "KILL_PATIENCE", 0.05)
+            monkeypatch.setattr(strays, "KILL_PATIENCE", 0.05)
         leaf = ChainLeaf(can_end=can_end)
         monkeypatch.setattr(tree, "has_children", lambda: leaf.is_running)
         return leaf
@@ -52,9 +52,9 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Any:
     return make
 
 
-def sweep(leaf: Leaf) -> Swept:
+def sweep(leaf: RunCgroup) -> SweepReport:
     with selectors.DefaultSelector() as selector:
-        return Remains(leaf, OutputEnds(selector), keep=False).sweep([], time.sleep)
+        return StrayReaper(leaf, StdioKeeper(selector), keep=False).sweep([], time.sleep)
 
 
 def test_a_chain_that_no_look_catches_is_ended(chain: Any) -> None:
@@ -71,10 +71,10 @@ def test_a_chain_that_does_not_end_remains(chain: Any) -> None:
 
 def test_it_gives_up_when_the_stop_must_end(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would go on for longer than a test may take."""
-    monkeypatch.setattr(remains, "KILL_PATIENCE", 1e6)
+    monkeypatch.setattr(strays, "KILL_PATIENCE", 1e6)
     leaf = chain(can_end=False)
     with selectors.DefaultSelector() as selector:
-        looker = Remains(leaf, OutputEnds(selector), keep=False)
+        looker = StrayReaper(leaf, StdioKeeper(selector), keep=False)
         swept = looker.sweep([], time.sleep, until=time.monotonic() + 0.05)
     assert swept.remaining == [UNSEEN]
 
@@ -90,7 +90,7 @@ def test_those_that_multiply_are_killed_when_the_stop_must_end(monkeypatch: pyte
         pass_time(until - clock[0])
         return False
 
-    monkeypatch.setattr(remains, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(strays, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(tree, "has_children", lambda: True)
     monkeypatch.setattr(tree, "children", lambda *_: [])
     monkeypatch.setattr(tree, "child_pids", lambda *_: [])
@@ -98,9 +98,9 @@ def test_those_that_multiply_are_killed_when_the_stop_must_end(monkeypatch: pyte
     monkeypatch.setattr(Descendants, "kill", lambda _: killed.append(clock[0]))
     until = clock[0] + 0.7
     with selectors.DefaultSelector() as selector:
-        Remains(None, OutputEnds(selector), keep=False).sweep([], pass_time, until=until)
+        StrayReaper(None, StdioKeeper(selector), keep=False).sweep([], pass_time, until=until)
     assert killed
-    assert killed[0] < until + remains.STOP_SECONDS  # a look that has begun is ended
+    assert killed[0] < until + strays.STOP_SECONDS  # a look that has begun is ended
 
 
 def test_while_more_and_more_end_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,13 +109,13 @@ def test_while_more_and_more_end_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tree, "children", lambda *_: list(left))
     monkeypatch.setattr(tree, "has_children", lambda: bool(left))
     monkeypatch.setattr(tree, "describe", lambda process: str(process.pid))
-    monkeypatch.setattr(tree, "send", lambda *_, **__: 0)
+    monkeypatch.setattr(tree, "send_signal", lambda *_, **__: 0)
 
     def wait(_: float) -> None:
         left.pop()
 
     with selectors.DefaultSelector() as selector:
-        looker = Remains(None, OutputEnds(selector), keep=False)
+        looker = StrayReaper(None, StdioKeeper(selector), keep=False)
         swept = looker.sweep([], wait, until=time.monotonic())
     assert swept.remaining == []
     assert left == []

@@ -103,26 +103,26 @@ def test_a_breaker_opens_after_failures_in_a_row_only() -> None:
     breaker.failed(2)
     looks.append(breaker.is_open)
     assert looks == [False, True]
-    assert not breaker.admits(11.9)
+    assert not breaker.allow(11.9)
 
 
 @pytest.mark.parametrize("probe", ["succeeds", "fails", "tells nothing"])
 def test_an_open_breaker_lets_one_probe_through(probe: str) -> None:
     breaker = CircuitBreaker(failures=1, reset_after=10)
     breaker.failed(0)
-    assert breaker.admits(10)
-    assert not breaker.admits(10)
+    assert breaker.allow(10)
+    assert not breaker.allow(10)
     if probe == "succeeds":
         breaker.succeeded()
-        assert breaker.admits(10)
+        assert breaker.allow(10)
         assert not breaker.is_open
     elif probe == "fails":
         breaker.failed(11)
-        assert not breaker.admits(20.9)
-        assert breaker.admits(21)
+        assert not breaker.allow(20.9)
+        assert breaker.allow(21)
     else:
-        breaker.left()
-        assert breaker.admits(11)
+        breaker.cancelled()
+        assert breaker.allow(11)
 
 
 def test_a_breaker_needs_a_failure() -> None:

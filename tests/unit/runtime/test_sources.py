@@ -264,6 +264,6 @@ def test_a_look_that_fails_is_made_again(caplog: pytest.LogCaptureFixture) -> No
 def test_a_monitor_ends_with_its_block() -> None:
     state = Interruptible()
     with ResourceMonitor(state, rss_limit=2**50, interval=1000) as monitor:
-        assert not monitor.look()
+        assert not monitor.check()
     assert not state.is_interrupted
-    assert not monitor.look()
+    assert not monitor.check()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runtime.text import one_line, printable, printable_json, printable_lines, shell_word
+from runtime.text import printable, printable_json, printable_lines, shell_word, single_line
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_lines_stay_lines() -> None:
 
 def test_one_line() -> None:
     """A reason of several lines becomes one; a long one says that it was cut."""
-    assert one_line("disk\n\t full ", 20) == "disk full"
-    assert one_line("x" * 21, 20) == "x" * 19 + "…"
+    assert single_line("disk\n\t full ", 20) == "disk full"
+    assert single_line("x" * 21, 20) == "x" * 19 + "…"
 
 
 @given(st.text(), st.integers(1, 50))
 def test_it_is_always_printable_and_short_enough(text: str, limit: int) -> None:
-    line = one_line(text, limit)
+    line = single_line(text, limit)
     assert line.isprintable()
     assert len(line) <= limit
     line.encode()

@@ -14,5 +14,5 @@ def _list_nothing() -> list[int]:
 
 def test_nobody_is_found_where_no_process_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "pids", _list_nothing)
-    assert tree.of_supervisor("1-0") == []
+    assert tree.processes_of_supervisor("1-0") == []
     assert tree.of_predecessor("1-0", 0) == []

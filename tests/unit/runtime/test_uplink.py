@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.guardian.supervisor_socket import Uplink
+from runtime.guardian.supervisor_socket import SupervisorSocket
 from runtime.ipc.executor_protocol import FrameReader, pack
-from runtime.ipc.guardian_protocol import Exited, KillTree, Order, Report
+from runtime.ipc.guardian_protocol import ExitedReport, KillTree, Order, Report
 
 MANY = 5000
 """More reports than a socket has room for."""
@@ -23,7 +23,7 @@ class Far:
         self.socket, theirs = socket.socketpair()
         self.socket.setblocking(False)
         self.selector = selectors.DefaultSelector()
-        self.uplink = Uplink(theirs.detach(), self.selector)
+        self.uplink = SupervisorSocket(theirs.detach(), self.selector)
         self.reader: FrameReader[Report] = FrameReader(Report)
 
     def order(self, *orders: Order) -> None:
@@ -51,8 +51,8 @@ def far() -> Iterator[Far]:
     end.close()
 
 
-def exited(number: int) -> Exited:
-    return Exited(number, 1, 100 + number, 0, 0.5, 1 << 20)
+def exited(number: int) -> ExitedReport:
+    return ExitedReport(number, 1, 100 + number, 0, 0.5, 1 << 20)
 
 
 def test_reports_that_do_not_fit_wait_and_nothing_else_does(far: Far) -> None:
@@ -75,14 +75,14 @@ def test_reports_that_do_not_fit_wait_and_nothing_else_does(far: Far) -> None:
 
 def test_the_last_word_goes_out_before_the_end(far: Far) -> None:
     far.uplink.report(exited(1))
-    far.uplink.listen_no_more()
-    far.uplink.finish(1.0)
+    far.uplink.stop_reading()
+    far.uplink.flush_blocking(1.0)
     assert far.hear() == [exited(1)]
 
 
 def test_a_supervisor_that_dies_is_noticed_once_and_nobody_spins_after(far: Far) -> None:
     far.socket.close()
     assert far.uplink.read() is None
-    far.uplink.listen_no_more()
+    far.uplink.stop_reading()
     far.uplink.report(exited(1))
     assert far.selector.select(0) == []

@@ -25,17 +25,29 @@ QUICK = ("--grace", "0.2", "--term-grace", "0.2")
 
 def test_a_long_call_that_holds_the_lock_is_work(tmp_path: Path) -> None:
     source, journal = jsonl(tmp_path / "in.jsonl", [1]), tmp_path / "j.db"
-    words = ["run", agent("busy:work"), "-i", source, "-j", journal, "-w", "1", "--silence", "3", *QUICK]
+    words = ["run", agent("busy:work"), "-i", source, "-j", journal, "-w", "1", "--heartbeat-timeout", "3", *QUICK]
     with Running([*QUIESCE, *map(str, words)], timeout=120) as command:
         assert command.wait().returncode == 0
     seen = look(journal)
-    assert seen.named("executor.silent") == []
+    assert seen.named("executor.heartbeat_lost") == []
     assert [outcome.attempts for outcome in seen.outcomes.values()] == [1]
 
 
 def test_a_long_import_is_work_too(tmp_path: Path) -> None:
     source, journal = jsonl(tmp_path / "in.jsonl", [1]), tmp_path / "j.db"
-    words = ["run", agent("slow_import:agent"), "-i", source, "-j", journal, "-w", "1", "--silence", "3", *QUICK]
+    words = [
+        "run",
+        agent("slow_import:agent"),
+        "-i",
+        source,
+        "-j",
+        journal,
+        "-w",
+        "1",
+        "--heartbeat-timeout",
+        "3",
+        *QUICK,
+    ]
     with Running([*QUIESCE, *map(str, words)], timeout=120) as command:
         assert command.wait().returncode == 0
     assert list(look(journal).values.values()) == ["loaded"]
@@ -43,13 +55,13 @@ def test_a_long_import_is_work_too(tmp_path: Path) -> None:
 
 def test_one_that_holds_the_lock_and_does_nothing_is_killed_and_the_option_is_named(tmp_path: Path) -> None:
     source, journal = jsonl(tmp_path / "in.jsonl", [1]), tmp_path / "j.db"
-    words = ["run", agent("busy:doze"), "-i", source, "-j", journal, "-w", "1", "--silence", "3", *QUICK]
+    words = ["run", agent("busy:doze"), "-i", source, "-j", journal, "-w", "1", "--heartbeat-timeout", "3", *QUICK]
     with Running([*QUIESCE, *map(str, words)], timeout=120) as command:
         done = command.wait()
     assert done.returncode == 1
     (outcome,) = look(journal).outcomes.values()
-    assert "--silence is 3 s" in (outcome.error or "")
-    assert "--silence 3" in done.stderr
+    assert "--heartbeat-timeout is 3 s" in (outcome.error or "")
+    assert "--heartbeat-timeout 3" in done.stderr
 
 
 @pytest.mark.parametrize("silence", [SHORTEST_SILENCE, 1.0])
@@ -59,14 +71,14 @@ def test_a_short_limit_ends_no_executor_that_is_idle(tmp_path: Path, silence: fl
     with (
         Post(tmp_path / "post") as post,
         Latch(tmp_path / "latch") as latch,
-        Supervisor(workers=3, silence=silence, log=lambda name, *_: names.append(name)) as supervisor,
+        Supervisor(workers=3, heartbeat_timeout=silence, log=lambda name, *_: names.append(name)) as supervisor,
     ):
         handle = supervisor.submit(meet, {"key": "held", "post": post.path, "latch": latch.path})
         post.expect(1, 30)
         time.sleep(8 * silence)
         latch.open()
         assert handle.outcome(30).attempts == 1
-    assert "executor.silent" not in names
+    assert "executor.heartbeat_lost" not in names
     assert names.count("executor.started") == 3
 
 
@@ -74,31 +86,42 @@ def test_a_short_limit_on_the_command_line(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
     with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "held", "post": post.path, "latch": latch.path}])
-        words = ["run", agent("plain:meet"), "-i", source, "-j", journal, "-w", "3", "--silence", str(SHORTEST_SILENCE)]
+        words = [
+            "run",
+            agent("plain:meet"),
+            "-i",
+            source,
+            "-j",
+            journal,
+            "-w",
+            "3",
+            "--heartbeat-timeout",
+            str(SHORTEST_SILENCE),
+        ]
         with Running([*QUIESCE, *map(str, words), *QUICK], timeout=120) as command:
             post.expect(1, 30)
             time.sleep(8 * SHORTEST_SILENCE)
             latch.open()
             assert command.wait().returncode == 0
     seen = look(journal)
-    assert seen.named("executor.silent") == []
+    assert seen.named("executor.heartbeat_lost") == []
     assert len(seen.named("executor.started")) == 3
 
 
 def test_a_short_limit_still_finds_one_that_holds_the_lock_and_does_nothing(tmp_path: Path) -> None:
     source, journal = jsonl(tmp_path / "in.jsonl", [1]), tmp_path / "j.db"
-    words = ["run", agent("busy:doze"), "-i", source, "-j", journal, "-w", "1", "--silence", "0.5", *QUICK]
+    words = ["run", agent("busy:doze"), "-i", source, "-j", journal, "-w", "1", "--heartbeat-timeout", "0.5", *QUICK]
     with Running([*QUIESCE, *map(str, words)], timeout=120) as command:
         assert command.wait().returncode == 1
-    assert look(journal).named("executor.silent")
+    assert look(journal).named("executor.heartbeat_lost")
 
 
 def test_a_short_limit_leaves_one_alone_that_works(tmp_path: Path) -> None:
     source, journal = jsonl(tmp_path / "in.jsonl", [1]), tmp_path / "j.db"
-    words = ["run", agent("busy:work"), "-i", source, "-j", journal, "-w", "1", "--silence", "0.5", *QUICK]
+    words = ["run", agent("busy:work"), "-i", source, "-j", journal, "-w", "1", "--heartbeat-timeout", "0.5", *QUICK]
     with Running([*QUIESCE, *map(str, words)], timeout=120) as command:
         assert command.wait().returncode == 0
-    assert look(journal).named("executor.silent") == []
+    assert look(journal).named("executor.heartbeat_lost") == []
 
 
 @contextmanager
@@ -120,7 +143,7 @@ def test_a_pause_of_the_whole_run_costs_no_task_anything(tmp_path: Path) -> None
         tasks = [{"key": key, "post": post.path, "latch": latch.path} for key in ("a", "b")]
         source = jsonl(tmp_path / "in.jsonl", tasks)
         words = ["run", agent("plain:meet"), "-i", source, "-j", journal, "-w", "2", *QUICK]
-        limits = ["--silence", "3", "--timeout", "30"]
+        limits = ["--heartbeat-timeout", "3", "--timeout", "30"]
         with Running([*QUIESCE, *map(str, words), *limits], timeout=120) as command:
             post.expect(2, 30)
             family = [command.popen.pid, *(each.pid for each in procs.descendants(command.popen.pid))]
@@ -131,6 +154,6 @@ def test_a_pause_of_the_whole_run_costs_no_task_anything(tmp_path: Path) -> None
             latch.open()
             assert command.wait().returncode == 0
     seen = look(journal)
-    assert seen.named("executor.silent") == []
+    assert seen.named("executor.heartbeat_lost") == []
     assert [outcome.attempts for outcome in seen.outcomes.values()] == [1, 1]
     assert len(seen.named("executor.started")) == 2
