@@ -108,7 +108,7 @@ def test_when_the_sentinel_is_killed_too_the_next_start_ends_it(hidden: Hidden) 
         assert process.is_running()
         words = ["resume", "-j", str(hidden.folder / "j.db"), "--grace", "0.3", "--term-grace", "0.3"]
         with Running([*hidden.wrapper, *QUIESCE, *words]) as again:
-            again.expect(rf"predecessor\.strays.*{process.pid}")
+            again.expect(rf"previous_supervisor\.strays_killed.*{process.pid}")
             hidden.post.expect(1, 15)
             assert is_gone(process)
             again.send(signal.SIGTERM)

@@ -428,7 +428,7 @@ def test_a_ladder_shrinks_into_what_the_host_grants(tmp_path: Path, post: Post) 
     line = command(HELD, source, tmp_path / "q.db", "--grace", "60", "--term-grace", "30", "--host-grace", "4")
     with Running(line) as running:
         post.expect(2)
-        assert "TimeoutStopSec=" in running.expect(r"host\.impatient.*")
+        assert "TimeoutStopSec=" in running.expect(r"ladder\.shortened.*")
         running.send(signal.SIGTERM)
         running.wait()
     seen = look(tmp_path / "q.db")

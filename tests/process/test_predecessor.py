@@ -67,7 +67,7 @@ def resumed_while_it_leaves(tmp_path: Path) -> Iterator[tuple[Running, Latch, Po
             first.send(signal.SIGKILL)
             (tmp_path / "done").touch()
             with start_cli("resume", "-j", journal) as second:
-                second.expect(r"predecessor\.ending")
+                second.expect(r"previous_supervisor\.waiting")
                 yield second, latch, post
 
 
@@ -100,7 +100,7 @@ def test_who_waited_and_was_ended_leaves_the_waiting_to_the_next(tmp_path: Path,
         second.send(number)
         second.popen.wait(10)
         with start_cli("resume", "-j", tmp_path / "j.db") as third:
-            third.expect(rf"predecessor\.ending.*\b{first}\b")
+            third.expect(rf"previous_supervisor\.waiting.*\b{first}\b")
             latch.open()
             done = third.wait(15)
             assert post.expect(3) == ["left", "begun", "left"]
@@ -137,10 +137,10 @@ def test_a_program_whose_waiting_is_cut_short_waits_again(tmp_path: Path) -> Non
             first.popen.wait(10)
             done.touch()
             with Running(program, cwd=ROOT) as second:
-                second.expect(r"predecessor\.ending", stream="stdout")
+                second.expect(r"previous_supervisor\.waiting", stream="stdout")
                 second.send(signal.SIGINT)
                 second.expect("cut short", stream="stdout")
-                second.expect(r"predecessor\.ending", stream="stdout", count=2)
+                second.expect(r"previous_supervisor\.waiting", stream="stdout", count=2)
                 latch.open()
                 ended = second.wait(15)
                 assert post.expect(3) == ["left", "begun", "left"]
