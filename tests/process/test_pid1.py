@@ -19,7 +19,7 @@ from orchestrator.journal.sqlite.journal import SqliteJournal
 from tests.support import procs
 from tests.support.cli import QUIESCE, Running
 from tests.support.wait import wait_until
-from tests.unit.hosts.test_health import VIEW
+from tests.unit.orchestrator.integrations.probes.test_health import VIEW
 
 AGENTS = Path(__file__).with_name("agents") / "hosts.py"
 

@@ -19,7 +19,7 @@ from orchestrator.core.status import Phase
 from orchestrator.records import NewTask
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
-from tests.unit.world import STOP, World
+from tests.unit.orchestrator.core.world import STOP, World
 
 TIMEOUT = InterruptSignal(reason=InterruptReason.TIMEOUT, message="too long", triggered_by="timeout")
 

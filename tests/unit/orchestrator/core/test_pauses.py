@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.core import stimuli
 from orchestrator.engine.clock import Clock
 from orchestrator.ladder import Rung
-from tests.unit.world import STOP, World
+from tests.unit.orchestrator.core.world import STOP, World
 
 
 def quiet_world(**settings: Any) -> World:

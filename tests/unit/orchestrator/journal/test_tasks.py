@@ -13,7 +13,7 @@ from orchestrator.journal.sqlite import rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask, PendingTask, TaskSnapshot
 from runtime.errors import UsageError
-from tests.unit.journal.helpers import FAILED, INTERRUPTED, add, outcome, seqs
+from tests.unit.orchestrator.journal.helpers import FAILED, INTERRUPTED, add, outcome, seqs
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _DATA = st.one_of(

@@ -14,8 +14,8 @@ from orchestrator.core.outcomes import FOREIGN_SIGTERM_LIMIT
 from orchestrator.records import NewTask, PendingTask
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
+from tests.unit.orchestrator.core.world import STOP, World
 from tests.unit.test_machine import TIMEOUT, started, wind_up
-from tests.unit.world import STOP, World
 
 STRAY = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="sent", triggered_by="signal:SIGTERM")
 

@@ -19,7 +19,7 @@ from orchestrator.journal.sqlite import connect
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask, RunEvent
 from runtime.errors import UsageError
-from tests.unit.journal.helpers import outcome
+from tests.unit.orchestrator.journal.helpers import outcome
 
 
 def _foreign(path: Path) -> None:

@@ -16,7 +16,7 @@ from orchestrator.journal.sqlite import rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import TERMINAL, NewTask, Outcome, RunEvent
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
-from tests.unit.journal.helpers import COMPLETED, FAILED, INTERRUPTED, add, event, found, outcome
+from tests.unit.orchestrator.journal.helpers import COMPLETED, FAILED, INTERRUPTED, add, event, found, outcome
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _SIGNAL = InterruptSignal(reason=InterruptReason.TIMEOUT, message="late", triggered_at=datetime(2030, 1, 1, tzinfo=UTC))

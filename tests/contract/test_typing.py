@@ -18,7 +18,7 @@ import pytest
 
 SAMPLE = Path(__file__).with_name("typing_sample.py")
 WRONG = Path(__file__).with_name("typing_wrong.py")
-ROOT = SAMPLE.parents[3]
+ROOT = SAMPLE.parents[2]
 
 
 def check(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

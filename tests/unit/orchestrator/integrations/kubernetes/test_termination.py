@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.core.status import Phase
 from orchestrator.integrations.kubernetes import termination
 from orchestrator.integrations.kubernetes.termination import LIMIT, TerminationMessage, fit
-from tests.unit.hosts.test_health import STOP, VIEW
+from tests.unit.orchestrator.integrations.probes.test_health import STOP, VIEW
 
 
 @given(st.text(max_size=6000))

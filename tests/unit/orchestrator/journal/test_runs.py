@@ -13,7 +13,7 @@ from orchestrator.journal import ClaimedError, JournalError, open_journal
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
-from tests.unit.journal.helpers import COMPLETED, FAILED, INTERRUPTED, add
+from tests.unit.orchestrator.journal.helpers import COMPLETED, FAILED, INTERRUPTED, add
 
 STOP = InterruptSignal(reason=InterruptReason.PRIORITY_OVERRIDE, message="make room", triggered_by="ops")
 

@@ -14,10 +14,10 @@ from orchestrator.engine.guardian_monitor import LONGEST_SILENCE
 from orchestrator.ladder import ABANDON_SECONDS
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason
-from tests.unit.test_machine_threads import start_all, world_at_work
-from tests.unit.world import STOP, World
+from tests.unit.orchestrator.core.test_machine_threads import start_all, world_at_work
+from tests.unit.orchestrator.core.world import STOP, World
 
-STOP_LADDER = 3.0  # of tests.unit.world: 1 + 1 + 1
+STOP_LADDER = 3.0  # of tests.unit.orchestrator.core.world: 1 + 1 + 1
 
 LADDER = 2.0 + ABANDON_SECONDS  # of one executor, there
 

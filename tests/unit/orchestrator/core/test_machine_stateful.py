@@ -19,7 +19,7 @@ from orchestrator.core.status import Phase
 from orchestrator.records import TERMINAL
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
-from tests.unit.world import STOP, Executor, World
+from tests.unit.orchestrator.core.world import STOP, Executor, World
 
 SLOTS = 3
 _ORDER = [Phase.RUNNING, Phase.FINISHING, Phase.STOPPING, Phase.SWEEPING, Phase.ENDED]

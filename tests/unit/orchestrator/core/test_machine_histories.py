@@ -13,7 +13,7 @@ from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from orchestrator.core.status import Phase
 from orchestrator.records import TERMINAL
 from runtime.ipc import executor_protocol
-from tests.unit.world import STOP, World
+from tests.unit.orchestrator.core.world import STOP, World
 
 SLOTS = 3
 _STATUSES = ("completed", "completed", "failed", "interrupted")

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.core import stimuli
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
-from tests.unit.world import STOP, World
+from tests.unit.orchestrator.core.world import STOP, World
 
 OVER_TIME = InterruptSignal(reason=InterruptReason.TIMEOUT, message="late", triggered_by="timeout")
 

@@ -21,7 +21,7 @@ from orchestrator.integrations.probes.client import query_probe as ask_inside
 from orchestrator.integrations.probes.server import EVERYWHERE, Probes
 from runtime.errors import UsageError
 from tests.support.wait import wait_until
-from tests.unit.hosts.test_health import STOP, VIEW
+from tests.unit.orchestrator.integrations.probes.test_health import STOP, VIEW
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from orchestrator.integrations.systemd.notify import (
     read_files,
     read_service,
 )
-from tests.unit.hosts.views import STOP, view
+from tests.unit.orchestrator.integrations.views import STOP, view
 
 # -- what is said -----------------------------------------------------------------------------------------------
 
