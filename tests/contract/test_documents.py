@@ -38,3 +38,9 @@ def test_the_index_has_every_decision_by_number_and_title() -> None:
     assert [(f"{number}. {title}", name) for number, title, name in rows] == list(
         zip(titles, (path.name for path in DECISIONS), strict=True)
     )
+
+
+def test_the_site_s_navigation_has_every_page() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    pages = [str(path.relative_to("docs")) for path in DOCUMENTS if path.is_relative_to("docs")]
+    assert [page for page in pages if not re.search(rf"[-:] {re.escape(page)}$", navigation, re.MULTILINE)] == []

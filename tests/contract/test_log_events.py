@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NAME = re.compile(r"[a-z]+\.[a-z_]+")
+NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 LOGGERS = {"log", "_log", "note", "_note"}
 """What the functions and methods are called that write a log event: its name is the first argument."""
 
