@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from orchestrator.cli import app
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FILE = re.compile(r"`((?:orchestrator|runtime|scripts|tests|examples|docs)/[\w/.-]*)`")
 """A file of the project in a document's text; a module may stand without `.py`."""
 
+OPTION = re.compile(r"`(--[a-z][a-z-]+)")
+"""An option in a document's text."""
+
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("0*.md"))
 HEADINGS = ["Context", "Decision", "Rejected", "Consequences"]
 LINES_OF_A_PAGE = 60
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and path.suffix in {"", ".py"})
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
@@ -44,3 +55,18 @@ def test_the_site_s_navigation_has_every_page() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     pages = [str(path.relative_to("docs")) for path in DOCUMENTS if path.is_relative_to("docs")]
     assert [page for page in pages if not re.search(rf"[-:] {re.escape(page)}$", navigation, re.MULTILINE)] == []
+
+
+def test_the_options_that_documents_name_exist() -> None:
+    """Each is one of a command of quiesce, or of a program in scripts/ or examples/."""
+    commands = get_command(app).commands.values()  # type: ignore[attr-defined]  # it is a group
+    known = {option for command in commands for parameter in command.params for option in parameter.opts}
+    programs = [path.read_text("utf-8") for folder in ("scripts", "examples") for path in files_below(ROOT / folder)]
+    unknown = [
+        f"{document}: {option}"
+        for document in DOCUMENTS
+        if document.name != "CHANGELOG.md"
+        for option in OPTION.findall((ROOT / document).read_text(encoding="utf-8"))
+        if option not in known and not any(option in program for program in programs)
+    ]
+    assert unknown == []

@@ -1,0 +1,49 @@
+"""The Python examples of README.md and docs/stopping.md run as they stand; docs/from-asyncio.md has its own test."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+HAS_EXAMPLES = {"README.md": 2, "docs/stopping.md": 1}
+"""How many examples each document has."""
+
+
+def examples_of(document: str) -> list[str]:
+    found = BLOCK.findall((ROOT / document).read_text(encoding="utf-8"))
+    assert len(found) == HAS_EXAMPLES[document]
+    return found
+
+
+def run(program: str, folder: Path) -> list[str]:
+    """Run a script, with warnings as errors. Return the lines that it prints."""
+    script = folder / "program.py"
+    script.write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], cwd=folder, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_every_document_with_examples_is_tested() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]
+    with_examples = {str(path.relative_to(ROOT)) for path in documents if BLOCK.search(path.read_text("utf-8"))}
+    assert with_examples == {*HAS_EXAMPLES, "docs/from-asyncio.md"}
+
+
+def test_the_examples_of_the_readme(tmp_path: Path) -> None:
+    """In the order in which they end. The reader has `store` and `inputs`."""
+    agent, program = examples_of("README.md")
+    given = "inputs = [{'pages': 3}, {'pages': 1}]\n\ndef store(number):\n    pass\n\n"
+    assert sorted(run(given + agent + program, tmp_path)) == ["1 completed {'pages': 3}", "2 completed {'pages': 1}"]
+
+
+def test_the_example_of_an_agent_that_stops_well(tmp_path: Path) -> None:
+    (agent,) = examples_of("docs/stopping.md")
+    assert run(f"{agent}\nprint(work({{'rows': 3}}, ExecutionState()))\n", tmp_path) == ["3"]
