@@ -1,4 +1,4 @@
-"""What every test gets without asking: no leaks, stacks when stuck, a seedable and quiet hypothesis."""
+"""What every test gets without asking: stacks when stuck, and a seedable and quiet hypothesis."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import pytest
 from hypothesis import settings
 
 from tests.support.dispositions import heed_for_children
-from tests.support.leaks import no_leaks
+from tests.support.examples import FULL
 from tests.support.private_shm import make_private_shm
 from tests.support.stacks import tell_children
 
-__all__ = ["no_leaks"]
-
-settings.register_profile("quiet", deadline=None, database=None)
-settings.load_profile("quiet")
+settings.register_profile("ci", deadline=None, database=None, max_examples=FULL)
+settings.register_profile("dev", settings.get_profile("ci"), max_examples=FULL // 10)
+settings.load_profile("ci")  # `scripts/test unit` takes the other one
 
 
 def pytest_configure() -> None:

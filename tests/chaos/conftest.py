@@ -21,7 +21,10 @@ from chaos.truth import Witness
 from tests.support import procs
 from tests.support.cli import Completed, Running, run_cli, start_cli
 from tests.support.eof import EofProof
+from tests.support.leaks import no_leaks
 from tests.support.wait import wait_until
+
+__all__ = ["no_leaks"]
 
 SLACK = 2.0
 """Seconds beyond the graces, for a machine that has other things to do."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,3 +216,16 @@ def test_a_file_that_is_mounted_by_itself_is_refused_with_the_cure(disk: Path, t
     finally:
         subprocess.run(["umount", inside], check=True)
     open_journal(disk / "runs.db", "write").close()
+
+
+def test_a_copy_in_the_same_process_drops_no_claim(tmp_path: Path) -> None:
+    """A POSIX lock ends with any close of the file."""
+    path = tmp_path / "runs.db"
+    with open_journal(path) as journal:
+        run = journal.claim(journal.create_run("r", agent=None).id)
+        for each in list(path.parent.iterdir()):
+            shutil.copy(each, path.parent / f"copy-of-{each.name}")
+        command = [sys.executable, "-m", "tests.process.journal_children", "hold_claim", str(path)]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert second.returncode == 1
+        assert f"run {run.run_id} is being executed by process {os.getpid()}" in second.stderr

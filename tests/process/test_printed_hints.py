@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from orchestrator import RunMismatchError, Supervisor
+from runtime.text import shell_word
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import QUIESCE, Completed, environment, run_cli, start_cli
 from tests.support.sync import Latch, Post
@@ -166,3 +169,15 @@ def test_what_is_said_of_an_array(tmp_path: Path) -> None:
     assert found is not None, done
     assert type_in(f"quiesce run {agent('plain:double')} -j {tmp_path}/j.db {found[0]}", tmp_path).returncode == 0
     assert look(tmp_path / "j.db").values == {"1": [1, 2, 1, 2]}
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+@example("it's \\ \x1b[2J\n'$(date)`date`")
+@settings(max_examples=30, deadline=None)
+def test_a_word_of_a_command_can_be_typed(word: str) -> None:
+    quoted = shell_word(word)
+    assert quoted.isprintable()
+    typed = subprocess.run(
+        ["bash", "-c", f"printf %s {quoted}"], stdout=subprocess.PIPE, timeout=20, check=True, env={"LC_ALL": "C.UTF-8"}
+    )
+    assert typed.stdout.decode() == word

@@ -1,4 +1,7 @@
-"""No test leaves anything behind: the fixture that looks, tells, and cleans up for the next test.
+"""No test leaves anything behind: the fixtures that look, tell, and clean up for the next test.
+
+`no_leaks` looks at everything; `no_leaks_inside`, for tests without processes, at the threads, descriptors and handlers
+of this process only. A lane's conftest.py imports the one that it needs.
 
 How each kind is found:
 
@@ -39,18 +42,33 @@ _BIRTHMARK = os.pipe()  # CLOEXEC, so only forks of this process without an exec
 
 
 @dataclass(frozen=True)
-class Before:
-    """How things stood when the test began."""
+class Inside:
+    """What this process had when the test began."""
+
+    fds: dict[int, str]
+    threads: set[int | None]
+    handlers: dict[int, Any]
+    mask: set[int]
+
+    def look(self) -> list[Leak]:
+        """Everything that this process has now and had not before."""
+        return [leak for check in (_new_threads, _new_fds, _changed_handlers) for leak in check(self)]
+
+
+@dataclass(frozen=True)
+class Before(Inside):
+    """How things stood when the test began, here and around."""
 
     marker: str
     tmp: str
     born: float
     last_pid: bytes
-    fds: dict[int, str]
-    threads: set[int | None]
     segments: set[str]
-    handlers: dict[int, Any]
-    mask: set[int]
+
+    def look(self) -> list[Leak]:
+        """Everything that is here now and was not before. Processes come first: they may own the rest."""
+        around = [leak for check in (_processes, _new_segments, _left_files) for leak in check(self)]
+        return around + super().look()
 
 
 @dataclass(frozen=True)
@@ -69,55 +87,70 @@ class Leak:
 def no_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail the test at its teardown when it leaves anything behind, then clean up for the next one."""
     tmp_path_factory.getbasetemp()  # made on first use: better in the real TMPDIR than in this test's
-    before = snapshot()
+    before = snapshot_all()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(before.marker, "1")
         patch.setenv("TMPDIR", before.tmp)
         patch.setattr(tempfile, "tempdir", before.tmp)
         yield
     try:
-        found = settled(before)
-        report = [str(leak) for leak in found]
-        for leak in found:
-            leak.clean()
+        report = clean(settled(before))
     finally:
         shutil.rmtree(before.tmp, ignore_errors=True)
     if report:
-        pytest.fail("left behind by this test:\n  " + "\n  ".join(report), pytrace=False)
+        pytest.fail(report, pytrace=False)
 
 
-def snapshot() -> Before:
+@pytest.fixture(autouse=True)
+def no_leaks_inside() -> Iterator[None]:
+    """Fail the test at its teardown when it leaves a thread, a descriptor or a handler. For tests without processes."""
+    before = Inside(**snapshot())
+    yield
+    report = clean(settled(before))
+    if report:
+        pytest.fail(report, pytrace=False)
+
+
+def snapshot() -> dict[str, Any]:
+    """Look at everything that a test could leave behind in this process."""
+    return {
+        "fds": _fds(),
+        "threads": {thread.ident for thread in threading.enumerate()},
+        "handlers": _handlers(),
+        "mask": set(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    }
+
+
+def snapshot_all() -> Before:
     """Look at everything a test could leave behind, and give it a TMPDIR and a marker of its own."""
-    tmp = tempfile.mkdtemp(prefix="qt-", dir="/tmp")
     return Before(
         marker=f"{procs.TEST_MARK}{uuid.uuid4().hex[:12]}",
-        tmp=tmp,
+        tmp=tempfile.mkdtemp(prefix="qt-", dir="/tmp"),
         born=_uptime() - 0.01,
         last_pid=_last_pid(),
-        fds=_fds(),
-        threads={thread.ident for thread in threading.enumerate()},
         segments=_segments(),
-        handlers=_handlers(),
-        mask=set(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        **snapshot(),
     )
 
 
-def settled(before: Before) -> list[Leak]:
+def settled(before: Inside) -> list[Leak]:
     """What is left once everything that was already on its way out has gone."""
-    found = look(before)
+    found = before.look()
     end = time.monotonic() + _SETTLE
     if found:
         gc.collect()
     while found and time.monotonic() < end:
-        found = look(before)
+        found = before.look()
         time.sleep(0.005)
     return found
 
 
-def look(before: Before) -> list[Leak]:
-    """Everything that is here now and was not before. Processes come first: they may own the rest."""
-    checks = (_processes, _new_threads, _new_fds, _new_segments, _changed_handlers, _left_files)
-    return [leak for check in checks for leak in check(before)]
+def clean(found: list[Leak]) -> str:
+    """Be rid of what was found, and return the report."""
+    report = [str(leak) for leak in found]
+    for leak in found:
+        leak.clean()
+    return "left behind by this test:\n  " + "\n  ".join(report) if report else ""
 
 
 # -- processes ------------------------------------------------------------------------------------------------
@@ -167,7 +200,7 @@ def _uptime() -> float:
 # -- threads, descriptors, segments, handlers, files ---------------------------------------------------------
 
 
-def _new_threads(before: Before) -> Iterator[Leak]:
+def _new_threads(before: Inside) -> Iterator[Leak]:
     for thread in threading.enumerate():
         if thread.ident not in before.threads:
             kind = "daemon thread" if thread.daemon else "thread"
@@ -186,7 +219,7 @@ def _fds() -> dict[int, str]:
     return found
 
 
-def _new_fds(before: Before) -> Iterator[Leak]:
+def _new_fds(before: Inside) -> Iterator[Leak]:
     for fd, target in sorted(_fds().items()):
         if before.fds.get(fd) != target:
             was = before.fds.get(fd)
@@ -235,7 +268,7 @@ def _handlers() -> dict[int, Any]:
     return {number: signal.getsignal(number) for number in signal.valid_signals()}
 
 
-def _changed_handlers(before: Before) -> Iterator[Leak]:
+def _changed_handlers(before: Inside) -> Iterator[Leak]:
     for number, was in before.handlers.items():
         now = signal.getsignal(number)
         if now != was and not (number == signal.SIGALRM and now == signal.SIG_DFL):  # a timer of pytest-timeout, over
@@ -263,7 +296,7 @@ def _restore(number: int, was: Any) -> None:
         signal.signal(number, was)
 
 
-def _unmask(before: Before) -> None:
+def _unmask(before: Inside) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
 
 

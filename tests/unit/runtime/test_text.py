@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.text import printable, printable_json, printable_lines, shell_word, single_line
+from runtime.text import printable, printable_json, printable_lines, single_line
 
 
 @pytest.mark.parametrize(
@@ -65,15 +64,3 @@ def test_json_stays_the_same_value(value: object) -> None:
 @pytest.mark.parametrize("blank", ["\n", "\t", "\r\n"])
 def test_white_space_between_values_is_no_part_of_them(blank: str) -> None:
     assert json.loads(printable_json(f'{{{blank}"a":{blank}"\x7f"}}')) == {"a": "\x7f"}
-
-
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
-@example("it's \\ \x1b[2J\n'$(date)`date`")
-@settings(max_examples=30, deadline=None)
-def test_a_word_of_a_command_can_be_typed(word: str) -> None:
-    quoted = shell_word(word)
-    assert quoted.isprintable()
-    typed = subprocess.run(
-        ["bash", "-c", f"printf %s {quoted}"], stdout=subprocess.PIPE, timeout=20, check=True, env={"LC_ALL": "C.UTF-8"}
-    )
-    assert typed.stdout.decode() == word

@@ -13,6 +13,7 @@ from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from orchestrator.core.status import Phase
 from orchestrator.records import TERMINAL
 from runtime.ipc import executor_protocol
+from tests.support.examples import scaled
 from tests.unit.orchestrator.core.world import STOP, World
 
 SLOTS = 3
@@ -123,7 +124,7 @@ def lived(
     return world
 
 
-@settings(max_examples=150)
+@settings(max_examples=scaled(150))
 @given(_worlds, st.booleans(), st.lists(_steps, max_size=80))
 def test_a_stop_ends_in_bounded_time_although_nobody_answers(
     made: dict[str, Any], asynchronous: bool, steps: list[tuple[int, int, int]]
@@ -138,7 +139,7 @@ def test_a_stop_ends_in_bounded_time_although_nobody_answers(
     assert world.finished, world.machine.mind.phase
 
 
-@settings(max_examples=150)
+@settings(max_examples=scaled(150))
 @given(_worlds, st.booleans(), st.lists(_steps, max_size=80))
 def test_left_in_peace_every_task_comes_to_its_end(
     made: dict[str, Any], asynchronous: bool, steps: list[tuple[int, int, int]]

@@ -19,6 +19,7 @@ from orchestrator.core.status import Phase
 from orchestrator.records import TERMINAL
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
+from tests.support.examples import scaled
 from tests.unit.orchestrator.core.world import STOP, Executor, World
 
 SLOTS = 3
@@ -319,5 +320,5 @@ class Anything(RuleBasedStateMachine):
         assert world.finished, world.machine.mind.phase
 
 
-Anything.TestCase.settings = settings(max_examples=60, stateful_step_count=50)
+Anything.TestCase.settings = settings(max_examples=scaled(60), stateful_step_count=50)
 TestAnything = pytest.mark.timeout(300)(Anything.TestCase)  # a failing history takes a while to be made short

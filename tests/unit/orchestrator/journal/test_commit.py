@@ -16,6 +16,7 @@ from orchestrator.journal.sqlite import rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import TERMINAL, NewTask, Outcome, RunEvent
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from tests.support.examples import scaled
 from tests.unit.orchestrator.journal.helpers import COMPLETED, FAILED, INTERRUPTED, add, event, found, outcome
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -38,7 +39,7 @@ _OUTCOME = st.builds(
 )
 
 
-@settings(max_examples=20)  # each makes a journal of its own
+@settings(max_examples=scaled(20))  # each makes a journal of its own
 @given(st.lists(_OUTCOME, min_size=1, max_size=8))
 def test_outcomes_come_back_as_they_went_in(tmp_path_factory: pytest.TempPathFactory, outcomes: list[Outcome]) -> None:
     """Every field, in the order of the input, with the key that the task has."""
@@ -55,7 +56,7 @@ def _replace(outcome: Outcome, seq: int, key: str) -> Outcome:
     return Outcome(**{**fields, "seq": seq, "key": key})
 
 
-@settings(max_examples=20)  # each makes a journal of its own
+@settings(max_examples=scaled(20))  # each makes a journal of its own
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(1, 4), st.sampled_from([COMPLETED, FAILED, INTERRUPTED])), max_size=5),

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,18 +285,6 @@ def test_a_second_name_that_comes_later_is_refused_while_the_first_goes_on(path:
         with pytest.raises(UsageError, match="hard links"):
             open_journal(path.with_name("other.db"))
         journal.commit(run, events=[RunEvent(kind="k", at=1.0)])
-
-
-def test_a_copy_in_the_same_process_drops_no_claim(path: Path) -> None:
-    """A POSIX lock ends with any close of the file."""
-    with open_journal(path) as journal:
-        run = journal.claim(journal.create_run("r", agent=None).id)
-        for each in list(path.parent.iterdir()):
-            shutil.copy(each, path.parent / f"copy-of-{each.name}")
-        command = [sys.executable, "-m", "tests.process.journal_children", "hold_claim", str(path)]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-        assert second.returncode == 1
-        assert f"run {run.run_id} is being executed by process {os.getpid()}" in second.stderr
 
 
 def test_a_query_creates_nothing_and_sees_a_writer_that_comes(path: Path) -> None:

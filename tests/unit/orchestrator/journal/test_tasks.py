@@ -13,6 +13,7 @@ from orchestrator.journal.sqlite import rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.records import NewTask, PendingTask, TaskSnapshot
 from runtime.errors import UsageError
+from tests.support.examples import scaled
 from tests.unit.orchestrator.journal.helpers import FAILED, INTERRUPTED, add, outcome, seqs
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -40,7 +41,7 @@ def _expected(task: NewTask, seq: int) -> PendingTask:
     return PendingTask(seq, task.key, task.input, encoding, agent=task.agent, priority=task.priority)
 
 
-@settings(max_examples=20)  # each makes a journal of its own
+@settings(max_examples=scaled(20))  # each makes a journal of its own
 @given(tasks=st.lists(_TASK, min_size=1, max_size=12, unique_by=lambda task: task.key), gap=st.integers(1, 3))
 def test_tasks_come_out_as_they_went_in(
     tasks: list[NewTask], gap: int, tmp_path_factory: pytest.TempPathFactory

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -18,7 +16,6 @@ from multiprocess import Pipe
 
 from runtime.errors import DecodeError, ResultError
 from runtime.ipc import codec
-from tests.support.cli import ROOT
 from tests.support.kinds import is_same
 from tests.support.values import PLAIN_VALUES, VALUES
 
@@ -110,17 +107,3 @@ def test_a_connection_is_refused() -> None:
     here, there = Pipe()
     with here, there, pytest.raises(ResultError, match="'Connection'"):
         codec.encode(here)
-
-
-def test_loading_the_picklers_leaves_the_disk_alone(tmp_path: Path) -> None:
-    """A process that is killed while it imports them leaves no file behind, because none was made."""
-    program = """
-import sys, tempfile
-opened = []
-sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-import runtime.ipc.codec
-assert "cloudpickle" in sys.modules and tempfile.tempdir is None
-assert not [name for name in opened if name.startswith(sys.argv[1])], opened
-"""
-    environ = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environ, check=True)

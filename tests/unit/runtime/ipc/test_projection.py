@@ -6,10 +6,7 @@ import collections
 import datetime as dt
 import decimal
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import uuid
 from typing import Any
 
@@ -19,7 +16,6 @@ import pytest
 from hypothesis import given
 
 from runtime.ipc import codec, projection
-from tests.support.cli import ROOT
 from tests.support.kinds import Colour, Model, Pair, Plain, Point, Record, Slotted, Weekday
 from tests.support.values import VALUES
 
@@ -155,36 +151,3 @@ def test_it_is_bounded_in_depth_and_size_and_cycles_end() -> None:
         assert len(data) < 4 * projection.SIZE
         assert b"$omitted" in data
     assert shown(1 << 100_000) == {"$omitted": "a whole number of 100001 bits"}
-
-
-NUMPY = """
-import json, sys
-from runtime.ipc import projection
-assert "numpy" not in sys.modules
-try:
-    import numpy
-except ImportError:
-    sys.exit(77)
-def shown(value):
-    return json.loads(projection.project(value))["value"]
-assert shown(numpy.float32(1.5)) == 1.5
-assert shown(numpy.float64("nan")) == "NaN"
-assert shown(numpy.int64(3)) == 3
-assert shown(numpy.bool_(True)) is True
-assert shown(numpy.longdouble(1.5)) == "1.5"
-assert shown(numpy.array([[1, 2], [3, 4]])) == [[1, 2], [3, 4]]
-assert shown(numpy.array(5)) == 5
-assert shown(numpy.array([1.0, float("nan")])) == [1.0, "NaN"]
-assert shown(numpy.array(["2026-01-02"], dtype="datetime64[D]")) == ["2026-01-02"]
-assert shown(numpy.datetime64("2026-01-02")) == "2026-01-02"
-assert shown(numpy.datetime64("2026-01-02", "ns")).startswith("2026-01-02")
-assert shown(numpy.array([{1, 2}, None], dtype=object)) == [[1, 2], None]
-assert shown(numpy.zeros((1000, 1000)))["shape"] == [1000, 1000]
-"""
-
-
-def test_numpy_is_shown_as_numbers_and_never_imported() -> None:
-    done = subprocess.run([sys.executable, "-c", NUMPY], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
-    if done.returncode == 77:
-        pytest.skip("numpy is not installed")
-    assert done.returncode == 0

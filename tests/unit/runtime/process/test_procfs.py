@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from runtime.process import unlisted
 from runtime.process.procfs import Visibility, inspect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil needs no /proc")
@@ -58,20 +56,3 @@ def test_one_that_does_not_know_us_at_all(tmp_path: Path) -> None:
 def test_none(tmp_path: Path) -> None:
     assert inspect(str(tmp_path)) is Visibility.NONE
     assert inspect(str(tmp_path / "nowhere")) is Visibility.NONE
-
-
-def test_children_are_found_without_it() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        assert child.pid in unlisted.child_pids()
-        process = unlisted.UnlistedProcess(child.pid)
-        assert process.is_running()
-        child.communicate(b"\n")
-        assert not process.is_running()
-    assert child.pid not in unlisted.child_pids()
-
-
-def test_nobody_is_no_process() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        pass
-    with pytest.raises(ProcessLookupError):
-        unlisted.UnlistedProcess(child.pid)

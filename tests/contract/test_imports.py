@@ -1,0 +1,68 @@
+"""What an import costs, and what it must not load: each looked at in a fresh interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import ROOT
+
+
+def test_importing_the_state_loads_nothing_heavy() -> None:
+    """Start-up is budgeted: no rich, structlog, psutil, redis, urllib."""
+    code = "import runtime.execution.state, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded.isdisjoint({"rich", "structlog", "psutil", "redis", "multiprocess", "dill", "orchestrator"})
+    assert "urllib.request" not in done.stdout.split()
+
+
+def test_loading_the_picklers_leaves_the_disk_alone(tmp_path: Path) -> None:
+    """A process that is killed while it imports them leaves no file behind, because none was made."""
+    program = """
+import sys, tempfile
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+import runtime.ipc.codec
+assert "cloudpickle" in sys.modules and tempfile.tempdir is None
+assert not [name for name in opened if name.startswith(sys.argv[1])], opened
+"""
+    environ = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environ, check=True)
+
+
+NUMPY = """
+import json, sys
+from runtime.ipc import projection
+assert "numpy" not in sys.modules
+try:
+    import numpy
+except ImportError:
+    sys.exit(77)
+def shown(value):
+    return json.loads(projection.project(value))["value"]
+assert shown(numpy.float32(1.5)) == 1.5
+assert shown(numpy.float64("nan")) == "NaN"
+assert shown(numpy.int64(3)) == 3
+assert shown(numpy.bool_(True)) is True
+assert shown(numpy.longdouble(1.5)) == "1.5"
+assert shown(numpy.array([[1, 2], [3, 4]])) == [[1, 2], [3, 4]]
+assert shown(numpy.array(5)) == 5
+assert shown(numpy.array([1.0, float("nan")])) == [1.0, "NaN"]
+assert shown(numpy.array(["2026-01-02"], dtype="datetime64[D]")) == ["2026-01-02"]
+assert shown(numpy.datetime64("2026-01-02")) == "2026-01-02"
+assert shown(numpy.datetime64("2026-01-02", "ns")).startswith("2026-01-02")
+assert shown(numpy.array([{1, 2}, None], dtype=object)) == [[1, 2], None]
+assert shown(numpy.zeros((1000, 1000)))["shape"] == [1000, 1000]
+"""
+
+
+def test_numpy_is_shown_as_numbers_and_never_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", NUMPY], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    if done.returncode == 77:
+        pytest.skip("numpy is not installed")
+    assert done.returncode == 0

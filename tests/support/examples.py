@@ -1,0 +1,13 @@
+"""How many examples hypothesis tries: all of them in CI, a tenth of them in the fast lane (tests/conftest.py)."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+FULL = 100
+"""Examples of a property in the profile `ci`, unless its test says another number."""
+
+
+def scaled(examples: int) -> int:
+    """Return the number of examples for a property that has `examples` in the profile `ci`."""
+    return max(1, examples * settings().max_examples // FULL)
