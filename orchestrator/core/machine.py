@@ -47,7 +47,8 @@ from runtime.process.capabilities import losses
 
 SWEEP_TIMEOUT = 5.0
 """Seconds that the guardian may take for its last look: of a crowd it takes up to 4 (remains.CROWD_SECONDS and then
-LONGER_PATIENCE), after the sentinel's end. One that neither answers nor works is replaced sooner (guardianship.py)."""
+CROWD_KILL_TIMEOUT), after the sentinel's end.
+One that neither answers nor works is replaced sooner (guardian_monitor.py)."""
 
 JOURNAL_TIMEOUT = 10.0
 """Seconds that a stop may take longer because of the journal, all in all. A disk that hangs (NFS) must not keep us for

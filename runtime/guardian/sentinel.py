@@ -1,13 +1,13 @@
-"""The second line: a small fork of the guardian that ends everything when both the supervisor and the guardian cannot.
+"""The sentinel: a small fork of the guardian that ends every process when neither supervisor nor guardian can.
 
-*Theory.* When the supervisor dies, the guardian is its heir. But a guardian can be held (a tracer, a frozen cgroup) or
-killed in the same moment, and what then ends the executors is the kernel's parent-death signal alone: which a guardian
-that is held never causes, and which an executor loses when it changes its user (prctl(2)). Nothing inside an executor
-can stand in for it, because C code may hold the GIL. So there is one more process, which runs no user code, holds no
-descriptor that anybody waits for the end of, is outside of the run's cgroup, and only waits for two deaths.
+*Theory.* When the supervisor dies, the guardian shuts the run down. But a guardian can be held (a tracer, a frozen
+cgroup) or killed at the same moment, and then only the kernel's parent-death signal ends the executors: a guardian that
+is held never causes it, and an executor loses it when it changes its user (prctl(2)). Nothing inside an executor can
+replace it, because C code may hold the GIL. So there is one more process, which runs no user code, holds no descriptor
+whose end a reader waits for, is outside of the run's cgroup, and only waits for two deaths.
 
-The guardian ends it when its own work comes to the last look: a sentinel that lives when the guardian is gone knows
-that the guardian was killed.
+The guardian ends the sentinel at the beginning of the sweep: a sentinel that outlives the guardian knows that the
+guardian was killed.
 
 Rejected: a watchdog in each executor (a process or a timer each, and many of them); F_SETSIG with SIGKILL on the
 control pipe (no grace); the supervisor as a second subreaper (it is the user's program, whose children are not ours).
@@ -29,12 +29,12 @@ from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 
 MARGIN = 0.5
-"""Seconds beyond the grace that the heir is given to begin with the last look."""
+"""Seconds beyond the grace within which the guardian must have begun its sweep."""
 
-END_PATIENCE = 2.0
-"""Seconds that the killing is repeated for."""
+END_TIMEOUT = 2.0
+"""Seconds for which the killing is repeated."""
 
-REAP_PATIENCE = 0.25
+REAP_TIMEOUT = 0.25
 """Seconds that the guardian waits for the end of a sentinel that it has killed."""
 
 _LOOK = 0.25
@@ -42,7 +42,7 @@ _GRACE = struct.Struct("=d")
 
 
 class Sentinel:
-    """The guardian's end: start it, tell it how long the grace is, end it."""
+    """The guardian's handle of the sentinel: pass the grace on to it, and end it."""
 
     def __init__(self, pid: int, grace_fd: int) -> None:
         self.pid = pid
@@ -50,36 +50,36 @@ class Sentinel:
         self._is_watching = True
 
     def set_grace(self, seconds: float) -> None:
-        """How long the heir has."""
-        with suppress(OSError):  # it was killed; or it is held, and keeps what it knows
+        """Tell the sentinel how many seconds the guardian has after the supervisor's death."""
+        with suppress(OSError):  # it was killed; or it is held, and keeps the last value
             os.write(self.fd, _GRACE.pack(seconds))
 
     def end(self) -> None:
-        """End it, and wait for it, as long as that has sense: the guardian sees to the rest itself.
+        """End the sentinel and reap it, waiting at most REAP_TIMEOUT; the guardian ends what is left itself.
 
-        One that a tracer or a frozen cgroup holds ends when it is let go, and can do nothing more until then.
+        A sentinel that a tracer or a frozen cgroup holds ends when it is released, and can do nothing until then.
         """
         if not self._is_watching:
             return
         self._is_watching = False
-        until = time.monotonic() + REAP_PATIENCE
+        until = time.monotonic() + REAP_TIMEOUT
         with suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
             while os.waitpid(self.pid, os.WNOHANG)[0] == 0 and time.monotonic() < until:
                 time.sleep(0.001)
 
     def reaped(self) -> None:
-        """Somebody has killed it, and it was waited for."""
+        """Note that the sentinel was killed from outside, and reaped."""
         self._is_watching = False
 
 
 def start(
     supervisor_fd: int | None, grace: float, token: str | None, mark: int, leaf: RunCgroup | None, close: Iterable[int]
 ) -> Sentinel | None:
-    """Fork a sentinel, which closes the descriptors `close`. None where there are no pidfds, or is no process for it.
+    """Fork the sentinel, which closes the descriptors `close`. Return None where that is impossible.
 
-    `token` and `mark` (run_mark.py): the supervisor's; no token if what executors leave behind is to be kept, so that
-    only they are ended.
+    `token` and `mark` (run_mark.py) are the supervisor's; token is None if strays are to be kept: only executors are
+    ended then.
     """
     if supervisor_fd is None:
         return None
@@ -101,7 +101,7 @@ def start(
             null = os.open(os.devnull, os.O_RDWR)
             for fd in range(3):
                 os.dup2(null, fd)
-            _Watch(supervisor_fd, guardian, guardian_fd, read_fd, grace, token, mark, leaf).run()
+            _SentinelProcess(supervisor_fd, guardian, guardian_fd, read_fd, grace, token, mark, leaf).run()
         finally:
             os._exit(0)
     os.close(guardian_fd)
@@ -112,8 +112,8 @@ def start(
     return Sentinel(pid, write_fd)
 
 
-class _Watch:
-    """The sentinel's own process."""
+class _SentinelProcess:
+    """The code that runs in the sentinel's own process."""
 
     def __init__(
         self,
@@ -137,11 +137,11 @@ class _Watch:
         self._since = tree.start_time(guardian)
 
     def run(self) -> None:
-        """Wait for the supervisor's death, then for the guardian's end, or for its time to be over."""
+        """Wait for the supervisor's death, then for the guardian's end or the end of its time; then end everything."""
         self._wait_for_supervisor()
         end = time.monotonic() + self._grace + MARGIN
         while (left := end - time.monotonic()) > 0 and not is_readable(self._guardian_fd, min(left, _LOOK)):
-            self._signal_guardian(signal.SIGCONT)  # whoever has stopped it
+            self._signal_guardian(signal.SIGCONT)  # it may have been stopped
         self._end_everything()
 
     def _wait_for_supervisor(self) -> None:
@@ -160,11 +160,11 @@ class _Watch:
             data = os.read(self._grace_fd, 4096)
         if len(data) >= _GRACE.size:
             (self._grace,) = _GRACE.unpack(data[-_GRACE.size :])
-        elif not data:  # the guardian is gone; the supervisor looks after what it leaves, and after us
+        elif not data:  # the guardian is gone; the supervisor ends what it leaves, and the sentinel
             poll.unregister(self._grace_fd)
 
     def _signal_guardian(self, signum: int) -> None:
-        """By its pidfd; where a sandbox refuses that, by its pid, which is its own while it is our parent."""
+        """Signal the guardian by its pidfd; where a sandbox refuses that, by its pid, while it is the parent."""
         try:
             signal.pidfd_send_signal(self._guardian_fd, signum)
         except OSError:
@@ -173,14 +173,14 @@ class _Watch:
                     os.kill(self._guardian, signum)
 
     def _end_everything(self) -> None:
-        """The guardian, with which the kernel kills its executors; then whoever has not died of that."""
+        """Kill the guardian, with which the kernel kills its executors; then every process that is left."""
         self._signal_guardian(signal.SIGKILL)
-        end_repeatedly(self._look, time.monotonic() + END_PATIENCE)
+        end_repeatedly(self._find_processes, time.monotonic() + END_TIMEOUT)
         if self._leaf is not None:
             self._leaf.remove(MARGIN)
 
-    def _look(self) -> list[tree.Process]:
-        """Who is left. Those in the cgroup are killed by the kernel."""
+    def _find_processes(self) -> list[tree.Process]:
+        """Return the processes that are left. The kernel kills those in the cgroup."""
         if self._leaf is not None:
             self._leaf.kill()
             self._leaf.thaw()

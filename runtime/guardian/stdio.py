@@ -1,8 +1,8 @@
-"""The other ends of the executors' standard output and error, which the guardian keeps.
+"""The read ends of the executors' standard output and error that the guardian keeps open.
 
-A pipe without a reader makes whoever writes fail: after the supervisor's death, an agent that prints in its clean-up
-would not come to the next line of it, and a child that says goodbye would be killed by SIGPIPE. So there is always this
-one, which reads nothing as long as the supervisor does.
+Writing to a pipe without a reader fails: after the supervisor's death, an agent that prints in its clean-up would not
+reach the next line, and a child that prints would be killed by SIGPIPE. So the guardian always holds a read end, and
+reads nothing from it while the supervisor does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CHUNK = 1 << 16
 
 
 class StdioKeeper:
-    """Kept until whoever might write is gone, and read, into nowhere, once nobody else does."""
+    """Keeps read ends open until their writers are gone, and discards the output after the supervisor's death."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
@@ -26,11 +26,11 @@ class StdioKeeper:
         return iter(self._fds)
 
     def keep(self, fds: Iterable[int]) -> None:
-        """Take these over."""
+        """Take over these descriptors."""
         self._fds.update(fds)
 
     def close(self, fds: Iterable[int]) -> None:
-        """Nobody writes to these any more."""
+        """Close these descriptors: their writers are gone."""
         for fd in self._fds.intersection(fds):
             self._fds.remove(fd)
             if self._listening:
@@ -38,13 +38,13 @@ class StdioKeeper:
             os.close(fd)
 
     def listen(self) -> None:
-        """From now on nobody else reads."""
+        """Begin to discard the output: the supervisor no longer reads it."""
         self._listening = True
         for fd in self._fds:
             self._selector.register(fd, selectors.EVENT_READ)
 
     def discard(self, fd: int) -> None:
-        """Read what is there, if it is one of these: the writer must not wait for room."""
+        """Read and discard what is in `fd`, if it is one of these: the writer must not wait for room."""
         if fd not in self._fds:
             return
         try:

@@ -1,7 +1,7 @@
-"""What executors leave behind: found, reported, told to end, made to end; and the last look at everything.
+"""Find, report and end the processes that executors leave behind (strays), and sweep every process at the end.
 
-The guardian is the child subreaper, so whatever has lost its parent is its child. It alone waits for them: until it
-has, a child's pid is that child's own.
+The guardian is the child subreaper, so every process that has lost its parent is a child of the guardian. Only the
+guardian reaps them: until it has, a child's pid cannot be reused.
 """
 
 from __future__ import annotations
@@ -24,46 +24,45 @@ from runtime.process.executor_process import ExecutorProcess
 STRAY_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for what an executor left behind."""
 
-KILL_PATIENCE = 2.0
+KILL_TIMEOUT = 2.0
 """Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
 
 KILL_SECONDS = 0.2
-"""Seconds before the end of the last look at which it kills at the latest: those that were told have less then."""
+"""Seconds before its time limit at which the sweep sends SIGKILL at the latest; the strays' grace is shorter then."""
 
 PROGRESS_SECONDS = 0.1
-"""So long after fewer processes were seen, more are expected to end: the kernel takes a while for thousands."""
+"""Seconds to go on waiting after the number of processes fell: the kernel needs a while to end thousands."""
 
 UNSEEN = "processes that come and go more quickly than they can be looked at"
-"""What remains where nobody is seen and the kernel says that somebody is there."""
+"""What the report names when no process is seen although the kernel says that there is one."""
 
 MAX_NAMED = 20
-"""So many of what the last look finds are named."""
-
+"""Upper bound of the processes that the sweep's report names."""
 
 CROWD = 32
-"""From so many orphans on they are stopped while they are looked at: they may be a fork bomb, whose processes leave no
-time for it."""
+"""Number of orphans from which they are stopped before they are listed: they may be a fork bomb, whose processes are
+faster than the listing."""
 
 CROWD_SECONDS = 1.0
-"""So long a crowd may be stopped before it is looked at. It takes milliseconds, if the crowd leaves any processor."""
+"""Seconds that stopping a crowd may take. It takes milliseconds, if the crowd leaves any processor time."""
 
 STOP_SECONDS = 0.2
-"""So long is looked for those that have to be stopped, before what has ended is waited for."""
+"""Seconds of searching for processes to stop, before ended children are reaped."""
 
-LONGER_PATIENCE, HEIR_PATIENCE = 3.0, 30.0
-"""Likewise while new ones are still found: with a supervisor that waits for the end, and without."""
+CROWD_KILL_TIMEOUT, ORPHANED_KILL_TIMEOUT = 3.0, 30.0
+"""Like KILL_TIMEOUT, while new processes are still found: with a supervisor that waits, and after its death."""
 
 LAST_SECONDS = 0.7
-"""When so little is left of that, or until the stop must end, those that were found are killed although there are new
-ones."""
+"""Seconds before that limit, or before the end of the stop, from which on processes are killed although new ones still
+appear."""
 
 
 @dataclass
 class _PendingKill:
-    """Processes that were told to end, and when they are made to. `output`: what they may still write to.
+    """Strays that were sent SIGTERM, and when they are sent SIGKILL (monotonic seconds).
 
-    `below`: what descends from the executor that has left them, if that is a crowd. `give_up_at`: from then on they are
-    killed even if new ones are still found.
+    `output`: the descriptors that they may still write to. `below`: all descendants of the executor that left them, if
+    they are a crowd. `give_up_at`: from then on they are killed even if new ones still appear.
     """
 
     processes: list[tree.Process]
@@ -74,10 +73,12 @@ class _PendingKill:
 
 
 class StrayReaper:
-    """`leaf`: the cgroup that everybody is in, if there is one. `output` is closed when nobody can write any more.
+    """Ends strays. Used by the guardian's loop alone.
 
-    `helper`: a child that is no executor's. `keep`: orphans are left alone, unless their executor went down the ladder.
-    `token`: the supervisor's, where this process is no subreaper: orphans are known by their environment alone.
+    `leaf`: the run's cgroup, or None. `output` is closed when no process can write to it any more. `helper`: the pid of
+    a child that belongs to no executor (the sentinel). `keep`: leave orphans alone, unless their executor went down the
+    ladder. `token`, `mark`: the supervisor's, given where this process is no subreaper: orphans are then known only by
+    their environment or resource limit.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class StrayReaper:
         self._helper = helper
         self._keep = keep
         self._output = output
-        self._doomed: list[_PendingKill] = []
+        self._pending: list[_PendingKill] = []
         self._owners: dict[int, str] = {}
         self._crowds: dict[int, Descendants] = {}
         self._has_killed = False
@@ -106,11 +107,11 @@ class StrayReaper:
     def find_strays(
         self, families: Sequence[ExecutorProcess], executors: Container[int]
     ) -> dict[int, list[tree.Process]]:
-        """Return what is left of the families of executors that are dead, by the pids that those had.
+        """Return the strays of executors that are dead, by the executors' pids.
 
-        Theirs is what is remembered, in their session, or carrying their mark. All children are read once, however many
-        executors are dead: reading them for each would cost the square of their number. Many are stopped before they
-        are looked at; `doom` continues them.
+        Strays of an executor are the processes that were remembered as its descendants, that are in its session, or
+        that carry its mark. All children are read once for all executors: reading them for each would cost the square
+        of their number. A crowd is stopped before it is read; `terminate` continues it.
         """
         left = {family.pid: dict.fromkeys(filter(tree.is_running, family.descendants)) for family in families}
         if not self._keep and tree.has_children():
@@ -121,7 +122,7 @@ class StrayReaper:
         return {executor: list(processes) for executor, processes in left.items()}
 
     def _stop_crowds(self, families: Sequence[ExecutorProcess], executors: Container[int]) -> None:
-        """Stop what is left of an executor if it is a crowd."""
+        """Stop the strays of each executor whose strays are a crowd."""
         by_pid = {family.pid: family for family in families}
         for pid, roots in self._orphans_of(families, executors).items():
             if _is_crowd(roots):
@@ -137,9 +138,9 @@ class StrayReaper:
         return [pid for pid in tree.child_pids(os.getpid()) if pid != self._helper]
 
     def _orphans_of(self, families: Sequence[ExecutorProcess], executors: Container[int]) -> dict[int, list[int]]:
-        """Return our children that descend from dead executors, by session or mark, by the executors' pids.
+        """Return the guardian's children that descend from dead executors, by the executors' pids.
 
-        There may be thousands, of many executors. Each is looked at once, unless it has no mark that can be read: one
+        There may be thousands, of many executors. Each child is read once, unless it has no readable mark: a process
         that is just being exec'd has none for a moment.
         """
         sessions = {family.pid: tree.slot_mark(family.slot, family.incarnation) for family in families}
@@ -155,45 +156,45 @@ class StrayReaper:
         return found
 
     def terminate(self, processes: list[tree.Process], output: list[int], executor: int = 0) -> None:
-        """Tell them to end. Those that have not when their grace is over are killed. `executor`: who has left them."""
+        """Send SIGTERM to the strays of an executor (a pid), and schedule SIGKILL for when their grace is over."""
         below = self._crowds.pop(executor, None)
         tree.send_signal(processes, signal.SIGTERM, fresh=True)
         if below is not None:
             below.release()
         kill_at = time.monotonic() + STRAY_GRACE
-        self._doomed.append(_PendingKill(processes, below, kill_at, kill_at + KILL_PATIENCE, output))
+        self._pending.append(_PendingKill(processes, below, kill_at, kill_at + KILL_TIMEOUT, output))
 
     def reaped(self, pid: int) -> None:
-        """Somebody was waited for: from now on the number may be anybody's."""
+        """Forget a pid that was reaped: another process may get it from now on."""
         self._owners.pop(pid, None)
         self._all.forget(pid)
-        for doomed in self._doomed:
-            if doomed.below is not None:
-                doomed.below.forget(pid)
+        for pending in self._pending:
+            if pending.below is not None:
+                pending.below.forget(pid)
 
     # -- in time ------------------------------------------------------------------------------------
 
     @property
     def due(self) -> float | None:
-        """When the next of them is made to end (monotonic seconds)."""
-        return min((doomed.kill_at for doomed in self._doomed), default=None)
+        """Return the time of the next SIGKILL (monotonic seconds), or None."""
+        return min((pending.kill_at for pending in self._pending), default=None)
 
     def kill_due(self) -> None:
-        """Kill those whose grace is over. Those that still multiply are stopped until there are no new ones."""
+        """Kill the strays whose grace is over. A crowd that still forks is stopped first."""
         now = time.monotonic()
-        for doomed in tuple(self._doomed):
-            if doomed.kill_at <= now:
-                if doomed.below is not None:
-                    if not doomed.below.stop(now + STOP_SECONDS) and now < doomed.give_up_at:
+        for pending in tuple(self._pending):
+            if pending.kill_at <= now:
+                if pending.below is not None:
+                    if not pending.below.stop(now + STOP_SECONDS) and now < pending.give_up_at:
                         continue
-                    doomed.below.kill()
-                left = filter(tree.is_running, doomed.processes)
+                    pending.below.kill()
+                left = filter(tree.is_running, pending.processes)
                 family = [found for process in left for found in (process, *tree.children(process.pid))]
                 tree.send_signal(family, signal.SIGKILL)
-            elif any(map(tree.is_running, doomed.processes)):
+            elif any(map(tree.is_running, pending.processes)):
                 continue
-            self._doomed.remove(doomed)
-            self._output.close(doomed.output)
+            self._pending.remove(pending)
+            self._output.close(pending.output)
 
     # -- of everything ------------------------------------------------------------------------------
 
@@ -204,13 +205,13 @@ class StrayReaper:
         kill_by: float = math.inf,
         until: float = math.inf,
     ) -> SweepReport:
-        """End all that is left, TERM first, and look again until there are none or patience is over.
+        """End every process that is left, SIGTERM first, and repeat until there is none or the time is over.
 
-        `wait` waits so many seconds for a child's end, and reaps. `kill_by` (monotonic seconds): from then on they are
-        killed before they are looked at, which takes long if they are many. `until`: nothing is waited for longer,
-        unless it is just ending.
+        `wait` waits at most so many seconds for a child's end, and reaps. `kill_by` (monotonic seconds): from then on
+        processes are killed before they are described, which takes long if they are many. `until` (monotonic seconds):
+        the sweep ends then, unless processes are just ending.
         """
-        if self._keep:  # an executor that is still there is one that nothing ends
+        if self._keep:  # an executor that is still there cannot be ended
             return SweepReport(0, 0, list(map(tree.describe, tree.processes(executors))))
         if self._is_alone():
             return SweepReport(0, 0, [])
@@ -218,9 +219,7 @@ class StrayReaper:
         began = time.monotonic()
         kill_at = min(kill_by, began + STRAY_GRACE, until - KILL_SECONDS)
         if began < kill_at:
-            told = (
-                self._already_signalled()
-            )  # once is enough: a second SIGTERM would come in the middle of the first one's handler
+            told = self._already_signalled()  # a second SIGTERM would interrupt the handler of the first one
             if _is_crowd(self._roots()):
                 self._all.stop(began + CROWD_SECONDS)
             left = self._scan(found)
@@ -228,49 +227,49 @@ class StrayReaper:
             tree.send_signal([process for process in left if process.pid in told], signal.SIGCONT, fresh=True)
             self._all.release()
             if told and all(process.pid in told for process in left):
-                kill_at = min(kill_at, max(doomed.kill_at for doomed in self._doomed))
-        self._wait_for_end(found, wait, kill_at, until, is_heir=kill_by < math.inf)
+                kill_at = min(kill_at, max(pending.kill_at for pending in self._pending))
+        self._wait_for_end(found, wait, kill_at, until, is_orphaned=kill_by < math.inf)
         left = self._scan(found)
         remaining = list(map(tree.describe, left)) or ([] if self._is_alone() else [UNSEEN])
         ended = len(found.keys() - {process.pid for process in left})
         return SweepReport(len(found), ended, remaining, list(found.values())[:MAX_NAMED])
 
     def _wait_for_end(
-        self, found: dict[int, str], wait: Callable[[float], None], kill_at: float, until: float, *, is_heir: bool
+        self, found: dict[int, str], wait: Callable[[float], None], kill_at: float, until: float, *, is_orphaned: bool
     ) -> None:
-        """Kill from `kill_at` on, until nobody is left or patience is over; longer while they multiply."""
+        """Kill from `kill_at` on, until no process is left or the time is over; longer while new ones appear."""
         began = max(kill_at, time.monotonic())
-        last, limit = began + KILL_PATIENCE, began + (HEIR_PATIENCE if is_heir else LONGER_PATIENCE)
+        last, limit = began + KILL_TIMEOUT, began + (ORPHANED_KILL_TIMEOUT if is_orphaned else CROWD_KILL_TIMEOUT)
         fewest, seen_at = math.inf, time.monotonic()
         while not self._is_alone() and (now := time.monotonic()) < last:
             if now >= until and now >= seen_at + PROGRESS_SECONDS:
                 break
             if now >= kill_at:
                 is_last = now >= min(limit, max(until, began)) - LAST_SECONDS
-                if not self._kill_all(found, is_last=is_last, is_counted=not is_heir):
-                    last = min(now + KILL_PATIENCE, limit)
+                if not self._kill_all(found, is_last=is_last, is_counted=not is_orphaned):
+                    last = min(now + KILL_TIMEOUT, limit)
                     fewest, seen_at = math.inf, time.monotonic()
             wait(0.02)
             if (left := len(self._roots())) < fewest:
                 fewest, seen_at = left, time.monotonic()
 
     def _is_alone(self) -> bool:
-        """Whether the kernel knows of no child and of nobody else in the cgroup.
+        """Return whether the kernel knows of no child, and of no other process in the cgroup.
 
-        That nobody was seen does not say so: in a chain of processes that fork and exit, each is gone before its entry
-        in /proc is read, and its successor is our child.
+        A listing that is empty does not prove it: in a chain of processes that fork and exit, each is gone before its
+        entry in /proc is read, and its successor is a child of the guardian.
         """
         is_leaf_empty = self._leaf is None or set(self._leaf.pids()) <= {os.getpid()}
         return is_leaf_empty and not tree.has_children() and not self._marked()
 
     def _kill_all(self, found: dict[int, str], *, is_last: bool, is_counted: bool) -> bool:
-        """The kernel does it at once where it can, also to those that are being forked.
+        """Kill every process: by the cgroup, which includes those that are being forked; then the ones outside of it.
 
-        Whoever is left is not in the cgroup: those are stopped first. False: there are still new ones, and nobody was
-        killed, unless it `is_last`.
+        Processes outside of the cgroup are stopped before they are killed. Return False while new ones still appear;
+        they are killed nevertheless if this `is_last`.
         """
         if self._leaf is not None and not self._has_killed:
-            self._leaf.leave()  # it would end us too
+            self._leaf.leave()  # the kill would end the guardian too
             self._leaf.kill()
             self._has_killed = True
             return True
@@ -279,13 +278,13 @@ class StrayReaper:
             if is_counted:
                 self._count(tree.processes(self._all.pids), found)
             self._all.kill()
-            tree.send_signal(self._marked(), signal.SIGKILL)  # without a subreaper they are nobody's children here
+            tree.send_signal(self._marked(), signal.SIGKILL)  # without a subreaper they are no children of the guardian
             if self._leaf is not None:
                 self._leaf.kill()
         return is_complete
 
     def _scan(self, found: dict[int, str]) -> list[tree.Process]:
-        """Who is there now. `found`: those of them that nobody has told of, by pid."""
+        """Return the processes that are there now, and add those that were not reported yet to `found`, by pid."""
         left = tree.children()
         known = {process.pid for process in left} | {os.getpid()}
         if self._leaf is not None:
@@ -301,7 +300,7 @@ class StrayReaper:
                 found[process.pid] = tree.describe(process) if len(found) < MAX_NAMED else ""
 
     def _marked(self) -> list[tree.Process]:
-        """Return those that carry the supervisor's token: where orphans become another process's children."""
+        """Return the processes that carry the supervisor's token, where orphans become children of another process."""
         if self._token is None:
             return []
         return tree.processes_of_supervisor(
@@ -309,12 +308,12 @@ class StrayReaper:
         )
 
     def _already_signalled(self) -> set[int]:
-        """Strays that were told to end, and reported, when their executor ended."""
-        return {process.pid for doomed in self._doomed for process in doomed.processes}
+        """Return the pids of strays that were sent SIGTERM, and reported, when their executor ended."""
+        return {process.pid for pending in self._pending for process in pending.processes}
 
 
 def _is_crowd(roots: Iterable[int]) -> bool:
-    """Whether so many processes are there, or below them, that they have to be stopped to be looked at."""
+    """Return whether these processes and their descendants are so many that they must be stopped to be listed."""
     queue = list(roots)
     for pid in queue:  # grows while it is walked
         if len(queue) >= CROWD:

@@ -1,7 +1,7 @@
 """The guardian's end of the socket to the supervisor: orders in, with descriptors, and reports out.
 
-The supervisor waits while it writes an order, so the guardian must never wait while it writes a report: with hundreds
-of executors both would stand there with full sockets. What does not fit is kept, and goes when there is room.
+The supervisor blocks while it writes an order, so the guardian must never block while it writes a report: with hundreds
+of executors both would wait with full sockets. What does not fit is kept, and sent when there is room.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from runtime.ipc.guardian_protocol import FDS_PER_EXECUTOR, Order, Report
 
 
 class SupervisorSocket:
-    """One socket, on the guardian's selector."""
+    """The socket to the supervisor, registered with the guardian's selector."""
 
     def __init__(self, fd: int, selector: selectors.BaseSelector) -> None:
         self._socket = socket.socket(fileno=fd)
@@ -27,7 +27,7 @@ class SupervisorSocket:
         selector.register(self._socket, self._interest)
 
     def read(self) -> tuple[list[Order], list[int]] | None:
-        """One frame's order, and the descriptors that came with it. None: the supervisor is gone."""
+        """Return one frame's orders and the descriptors that came with it, or None if the supervisor is gone."""
         try:
             data, fds, _, _ = socket.recv_fds(self._socket, HEADER_SIZE, FDS_PER_EXECUTOR)
             if len(data) == HEADER_SIZE:
@@ -37,7 +37,7 @@ class SupervisorSocket:
         return None if len(data) < HEADER_SIZE else (list(self._reader.feed(data)), fds)
 
     def _rest(self, want: int) -> bytes:
-        """Exactly the frame's remaining bytes, so that descriptors never belong to a later frame."""
+        """Read exactly the rest of the frame, so that descriptors never belong to a later frame."""
         parts: list[bytes] = []
         while want > 0:
             part = self._socket.recv(want)
@@ -48,20 +48,20 @@ class SupervisorSocket:
         return b"".join(parts)
 
     def disconnect(self) -> None:
-        """There is nobody any more to hear anything."""
+        """Drop what is unsent and stop using the socket: the supervisor is gone."""
         self.is_connected = False
         self._unsent.clear()
         self._listen(0)
 
     def report(self, report: Report) -> None:
-        """Say it now, or as soon as there is room."""
+        """Send a report now, or as soon as there is room; nothing after `disconnect`."""
         if not self.is_connected:
             return
         self._unsent += pack(report)
         self.flush()
 
     def flush(self) -> None:
-        """Write what there is room for. A dead supervisor is noticed where its orders are read."""
+        """Write what there is room for. `read` notices a dead supervisor."""
         try:
             del self._unsent[: self._socket.send(self._unsent, socket.MSG_DONTWAIT)]
         except BlockingIOError:
@@ -71,7 +71,7 @@ class SupervisorSocket:
         self._listen(self._interest & ~selectors.EVENT_WRITE | (selectors.EVENT_WRITE if self._unsent else 0))
 
     def stop_reading(self) -> None:
-        """No order will be obeyed any more; what was reported still goes out."""
+        """Read no more orders; unsent reports still go out."""
         self._listen(self._interest & ~selectors.EVENT_READ)
 
     def _listen(self, interest: int) -> None:
@@ -86,11 +86,11 @@ class SupervisorSocket:
         self._interest = interest
 
     def flush_blocking(self, seconds: float) -> None:
-        """The last word is out, or there was no room for it in so many seconds."""
+        """Write all that is unsent, waiting at most so many seconds for room."""
         self._socket.settimeout(seconds)
         with suppress(OSError):
             self._socket.sendall(self._unsent)
 
     def close(self) -> None:
-        """Let go of it, in a fork."""
+        """Close the socket, in a forked executor."""
         self._socket.close()

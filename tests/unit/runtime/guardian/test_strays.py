@@ -44,7 +44,7 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(*, can_end: bool) -> ChainLeaf:
         if not can_end:
-            monkeypatch.setattr(strays, "KILL_PATIENCE", 0.05)
+            monkeypatch.setattr(strays, "KILL_TIMEOUT", 0.05)
         leaf = ChainLeaf(can_end=can_end)
         monkeypatch.setattr(tree, "has_children", lambda: leaf.is_running)
         return leaf
@@ -71,7 +71,7 @@ def test_a_chain_that_does_not_end_remains(chain: Any) -> None:
 
 def test_it_gives_up_when_the_stop_must_end(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would go on for longer than a test may take."""
-    monkeypatch.setattr(strays, "KILL_PATIENCE", 1e6)
+    monkeypatch.setattr(strays, "KILL_TIMEOUT", 1e6)
     leaf = chain(can_end=False)
     with selectors.DefaultSelector() as selector:
         looker = StrayReaper(leaf, StdioKeeper(selector), keep=False)
