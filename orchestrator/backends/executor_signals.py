@@ -55,7 +55,7 @@ class ExecutorSignals:
             if signum == signal.SIGTERM:
                 family.terminate(self._flag)
             else:
-                family.kill()
+                family.kill(self._flag)
 
     @property
     def pids(self) -> set[int]:

@@ -270,7 +270,7 @@ class LocalBackend:
         return Channels(tasks_w, control_w, events_r, out_r, err_r, key)
 
     def terminate(self, slot: int, incarnation: int) -> None:
-        """A signal for the stacks, SIGTERM and SIGCONT."""
+        """Ask for the stacks, then SIGTERM and SIGCONT."""
         self._order(Signal(slot, incarnation, signal.SIGTERM))
         self._executors.expect(slot, incarnation, signal.SIGTERM, now=self._is_held)
 
@@ -311,7 +311,7 @@ class LocalBackend:
         return tree.processor_use(pid)
 
     def dump_stacks(self, slot: int) -> None:
-        """By faulthandler, which answers while C code holds the GIL, too."""
+        """By the guardian: it knows how to ask one whose GIL is held by C code."""
         self._order(Signal(slot, self._incarnations.get(slot, 0), STACK_DUMP_SIGNAL), optional=True)
 
     # -- the end ------------------------------------------------------------------------------------

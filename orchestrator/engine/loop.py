@@ -11,6 +11,7 @@ import os
 import queue
 import selectors
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -27,7 +28,6 @@ from orchestrator.engine.clock import Clock
 from orchestrator.engine.guardian_monitor import GuardianMonitor
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
-from orchestrator.engine.stacks import read_stacks
 from orchestrator.engine.task_store import TaskStore, WriteBatch
 from orchestrator.logging.output_stream import Lost
 from orchestrator.logging.sinks import buffer_of, standard_error
@@ -36,6 +36,7 @@ from orchestrator.words import event_from_outcome
 from runtime.ipc import codec, executor_protocol
 from runtime.limits import clamp_wait
 from runtime.model import Severity
+from runtime.stacks import format_stacks
 
 HALT_SECONDS = 1.0
 """How long a Ctrl-Z waits for the guardian to have stopped everything."""
@@ -403,7 +404,7 @@ class Engine:
             elif signum == signal.SIGUSR1:
                 for slot in self._mux.slots:
                     self._backend.dump_stacks(slot)
-                standard_error().write_line(read_stacks())
+                standard_error().write_line(format_stacks(sys._getframe()))  # noqa: SLF001
 
     def _suspend(self) -> None:
         """Ctrl-Z: first the processes below, then, once they are stopped or in HALT_SECONDS, this one."""

@@ -1,4 +1,5 @@
-"""The executor's second thread: it reads the control pipe, shows a sign of life, and sends what waits too long.
+"""The executor's second thread: it reads the control pipe, shows a sign of life, and sends what waits too long,
+and writes the stacks that are asked for.
 
 It cannot run while the process is stopped or C code holds the GIL: that is what the supervisor wants to know.
 """
@@ -19,6 +20,7 @@ from runtime.executor.garbage import end_executor
 from runtime.executor.inbox import Inbox
 from runtime.executor.loop_watch import PATIENCE
 from runtime.executor.outbox import Outbox
+from runtime.executor.requested_stacks import write_requested_stacks
 from runtime.executor.task_runner import TaskRunner
 from runtime.ipc.executor_protocol import Control, FrameReader, Interrupt, ReturnTasks, TaskDone, TasksReturned
 from runtime.ipc.flag import InterruptFlag
@@ -88,6 +90,7 @@ class ControlThread:
             if os.getppid() != guardian:  # it was killed, and this process has changed its user (PR_SET_PDEATHSIG)
                 tree.end_with_descendants()
             tree.wake_parent()
+            write_requested_stacks(self._flag, self._slot, None)
             native.sleep(ORPHAN_LOOK)
 
     def _obey_orders(self) -> None:
@@ -99,6 +102,7 @@ class ControlThread:
         while True:
             ready = dict(poll.poll(1000 * self._patience(flush_in)))
             self._flag.heartbeat(self._slot)
+            write_requested_stacks(self._flag, self._slot, None)
             self._nudge_main()
             if flush_in is not None or self._outbox.fileno() in ready:
                 flush_in = self._outbox.flush_stale()

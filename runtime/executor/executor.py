@@ -41,6 +41,7 @@ from runtime.executor.garbage import BROKEN, end_executor
 from runtime.executor.inbox import Inbox
 from runtime.executor.loader import AgentLoadError, InterruptibleImport, load
 from runtime.executor.outbox import EventPipeLost, Outbox
+from runtime.executor.requested_stacks import write_requested_stacks
 from runtime.executor.restoration import CannotRestore, Surroundings
 from runtime.executor.task_runner import ExecutorResources, TaskRunner
 from runtime.executor.threads import give_context_to_pools
@@ -141,11 +142,14 @@ def _redirect(stdout_fd: int, stderr_fd: int) -> None:
 
 
 def _arm_faulthandler() -> None:
-    """Again, too: an agent may have disabled it, or have handled its signals itself."""
+    """Again, too: an agent may have disabled it, or have handled its signals itself.
+
+    Each thread writes its own stack alone: without the GIL those of others cannot be read (stacks.py).
+    """
     faulthandler.enable(file=2)
     for signum in STACK_DUMP_SIGNALS:
         faulthandler.unregister(signum)
-        faulthandler.register(signum, file=2, all_threads=True)
+        faulthandler.register(signum, file=2, all_threads=False)
 
 
 def _run_exit_hooks(outbox: Outbox) -> None:
@@ -209,13 +213,14 @@ class Executor:
             signal.signal(signum, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handlers)
 
-    def _on_term(self, _signum: int, _frame: FrameType | None) -> None:
+    def _on_term(self, _signum: int, frame: FrameType | None) -> None:
         """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end.
 
         An agent that is only being loaded has no checkpoint, and nothing to lose: that is broken off here.
         """
         is_rung = self._flag.is_term_rung(self._place.slot)
         self._flag.unmark_term(self._place.slot)
+        write_requested_stacks(self._flag, self._place.slot, frame)  # as they are before the exception
         raised = bool(self._flag_byte)
         if raised and self._loading:
             raise ExecutionInterrupted(self._flag.signal(self._place.slot))

@@ -39,6 +39,7 @@ from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import (
     EXECUTOR_FDS,
     PLUGINS_VARIABLE,
+    STACK_DUMP_SIGNAL,
     STACK_DUMP_SIGNALS,
     Continue,
     ExitedReport,
@@ -194,7 +195,7 @@ class Guardian:
         elif isinstance(order, KillTree):
             child = self._by_slot.get((order.slot, order.incarnation))
             if child is not None:
-                child.kill()
+                child.kill(self._flag)
         elif isinstance(order, Graces):
             self._graces = order
             if self._sentinel is not None:
@@ -294,6 +295,8 @@ class Guardian:
             return
         if order.signum == signal.SIGTERM:
             child.terminate(self._flag)
+        elif order.signum == STACK_DUMP_SIGNAL:
+            child.request_stacks(self._flag)
         else:
             child.signal(order.signum)
 
@@ -409,7 +412,7 @@ class Guardian:
         self._wait_for_executors(began + grace)
         self._end_sentinel()
         for child in list(self._executors.values()):
-            child.kill()
+            child.kill(self._flag)
         if self._settings.keep_children:  # the sweep ends no process then
             self._wait_for_executors(time.monotonic() + KILL_TIMEOUT)
         self._sweep(kill_by=began + grace + STRAY_GRACE)

@@ -18,7 +18,8 @@ Layout, in bytes (native order; both sides are forks of one build), where a page
     4096  flags          u8    one per slot
     8192  progress       one page per slot (from the next whole page on), written by that slot's executor only:
                          u64 task in hand (0 = none), f64 when it began, f64 last sign of life (monotonic);
-                         then a u8 that the guardian sets: 1 = the SIGTERM that comes is the TERM rung
+                         then two u8 that the guardian sets: 1 = the SIGTERM that comes is the TERM rung;
+                         1 = the executor is asked for its Python stacks, and has not written them yet
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _FLAGS_AT = 4096
 _PAGE = mmap.PAGESIZE
 _PROGRESS_AT = max(8192, _PAGE)
 _PROGRESS_SIZE = 32
-_TERM_AT = 24  # within a slot's progress
+_TERM_AT, _STACKS_AT = 24, 25  # within a slot's progress
 _MESSAGE_LIMIT = 1000  # characters; four bytes each still fit in front of the flags
 
 _MAP_FIXED = 0x10  # mmap(2)
@@ -168,6 +169,10 @@ class InterruptFlag:
         """Say that the next SIGTERM to this slot is the TERM rung, and not somebody's stray `kill`."""
         self._memory[self._at(slot) + _TERM_AT] = 1
 
+    def request_stacks(self, slot: int) -> None:
+        """Ask the executor of a slot for its Python stacks."""
+        self._memory[self._at(slot) + _STACKS_AT] = 1
+
     def _write_signal(self, signal: InterruptSignal) -> None:
         short = signal.model_copy(
             update={"message": signal.message[:_MESSAGE_LIMIT], "triggered_by": signal.triggered_by[:100]}
@@ -208,6 +213,14 @@ class InterruptFlag:
     def is_term_rung(self, slot: int) -> bool:
         """Whether the TERM rung was marked for this slot, and has not come yet."""
         return self._memory[self._at(slot) + _TERM_AT] != 0
+
+    def are_stacks_requested(self, slot: int) -> bool:
+        """Whether the executor of a slot was asked for its Python stacks and has not answered."""
+        return self._memory[self._at(slot) + _STACKS_AT] != 0
+
+    def answer_stacks(self, slot: int) -> None:
+        """Take the request for stacks back: it is answered."""
+        self._memory[self._at(slot) + _STACKS_AT] = 0
 
     def set_current_task(self, slot: int, task: int) -> None:
         """Write down the task now in hand, so that a crash is charged to it and to nobody else."""

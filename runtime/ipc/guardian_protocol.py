@@ -7,9 +7,11 @@ import signal
 import msgspec
 
 STACK_DUMP_SIGNAL = int(signal.SIGRTMAX) - 2 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR1)
-"""By what an executor is asked for its Python stacks, before SIGTERM. Its number is higher than SIGTERM's: of two that
-are pending the kernel delivers the lower one first, and that one's flags decide whether a system call is begun again
-(signal(7)). faulthandler's say so (SA_RESTART); SIGTERM's must not, or the rung's exception waits for the call to end.
+"""Has a thread of an executor that runs no Python code write its Python stack, before SIGTERM (executor_process.py).
+
+Its number is higher than SIGTERM's: of two that are pending the kernel delivers the lower one first, and that one's
+flags decide whether a system call is begun again (signal(7)). faulthandler's say so (SA_RESTART); SIGTERM's must not,
+or the rung's exception waits for the call to end.
 """
 
 STACK_DUMP_SIGNALS = frozenset({STACK_DUMP_SIGNAL, int(signal.SIGUSR1)})
@@ -97,7 +99,11 @@ class Fork(_Record, frozen=True, tag=1):
 
 
 class Signal(_Record, frozen=True, tag=2):
-    """Signal an executor. Before SIGTERM the rung is marked in the flag and the stacks are dumped; SIGCONT follows."""
+    """Signal an executor.
+
+    STACK_DUMP_SIGNAL: have it write its Python stacks, by that signal only if it runs no Python code.
+    SIGTERM: mark the TERM rung in the flag, ask for the stacks, then SIGTERM and SIGCONT.
+    """
 
     slot: int
     incarnation: int

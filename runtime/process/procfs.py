@@ -40,6 +40,16 @@ def stat_fields(pid: int, thread: int | None = None) -> list[bytes]:
     return []
 
 
+def held_signals(pid: int, thread: int) -> int:
+    """Return the set of signals that are pending for a thread or blocked by it, as bits; 0 where that is not shown."""
+    held = 0
+    with suppress(OSError), open(f"/proc/{pid}/task/{thread}/status", "rb") as file:
+        for line in file:
+            if line.startswith((b"SigPnd:", b"SigBlk:")):
+                held |= int(line[7:], 16)
+    return held
+
+
 def inspect(root: str = "/proc") -> Visibility:
     """Return what /proc shows to this process. Outside of Linux, where psutil does not need it: FULL."""
     if sys.platform != "linux":

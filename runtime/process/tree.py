@@ -127,17 +127,35 @@ def end_with_descendants() -> NoReturn:
     raise AssertionError  # not reached
 
 
-def signal_main_thread(pid: int, signum: int) -> None:
-    """Signal the main thread of a child that nobody has waited for (tgkill(2)), or at least its process.
+def thread_ids(pid: int) -> list[int]:
+    """Return the thread ids of a process, its main thread's first; only that one where the host shows no others."""
+    try:
+        listed = sorted(map(int, os.listdir(f"/proc/{pid}/task"))) if _HAVE_PROC else []
+    except (OSError, ValueError):
+        listed = []
+    return [pid, *(thread for thread in listed if thread != pid)]
 
-    Raises ProcessLookupError when it is a zombie.
+
+def is_signal_held(pid: int, thread: int, signum: int) -> bool:
+    """Whether a signal is pending for a thread or blocked by it, as it is while its handler runs (proc(5)).
+
+    False where the host does not say.
+    """
+    return bool(procfs.held_signals(pid, thread) >> (signum - 1) & 1) if _HAVE_PROC else False
+
+
+def signal_thread(pid: int, thread: int, signum: int) -> None:
+    """Signal one thread of a child that is not waited for (tgkill(2)), or at least its process.
+
+    Raises ProcessLookupError when there is no such thread, or the process is a zombie.
     """
     if _libc is not None and hasattr(_libc, "tgkill"):
-        if _libc.tgkill(pid, pid, int(signum)) == 0:
+        if _libc.tgkill(pid, thread, int(signum)) == 0:
             return
         if ctypes.get_errno() == errno.ESRCH:
             raise ProcessLookupError(errno.ESRCH, "no such thread")
-    os.kill(pid, signum)  # also where a sandbox refuses tgkill
+    if thread == pid:
+        os.kill(pid, signum)  # also where a sandbox refuses tgkill
 
 
 def _prctl(option: int, value: int) -> bool:

@@ -7,6 +7,7 @@ import atexit
 import contextvars
 import functools
 import os
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -181,3 +182,32 @@ def waits(task: dict[str, Any], _state: ExecutionState) -> None:
     announce(task["post"], "at work")
     with ThreadPoolExecutor(1) as pool:
         pool.submit(tool, task, 1).result()
+
+
+def churn(task: dict[str, Any], state: ExecutionState) -> int:
+    """For so many seconds, call functions and start threads that do: frames of all threads come and go at all times."""
+    until = time.monotonic() + task["seconds"]
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    workers = [threading.Thread(target=_descend_until, args=(until,)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    while time.monotonic() < until:
+        short = [threading.Thread(target=_descend, args=(30,)) for _ in range(5)]
+        for thread in short:
+            thread.start()
+        for thread in short:
+            thread.join()
+    for worker in workers:
+        worker.join()
+    sys.setswitchinterval(switch)
+    return os.getpid()
+
+
+def _descend(depth: int) -> int:
+    return 0 if depth == 0 else 1 + _descend(depth - 1)
+
+
+def _descend_until(until: float) -> None:
+    while time.monotonic() < until:
+        _descend(60)
