@@ -129,6 +129,15 @@ def print_error(text: str) -> None:
     standard_error().flush(PATIENCE)
 
 
+def outlive_stack_requests() -> None:
+    """Have a SIGUSR1 that comes when the run has ended, and before the process does, change nothing.
+
+    A handler, not SIG_IGN: what is exec'd would inherit that.
+    """
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+
+
 def exit_now(code: int) -> NoReturn:
     """End with an exit code. Threads that wait for input, or for a disk that hangs, are not waited for."""
     _flush()

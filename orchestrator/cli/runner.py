@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from orchestrator import hints
 from orchestrator.cli.display import Display, LiveDisplay, choose_display
+from orchestrator.cli.exit import outlive_stack_requests
 from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
 from orchestrator.cli.observers import ProbeHosting
 from orchestrator.cli.options import LogFormat, ProgressMode
@@ -66,6 +67,7 @@ class Runner:
 
     def run(self, agent: str, begin: Callable[[Runner], None]) -> tuple[RunResult, Runner]:
         """From the start to the end. Raises UsageError when it cannot begin; then nothing is left."""
+        outlive_stack_requests()
         with self._hosting.serving(self.session.run_id, self._log):  # first: if it fails, there is nothing to end
             self.session.start()
             return self._conduct(agent, begin)

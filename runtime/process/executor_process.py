@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.05
 UNRESPONSIVE_SECONDS = 3.0
 """An executor without a heartbeat for so long (three, at least) runs no Python code: C code holds the GIL."""
 
-STACKS_SECONDS, STACKS_LOOK = 0.1, 0.001
+STACKS_SECONDS, STACKS_LOOK = 0.25, 0.001
 """At most so long the threads of such an executor write their stacks, and how often each is looked at meanwhile."""
 
 
