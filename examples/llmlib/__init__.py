@@ -1,1 +1,1 @@
-"""The parts around examples/llm.py: a server that answers as a language model's does, a client, three tools."""
+"""The parts of examples/llm.py: a server that answers as a language model's does, a client, two tools, commands."""

@@ -1,118 +1,58 @@
-"""Three small tools, and the plan of which to call for a question."""
+"""Two small tools, and the plan of which to call for a question."""
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import functools
-import operator
 import re
 import sysconfig
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 Checkpoint = Callable[[], Awaitable[None]]
+Tool = Callable[[Checkpoint], Awaitable[Any]]
 LIBRARY = Path(sysconfig.get_path("stdlib"))
-OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call of a tool: its name and its argument."""
-
-    tool: str
-    argument: str
-
-    @property
-    def key(self) -> str:
-        """What the call is known by in a snapshot."""
-        return f"{self.tool}({self.argument})"
+def plan(question: str) -> dict[str, Tool]:
+    """Return the tools to call, by name: a search for the two longest words, and the facts of a file."""
+    words = sorted(set(re.findall(r"[a-z]{5,}", question.lower())), key=lambda word: (-len(word), word))
+    calls: dict[str, Tool] = {f"search({word})": partial(search, word) for word in words[:2]}
+    return calls | {f"measure({name})": partial(measure, name) for name in re.findall(r"\w+\.py", question)[:1]}
 
 
-def plan(question: str) -> list[ToolCall]:
-    """Which tools to call, at most four: a search for its longest words, the facts of files, sums that are in it."""
-    words = sorted(
-        {word.lower() for word in re.findall(r"[A-Za-z]{5,}", question)}, key=lambda word: (-len(word), word)
-    )
-    calls = [ToolCall("search", word) for word in words[:2]]
-    calls += [ToolCall("stat", name) for name in re.findall(r"\b[\w/]+\.py\b", question)[:1]]
-    calls += [
-        ToolCall("calculate", text.strip()) for text in re.findall(r"[\d.]+(?:\s*[-+*/%]+\s*[\d.]+)+", question)[:1]
-    ]
-    return calls if len(calls) > 1 else [*calls, ToolCall("calculate", f"{len(question)} * 2")]
-
-
-async def call(one: ToolCall, checkpoint: Checkpoint) -> Any:
-    """Call a tool. A tool that cannot do it says so in its result, which a model can read."""
-    try:
-        match one.tool:
-            case "calculate":
-                return calculate(one.argument)
-            case "stat":
-                return stat(one.argument)
-            case "search":
-                return await search(one.argument, checkpoint)
-    except (ValueError, SyntaxError, ArithmeticError, OSError) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    return {"error": f"there is no tool {one.tool}"}
-
-
-def calculate(expression: str) -> float:
-    """Plain arithmetic, and nothing else. Raises ValueError, SyntaxError, ArithmeticError."""
-
-    def value(node: ast.expr) -> Any:
-        match node:
-            case ast.Constant(value=int() | float() as number):
-                return number
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATIONS:
-                return OPERATIONS[type(op)](value(left), value(right))
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -value(operand)
-        raise ValueError(f"cannot calculate {expression!r:.60}")
-
-    return float(value(ast.parse(expression, mode="eval").body))
-
-
-def stat(name: str) -> dict[str, int]:
-    """Size and lines of a file of the standard library. Raises ValueError, OSError."""
-    path = (LIBRARY / name).resolve()
-    if not path.is_relative_to(LIBRARY.resolve()):
-        raise ValueError(f"{name} is outside the library")
+async def measure(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return size and lines of a file of the standard library, or an error that a model can read."""
+    await checkpoint()
+    path = LIBRARY / name
+    if not path.is_file():
+        return {"error": f"there is no {name}"}
     data = path.read_bytes()
     return {"bytes": len(data), "lines": data.count(b"\n")}
 
 
+async def search(word: str, checkpoint: Checkpoint) -> list[str]:
+    """Return the first five lines with a word, each from another module of the standard library."""
+    places: list[str] = []
+    for path in modules():
+        await checkpoint()
+        await asyncio.sleep(0)  # reading a file holds up the event loop: let other tasks go first
+        numbered = enumerate(lines(path), start=1)
+        places += [f"{path.name}:{number} {line.strip()[:60]}" for number, line in numbered if word in line.lower()][:1]
+        if len(places) == 5:
+            break
+    return places
+
+
 @functools.cache
-def searched() -> list[Path]:
-    """The files that the search looks into."""
+def modules() -> list[Path]:
+    """Return the modules that are searched."""
     return sorted(LIBRARY.glob("[a-z]*.py"))[:60]
 
 
 @functools.cache
-def lines_of(path: Path) -> list[str]:
-    """The lines of a file, read once."""
+def lines(path: Path) -> list[str]:
+    """Return the lines of a file, which is read once."""
     return path.read_text("utf-8", errors="replace").splitlines()
-
-
-async def search(word: str, checkpoint: Checkpoint) -> list[str]:
-    """The first places in the library's own modules where a word stands, at most five."""
-    found: list[str] = []
-    for path in searched():
-        await checkpoint()
-        await asyncio.sleep(0)  # reading a file holds up whoever shares the event loop: let them go first
-        for number, line in enumerate(lines_of(path), start=1):
-            if word in line.lower():
-                found.append(f"{path.name}:{number} {line.strip()[:60]}")
-                break
-        if len(found) == 5:
-            break
-    return found
