@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.collision import refuse_other_runtime
 
 if TYPE_CHECKING:
-    from orchestrator.config import MaxFailures as MaxFailures
     from orchestrator.config import Settings as Settings
+    from orchestrator.core.records import RunEvent as RunEvent
+    from orchestrator.core.settings import MaxFailures as MaxFailures
     from orchestrator.engine.hub import EventStream as EventStream
     from orchestrator.identity import RunMismatchError as RunMismatchError
-    from orchestrator.records import Outcome as Outcome
-    from orchestrator.records import RunEvent as RunEvent
+    from orchestrator.outcome import Outcome as Outcome
     from orchestrator.run_session import RunResult as RunResult
     from orchestrator.supervisor import Supervisor as Supervisor
     from orchestrator.task_handle import TaskFailed as TaskFailed
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 refuse_other_runtime()
 
 _HOMES = {
-    "MaxFailures": "orchestrator.config",
+    "MaxFailures": "orchestrator.core.settings",
     "Settings": "orchestrator.config",
     "TaskHandle": "orchestrator.task_handle",
     "TaskFailed": "orchestrator.task_handle",
     "EventStream": "orchestrator.engine.hub",
     "RunMismatchError": "orchestrator.identity",
-    "Outcome": "orchestrator.records",
-    "RunEvent": "orchestrator.records",
+    "Outcome": "orchestrator.outcome",
+    "RunEvent": "orchestrator.core.records",
     "RunResult": "orchestrator.run_session",
     "Supervisor": "orchestrator.supervisor",
     "DecodeError": "runtime.errors",

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
+from orchestrator.core.records import NewTask, PendingTask
 from orchestrator.equality import are_equal
-from orchestrator.records import NewTask, PendingTask
 from runtime.agents import options_of
 from runtime.errors import ResultError, UsageError
 from runtime.ipc import codec

@@ -20,11 +20,12 @@ from typing import Any
 import msgspec
 
 from orchestrator.backends.local import LocalBackend
-from orchestrator.config import Settings
 from orchestrator.core import stimuli
 from orchestrator.core.agent_needs import may_be_dropped
 from orchestrator.core.instructions import ReportAgent
 from orchestrator.core.machine import JOURNAL_TIMEOUT
+from orchestrator.core.records import NewTask, RunEvent
+from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import StatusView
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.loop import Engine, Observer
@@ -37,7 +38,6 @@ from orchestrator.identity import AgentNumbers, Comparison, RunMismatchError
 from orchestrator.journal import Contention, Journal, JournalError, RunRecord, wait_at_most
 from orchestrator.journal.sqlite.contention import LIMIT
 from orchestrator.logging.sinks import PATIENCE, LogCallback, buffer_of
-from orchestrator.records import NewTask, RunEvent
 from orchestrator.words import resumed_log_fields
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.ipc import codec
@@ -96,7 +96,7 @@ class RunSession:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: RunSettings,
         run_id: str,
         log: LogCallback,
         journal: Journal | None = None,

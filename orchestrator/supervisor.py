@@ -16,7 +16,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from orchestrator import late
-from orchestrator.config import MaxFailures, Settings
+from orchestrator.config import Settings
+from orchestrator.core.records import MAX_PRIORITY, NewTask, RunEvent, TaskOutcome
+from orchestrator.core.settings import MaxFailures
 from orchestrator.core.status import StatusView
 from orchestrator.engine.hub import EventStream
 from orchestrator.engine.signals import reraise
@@ -24,7 +26,7 @@ from orchestrator.engine.task_store import Known
 from orchestrator.identity import identify_agent
 from orchestrator.journal import open_journal
 from orchestrator.logging.sinks import BufferedLog, LogCallback
-from orchestrator.records import MAX_PRIORITY, NewTask, Outcome, RunEvent
+from orchestrator.outcome import Outcome
 from orchestrator.run_session import SPOOL_AHEAD, RunResult, RunSession, check_run_id, new_run_id
 from orchestrator.task_handle import TaskHandle
 from runtime.agents import describe
@@ -452,7 +454,9 @@ class Supervisor:
             task = self._task(agent, task_input, key, self._numbers.take()[0], priority)
             future: Future[Outcome | None] = Future()
             known = self._require_session().compare([task])
-            self._require_session().hub.add_waiter(task.key, future.set_result)
+            self._require_session().hub.add_waiter(
+                task.key, lambda record: future.set_result(None if record is None else Outcome.from_record(record))
+            )
             unwritten.append(self._spool([task], known))
             unwritten[-1].result()
         return TaskHandle(task.key, future, self._end_error, lambda: self.interrupt(key=task.key))
@@ -469,7 +473,7 @@ class Supervisor:
         spooled.add_done_callback(forget)
         return spooled
 
-    def _wait_for(self, tasks: Sequence[NewTask], sink: Callable[[Outcome | None], None]) -> None:
+    def _wait_for(self, tasks: Sequence[NewTask], sink: Callable[[TaskOutcome | None], None]) -> None:
         """For all of them, or, when a key is refused, for none."""
         hub = self._require_session().hub
         for number, task in enumerate(tasks):
@@ -485,12 +489,12 @@ class Supervisor:
     ) -> AsyncIterator[Outcome]:
         """As `_outcomes`, for inputs that come one by one."""
         loop = late.asyncio().get_running_loop()
-        arrived: asyncio.Queue[Outcome | None] = late.asyncio().Queue()
+        arrived: asyncio.Queue[TaskOutcome | None] = late.asyncio().Queue()
         room = late.asyncio().Semaphore(MAX_OUTSTANDING)
         count = 0
         unwritten: list[Future[None]] = []
 
-        def tell(outcome: Outcome | None) -> None:
+        def tell(outcome: TaskOutcome | None) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(arrived.put_nowait, outcome)
 
@@ -514,7 +518,7 @@ class Supervisor:
             while not feeding.done() or given < count:
                 outcome = await arrived.get()
                 if outcome is not None:
-                    yield outcome
+                    yield Outcome.from_record(outcome)
                     given += 1
                     room.release()
                 elif not feeding.done() or self._require_session().has_ended:
@@ -530,7 +534,7 @@ class Supervisor:
     def _outcomes(self, agent: int, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
         """Hand tasks in and their outcomes out, keeping a bounded number of them on the way."""
         session = self._require_session()
-        arrived: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        arrived: queue.SimpleQueue[TaskOutcome | None] = queue.SimpleQueue()
         waiting, size = 0, FIRST_CHUNK
         with self._handing_in(agent) as unwritten:
             while chunk := list(itertools.islice(tasks, size)):
@@ -553,10 +557,10 @@ class Supervisor:
         if session.was_interrupted:
             raise self._end_error()
 
-    def _require_outcome(self, outcome: Outcome | None) -> Outcome:
+    def _require_outcome(self, outcome: TaskOutcome | None) -> Outcome:
         if outcome is None:
             raise self._end_error()
-        return outcome
+        return Outcome.from_record(outcome)
 
     def _end_error(self) -> BaseException:
         return self._require_session().end_error()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import late
-from orchestrator.records import Outcome
+from orchestrator.outcome import Outcome
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.limits import check_seconds
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.core.records import RunEvent, TaskOutcome
 from orchestrator.journal import Counts, RunRecord
-from orchestrator.records import Outcome, RunEvent
 from runtime.ipc import codec
 from runtime.model import ExecutionStatus, Severity
 
@@ -16,7 +16,7 @@ BROKEN = 70
 """What an executor ends with that cannot go on (runtime.executor.garbage.BROKEN)."""
 
 
-def event_from_outcome(outcome: Outcome) -> RunEvent:
+def event_from_outcome(outcome: TaskOutcome) -> RunEvent:
     """`task.completed`, `task.failed` or `task.interrupted`."""
     data: dict[str, Any] = {"key": outcome.key, "attempts": outcome.attempts}
     if outcome.started_at is not None and outcome.ended_at is not None:

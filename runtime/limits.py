@@ -22,6 +22,9 @@ LARGEST_SIZE: Final = 1 << 62
 LONGEST_WAIT: Final = 86_400.0
 """Seconds of one wait: a day, as asyncio has it."""
 
+MAX_SLOTS: Final = 4096
+"""The executors of one run at most: an interrupt flag has room for so many."""
+
 
 def check_seconds(name: str, value: float | None, *, above_zero: bool = False, may_be_endless: bool = False) -> None:
     """Raise ValueError unless `value` is a duration in seconds from 0 to ten years. None is for no limit.

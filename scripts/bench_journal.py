@@ -23,9 +23,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from orchestrator.core.records import NewTask, PendingTask, RunEvent, TaskOutcome
 from orchestrator.journal.sqlite import rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent
 from runtime.model import ExecutionStatus
 
 Work = Callable[[SqliteJournal, int, int, int], None]
@@ -68,10 +68,10 @@ def make_tasks(first: int, count: int) -> list[NewTask]:
     return [NewTask(str(n), b'{"n":%d}' % n) for n in range(first, first + count)]
 
 
-def make_outcomes(first: int, count: int) -> list[Outcome]:
+def make_outcomes(first: int, count: int) -> list[TaskOutcome]:
     now = time.time()
     return [
-        Outcome(
+        TaskOutcome(
             seq=n,
             key=str(n),
             status=ExecutionStatus.COMPLETED,

@@ -20,7 +20,7 @@ from orchestrator.backends.order_queue import OrderQueue
 from orchestrator.backends.previous_supervisor import Note, PreviousSupervisor
 from orchestrator.backends.pulse import Pulse
 from orchestrator.backends.run_token import RunToken
-from orchestrator.config import Settings
+from orchestrator.core.settings import RunSettings
 from orchestrator.journal import SupervisorRecord
 from runtime.ipc.executor_protocol import FrameReader
 from runtime.ipc.flag import InterruptFlag, anonymous_file
@@ -87,7 +87,7 @@ EXIT_SECONDS = 1.0
 class LocalBackend:
     """See Backend."""
 
-    def __init__(self, run_id: str, settings: Settings) -> None:
+    def __init__(self, run_id: str, settings: RunSettings) -> None:
         self._run_id = run_id
         self._token = RunToken.make()
         self._settings = settings

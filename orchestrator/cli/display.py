@@ -16,9 +16,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from orchestrator.core.ladder import Rung
 from orchestrator.core.slots import ExecutorView
 from orchestrator.core.status import Phase, StatusView
-from orchestrator.ladder import Rung
 from orchestrator.logging.sinks import PATIENCE, DescriptorSink, Sink, standard_error
 from runtime.text import single_line
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from orchestrator.records import MAX_PRIORITY, NewTask
+from orchestrator.core.records import MAX_PRIORITY, NewTask
 from runtime.errors import UsageError
 from runtime.ipc.codec import MAX_VALUE, too_large
 

@@ -19,8 +19,8 @@ import typer
 
 from orchestrator.cli import rendering, stdout
 from orchestrator.cli.journals import open_for_command
+from orchestrator.core.records import RunEvent
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, Mode, RunRecord
-from orchestrator.records import RunEvent
 from runtime.errors import QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE

@@ -11,9 +11,9 @@ from typing import Any, Final
 import msgspec
 import typer
 
+from orchestrator.core.records import RunEvent, TaskOutcome
 from orchestrator.hints import resumption
 from orchestrator.journal import Counts, RunRecord
-from orchestrator.records import Outcome, RunEvent
 from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
 from runtime.text import printable, printable_json
@@ -46,7 +46,7 @@ def run_object(run: RunRecord, counts: Counts) -> dict[str, Any]:
     }
 
 
-def outcome_object(outcome: Outcome) -> dict[str, Any]:
+def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:
     """An outcome, for `results`. Where `value` is only a projection, `exact` is false and `type` says of what."""
     value, kind = shown_value(outcome)
     return {
@@ -82,7 +82,7 @@ class _Projection(msgspec.Struct):
 _decode_projection = msgspec.json.Decoder(_Projection).decode
 
 
-def shown_value(outcome: Outcome) -> tuple[Any, str | None]:
+def shown_value(outcome: TaskOutcome) -> tuple[Any, str | None]:
     """Return what readers see of a value, and the name of its type if that is not the value itself."""
     if outcome.encoded is None:
         return None, None
@@ -160,7 +160,7 @@ def _standing(run: RunRecord, journal: str) -> str:
     return f"{gone}; to go on: {resumption(run, journal)}"
 
 
-def outcome_line(outcome: Outcome) -> str:
+def outcome_line(outcome: TaskOutcome) -> str:
     """One line: key, status, and the value or what went wrong."""
     if outcome.encoded is not None:
         value, kind = shown_value(outcome)

@@ -22,12 +22,13 @@ from orchestrator.cli.observers import (
     TerminationOption,
 )
 from orchestrator.cli.runner import OutputOptions, Runner
-from orchestrator.config import MaxFailures, Settings
+from orchestrator.config import Settings
+from orchestrator.core.records import NewTask
+from orchestrator.core.settings import MaxFailures
 from orchestrator.hints import resumption
 from orchestrator.identity import Comparison, RunMismatchError, compare_in_order
 from orchestrator.integrations import detect
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
-from orchestrator.records import NewTask
 from orchestrator.run_session import check_run_id, new_run_id
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates

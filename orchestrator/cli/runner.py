@@ -18,10 +18,10 @@ from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
 from orchestrator.cli.observers import ProbeHosting
 from orchestrator.cli.options import LogFormat, ProgressMode
 from orchestrator.config import Settings
+from orchestrator.core.records import NewTask
 from orchestrator.integrations import detect
 from orchestrator.journal import Counts, Journal, RunRecord
 from orchestrator.logging.sinks import BufferedLog, TimedLog
-from orchestrator.records import NewTask
 from orchestrator.run_session import RunResult, RunSession
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity

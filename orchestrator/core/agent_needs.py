@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from orchestrator.records import NewTask
+from orchestrator.core.records import NewTask
 from runtime.ipc.executor_protocol import LoadAgent
 
 KEPT_BYTES: Final = 64 << 10

@@ -7,10 +7,10 @@ import itertools
 from orchestrator.core.instructions import SendControl, SendOrder
 from orchestrator.core.loading import Loading
 from orchestrator.core.outcomes import OutcomeTracker
+from orchestrator.core.records import PendingTask
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Assignment, Slot, SlotState
 from orchestrator.core.state import SupervisorState
-from orchestrator.records import PendingTask
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 

@@ -6,15 +6,15 @@ import msgspec
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import ReportAgent, SendOrder, StartExecutor, UpdateGraces
+from orchestrator.core.ladder import Escalation, Rung
 from orchestrator.core.loading import Loading
 from orchestrator.core.outcomes import OutcomeTracker
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Slot, SlotState
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
+from orchestrator.core.stop_budget import explain_shortening
 from orchestrator.core.verdicts import backoff, startup_failure_message
-from orchestrator.ladder import Escalation, Rung
-from orchestrator.stop_budget import explain_shortening
 from runtime.agents import AgentOptions
 from runtime.ipc import executor_protocol
 from runtime.model import Severity

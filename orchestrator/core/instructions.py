@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.records import Outcome
+from orchestrator.core.records import TaskOutcome
 from runtime.ipc.executor_protocol import Control, TaskOrder
 from runtime.model import InterruptSignal, Severity
 
@@ -78,7 +78,7 @@ class FetchTasks(msgspec.Struct, frozen=True):
 class CommitOutcomes(msgspec.Struct, frozen=True):
     """Commit outcomes; answered by Committed."""
 
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[TaskOutcome]
 
 
 class CommitAttempts(msgspec.Struct, frozen=True):

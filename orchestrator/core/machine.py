@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.config import Settings
 from orchestrator.core import stimuli
 from orchestrator.core.abandonment import Abandonment
 from orchestrator.core.dispatch import Dispatcher
@@ -36,6 +35,7 @@ from orchestrator.core.instructions import (
 )
 from orchestrator.core.loading import Loading
 from orchestrator.core.outcomes import OutcomeTracker
+from orchestrator.core.settings import RunSettings
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Slot, SlotState
 from orchestrator.core.state import SupervisorState
@@ -70,7 +70,7 @@ _NON_ACTIONABLE_STIMULI = frozenset(
 class SupervisorStateMachine:
     """The supervisor's mind at work. Feed it with `handle`, ask `due` when to send a Tick."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RunSettings) -> None:
         self.mind = mind = SupervisorState(settings)
         self.settings = settings
         self._stopping = ShutdownController(mind)

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import CommitAttempts, SendControl
+from orchestrator.core.ladder import Escalation, Rung
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Assignment, Block, Excuse, Slot, SlotState
 from orchestrator.core.state import SupervisorState
@@ -21,7 +22,6 @@ from orchestrator.core.verdicts import (
     make_outcome,
     unkillable,
 )
-from orchestrator.ladder import Escalation, Rung
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
 

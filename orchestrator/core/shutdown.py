@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import KillExecutor, PublishNextRung, RaiseFlag, SendControl, TerminateExecutor
+from orchestrator.core.ladder import LOOK_SHARE, Escalation, Rung
 from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.task_queue import CancelledTasks
 from orchestrator.core.verdicts import outcome_of_unstarted
-from orchestrator.ladder import LOOK_SHARE, Escalation, Rung
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal, Severity
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.ladder import Escalation
-from orchestrator.records import PendingTask
+from orchestrator.core.ladder import Escalation
+from orchestrator.core.records import PendingTask
 from runtime.ipc.executor_protocol import TaskDone
 from runtime.model import InterruptSignal
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.config import Settings
 from orchestrator.core.agent_needs import AgentNeeds
 from orchestrator.core.instructions import CommitOutcomes, EmitLog, Instruction
+from orchestrator.core.ladder import Escalation, Ladder
+from orchestrator.core.records import TaskOutcome
+from orchestrator.core.settings import RunSettings
 from orchestrator.core.slots import Slot
 from orchestrator.core.status import Phase
+from orchestrator.core.stop_budget import FittedLadder
 from orchestrator.core.task_queue import TaskQueue
-from orchestrator.ladder import Escalation, Ladder
-from orchestrator.records import Outcome
-from orchestrator.stop_budget import FittedLadder
 from runtime.agents import AgentOptions
 from runtime.ipc.executor_protocol import AgentLoaded, LoadAgent
 from runtime.model import ExecutionStatus, InterruptSignal, Severity
@@ -22,7 +22,7 @@ from runtime.model import ExecutionStatus, InterruptSignal, Severity
 class SupervisorState:
     """The memory. Only the parts of the machine write it, each what its file is about."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
         self.phase = Phase.RUNNING
         self.slots = [Slot(number) for number in range(settings.workers)]
@@ -49,7 +49,7 @@ class SupervisorState:
         """Slots whose executor is still there at the end of its ladder."""
         self.remaining: Sequence[str] = ()
         self._out: list[Instruction] = []
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[TaskOutcome] = []
 
     @property
     def outstanding(self) -> int:
@@ -125,7 +125,7 @@ class SupervisorState:
         """Add a named log event."""
         self._out.append(EmitLog(name, severity, fields))
 
-    def record_outcome(self, outcome: Outcome, agent: int) -> None:
+    def record_outcome(self, outcome: TaskOutcome, agent: int) -> None:
         """Add an outcome of a task of `agent`; all of one step are recorded together."""
         self._outcomes.append(outcome)
         self.needs.remove(agent)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from orchestrator.core.ladder import Rung
 from orchestrator.core.slots import ExecutorView, Slot
-from orchestrator.ladder import Rung
 from runtime.model import ExecutionStatus, InterruptSignal
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.records import NewTask, PendingTask
+from orchestrator.core.records import NewTask, PendingTask
 from runtime.ipc.executor_protocol import ExecutorRecord
 from runtime.model import InterruptSignal, Severity
 from runtime.process.capabilities import Missing

@@ -8,8 +8,8 @@ from collections.abc import Container, Sequence
 from typing import TypeVar
 
 from orchestrator.core.instructions import FetchTasks
+from orchestrator.core.records import NewTask, PendingTask, to_pending
 from orchestrator.core.stimuli import TasksAdded
-from orchestrator.records import NewTask, PendingTask, to_pending
 from runtime.model import InterruptSignal
 
 CancelledTasks = list[tuple[PendingTask, InterruptSignal]]

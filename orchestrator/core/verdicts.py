@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from orchestrator.core.records import PendingTask, TaskOutcome
 from orchestrator.core.slots import Assignment, Excuse, Slot
 from orchestrator.core.stimuli import ExecutorExited
-from orchestrator.records import Outcome, PendingTask
 from runtime.errors import ExecutionInterrupted
 from runtime.ipc.executor_protocol import TaskDone
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -69,9 +69,9 @@ def is_over_limit(one: Assignment) -> bool:
     return one.interrupt_signal is not None and not one.by_user and one.interrupt_signal.reason in _FAILURES
 
 
-def outcome_of_unstarted(task: PendingTask, signal: InterruptSignal) -> Outcome:
+def outcome_of_unstarted(task: PendingTask, signal: InterruptSignal) -> TaskOutcome:
     """The outcome of a task that was interrupted before any executor had it."""
-    return Outcome(
+    return TaskOutcome(
         seq=task.seq, key=task.key, status=ExecutionStatus.INTERRUPTED, attempts=task.attempts,
         error=str(ExecutionInterrupted(signal)), signal=signal,
     )  # fmt: skip
@@ -113,15 +113,15 @@ def make_outcome(
     status: ExecutionStatus,
     error: str | None = None,
     signal: InterruptSignal | None = None,
-) -> Outcome:
+) -> TaskOutcome:
     """The outcome of a task, from what its executor reported, or from nothing when it died."""
     number = where.number if isinstance(where, Slot) else where.slot
     if record is None:
-        return Outcome(
+        return TaskOutcome(
             seq=one.task.seq, key=one.task.key, status=status, attempts=one.attempt, error=error, slot=number,
             incarnation=where.incarnation, signal=signal,
         )  # fmt: skip
-    return Outcome(
+    return TaskOutcome(
         seq=one.task.seq, key=one.task.key, status=status, attempts=one.attempt, encoded=record.value,
         encoding=record.encoding or "json", projection=record.projection,
         error=error or record.error, detail=record.detail,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from orchestrator.core import stimuli
 from orchestrator.core.executors import ExecutorLifecycle
 from orchestrator.core.instructions import SendControl
+from orchestrator.core.ladder import Escalation, Rung
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Assignment, Excuse, Slot, SlotState
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
-from orchestrator.ladder import Escalation, Rung
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal, Severity
 

@@ -9,11 +9,11 @@ from contextlib import suppress
 
 import msgspec
 
-from orchestrator.records import Outcome, RunEvent
+from orchestrator.core.records import RunEvent, TaskOutcome
 from runtime.errors import UsageError
 from runtime.limits import check_count
 
-OutcomeCallback = Callable[[Outcome | None], None]
+OutcomeCallback = Callable[[TaskOutcome | None], None]
 """Takes one outcome, or None when none can come any more.
 
 Called from the store's thread: it must neither block nor raise."""
@@ -50,7 +50,7 @@ class Hub:
         with self._lock:
             self._waiting.pop(key, None)
 
-    def publish(self, outcomes: Sequence[Outcome], events: Sequence[RunEvent], first_seq: int) -> None:
+    def publish(self, outcomes: Sequence[TaskOutcome], events: Sequence[RunEvent], first_seq: int) -> None:
         """Tell of what has just been committed; the events got the numbers from `first_seq` on."""
         if self._waiting:
             with self._lock:

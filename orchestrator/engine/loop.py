@@ -20,9 +20,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from orchestrator.backends import Backend
-from orchestrator.config import Settings
 from orchestrator.core import instructions, stimuli
 from orchestrator.core.machine import SupervisorStateMachine
+from orchestrator.core.records import RunEvent, TaskSnapshot
+from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.guardian_monitor import GuardianMonitor
@@ -31,7 +32,6 @@ from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
 from orchestrator.engine.task_store import TaskStore, WriteBatch
 from orchestrator.logging.output_stream import Lost
 from orchestrator.logging.sinks import buffer_of, standard_error
-from orchestrator.records import RunEvent, TaskSnapshot
 from orchestrator.words import event_from_outcome
 from runtime.ipc import codec, executor_protocol
 from runtime.limits import clamp_wait
@@ -70,7 +70,7 @@ class Engine:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: RunSettings,
         backend: Backend,
         log: Logger,
         on_agent: Callable[[instructions.ReportAgent], None],

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import FetchTasks
+from orchestrator.core.records import NewTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.engine.hub import Hub
 from orchestrator.journal import Contention, DuplicateKeyError, Journal, JournalError
 from orchestrator.journal.sqlite.contention import REPORT_AFTER
-from orchestrator.records import NewTask, Outcome, RunEvent, StoredTask, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
@@ -44,7 +44,7 @@ CONTENTION_LIMIT = 300.0
 class WriteBatch:
     """What is to be made durable. Of a task's snapshots, the last. `weight` is the bytes that it came in, roughly."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[TaskOutcome] = field(default_factory=list)
     snapshots: dict[int, TaskSnapshot] = field(default_factory=dict)
     events: list[RunEvent] = field(default_factory=list)
     attempts: dict[int, int] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class TaskStore(Protocol):
         ...
 
 
-def committed(asked: int, accepted: Sequence[Outcome]) -> stimuli.OutcomesCommitted:
+def committed(asked: int, accepted: Sequence[TaskOutcome]) -> stimuli.OutcomesCommitted:
     """The answer to a commit of `asked` outcomes."""
     statuses = [outcome.status for outcome in accepted]
     return stimuli.OutcomesCommitted(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
-from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, StoredTask, TaskSnapshot
+from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
@@ -121,7 +121,7 @@ class Request(msgspec.Struct, frozen=True):
 class Committed(msgspec.Struct, frozen=True):
     """What a commit did: the outcomes that were accepted, and the sequence numbers its events got, in order."""
 
-    accepted: Sequence[Outcome]
+    accepted: Sequence[TaskOutcome]
     events: range
 
 
@@ -254,7 +254,7 @@ class Journal(Protocol):
         self,
         run: int,
         *,
-        outcomes: Sequence[Outcome] = (),
+        outcomes: Sequence[TaskOutcome] = (),
         snapshots: Sequence[TaskSnapshot] = (),
         events: Sequence[RunEvent] = (),
         attempts: Mapping[int, int] | None = None,
@@ -270,7 +270,7 @@ class Journal(Protocol):
         """The sequence number of a claimed run's last event."""
         ...
 
-    def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[Outcome]:
+    def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[TaskOutcome]:
         """Every task that has an outcome, once, in seq order; of these statuses only, if given."""
         ...
 

@@ -33,6 +33,7 @@ import sys
 import tempfile
 import time
 
+from runtime.limits import MAX_SLOTS
 from runtime.model import InterruptReason, InterruptSignal
 
 _RUNG = struct.Struct("=d")
@@ -55,9 +56,6 @@ try:
     _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 except OSError:  # a sandbox without one
     _libc = None
-
-MAX_SLOTS = 4096
-"""The largest number of slots one flag has room for."""
 
 
 def anonymous_file(name: str, size: int = 0) -> int:

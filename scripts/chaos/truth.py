@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from chaos.agents import truth
+from orchestrator.core.records import TERMINAL, TaskOutcome
 from orchestrator.journal import RunRecord, open_journal
-from orchestrator.records import TERMINAL, Outcome
 from runtime.errors import QuiesceError, UsageError
 
 EMPTY = "is empty, not a journal"
@@ -29,7 +29,7 @@ class Witness:
 
     journal: Path
     run_id: str
-    seen: dict[str, Outcome] = field(default_factory=dict)
+    seen: dict[str, TaskOutcome] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
 
     def look(self) -> RunRecord | None:

@@ -21,6 +21,31 @@ def test_importing_the_state_loads_nothing_heavy() -> None:
     assert "urllib.request" not in done.stdout.split()
 
 
+PURE = """
+import importlib, pkgutil, sys
+import msgspec
+from pydantic import BaseModel
+class Model(BaseModel):  # pydantic loads threading, and for its first model socket (importlib.metadata)
+    field: int
+before = set(sys.modules)
+import orchestrator.core
+for module in pkgutil.iter_modules(orchestrator.core.__path__):
+    importlib.import_module(f"orchestrator.core.{module.name}")
+print(*(set(sys.modules) - before))
+"""
+
+
+def test_the_core_loads_neither_processes_nor_threads_nor_decoders() -> None:
+    """Beyond what msgspec and pydantic load: the decisions need no more, and can be tested and replayed anywhere."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", PURE], env=environ, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "orchestrator.core.machine" in loaded
+    forbidden = {"asyncio", "cloudpickle", "ctypes", "dill", "mmap", "multiprocess", "multiprocessing", "pickle"}
+    forbidden |= {"psutil", "socket", "sqlite3", "subprocess", "threading", "runtime.ipc.codec", "runtime.ipc.flag"}
+    assert loaded.isdisjoint(forbidden), loaded & forbidden
+
+
 def test_loading_the_picklers_leaves_the_disk_alone(tmp_path: Path) -> None:
     """A process that is killed while it imports them leaves no file behind, because none was made."""
     program = """

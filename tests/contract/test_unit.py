@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app, run_command
 from orchestrator.cli import service as hosts
+from orchestrator.core.ladder import Ladder
 from orchestrator.integrations.systemd.unit import (
     STATE,
     ServiceUnit,
@@ -22,7 +23,6 @@ from orchestrator.integrations.systemd.unit import (
     render,
     stop_seconds,
 )
-from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 from tests.support.cli import QUIESCE
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.ladder import Ladder
 from orchestrator.integrations.systemd.unit import ServiceUnit, render
-from orchestrator.ladder import Ladder
 from runtime.errors import UsageError
 
 NASTY = st.sampled_from(

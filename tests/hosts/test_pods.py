@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 from orchestrator.journal import open_journal
+from orchestrator.outcome import Outcome
 from tests.hosts import seen
 from tests.hosts.pods import Pod, Podman, Unavailable, printed, why_not
 from tests.support.wait import wait_until
@@ -184,7 +185,7 @@ class Scene:
         """What the journal has on the claim, when no Pod has it."""
         volume = self.podman.run("volume", "inspect", f"{self.name}-journal", "--format", "{{.Mountpoint}}").stdout
         with open_journal(f"{volume.strip()}/quiesce.db", "read") as journal:
-            outcomes = list(journal.results(journal.get_run(self.name).id))
+            outcomes = list(map(Outcome.from_record, journal.results(journal.get_run(self.name).id)))
         return {outcome.key: outcome.value for outcome in outcomes if outcome.ok}
 
 

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from orchestrator.cli import main
+from orchestrator.core.records import NewTask, RunEvent, TaskOutcome, TaskSnapshot
 from orchestrator.journal import open_journal
-from orchestrator.records import NewTask, Outcome, RunEvent, TaskSnapshot
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 SECONDS = 20  # that one question may take; a fraction of one is what it takes
@@ -61,7 +61,7 @@ def make(path: Path) -> None:
         run = journal.claim(journal.create_run("r", agent={"name": "m:f"}, config={"workers": 2}).id, "7-0ff").id
         journal.add_tasks(run, [NewTask(f"k{n}", b'{"n":1}') for n in range(1, 41)])
         outcomes = [
-            Outcome(
+            TaskOutcome(
                 seq=n, key=f"k{n}", status=states[n % 3], attempts=1, encoded=b'{"v":[1,2]}' if n % 3 == 0 else None,
                 error="boom", started_at=1.5, ended_at=2.5, slot=0, incarnation=1, signal=stop if n % 3 == 2 else None,
             )

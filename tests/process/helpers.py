@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.journal import RunRecord, open_journal
-from orchestrator.records import Outcome
+from orchestrator.outcome import Outcome
 
 AGENTS = Path(__file__).parent / "agents"
 
@@ -53,7 +53,7 @@ def look(path: Path, run_id: str | None = None) -> Seen:
     """What a journal says of a run (its latest)."""
     with open_journal(path, "read") as journal:
         record = journal.get_run(run_id)
-        outcomes = list(journal.results(record.id))
+        outcomes = list(map(Outcome.from_record, journal.results(record.id)))
         events = [(event.kind, json.loads(event.data)) for event in journal.events(record.id)]
     return Seen(record, {outcome.key: outcome for outcome in outcomes}, len(outcomes), events)
 

@@ -6,17 +6,17 @@ import os
 import signal
 import sys
 
+from orchestrator.core.records import RunEvent, TaskOutcome
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.records import Outcome, RunEvent
 from runtime.model import ExecutionStatus
 
 BATCH = 50
 TASKS = 100 * BATCH
 
 
-def outcomes(first: int) -> list[Outcome]:
+def outcomes(first: int) -> list[TaskOutcome]:
     return [
-        Outcome(seq=n, key="", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b'"%s"' % (b"x" * 200))
+        TaskOutcome(seq=n, key="", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b'"%s"' % (b"x" * 200))
         for n in range(first, first + BATCH)
     ]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.records import NewTask
 from orchestrator.journal import JournalError, open_journal
-from orchestrator.records import NewTask
 from tests.process.damaged_children import make
 from tests.support.cli import Running, run_cli
 

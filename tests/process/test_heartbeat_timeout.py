@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Supervisor
-from orchestrator.config import SHORTEST_SILENCE
+from orchestrator.core.settings import SHORTEST_SILENCE
 from tests.process.agents.plain import meet
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs

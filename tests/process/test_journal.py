@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.records import NewTask
 from orchestrator.journal import ClaimedError, JournalError, open_journal
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.records import NewTask
 from runtime.errors import UsageError
 from tests.process.journal_children import BATCH, TASKS, events, outcomes
 from tests.support.cli import Running

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Supervisor
-from orchestrator.records import Outcome
+from orchestrator.outcome import Outcome
 from runtime.model import ExecutionStatus, InterruptReason
 from runtime.process import tree
 from tests.process.agents import limited

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.records import NewTask, RunEvent, TaskOutcome
 from orchestrator.journal import open_journal
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.records import NewTask, Outcome, RunEvent
 from runtime.ipc.codec import encode_blob
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from tests.support.cli import QUIESCE, Completed, Running, environment
@@ -42,7 +42,7 @@ class Bomb:
 
 
 OUTCOMES = [
-    Outcome(
+    TaskOutcome(
         seq=1,
         key="",
         status=ExecutionStatus.COMPLETED,
@@ -51,11 +51,11 @@ OUTCOMES = [
         started_at=AT,
         ended_at=AT + 1,
     ),
-    Outcome(
+    TaskOutcome(
         seq=2, key="", status=ExecutionStatus.FAILED, attempts=3, error="bad \x1b[31minput\nline", detail="Traceback"
     ),
-    Outcome(seq=3, key="", status=ExecutionStatus.INTERRUPTED, attempts=1, signal=STOP),
-    Outcome(
+    TaskOutcome(seq=3, key="", status=ExecutionStatus.INTERRUPTED, attempts=1, signal=STOP),
+    TaskOutcome(
         seq=4,
         key="",
         status=ExecutionStatus.COMPLETED,
@@ -64,7 +64,7 @@ OUTCOMES = [
         encoding="pickle",
         projection=b'{"type":"m.Bomb","value":{"b":1, "a":[2]}}',
     ),
-    Outcome(seq=5, key="", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b"{not json"),
+    TaskOutcome(seq=5, key="", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b"{not json"),
 ]
 KEYS = ["1", "two", "3", "four", "5", "6"]
 
@@ -147,7 +147,7 @@ def test_a_closed_standard_output_ends_it_silently(journal: SqliteJournal, path:
     journal.commit(
         run,
         outcomes=[
-            Outcome(seq=n, key="", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b'"%s"' % (b"x" * 100))
+            TaskOutcome(seq=n, key="", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b'"%s"' % (b"x" * 100))
             for n in range(1, 5001)
         ],
     )
@@ -312,7 +312,7 @@ def test_a_locale_without_the_characters_is_no_obstacle(tmp_path: Path, options:
         run = journal.create_run("r", agent=None)
         journal.add_tasks(run.id, [NewTask("кü", b"1")])
         journal.claim(run.id)
-        outcome = Outcome(seq=1, key="кü", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b"1")
+        outcome = TaskOutcome(seq=1, key="кü", status=ExecutionStatus.COMPLETED, attempts=1, encoded=b"1")
         journal.commit(run.id, outcomes=[outcome])
     plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     words = [*QUIESCE, "results", "--journal", str(where), *options]

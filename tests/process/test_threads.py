@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Supervisor
-from orchestrator.records import Outcome
+from orchestrator.outcome import Outcome
 from tests.process.agents import threads
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import Completed, run_cli, start_cli

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.records import TaskOutcome
 from orchestrator.engine.hub import EventStream, Hub
-from orchestrator.records import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.task_handle import TaskHandle
 from runtime.errors import ExecutionInterrupted, UsageError
 from runtime.events.bus import EventBus
@@ -27,7 +28,7 @@ class Waiting(Hub):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: dict[str, list[Outcome | None]] = {"first": [], "second": []}
+        self.told: dict[str, list[TaskOutcome | None]] = {"first": [], "second": []}
 
     def wait(self, name: str) -> None:
         self.add_waiter("k", self.told[name].append)

@@ -12,11 +12,11 @@ from orchestrator.core.dispatch import Dispatcher
 from orchestrator.core.executors import START_FAILURES
 from orchestrator.core.loading import Loading
 from orchestrator.core.outcomes import OutcomeTracker
+from orchestrator.core.records import NewTask
 from orchestrator.core.shutdown import DEBOUNCE, ShutdownController
 from orchestrator.core.slots import SlotState
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
-from orchestrator.records import NewTask
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.orchestrator.core.world import STOP, World

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator import Supervisor
-from orchestrator.config import SHORTEST_SILENCE, Settings
+from orchestrator.config import Settings
+from orchestrator.core.settings import SHORTEST_SILENCE
 from orchestrator.engine.hub import Hub
 from runtime import CircuitBreaker, EventBus, ExecutionState, RetryPolicy, agent
 from runtime.errors import UsageError

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from orchestrator import stop_budget
+from orchestrator.core import stop_budget
+from orchestrator.core.ladder import Ladder
 from orchestrator.integrations.doctor.facts import HostFacts
-from orchestrator.ladder import Ladder
 from runtime.process.capabilities import Missing, losses
 from runtime.process.procfs import Visibility
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from orchestrator import stop_budget
-from orchestrator.ladder import Ladder
+from orchestrator.core import stop_budget
+from orchestrator.core.ladder import Ladder
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
 

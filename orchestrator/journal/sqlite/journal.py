@@ -15,6 +15,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
 
+from orchestrator.core.records import TERMINAL, NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.journal.base import (
     ClaimedError,
     Committed,
@@ -30,7 +31,6 @@ from orchestrator.journal.sqlite.connect import Mode
 from orchestrator.journal.sqlite.connection import Database, InsertPlan
 from orchestrator.journal.sqlite.contention import Handler, wait_at_most
 from orchestrator.journal.sqlite.locks import PRIVATE
-from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask, RunEvent, StoredTask, TaskSnapshot
 from runtime.errors import QuiesceError, UsageError
 from runtime.interrupt_signal import read_signal
 from runtime.model import ExecutionStatus, InterruptSignal
@@ -325,9 +325,9 @@ class SqliteJournal:
             yield from tasks
             after = tasks[-1].seq
 
-    def _outcomes_of(self, run: int, seqs: Sequence[int]) -> dict[int, Outcome]:
+    def _outcomes_of(self, run: int, seqs: Sequence[int]) -> dict[int, TaskOutcome]:
         """Terminal outcomes by seq."""
-        found: dict[int, Outcome] = {}
+        found: dict[int, TaskOutcome] = {}
         pager, after, wanted = rows.AdaptivePageSize(), 0, rows.to_json(seqs)
         while True:
             page = self._db.page(queries.RESULTS_OF_SEQS, pager, {"run": run, "after": after, "seqs": wanted})
@@ -403,7 +403,7 @@ class SqliteJournal:
         self,
         run: int,
         *,
-        outcomes: Sequence[Outcome] = (),
+        outcomes: Sequence[TaskOutcome] = (),
         snapshots: Sequence[TaskSnapshot] = (),
         events: Sequence[RunEvent] = (),
         attempts: Mapping[int, int] | None = None,
@@ -425,7 +425,7 @@ class SqliteJournal:
         """See Journal."""
         return self._last_event[run]
 
-    def _put_outcomes(self, run: int, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    def _put_outcomes(self, run: int, outcomes: Sequence[TaskOutcome]) -> Sequence[TaskOutcome]:
         """Store outcomes: those whose task is not terminal already, which is nearly always all of them."""
         if not outcomes:
             return outcomes
@@ -436,7 +436,7 @@ class SqliteJournal:
         self._insert_outcomes(run, {outcome.seq: outcome for outcome in accepted}.values())
         return accepted
 
-    def _insert_outcomes(self, run: int, outcomes: Collection[Outcome]) -> int:
+    def _insert_outcomes(self, run: int, outcomes: Collection[TaskOutcome]) -> int:
         """How many tasks changed: fewer than outcomes if one was terminal already. One outcome a task."""
         changed = 0
         for status, batch in _OUTCOMES.items():
@@ -445,7 +445,7 @@ class SqliteJournal:
                 changed += self._db.insert_many(batch, run, values)
         return changed
 
-    def _without_terminal(self, run: int, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    def _without_terminal(self, run: int, outcomes: Sequence[TaskOutcome]) -> list[TaskOutcome]:
         seqs = rows.to_json([outcome.seq for outcome in outcomes])
         terminal: set[int] = set(json.loads(self._db.fetch_value(queries.TERMINAL_OF, {"run": run, "seqs": seqs})))
         accepted = []
@@ -456,7 +456,7 @@ class SqliteJournal:
                     terminal.add(outcome.seq)
         return accepted
 
-    def _put_snapshots(self, run: int, snapshots: Sequence[TaskSnapshot], outcomes: Sequence[Outcome]) -> None:
+    def _put_snapshots(self, run: int, snapshots: Sequence[TaskSnapshot], outcomes: Sequence[TaskOutcome]) -> None:
         """Store new snapshots, and drop those of tasks that need none any more."""
         if snapshots:
             self._has_snapshots.add(run)
@@ -469,7 +469,7 @@ class SqliteJournal:
         if events:
             self._db.insert_many(_events_from(first), run, [rows.event_row(event) for event in events])
 
-    def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[Outcome]:
+    def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[TaskOutcome]:
         """See Journal. Each page is a transaction of its own, so that a slow reader does not hold up the WAL."""
         wanted = rows.to_json(list(TERMINAL | {ExecutionStatus.INTERRUPTED} if statuses is None else statuses))
         pager, after = rows.AdaptivePageSize(), 0
@@ -477,7 +477,7 @@ class SqliteJournal:
             yield from page
             after = page[-1].seq
 
-    def _results(self, run: int, after: int, wanted: str, pager: rows.AdaptivePageSize) -> list[Outcome]:
+    def _results(self, run: int, after: int, wanted: str, pager: rows.AdaptivePageSize) -> list[TaskOutcome]:
         page = self._db.page(queries.RESULTS, pager, {"run": run, "after": after, "statuses": wanted})
         with self._db.decoding():
             found = rows.outcomes(page[:2])

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from orchestrator.core.records import NewTask, PendingTask, RunEvent, TaskOutcome, TaskSnapshot
 from orchestrator.journal.base import Owner, RunRecord, SupervisorRecord
-from orchestrator.records import NewTask, Outcome, PendingTask, RunEvent, TaskSnapshot
 from runtime.interrupt_signal import read_signal
 from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
@@ -273,7 +273,7 @@ class _Outcome(msgspec.Struct, array_like=True):
 _decode_outcomes = msgspec.json.Decoder(list[_Outcome]).decode
 
 
-def outcome_row(outcome: Outcome) -> Row:
+def outcome_row(outcome: TaskOutcome) -> Row:
     """The body of an outcome, which begins with its seq and status."""
     text, encoding = (None, outcome.encoding) if outcome.encoded is None else to_text(outcome.encoded, outcome.encoding)
     return (
@@ -298,11 +298,11 @@ def by_seq(part: Sequence[Row]) -> dict[int, Row]:
     return {row[0]: row for row in part}
 
 
-def outcomes(page: Row) -> list[Outcome]:
+def outcomes(page: Row) -> list[TaskOutcome]:
     """What RESULTS returned."""
     keys, bodies = page
     return [
-        Outcome(
+        TaskOutcome(
             seq=body.seq,
             key=key,
             status=body.status,
@@ -325,7 +325,7 @@ def outcomes(page: Row) -> list[Outcome]:
 _decode_marks = msgspec.json.Decoder(list[tuple[_Number, ExecutionStatus]]).decode
 
 
-def check_outcomes(found: Sequence[Outcome], marks: str, after: int) -> None:
+def check_outcomes(found: Sequence[TaskOutcome], marks: str, after: int) -> None:
     """Each is the one that its row says, so that reading gets on. Raises ValueError."""
     said = [(outcome.seq, outcome.status) for outcome in found]
     if said != _decode_marks(marks):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.ladder import Escalation, Ladder, Rung
+from orchestrator.core.ladder import Escalation, Ladder, Rung
 
 
 def test_every_rung_lasts_as_long_as_it_was_given() -> None:

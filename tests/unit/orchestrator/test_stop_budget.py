@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from orchestrator.config import Settings
-from orchestrator.ladder import Escalation, Ladder
-from orchestrator.stop_budget import MARGIN, explain_shortening, fit, margin
+from orchestrator.core.ladder import Escalation, Ladder
+from orchestrator.core.stop_budget import MARGIN, explain_shortening, fit, margin
 
 times = some.floats(0, 1000)
 

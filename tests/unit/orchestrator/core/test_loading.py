@@ -10,9 +10,9 @@ from orchestrator.core.agent_needs import KEPT_BYTES
 from orchestrator.core.instructions import SendOrder
 from orchestrator.core.loading import EAGER_BYTES, LOADED_BYTES, Loading
 from orchestrator.core.machine import SupervisorStateMachine
+from orchestrator.core.records import NewTask, PendingTask, TaskOutcome
 from orchestrator.core.slots import Assignment, Slot, SlotState
 from orchestrator.core.state import SupervisorState
-from orchestrator.records import NewTask, Outcome, PendingTask
 from runtime.ipc.executor_protocol import Drop, LoadAgent
 from runtime.model import ExecutionStatus
 
@@ -126,9 +126,9 @@ def spooled(*agents: int) -> stimuli.TasksAdded:
     )
 
 
-def outcome(seq: int) -> Outcome:
+def outcome(seq: int) -> TaskOutcome:
     """A task has ended."""
-    return Outcome(seq=seq, key=str(seq), status=ExecutionStatus.COMPLETED, attempts=1)
+    return TaskOutcome(seq=seq, key=str(seq), status=ExecutionStatus.COMPLETED, attempts=1)
 
 
 class Needs:

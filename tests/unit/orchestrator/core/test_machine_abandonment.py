@@ -6,12 +6,12 @@ import pytest
 
 from orchestrator.core import stimuli
 from orchestrator.core.abandonment import MOST_ABANDONED
+from orchestrator.core.ladder import ABANDON_SECONDS
 from orchestrator.core.machine import SWEEP_TIMEOUT
 from orchestrator.core.shutdown import LOOK_PATIENCE
 from orchestrator.core.status import Phase
 from orchestrator.core.verdicts import UNKILLABLE
 from orchestrator.engine.guardian_monitor import LONGEST_SILENCE
-from orchestrator.ladder import ABANDON_SECONDS
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason
 from tests.unit.orchestrator.core.test_machine_threads import start_all, world_at_work

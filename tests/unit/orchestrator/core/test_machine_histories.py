@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.core import stimuli
 from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
+from orchestrator.core.records import TERMINAL
 from orchestrator.core.status import Phase
-from orchestrator.records import TERMINAL
 from runtime.ipc import executor_protocol
 from tests.support.examples import scaled
 from tests.unit.orchestrator.core.world import STOP, World

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import MaxFailures
 from orchestrator.core import stimuli
 from orchestrator.core.dispatch import FRAME_BYTES
 from orchestrator.core.executors import START_FAILURES
 from orchestrator.core.outcomes import FOREIGN_SIGTERM_LIMIT
-from orchestrator.records import NewTask, PendingTask
+from orchestrator.core.records import NewTask, PendingTask
+from orchestrator.core.settings import MaxFailures
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.orchestrator.core.world import STOP, World

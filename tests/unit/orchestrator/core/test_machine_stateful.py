@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.core import stimuli
 from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
+from orchestrator.core.records import TERMINAL
 from orchestrator.core.status import Phase
-from orchestrator.records import TERMINAL
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.support.examples import scaled

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.core import stimuli
+from orchestrator.core.ladder import Rung
 from orchestrator.engine.clock import Clock
-from orchestrator.ladder import Rung
 from tests.unit.orchestrator.core.world import STOP, World
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.records import NewTask, PendingTask
 from orchestrator.core.stimuli import TasksAdded
 from orchestrator.core.task_queue import WINDOW_BYTES, WINDOW_TASKS, TaskQueue
-from orchestrator.records import NewTask, PendingTask
 
 
 def task(seq: int, size: int = 1, priority: int = 0) -> PendingTask:

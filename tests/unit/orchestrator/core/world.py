@@ -12,8 +12,8 @@ from orchestrator.config import Settings
 from orchestrator.core import instructions
 from orchestrator.core import stimuli as told
 from orchestrator.core.machine import SupervisorStateMachine
+from orchestrator.core.records import TERMINAL, NewTask, PendingTask, TaskOutcome
 from orchestrator.core.verdicts import UNKILLABLE
-from orchestrator.records import TERMINAL, NewTask, Outcome, PendingTask
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
@@ -49,7 +49,7 @@ class World:
         self.executors: dict[int, Executor] = {}
         self.fresh = fresh
         self.pending = {seq: PendingTask(seq, f"k{seq}", b"1") for seq in range(1, tasks + 1)}
-        self.outcomes: dict[int, list[Outcome]] = {}
+        self.outcomes: dict[int, list[TaskOutcome]] = {}
         self.fetches: list[instructions.FetchTasks] = []
         self.records: list[instructions.CommitOutcomes] = []
         self.logs: list[instructions.EmitLog] = []

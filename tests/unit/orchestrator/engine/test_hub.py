@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from orchestrator.core.records import RunEvent, TaskOutcome
 from orchestrator.engine.hub import EventStream, Hub
-from orchestrator.records import Outcome, RunEvent
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus
 
@@ -16,8 +16,8 @@ def events(count: int) -> list[RunEvent]:
     return [RunEvent(kind="e", at=0.0) for _ in range(count)]
 
 
-def outcome(key: str) -> Outcome:
-    return Outcome(seq=1, key=key, status=ExecutionStatus.COMPLETED, attempts=1)
+def outcome(key: str) -> TaskOutcome:
+    return TaskOutcome(seq=1, key=key, status=ExecutionStatus.COMPLETED, attempts=1)
 
 
 def numbers(stream: EventStream) -> list[int]:
@@ -91,7 +91,7 @@ def test_a_stream_without_room_is_refused() -> None:
 
 
 def test_an_outcome_goes_to_who_waits_for_its_key_once() -> None:
-    hub, got = Hub(), list[Outcome | None]()
+    hub, got = Hub(), list[TaskOutcome | None]()
     hub.add_waiter("a", got.append)
     with pytest.raises(UsageError, match="duplicate key 'a'"):
         hub.add_waiter("a", got.append)
@@ -105,7 +105,7 @@ def test_an_outcome_goes_to_who_waits_for_its_key_once() -> None:
 
 
 def test_who_waits_for_what_cannot_come_is_told_now_and_later() -> None:
-    hub, got = Hub(), list[Outcome | None]()
+    hub, got = Hub(), list[TaskOutcome | None]()
     hub.add_waiter("a", got.append)
     hub.fail_waiters()
     hub.add_waiter("b", got.append)

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from orchestrator.core import stimuli
+from orchestrator.core.records import NewTask
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.task_store import JournalWriter, WriteBatch
 from orchestrator.journal import Journal, JournalError
-from orchestrator.records import NewTask
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.model import InterruptReason, InterruptSignal
 

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.core.ladder import Ladder
 from orchestrator.integrations.doctor import facts as survey
 from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, run_checks, worst
 from orchestrator.integrations.doctor.facts import Disk, HostFacts, file_system, limit_files
 from orchestrator.integrations.systemd.notify import ServiceProperties
 from orchestrator.journal import open_journal
-from orchestrator.ladder import Ladder
 from runtime.process.procfs import Visibility
 
 GOOD_DISK = Disk("/data/q.db", "/data", exists=True, writable=True, kind="ext4", free=1 << 40)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.core.ladder import Rung
 from orchestrator.core.slots import ExecutorView
 from orchestrator.core.status import Phase, StatusView
-from orchestrator.ladder import Rung
 from runtime.model import InterruptReason, InterruptSignal
 
 STOP = InterruptSignal(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orchestrator.core.records import NewTask, RunEvent, TaskOutcome
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.records import NewTask, Outcome, RunEvent
 from runtime.model import ExecutionStatus
 
 COMPLETED, FAILED, INTERRUPTED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.INTERRUPTED
@@ -15,8 +15,8 @@ def add(journal: SqliteJournal, run: int, *keys: str) -> None:
     journal.add_tasks(run, [NewTask(key, b"null") for key in keys])
 
 
-def outcome(seq: int, status: ExecutionStatus = COMPLETED, value: bytes | None = b"1", key: str = "") -> Outcome:
-    return Outcome(seq=seq, key=key, status=status, attempts=1, encoded=value)
+def outcome(seq: int, status: ExecutionStatus = COMPLETED, value: bytes | None = b"1", key: str = "") -> TaskOutcome:
+    return TaskOutcome(seq=seq, key=key, status=status, attempts=1, encoded=value)
 
 
 def event(kind: str) -> RunEvent:

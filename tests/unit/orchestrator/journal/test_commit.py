@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.records import TERMINAL, NewTask, RunEvent, TaskOutcome
 from orchestrator.journal import Counts, JournalError
 from orchestrator.journal.sqlite import rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.records import TERMINAL, NewTask, Outcome, RunEvent
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 from tests.support.examples import scaled
 from tests.unit.orchestrator.journal.helpers import COMPLETED, FAILED, INTERRUPTED, add, event, found, outcome
@@ -23,7 +23,7 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _SIGNAL = InterruptSignal(reason=InterruptReason.TIMEOUT, message="late", triggered_at=datetime(2030, 1, 1, tzinfo=UTC))
 _TIME = st.none() | st.floats(0, 4e9)
 _OUTCOME = st.builds(
-    Outcome,
+    TaskOutcome,
     seq=st.just(0),
     key=st.just(""),
     status=st.sampled_from([COMPLETED, FAILED, INTERRUPTED]),
@@ -41,7 +41,9 @@ _OUTCOME = st.builds(
 
 @settings(max_examples=scaled(20))  # each makes a journal of its own
 @given(st.lists(_OUTCOME, min_size=1, max_size=8))
-def test_outcomes_come_back_as_they_went_in(tmp_path_factory: pytest.TempPathFactory, outcomes: list[Outcome]) -> None:
+def test_outcomes_come_back_as_they_went_in(
+    tmp_path_factory: pytest.TempPathFactory, outcomes: list[TaskOutcome]
+) -> None:
     """Every field, in the order of the input, with the key that the task has."""
     given_ = [_replace(each, seq, f"k{seq}") for seq, each in enumerate(outcomes, 1)]
     with SqliteJournal(str(tmp_path_factory.mktemp("journal") / "runs.db")) as journal:
@@ -51,9 +53,9 @@ def test_outcomes_come_back_as_they_went_in(tmp_path_factory: pytest.TempPathFac
         assert list(journal.results(run)) == given_
 
 
-def _replace(outcome: Outcome, seq: int, key: str) -> Outcome:
+def _replace(outcome: TaskOutcome, seq: int, key: str) -> TaskOutcome:
     fields = {name: getattr(outcome, name) for name in outcome.__struct_fields__}
-    return Outcome(**{**fields, "seq": seq, "key": key})
+    return TaskOutcome(**{**fields, "seq": seq, "key": key})
 
 
 @settings(max_examples=scaled(20))  # each makes a journal of its own
@@ -178,7 +180,7 @@ def test_events_are_numbered_without_gaps(
 def test_text_that_has_no_utf8_is_kept_readable(journal: SqliteJournal, run: int) -> None:
     """An error message with a lone surrogate (a file name, say) does not break the batch."""
     add(journal, run, "a")
-    bad = Outcome(seq=1, key="a", status=FAILED, attempts=1, error="no file \udcff", detail="\ud800")
+    bad = TaskOutcome(seq=1, key="a", status=FAILED, attempts=1, error="no file \udcff", detail="\ud800")
     journal.commit(run, outcomes=[bad], events=[RunEvent(kind="k\udcff", at=1.0)])
     (result,) = journal.results(run)
     assert result.error == "no file \\udcff"

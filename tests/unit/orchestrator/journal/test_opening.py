@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal
 from orchestrator.journal.sqlite import connect
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.records import NewTask, RunEvent
 from runtime.errors import UsageError
 from tests.unit.orchestrator.journal.helpers import outcome
 

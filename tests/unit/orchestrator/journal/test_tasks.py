@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.records import NewTask, PendingTask, TaskSnapshot
 from orchestrator.journal import DuplicateKeyError
 from orchestrator.journal.sqlite import rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from orchestrator.records import NewTask, PendingTask, TaskSnapshot
 from runtime.errors import UsageError
 from tests.support.examples import scaled
 from tests.unit.orchestrator.journal.helpers import FAILED, INTERRUPTED, add, outcome, seqs

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.core.ladder import Rung
 from orchestrator.core.slots import ExecutorView
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.integrations.probes.health import SHUTDOWN_TIMEOUT, STALLED_SECONDS, Health
-from orchestrator.ladder import Rung
 from runtime.model import InterruptReason, InterruptSignal
 
 READY = ExecutorView(slot=0, pid=11, state="ready", tasks=(), started_at=None)

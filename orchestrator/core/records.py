@@ -1,14 +1,11 @@
-"""The supervisor's own records. Frozen; values stay encoded (see runtime.ipc.codec) until a caller asks."""
+"""The supervisor's own records: frozen and pure. Values stay encoded; `orchestrator.outcome` decodes for callers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
-from runtime.errors import DecodeError, QuiesceError
-from runtime.ipc.codec import JSON, decode
 from runtime.model import ExecutionStatus, InterruptSignal
 
 TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
@@ -62,7 +59,7 @@ class StoredTask(msgspec.Struct, frozen=True):
     """A task that a run has already, and its terminal outcome, or None when it has none yet."""
 
     task: PendingTask
-    outcome: Outcome | None = None
+    outcome: TaskOutcome | None = None
 
 
 def to_pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
@@ -74,8 +71,8 @@ def to_pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
     return found
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a task ended, for now (interrupted) or for good. Times are Unix seconds.
+class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Record how a task ended, for now (interrupted) or for good. Times are Unix seconds.
 
     `error` is one line, `detail` the traceback or more; `slot` and `incarnation` say who executed it. `projection` is
     the JSON that readers are shown of a value that is not JSON.
@@ -102,23 +99,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.status is ExecutionStatus.COMPLETED
 
     @property
-    def value(self) -> Any:
-        """Exactly what the agent returned, decoded now, in the caller's process.
-
-        Raises QuiesceError if there is none, DecodeError if it cannot be read here.
-        """
-        if self.encoded is None or not self.ok:
-            raise QuiesceError(f"task {self.key} has no value: it is {self.status} ({self.error or 'no error'})")
-        try:
-            return decode(self.encoded, self.encoding)
-        except DecodeError as error:
-            whose = f"task {self.key} completed, but its value"
-            raise DecodeError(error.type_name, error.reason, whose) from error
-
-    @property
     def exact(self) -> bool:
         """Whether readers are shown the value itself, which JSON carries, and not a projection of it."""
-        return self.encoding == JSON
+        return self.encoding == "json"
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from orchestrator.ladder import Ladder
+from orchestrator.core.ladder import Ladder
 
 MARGIN: Final = 3.0
 """Seconds that are needed beside the rungs: the last sweep, the last commit, an interpreter's end."""

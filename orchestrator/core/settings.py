@@ -1,0 +1,131 @@
+"""The settings of a run: checked once, frozen after. Pure; what depends on the host is in orchestrator/config.py."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.core.ladder import Ladder
+from orchestrator.core.stop_budget import FittedLadder, fit
+from runtime.errors import UsageError
+from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, MAX_SLOTS, show_value
+
+SHORTEST_SILENCE = 0.5
+"""Seconds: a busy host may well keep an executor waiting for a fifth of that, and a heartbeat must not be late then."""
+
+LONGEST_HEARTBEAT = 1.0
+"""Seconds between two heartbeats of an executor, at most."""
+
+
+LONGEST_SAMPLE = 0.25
+"""Seconds between two looks at shared memory (time limits, heartbeats, the display), at most."""
+
+LONGEST_LAPSE = 1.0
+"""How many seconds later than it wanted the supervisor's loop runs again, without having worked, before that counts as
+a pause, at most: it was stopped or frozen, and perhaps the whole run was."""
+
+
+FEW_EXECUTORS, KILL_SECONDS = 64, 0.01
+"""Seconds that each executor beyond these few adds to `kill_patience`: what it costs to end many is in proportion to
+their number (scripts/bench_stop_many.py)."""
+
+
+class MaxFailures(BaseModel):
+    """How many failed tasks a run bears: a count, or a share of the tasks that ended (percent)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
+    percent: float | None = Field(default=None, ge=0, le=100)
+
+    @classmethod
+    def parse(cls, text: str | int, name: str) -> MaxFailures:
+        """From `N` or `P%`. Raises UsageError, which calls it by `name`."""
+        try:
+            words = str(text).strip()
+            if words.endswith("%"):
+                return cls(percent=float(words[:-1]))
+            return cls(count=int(words))
+        except ValueError:
+            raise UsageError(f"{name} {show_value(text)} is neither a count nor a percentage like 10%") from None
+
+    def is_exceeded(self, failed: int, ended: int) -> bool:
+        """Whether this many failures are too many. A share counts from 20 ended tasks on."""
+        if self.count is not None:
+            return failed > self.count
+        return self.percent is not None and ended >= 20 and failed * 100 > self.percent * ended
+
+
+class RunSettings(BaseModel):
+    """Hold the settings of one run. Times in seconds, sizes in bytes; None = no limit.
+
+    `host_grace` is what the host grants between its SIGTERM and its SIGKILL. It is a fact about where this
+    supervisor runs, so it is not kept with the run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(ge=1, le=MAX_SLOTS)
+    concurrency: int = Field(default=1, ge=1, le=100_000)
+    grace: float = Field(default=10.0, ge=0, le=LONGEST_SECONDS)
+    term_grace: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
+    kill_patience: float = Field(default=2.0, gt=0, le=LONGEST_SECONDS)
+    timeout: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
+    deadline: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
+    retries: int = Field(default=0, ge=0, le=LARGEST_COUNT)
+    max_failures: MaxFailures | None = None
+    memory_limit: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
+    heartbeat_timeout: float | None = Field(default=60.0, ge=SHORTEST_SILENCE, le=LONGEST_SECONDS)
+    max_tasks_per_executor: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
+    max_memory_per_executor: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
+    crash_limit: int = Field(default=3, ge=1, le=LARGEST_COUNT)
+    preempt: bool = False
+    keep_children: bool = False
+    host_grace: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS, exclude=True)
+
+    @classmethod
+    def from_options(cls, **chosen: Any) -> Self:
+        """Make settings of options. Raises UsageError, one line that names the option and what is wrong with it."""
+        for name, value in chosen.items():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                raise UsageError(f"{name} = {value}: Input should be a number")
+        try:
+            return cls(**chosen)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"{name} = {show_value(first['input'])}: {first['msg']}") from None
+
+    @property
+    def ladder(self) -> Ladder:
+        """The run's own graces, shortened to what the host grants; an agent may ask for others (SupervisorState)."""
+        return self.fit(self.grace, self.term_grace).ladder
+
+    def fit(self, grace: float, term_grace: float) -> FittedLadder:
+        """How these graces fit into what the host grants."""
+        crowd = max(0, self.workers - FEW_EXECUTORS) * KILL_SECONDS
+        return fit(Ladder(grace, term_grace, self.kill_patience + crowd), self.host_grace)
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between two heartbeats of an executor: one may be lost, and one late, before it is silent."""
+        return self._within_silence(LONGEST_HEARTBEAT, 1 / 4)
+
+    @property
+    def sample_interval(self) -> float:
+        """Seconds between two looks at the executors: a busy one is looked at twice before it can count as silent."""
+        return self._within_silence(LONGEST_SAMPLE, 1 / 8)
+
+    @property
+    def pause_limit(self) -> float:
+        """Seconds that the supervisor itself may lose before no executor is blamed for a silence in that time."""
+        return self._within_silence(LONGEST_LAPSE, 1 / 4)
+
+    def _within_silence(self, longest: float, share: float) -> float:
+        return longest if self.heartbeat_timeout is None else min(longest, self.heartbeat_timeout * share)
+
+    @property
+    def report_above(self) -> int | None:
+        """Bytes from which on somebody wants to know how large an executor's tree is."""
+        return min((size for size in (self.memory_limit, self.max_memory_per_executor) if size), default=None)
