@@ -1,4 +1,4 @@
-"""What a host may not give, and what a run loses by it: for the log's first lines and for `quiesce doctor`. Pure."""
+"""Name what a host may lack, and what a run loses by it: for the first log lines and for `quiesce doctor`. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Missing(StrEnum):
-    """One thing that this host does not give. The value is its name for people."""
+    """A capability that this host lacks. The value is its name for people."""
 
     PROC = "/proc"
     PROC_OF_OTHERS = "/proc of other users' processes"

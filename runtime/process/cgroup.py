@@ -1,8 +1,8 @@
-"""A cgroup v2 leaf for a whole run, where the host lets us make one: what is born in it cannot leave it unnoticed.
+"""A cgroup v2 leaf for a whole run, where the host permits one: a process that starts in it cannot escape unnoticed.
 
-The guardian enters the leaf before it forks anybody, so every executor and descendant is born inside: detached,
-renamed, with a cleared environment, it makes no difference. (Moving each executor would cost a kernel-wide
-synchronisation a time.) `cgroup.kill` (Linux 5.14, cgroups(7)) ends all of them at once, also when the guardian itself
+The guardian enters the leaf before it forks, so every executor and every descendant starts inside: a detached or
+renamed process and one with a cleared environment, too. (Moving each executor would cost a kernel-wide
+synchronisation each.) `cgroup.kill` (Linux 5.14, cgroups(7)) ends all of them at once, also when the guardian itself
 was killed.
 
 Under systemd a cgroup may only be divided where it was delegated (Delegate=yes): systemd marks it with an extended
@@ -21,23 +21,23 @@ _SYSTEMD = Path("/run/systemd/system")
 
 
 class RunCgroup:
-    """One run's cgroup."""
+    """The cgroup of one run."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     @classmethod
     def at_own_cgroup(cls, name: str) -> RunCgroup | None:
-        """Where a leaf may be made below our own cgroup; None where there is no such place, or it is not ours."""
+        """Return the leaf below this process's cgroup; None where it must not or cannot be created."""
         own = _own_cgroup()
         if own is None or (_SYSTEMD.exists() and not _is_delegated(own)):
             return None
         return cls(own / name.replace("/", "_"))
 
     def create(self) -> bool:
-        """Make it, or find it made. Whether it is there and can do what it is for.
+        """Create the cgroup unless it exists. Return whether it exists and can be killed as a whole.
 
-        For the guardian, not for the supervisor: whoever makes it must be the one who outlives the other.
+        The guardian calls this, not the supervisor: the process that creates it must outlive the other one.
         """
         try:
             self.path.mkdir()
@@ -51,7 +51,7 @@ class RunCgroup:
         return False
 
     def join(self) -> bool:
-        """Move this process in. Whether that worked."""
+        """Move this process into the cgroup. Return whether that worked."""
         try:
             (self.path / "cgroup.procs").write_text("0", encoding="utf-8")
         except OSError:
@@ -59,34 +59,34 @@ class RunCgroup:
         return True
 
     def leave(self) -> None:
-        """Move this process out, to where the leaf was made: nobody else is left to remove it."""
+        """Move this process to the parent cgroup, so that the leaf can be removed."""
         with suppress(OSError):
             (self.path.parent / "cgroup.procs").write_text("0", encoding="utf-8")
 
     def pids(self) -> list[int]:
-        """Who is in it."""
+        """Return the pids of the processes in the cgroup."""
         try:
             return [int(line) for line in (self.path / "cgroup.procs").read_text(encoding="utf-8").split()]
         except OSError:
             return []
 
     def kill(self) -> None:
-        """SIGKILL to everybody in it, at once; a process that is being forked included."""
+        """Kill every process in the cgroup at once, one that is being forked included."""
         with suppress(OSError):
             (self.path / "cgroup.kill").write_text("1", encoding="utf-8")
 
     def thaw(self) -> None:
-        """Let go on who is in it, should it have been frozen (cgroup.freeze, Linux 5.2)."""
+        """Thaw the cgroup if it is frozen (cgroup.freeze, Linux 5.2)."""
         for path in self._below():
             with suppress(OSError):
                 (path / "cgroup.freeze").write_text("0", encoding="utf-8")
 
-    def remove(self, patience: float = 0.0) -> bool:
-        """Remove it. Whether it is gone; one with processes in it stays, those on their last steps included.
+    def remove(self, timeout: float = 0.0) -> bool:
+        """Remove the cgroup. Return whether it is gone: with processes in it, ending ones included, it stays.
 
-        For them there is `patience`, in seconds.
+        Waits for ending processes at most `timeout` seconds.
         """
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         while True:
             for path in self._below():
                 with suppress(OSError):
@@ -98,13 +98,13 @@ class RunCgroup:
             time.sleep(0.005)
 
     def _below(self) -> list[Path]:
-        """What was made in it, by a run inside of the run for example, the innermost first; and itself."""
+        """Return the leaf and the cgroups below it (of a run inside of the run), the innermost first."""
         found = [Path(root) for root, _, _ in os.walk(self.path, topdown=False)]
         return found or [self.path]
 
 
 def _own_cgroup() -> Path | None:
-    """Our place in the v2 hierarchy, mounted as it is on a unified or a hybrid host."""
+    """Return this process's cgroup in the v2 hierarchy of a unified or a hybrid host."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -119,7 +119,7 @@ def _own_cgroup() -> Path | None:
 
 
 def _search_own_cgroup() -> Path | None:
-    """Find the cgroup that lists this process: without /proc, nothing else says which it is."""
+    """Find the cgroup that lists this process: the only way without /proc."""
     own = str(os.getpid())
     for mount in _MOUNTS:
         if not (mount / "cgroup.controllers").exists():

@@ -1,10 +1,10 @@
-"""Stop, then kill, whatever descends from this process: also what multiplies while it is looked at.
+"""Stop, then kill, every descendant of this process, also those that fork while they are searched for.
 
 *Theory.* A killed process gives its place (RLIMIT_NPROC, pids.max) to the next one that a fork bomb makes, so killing
-alone never comes to an end; and a bomb leaves little processor time to whoever looks. A stopped process keeps its
-place, uses no processor, and forks no more: once kill(2) with SIGSTOP has returned, each of its children is either
-there to be seen, or is never made (fork(2) starts again when a signal is pending). So everything is stopped first,
-parents before their children, until a whole pass finds nobody new. Then nobody runs, and all of it can be killed.
+alone never ends; and a bomb leaves little processor time to the process that searches. A stopped process keeps its
+place, uses no processor, and cannot fork: once kill(2) with SIGSTOP has returned, each of its children either can be
+seen, or is never made (fork(2) starts again when a signal is pending). So every process is stopped first, parents
+before their children, until a whole pass finds no new one. Then none runs, and all can be killed.
 
 A process group is stopped and killed at once, forks in progress included, which is what ends a chain of processes that
 fork and exit more quickly than one of them can be found. Only groups of other sessions than this process's own are
@@ -12,8 +12,8 @@ taken: the guardian leads a session and every executor another one, so these hav
 
 A pass costs a few small reads for each process that is new, and nothing for those that are known.
 
-No pid is somebody else's: this process's own children are its own until it waits for them, and a stopped parent waits
-for nobody. A child of any other process is signalled by a pidfd, after a look at who its parent is.
+No pid is stale: the pid of a child cannot be reused until its parent reaps it, and a stopped parent cannot reap. A
+child of any other process is signalled by a pidfd, after a check of its parent.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from runtime.process import tree
 
 
 class Descendants:
-    """What is below the processes that `find_roots` returns: children of this process, or such as are not waited for.
+    """The processes that `find_roots` returns (children of this process, or not reaped yet), and their descendants.
 
-    For one thread, which is also the one that waits for children; it has to `forget` those that it has waited for.
+    For use by one thread, which is also the one that reaps children; it must call `forget` for those that it reaps.
     """
 
     def __init__(self, find_roots: Callable[[], Iterable[int]]) -> None:
@@ -39,22 +39,22 @@ class Descendants:
         self._parents: dict[int, int] = {}
         self._groups: set[int] = set()
         self._unlisted: deque[int] = deque()
-        """Those that were stopped, and whose children have not been looked at since then."""
+        """Processes that were stopped, and whose children have not been listed since then."""
         self._is_checked = False
         self._is_released = False
 
     @property
     def pids(self) -> list[int]:
-        """Those that have been seen and not killed yet, zombies included."""
+        """Return the pids that were seen and not killed yet, zombies included."""
         return list(self._parents)
 
     def forget(self, pid: int) -> None:
-        """A child was waited for: its number may become anybody's."""
+        """Forget a child that was reaped: its pid may be reused."""
         self._parents.pop(pid, None)
 
     def stop(self, until: float) -> bool:
-        """Stop all of them. False: at the time `until` (monotonic seconds) there were still new ones. Call it again."""
-        if self._is_released:  # those that are known need not be looked for
+        """Stop all. Return False if new ones still appeared at `until` (monotonic seconds): call it again."""
+        if self._is_released:  # the known ones need not be searched for
             self._is_released = False
             for pid, parent in self._parents.items():
                 self._signal(pid, parent, signal.SIGSTOP)
@@ -66,12 +66,12 @@ class Descendants:
             if not found and not self._unlisted:
                 if self._is_checked:
                     return True
-                self._unlisted.extend(self._parents)  # orphans may have come to one that is a subreaper as well
+                self._unlisted.extend(self._parents)  # a subreaper among them may have got orphans
             self._is_checked = not found
         return False
 
     def _stop_new(self, parent: int, pids: Iterable[int]) -> bool:
-        """Stop those that have not been seen. Whether there were any."""
+        """Stop those that were not seen before. Return whether there were any."""
         found = False
         for pid in pids:
             if pid not in self._parents:
@@ -84,7 +84,7 @@ class Descendants:
         return found
 
     def release(self) -> None:
-        """Say that somebody has continued them. The next `stop` begins with those that are known."""
+        """Note that they were continued. The next `stop` begins with the known ones."""
         self._is_released = True
         self._is_checked = False
         self._unlisted.extend(self._parents)
@@ -100,7 +100,7 @@ class Descendants:
         self._is_checked = False
 
     def _signal(self, pid: int, parent: int, signum: signal.Signals) -> bool:
-        """Signal one of them, and its process group. False, and nothing happens, if that parent has it no more."""
+        """Signal a process and its process group. Return False if it is no child of `parent` any more."""
         handle = None if parent == os.getpid() else _open_process(pid)
         try:
             group = _find_group(pid)
@@ -108,7 +108,7 @@ class Descendants:
                 return False
             if group is not None:
                 self._signal_group(group, signum)
-            with suppress(OSError):  # it is gone, or (setuid) not ours to signal
+            with suppress(OSError):  # it is gone, or (setuid) may not be signalled
                 if handle is None:
                     os.kill(pid, signum)
                 else:
@@ -119,7 +119,7 @@ class Descendants:
                 os.close(handle)
 
     def _signal_group(self, group: int, signum: signal.Signals) -> None:
-        """Signal a whole process group once. It cannot vanish meanwhile, because one of it cannot be waited for."""
+        """Signal a whole process group once. It cannot vanish meanwhile, because one of its processes is not reaped."""
         is_stopped = group in self._groups
         with suppress(OSError):
             if signum == signal.SIGSTOP and not is_stopped:
@@ -131,7 +131,7 @@ class Descendants:
 
 
 def _open_process(pid: int) -> int | None:
-    """A pidfd; None where there is none to be had."""
+    """Return a pidfd of a process, or None."""
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
@@ -139,24 +139,24 @@ def _open_process(pid: int) -> int | None:
 
 
 def _find_group(pid: int) -> int | None:
-    """The process group of a process; None if it is in this process's own session, or gone."""
+    """Return the process group of a process; None if it is in this process's own session, or gone."""
     with suppress(OSError):
         return os.getpgid(pid) if os.getsid(pid) != os.getsid(0) else None
     return None
 
 
 LAST_SECONDS = 0.3
-"""When so little of its time is left, `end_repeatedly` kills also while it still finds new ones."""
+"""Seconds before its limit from which on `end_repeatedly` kills although new processes still appear."""
 
 LOOK_SECONDS = 0.01
-"""Between two looks at what is left."""
+"""Seconds between two searches."""
 
 
 def end_repeatedly(look: Callable[[], list[tree.Process]], until: float, *, least_looks: int = 1) -> list[tree.Process]:
-    """Stop whoever `look` finds until a look finds nobody new, then kill them; again and again, until none are found.
+    """Stop the processes that `look` finds until it finds no new one, then kill them; repeat until it finds none.
 
-    For those that are no descendants of this process. Who was still there at the time `until` (monotonic seconds), and
-    at the last of the `least_looks`.
+    For processes that are no descendants of this one. Return those that were still there at `until` (monotonic
+    seconds), and after at least `least_looks` searches.
     """
     stopped: set[tree.Process] = set()
     looks = 1
@@ -164,12 +164,12 @@ def end_repeatedly(look: Callable[[], list[tree.Process]], until: float, *, leas
         looks += 1
         if not _stop_or_kill(left, stopped, until):
             time.sleep(LOOK_SECONDS)
-    tree.send_signal(left, signal.SIGKILL)  # a look may take longer than there is: what was stopped must not stay so
+    tree.send_signal(left, signal.SIGKILL)  # a search may outlast the limit: no process may stay stopped
     return left
 
 
 def _stop_or_kill(left: Sequence[tree.Process], stopped: set[tree.Process], until: float) -> bool:
-    """Stop those that are not among the `stopped` yet; kill all if there are none, or little time. True: look again."""
+    """Stop those that are not `stopped` yet; kill all if there are none, or little time. True: search again."""
     new = [process for process in left if process not in stopped]
     if new and time.monotonic() < until - LAST_SECONDS:
         tree.send_signal(new, signal.SIGSTOP)

@@ -1,12 +1,12 @@
-"""Read variables from the environments of processes that may be anybody's, without ever hanging on one.
+"""Read environment variables of processes of any kind, without ever hanging on one.
 
 *Theory.* To read /proc/PID/environ (proc(5)), the kernel takes the memory-map lock of that process and may have to
 fetch a page of it. While one of its threads holds the lock and waits for a disk or a file server that does not answer,
-every reader waits, too (so does `ps`), and in uninterruptible sleep if it is for the page. A thread that waits so would
-keep its process from ending. So the reading is done by a process of its own, which is left behind if it hangs: another
-one reads on after the process at which it hung.
+every reader waits, too (so does `ps`), and in uninterruptible sleep if it is for the page. A thread that waits like
+that keeps its process from ending. So a separate process does the reading and is abandoned if it hangs: another one
+reads on after the process at which it hung.
 
-Rejected: to look first whether a thread of the process is in uninterruptible sleep (so is one that just writes to a
+Rejected: checking first whether a thread of the process is in uninterruptible sleep (so is one that just writes to a
 disk); a fork of this process instead of a program (its threads' locks, and the hooks of its libraries).
 """
 
@@ -24,10 +24,10 @@ from runtime.native import poll
 from runtime.process.procfs import stat_fields
 
 PATIENCE = 4.0
-"""Seconds for all of one call, where a reader gets no processor."""
+"""Upper bound in seconds of one call, where a reader gets no processor time."""
 
 _LOOK, _LOOKS = 0.1, 3
-"""Seconds without a word after which a reader is looked at, and how often it is found waiting before it has hung."""
+"""Seconds without output after which a reader is checked, and checks that find it waiting before it counts as hung."""
 
 _AT_ONCE = 2000
 """Processes for one reader, because arguments are limited."""
@@ -53,19 +53,19 @@ out.flush()
 """
 
 _NOT_FOR_READERS = ("QUIESCE_RUN_ID", "QUIESCE_SUPERVISOR", "QUIESCE_SLOT")
-"""What would make a reader, which is of no run, look like a process of one."""
+"""Variables that would make a reader, which belongs to no run, look like a process of one."""
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Blocked in readers: a Ctrl-C in the terminal would end one, and nothing read looks like nothing there."""
+"""Signals blocked in readers: a Ctrl-C in the terminal would end one, and an empty answer would mean no variable."""
 
 _unreaped: list[int] = []
-"""Readers that hung and could not be killed at once."""
+"""Pids of readers that hung and could not be killed at once."""
 
 
 def read(pids: Iterable[int], names: Sequence[str], *, seconds: float = PATIENCE) -> dict[int, Mapping[str, str]]:
     """Return the variables `names` of the processes, empty strings for those they do not have.
 
-    Those that could not be read in time, or at all, are left out or have none.
+    Processes that could not be read in time, or at all, are left out or have empty strings. `seconds` bounds the call.
     """
     left = [str(pid) for pid in pids]
     end = time.monotonic() + seconds
@@ -86,7 +86,7 @@ def read(pids: Iterable[int], names: Sequence[str], *, seconds: float = PATIENCE
 
 
 def _run(pids: Sequence[str], names: Sequence[str], end: float) -> tuple[list[str], bool]:
-    """Have one reader read. Its complete lines, and whether it hung at the next process."""
+    """Run one reader. Return its complete lines, and whether it hung at the next process."""
     output, theirs = os.pipe()
     try:
         reader = _spawn(pids, names, theirs)
@@ -116,7 +116,7 @@ def _spawn(pids: Sequence[str], names: Sequence[str], output: int) -> int:
 
 
 def _interpreter() -> str:
-    """Where the host program is no Python (an embedded one), the one that it named to multiprocessing."""
+    """Return the interpreter: where the program embeds Python, the one that it named to multiprocessing."""
     spawn = sys.modules.get("multiprocessing.spawn")
     return os.fsdecode((spawn.get_executable() if spawn else None) or sys.executable)
 
@@ -133,17 +133,17 @@ def _collect(reader: int, output: int, end: float) -> tuple[bytes, bool]:
                 return data, False
             data, looks = data + part, 0
         else:
-            is_reading = bool(data) and not data.endswith(b"\n")  # else it is being loaded, perhaps from a slow disk
+            is_reading = bool(data) and not data.endswith(b"\n")  # else it is being loaded, perhaps slowly
             looks = looks + 1 if is_reading and stat_fields(reader)[:1] == [b"D"] else 0
     return data, looks == _LOOKS
 
 
 def _end(reader: int) -> None:
-    """Kill it, whether it has ended or hangs; a lock is a wait that SIGKILL ends, a page is not."""
+    """Kill a reader, whether it has ended or hangs. SIGKILL ends the wait for a lock, but not for a page."""
     _unreaped.append(reader)
     end = time.monotonic() + _LOOKS * _LOOK
     _reap()
-    if reader in _unreaped:  # else somebody else of this process has waited for it, and its number is anybody's
+    if reader in _unreaped:  # otherwise other code has reaped it, and the pid may be reused
         with suppress(OSError):
             os.kill(reader, signal.SIGKILL)
     while reader in _unreaped and time.monotonic() < end:
@@ -155,7 +155,7 @@ def _reap() -> None:
     for pid in tuple(_unreaped):
         try:
             ended = os.waitpid(pid, os.WNOHANG)[0] != 0
-        except ChildProcessError:  # somebody else has waited for it
+        except ChildProcessError:  # other code has reaped it
             ended = True
         if ended:
             _unreaped.remove(pid)

@@ -1,4 +1,4 @@
-"""An executor as the guardian, its parent, knows it: its process, its descriptors, and who descends from it."""
+"""An executor as its parent, the guardian, knows it: its process, its descriptors and its descendants."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from runtime.process import tree
 from runtime.process.descendants import Descendants
 
 STOP_SECONDS = 0.3
-"""At most so long all below an executor is looked for and stopped before it is killed."""
+"""Upper bound in seconds of stopping an executor's descendants before the KILL rung."""
 
 LOOK_SECONDS = 0.05
-"""At most so long is looked for what is below an executor before SIGTERM."""
+"""Upper bound in seconds of the search for an executor's descendants before SIGTERM."""
 
 UNRESPONSIVE_SECONDS = 3.0
 """An executor without a heartbeat for so long (three, at least) runs no Python code: C code holds the GIL."""
@@ -29,7 +29,7 @@ STACKS_SECONDS, STACKS_LOOK = 0.25, 0.001
 class ExecutorProcess:
     """One incarnation of an executor. `output`: the guardian's ends of its standard output and error.
 
-    Its parent has not waited for it: its pid is its own.
+    The guardian has not reaped it, so its pid cannot be stale.
     """
 
     slot: int
@@ -40,16 +40,16 @@ class ExecutorProcess:
     descendants: list[tree.Process] = field(default_factory=list)
 
     def signal(self, signum: int) -> None:
-        """To the executor's main thread; its descendants come when it has ended, or with `kill`.
+        """Signal the executor's main thread; its descendants are ended when it has ended, or by `kill`.
 
         A signal to the process goes to any thread that has none pending: one that an agent's own thread takes does not
         end the system call that the main thread is in.
         """
-        with suppress(OSError):  # it is gone, or (setuid) not ours to signal
+        with suppress(OSError):  # it is gone, or (setuid) may not be signalled
             tree.signal_thread(self.pid, self.pid, signum)
 
     def terminate(self, flag: InterruptFlag) -> None:
-        """The TERM rung.
+        """Execute the TERM rung: mark it in the flag, ask for the stacks, send SIGTERM and SIGCONT.
 
         Before SIGTERM it is asked for its stacks. The mark comes first of all: either signal can end a system call of
         the agent's C code, and what that then returns must not pass for a result (TaskRunner). A stopped process takes
@@ -94,7 +94,7 @@ class ExecutorProcess:
                 time.sleep(STACKS_LOOK)
 
     def kill(self, flag: InterruptFlag) -> None:
-        """The KILL rung: it and all below it, which is stopped first, so that nobody multiplies meanwhile.
+        """Execute the KILL rung: stop the descendants, so that none can fork, then kill all.
 
         One that has not written its stacks until now does not come to it any more by itself.
         """
@@ -108,9 +108,9 @@ class ExecutorProcess:
         self.signal(signal.SIGKILL)
 
     def _snapshot_descendants(self) -> None:
-        """Snapshot the tree before a signal: once the parent is dead its children are nobody's (circus#1044).
+        """Remember the descendants before a signal: after its death nothing tells whose they were (circus#1044).
 
-        Not for long: below a fork bomb there is no end of it, and the guardian finds orphans by other means, too.
+        Bounded in time: below a fork bomb the search never ends, and the guardian finds orphans by other means, too.
         """
         before = set(self.descendants)
         found = tree.children(self.pid, until=time.monotonic() + LOOK_SECONDS)

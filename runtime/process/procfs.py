@@ -1,8 +1,8 @@
-"""What /proc shows of the processes around this one (proc(5), pid_namespaces(7)).
+"""Find out what /proc shows of other processes (proc(5), pid_namespaces(7)).
 
-A /proc belongs to the PID namespace that it was mounted in. In another namespace its numbers are those of other
-processes: to look there for a pid of ours, or to signal a pid from there, hits a stranger. So a /proc that does not
-know this process by its own pid counts for nothing.
+A /proc belongs to the PID namespace that it was mounted in. In another namespace its pids are those of other processes:
+looking up a pid of this namespace there, or signalling a pid from there, hits an unrelated process. So a /proc that
+does not know this process by its own pid is not used.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ class Visibility(StrEnum):
     RESTRICTED = "restricted"
     """Processes that this user may not trace are hidden (mount option hidepid, or a security module)."""
     FOREIGN = "foreign"
-    """It is the /proc of another PID namespace."""
+    """The /proc belongs to another PID namespace."""
     NONE = "none"
 
     @property
     def is_usable(self) -> bool:
-        """Whether pids found there are pids here."""
+        """Return whether pids in this /proc are pids of this namespace."""
         return self in (Visibility.FULL, Visibility.RESTRICTED)
 
 
 def stat_fields(pid: int, thread: int | None = None) -> list[bytes]:
-    """Return what /proc/PID/stat says behind the name, the state first (proc(5)); of one thread, where that is given.
+    """Return the fields of /proc/PID/stat behind the name, the state first (proc(5)); of one thread if it is given.
 
-    One small read, which never waits for the process's memory. Empty where the process is gone or is not shown.
+    One small read that never waits for the process's memory. Empty if the process is gone or is not shown.
     """
     path = f"/proc/{pid}/stat" if thread is None else f"/proc/{pid}/task/{thread}/stat"
     with suppress(OSError), open(path, "rb") as file:
@@ -69,7 +69,7 @@ def _lists_processes(root: str) -> bool:
 
 
 def _knows_us_by_our_pid(root: str) -> bool:
-    """NSpid (Linux 4.1) lists our pids from the namespace of /proc down to our own: there must be one.
+    """Return whether NSpid (Linux 4.1), the pids from /proc's namespace down to this one, has exactly one entry.
 
     A link to the same number is not enough: a process can have the same pid in both namespaces.
     """

@@ -1,10 +1,10 @@
-"""Processes: looking at them, and ending them. The one owner of kill and psutil.
+"""Find, inspect and signal processes: the one owner of kill and psutil.
 
-A process is always pid *and* create time, never a bare pid (psutil#2400): between looking and signalling the
-pid can become somebody else's. Where the kernel has pidfds they close the rest of that gap.
+A process is always pid *and* create time, never a bare pid (psutil#2400): between finding and signalling it, the pid
+can be reused. Where the kernel has pidfds they close the rest of that gap.
 
-Without a /proc of this PID namespace (procfs.py) psutil is not asked for anything: what it found would be a stranger.
-Our own children, and whatever has a pidfd, are known all the same (unlisted.py); of others nothing is known.
+Without a /proc of this PID namespace (procfs.py) psutil is not used: it would find unrelated processes. This process's
+own children, and processes with a pidfd, are known all the same (unlisted.py); of others nothing is known.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ Process = psutil.Process | UnlistedProcess
 """A process: pid and create time, or a child or pidfd."""
 
 RUN_VARIABLE = "QUIESCE_RUN_ID"
-"""In the environment of every process of a run, so that strays can be found as a last resort."""
+"""Environment variable of every process of a run, so that strays can be found as a last resort."""
 
 SUPERVISOR_VARIABLE = "QUIESCE_SUPERVISOR"
-"""Likewise, and different for every supervisor: two journals may each have a run of the same id at the same time."""
+"""Environment variable with the supervisor's token: two journals may have a run of the same id at the same time."""
 
 SLOT_VARIABLE = "QUIESCE_SLOT"
-"""`slot.incarnation` of the executor that a process descends from. Of fixed width, see `mark_slot`."""
+"""Environment variable with the `slot.incarnation` of the executor above a process. Of fixed width, see `mark_slot`."""
 
 _SLOT_WIDTH = 24
 SLOT_PLACEHOLDER = "-" * _SLOT_WIDTH
-"""What SLOT_VARIABLE must hold when the guardian is exec'd."""
+"""Value of SLOT_VARIABLE when the guardian is exec'd."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -57,7 +57,7 @@ _HAVE_PROC = not _IS_BLIND and os.path.exists(f"/proc/{os.getpid()}/stat")
 _HAVE_CHILDREN_FILES = _HAVE_PROC and os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN
 
 _END_SECONDS = 1.0
-"""How long an executor that ends its own descendants repeats that."""
+"""Seconds for which an executor repeats ending its own descendants."""
 
 try:
     _libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
@@ -66,22 +66,22 @@ except OSError:
 
 
 _START_SECONDS = 10.0
-"""How long the start of a run looks for what an earlier one has left, where its reader gets no processor."""
+"""Upper bound in seconds of the search for an earlier supervisor's processes, on a host without processor time."""
 
 
 def become_subreaper() -> bool:
-    """Have orphaned descendants re-parented to this process (prctl(2)). False where there is no such thing."""
+    """Make this process the subreaper of its descendants (prctl(2)). Return False where that is not available."""
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def stop_tracing(pid: int, signum: int) -> None:
-    """A child called PTRACE_TRACEME, and a signal has stopped it until its tracer, which we are, passes that on."""
+    """Detach from a child that called PTRACE_TRACEME and was stopped by a signal, and deliver that signal to it."""
     if _libc is not None:
         _libc.ptrace(_PTRACE_DETACH, ctypes.c_long(pid), ctypes.c_void_p(0), ctypes.c_void_p(signum))
 
 
 def die_with_parent(parent: int) -> bool:
-    """Be SIGKILLed when the parent's thread that forked us ends (prctl(2)). False where that is not to be had.
+    """Have the kernel kill this process when the parent's forking thread ends (prctl(2)). Return False without that.
 
     Closes the race between fork and prctl: when `parent` is gone already, this process ends at once.
     """
@@ -92,37 +92,37 @@ def die_with_parent(parent: int) -> bool:
 
 
 def open_parent_pidfd() -> int | None:
-    """A descriptor of the parent that becomes readable when it dies (pidfd_open(2)); None where there are none."""
+    """Return a descriptor that becomes readable when the parent dies (pidfd_open(2)); None where there is none."""
     parent = os.getppid()
     try:
         fd = os.pidfd_open(parent)
     except (AttributeError, OSError):
         return None
-    if os.getppid() != parent:  # it died, and what we have opened may be somebody else
+    if os.getppid() != parent:  # it died, and the pidfd may be of another process
         os.close(fd)
         return None
     return fd
 
 
 def sigcont_on_parent_death() -> bool:
-    """Have the kernel send SIGCONT when the parent dies: who is stopped then still becomes the heir. False: cannot."""
+    """Have the kernel send SIGCONT when the parent dies: a stopped guardian takes over, too. False: not available."""
     return _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def wake_parent() -> None:
-    """SIGCONT to the parent. It can be nobody else's pid: a process that armed `die_with_parent` has its parent."""
+    """Send SIGCONT to the parent. Its pid cannot be stale: a process that called `die_with_parent` dies with it."""
     with suppress(OSError):
         os.kill(os.getppid(), signal.SIGCONT)
 
 
 def end_with_descendants() -> NoReturn:
-    """SIGKILL to whatever descends from this process, and to itself."""
+    """Kill every descendant of this process, and the process itself."""
     try:
         if _IS_BLIND:
             become_subreaper()
             unlisted.end_children(_END_SECONDS)
         send_signal(children(), signal.SIGKILL)
-    finally:  # whatever came of that: a process that has changed its user may not even be able to import a codec
+    finally:  # in any case: a process that has changed its user may not even be able to import a codec
         os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError  # not reached
 
@@ -165,7 +165,7 @@ def _prctl(option: int, value: int) -> bool:
 
 
 def slot_mark(slot: int, incarnation: int) -> str:
-    """What SLOT_VARIABLE holds below one incarnation of an executor."""
+    """Return the value of SLOT_VARIABLE below one incarnation of an executor."""
     return f"{slot}.{incarnation}".ljust(_SLOT_WIDTH, "-")
 
 
@@ -186,7 +186,7 @@ def mark_slot(slot: int, incarnation: int) -> None:
 
 
 def session_of(pid: int) -> int | None:
-    """The session that a process is in, None when it is gone."""
+    """Return the session id of a process, or None if it is gone."""
     try:
         return os.getsid(pid)
     except OSError:
@@ -194,10 +194,10 @@ def session_of(pid: int) -> int | None:
 
 
 def variable_of(pid: int, name: str) -> str:
-    """A variable in a process's environment, empty if it has none, is gone, a zombie, or not ours to see.
+    """Return an environment variable of a process; empty if it is unset, or the process is gone or may not be read.
 
-    For processes of a run: of anybody else's see environments.py. Empty as well while a thread of it waits for a disk:
-    it may hold the lock on the memory map, and a reader would wait for that.
+    For processes of a run; for others see environments.py. Also empty while a thread of the process waits for a disk:
+    it may hold the lock of the memory map, and the reader would wait for that.
     """
     if _IS_BLIND or _waits_for_disk(pid):
         return ""
@@ -212,7 +212,7 @@ def variable_of(pid: int, name: str) -> str:
 
 
 def _waits_for_disk(pid: int) -> bool:
-    """Whether some thread of a process is in uninterruptible sleep. Never waits itself."""
+    """Return whether a thread of a process is in uninterruptible sleep. Never blocks."""
     if not _HAVE_PROC:
         return False
     with suppress(OSError):
@@ -222,14 +222,14 @@ def _waits_for_disk(pid: int) -> bool:
 
 
 def start_time(pid: int) -> int:
-    """When a process was made, in ticks since the host's start. 0 where it is gone or the host does not say."""
+    """Return the start time of a process in ticks since boot; 0 if it is gone or unknown."""
     with suppress(ValueError, IndexError):
         return int(procfs.stat_fields(pid)[19]) if _HAVE_PROC else 0
     return 0
 
 
 def parent_of(pid: int) -> int | None:
-    """The parent of a process, None when it is gone."""
+    """Return the parent's pid, or None if the process is gone."""
     if not _HAVE_PROC:
         with suppress(psutil.Error, OSError):
             return psutil.Process(pid).ppid()
@@ -240,15 +240,14 @@ def parent_of(pid: int) -> int | None:
 
 
 def slot_of(pid: int) -> str:
-    """The slot mark of a process."""
+    """Return the slot mark of a process; empty if it has none."""
     return variable_of(pid, SLOT_VARIABLE)
 
 
 def children(pid: int | None = None, *, recursive: bool = True, until: float = math.inf) -> list[Process]:
-    """The living descendants of a process (default: of this one), parents before their children.
+    """Return the living descendants of a process (default: of this one), parents before their children.
 
-    Without /proc only those are known that are children of this process. `until`: from then on (monotonic seconds) no
-    more are looked for.
+    Without /proc only children of this process are known. The search ends at `until` (monotonic seconds).
     """
     root = os.getpid() if pid is None else pid
     if not _HAVE_CHILDREN_FILES and not _IS_BLIND:
@@ -266,7 +265,7 @@ def children(pid: int | None = None, *, recursive: bool = True, until: float = m
 
 
 def child_pids(pid: int) -> list[int]:
-    """The children of a process, zombies included, from the files that the kernel keeps of each thread's children.
+    """Return the pids of a process's children, zombies included, from the kernel's list of each thread's children.
 
     They cost one read a thread; psutil must read every process of the host, and does that for every call.
     """
@@ -288,7 +287,7 @@ def child_pids(pid: int) -> list[int]:
 
 
 def processes(pids: Iterable[int]) -> list[Process]:
-    """Those of these that are still there."""
+    """Return the processes with these pids that still exist."""
     found: list[Process] = []
     for pid in pids:
         process = _listed(pid) or _unlisted(pid)
@@ -309,7 +308,7 @@ def _listed(pid: int) -> Process | None:
 
 
 def _unlisted(pid: int) -> Process | None:
-    """Return a process that /proc hides from us."""
+    """Return a process that /proc hides."""
     if _SEES_ALL:
         return None
     try:
@@ -320,7 +319,7 @@ def _unlisted(pid: int) -> Process | None:
 
 
 def _is_zombie(process: Process) -> bool:
-    """Of one that was made just now, and so is still itself. One small read where psutil makes several."""
+    """Return whether a process that was found just now is a zombie. One small read where psutil makes several."""
     if not _HAVE_PROC:
         return not is_running(process)
     return procfs.stat_fields(process.pid)[:1] in ([], [b"Z"], [b"X"])
@@ -335,7 +334,7 @@ class ProcessActivity:
 
 
 def activity(pid: int) -> ProcessActivity | None:
-    """What a process is doing (proc(5): stat, schedstat); None where the kernel does not say."""
+    """Return what a process is doing (proc(5): stat, schedstat); None where that is unknown."""
     if not _HAVE_PROC:
         return None
     known = _ticks_used(pid)
@@ -348,9 +347,9 @@ def activity(pid: int) -> ProcessActivity | None:
 
 
 def _ticks_used(pid: int) -> tuple[int, bool] | None:
-    """Ticks of processor time of all threads, and whether the main one has a processor or waits for one.
+    """Return the processor time of all threads in ticks, and whether the main one has a processor or waits for one.
 
-    It never waits for the process's memory.
+    Never waits for the process's memory.
     """
     fields = procfs.stat_fields(pid)
     with suppress(ValueError, IndexError):
@@ -359,7 +358,7 @@ def _ticks_used(pid: int) -> tuple[int, bool] | None:
 
 
 def tree_rss(pid: int) -> int:
-    """Bytes of memory that a process and its descendants hold (RSS: shared pages count for each of them)."""
+    """Return the memory of a process and its descendants in bytes (RSS: shared pages count for each of them)."""
     return sum(map(_rss, (pid, *(process.pid for process in children(pid))))) if not _IS_BLIND else 0
 
 
@@ -370,10 +369,10 @@ def _rss(pid: int) -> int:
 
 
 def memory_of_tree(pid: int, *, above: int = 0) -> int:
-    """Bytes of memory that a process and its descendants hold, a page that they share counted once (PSS, proc(5)).
+    """Return the memory of a process and its descendants in bytes, shared pages counted once (PSS, proc(5)).
 
     Where the kernel does not say (macOS, before Linux 4.14, a process of another user), its whole RSS is counted. PSS
-    is never more than RSS and costs much more: while RSS is not `above` the given size, it is what comes back.
+    is never more than RSS and costs much more: while RSS is not `above` this size, RSS is returned.
 
     May take long: the kernel walks the page tables, and waits for the process while that changes its mappings.
     """
@@ -388,7 +387,7 @@ def memory_of_tree(pid: int, *, above: int = 0) -> int:
 
 
 def _proportional(pid: int) -> int | None:
-    """The PSS of one process; None where it cannot be known."""
+    """Return the PSS of one process in bytes; None if it cannot be known."""
     with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
         for line in file:
             if line.startswith(b"Pss:"):
@@ -405,7 +404,7 @@ class ProcessorUse:
 
 
 def processor_use(pid: int) -> ProcessorUse | None:
-    """Return what a process has used of the processor, in user and kernel mode. None: unknown."""
+    """Return the processor time of a process, in user and kernel mode; None if unknown."""
     if _IS_BLIND:
         return None
     if not _HAVE_PROC:
@@ -419,9 +418,9 @@ def processor_use(pid: int) -> ProcessorUse | None:
 
 
 def has_children() -> bool:
-    """Whether this process has any child at all, a zombie included. One system call.
+    """Return whether this process has any child at all, a zombie included. One system call.
 
-    True where nothing says that there is none: waitid(2) is refused, and there is no /proc.
+    True where that is unknown: waitid(2) is refused, and there is no /proc.
     """
     if not HAS_WAITID:
         return _IS_BLIND or bool(child_pids(os.getpid()))
@@ -433,12 +432,12 @@ def has_children() -> bool:
 
 
 def has_zombie() -> bool:
-    """Whether some child has ended and nobody has waited for it. One system call; it stays to be waited for."""
+    """Return whether a child has ended and was not reaped yet. One system call; the child is not reaped."""
     return unlisted.zombie_pid() is not None if HAS_WAITID else bool(zombies())
 
 
 def zombies() -> list[Process]:
-    """The children that have ended and that nobody has waited for; without /proc, one of them."""
+    """Return the children that have ended and were not reaped yet; without /proc, one of them."""
     if _IS_BLIND:
         pid = unlisted.zombie_pid()
         return [] if pid is None else [UnlistedProcess(pid)]
@@ -452,7 +451,7 @@ def zombies() -> list[Process]:
 
 
 def is_stopped(process: Process) -> bool:
-    """Whether a signal or a tracer has stopped it."""
+    """Return whether a signal or a tracer has stopped a process."""
     if isinstance(process, UnlistedProcess):
         return process.is_stopped()
     try:
@@ -462,7 +461,7 @@ def is_stopped(process: Process) -> bool:
 
 
 def is_running(process: Process) -> bool:
-    """Whether it is still that process, and not a zombie."""
+    """Return whether a process still exists and is not a zombie."""
     if isinstance(process, UnlistedProcess):
         return process.is_running()
     try:
@@ -478,25 +477,25 @@ def processes_of_supervisor(
     besides: Collection[int] = (),
     seconds: float = environments.PATIENCE,
 ) -> list[Process]:
-    """Every living process that carries a supervisor's token in its environment, or its mark, except this one.
+    """Return the living processes with a supervisor's token in their environment, or with its mark, except this one.
 
-    The last resort. `since`: the start time of the supervisor's first guardian. What is older, and `besides`, is not
-    even looked at. Everybody can copy a mark (run_mark.py), so it counts for processes of this user, if that is not
-    root. `seconds`: so long the environments are read at most.
+    The last resort. `since`: the start time of the supervisor's first guardian (see `start_time`); older processes, and
+    those in `besides`, are not read. Any user can copy a mark (run_mark.py), so it counts only for processes of this
+    user, unless that is root. `seconds` bounds the reading of environments.
     """
     young = [pid for pid in _others() if pid not in besides and start_time(pid) >= since]
     marked = [pid for pid in young if has_mark(pid, mark) and (os.geteuid() == 0 or _is_of_this_user(pid))]
-    if marked:  # the others are asked when there are none of these any more: that takes a process of its own
+    if marked:  # the others are read when there are none of these any more: that takes a separate process
         return processes(marked)
     found = _variables(young, SUPERVISOR_VARIABLE, seconds=seconds)
     return processes(pid for pid in young if found[pid][SUPERVISOR_VARIABLE] == token)
 
 
 def of_predecessor(token: str, mark: int) -> list[Process]:
-    """The living processes of another supervisor's run, by its token or its mark.
+    """Return the living processes of an earlier supervisor, by its token or its mark.
 
-    Only this user's: anybody may put what he has read somewhere into the environment of a process of his own. (What an
-    agent of ours runs as another user is found by the run's cgroup.)
+    Only processes of this user: any user may copy a token into the environment of a process of their own. (A process
+    that an agent runs as another user is found by the run's cgroup.)
     """
     ours = [pid for pid in _others() if _is_of_this_user(pid)]
     found = _variables(ours, SUPERVISOR_VARIABLE, seconds=_START_SECONDS)
@@ -506,7 +505,7 @@ def of_predecessor(token: str, mark: int) -> list[Process]:
 def _variables(
     pids: Iterable[int], *names: str, seconds: float = environments.PATIENCE
 ) -> Mapping[int, Mapping[str, str]]:
-    """Return variables of processes that may be anybody's; of those that cannot be read, none."""
+    """Return environment variables of processes of any kind; none of those that cannot be read."""
     asked = list(pids)
     found = (
         environments.read(asked, names, seconds=seconds)
@@ -521,16 +520,16 @@ def _variables_of_all(pids: Iterable[int], names: Iterable[str]) -> dict[int, Ma
 
 
 def _others() -> Iterator[int]:
-    """Every process of this host except this one. None where the host does not list any (no /proc on Linux)."""
+    """Yield the pids of this host except this process's; none where the host lists none (no /proc on Linux)."""
     try:
         pids = [] if _IS_BLIND else psutil.pids()
-    except (IndexError, OSError):  # psutil takes a /proc without a process for a list that has a first element
+    except (IndexError, OSError):  # psutil expects a process in every /proc
         pids = []
     return (pid for pid in pids if pid != os.getpid())
 
 
 def _is_of_this_user(pid: int) -> bool:
-    """Whether a process runs as this user. Not by the owner of /proc/PID: where memory is protected, that is root."""
+    """Return whether a process runs as this user. The owner of /proc/PID does not tell: memory may be protected."""
     try:
         uids = psutil.Process(pid).uids()
     except psutil.Error:
@@ -539,15 +538,15 @@ def _is_of_this_user(pid: int) -> bool:
 
 
 def pid_exists(pid: int) -> bool:
-    """Whether some other process lives that has this pid."""
+    """Return whether another process with this pid exists."""
     return pid != os.getpid() and bool(processes([pid]))
 
 
 def send_signal(processes: Iterable[Process], signum: int, *, fresh: bool = False) -> int:
-    """Signal processes, leaves first, each only if it is still itself; SIGTERM comes with SIGCONT.
+    """Signal processes, leaves first, each only if its pid is not stale; SIGTERM is followed by SIGCONT.
 
-    A stopped process takes no SIGTERM before it is continued. `fresh`: they were found just now, so that one that is
-    our child is still itself. Returns how many were signalled: some may not be ours to signal (setuid).
+    A stopped process takes no SIGTERM before it is continued. `fresh`: the processes were listed just now, so that the
+    pids of children cannot be stale. Return how many were signalled: some may not be (setuid).
     """
     sent: list[Callable[[int], None]] = []
     for process in reversed(list(processes)):
@@ -558,14 +557,14 @@ def send_signal(processes: Iterable[Process], signum: int, *, fresh: bool = Fals
             deliver(signum)
             sent.append(deliver)
     if signum == signal.SIGTERM:
-        for deliver in sent:  # only now: those that are many and stopped would leave no time for the others
+        for deliver in sent:  # afterwards: a crowd that continues leaves no processor time for the others
             with suppress(psutil.Error, OSError):
                 deliver(signal.SIGCONT)
     return len(sent)
 
 
 def describe(process: Process) -> str:
-    """`pid (command line)` for a log line, short."""
+    """Return `pid (command line)`, shortened, for a log line."""
     if isinstance(process, UnlistedProcess):
         return f"{process.pid} (not shown by /proc)"
     try:
@@ -576,7 +575,7 @@ def describe(process: Process) -> str:
 
 
 def _short_name(process: psutil.Process) -> str:
-    """Its name as the kernel has it; psutil's is longer, and for that reads the process's memory."""
+    """Return the kernel's name of a process; psutil's is longer, but reading it touches the process's memory."""
     if not _HAVE_PROC:
         with suppress(psutil.Error):
             return str(process.name())

@@ -1,8 +1,8 @@
-"""Processes that /proc does not show: a child by waitid(2), any other by its pidfd.
+"""Handle processes that /proc does not show: a child by waitid(2), any other by its pidfd.
 
-*Theory.* A child keeps its pid until its parent has waited for it, so a pid that waitid(2) knows as ours can be nobody
-else's, and whether there is any child at all is known to the kernel without /proc. What has no parent any more becomes
-a child of the subreaper. So a subreaper that ends its children again and again, until it has none, has ended every
+*Theory.* A child keeps its pid until its parent reaps it, so a pid that waitid(2) accepts as a child's cannot be stale,
+and the kernel knows without /proc whether there is any child at all. A process that has lost its parent becomes a child
+of the subreaper. So a subreaper that ends its children again and again, until it has none, has ended every
 descendant. The kernel lists children only in /proc; but it can be asked of each pid whether it is one, and pids are
 given out in ascending order (a new process gets the next free one): the descendants of a process have those between
 its own and that of the process that was made last.
@@ -21,7 +21,7 @@ from itertools import chain
 from runtime.native import Thread, is_readable
 
 _WINDOW = 1 << 16
-"""So many of the newest pids are asked first."""
+"""Number of the newest pids that are asked first."""
 
 _COMMON_MAX = 1 << 15
 """The largest pid of a host that was not configured for more (proc(5), pid_max)."""
@@ -31,7 +31,7 @@ _MAX = 1 << 22
 
 
 def _works() -> bool:
-    """A sandbox may refuse waitid(2); macOS has it in Python from 3.13 on."""
+    """Return whether waitid(2) works: a sandbox may refuse it; macOS has it in Python from 3.13 on."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -45,7 +45,7 @@ HAS_WAITID = _works()
 
 
 class UnlistedProcess:
-    """One process. Two of the same pid are equal."""
+    """A process that /proc does not show. Two of the same pid are equal."""
 
     def __init__(self, pid: int) -> None:
         """Raise ProcessLookupError if there is no such process."""
@@ -60,7 +60,7 @@ class UnlistedProcess:
         return hash(self.pid)
 
     def is_running(self) -> bool:
-        """Whether it has not ended; a zombie has."""
+        """Return whether it has not ended; a zombie has."""
         if self._is_child:
             return _state(self.pid, os.WEXITED) is False
         if self._fd >= 0:
@@ -68,7 +68,7 @@ class UnlistedProcess:
         return _exists(self.pid)
 
     def is_stopped(self) -> bool:
-        """Whether a signal has stopped it. Only of a child is that known."""
+        """Return whether a signal has stopped it; known of a child only, otherwise False."""
         return self._is_child and _state(self.pid, os.WSTOPPED) is True
 
     def send_signal(self, signum: int) -> None:
@@ -84,12 +84,12 @@ class UnlistedProcess:
 
 
 def is_child(pid: int) -> bool:
-    """Whether it is a child of this process that nobody has waited for: until somebody does, its pid is its own."""
+    """Return whether it is a child of this process that was not reaped yet: until then its pid cannot be stale."""
     return HAS_WAITID and _state(pid, os.WEXITED) is not None
 
 
 def child_pids() -> list[int]:
-    """Find the children of this process, zombies included, by asking the kernel of each pid that may be one.
+    """Find the children of this process, zombies included, by asking the kernel about each possible pid.
 
     The newest pids first; all others only if none of those is a child and there are some.
     """
@@ -105,7 +105,7 @@ def child_pids() -> list[int]:
 
 
 def zombie_pid() -> int | None:
-    """Return the pid of a child that has ended and that nobody has waited for, if there is one."""
+    """Return the pid of a child that has ended and was not reaped yet, or None."""
     with suppress(AttributeError, OSError):
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         return None if found is None else found.si_pid
@@ -113,7 +113,7 @@ def zombie_pid() -> int | None:
 
 
 def end_children(seconds: float) -> None:
-    """SIGKILL the children of this process, and wait for them, until there are none or the time is over."""
+    """Kill and reap the children of this process until there are none or so many seconds are over."""
     end = time.monotonic() + seconds
     while (pids := child_pids()) and time.monotonic() < end:
         for pid in pids:
@@ -123,16 +123,16 @@ def end_children(seconds: float) -> None:
 
 
 def _between(own: int, newest: int) -> Iterable[int]:
-    """Return the pids that were given out after our own, the last `_WINDOW` of them."""
+    """Return the pids that were given out after this process's own, the last `_WINDOW` of them."""
     if newest >= own:
         return range(max(own, newest - _WINDOW) + 1, newest + 1)
     return chain(range(max(1, newest - _WINDOW), newest + 1), range(own + 1, min(_MAX, own + _WINDOW)))
 
 
 def _newest_pid() -> int:
-    """Return the number of a thread that was made just now: threads get theirs from where processes do.
+    """Return the id of a thread that was made just now: thread ids come from the same counter as pids.
 
-    Not of a process: a fork runs whatever hooks an agent's libraries have registered. Our own if there is no thread.
+    Not of a process: a fork runs the hooks that an agent's libraries have registered. Without a thread: this pid.
     """
     numbers = [os.getpid()]
     thread = Thread(lambda: numbers.append(get_native_id()))
@@ -147,7 +147,7 @@ def _has_children() -> bool:
 
 
 def _state(pid: int, kind: int) -> bool | None:
-    """Whether a child is in such a state; None if it is no child of ours."""
+    """Return whether a child is in a state of this kind; None if it is no child of this process."""
     return _answer(os.P_PID, pid, kind)
 
 
@@ -159,7 +159,7 @@ def _answer(which: int, pid: int, kind: int) -> bool | None:
 
 
 def _open(pid: int) -> int:
-    """Return a pidfd; -1 where there are none."""
+    """Return a pidfd of a process; -1 where there are none."""
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:
@@ -171,7 +171,7 @@ def _open(pid: int) -> int:
 
 
 def _exists(pid: int) -> bool:
-    """Whether a signal would find somebody, a zombie included."""
+    """Return whether a process with this pid exists, a zombie included."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
