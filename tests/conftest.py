@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Generator
 from types import FrameType
@@ -24,6 +25,12 @@ def pytest_configure() -> None:
     """Programs under test heed the stop signals, whoever started us, and share no memory with other programs."""
     heed_for_children()
     make_private_shm()
+
+
+def pytest_collection_finish() -> None:
+    """Keep what collection has made out of every later look of the garbage collector: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
