@@ -87,5 +87,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The names that are offered."""
+    """Return the module's names and the public ones that are loaded on first use."""
     return [*globals(), *__all__]

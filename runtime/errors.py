@@ -15,10 +15,10 @@ class QuiesceError(Exception):
 
 
 def error_text(error: BaseException, limit: int = 1000) -> str:
-    """What an exception says, on one line of at most `limit` characters. One whose own `__str__` fails says nothing."""
+    """Return an exception's message on one line of at most `limit` characters; empty if its `__str__` fails."""
     try:
         return escape_surrogates(" ".join(str(error).split())[:limit])
-    except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):  # noqa: BLE001 - somebody else's code
+    except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):  # noqa: BLE001 - `__str__` is the agent's code
         return ""
 
 
@@ -48,7 +48,7 @@ class CircuitOpenError(QuiesceError):
 
 
 class ChildCancelledError(QuiesceError):
-    """A child of a parallel group was cancelled by somebody else than the group."""
+    """A child of a parallel group was cancelled from outside of the group."""
 
 
 class ExecutionInterrupted(BaseException):
@@ -69,7 +69,7 @@ class ExecutionInterrupted(BaseException):
 
     @property
     def message(self) -> str:
-        """The sentence that whoever interrupted gave, possibly empty."""
+        """Return the message that came with the request to stop, possibly empty."""
         return self.signal.message
 
     def __str__(self) -> str:
@@ -77,12 +77,12 @@ class ExecutionInterrupted(BaseException):
 
 
 def find_interrupt(error: BaseException) -> ExecutionInterrupted | None:
-    """The interrupt behind an exception: itself, inside a group (TaskGroup's), or what a failing clean-up hides."""
+    """Return the interrupt behind an exception: itself, inside an exception group, or hidden by a failing clean-up."""
     return find_in_chain(error, ExecutionInterrupted)
 
 
 def find_in_chain(error: BaseException, kind: type[E]) -> E | None:
-    """The exception of a kind behind another: itself, inside a group, or what led to it (`from None` included)."""
+    """Return the exception of a kind behind another: itself, in a group, or in its chain (`from None` included)."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:

@@ -1,6 +1,6 @@
-"""Freeze values: copies that neither the one who made them nor the one who reads them can change, at any depth. A leaf.
+"""Freeze values: copies that neither publisher nor subscriber can change, at any depth. A leaf.
 
-Theory. An event is read by many, some of them later, and whoever published it may use its dict again. So an event
+Theory. An event has many readers, some of them later, and its publisher may change its dict afterwards. So an event
 copies its data once, where it is made, into a FrozenDict; all that happens after shares that. The copies are subclasses
 of dict and list, because readers compare, index and encode them as such.
 

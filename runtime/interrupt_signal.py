@@ -1,7 +1,7 @@
 """Build interrupt signals from arguments of any type. A leaf between errors and model.
 
-Theory. Whoever asks for a stop is often in trouble already: an error handler that formats a broken object, a checker
-that decodes a stranger's JSON. A request that raises ValidationError does not stop anything, so nothing here raises:
+Theory. The code that asks for a stop is often in trouble already: an error handler that formats a broken object, a
+checker that decodes foreign JSON. A request that raises ValidationError does not stop anything, so nothing here raises:
 what is not understood is replaced by a default, and the original is quoted in the message where that can help.
 """
 

@@ -1,4 +1,4 @@
-"""The records that everybody shares. A leaf: of this project it imports `frozen` alone.
+"""The records that all processes share. A leaf: of this project it imports `frozen` alone.
 
 A record is frozen and does nothing; a new state is a new record.
 """
@@ -36,7 +36,7 @@ class InterruptReason(StrEnum):
 
     @classmethod
     def from_code(cls, code: int) -> InterruptReason:
-        """The reason for a flag byte; an unknown code (a newer writer) reads as CUSTOM."""
+        """Return the reason for a flag byte; CUSTOM for an unknown code (of a newer writer)."""
         return _REASONS.get(code, cls.CUSTOM)
 
 
@@ -45,7 +45,7 @@ _REASONS = {code: reason for reason, code in _CODES.items()}
 
 
 def escape_surrogates(text: str) -> str:
-    """Text that may travel: lone surrogates (of a file name, say) become escapes."""
+    """Return text that can be encoded: lone surrogates (of a file name, say) become escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -53,7 +53,7 @@ Text = Annotated[str, AfterValidator(escape_surrogates)]
 
 
 def aware(moment: datetime) -> datetime:
-    """The same moment as an aware datetime in UTC; a naive one is in UTC already."""
+    """Return the same moment as an aware datetime in UTC; a naive one is taken as UTC."""
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ArithmeticError, TypeError, ValueError):  # beyond the year 9999 or before 1, or a tzinfo that is broken

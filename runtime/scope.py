@@ -16,7 +16,7 @@ _address: ContextVar[str] = ContextVar("quiesce_address", default="")
 
 
 def current_address() -> str:
-    """The address of the running code, empty at the top."""
+    """Return the address of the running code; empty at the top."""
     return _address.get()
 
 

@@ -1,6 +1,6 @@
-"""Text from outside where people and tools read it: no control characters, no markup, no more than there is room for.
+"""Make text from outside safe to show: no control characters, no markup, and no more than there is room for.
 
-Keys, run ids, messages, paths, errors, events and what agents print come from somebody else. Shown as they are they
+Keys, run ids, messages, paths, errors, events and agents' output come from outside. Shown as they are they
 could drive a terminal, hide or forge a line, or push out what stands beside them. Every surface passes them through
 here; the one place that decides which characters are shown as escapes is `printable`. Pure.
 """
@@ -28,7 +28,7 @@ class _JsonEscapes(dict[int, str]):
 
 
 def printable(text: str) -> str:
-    r"""One line without control characters, which are shown as escapes: `\x1b`, `\n`, `\u202e`.
+    r"""Return one line without control characters, which are shown as escapes: `\x1b`, `\n`, `\u202e`.
 
     Not printable is what Unicode calls a control or format character (C0, DEL, C1, marks of direction), a separator
     other than the blank, a lone surrogate, or nothing at all: such a character is no text, or moves the text beside it.
@@ -37,24 +37,24 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for text of several lines."""
+    """Return text of several lines without control characters, except the line ends."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def single_line(text: str, limit: int) -> str:
-    """White space as single blanks, then as `printable`; of what is longer than `limit` characters, the beginning."""
-    seen = text[: 32 * limit]  # however long the rest is: nobody pays for what is not shown
+    """Return text on one line, as `printable`, white space as single blanks, cut at `limit` characters."""
+    seen = text[: 32 * limit]  # text that is not shown costs no time, however long it is
     line = printable(" ".join(seen.split()))
     return line if len(line) <= limit and len(seen) == len(text) else line[: limit - 1] + "…"
 
 
 def printable_json(text: str) -> str:
-    """A JSON document, on one line or several, of the same value, without control characters."""
+    """Return a JSON document of the same value without control characters, on one line or several."""
     return text if text.isprintable() else text.translate(_JSON_ESCAPES)
 
 
 def printable_value(value: Any) -> Any:
-    """A field of a log event for people: numbers, and lists whose `repr` is printable, as they are; else text."""
+    """Return a log field for people: numbers, and lists whose `repr` is printable, as they are; else text."""
     if value is None or type(value) in {bool, int, float}:
         return value
     if isinstance(value, str):

@@ -22,7 +22,7 @@ X = TypeVar("X")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptPolicy:
-    """How a group's children try: the same for all of them. `emit` is told of each retry."""
+    """The retry policy, breaker and clock that all children of a group share. `emit` is called for each retry."""
 
     retry: RetryPolicy | None = None
     breaker: CircuitBreaker | None = None
@@ -45,7 +45,7 @@ class Child(Generic[X]):
         self._value: X | None = None
 
     def result(self) -> X:
-        """What the child returned. Raises what it raised, or RuntimeError while it has not ended."""
+        """Return the child's result. Raises the child's exception, or RuntimeError while the child has not ended."""
         if self.error is not None:
             raise self.error
         if not self.done:
@@ -58,9 +58,9 @@ class Child(Generic[X]):
         return self._value if self.error is None else self.error
 
     def discard(self) -> asyncio.Future[X] | None:
-        """Never run it: a coroutine is closed, so that nobody warns that it was not awaited.
+        """Drop the child's work unstarted: a coroutine is closed, so that Python does not warn about it.
 
-        A task or future runs already, whoever awaits it: it comes back, to be ended, unless it has.
+        A task or future runs already: it is returned for the caller to end, unless it has ended.
         """
         if self._coroutine is not None:
             self._coroutine.close()

@@ -6,9 +6,9 @@ from runtime.limits import check_count, check_seconds
 
 
 class CircuitBreaker:
-    """Opens after `failures` failures in a row. `reset_after` seconds later it lets one attempt through:
+    """Open after `failures` failures in a row, and let one attempt through `reset_after` seconds later.
 
-    if that succeeds it closes, else it stays open for as long again. One breaker may be shared by several groups.
+    If that attempt succeeds the breaker closes, else it stays open for as long again. Several groups may share one.
     """
 
     def __init__(self, *, failures: int = 5, reset_after: float = 30.0) -> None:
@@ -26,7 +26,7 @@ class CircuitBreaker:
         return self._open_until is not None
 
     def allow(self, now: float) -> bool:
-        """Whether an attempt may be made. One that is admitted must be followed by `succeeded`, `failed` or `left`."""
+        """Return whether an attempt may be made; then call `succeeded`, `failed` or `cancelled` for it."""
         if self._open_until is None:
             return True
         if now < self._open_until or self._probing:
@@ -35,18 +35,18 @@ class CircuitBreaker:
         return True
 
     def succeeded(self) -> None:
-        """An attempt succeeded: closed again."""
+        """Close the breaker after an attempt that succeeded."""
         self._consecutive_failures = 0
         self._open_until = None
         self._probing = False
 
     def failed(self, now: float) -> None:
-        """An attempt failed."""
+        """Count a failed attempt (`now` in seconds); open the breaker if it was one too many."""
         self._consecutive_failures += 1
         self._probing = False
         if self._consecutive_failures >= self._failures:
             self._open_until = now + self._reset_after
 
     def cancelled(self) -> None:
-        """An attempt ended without telling anything (it was cancelled)."""
+        """Release an attempt that neither succeeded nor failed: it was cancelled."""
         self._probing = False

@@ -1,7 +1,7 @@
 """The engine of a parallel group: children start, end, and are ended together.
 
-Theory. The children are asyncio tasks; how each ends is seen by its done-callback, which starts the next. Whoever
-awaits the group sleeps on a future of its own, and four things may wake it: a child's end, the interrupt (a
+Theory. The children are asyncio tasks; how each ends is seen by its done-callback, which starts the next. A
+caller that awaits the group sleeps on a future of its own, and four things may wake it: a child's end, the interrupt (a
 callback on the state's bell: woken, not polling, and no task of its own that could outlive the group), a time limit,
 and a cancellation from outside. Each of the last three, and a failure under FAIL_FAST, ends the group the same way:
 what has not begun is discarded, what runs is cancelled and awaited, and only then is the verdict raised.
@@ -187,7 +187,7 @@ class GroupRunner:
             self._waiters.remove(sleeper)
 
     async def next(self) -> Child[Any] | None:
-        """The next child that has ended; None after the last. Raises the verdict when all have been ended."""
+        """Return the next child that has ended; None after the last. Raises the group's error once all have ended."""
         try:
             while self._exit_error is None:
                 if self._ended:
@@ -206,7 +206,7 @@ class GroupRunner:
         return None
 
     async def leave(self, error: BaseException | None) -> None:
-        """The block is left: end what is left of it. Raises ExecutionInterrupted if that is what comes meanwhile."""
+        """End the remaining children when the block is left. Raises ExecutionInterrupted on an interrupt."""
         self._over = True
         known = self._exit_error
         if self._running or self._pending:

@@ -68,7 +68,7 @@ class RetryPolicy:
         return wait
 
     def delay_after(self, attempt: int) -> float:
-        """The delay after failed attempt number `attempt`, without jitter."""
+        """Return the delay in seconds after failed attempt number `attempt`, without jitter."""
         wait = self.delay
         if self.backoff is Backoff.LINEAR:
             wait *= attempt

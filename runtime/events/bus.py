@@ -41,7 +41,7 @@ _Publisher = asyncio.Task[Any] | None
 
 
 class EventBus:
-    """Carries events to whoever listens. See the module for the rules. `close()` ends every stream."""
+    """Deliver events to streams and subscribers. See the module for the rules. `close()` ends every stream."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -110,7 +110,7 @@ class EventBus:
         subscription: Subscription,
         outlet: SubscriberQueue,
     ) -> None:
-        """A handler that did not look it has given something to await: from now on it is served as an async one."""
+        """Serve a handler as an async one from now on: it has returned an awaitable without looking async."""
         leave()
         if not outlet.closed:  # it may have closed its own subscription
             subscription.on_close = self._add_target(kinds, outlet)
@@ -147,9 +147,9 @@ class EventBus:
                 await target.wait_not_full()
 
     def publish_soon(self, event: Event) -> Awaitable[None]:
-        """Publish at once where there is room for it, or where nobody can wait; else when the answer is awaited.
+        """Publish at once if there is room or the caller cannot wait; else when the returned awaitable is awaited.
 
-        An answer that is dropped instead does as `post`: so a sync function in the loop's thread need not care.
+        An awaitable that is dropped instead publishes like `publish_nowait`: a sync function may ignore it.
         """
         if self._loop is running_loop() is not None and self._is_full:
             return Publication(self, _frozen(event))
@@ -175,16 +175,16 @@ class EventBus:
         call_soon_threadsafe_or_false(self._loop, self._deliver, event, None)
 
     def post_once(self, event: InterruptEvent) -> None:
-        """As `post`; the same event again does nothing, in whatever thread and however late.
+        """Publish like `publish_nowait`, but each event only once, in any thread and at any time.
 
-        So that whoever must be sure of it, and cannot wait for a thread that is about to post it, posts it too.
+        So two threads may publish the same event without waiting for each other.
         """
         self._once.append(event)
         self.publish_nowait(event)
 
     @property
     def is_served_by_publishers(self) -> bool:
-        """Whether somebody listens and no event loop delivers, so that only a publisher's own thread can."""
+        """Return whether there are subscribers but no event loop, so that only a publisher's own thread can deliver."""
         return bool(self._targets) and (self._loop is None or self._loop.is_closed())
 
     def _deliver(self, event: Event, publisher: _Publisher) -> None:

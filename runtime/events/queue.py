@@ -15,8 +15,8 @@ class OverflowPolicy(StrEnum):
     """What a full queue does with one more event."""
 
     BLOCK = "block"
-    """`await bus.publish(...)` waits for room. Who cannot wait pushes out the oldest: `bus.post`, a sync agent, and
-    the very task that reads this queue."""
+    """`await bus.publish(...)` waits for room. Publishers that cannot wait drop the oldest event:
+    `bus.publish_nowait`, a sync agent, and the task that reads this queue."""
     DROP_OLDEST = "drop_oldest"
     """The oldest goes, and is counted in `dropped`."""
     LATEST = "latest"
@@ -63,7 +63,7 @@ class SubscriberQueue:
         _wake(self._reader_waiter)
 
     async def get(self) -> Event | None:
-        """The next event; None when the outlet is closed and empty. Raises RuntimeError if somebody else waits."""
+        """Return the next event; None when the queue is closed and empty. Raises RuntimeError if another task waits."""
         self.reader = asyncio.current_task()
         while not self._queue:
             if self.closed:

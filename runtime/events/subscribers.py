@@ -1,4 +1,4 @@
-"""Who listens to a bus: a `Stream` is read, a `Subscription` is called. Each stands at its own outlet."""
+"""The subscribers of a bus: a `Stream` is read, a `Subscription` is called. Each has a queue of its own."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ class Subscription:
         self._outlet.close()
 
     def call(self, event: Event) -> None:
-        """Run a sync handler. What it raises is logged and harms nobody else.
+        """Run a sync handler. An exception is logged and does not affect other subscribers.
 
-        If it gives something to await, `on_awaitable` is called, which must see to it that `pump` is run.
+        If it gives something to await, `on_awaitable` is called, which must arrange that `run` is called.
         """
         try:
             result = self._handler(event)

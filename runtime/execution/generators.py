@@ -85,7 +85,7 @@ class GeneratorRegistry:
             self._stop_listening = None
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
-        """It has ended. What it raised is for whoever awaits it, unless it was told to end: then it is for the log."""
+        """Unregister a task that has ended. Its exception is logged if it was cancelled here."""
         entry = self._entries.get(task)
         self.unregister(task)
         if entry is None or task.cancelled() or not (entry.cancel_task is not None or self._state.is_interrupted):
@@ -109,7 +109,7 @@ class GeneratorRegistry:
 
     @asynccontextmanager
     async def scope(self, limit: Callable[[], float]) -> AsyncIterator[None]:
-        """An execution on this state. What was registered inside an outermost one is killed as it ends.
+        """Run the body as an execution. Generators registered inside an outermost one are killed as it ends.
 
         `limit()` is then the seconds to wait for it.
         """
@@ -155,7 +155,7 @@ class GeneratorRegistry:
             await generator.aclose()
         except ExecutionInterrupted:  # its clean-up came to a checkpoint
             pass
-        except Exception as error:  # noqa: BLE001 - its own, or "already running": then whoever iterates it must end it
+        except Exception as error:  # noqa: BLE001 - its own, or "already running": the iterating code must end it
             log.warning("the async generator %s was not closed: %r", name, error)
         if getattr(generator, "ag_frame", None) is None:
             self.unregister(generator)

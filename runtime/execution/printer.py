@@ -54,12 +54,12 @@ class EventPrinter:
         self._file.flush()
 
     def render(self, event: Event) -> str:
-        """The text of one event, without the last line end."""
+        """Return the text of one event, without the last line end."""
         if isinstance(event, InterruptEvent):
             return self._panel(event)
         try:
             text, colour = _LINES.get(event.kind, _other)(event)
-        except (AttributeError, LookupError, TypeError, ValueError):  # somebody's own idea of such an event
+        except (AttributeError, LookupError, TypeError, ValueError):  # an event of a program's own with such a kind
             text, colour = _other(event)
         at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S.%f")[:-3]
         where = f"{printable(event.address)} " if event.address else ""
@@ -121,7 +121,7 @@ def _columns(text: str) -> int:
 
 
 def _encoded(text: str, encoding: str) -> str:
-    """What is left of a text in an encoding, with escapes for what it has no word for."""
+    """Return a text as an encoding can show it, with escapes for characters that it lacks."""
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 

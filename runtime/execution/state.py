@@ -87,7 +87,7 @@ class ExecutionState(TimeLimited):
     def record(self, record: ExecutionRecord) -> None:
         """Add a line to the history, and publish it as an event of kind `execution`."""
         self._history.append(record)
-        if self._bus is None and isinstance(self.host, NullLink):  # nobody to tell
+        if self._bus is None and isinstance(self.host, NullLink):  # no subscriber can exist
             return
         data = {
             "name": record.name,
@@ -130,7 +130,7 @@ class ExecutionState(TimeLimited):
 
         It is a callable without arguments, sync or async, that answers with a bool, an InterruptSignal or None. A
         sync one is called in a thread of its own. It is asked at most once every `min_interval` seconds and has
-        `time_limit` seconds to answer. Without an event loop nobody asks it. None removes it.
+        `time_limit` seconds to answer. Without an event loop it is not called. None removes it.
         """
         for loop in tuple(self._patrols):
             self._patrols.pop(loop).stop()
@@ -144,7 +144,7 @@ class ExecutionState(TimeLimited):
             self._start_poller(current)
 
     def _start_poller(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Somebody waits in this loop: ask the checker now and then, as the waiting code comes to no checkpoint."""
+        """Poll the checker while code waits in this loop, because waiting code comes to no checkpoint."""
         if self._checker is not None and loop not in self._patrols and not self._signal_slot:
             self._patrols[loop] = CheckerPoller(self._checker, self, loop)
 
@@ -153,7 +153,7 @@ class ExecutionState(TimeLimited):
         super()._interrupted()
 
     def set_signal(self, signal: InterruptSignal, *, apart: bool = False) -> bool:
-        """As Interruptible.trip; and the InterruptEvent is published, if somebody subscribed and no loop will do it.
+        """Set the signal like Interruptible.set_signal; publish the InterruptEvent if there are only sync subscribers.
 
         By the calling thread, unless it must not run a program's subscribers: in a signal handler, and with `apart`.
         Then by a thread of its own.
@@ -215,7 +215,7 @@ class ExecutionState(TimeLimited):
         self._publish_interrupt()
 
     def _listen(self) -> None:
-        """The bus serves a loop now: keep a bell there, so that its streams hear of an interrupt by themselves."""
+        """Attach a waker to the loop that the bus serves now, so that its streams notice an interrupt by themselves."""
         self.when_interrupted(self._publish_interrupt)
 
     # -- time ---------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ class ExecutionState(TimeLimited):
         retry: RetryPolicy | None = None,
         circuit_breaker: CircuitBreaker | None = None,
     ) -> ParallelExecutionManager:
-        """A group of children that ends as one: `async with state.parallel(max_workers=8) as group:`."""
+        """Return a group of children that ends as one: `async with state.parallel(max_workers=8) as group:`."""
         group = ParallelExecutionManager(
             self,
             max_workers=max_workers,
@@ -371,13 +371,13 @@ class ExecutionState(TimeLimited):
     async def kill_generators(self, limit: float | None = None) -> KillReport:
         """Cancel and await every registered generator, for `limit` seconds at most (5, or what is left of the grace).
 
-        One that refuses to end is named in the report and in the log, and holds up nobody.
+        A generator that does not end is named in the report and in the log, and delays no other.
         """
         check_seconds("limit", limit)
         return await self._generators().kill(self._generator_timeout() if limit is None else limit)
 
     def executing(self) -> AbstractAsyncContextManager[None]:
-        """The body is an execution on this state; generators registered in an outermost one end with it."""
+        """Run the body as an execution on this state; generators registered in an outermost one end with it."""
         return self._generators().scope(self._generator_timeout)
 
     def _generators(self) -> GeneratorRegistry:
@@ -414,7 +414,7 @@ class ExecutionState(TimeLimited):
         await self.aclose()
 
     def close(self) -> None:
-        """End this execution without waiting for anybody. Idempotent."""
+        """End this execution without waiting. Idempotent."""
         mine = object()
         if self._once.setdefault("closer", mine) is not mine:
             return

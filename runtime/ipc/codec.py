@@ -1,6 +1,6 @@
 """Values on their way between processes: JSON where it carries them exactly, an opaque pickle where not.
 
-What comes out is what went in, type and value, at any depth. Whoever reads the journal without Python sees a
+What comes out is what went in, type and value, at any depth. A reader of the journal without Python sees a
 pickle's projection (projection.py). The supervisor passes values on unopened; only an executor (downwards) or the
 caller who asks for a result's value (upwards) decodes one.
 """
@@ -28,7 +28,7 @@ _DEPTH: Final = 64
 
 
 def _encode_more(value: Any) -> Any:
-    """What msgspec does not know: pydantic models. (Dataclasses, sets, tuples, dates, enums it knows.)"""
+    """Convert a pydantic model for msgspec, which knows dataclasses, sets, tuples, dates and enums itself."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise NotImplementedError(f"objects of type {type(value).__name__} are not JSON-able")
@@ -50,7 +50,7 @@ Encoded = tuple[bytes, str, bytes | None]
 
 
 def encode_blob(value: Any) -> bytes:
-    """A pickle: by name for what a module or a script defines, by value for a lambda, a closure, a notebook's class.
+    """Pickle a value: by name what a module or script defines, by value a lambda, a closure, a notebook's class.
 
     Raises ResultError, in one line, when the value cannot be pickled (a lock, a socket, a generator).
     """
@@ -61,7 +61,7 @@ def encode_blob(value: Any) -> bytes:
 
 
 def encode(value: Any) -> tuple[bytes, str]:
-    """The bytes of an input, and how they are encoded: it comes back as exactly what it was.
+    """Encode an input so that decoding returns exactly the same value. Return the bytes and the encoding.
 
     Equal plain values (JSON's own types) have equal bytes, if the keys of their dicts have the same order; of pickles
     that is not promised. Raises ResultError when there is no way.
@@ -76,13 +76,13 @@ def encode(value: Any) -> tuple[bytes, str]:
 
 
 def encode_for_readers(value: Any) -> Encoded:
-    """A result or a snapshot: as `encode`, and what readers are shown. Raises ResultError."""
+    """Encode a result or a snapshot like `encode`, with a projection for readers. Raises ResultError."""
     data, encoding = encode(value)
     return data, encoding, None if encoding == JSON else project(value)
 
 
 def too_large(size: int) -> str:
-    """What is said of a value of so many bytes."""
+    """Return the error message for a value of so many bytes."""
     return f"{size >> 20} MiB are more than the {MAX_VALUE >> 20} MiB that one value may have; hand over a file instead"
 
 
@@ -127,14 +127,14 @@ def _has_text_keys(value: dict[Any, Any]) -> bool:
 
 
 def decode(data: bytes, encoding: str) -> Any:
-    """The value of encoded bytes. Raises DecodeError. Executes code unless they are JSON: never in the supervisor."""
+    """Decode a value. Raises DecodeError. A pickle executes code: never call this in the supervisor's loop."""
     if encoding == JSON:
         try:
             return _decoder.decode(data)
         except (ValueError, RecursionError) as error:
             raise DecodeError("JSON", _line(error)) from error
     if encoding != BLOB:
-        raise DecodeError("value", f"nobody knows the encoding {encoding!r}")
+        raise DecodeError("value", f"unknown encoding {encoding!r}")
     try:
         return pickling.load(data)
     except (Exception, SystemExit, GeneratorExit) as error:

@@ -3,13 +3,13 @@
 A frame is a header and a msgpack payload. The header is the payload's length and the same length XOR the pipe's key,
 both little-endian u32. The key is a random number that an executor's incarnation shares with the supervisor: another
 process of the same user can open a pipe through /proc/PID/fd and write into it, but what it writes is not taken for a
-frame, and no length is waited for that nobody has promised. Every record is a typed, tagged array;
+frame, and the reader never waits for the bytes of a forged length. Every record is a typed, tagged array;
 decoding one checks its types and executes nothing. Values inside (inputs, results, snapshots, event data)
 stay encoded bytes, which the supervisor passes on unopened.
 
 Four channels, each one way:
 
-    tasks    supervisor -> executor   Hire, Drop, Tasks, Retire     read by the executor's main thread
+    tasks    supervisor -> executor   LoadAgent, Drop, Tasks, FinishAndExit  read by the executor's main thread
     control  supervisor -> executor   Interrupt, ReturnTasks             read by a thread; EOF = the supervisor is gone
     events   executor -> supervisor   frames of `UpFrame`, numbered from 1 for each incarnation
     guardian supervisor <-> guardian  see guardian.py, same frames
@@ -74,13 +74,13 @@ class Tasks(_Record, frozen=True, tag=2):
 
 
 class Drop(_Record, frozen=True, tag=4):
-    """Forget an agent: no task that follows is for it, unless another Hire of it comes before."""
+    """Forget an agent: no task that follows is for it, unless another LoadAgent of it comes before."""
 
     agent: int
 
 
 class FinishAndExit(_Record, frozen=True, tag=3):
-    """Finish what you have been given, say Bye and exit."""
+    """Finish the tasks received so far, report Leaving and exit."""
 
 
 # -- down: control ---------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class ReturnTasks(_Record, frozen=True, tag=12):
 
 
 class Ready(_Record, frozen=True, tag=21):
-    """The handlers stand, the flag is mapped: work may come."""
+    """The handlers are installed and the flag is mapped: the executor accepts work."""
 
     version: int
     pid: int
@@ -128,7 +128,7 @@ class AgentLoadFailed(_Record, frozen=True, tag=23):
 
 
 class Started(_Record, frozen=True, tag=24):
-    """An async executor began a task. (A sync one writes it into shared memory instead.)"""
+    """An async executor began a task; a sync one writes that into shared memory instead."""
 
     task: int
 
@@ -152,7 +152,7 @@ class TaskDone(_Record, frozen=True, tag=25):
 
 
 class Snapshot(_Record, frozen=True, tag=26):
-    """A task's own saved progress. `projection` as in Done."""
+    """A task's own saved progress. `projection` as in TaskDone."""
 
     task: int
     data: bytes
@@ -181,7 +181,7 @@ class Leaving(_Record, frozen=True, tag=29):
 
 
 class ThreadsLeft(_Record, frozen=True, tag=30):
-    """A task whose Done follows ends interrupted or failed, and threads of it still run: its end is not yet over.
+    """A task whose TaskDone follows ends interrupted or failed, and threads of it still run: its end is not yet over.
 
     `stack` is their Python stacks as text. ThreadsEnded follows, unless the executor exits before.
     """
@@ -255,8 +255,8 @@ def pack(payload: msgspec.Struct, key: int = 0) -> bytes:
 class FrameReader(Generic[T]):
     """Cuts a byte stream into frames and decodes them.
 
-    `shape` is what a payload must be, e.g. `UpFrame` or `Down`; `key` is the pipe's. After a WireError the reader is
-    spent.
+    `shape` is the type of the payloads, e.g. `UpFrame` or `TaskOrder`; `key` is the pipe's. After a WireError the
+    reader cannot be used again.
     """
 
     def __init__(self, shape: object, limit: int = MAX_FRAME, key: int = 0) -> None:
@@ -272,7 +272,7 @@ class FrameReader(Generic[T]):
         return len(self._rest)
 
     def feed(self, data: bytes) -> Iterator[T]:
-        """The payloads that are complete now. Raises WireError for garbage, an oversized or alien frame."""
+        """Yield the payloads that are complete now. Raises WireError for garbage, an oversized or a foreign frame."""
         if self._rest:  # a large frame comes in many reads: it is copied once, not at each of them
             self._rest += data
             if len(self._rest) < self._wanted:

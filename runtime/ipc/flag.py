@@ -59,7 +59,7 @@ except OSError:  # a sandbox without one
 
 
 def anonymous_file(name: str, size: int = 0) -> int:
-    """A file descriptor on `size` bytes of zeroed memory that has no name anywhere; `name` is for those who debug."""
+    """Return a descriptor of `size` zeroed bytes of memory that has no path; `name` is shown by debuggers."""
     try:
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except (AttributeError, OSError):  # macOS, or a sandbox: an unlinked temporary file is the nearest thing
@@ -150,7 +150,7 @@ class InterruptFlag:
         _RUNG.pack_into(self._memory, 0, at or 0.0)
 
     def progress(self, slot: int) -> tuple[int, float, float]:
-        """What a slot's executor last wrote: the task in hand (0 = none), since when, last sign of life.
+        """Return a slot's running task (0 = none), its start and the last heartbeat (monotonic seconds).
 
         Its agent can write there, too: a time that cannot be true is 0.0.
         """
@@ -164,7 +164,7 @@ class InterruptFlag:
         self._memory[at : at + _PROGRESS_SIZE] = bytes(_PROGRESS_SIZE)
 
     def mark_term(self, slot: int) -> None:
-        """Say that the next SIGTERM to this slot is the TERM rung, and not somebody's stray `kill`."""
+        """Mark the next SIGTERM to this slot as the TERM rung, to tell it from a `kill` from outside."""
         self._memory[self._at(slot) + _TERM_AT] = 1
 
     def request_stacks(self, slot: int) -> None:
@@ -184,7 +184,7 @@ class InterruptFlag:
     # -- the executors' side ------------------------------------------------------------------------
 
     def byte(self, slot: int) -> ctypes.c_ubyte:
-        """A slot's flag as an object whose truth value *is* the byte in shared memory.
+        """Return a slot's flag as an object whose truth value *is* the byte in shared memory.
 
         ctypes compares the memory with zero in C, so `if byte:` costs about as much as `if attribute:`,
         a third less than indexing a memoryview or mmap (scripts/bench_checkpoints.py).
@@ -192,7 +192,7 @@ class InterruptFlag:
         return ctypes.c_ubyte.from_buffer(self._memory, _FLAGS_AT + slot)
 
     def signal(self, slot: int) -> InterruptSignal:
-        """The signal behind a raised flag; from the byte's reason alone if the text cannot be read."""
+        """Return the signal behind a raised flag; made of the byte's reason alone if the text cannot be read."""
         (length,) = _LENGTH.unpack_from(self._memory, 8)
         try:
             return InterruptSignal.model_validate_json(self._memory[_SIGNAL_AT : _SIGNAL_AT + length])
@@ -205,11 +205,11 @@ class InterruptFlag:
         return at or None
 
     def unmark_term(self, slot: int) -> None:
-        """It has come."""
+        """Clear the mark of the TERM rung: its SIGTERM was delivered."""
         self._memory[self._at(slot) + _TERM_AT] = 0
 
     def is_term_rung(self, slot: int) -> bool:
-        """Whether the TERM rung was marked for this slot, and has not come yet."""
+        """Return whether the TERM rung is marked for this slot and its SIGTERM is not delivered yet."""
         return self._memory[self._at(slot) + _TERM_AT] != 0
 
     def are_stacks_requested(self, slot: int) -> bool:
@@ -221,7 +221,7 @@ class InterruptFlag:
         self._memory[self._at(slot) + _STACKS_AT] = 0
 
     def set_current_task(self, slot: int, task: int) -> None:
-        """Write down the task now in hand, so that a crash is charged to it and to nobody else."""
+        """Record the running task (0 = none), so that a crash is charged to it alone."""
         now = time.monotonic()
         _PROGRESS.pack_into(self._memory, self._at(slot), task, now, now)
 

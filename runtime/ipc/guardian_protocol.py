@@ -34,7 +34,7 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
 class ProcessTraits(_Record, frozen=True):
     """What a package like multiprocessing knows of the process that it was imported in.
 
-    `name` and `authkey` are `current_process()`'s. The rest is None where nobody has set it.
+    `name` and `authkey` are `current_process()`'s. The rest is None where it was not set.
     """
 
     name: str

@@ -21,12 +21,15 @@ def decode_text(data: bytes) -> str:
 
 
 def encode_text(text: str) -> bytes:
-    """The bytes that `decode_text` makes this text of."""
+    """Return the bytes that `decode_text` turns into this text."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def take_over(inheritance: Inheritance, slot: int, sentinel: int | None) -> None:
-    """Be a child of that interpreter. `sentinel`: a descriptor that becomes readable when its process dies."""
+    """Make this process look like a child of that interpreter.
+
+    `sentinel`: a descriptor that becomes readable when the parent dies.
+    """
     sys.path[:] = [decode_text(path) for path in inheritance.sys_path]
     sys.argv[:] = [decode_text(word) for word in inheritance.argv]
     os.chdir(decode_text(inheritance.cwd))
@@ -35,7 +38,7 @@ def take_over(inheritance: Inheritance, slot: int, sentinel: int | None) -> None
 
 
 def _take_over_process(package: str, traits: ProcessTraits, parent: int, slot: int, sentinel: int | None) -> None:
-    """What `package.current_process` and `parent_process` say, and by what authkey it is known to its family."""
+    """Set what `package.current_process()` and `parent_process()` return, and the authkey."""
     process: Any = importlib.import_module(f"{package}.process")
     current: Any = process.BaseProcess(name=f"Executor-{slot + 1}")
     current._identity = (slot + 1,)  # noqa: SLF001 - its children's names begin with it

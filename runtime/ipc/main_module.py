@@ -1,7 +1,7 @@
 """The script that a run was started from, in processes where it is not `__main__`.
 
-What a script defines travels by name, as with multiprocessing's spawn. A pickle says which script that was (its
-`Place`), and whoever reads it looks the name up: in `__main__`, if that is the same script, else in the script imported
+What a script defines travels by name, as with multiprocessing's spawn. A pickle names that script (its
+`MainLocation`), and the reader looks it up: in `__main__`, if that is the same script, else in the script imported
 again. An executor imports it as `__mp_main__` and calls it `__main__` too, so that `if __name__ == "__main__":` keeps
 out what is not for it. Elsewhere (a program that reads another script's journal) its name tells its place.
 """
@@ -126,7 +126,7 @@ def place_in_name(module: str) -> MainLocation | None:
 
 
 def _name_with(place: MainLocation) -> str:
-    """The name of a module that is no part of another: it has no dots."""
+    """Return a module name for this location; without dots, so that it is no part of another module."""
     return f"{_ELSEWHERE}{place.kind}:{place.where.replace('%', '%25').replace('.', '%2E')}"
 
 
@@ -202,7 +202,7 @@ _importing: list[str] = []
 
 @contextmanager
 def importing(what: str) -> Iterator[None]:
-    """Refuse Supervisors for a while: whoever is imported by an executor must not start executors of his own."""
+    """Refuse Supervisors meanwhile: a module that an executor imports must not start executors itself."""
     _importing.append(what)
     try:
         yield

@@ -187,7 +187,7 @@ class _Projector:
         return self.of(object.__getattribute__(value, "_value_"), depth)
 
     def _unknown(self, value: Any) -> dict[str, str]:
-        """The mark of what has no projection; its repr if that is Python's own."""
+        """Return the mark of a value without projection; with its repr if that is Python's own."""
         kind = type(value)
         name = escape_surrogates(type_name(value))
         shown = f"<{name}>"
