@@ -23,7 +23,7 @@ def run(source: Source, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def check_function(node: FunctionNode) -> Found:
-    """Defaults that all calls share."""
+    """Find defaults that all calls share."""
     for default in (*node.args.defaults, *node.args.kw_defaults):
         match default:
             case ast.List() | ast.Dict() | ast.Set() | ast.Call(func=ast.Name("list" | "dict" | "set")):
@@ -31,7 +31,7 @@ def check_function(node: FunctionNode) -> Found:
 
 
 def check_handler(node: ast.ExceptHandler) -> Found:
-    """Handlers that catch too much."""
+    """Find handlers that catch too much."""
     match node:
         case ast.ExceptHandler(type=None) if not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
             yield "bare-except", "except: catches SystemExit and KeyboardInterrupt, too"
@@ -40,7 +40,7 @@ def check_handler(node: ast.ExceptHandler) -> Found:
 
 
 def check_comparison(node: ast.Compare) -> Found:
-    """Comparisons that do not mean what they say."""
+    """Find comparisons that do not mean what they say."""
     match node:
         case ast.Compare(ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(None | True | False as value)]):
             yield "singleton-comparison", f"compares with {value} by equality"
@@ -52,26 +52,26 @@ def check_comparison(node: ast.Compare) -> Found:
 
 
 def check_dictionary(node: ast.Dict) -> Found:
-    """Keys that occur twice: the first value is lost."""
+    """Find keys that occur twice: the first value is lost."""
     keys = [repr(key.value) for key in node.keys if isinstance(key, ast.Constant)]
     for key in sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else ():
         yield "duplicate-key", f"key {key:.60} occurs twice in one dictionary"
 
 
 def check_assertion(node: ast.Assert) -> Found:
-    """Assertions that cannot fail."""
+    """Find assertions that cannot fail."""
     if isinstance(node.test, ast.Tuple) and node.test.elts:
         yield "assert-tuple", "asserts a tuple, which is always true"
 
 
 def check_try(node: ast.Try) -> Found:
-    """A `return` in `finally`, which drops the exception that is being raised."""
+    """Find a `return` in `finally`, which drops the exception that is being raised."""
     if any(isinstance(inner, ast.Return) for inner in node.finalbody):
         yield "return-in-finally", "return in finally drops the exception that is being raised"
 
 
 def check_call(node: ast.Call) -> Found:
-    """Code made from strings."""
+    """Find code that is made from strings."""
     match node.func:
         case ast.Name("eval" | "exec" as name):
             yield "code-from-string", f"calls {name}()"
