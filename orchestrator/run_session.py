@@ -245,23 +245,23 @@ class RunSession:
     @property
     def was_interrupted(self) -> bool:
         """Whether the run was stopped before all was done."""
-        return self._engine.mind.signal is not None
+        return self._engine.state.signal is not None
 
     def raise_if_interrupted(self) -> None:
         """For long work in other threads. Raises ExecutionInterrupted."""
-        signal = self._engine.mind.signal
+        signal = self._engine.state.signal
         if signal is not None:
             raise ExecutionInterrupted(signal)
 
     def end_error(self) -> BaseException:
         """What to raise at whoever waits for what will not come."""
-        mind = self._engine.mind
+        state = self._engine.state
         if self._engine.error is not None:
             return self._engine.error
-        if mind.error is not None:
-            return QuiesceError(mind.error)
-        if mind.signal is not None:
-            return ExecutionInterrupted(mind.signal)
+        if state.error is not None:
+            return QuiesceError(state.error)
+        if state.signal is not None:
+            return ExecutionInterrupted(state.signal)
         return QuiesceError("the supervisor has ended")
 
     # -- the run ------------------------------------------------------------------------------------
@@ -444,14 +444,14 @@ class RunSession:
         if self._ending is not None:
             return self._ending
         self._engine.join()
-        mind = self._engine.mind
+        state = self._engine.state
         status = self._final_status()
         ending = RunResult(
             status=status,
-            signal=mind.signal,
-            error=mind.error if self._engine.error is None else f"a defect in quiesce: {self._engine.error!r}",
-            view=self._engine.machine.view(time.monotonic()),
-            remaining=mind.remaining,
+            signal=state.signal,
+            error=state.error if self._engine.error is None else f"a defect in quiesce: {self._engine.error!r}",
+            view=self._engine.machine.status(time.monotonic()),
+            remaining=state.remaining,
             seconds=time.monotonic() - self._began,
         )
         try:
@@ -472,11 +472,11 @@ class RunSession:
             self._signals.close()
 
     def _final_status(self) -> ExecutionStatus:
-        mind = self._engine.mind
-        ended = mind.counts[ExecutionStatus.COMPLETED] + mind.counts[ExecutionStatus.FAILED]
-        if mind.signal is not None or self._engine.error is not None or ended < mind.accepted:
+        state = self._engine.state
+        ended = state.counts[ExecutionStatus.COMPLETED] + state.counts[ExecutionStatus.FAILED]
+        if state.signal is not None or self._engine.error is not None or ended < state.accepted:
             return ExecutionStatus.INTERRUPTED
-        return ExecutionStatus.FAILED if mind.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
+        return ExecutionStatus.FAILED if state.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
 
     def _write_end(self, ending: RunResult) -> RunResult:
         view = ending.view
@@ -502,7 +502,7 @@ class RunSession:
 
     def _write_last(self, event: RunEvent, ending: RunResult) -> str | None:
         """Into the journal, and close it. What went wrong, if that is news."""
-        is_known = self._engine.mind.journal_broken
+        is_known = self._engine.state.journal_broken
         token = "" if ending.remaining or self._engine.error is not None else self._backend.token
         if self.journal is None or self._is_writing:
             self._store.finish([event], ending.status, ending.signal, token)
@@ -521,15 +521,15 @@ class RunSession:
 
     def _journal_seconds(self) -> float:
         """What a stop has left for the journal."""
-        until = self._engine.mind.journal_deadline
+        until = self._engine.state.journal_deadline
         return JOURNAL_TIMEOUT if until is None else max(0.0, until - time.monotonic())
 
     def _close_store(self) -> bool:
         """Wait for the last write, within what a stop has left; if nobody stops us, while somebody has it locked."""
-        mind, now = self._engine.mind, time.monotonic()
+        state, now = self._engine.state, time.monotonic()
         patience = self._journal_seconds()
-        until = now + (min(FAILED_JOURNAL_CLOSE_TIMEOUT, patience) if mind.journal_broken else patience)
-        last = until if mind.journal_deadline is not None else now + CONTENTION_LIMIT
+        until = now + (min(FAILED_JOURNAL_CLOSE_TIMEOUT, patience) if state.journal_broken else patience)
+        last = until if state.journal_deadline is not None else now + CONTENTION_LIMIT
         while not self._store.close(min(CLOSE_SLICE, max(0.0, until - now))):
             now = time.monotonic()
             if self._signals is not None and self._signals.read():

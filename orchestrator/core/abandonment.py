@@ -29,52 +29,53 @@ NAMED_KEYS = 10
 class Abandonment:
     """Give up executors that the ladder could not end, and notice when one of them ends after all."""
 
-    def __init__(self, mind: SupervisorState, ledger: OutcomeTracker, stopping: ShutdownController) -> None:
-        self._mind = mind
-        self._ledger = ledger
-        self._stopping = stopping
-        self._left: dict[tuple[int, int], float] = {}
+    def __init__(self, state: SupervisorState, outcomes: OutcomeTracker, shutdown: ShutdownController) -> None:
+        self._state = state
+        self._outcomes = outcomes
+        self._shutdown = shutdown
+        self._abandoned: dict[tuple[int, int], float] = {}
 
     def abandon_due(self, now: float) -> None:
         """Give up the slots of all executors whose ladder is at its end."""
-        due, self._mind.to_abandon = self._mind.to_abandon, []
+        due, self._state.to_abandon = self._state.to_abandon, []
         for slot in due:
             if slot.is_alive:
                 self._abandon(slot, now)
-        most = max(MOST_ABANDONED, len(self._mind.slots))
-        if due and len(self._left) >= most and self._mind.phase is Phase.RUNNING:
-            why = f"{len(self._left)} executors cannot be killed: they wait for a disk or a server that does not answer"
-            self._stopping.abort_run(why, now, InterruptReason.RESOURCE_LIMIT)
+        most = max(MOST_ABANDONED, len(self._state.slots))
+        if due and len(self._abandoned) >= most and self._state.phase is Phase.RUNNING:
+            count = len(self._abandoned)
+            problem = f"{count} executors cannot be killed: they wait for a disk or a server that does not answer"
+            self._shutdown.abort_run(problem, now, InterruptReason.RESOURCE_LIMIT)
 
     def _abandon(self, slot: Slot, now: float) -> None:
         where, why = Slot(slot.number, incarnation=slot.incarnation, pid=slot.pid), slot.exit_reason
         left = slot.reset()
-        if where.pid is not None and self._mind.signal is None:  # a stop looks again, and names what is left then
-            self._left[where.number, where.incarnation] = now
-            self._mind.log(
+        if where.pid is not None and self._state.signal is None:  # a stop looks again, and names what is left then
+            self._abandoned[where.number, where.incarnation] = now
+            self._state.log(
                 "executor.abandoned",
                 Severity.ERROR,
                 slot=where.number,
                 incarnation=where.incarnation,
                 pid=where.pid,
-                keys=[one.task.key for one in left][:NAMED_KEYS],
+                keys=[assignment.task.key for assignment in left][:NAMED_KEYS],
                 cure=f"see what it waits for: /proc/{where.pid}/stack",
             )
-        self._ledger.abandon(left, where, why, now)
+        self._outcomes.record_abandoned(left, where, why, now)
 
-    def guardian_lost(self) -> None:
+    def on_guardian_lost(self) -> None:
         """Forget those that were abandoned: nobody reports their ends any more, so that they would count for ever."""
-        self._left.clear()
+        self._abandoned.clear()
 
-    def exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:
+    def on_exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:
         """Log the end of an executor that was abandoned."""
-        since = self._left.pop((stimulus.slot, stimulus.incarnation), None)
+        since = self._abandoned.pop((stimulus.slot, stimulus.incarnation), None)
         if since is not None:
-            self._mind.log(
+            self._state.log(
                 "executor.ended_late",
                 slot=stimulus.slot,
                 incarnation=stimulus.incarnation,
                 pid=stimulus.pid,
-                exit=stimulus.how,
+                exit=stimulus.exit_text,
                 seconds=round(now - since, 3),
             )

@@ -31,24 +31,24 @@ class Dispatcher:
     """Long tasks one by one; short ones many at a time, so that pipes and frames cost little."""
 
     def __init__(
-        self, mind: SupervisorState, ledger: OutcomeTracker, stopping: ShutdownController, loading: Loading
+        self, state: SupervisorState, outcomes: OutcomeTracker, shutdown: ShutdownController, loading: Loading
     ) -> None:
-        self._mind = mind
+        self._state = state
         self._loading = loading
-        self._stopping = stopping
-        self._ledger = ledger
+        self._shutdown = shutdown
+        self._outcomes = outcomes
 
     def dispatch(self) -> None:
         """Give every executor that has room as much as is good, and none of them more than its share."""
-        mind, average = self._mind, self._ledger.mean_task_seconds
-        width = mind.concurrency_per_executor
+        state, average = self._state, self._outcomes.mean_task_seconds
+        width = state.concurrency_per_executor
         ahead = 0 if average is None else min(MAX_WINDOW, int(PREFETCH / max(1e-6, average)))
         takers = [slot for slot in self._slots_idle_first() if self._accepts_tasks(slot)]
-        if mind.backlog.has_isolated and self._isolate(takers):
+        if state.queue.has_isolated and self._isolate(takers):
             return
         for left, slot in zip(range(len(takers), 0, -1), takers, strict=True):
-            share = max(width, -(-len(mind.backlog) // left))
-            suspect = None if slot.assigned else mind.backlog.take_suspect()
+            share = max(width, -(-len(state.queue) // left))
+            suspect = None if slot.assigned else state.queue.take_suspect()
             if suspect is not None:
                 slot.exclusive_on_executor = True
                 self._assign(slot, [suspect])
@@ -58,12 +58,12 @@ class Dispatcher:
             window = min(width + ahead, max(width, slot.window), self._tasks_until_recycle(slot))
             if len(slot.assigned) <= window // 2 or len(slot.assigned) < width:
                 slot.window = min(2 * window, width + MAX_WINDOW)
-                self._assign(slot, mind.backlog.take(min(share, window - len(slot.assigned))))
+                self._assign(slot, state.queue.take(min(share, window - len(slot.assigned))))
 
     def _isolate(self, takers: list[Slot]) -> bool:
         """Whether some task must be, or is, the only one that runs. It begins when the others have ended."""
-        slots, backlog = self._mind.slots, self._mind.backlog
-        if any(one.exclusive_in_run for slot in slots for one in slot.assigned.values()):
+        slots, backlog = self._state.slots, self._state.queue
+        if any(assignment.exclusive_in_run for slot in slots for assignment in slot.assigned.values()):
             return True
         if not backlog.is_isolating:
             return False
@@ -76,14 +76,14 @@ class Dispatcher:
 
     def _blocked_by_lower_priority(self, slot: Slot) -> bool:
         """Whether the most urgent task would only stand there behind one that it may interrupt."""
-        wanted = self._mind.backlog.most_urgent
-        if not wanted or not self._mind.settings.preempt or len(slot.assigned) < self._mind.concurrency_per_executor:
+        wanted = self._state.queue.most_urgent
+        if not wanted or not self._state.settings.preempt or len(slot.assigned) < self._state.concurrency_per_executor:
             return False
-        return any(one.task.priority < wanted for one in self._executing(slot))
+        return any(assignment.task.priority < wanted for assignment in self._executing(slot))
 
     def _executing(self, slot: Slot) -> list[Assignment]:
         """What it executes; the others have not begun."""
-        return list(itertools.islice(slot.assigned.values(), self._mind.concurrency_per_executor))
+        return list(itertools.islice(slot.assigned.values(), self._state.concurrency_per_executor))
 
     @staticmethod
     def _accepts_tasks(slot: Slot) -> bool:
@@ -93,14 +93,14 @@ class Dispatcher:
 
     def _slots_idle_first(self) -> list[Slot]:
         """What was taken back for an idle executor must not go to the busy one again that had it."""
-        slots = self._mind.slots
+        slots = self._state.slots
         idle = [slot for slot in slots if not slot.assigned]
         return [*idle, *(slot for slot in slots if slot.assigned)] if idle else slots
 
     def _tasks_until_recycle(self, slot: Slot) -> int:
         """How many tasks an executor may still begin before it is replaced."""
-        most = self._mind.settings.max_tasks_per_executor
-        return MAX_WINDOW * 2 + self._mind.concurrency_per_executor if most is None else most - slot.executed
+        most = self._state.settings.max_tasks_per_executor
+        return MAX_WINDOW * 2 + self._state.concurrency_per_executor if most is None else most - slot.executed
 
     def _assign(self, slot: Slot, tasks: list[PendingTask], *, sole: bool = False) -> None:
         if not tasks:
@@ -111,7 +111,7 @@ class Dispatcher:
         for task in tasks:
             weight = len(task.input) + len(task.snapshot or b"") + len(task.key)
             if orders and size + weight > FRAME_BYTES:
-                self._mind.emit(SendOrder(slot.number, executor_protocol.Tasks(orders)))
+                self._state.emit(SendOrder(slot.number, executor_protocol.Tasks(orders)))
                 orders, size = [], 0
             size += weight
             attempt = task.attempts + 1
@@ -130,30 +130,30 @@ class Dispatcher:
                     task.snapshot_encoding,
                 )
             )
-        self._mind.emit(SendOrder(slot.number, executor_protocol.Tasks(orders)))
+        self._state.emit(SendOrder(slot.number, executor_protocol.Tasks(orders)))
 
     # -- making room --------------------------------------------------------------------------------
 
     def preempt(self, now: float) -> None:
         """Interrupt a less urgent task for one that waits. Its snapshot is kept, and it goes on later."""
-        mind = self._mind
-        wanted = mind.backlog.most_urgent
-        if not mind.settings.preempt or not wanted or any(slot.escalation is not None for slot in mind.slots):
+        state = self._state
+        wanted = state.queue.most_urgent
+        if not state.settings.preempt or not wanted or any(slot.escalation is not None for slot in state.slots):
             return
         running = [
-            (one.task.priority, -slot.number, slot, one)
-            for slot in mind.slots
+            (assignment.task.priority, -slot.number, slot, assignment)
+            for slot in state.slots
             if slot.state is SlotState.READY and not slot.exclusive_on_executor
-            for one in self._executing(slot)
-            if one.task.priority < wanted
+            for assignment in self._executing(slot)
+            if assignment.task.priority < wanted
         ]
         if running:
-            _, _, slot, one = min(running, key=lambda each: each[:2])
-            mind.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
+            _, _, slot, assignment = min(running, key=lambda each: each[:2])
+            state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
             message = f"a task of priority {wanted} waits"
             reason = InterruptReason.PRIORITY_OVERRIDE
             signal = InterruptSignal(reason=reason, message=message, triggered_by="priority")
-            self._stopping.interrupt_task(slot, one, signal, now)
+            self._shutdown.interrupt_task(slot, assignment, signal, now)
 
     # -- taking back --------------------------------------------------------------------------------
 
@@ -169,22 +169,22 @@ class Dispatcher:
             return
         for slot in self._slots_with_prefetched():
             slot.reclaim_pending = True
-            self._mind.emit(SendControl(slot.number, executor_protocol.ReturnTasks(max(1, len(slot.assigned) // 2))))
+            self._state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(max(1, len(slot.assigned) // 2))))
 
     def _idle_since(self) -> float | None:
         """When the first of those who have nothing to do ended its last task."""
         return min(
-            (slot.last_seen_at for slot in self._mind.slots if not slot.assigned and self._accepts_tasks(slot)),
+            (slot.last_seen_at for slot in self._state.slots if not slot.assigned and self._accepts_tasks(slot)),
             default=None,
         )
 
     def _slots_with_prefetched(self) -> list[Slot]:
         """Executors that hold more than they execute, while nothing else waits."""
-        mind = self._mind
-        width = mind.concurrency_per_executor
+        state = self._state
+        width = state.concurrency_per_executor
         rich = [
             slot
-            for slot in mind.slots
+            for slot in state.slots
             if len(slot.assigned) > width and not slot.reclaim_pending and not slot.exclusive_on_executor
         ]
-        return [] if len(mind.backlog) else rich
+        return [] if len(state.queue) else rich

@@ -14,7 +14,7 @@ from orchestrator.core.slots import Slot, SlotState
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.stop_budget import explain_shortening
-from orchestrator.core.verdicts import backoff, startup_failure_message
+from orchestrator.core.verdicts import backoff_seconds, startup_failure_message
 from runtime.agents import AgentOptions
 from runtime.ipc import executor_protocol
 from runtime.model import Severity
@@ -30,12 +30,12 @@ class ExecutorLifecycle:
     """Who is in which slot. After the first interrupt nobody is started any more."""
 
     def __init__(
-        self, mind: SupervisorState, ledger: OutcomeTracker, stopping: ShutdownController, loading: Loading
+        self, state: SupervisorState, outcomes: OutcomeTracker, shutdown: ShutdownController, loading: Loading
     ) -> None:
-        self._mind = mind
+        self._state = state
         self._loading = loading
-        self._ledger = ledger
-        self._stopping = stopping
+        self._outcomes = outcomes
+        self._shutdown = shutdown
         self._start_failures = 0
         self.strays_ended = 0
 
@@ -43,25 +43,25 @@ class ExecutorLifecycle:
 
     def start_missing(self, now: float) -> None:
         """Start an executor in every empty slot whose time has come."""
-        for slot in self._mind.slots:
+        for slot in self._state.slots:
             if slot.state is SlotState.EMPTY and slot.restart_at <= now:
                 slot.incarnation += 1
                 slot.state = SlotState.STARTING
                 slot.started_at = slot.last_seen_at = now
                 slot.restart_at = 0.0
-                self._mind.emit(StartExecutor(slot.number, slot.incarnation))
+                self._state.emit(StartExecutor(slot.number, slot.incarnation))
 
     def add_agent(self, stimulus: stimuli.AgentAdded) -> None:
         """An agent for every executor that is ready, and for every one that will be."""
         order = executor_protocol.LoadAgent(stimulus.agent, stimulus.by_name, stimulus.source)
-        self._mind.agents[stimulus.agent] = order
-        self._mind.needs.add_caller(order)
-        self._mind.backlog.on_agent_loaded(stimulus.agent)
+        self._state.agents[stimulus.agent] = order
+        self._state.needs.add_caller(order)
+        self._state.queue.on_agent_loaded(stimulus.agent)
         self._loading.load_new(order)
 
     def on_forked(self, stimulus: stimuli.ExecutorForked, now: float) -> None:
         """The process exists: from now on it can show a sign of life."""
-        slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
+        slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is not None:
             slot.pid, slot.last_seen_at = stimulus.pid, now
 
@@ -76,7 +76,7 @@ class ExecutorLifecycle:
             raise ValueError("an executor is ready once")
         slot.state = SlotState.READY
         slot.pid = record.pid
-        self._mind.log(
+        self._state.log(
             "executor.started",
             slot=slot.number,
             incarnation=slot.incarnation,
@@ -97,20 +97,20 @@ class ExecutorLifecycle:
         if not slot.pending_loads:  # all of them: one that kills whoever loads it must not hide behind another
             slot.has_loaded_all = True
             self._start_failures = 0
-        if record.agent not in self._mind.loaded_agents:
-            before = self._mind.ladder
-            self._mind.record_agent_loaded(record, options)
-            ladder = self._mind.ladder
+        if record.agent not in self._state.loaded_agents:
+            before = self._state.ladder
+            self._state.record_agent_loaded(record, options)
+            ladder = self._state.ladder
             if ladder != before:
-                self._mind.emit(UpdateGraces(ladder.grace, ladder.term_grace))
+                self._state.emit(UpdateGraces(ladder.grace, ladder.term_grace))
             self._warn_if_grace_too_short(record.agent)
-            self._mind.emit(ReportAgent(record.agent, record.name))
+            self._state.emit(ReportAgent(record.agent, record.name))
 
     def _warn_if_grace_too_short(self, agent: int) -> None:
         """Now it is known how long the ladder is: does the host know too?"""
-        found = self._mind.fit_of(agent)
+        found = self._state.fit_of(agent)
         if not found.fits:
-            self._mind.log(
+            self._state.log(
                 "ladder.shortened",
                 Severity.WARNING,
                 granted=found.granted,
@@ -119,39 +119,39 @@ class ExecutorLifecycle:
             )
 
     def _require_known_agent(self, agent: int) -> None:
-        if agent not in self._mind.agents:
+        if agent not in self._state.agents:
             raise ValueError(f"nobody has hired agent {agent}")
 
     def on_agent_load_failed(self, slot: Slot, record: executor_protocol.AgentLoadFailed, now: float) -> None:
         """It cannot load an agent. Raises ValueError for one that it was not asked to load."""
         self._require_known_agent(record.agent)
         slot.pending_loads -= 1
-        if record.agent in self._mind.loaded_agents:  # it loaded elsewhere: this executor is in a changed world
+        if record.agent in self._state.loaded_agents:  # it loaded elsewhere: this executor is in a changed world
             slot.exit_reason = record.message
             slot.load_failed_here = True
             self.retire(slot, now)
-        elif record.agent not in self._mind.load_errors:
-            self._mind.load_errors[record.agent] = record.message
-            self._mind.emit(ReportAgent(record.agent, "", record.message, record.detail))
+        elif record.agent not in self._state.load_errors:
+            self._state.load_errors[record.agent] = record.message
+            self._state.emit(ReportAgent(record.agent, "", record.message, record.detail))
         slot.has_loaded_all = slot.has_loaded_all or (slot.state is SlotState.READY and not slot.pending_loads)
 
     # -- they go ------------------------------------------------------------------------------------
 
     def retire(self, slot: Slot, now: float) -> None:
         """Have one executor end, by the ladder if it does not."""
-        self._mind.emit(SendOrder(slot.number, executor_protocol.FinishAndExit()))
+        self._state.emit(SendOrder(slot.number, executor_protocol.FinishAndExit()))
         slot.state = SlotState.LEAVING
-        slot.escalation = Escalation(self._mind.ladder.for_executor, Rung.FLAG, now)
+        slot.escalation = Escalation(self._state.ladder.for_executor, Rung.FLAG, now)
 
     def on_leaving(self, slot: Slot, _record: executor_protocol.Leaving, now: float) -> None:
         """It takes no more work. What runs at its exit is the agents', and may hang: the ladder sees to its end."""
         slot.state = SlotState.LEAVING
-        if self._mind.phase is Phase.RUNNING:  # else the one of all is on its way
-            slot.escalation = slot.escalation or Escalation(self._mind.ladder.for_executor, Rung.FLAG, now)
+        if self._state.phase is Phase.RUNNING:  # else the one of all is on its way
+            slot.escalation = slot.escalation or Escalation(self._state.ladder.for_executor, Rung.FLAG, now)
 
-    def delayed(self, slot: Slot, record: executor_protocol.Delayed, _now: float) -> None:
+    def on_delayed(self, slot: Slot, record: executor_protocol.Delayed, _now: float) -> None:
         """It would exit, and waits for threads that its agents have left."""
-        self._mind.log(
+        self._state.log(
             "executor.delayed",
             Severity.WARNING,
             slot=slot.number,
@@ -164,17 +164,17 @@ class ExecutorLifecycle:
 
     def on_protocol_error(self, stimulus: stimuli.ProtocolErrorDetected, now: float) -> None:
         """What it sent was no frame."""
-        slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
+        slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is not None and not slot.protocol_error:
-            self.fail_protocol(slot, stimulus.why, now)
+            self.fail_protocol(slot, stimulus.problem, now)
 
     def fail_protocol(self, slot: Slot, why: str, now: float) -> None:
         """Nothing that it says is believed any more, and it is killed."""
         slot.exit_reason = why
         slot.protocol_error = True
         slot.state = SlotState.LEAVING
-        slot.escalation = Escalation(self._mind.ladder.for_executor, Rung.KILL, now)
-        self._mind.log(
+        slot.escalation = Escalation(self._state.ladder.for_executor, Rung.KILL, now)
+        self._state.log(
             "executor.protocol_error",
             Severity.ERROR,
             slot=slot.number,
@@ -182,47 +182,49 @@ class ExecutorLifecycle:
             pid=slot.pid,
             why=why,
         )
-        self._stopping.kill(slot)
+        self._shutdown.kill(slot)
 
     def on_exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:
         """It is gone, and all that it had said was heard."""
-        slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
+        slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is None:
             return
-        was, why, climb, distrusted = slot.state, slot.exit_reason, slot.escalation, slot.protocol_error
+        was, why, escalation, distrusted = slot.state, slot.exit_reason, slot.escalation, slot.protocol_error
         # An import can kill, too; and one that was dismissed may have been so because it could load nothing.
         unborn = not slot.has_loaded_all and (was in (SlotState.STARTING, SlotState.READY) or slot.load_failed_here)
-        has_worked = slot.executed or any(one.has_begun(stimulus.in_hand) for one in slot.assigned.values())
+        has_worked = slot.executed or any(
+            assignment.has_begun(stimulus.executing) for assignment in slot.assigned.values()
+        )
         idle = was is SlotState.READY and not has_worked  # it died of itself
         self._log_exit(slot, stimulus)
-        self._ledger.on_executor_lost(slot.reset(), stimulus, why, climb, now, distrusted=distrusted)
+        self._outcomes.on_executor_lost(slot.reset(), stimulus, why, escalation, now, distrusted=distrusted)
         failed = unborn or idle or (why is not None and was is SlotState.LEAVING)
         if stimulus.with_guardian:
             unborn = failed = False
         slot.failures = slot.failures + 1 if failed else 0
-        slot.restart_at = now + (backoff(FIRST_BACKOFF, slot.failures, MAX_BACKOFF) if failed else 0.0)
+        slot.restart_at = now + (backoff_seconds(FIRST_BACKOFF, slot.failures, MAX_BACKOFF) if failed else 0.0)
         if unborn:
-            self._count_failed_start(stimulus.how, why or stimulus.last_line, now)
+            self._count_failed_start(stimulus.exit_text, why or stimulus.last_line, now)
 
-    def guardian_lost(self, now: float) -> None:
+    def on_guardian_lost(self, now: float) -> None:
         """Its executors die with it, through no fault of theirs; but one that dies again and again is no guardian."""
-        self._mind.log("guardian.lost", Severity.ERROR)
+        self._state.log("guardian.lost", Severity.ERROR)
         self._count_failed_start("the guardian was killed", "", now)
 
     def _count_failed_start(self, how: str, last_line: str, now: float) -> None:
         self._start_failures += 1
-        if self._start_failures >= START_FAILURES and self._mind.phase is Phase.RUNNING:
-            self._stopping.abort_run(startup_failure_message(self._start_failures, how, last_line), now)
+        if self._start_failures >= START_FAILURES and self._state.phase is Phase.RUNNING:
+            self._shutdown.abort_run(startup_failure_message(self._start_failures, how, last_line), now)
 
     def _log_exit(self, slot: Slot, stimulus: stimuli.ExecutorExited) -> None:
-        expected = slot.state is SlotState.LEAVING or self._mind.phase is not Phase.RUNNING
-        self._mind.log(
+        expected = slot.state is SlotState.LEAVING or self._state.phase is not Phase.RUNNING
+        self._state.log(
             "executor.exited",
             Severity.INFO if expected and slot.exit_reason is None else Severity.WARNING,
             slot=slot.number,
             incarnation=slot.incarnation,
             pid=stimulus.pid,
-            exit=stimulus.how,
+            exit=stimulus.exit_text,
             code=stimulus.code,
             seconds=round(stimulus.seconds, 3),
             max_rss=stimulus.max_rss,
@@ -234,7 +236,7 @@ class ExecutorLifecycle:
     def on_strays_found(self, stimulus: stimuli.StraysFound) -> None:
         """It left processes behind, which the guardian is ending."""
         self.strays_ended += len(stimulus.found)
-        self._mind.log(
+        self._state.log(
             "executor.strays",
             Severity.WARNING,
             slot=stimulus.slot,
@@ -245,4 +247,4 @@ class ExecutorLifecycle:
 
     def due(self) -> list[float]:
         """When an executor may be started again (monotonic seconds)."""
-        return [slot.restart_at for slot in self._mind.slots if not slot.is_alive and slot.restart_at]
+        return [slot.restart_at for slot in self._state.slots if not slot.is_alive and slot.restart_at]

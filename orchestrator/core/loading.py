@@ -23,12 +23,12 @@ EAGER_BYTES: Final = 64 << 10
 class Loading:
     """An agent is dropped from one executor, never from the run: it is sent again when a task for it goes there."""
 
-    def __init__(self, mind: SupervisorState) -> None:
-        self._mind = mind
+    def __init__(self, state: SupervisorState) -> None:
+        self._state = state
 
     def load_new(self, order: executor_protocol.LoadAgent) -> None:
         """Have every executor that is ready load an agent; a busy one loads a large agent only when it needs that."""
-        for slot in self._mind.slots:
+        for slot in self._state.slots:
             is_small = len(order.source) <= EAGER_BYTES
             if order.agent in slot.loaded:  # it was handed in again
                 continue
@@ -39,7 +39,7 @@ class Loading:
         """Have a new executor load the agents that came last; the others follow when they are needed."""
         recent: list[executor_protocol.LoadAgent] = []
         size = 0
-        for order in reversed(self._mind.agents.values()):
+        for order in reversed(self._state.agents.values()):
             if not order.source:  # no task needs it (agent_needs.py)
                 continue
             size += AGENT_BYTES + len(order.source)
@@ -57,7 +57,7 @@ class Loading:
         for agent in needed:
             if agent in slot.loaded:  # now it is the one that was used last
                 slot.loaded[agent] = slot.loaded.pop(agent)
-        missing = [self._mind.agents[agent] for agent in needed if agent not in slot.loaded]
+        missing = [self._state.agents[agent] for agent in needed if agent not in slot.loaded]
         if missing and not slot.assigned:
             slot.has_loaded_all = False  # one that kills whoever loads it is found out
         for order in missing:
@@ -67,18 +67,18 @@ class Loading:
         slot.pending_loads += 1
         slot.loaded[order.agent] = AGENT_BYTES + len(order.source)
         slot.loaded_bytes += slot.loaded[order.agent]
-        self._mind.emit(SendOrder(slot.number, order))
+        self._state.emit(SendOrder(slot.number, order))
 
     def trim(self) -> None:
         """Have executors drop what is too much. No task that one was sent, and that has not ended, needs it."""
-        for slot in self._mind.slots:
+        for slot in self._state.slots:
             if slot.loaded_bytes > LOADED_BYTES and slot.state is SlotState.READY:
                 self._drop(slot)
 
     def _drop(self, slot: Slot) -> None:
-        needed = {one.task.agent for one in slot.assigned.values()}
-        for agent in [it for it in slot.loaded if it not in needed and not self._mind.agents[it].by_name]:
+        needed = {assignment.task.agent for assignment in slot.assigned.values()}
+        for agent in [it for it in slot.loaded if it not in needed and not self._state.agents[it].by_name]:
             slot.loaded_bytes -= slot.loaded.pop(agent)
-            self._mind.emit(SendOrder(slot.number, executor_protocol.Drop(agent)))
+            self._state.emit(SendOrder(slot.number, executor_protocol.Drop(agent)))
             if slot.loaded_bytes <= LOADED_BYTES:
                 return

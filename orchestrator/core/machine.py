@@ -71,15 +71,15 @@ class SupervisorStateMachine:
     """The supervisor's mind at work. Feed it with `handle`, ask `due` when to send a Tick."""
 
     def __init__(self, settings: RunSettings) -> None:
-        self.mind = mind = SupervisorState(settings)
+        self.state = state = SupervisorState(settings)
         self.settings = settings
-        self._stopping = ShutdownController(mind)
-        self._ledger = OutcomeTracker(mind, self._stopping)
-        self._loading = loading = Loading(mind)
-        self._roster = ExecutorLifecycle(mind, self._ledger, self._stopping, loading)
-        self._abandonment = Abandonment(mind, self._ledger, self._stopping)
-        self._handout = Dispatcher(mind, self._ledger, self._stopping, loading)
-        self._watch = Watchdog(mind, self._stopping, self._roster)
+        self._shutdown = ShutdownController(state)
+        self._outcomes = OutcomeTracker(state, self._shutdown)
+        self._loading = loading = Loading(state)
+        self._executors = ExecutorLifecycle(state, self._outcomes, self._shutdown, loading)
+        self._abandonment = Abandonment(state, self._outcomes, self._shutdown)
+        self._dispatcher = Dispatcher(state, self._outcomes, self._shutdown, loading)
+        self._watchdog = Watchdog(state, self._shutdown, self._executors)
         self._sweep_deadline: float | None = None
         self._commit_deadline: float | None = None
         self._empty_slots = 0
@@ -87,119 +87,121 @@ class SupervisorStateMachine:
         self._is_host_known = False
         self._due_cached = False
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
-            stimuli.RunStarted: lambda _, now: self._stopping.set_deadline(now),
-            stimuli.AgentAdded: lambda it, _: self._roster.add_agent(it),
-            stimuli.AgentReleased: lambda it, _: mind.needs.remove(it.agent),
-            stimuli.TasksAdded: self._spooled,
-            stimuli.RunResumed: self._resumed,
-            stimuli.TasksRecalled: self._recalled,
-            stimuli.TasksFetched: self._fetched,
-            stimuli.InputClosed: self._sealed,
-            stimuli.GuardianReady: self._standing,
-            stimuli.ExecutorForked: self._roster.on_forked,
+            stimuli.RunStarted: lambda _, now: self._shutdown.on_run_started(now),
+            stimuli.AgentAdded: lambda stimulus, _: self._executors.add_agent(stimulus),
+            stimuli.AgentReleased: lambda stimulus, _: state.needs.remove(stimulus.agent),
+            stimuli.TasksAdded: self._on_tasks_added,
+            stimuli.RunResumed: self._on_run_resumed,
+            stimuli.TasksRecalled: self._on_tasks_recalled,
+            stimuli.TasksFetched: self._on_tasks_fetched,
+            stimuli.InputClosed: self._on_input_closed,
+            stimuli.GuardianReady: self._on_guardian_ready,
+            stimuli.ExecutorForked: self._executors.on_forked,
             stimuli.RecordsReceived: self._on_records,
-            stimuli.ProtocolErrorDetected: self._roster.on_protocol_error,
-            stimuli.ExecutorExited: self._exited,
-            stimuli.GuardianLost: self._guardian_lost,
-            stimuli.StraysFound: lambda it, _: self._roster.on_strays_found(it),
-            stimuli.SweepFinished: self._swept,
-            stimuli.OutcomesCommitted: self._committed,
-            stimuli.JournalFailed: self._journal_failed,
-            stimuli.JournalContended: self._journal_contended,
-            stimuli.JournalAvailable: self._journal_available,
-            stimuli.JournalStarved: self._journal_starved,
-            stimuli.HostFailed: lambda it, now: self._stopping.abort_run(it.why, now, InterruptReason.RESOURCE_LIMIT),
-            stimuli.InterruptRequested: self._stopping.interrupt,
-            stimuli.OsSignalReceived: self._stopping.on_os_signal,
-            stimuli.ProgressSampled: self._watch.progress,
-            stimuli.SuspensionNoticed: self._paused,
-            stimuli.MemoryExceeded: self._watch.on_memory_exceeded,
-            stimuli.LogRequested: lambda it, _: mind.log(it.name, it.severity, **it.fields),
-            stimuli.TimerFired: self._tick,
+            stimuli.ProtocolErrorDetected: self._executors.on_protocol_error,
+            stimuli.ExecutorExited: self._on_executor_exited,
+            stimuli.GuardianLost: self._on_guardian_lost,
+            stimuli.StraysFound: lambda stimulus, _: self._executors.on_strays_found(stimulus),
+            stimuli.SweepFinished: self._on_sweep_finished,
+            stimuli.OutcomesCommitted: self._on_outcomes_committed,
+            stimuli.JournalFailed: self._on_journal_failed,
+            stimuli.JournalContended: self._on_journal_contended,
+            stimuli.JournalAvailable: self._on_journal_available,
+            stimuli.JournalStarved: self._on_journal_starved,
+            stimuli.HostFailed: lambda stimulus, now: self._shutdown.abort_run(
+                stimulus.problem, now, InterruptReason.RESOURCE_LIMIT
+            ),
+            stimuli.InterruptRequested: self._shutdown.on_interrupt_requested,
+            stimuli.OsSignalReceived: self._shutdown.on_os_signal,
+            stimuli.ProgressSampled: self._watchdog.on_progress,
+            stimuli.SuspensionNoticed: self._on_suspension,
+            stimuli.MemoryExceeded: self._watchdog.on_memory_exceeded,
+            stimuli.LogRequested: lambda stimulus, _: state.log(stimulus.name, stimulus.severity, **stimulus.fields),
+            stimuli.TimerFired: self._on_timer,
         }
-        self._records: dict[type[Any], Callable[[Slot, Any, float], None]] = {
-            executor_protocol.TaskDone: self._ledger.on_task_done,
-            executor_protocol.Started: self._ledger.started,
-            executor_protocol.TasksReturned: self._ledger.on_tasks_returned,
-            executor_protocol.Snapshot: self._ledger.snapshot,
-            executor_protocol.Ready: self._roster.on_ready,
-            executor_protocol.AgentLoaded: self._roster.on_agent_loaded,
-            executor_protocol.AgentLoadFailed: self._roster.on_agent_load_failed,
-            executor_protocol.Leaving: self._roster.on_leaving,
-            executor_protocol.ThreadsLeft: self._ledger.threads_left,
-            executor_protocol.ThreadsEnded: self._ledger.threads_ended,
-            executor_protocol.LoopBlocked: self._ledger.loop_blocked,
-            executor_protocol.Delayed: self._roster.delayed,
+        self._record_handlers: dict[type[Any], Callable[[Slot, Any, float], None]] = {
+            executor_protocol.TaskDone: self._outcomes.on_task_done,
+            executor_protocol.Started: self._outcomes.on_started,
+            executor_protocol.TasksReturned: self._outcomes.on_tasks_returned,
+            executor_protocol.Snapshot: self._outcomes.on_snapshot,
+            executor_protocol.Ready: self._executors.on_ready,
+            executor_protocol.AgentLoaded: self._executors.on_agent_loaded,
+            executor_protocol.AgentLoadFailed: self._executors.on_agent_load_failed,
+            executor_protocol.Leaving: self._executors.on_leaving,
+            executor_protocol.ThreadsLeft: self._outcomes.on_threads_left,
+            executor_protocol.ThreadsEnded: self._outcomes.on_threads_ended,
+            executor_protocol.LoopBlocked: self._outcomes.on_loop_blocked,
+            executor_protocol.Delayed: self._executors.on_delayed,
         }
 
     # -- the engine's side --------------------------------------------------------------------------
 
     def handle(self, stimulus: stimuli.Stimulus, now: float) -> list[Instruction]:
         """Take one stimulus at `now` (monotonic seconds); what is to be done, in order. After the end, nothing."""
-        if self.mind.phase is Phase.ENDED:
+        if self.state.phase is Phase.ENDED:
             return []
         self._handlers[type(stimulus)](stimulus, now)
-        if self.mind.to_abandon:
+        if self.state.to_abandon:
             self._abandonment.abandon_due(now)
-        self.mind.flush_outcomes()
-        if self.mind.phase is not Phase.RUNNING or type(stimulus) not in _NON_ACTIONABLE_STIMULI:
+        self.state.flush_outcomes()
+        if self.state.phase is not Phase.RUNNING or type(stimulus) not in _NON_ACTIONABLE_STIMULI:
             self._advance(now)
         self._due_cached = False
-        return self.mind.drain_instructions()
+        return self.state.drain_instructions()
 
     def due(self) -> float | None:
         """When the next Tick is needed (monotonic seconds), None if only a stimulus can change anything."""
-        if self.mind.phase is Phase.ENDED:
+        if self.state.phase is Phase.ENDED:
             return None
         if not self._due_cached:  # asked more often than it changes
-            times = [*self._stopping.due(), self._sweep_deadline, self._commit_deadline]
-            if self.mind.phase is Phase.RUNNING:
-                times += [self.mind.backlog.due, *self._roster.due(), *self._handout.due()]
+            times = [*self._shutdown.due(), self._sweep_deadline, self._commit_deadline]
+            if self.state.phase is Phase.RUNNING:
+                times += [self.state.queue.due, *self._executors.due(), *self._dispatcher.due()]
             self._due = min((time for time in times if time is not None), default=None)
             self._due_cached = True
         return self._due
 
-    def quiet(self, slots: Sequence[tuple[int, float, float]], now: float) -> list[Slot]:
+    def slots_without_heartbeat(self, slots: Sequence[tuple[int, float, float]], now: float) -> list[Slot]:
         """Whose processor time is wanted with the Progress of these `slots`."""
-        return self._watch.quiet(slots, now)
+        return self._watchdog.slots_without_heartbeat(slots, now)
 
-    def view(self, now: float) -> StatusView:
+    def status(self, now: float) -> StatusView:
         """What a person may see of it."""
-        return make_status(self.mind, now)
+        return make_status(self.state, now)
 
     # -- what it is told ----------------------------------------------------------------------------
 
-    def _spooled(self, stimulus: stimuli.TasksAdded, _now: float) -> None:
-        self.mind.accepted += len(stimulus.tasks)
-        self.mind.needs.add_tasks(stimulus.tasks)
-        self._stopping.record_cancelled(self.mind.backlog.on_tasks_added(stimulus, self.mind.agents))
+    def _on_tasks_added(self, stimulus: stimuli.TasksAdded, _now: float) -> None:
+        self.state.accepted += len(stimulus.tasks)
+        self.state.needs.add_tasks(stimulus.tasks)
+        self._shutdown.record_cancelled(self.state.queue.on_tasks_added(stimulus, self.state.agents))
 
-    def _fetched(self, stimulus: stimuli.TasksFetched, _now: float) -> None:
-        backlog, agents = self.mind.backlog, self.mind.agents
+    def _on_tasks_fetched(self, stimulus: stimuli.TasksFetched, _now: float) -> None:
+        backlog, agents = self.state.queue, self.state.agents
         if stimulus.urgent:
-            unwanted = backlog.fetched_urgent(stimulus.tasks, agents)
+            unwanted = backlog.on_urgent_tasks_fetched(stimulus.tasks, agents)
         else:
-            unwanted = backlog.fetched(stimulus.tasks, stimulus.read_to, agents)
-        self._stopping.record_cancelled(unwanted)
+            unwanted = backlog.on_tasks_fetched(stimulus.tasks, stimulus.read_to, agents)
+        self._shutdown.record_cancelled(unwanted)
 
-    def _resumed(self, stimulus: stimuli.RunResumed, _now: float) -> None:
+    def _on_run_resumed(self, stimulus: stimuli.RunResumed, _now: float) -> None:
         if stimulus.last_seq:  # the tasks of an earlier start, or of this one, that were not counted
-            self.mind.needs.keep_all()
-        self.mind.accepted += stimulus.accepted
-        self.mind.counts[ExecutionStatus.COMPLETED] += stimulus.completed
-        self.mind.counts[ExecutionStatus.FAILED] += stimulus.failed
-        self.mind.ended[ExecutionStatus.COMPLETED] += stimulus.completed
-        self.mind.ended[ExecutionStatus.FAILED] += stimulus.failed
-        self.mind.backlog.resumed(stimulus.last_seq, by_program=stimulus.by_program)
+            self.state.needs.keep_all()
+        self.state.accepted += stimulus.accepted
+        self.state.counts[ExecutionStatus.COMPLETED] += stimulus.completed
+        self.state.counts[ExecutionStatus.FAILED] += stimulus.failed
+        self.state.ended[ExecutionStatus.COMPLETED] += stimulus.completed
+        self.state.ended[ExecutionStatus.FAILED] += stimulus.failed
+        self.state.queue.on_run_resumed(stimulus.last_seq, by_program=stimulus.by_program)
 
-    def _recalled(self, stimulus: stimuli.TasksRecalled, _now: float) -> None:
-        self._stopping.record_cancelled(self.mind.backlog.recalled(stimulus.tasks, self.mind.agents))
+    def _on_tasks_recalled(self, stimulus: stimuli.TasksRecalled, _now: float) -> None:
+        self._shutdown.record_cancelled(self.state.queue.on_tasks_recalled(stimulus.tasks, self.state.agents))
 
-    def _sealed(self, _: stimuli.InputClosed, _now: float) -> None:
-        self.mind.sealed = True
+    def _on_input_closed(self, _: stimuli.InputClosed, _now: float) -> None:
+        self.state.sealed = True
 
     def _on_records(self, stimulus: stimuli.RecordsReceived, now: float) -> None:
-        slot = self.mind.slot(stimulus.slot, stimulus.incarnation)
+        slot = self.state.slot(stimulus.slot, stimulus.incarnation)
         if slot is None:
             return
         slot.last_seen_at = now
@@ -207,152 +209,154 @@ class SupervisorStateMachine:
             if slot.protocol_error:
                 return
             try:
-                self._records[type(record)](slot, record, now)
+                self._record_handlers[type(record)](slot, record, now)
             except ValueError as error:  # well-formed, and nonsense all the same: an agent has its hands in the pipe
                 why = " ".join(str(error).split())
-                self._roster.fail_protocol(slot, f"it sent a {type(record).__name__} that makes no sense: {why}", now)
+                self._executors.fail_protocol(
+                    slot, f"it sent a {type(record).__name__} that makes no sense: {why}", now
+                )
 
-    def _exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:
-        self._roster.on_exited(stimulus, now)
-        self._abandonment.exited(stimulus, now)
+    def _on_executor_exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:
+        self._executors.on_exited(stimulus, now)
+        self._abandonment.on_exited(stimulus, now)
 
-    def _guardian_lost(self, _: stimuli.GuardianLost, now: float) -> None:
-        self._abandonment.guardian_lost()
-        self._roster.guardian_lost(now)
+    def _on_guardian_lost(self, _: stimuli.GuardianLost, now: float) -> None:
+        self._abandonment.on_guardian_lost()
+        self._executors.on_guardian_lost(now)
 
-    def _standing(self, stimulus: stimuli.GuardianReady, _now: float) -> None:
+    def _on_guardian_ready(self, stimulus: stimuli.GuardianReady, _now: float) -> None:
         """The guardian stands. What this host does not give is said once, by the first one."""
-        mind = self.mind
-        mind.log("guardian.started", pid=stimulus.pid, containment=list(stimulus.containment))
+        state = self.state
+        state.log("guardian.started", pid=stimulus.pid, containment=list(stimulus.containment))
         if stimulus.missing and not self._is_host_known:
             consequences = losses(stimulus.missing, has_cgroup="cgroup" in stimulus.containment)
-            mind.log(
+            state.log(
                 "host.degraded", Severity.WARNING, missing=list(map(str, stimulus.missing)), consequences=consequences
             )
         self._is_host_known = True
 
-    def _committed(self, stimulus: stimuli.OutcomesCommitted, _now: float) -> None:
-        self._ledger.committed(stimulus)
+    def _on_outcomes_committed(self, stimulus: stimuli.OutcomesCommitted, _now: float) -> None:
+        self._outcomes.on_committed(stimulus)
         self._commit_deadline = (
             None  # it answers: if more is under way, patience begins anew, unless the run is stopped
         )
 
-    def _journal_failed(self, stimulus: stimuli.JournalFailed, now: float) -> None:
-        self.mind.journal_broken = True
-        self.mind.log("journal.failed", Severity.ERROR, error=stimulus.why)
-        self._stopping.abort_run(stimulus.why, now, InterruptReason.RESOURCE_LIMIT)
+    def _on_journal_failed(self, stimulus: stimuli.JournalFailed, now: float) -> None:
+        self.state.journal_broken = True
+        self.state.log("journal.failed", Severity.ERROR, error=stimulus.problem)
+        self._shutdown.abort_run(stimulus.problem, now, InterruptReason.RESOURCE_LIMIT)
 
-    def _journal_contended(self, stimulus: stimuli.JournalContended, _now: float) -> None:
-        self.mind.journal_contended = True
+    def _on_journal_contended(self, stimulus: stimuli.JournalContended, _now: float) -> None:
+        self.state.journal_contended = True
         self._commit_deadline = None
         seconds = round(stimulus.seconds, 1)
-        self.mind.log("journal.waiting", Severity.WARNING, holders=list(stimulus.holders), seconds=seconds)
+        self.state.log("journal.waiting", Severity.WARNING, holders=list(stimulus.holders), seconds=seconds)
 
-    def _journal_available(self, stimulus: stimuli.JournalAvailable, _now: float) -> None:
-        self.mind.journal_contended = False
-        self.mind.log("journal.available", Severity.INFO, seconds=round(stimulus.seconds, 1))
+    def _on_journal_available(self, stimulus: stimuli.JournalAvailable, _now: float) -> None:
+        self.state.journal_contended = False
+        self.state.log("journal.available", Severity.INFO, seconds=round(stimulus.seconds, 1))
 
-    def _journal_starved(self, stimulus: stimuli.JournalStarved, now: float) -> None:
-        why = f"{stimulus.why}, for {stimulus.seconds:.0f} s now"
-        if self.mind.phase is Phase.RUNNING:
-            self._stopping.abort_run(why, now, InterruptReason.RESOURCE_LIMIT)
-        elif self.mind.signal is None:  # all is done, but for the record
-            self._journal_failed(stimuli.JournalFailed(why), now)
+    def _on_journal_starved(self, stimulus: stimuli.JournalStarved, now: float) -> None:
+        why = f"{stimulus.problem}, for {stimulus.seconds:.0f} s now"
+        if self.state.phase is Phase.RUNNING:
+            self._shutdown.abort_run(why, now, InterruptReason.RESOURCE_LIMIT)
+        elif self.state.signal is None:  # all is done, but for the record
+            self._on_journal_failed(stimuli.JournalFailed(why), now)
 
     def _wait_for_journal(self, now: float) -> None:
         """Executors are gone, outcomes are still on their way to the disk. A stop has one deadline for all that."""
-        mind = self.mind
-        if mind.signal is not None or mind.hurried:
+        state = self.state
+        if state.signal is not None or state.hurried:
             self._set_journal_deadline(now)
-            self._commit_deadline = mind.journal_deadline
-        elif not mind.journal_contended:  # else the store knows for how long
+            self._commit_deadline = state.journal_deadline
+        elif not state.journal_contended:  # else the store knows for how long
             self._commit_deadline = self._commit_deadline or now + JOURNAL_TIMEOUT
 
     def _set_journal_deadline(self, now: float) -> None:
-        if self.mind.journal_deadline is None:
-            self.mind.journal_deadline = now + JOURNAL_TIMEOUT
-            self.mind.emit(SetJournalDeadline(self.mind.journal_deadline))
+        if self.state.journal_deadline is None:
+            self.state.journal_deadline = now + JOURNAL_TIMEOUT
+            self.state.emit(SetJournalDeadline(self.state.journal_deadline))
 
-    def _paused(self, stimulus: stimuli.SuspensionNoticed, now: float) -> None:
-        self._watch.paused(stimulus, now)
+    def _on_suspension(self, stimulus: stimuli.SuspensionNoticed, now: float) -> None:
+        self._watchdog.on_suspension(stimulus, now)
         if self._sweep_deadline is not None:
             self._sweep_deadline += stimulus.seconds
         if self._commit_deadline is not None:
             self._commit_deadline += stimulus.seconds
 
-    def _tick(self, _: stimuli.TimerFired, now: float) -> None:
-        self._stopping.tick(now)
+    def _on_timer(self, _: stimuli.TimerFired, now: float) -> None:
+        self._shutdown.on_timer(now)
         if self._commit_deadline is not None and self._commit_deadline <= now:
             why = f"the journal did not answer for {JOURNAL_TIMEOUT:g} s; what it has not confirmed may be lost"
-            self._journal_failed(stimuli.JournalFailed(why), now)
+            self._on_journal_failed(stimuli.JournalFailed(why), now)
         if self._sweep_deadline is not None and self._sweep_deadline <= now:
             self._sweep_deadline = None
-            self.mind.log("guardian.unresponsive", Severity.ERROR, seconds=SWEEP_TIMEOUT)
-            self.mind.emit(SweepWithoutGuardian())
-        if self.mind.phase is Phase.RUNNING:
-            self.mind.backlog.release_due_retries(now)
-            self._handout.reclaim_prefetched(now)
+            self.state.log("guardian.unresponsive", Severity.ERROR, seconds=SWEEP_TIMEOUT)
+            self.state.emit(SweepWithoutGuardian())
+        if self.state.phase is Phase.RUNNING:
+            self.state.queue.release_due_retries(now)
+            self._dispatcher.reclaim_prefetched(now)
 
     # -- going on -----------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
         """After every stimulus: start, fetch, hand out; or end, step by step."""
-        mind = self.mind
-        if mind.phase is Phase.RUNNING:
-            if mind.is_complete:
+        state = self.state
+        if state.phase is Phase.RUNNING:
+            if state.is_complete:
                 self._finish(now)
             else:
                 self._schedule(now)
-        if mind.phase not in (Phase.STOPPING, Phase.FINISHING) or self._has_executors():
+        if state.phase not in (Phase.STOPPING, Phase.FINISHING) or self._has_executors():
             return
-        if mind.uncommitted and not mind.journal_broken:
+        if state.uncommitted and not state.journal_broken:
             self._wait_for_journal(now)
         else:
             self._commit_deadline = None
-            if mind.signal is not None:
+            if state.signal is not None:
                 self._set_journal_deadline(now)
-            mind.phase = Phase.SWEEPING
+            state.phase = Phase.SWEEPING
             self._sweep_deadline = now + SWEEP_TIMEOUT
-            mind.emit(SweepProcesses(self._stopping.end_of_last_look(now)))
+            state.emit(SweepProcesses(self._shutdown.end_of_last_look(now)))
 
     def _has_executors(self) -> bool:
         """Whether an executor is left, now that none is started any more. Each slot is found empty only once."""
-        slots = self.mind.slots
+        slots = self.state.slots
         while self._empty_slots < len(slots) and not slots[self._empty_slots].is_alive:
             self._empty_slots += 1
         return self._empty_slots < len(slots)
 
     def _schedule(self, now: float) -> None:
-        self._roster.start_missing(now)
-        request = self.mind.backlog.fetch()
+        self._executors.start_missing(now)
+        request = self.state.queue.next_fetch()
         if request is not None:
-            self.mind.emit(request)
-        self._watch.recycle_drained(now)
-        if len(self.mind.backlog):
-            self._handout.dispatch()
-            self._handout.preempt(now)
+            self.state.emit(request)
+        self._watchdog.recycle_drained(now)
+        if len(self.state.queue):
+            self._dispatcher.dispatch()
+            self._dispatcher.preempt(now)
         self._loading.trim()
 
     def _finish(self, now: float) -> None:
         """All is done: every executor may go."""
-        self._stopping.finish(now)
-        for slot in self.mind.slots:
+        self._shutdown.finish(now)
+        for slot in self.state.slots:
             if slot.state in (SlotState.READY, SlotState.STARTING):
-                self.mind.emit(SendOrder(slot.number, executor_protocol.FinishAndExit()))
+                self.state.emit(SendOrder(slot.number, executor_protocol.FinishAndExit()))
 
-    def _swept(self, stimulus: stimuli.SweepFinished, now: float) -> None:
-        mind = self.mind
-        mind.phase = Phase.ENDED
+    def _on_sweep_finished(self, stimulus: stimuli.SweepFinished, now: float) -> None:
+        state = self.state
+        state.phase = Phase.ENDED
         self._sweep_deadline = None
-        mind.remaining = tuple(stimulus.remaining)  # those that were abandoned on the way may have ended since
+        state.remaining = tuple(stimulus.remaining)  # those that were abandoned on the way may have ended since
         if stimulus.processes:
-            mind.log("cleanup.strays", Severity.WARNING, count=stimulus.found, processes=list(stimulus.processes))
-        mind.log(
+            state.log("cleanup.strays", Severity.WARNING, count=stimulus.found, processes=list(stimulus.processes))
+        state.log(
             "cleanup.verified",
-            Severity.ERROR if mind.remaining else Severity.INFO,
-            found=stimulus.found + self._roster.strays_ended,
-            ended=stimulus.ended + self._roster.strays_ended,
-            remaining=list(mind.remaining),
-            **({"seconds": round(now - self._stopping.began_at, 3)} if mind.signal is not None else {}),
+            Severity.ERROR if state.remaining else Severity.INFO,
+            found=stimulus.found + self._executors.strays_ended,
+            ended=stimulus.ended + self._executors.strays_ended,
+            remaining=list(state.remaining),
+            **({"seconds": round(now - self._shutdown.began_at, 3)} if state.signal is not None else {}),
         )
-        mind.emit(StopLoop())
+        state.emit(StopLoop())

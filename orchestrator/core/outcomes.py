@@ -13,14 +13,14 @@ from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.verdicts import (
     TaskVerdict,
-    backoff,
+    backoff_seconds,
     classify_interrupted,
     crash_message,
     is_over_limit,
-    judge_unkillable,
     kill_message,
     make_outcome,
-    unkillable,
+    status_of_unkillable,
+    unkillable_message,
 )
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
@@ -38,75 +38,79 @@ SLOW_STOP_SECONDS = 1.0
 class OutcomeTracker:
     """A task is with one executor at most, and an outcome that is final is recorded once."""
 
-    def __init__(self, mind: SupervisorState, stopping: ShutdownController) -> None:
-        self._mind = mind
-        self._stopping = stopping
+    def __init__(self, state: SupervisorState, shutdown: ShutdownController) -> None:
+        self._state = state
+        self._shutdown = shutdown
         self.mean_task_seconds: float | None = None
 
     # -- what executors say -------------------------------------------------------------------------
 
-    def started(self, slot: Slot, record: executor_protocol.Started, now: float) -> None:
+    def on_started(self, slot: Slot, record: executor_protocol.Started, now: float) -> None:
         """An async task began."""
         if record.task in slot.assigned:
             slot.assigned[record.task].started_at = now
 
-    def snapshot(self, slot: Slot, record: executor_protocol.Snapshot, _now: float) -> None:
+    def on_snapshot(self, slot: Slot, record: executor_protocol.Snapshot, _now: float) -> None:
         """A task saved its progress: it is handed back if the task runs again."""
-        one = slot.assigned.get(record.task)
-        if one is not None:
-            one.task = replace(one.task, snapshot=record.data, snapshot_encoding=record.encoding)
+        assignment = slot.assigned.get(record.task)
+        if assignment is not None:
+            assignment.task = replace(assignment.task, snapshot=record.data, snapshot_encoding=record.encoding)
 
     def on_tasks_returned(self, slot: Slot, record: executor_protocol.TasksReturned, now: float) -> None:
         """Tasks that had not begun come back; those of an agent that nobody can load have failed.
 
         Raises ValueError, having done nothing, for one that has ended.
         """
-        if any(slot.assigned[task].held is not None for task in record.tasks if task in slot.assigned):
+        if any(slot.assigned[task].held_record is not None for task in record.tasks if task in slot.assigned):
             raise ValueError("a task that has ended cannot be given back")
         slot.reclaim_pending = (
             not record.tasks
         )  # who had nothing to give back is not asked again before its next task ends
         back: list[Assignment] = []
-        for one in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
-            why = None if one.task.agent in self._mind.loaded_agents else self._mind.load_errors.get(one.task.agent)
+        for assignment in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
+            why = (
+                None
+                if assignment.task.agent in self._state.loaded_agents
+                else self._state.load_errors.get(assignment.task.agent)
+            )
             if why is None:
-                back.append(one)
+                back.append(assignment)
             else:
-                self._record(one, slot, ExecutionStatus.FAILED, why, now)
+                self._record_outcome(assignment, slot, ExecutionStatus.FAILED, why, now)
         self._cancel_escalation_if_idle(slot)
         slot.exclusive_on_executor = slot.exclusive_on_executor and bool(slot.assigned)
-        self._stopping.requeue_unstarted(back[::-1])
+        self._shutdown.requeue_unstarted(back[::-1])
 
     def on_task_done(self, slot: Slot, record: executor_protocol.TaskDone, now: float) -> None:
         """A task ended. Raises ValueError, having done nothing, for a signal that is none, or a second end."""
         signal = _signal_of(record)
-        one = slot.assigned.get(record.task)
-        if one is None:
+        assignment = slot.assigned.get(record.task)
+        if assignment is None:
             return
-        if one.held is not None:
+        if assignment.held_record is not None:
             raise ValueError("a task ends once")
-        if one.threads and record.status != ExecutionStatus.COMPLETED:
-            self._hold(slot, one, record, now)
+        if assignment.has_threads and record.status != ExecutionStatus.COMPLETED:
+            self._hold(slot, assignment, record, now)
             return
         del slot.assigned[record.task]
         slot.exclusive_on_executor = slot.reclaim_pending = False
         slot.executed += 1
         if slot.escalation is not None:
             self._cancel_escalation_if_idle(slot)
-        self._conclude(one, slot, record, signal, now)
+        self._conclude(assignment, slot, record, signal, now)
 
     # -- threads that a task has left ---------------------------------------------------------------
 
-    def threads_left(self, slot: Slot, record: executor_protocol.ThreadsLeft, _now: float) -> None:
+    def on_threads_left(self, slot: Slot, record: executor_protocol.ThreadsLeft, _now: float) -> None:
         """A task is about to end, and threads of it still run."""
-        one = slot.assigned.get(record.task)
-        if one is None or one.held is not None:
+        assignment = slot.assigned.get(record.task)
+        if assignment is None or assignment.held_record is not None:
             return
-        one.threads = True
-        self._mind.log(
+        assignment.has_threads = True
+        self._state.log(
             "task.threads_left",
             Severity.WARNING,
-            key=one.task.key,
+            key=assignment.task.key,
             slot=slot.number,
             pid=slot.pid,
             threads=record.threads,
@@ -115,61 +119,73 @@ class OutcomeTracker:
             " or give the work a process of its own",
         )
 
-    def threads_ended(self, slot: Slot, record: executor_protocol.ThreadsEnded, now: float) -> None:
+    def on_threads_ended(self, slot: Slot, record: executor_protocol.ThreadsEnded, now: float) -> None:
         """Nothing of a task runs any more: now its end counts."""
-        one = slot.assigned.get(record.task)
-        if one is None:
+        assignment = slot.assigned.get(record.task)
+        if assignment is None:
             return
-        held, one.held, one.threads = one.held, None, False
+        held, assignment.held_record, assignment.has_threads = assignment.held_record, None, False
         if held is not None:  # else they were quicker than its Done
-            self.on_task_done(slot, _prolonged(held, now - one.held_at), now)
+            self.on_task_done(slot, _prolonged(held, now - assignment.held_at), now)
 
-    def _hold(self, slot: Slot, one: Assignment, record: executor_protocol.TaskDone, now: float) -> None:
+    def _hold(self, slot: Slot, assignment: Assignment, record: executor_protocol.TaskDone, now: float) -> None:
         """Keep the end of a task to itself: what runs must end first, and if it does not, its executor must.
 
         Until then that executor gets nothing, and what waits in it goes to others.
         """
-        one.held, one.held_at = record, now
-        slot.escalation = slot.escalation or Escalation(self._mind.ladder_for_agent(one.task.agent), Rung.FLAG, now)
-        if self._mind.phase is Phase.RUNNING and len(slot.assigned) > 1:
-            self._mind.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
+        assignment.held_record, assignment.held_at = record, now
+        slot.escalation = slot.escalation or Escalation(
+            self._state.ladder_for_agent(assignment.task.agent), Rung.FLAG, now
+        )
+        if self._state.phase is Phase.RUNNING and len(slot.assigned) > 1:
+            self._state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
 
     def _conclude(
         self,
-        one: Assignment,
+        assignment: Assignment,
         where: Slot | stimuli.ExecutorExited,
         record: executor_protocol.TaskDone,
         signal: InterruptSignal | None,
         now: float,
     ) -> None:
         """What a task's own report means, when nothing of it runs any more."""
-        self._log_slow_stop(where.number if isinstance(where, Slot) else where.slot, one, now)
+        self._log_slow_stop(where.number if isinstance(where, Slot) else where.slot, assignment, now)
         if record.status == ExecutionStatus.COMPLETED:
             self._update_mean_duration(record.seconds)
-            self._mind.record_outcome(make_outcome(one, where, record, ExecutionStatus.COMPLETED), one.task.agent)
+            self._state.record_outcome(
+                make_outcome(assignment, where, record, ExecutionStatus.COMPLETED), assignment.task.agent
+            )
         elif record.status == ExecutionStatus.INTERRUPTED:
-            verdict = classify_interrupted(one, signal or one.interrupt_signal, stopping=self._mind.signal is not None)
-            self._apply_verdict(one, verdict, where, record.error, now, record)
+            verdict = classify_interrupted(
+                assignment, signal or assignment.interrupt_signal, stopping=self._state.signal is not None
+            )
+            self._apply_verdict(assignment, verdict, where, record.error, now, record)
         else:
             self._update_mean_duration(record.seconds)
-            self._apply_verdict(one, TaskVerdict.FAILED, where, record.error, now, record)
+            self._apply_verdict(assignment, TaskVerdict.FAILED, where, record.error, now, record)
 
     # -- a loop that does not turn ------------------------------------------------------------------
 
-    def loop_blocked(self, slot: Slot, record: executor_protocol.LoopBlocked, now: float) -> None:
+    def on_loop_blocked(self, slot: Slot, record: executor_protocol.LoopBlocked, now: float) -> None:
         """A step of one task holds the event loop: the clocks of the others stand still, and they are not to blame."""
         excuse = Excuse.NEIGHBOUR if record.task else Excuse.UNKNOWN
-        others = [one for one in slot.assigned.values() if one.task.seq != record.task and one.held is None]
-        for one in others:
-            if is_over_limit(one) and one.interrupted_at >= record.since:
-                one.excuse = one.excuse or excuse
+        others = [
+            assignment
+            for assignment in slot.assigned.values()
+            if assignment.task.seq != record.task and assignment.held_record is None
+        ]
+        for assignment in others:
+            if is_over_limit(assignment) and assignment.interrupted_at >= record.since:
+                assignment.excuse = assignment.excuse or excuse
         if record.until is None:
             slot.block = Block(record.task, record.since)
             return
         slot.block = None
-        for one in others:
-            if one.started_at is not None and record.task:
-                one.started_at = min(now, one.started_at + max(0.0, record.until - max(record.since, one.started_at)))
+        for assignment in others:
+            if assignment.started_at is not None and record.task:
+                assignment.started_at = min(
+                    now, assignment.started_at + max(0.0, record.until - max(record.since, assignment.started_at))
+                )
 
     def _cancel_escalation_if_idle(self, slot: Slot) -> None:
         """A task that was told to end is gone: the ladder is for those that are left, from when they were told."""
@@ -181,19 +197,19 @@ class OutcomeTracker:
             return
         since, agent = min(leaving)
         if since > slot.escalation.since or slot.escalation.rung is not Rung.FLAG:
-            slot.escalation = Escalation(self._mind.ladder_for_agent(agent), Rung.FLAG, since)
+            slot.escalation = Escalation(self._state.ladder_for_agent(agent), Rung.FLAG, since)
 
-    def _log_slow_stop(self, slot: int, one: Assignment, now: float) -> None:
+    def _log_slow_stop(self, slot: int, assignment: Assignment, now: float) -> None:
         """A task that went long without a checkpoint is found out now, and not when it is too late.
 
         Also one that was completed all the same, or whose executor had to be killed.
         """
-        asked_at = one.interrupted_at or self._stopping.began_at
+        asked_at = assignment.interrupted_at or self._shutdown.began_at
         if asked_at and now - asked_at >= SLOW_STOP_SECONDS:
-            self._mind.log(
+            self._state.log(
                 "task.slow_to_stop",
                 Severity.WARNING,
-                key=one.task.key,
+                key=assignment.task.key,
                 slot=slot,
                 seconds=round(now - asked_at, 2),
                 cure="call state.raise_if_interrupted() more often",
@@ -210,7 +226,7 @@ class OutcomeTracker:
         left: list[Assignment],
         exited: stimuli.ExecutorExited,
         why: str | None,
-        climb: Escalation | None,
+        escalation: Escalation | None,
         now: float,
         *,
         distrusted: bool = False,
@@ -220,92 +236,112 @@ class OutcomeTracker:
         Of a `distrusted` executor nobody knows which tasks have ended: one whose record was lost in the garbage may
         be the one that wrote it, so each is suspected, or the same garbage would come again for ever.
         """
-        backlog = self._mind.backlog
-        held = [one for one in left if one.held is not None]
-        for one in held:
-            self._release(one, exited, now)
-        left = [one for one in left if one.held is None]
-        begun = [one for one in left if one.has_begun(exited.in_hand)]
-        asked = [one for one in left if one.interrupt_signal is not None]
-        self._excuse_all(begun)
-        if self._mind.signal is not None:
-            for one in begun:
-                self._log_slow_stop(exited.slot, one, now)
-                error = kill_message(exited.how, one.interrupt_signal or self._mind.signal)
-                self._record(one, exited, ExecutionStatus.INTERRUPTED, error, now)
-        elif climb is not None and (asked or held):
-            for one in (one for one in begun if one.interrupt_signal is not None):
-                self._log_slow_stop(exited.slot, one, now)
-                error = kill_message(exited.how, one.interrupt_signal)
+        backlog = self._state.queue
+        held = [assignment for assignment in left if assignment.held_record is not None]
+        for assignment in held:
+            self._release(assignment, exited, now)
+        left = [assignment for assignment in left if assignment.held_record is None]
+        begun = [assignment for assignment in left if assignment.has_begun(exited.executing)]
+        asked = [assignment for assignment in left if assignment.interrupt_signal is not None]
+        self._excuse_if_several(begun)
+        if self._state.signal is not None:
+            for assignment in begun:
+                self._log_slow_stop(exited.slot, assignment, now)
+                error = kill_message(exited.exit_text, assignment.interrupt_signal or self._state.signal)
+                self._record_outcome(assignment, exited, ExecutionStatus.INTERRUPTED, error, now)
+        elif escalation is not None and (asked or held):
+            for assignment in (assignment for assignment in begun if assignment.interrupt_signal is not None):
+                self._log_slow_stop(exited.slot, assignment, now)
+                error = kill_message(exited.exit_text, assignment.interrupt_signal)
                 self._apply_verdict(
-                    one, classify_interrupted(one, one.interrupt_signal, stopping=False), exited, error, now
+                    assignment,
+                    classify_interrupted(assignment, assignment.interrupt_signal, stopping=False),
+                    exited,
+                    error,
+                    now,
                 )
-            backlog.put_back([one.task for one in begun if one.interrupt_signal is None])
-        elif exited.with_guardian and not any(one.exclusive_in_run for one in begun):
-            self._stopping.requeue_unstarted([one for one in left if one not in begun])
+            backlog.put_back([assignment.task for assignment in begun if assignment.interrupt_signal is None])
+        elif exited.with_guardian and not any(assignment.exclusive_in_run for assignment in begun):
+            self._shutdown.requeue_unstarted([assignment for assignment in left if assignment not in begun])
             self._on_guardian_lost(begun)
             return
         elif len(begun := left if distrusted else begun) == 1:
-            self._crashed(begun[0], exited, why, now)
+            self._on_crash(begun[0], exited, why, now)
         else:
-            backlog.suspect([one.task for one in begun])
-        self._stopping.requeue_unstarted([one for one in left if one not in begun])
+            backlog.add_suspects([assignment.task for assignment in begun])
+        self._shutdown.requeue_unstarted([assignment for assignment in left if assignment not in begun])
 
-    def abandon(self, left: list[Assignment], where: Slot, why: str | None, now: float) -> None:
+    def record_abandoned(self, left: list[Assignment], where: Slot, why: str | None, now: float) -> None:
         """Record the tasks of an executor that cannot be killed. Those that had begun do not run again in this run."""
-        begun = [one for one in left if one.has_begun(in_hand=0)]
-        self._excuse_all(begun)
-        for one in begun:
-            record = None if one.held is None else _prolonged(one.held, now - one.held_at)
-            signal = one.interrupt_signal if record is None else _signal_of(record) or one.interrupt_signal
+        begun = [assignment for assignment in left if assignment.has_begun(executing=0)]
+        self._excuse_if_several(begun)
+        for assignment in begun:
+            record = (
+                None if assignment.held_record is None else _prolonged(assignment.held_record, now - assignment.held_at)
+            )
+            signal = (
+                assignment.interrupt_signal if record is None else _signal_of(record) or assignment.interrupt_signal
+            )
             has_failed = record is not None and record.status == ExecutionStatus.FAILED
-            status = judge_unkillable(one, signal, has_failed=has_failed, stopping=self._mind.signal is not None)
+            status = status_of_unkillable(
+                assignment, signal, has_failed=has_failed, stopping=self._state.signal is not None
+            )
             said = (None if record is None else record.error) or why
-            error = unkillable(said, signal or self._mind.signal)
-            self._record(one, where, status, error, now, record)
-        self._stopping.requeue_unstarted([one for one in left if one not in begun])
+            error = unkillable_message(said, signal or self._state.signal)
+            self._record_outcome(assignment, where, status, error, now, record)
+        self._shutdown.requeue_unstarted([assignment for assignment in left if assignment not in begun])
 
-    def _release(self, one: Assignment, exited: stimuli.ExecutorExited, now: float) -> None:
+    def _release(self, assignment: Assignment, exited: stimuli.ExecutorExited, now: float) -> None:
         """The threads of a task that had ended are gone with their process."""
-        if one.held is not None:
-            record = _prolonged(one.held, now - one.held_at)
-            self._conclude(one, exited, record, _signal_of(record), now)
+        if assignment.held_record is not None:
+            record = _prolonged(assignment.held_record, now - assignment.held_at)
+            self._conclude(assignment, exited, record, _signal_of(record), now)
 
     @staticmethod
-    def _excuse_all(begun: list[Assignment]) -> None:
+    def _excuse_if_several(begun: list[Assignment]) -> None:
         """Several tasks of one event loop were over their limits, and nobody said which one held it."""
-        blamed = [one for one in begun if is_over_limit(one) and one.excuse is None]
+        blamed = [assignment for assignment in begun if is_over_limit(assignment) and assignment.excuse is None]
         if len(blamed) > 1:
-            for one in blamed:
-                one.excuse = Excuse.UNKNOWN
+            for assignment in blamed:
+                assignment.excuse = Excuse.UNKNOWN
 
     def _on_guardian_lost(self, begun: list[Assignment]) -> None:
         """All executors died at once, with the guardian: nobody pays. Where it comes again, each runs by itself."""
-        backlog, again = self._mind.backlog, []
-        for one in begun:
-            if backlog.count_crash(one.task.seq) < self._mind.settings.crash_limit:
-                again.append(one.task)
+        backlog, again = self._state.queue, []
+        for assignment in begun:
+            if backlog.count_crash(assignment.task.seq) < self._state.settings.crash_limit:
+                again.append(assignment.task)
             else:
-                backlog.isolate(one.task)
+                backlog.isolate(assignment.task)
         backlog.put_back(again)
 
-    def _crashed(self, one: Assignment, exited: stimuli.ExecutorExited, why: str | None, now: float) -> None:
-        crashes = self._mind.backlog.count_crash(one.task.seq)
-        text = crash_message(exited.how, why)
-        self._mind.log(
-            "task.crashed", Severity.WARNING, key=one.task.key, attempt=one.attempt, crashes=crashes, error=text
+    def _on_crash(self, assignment: Assignment, exited: stimuli.ExecutorExited, why: str | None, now: float) -> None:
+        crashes = self._state.queue.count_crash(assignment.task.seq)
+        text = crash_message(exited.exit_text, why)
+        self._state.log(
+            "task.crashed",
+            Severity.WARNING,
+            key=assignment.task.key,
+            attempt=assignment.attempt,
+            crashes=crashes,
+            error=text,
         )
-        limit, before = self._mind.settings.crash_limit, one.attempt - self._mind.retries_of(one.task.agent)
+        limit, before = (
+            self._state.settings.crash_limit,
+            assignment.attempt - self._state.retries_of(assignment.task.agent),
+        )
         if max(crashes, before) >= limit:  # what its retries cannot explain were crashes, at an earlier start
-            self._record(one, exited, ExecutionStatus.FAILED, f"{text} ({max(crashes, before)} times)", now)
+            self._record_outcome(
+                assignment, exited, ExecutionStatus.FAILED, f"{text} ({max(crashes, before)} times)", now
+            )
         else:
-            self._schedule_retry(one, now)
+            self._schedule_retry(assignment, now)
 
     # -- verdicts -----------------------------------------------------------------------------------
 
     def _apply_verdict(
         self,
-        one: Assignment,
+        assignment: Assignment,
         verdict: TaskVerdict,
         where: Slot | stimuli.ExecutorExited,
         error: str | None,
@@ -314,20 +350,24 @@ class OutcomeTracker:
     ) -> None:
         """Carry a verdict out: final, again, or kept for the next start."""
         if verdict is TaskVerdict.REQUEUE:
-            self._requeue_without_attempt(one, where, error, now, record)
+            self._requeue_without_attempt(assignment, where, error, now, record)
         elif verdict is TaskVerdict.ALONE:
-            self._mind.backlog.suspect([one.task])
-        elif verdict is TaskVerdict.INTERRUPTED or one.by_user:
-            self._record(one, where, ExecutionStatus.INTERRUPTED, error, now, record)
-        elif one.attempt <= self._mind.retries_of(one.task.agent):  # while the run stops, too: then at the next start
-            self._mind.log("task.retrying", Severity.WARNING, key=one.task.key, attempt=one.attempt, error=error)
-            self._schedule_retry(one, now + backoff(FIRST_RETRY, one.attempt - 1, MAX_RETRY))
+            self._state.queue.add_suspects([assignment.task])
+        elif verdict is TaskVerdict.INTERRUPTED or assignment.by_user:
+            self._record_outcome(assignment, where, ExecutionStatus.INTERRUPTED, error, now, record)
+        elif assignment.attempt <= self._state.retries_of(
+            assignment.task.agent
+        ):  # while the run stops, too: then at the next start
+            self._state.log(
+                "task.retrying", Severity.WARNING, key=assignment.task.key, attempt=assignment.attempt, error=error
+            )
+            self._schedule_retry(assignment, now + backoff_seconds(FIRST_RETRY, assignment.attempt - 1, MAX_RETRY))
         else:
-            self._record(one, where, ExecutionStatus.FAILED, error, now, record)
+            self._record_outcome(assignment, where, ExecutionStatus.FAILED, error, now, record)
 
     def _requeue_without_attempt(
         self,
-        one: Assignment,
+        assignment: Assignment,
         where: Slot | stimuli.ExecutorExited,
         error: str | None,
         now: float,
@@ -337,38 +377,41 @@ class OutcomeTracker:
 
         Where that comes again and again, it runs alone, so that it is known whose doing it is.
         """
-        backlog = self._mind.backlog
-        if one.interrupt_signal is not None or backlog.count_foreign_sigterm(one.task.seq) < FOREIGN_SIGTERM_LIMIT:
-            backlog.put_back([one.task])
-        elif one.exclusive_on_executor or self._mind.concurrency_per_executor == 1:
+        backlog = self._state.queue
+        if (
+            assignment.interrupt_signal is not None
+            or backlog.count_foreign_sigterm(assignment.task.seq) < FOREIGN_SIGTERM_LIMIT
+        ):
+            backlog.put_back([assignment.task])
+        elif assignment.exclusive_on_executor or self._state.concurrency_per_executor == 1:
             why = f"{error} ({FOREIGN_SIGTERM_LIMIT} times: the task seems to send it itself)"
-            self._record(one, where, ExecutionStatus.FAILED, why, now, record)
+            self._record_outcome(assignment, where, ExecutionStatus.FAILED, why, now, record)
         else:
-            backlog.suspect([one.task])
+            backlog.add_suspects([assignment.task])
 
-    def _schedule_retry(self, one: Assignment, at: float) -> None:
+    def _schedule_retry(self, assignment: Assignment, at: float) -> None:
         """Run a task again; the attempt that it has used is kept in the journal too."""
-        self._mind.emit(CommitAttempts({one.task.seq: one.attempt}))
-        self._mind.backlog.retry(replace(one.task, attempts=one.attempt), at)
+        self._state.emit(CommitAttempts({assignment.task.seq: assignment.attempt}))
+        self._state.queue.retry_at(replace(assignment.task, attempts=assignment.attempt), at)
 
-    def _record(
+    def _record_outcome(
         self,
-        one: Assignment,
+        assignment: Assignment,
         where: Slot | stimuli.ExecutorExited,
         status: ExecutionStatus,
         error: str | None,
         now: float,
         record: executor_protocol.TaskDone | None = None,
     ) -> None:
-        mind = self._mind
-        signal = one.interrupt_signal or (None if record is None else _signal_of(record))
+        state = self._state
+        signal = assignment.interrupt_signal or (None if record is None else _signal_of(record))
         if signal is None and status is ExecutionStatus.INTERRUPTED:
-            signal = mind.signal
-        mind.record_outcome(make_outcome(one, where, record, status, error, signal), one.task.agent)
-        limit, failures = mind.settings.max_failures, mind.failures
-        ended = failures + mind.ended[ExecutionStatus.COMPLETED]
+            signal = state.signal
+        state.record_outcome(make_outcome(assignment, where, record, status, error, signal), assignment.task.agent)
+        limit, failures = state.settings.max_failures, state.failures
+        ended = failures + state.ended[ExecutionStatus.COMPLETED]
         if status is ExecutionStatus.FAILED and limit is not None and limit.is_exceeded(failures, ended):
-            self._stopping.stop(
+            self._shutdown.stop(
                 InterruptSignal(
                     reason=InterruptReason.ERROR_THRESHOLD,
                     message=f"{failures} tasks failed",
@@ -377,10 +420,10 @@ class OutcomeTracker:
                 now,
             )
 
-    def committed(self, stimulus: stimuli.OutcomesCommitted) -> None:
+    def on_committed(self, stimulus: stimuli.OutcomesCommitted) -> None:
         """Outcomes are in the journal: now they count."""
-        counts = self._mind.counts
-        self._mind.uncommitted -= stimulus.asked
+        counts = self._state.counts
+        self._state.uncommitted -= stimulus.submitted
         counts[ExecutionStatus.COMPLETED] += stimulus.completed
         counts[ExecutionStatus.FAILED] += stimulus.failed
         counts[ExecutionStatus.INTERRUPTED] += stimulus.interrupted

@@ -26,17 +26,17 @@ DEBOUNCE = 0.5
 class ShutdownController:
     """The first signal wins; what follows hurries. A stop ends at most `ladder.total` after it began."""
 
-    def __init__(self, mind: SupervisorState) -> None:
-        self._mind = mind
+    def __init__(self, state: SupervisorState) -> None:
+        self._state = state
         self._last_signal_at: float | None = None
         self._ends_at: float | None = None
         self.began_at = 0.0
 
     # -- why ----------------------------------------------------------------------------------------
 
-    def set_deadline(self, now: float) -> None:
+    def on_run_started(self, now: float) -> None:
         """The run has begun."""
-        deadline = self._mind.settings.deadline
+        deadline = self._state.settings.deadline
         self._ends_at = None if deadline is None else now + deadline
 
     def on_os_signal(self, stimulus: stimuli.OsSignalReceived, now: float) -> None:
@@ -45,152 +45,156 @@ class ShutdownController:
             return
         self._last_signal_at = now
         by = f"signal:{stimulus.name}"
-        if self._mind.phase is Phase.RUNNING:
+        if self._state.phase is Phase.RUNNING:
             reason = InterruptReason.USER_CANCELLED if stimulus.user else InterruptReason.SYSTEM_SHUTDOWN
             self.stop(InterruptSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=by), now)
-        elif self._mind.phase in (Phase.STOPPING, Phase.FINISHING):
-            self._mind.hurried = True
-            self._mind.log("interrupt.escalated", Severity.WARNING, triggered_by=by)
+        elif self._state.phase in (Phase.STOPPING, Phase.FINISHING):
+            self._state.hurried = True
+            self._state.log("interrupt.escalated", Severity.WARNING, triggered_by=by)
             self._escalate(now)
 
-    def interrupt(self, stimulus: stimuli.InterruptRequested, now: float) -> None:
+    def on_interrupt_requested(self, stimulus: stimuli.InterruptRequested, now: float) -> None:
         """A request from the program, the journal or a limit."""
         if stimulus.task is None:
             self.stop(stimulus.signal, now)
             return
-        for slot in self._mind.slots:
-            for one in slot.assigned.values():
-                if one.task.key == stimulus.task:
-                    self.interrupt_task(slot, one, stimulus.signal, now, requested=True)
+        for slot in self._state.slots:
+            for assignment in slot.assigned.values():
+                if assignment.task.key == stimulus.task:
+                    self.interrupt_task(slot, assignment, stimulus.signal, now, requested=True)
                     return
-        task = self._mind.backlog.cancel(stimulus.task)
+        task = self._state.queue.cancel(stimulus.task)
         if task is not None:
-            self._mind.record_outcome(outcome_of_unstarted(task, stimulus.signal), task.agent)
-        elif not self._mind.backlog.cancel_when_fetched(stimulus.task, stimulus.signal):
-            self._mind.log("interrupt.ignored", Severity.WARNING, key=stimulus.task, why="no such task waits or runs")
+            self._state.record_outcome(outcome_of_unstarted(task, stimulus.signal), task.agent)
+        elif not self._state.queue.cancel_when_fetched(stimulus.task, stimulus.signal):
+            self._state.log("interrupt.ignored", Severity.WARNING, key=stimulus.task, why="no such task waits or runs")
 
     def record_cancelled(self, unwanted: CancelledTasks) -> None:
         """Tasks that were told to end while they were still in the store, and that have come now."""
         for task, signal in unwanted:
-            self._mind.record_outcome(outcome_of_unstarted(task, signal), task.agent)
+            self._state.record_outcome(outcome_of_unstarted(task, signal), task.agent)
 
     def abort_run(self, why: str, now: float, reason: InterruptReason = InterruptReason.ERROR_THRESHOLD) -> None:
         """Something that the run cannot go on without is broken."""
-        self._mind.error = self._mind.error or why
+        self._state.error = self._state.error or why
         self.stop(InterruptSignal(reason=reason, message=why, triggered_by="supervisor"), now)
 
     # -- everything ---------------------------------------------------------------------------------
 
     def stop(self, signal: InterruptSignal, now: float) -> None:
         """The flag goes up at once; the rest of the ladder follows by the clock."""
-        mind = self._mind
-        if mind.phase is not Phase.RUNNING:  # also FINISHING: what is complete is not interrupted any more
+        state = self._state
+        if state.phase is not Phase.RUNNING:  # also FINISHING: what is complete is not interrupted any more
             return
-        mind.signal = signal
-        mind.phase = Phase.STOPPING
+        state.signal = signal
+        state.phase = Phase.STOPPING
         self.began_at = now
         self._ends_at = None
-        mind.emit(RaiseFlag(signal))
-        mind.log(
+        state.emit(RaiseFlag(signal))
+        state.log(
             "interrupt.requested",
             Severity.WARNING,
             reason=signal.reason.value,
             message=signal.message,
             triggered_by=signal.triggered_by,
-            executors=len(mind.alive),
-            running=mind.running,
-            grace=mind.ladder.grace,
-            term_grace=mind.ladder.term_grace,
+            executors=len(state.alive),
+            running=state.running,
+            grace=state.ladder.grace,
+            term_grace=state.ladder.term_grace,
         )
-        mind.escalation = Escalation(mind.ladder.for_stop)
+        state.escalation = Escalation(state.ladder.for_stop)
         self._escalate(now)
 
     def finish(self, now: float) -> None:
         """All is done and every executor was told to go; the ladder is for those that do not."""
-        self._mind.phase = Phase.FINISHING
+        self._state.phase = Phase.FINISHING
         self._ends_at = None
-        self._mind.escalation = Escalation(self._mind.ladder, Rung.FLAG, now)
+        self._state.escalation = Escalation(self._state.ladder, Rung.FLAG, now)
 
     def _escalate(self, now: float) -> None:
         """The next rung, for everybody who is left."""
-        mind = self._mind
-        mind.escalation = mind.escalation.next(now)
-        mind.emit(PublishNextRung(mind.escalation.due))
-        left = mind.alive
+        state = self._state
+        state.escalation = state.escalation.next(now)
+        state.emit(PublishNextRung(state.escalation.due))
+        left = state.alive
         if left:
-            self._log_rung(mind.escalation, left)
+            self._log_rung(state.escalation, left)
         for slot in left:
-            self._apply_rung(slot, mind.escalation.rung)
+            self._apply_rung(slot, state.escalation.rung)
 
-    def _log_rung(self, climb: Escalation, slots: list[Slot]) -> None:
-        self._mind.log(
+    def _log_rung(self, escalation: Escalation, slots: list[Slot]) -> None:
+        self._state.log(
             "ladder.rung",
-            Severity.INFO if climb.rung is Rung.FLAG else Severity.WARNING,
-            rung=climb.rung.name,
+            Severity.INFO if escalation.rung is Rung.FLAG else Severity.WARNING,
+            rung=escalation.rung.name,
             executors=[slot.number for slot in slots],
             pids=[slot.pid for slot in slots],
-            seconds=climb.ladder.seconds(climb.rung),
+            seconds=escalation.ladder.seconds(escalation.rung),
         )
 
     def _apply_rung(self, slot: Slot, rung: Rung) -> None:
         if rung is Rung.TERM and not slot.killed:
-            self._mind.emit(TerminateExecutor(slot.number, slot.incarnation))
+            self._state.emit(TerminateExecutor(slot.number, slot.incarnation))
         elif rung is Rung.KILL:
             self.kill(slot)
         elif rung is Rung.ABANDONED:
-            self._mind.to_abandon.append(slot)
+            self._state.to_abandon.append(slot)
 
     def kill(self, slot: Slot) -> None:
         """An end of an executor and its tree; once, whichever ladder comes there first."""
         if not slot.killed:
             slot.killed = True
-            self._mind.emit(KillExecutor(slot.number, slot.incarnation))
+            self._state.emit(KillExecutor(slot.number, slot.incarnation))
 
     def requeue_unstarted(self, left: Sequence[Assignment]) -> None:
         """Tasks that an executor had and had not begun are ready again, but for those that nobody wants any more."""
-        for one in left:
-            if one.by_user and one.interrupt_signal is not None:
-                self._mind.record_outcome(outcome_of_unstarted(one.task, one.interrupt_signal), one.task.agent)
-        self._mind.backlog.put_back([one.task for one in left if not one.by_user])
+        for assignment in left:
+            if assignment.by_user and assignment.interrupt_signal is not None:
+                self._state.record_outcome(
+                    outcome_of_unstarted(assignment.task, assignment.interrupt_signal), assignment.task.agent
+                )
+        self._state.queue.put_back([assignment.task for assignment in left if not assignment.by_user])
 
     # -- one task -----------------------------------------------------------------------------------
 
     def interrupt_task(
-        self, slot: Slot, one: Assignment, signal: InterruptSignal, now: float, *, requested: bool = False
+        self, slot: Slot, assignment: Assignment, signal: InterruptSignal, now: float, *, requested: bool = False
     ) -> None:
         """Interrupt one task; if it does not end, its executor goes down the ladder.
 
         `requested`: somebody meant this very task, so that it does not go on later, whatever else it was asked for.
         """
-        if one.interrupt_signal is not None:
-            if requested and one.interrupt_signal.reason is InterruptReason.PRIORITY_OVERRIDE:
-                one.interrupt_signal, one.by_user = signal, True
+        if assignment.interrupt_signal is not None:
+            if requested and assignment.interrupt_signal.reason is InterruptReason.PRIORITY_OVERRIDE:
+                assignment.interrupt_signal, assignment.by_user = signal, True
             return
-        one.by_user = requested
-        one.interrupt_signal, one.interrupted_at = signal, now
-        if one.held is not None:  # it has ended, and its threads are on the ladder already
+        assignment.by_user = requested
+        assignment.interrupt_signal, assignment.interrupted_at = signal, now
+        if assignment.held_record is not None:  # it has ended, and its threads are on the ladder already
             return
-        slot.escalation = slot.escalation or Escalation(self._mind.ladder_for_agent(one.task.agent), Rung.FLAG, now)
-        self._mind.log(
+        slot.escalation = slot.escalation or Escalation(
+            self._state.ladder_for_agent(assignment.task.agent), Rung.FLAG, now
+        )
+        self._state.log(
             "task.interrupting",
             Severity.WARNING,
-            key=one.task.key,
+            key=assignment.task.key,
             reason=signal.reason.value,
             message=signal.message,
             slot=slot.number,
             pid=slot.pid,
         )
-        order = executor_protocol.Interrupt(one.task.seq, one.attempt, signal.model_dump_json().encode())
-        self._mind.emit(SendControl(slot.number, order))
+        order = executor_protocol.Interrupt(assignment.task.seq, assignment.attempt, signal.model_dump_json().encode())
+        self._state.emit(SendControl(slot.number, order))
 
-    def paused(self, seconds: float) -> None:
+    def on_suspension(self, seconds: float) -> None:
         """The supervisor, and perhaps everybody, stood still for so long: every climb goes on where it was."""
-        mind = self._mind
-        if mind.escalation.due is not None:
-            mind.escalation = replace(mind.escalation, since=mind.escalation.since + seconds)
-            if mind.signal is not None:
-                mind.emit(PublishNextRung(mind.escalation.due))
-        for slot in mind.slots:
+        state = self._state
+        if state.escalation.due is not None:
+            state.escalation = replace(state.escalation, since=state.escalation.since + seconds)
+            if state.signal is not None:
+                state.emit(PublishNextRung(state.escalation.due))
+        for slot in state.slots:
             if slot.escalation is not None:
                 slot.escalation = replace(slot.escalation, since=slot.escalation.since + seconds)
 
@@ -198,30 +202,30 @@ class ShutdownController:
 
     def due(self) -> list[float | None]:
         """When something here is due (monotonic seconds)."""
-        climbs = (
-            [slot.escalation.due for slot in self._mind.slots if slot.escalation] if self._mind.signal is None else []
+        escalations = (
+            [slot.escalation.due for slot in self._state.slots if slot.escalation] if self._state.signal is None else []
         )
-        return [self._mind.escalation.due, self._ends_at, *climbs]
+        return [self._state.escalation.due, self._ends_at, *escalations]
 
     def end_of_last_look(self, now: float) -> float:
         """Return until when the last look, which begins now, may wait for processes (monotonic seconds)."""
-        last_look, ends = self._mind.ladder.for_stop.last_look, self._mind.escalation.ends
+        last_look, ends = self._state.ladder.for_stop.last_look, self._state.escalation.ends
         begins = now if ends is None else max(now, ends - last_look)
         return min(begins + LOOK_SHARE * last_look, now + LOOK_PATIENCE)
 
-    def tick(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """Whatever is due."""
-        mind = self._mind
+        state = self._state
         if self._ends_at is not None and now >= self._ends_at:
-            message = f"the run's deadline of {mind.settings.deadline:g} s is over"
+            message = f"the run's deadline of {state.settings.deadline:g} s is over"
             self.stop(InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="deadline"), now)
-        while (due := mind.escalation.due) is not None and due <= now:
+        while (due := state.escalation.due) is not None and due <= now:
             self._escalate(now)
-        if mind.signal is None:
-            for slot in mind.slots:
-                self._tick_slot(slot, now)
+        if state.signal is None:
+            for slot in state.slots:
+                self._escalate_slot_if_due(slot, now)
 
-    def _tick_slot(self, slot: Slot, now: float) -> None:
+    def _escalate_slot_if_due(self, slot: Slot, now: float) -> None:
         """One executor's own climb: a task of it was told to end, or it was told to go, and did not."""
         due = slot.escalation.due if slot.escalation is not None else None
         if slot.escalation is not None and due is not None and due <= now:

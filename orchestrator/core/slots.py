@@ -53,11 +53,11 @@ class Assignment:
     by_user: bool = False
     exclusive_on_executor: bool = False
     exclusive_in_run: bool = False
-    paused: float = 0.0
+    suspended_seconds: float = 0.0
     """Seconds since it began in which the supervisor did not run; they count for no time limit."""
     excuse: Excuse | None = None
-    threads: bool = False
-    held: TaskDone | None = None
+    has_threads: bool = False
+    held_record: TaskDone | None = None
     held_at: float = 0.0
 
     @property
@@ -65,11 +65,11 @@ class Assignment:
         """Since when it should be gone: told to end, or at its end but for its threads. None: it may go on."""
         if self.interrupt_signal is not None:
             return self.interrupted_at
-        return self.held_at if self.held is not None else None
+        return self.held_at if self.held_record is not None else None
 
-    def has_begun(self, in_hand: int) -> bool:
+    def has_begun(self, executing: int) -> bool:
         """Whether it was under way when its executor died; `in_hand`: what that was executing (0 = nothing)."""
-        return self.started_at is not None or self.held is not None or self.task.seq == in_hand
+        return self.started_at is not None or self.held_record is not None or self.task.seq == executing
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ class SupervisorState:
         self.settings = settings
         self.phase = Phase.RUNNING
         self.slots = [Slot(number) for number in range(settings.workers)]
-        self.backlog = TaskQueue()
+        self.queue = TaskQueue()
         self.agents: dict[int, LoadAgent] = {}
         self.needs = AgentNeeds(self.agents)
         self.loaded_agents: dict[int, AgentLoaded] = {}
@@ -69,13 +69,13 @@ class SupervisorState:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is left to execute and nothing more will come."""
-        return self.sealed and self.backlog.is_exhausted and not self.outstanding
+        return self.sealed and self.queue.is_exhausted and not self.outstanding
 
-    def record_agent_loaded(self, hired: AgentLoaded, options: AgentOptions) -> None:
+    def record_agent_loaded(self, record: AgentLoaded, options: AgentOptions) -> None:
         """An executor has loaded an agent, the first one to do so. `width`: how many tasks each executes at once."""
-        self.loaded_agents[hired.agent] = hired
-        self.options[hired.agent] = options
-        if hired.asynchronous:
+        self.loaded_agents[record.agent] = record
+        self.options[record.agent] = options
+        if record.asynchronous:
             self.concurrency_per_executor = self.settings.concurrency
 
     @property
@@ -96,8 +96,10 @@ class SupervisorState:
 
     def _fit(self, agents: Sequence[int]) -> FittedLadder:
         settings, said = self.settings, [self.options[agent] for agent in agents if agent in self.options]
-        grace = max((one.grace for one in said if one.grace is not None), default=settings.grace)
-        term_grace = max((one.term_grace for one in said if one.term_grace is not None), default=settings.term_grace)
+        grace = max((options.grace for options in said if options.grace is not None), default=settings.grace)
+        term_grace = max(
+            (options.term_grace for options in said if options.term_grace is not None), default=settings.term_grace
+        )
         return settings.fit(grace, term_grace)
 
     def timeout_of(self, agent: int) -> float | None:

@@ -49,30 +49,32 @@ class StatusView:
     restarts: int = 0
 
 
-def make_status(mind: SupervisorState, now: float) -> StatusView:
+def make_status(state: SupervisorState, now: float) -> StatusView:
     """The mind at `now` (monotonic seconds)."""
-    counts = mind.counts
-    due, ends = mind.escalation.due, mind.escalation.ends
+    counts = state.counts
+    due, ends = state.escalation.due, state.escalation.ends
     return StatusView(
         at=now,
-        phase=mind.phase,
-        accepted=mind.accepted,
+        phase=state.phase,
+        accepted=state.accepted,
         completed=counts[ExecutionStatus.COMPLETED],
         failed=counts[ExecutionStatus.FAILED],
         interrupted=counts[ExecutionStatus.INTERRUPTED],
-        running=mind.running,
-        executors=[_executor(slot) for slot in mind.slots if slot.is_alive],
-        signal=mind.signal,
-        rung=mind.escalation.rung,
+        running=state.running,
+        executors=[_executor(slot) for slot in state.slots if slot.is_alive],
+        signal=state.signal,
+        rung=state.escalation.rung,
         next_rung=None if due is None else max(0.0, due - now),
         stop_bound=None if ends is None else max(0.0, ends - now),
-        loaded=bool(mind.loaded_agents),
-        restarts=sum(max(0, slot.incarnation - 1) for slot in mind.slots),
+        loaded=bool(state.loaded_agents),
+        restarts=sum(max(0, slot.incarnation - 1) for slot in state.slots),
     )
 
 
 def _executor(slot: Slot) -> ExecutorView:
-    begun = [one for one in slot.assigned.values() if one.started_at is not None]
+    begun = [assignment for assignment in slot.assigned.values() if assignment.started_at is not None]
     shown = begun or list(slot.assigned.values())
-    since = min((one.started_at for one in begun if one.started_at is not None), default=None)
-    return ExecutorView(slot.number, slot.pid, slot.state.value, tuple(one.task.key for one in shown[:3]), since)
+    since = min((assignment.started_at for assignment in begun if assignment.started_at is not None), default=None)
+    return ExecutorView(
+        slot.number, slot.pid, slot.state.value, tuple(assignment.task.key for assignment in shown[:3]), since
+    )

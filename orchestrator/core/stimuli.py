@@ -41,7 +41,7 @@ class TasksAdded(msgspec.Struct, frozen=True):
     after: int
     last_seq: int
     tasks: Sequence[NewTask]
-    kept: bool = True
+    stored: bool = True
 
 
 class RunResumed(msgspec.Struct, frozen=True):
@@ -115,7 +115,7 @@ class ProtocolErrorDetected(msgspec.Struct, frozen=True):
 
     slot: int
     incarnation: int
-    why: str
+    problem: str
 
 
 class ExecutorExited(msgspec.Struct, frozen=True):
@@ -131,8 +131,8 @@ class ExecutorExited(msgspec.Struct, frozen=True):
     code: int | None
     seconds: float
     max_rss: int
-    in_hand: int
-    how: str
+    executing: int
+    exit_text: str
     last_line: str = ""
     with_guardian: bool = False
 
@@ -170,7 +170,7 @@ class SweepFinished(msgspec.Struct, frozen=True):
 class OutcomesCommitted(msgspec.Struct, frozen=True):
     """`asked` outcomes went to the journal; the other fields count the ones that it accepted, by status."""
 
-    asked: int
+    submitted: int
     completed: int
     failed: int
     interrupted: int
@@ -179,7 +179,7 @@ class OutcomesCommitted(msgspec.Struct, frozen=True):
 class JournalFailed(msgspec.Struct, frozen=True):
     """The journal cannot be written any more."""
 
-    why: str
+    problem: str
 
 
 class JournalContended(msgspec.Struct, frozen=True):
@@ -198,14 +198,14 @@ class JournalAvailable(msgspec.Struct, frozen=True):
 class JournalStarved(msgspec.Struct, frozen=True):
     """The journal has been locked for so long that the run stops; what is finished is still to be written."""
 
-    why: str
+    problem: str
     seconds: float
 
 
 class HostFailed(msgspec.Struct, frozen=True):
     """The run cannot go on: what it needs from the host is not to be had."""
 
-    why: str
+    problem: str
 
 
 class InterruptRequested(msgspec.Struct, frozen=True):

@@ -40,9 +40,9 @@ class FittedLadder:
 
 def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
     """The ladder, shrunk as far as it must be."""
-    if granted is None or ladder.total + margin(granted) <= granted:
+    if granted is None or ladder.total + margin_of(granted) <= granted:
         return FittedLadder(ladder, ladder, granted)
-    room = max(0.0, granted - margin(granted))
+    room = max(0.0, granted - margin_of(granted))
     patience = min(ladder.kill_patience, max(_PATIENCE, room - ladder.grace - ladder.term_grace), room)
     graces = ladder.grace + ladder.term_grace
     share = min(1.0, (room - patience) / graces) if graces else 0.0
@@ -53,22 +53,23 @@ def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
     )
 
 
-def margin(granted: float) -> float:
+def margin_of(granted: float) -> float:
     """What is kept of a grant for what comes after the rungs: of a short one, a fifth."""
     return min(MARGIN, granted / 5)
 
 
-def explain_shortening(found: FittedLadder) -> str:
+def explain_shortening(fitted: FittedLadder) -> str:
     """The numbers and the cure, in one sentence."""
-    got = found.ladder
+    got = fitted.ladder
     return (
-        f"the host kills {found.granted:g} s after its SIGTERM, but the ladder needs {found.needed:g} s "
-        f"({rungs(found.wanted)}): shortened to {got.grace:.3g} + {got.term_grace:.3g} + {got.kill_patience:.3g} s; "
-        f"grant {found.needed:g} s (TimeoutStopSec=, terminationGracePeriodSeconds), or lower --grace and --term-grace"
+        f"the host kills {fitted.granted:g} s after its SIGTERM, but the ladder needs {fitted.needed:g} s "
+        f"({describe_rungs(fitted.wanted)}): shortened to "
+        f"{got.grace:.3g} + {got.term_grace:.3g} + {got.kill_patience:.3g} s; "
+        f"grant {fitted.needed:g} s (TimeoutStopSec=, terminationGracePeriodSeconds), or lower --grace and --term-grace"
     )
 
 
-def rungs(ladder: Ladder) -> str:
+def describe_rungs(ladder: Ladder) -> str:
     """What the time of a stop is for."""
     return (
         f"{ladder.grace:g} s until SIGTERM, {ladder.term_grace:g} s until SIGKILL, "

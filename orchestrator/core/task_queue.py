@@ -43,7 +43,7 @@ class TaskQueue:
         self._read_to = 0
         self._fetching = False
         self._cancelled: dict[str, tuple[int, InterruptSignal]] = {}
-        self._strays: Counter[int] = Counter()
+        self._foreign_sigterms: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._suspects) + len(self._urgent)
@@ -60,13 +60,13 @@ class TaskQueue:
 
     # -- from the store -----------------------------------------------------------------------------
 
-    def resumed(self, last_seq: int, *, by_program: bool = False) -> None:
+    def on_run_resumed(self, last_seq: int, *, by_program: bool = False) -> None:
         """The store has tasks up to here from before. `by_program`: they come as `recalled`, and are not fetched."""
         self._last_seq = last_seq
         if by_program:
             self._read_to = last_seq
 
-    def recalled(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
+    def on_tasks_recalled(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
         """Take in tasks of an earlier start that were handed in again. What is not wanted any more comes back."""
         return self._take_in(tasks, agents)
 
@@ -77,7 +77,7 @@ class TaskQueue:
         """
         is_next = not self._fetching and self._read_to >= self._last_seq
         self._last_seq = max(self._last_seq, news.last_seq)
-        if not news.kept or (is_next and self._has_room_for(news.tasks)):
+        if not news.stored or (is_next and self._has_room_for(news.tasks)):
             self._read_to = self._last_seq
             return self._take_in(to_pending(news.tasks, news.after), agents)
         if any(task.priority > 0 for task in news.tasks):
@@ -88,7 +88,7 @@ class TaskQueue:
         size = len(self) * self._average_bytes + sum(len(task.input) for task in tasks)
         return len(self) + len(tasks) <= WINDOW_TASKS and size <= WINDOW_BYTES
 
-    def fetch(self) -> FetchTasks | None:
+    def next_fetch(self) -> FetchTasks | None:
         """What to fetch now, or None. The answer must come back through `fetched`."""
         if self._urgent_to > self._urgent_after:  # they do not wait for their turn in the queue
             request = FetchTasks(max(self._urgent_after, self._read_to), self._urgent_to, WINDOW_TASKS, urgent=True)
@@ -100,7 +100,7 @@ class TaskQueue:
         self._fetching = True
         return FetchTasks(self._read_to, self._last_seq, limit)
 
-    def fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> CancelledTasks:
+    def on_tasks_fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> CancelledTasks:
         """The answer to a fetch, which has read the store up to `read_to`. What is not wanted any more comes back.
 
         Tasks of an agent that is not there (an earlier start had it, this one has not yet) are put aside.
@@ -125,7 +125,7 @@ class TaskQueue:
             self._average_bytes = max(64.0, (self._average_bytes + size) / 2)
         return unwanted
 
-    def fetched_urgent(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
+    def on_urgent_tasks_fetched(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
         """The answer to a fetch of the urgent ones. As `fetched`."""
         fresh = [task for task in tasks if task.seq > self._read_to and task.seq not in self._prefetched_urgent]
         unwanted = self._take_in(fresh, agents)
@@ -158,7 +158,7 @@ class TaskQueue:
             else:
                 self._ready.appendleft(task)
 
-    def suspect(self, tasks: Sequence[PendingTask]) -> None:
+    def add_suspects(self, tasks: Sequence[PendingTask]) -> None:
         """Tasks one of which killed its executor: each runs alone from now on, so that the culprit is known."""
         self._suspects.extend(tasks)
 
@@ -177,7 +177,7 @@ class TaskQueue:
         """Whether the next suspect must be the only task that runs."""
         return bool(self._suspects) and self._suspects[0].seq in self._isolated
 
-    def retry(self, task: PendingTask, at: float) -> None:
+    def retry_at(self, task: PendingTask, at: float) -> None:
         """A task that runs again, not before `at`."""
         heapq.heappush(self._retry_heap, (at, task.seq, task))
 
@@ -188,8 +188,8 @@ class TaskQueue:
 
     def count_foreign_sigterm(self, seq: int) -> int:
         """Count an end of this task by a SIGTERM from nowhere; how many it has now."""
-        self._strays[seq] += 1
-        return self._strays[seq]
+        self._foreign_sigterms[seq] += 1
+        return self._foreign_sigterms[seq]
 
     # -- not wanted any more ------------------------------------------------------------------------
 

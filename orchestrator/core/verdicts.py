@@ -29,20 +29,20 @@ class TaskVerdict(Enum):
 _FAILURES = frozenset({InterruptReason.TIMEOUT, InterruptReason.RESOURCE_LIMIT})
 
 
-def classify_interrupted(one: Assignment, signal: InterruptSignal | None, *, stopping: bool) -> TaskVerdict:
+def classify_interrupted(assignment: Assignment, signal: InterruptSignal | None, *, stopping: bool) -> TaskVerdict:
     """What an interrupted task's end means.
 
     While the run stops it is kept for the next start, and so is one that somebody asked to end by its key. A task that
     was over its own limit has failed, unless it is excused: a task beside it may be to blame. One whose executor was
     told to end by a stray SIGTERM, or that made room for another, runs again.
     """
-    if one.by_user:
+    if assignment.by_user:
         return TaskVerdict.INTERRUPTED
-    if stopping and (one.interrupt_signal is None or one.interrupt_signal.reason not in _FAILURES):
+    if stopping and (assignment.interrupt_signal is None or assignment.interrupt_signal.reason not in _FAILURES):
         return TaskVerdict.INTERRUPTED
-    if one.excuse is not None:
-        return TaskVerdict.REQUEUE if one.excuse is Excuse.NEIGHBOUR else TaskVerdict.ALONE
-    signal = signal or one.interrupt_signal
+    if assignment.excuse is not None:
+        return TaskVerdict.REQUEUE if assignment.excuse is Excuse.NEIGHBOUR else TaskVerdict.ALONE
+    signal = signal or assignment.interrupt_signal
     if signal is None:
         return TaskVerdict.REQUEUE
     if signal.reason in _FAILURES:
@@ -52,21 +52,25 @@ def classify_interrupted(one: Assignment, signal: InterruptSignal | None, *, sto
     return TaskVerdict.INTERRUPTED
 
 
-def judge_unkillable(
-    one: Assignment, signal: InterruptSignal | None, *, has_failed: bool, stopping: bool
+def status_of_unkillable(
+    assignment: Assignment, signal: InterruptSignal | None, *, has_failed: bool, stopping: bool
 ) -> ExecutionStatus:
     """Return how a task is recorded whose executor cannot be killed: no attempt may run beside what is left of it.
 
     It has failed if it had said so, or was over its own limit. What would run again waits for the next start.
     """
-    if has_failed or (not stopping and classify_interrupted(one, signal, stopping=False) is TaskVerdict.FAILED):
+    if has_failed or (not stopping and classify_interrupted(assignment, signal, stopping=False) is TaskVerdict.FAILED):
         return ExecutionStatus.FAILED
     return ExecutionStatus.INTERRUPTED
 
 
-def is_over_limit(one: Assignment) -> bool:
+def is_over_limit(assignment: Assignment) -> bool:
     """Whether it was told to end because of a limit of its own, and by nobody else."""
-    return one.interrupt_signal is not None and not one.by_user and one.interrupt_signal.reason in _FAILURES
+    return (
+        assignment.interrupt_signal is not None
+        and not assignment.by_user
+        and assignment.interrupt_signal.reason in _FAILURES
+    )
 
 
 def outcome_of_unstarted(task: PendingTask, signal: InterruptSignal) -> TaskOutcome:
@@ -89,13 +93,13 @@ def kill_message(how: str, signal: InterruptSignal | None) -> str:
     return f"{ExecutionInterrupted(signal)} (ended by {how})"
 
 
-def unkillable(why: str | None, signal: InterruptSignal | None) -> str:
+def unkillable_message(why: str | None, signal: InterruptSignal | None) -> str:
     """Return the one line of a task whose executor cannot be killed."""
     cause = why or (None if signal is None else str(ExecutionInterrupted(signal)))
     return f"{cause} ({UNKILLABLE})" if cause else UNKILLABLE
 
 
-def backoff(first: float, times: int, most: float) -> float:
+def backoff_seconds(first: float, times: int, most: float) -> float:
     """Seconds to wait: `first`, doubled so many times, and never more than `most`."""
     return min(most, first * 2.0 ** min(times, 20))
 
@@ -107,7 +111,7 @@ def startup_failure_message(times: int, how: str, last_line: str) -> str:
 
 
 def make_outcome(
-    one: Assignment,
+    assignment: Assignment,
     where: Slot | ExecutorExited,
     record: TaskDone | None,
     status: ExecutionStatus,
@@ -116,13 +120,14 @@ def make_outcome(
 ) -> TaskOutcome:
     """The outcome of a task, from what its executor reported, or from nothing when it died."""
     number = where.number if isinstance(where, Slot) else where.slot
+    task, attempt = assignment.task, assignment.attempt
     if record is None:
         return TaskOutcome(
-            seq=one.task.seq, key=one.task.key, status=status, attempts=one.attempt, error=error, slot=number,
+            seq=task.seq, key=task.key, status=status, attempts=attempt, error=error, slot=number,
             incarnation=where.incarnation, signal=signal,
         )  # fmt: skip
     return TaskOutcome(
-        seq=one.task.seq, key=one.task.key, status=status, attempts=one.attempt, encoded=record.value,
+        seq=task.seq, key=task.key, status=status, attempts=attempt, encoded=record.value,
         encoding=record.encoding or "json", projection=record.projection,
         error=error or record.error, detail=record.detail,
         started_at=record.started_at, ended_at=record.started_at + record.seconds, slot=number,

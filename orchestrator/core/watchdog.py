@@ -31,34 +31,34 @@ class Watchdog:
     that waits for a processor, on a host with too much to do. One that is deadlocked or stopped does neither.
     """
 
-    def __init__(self, mind: SupervisorState, stopping: ShutdownController, roster: ExecutorLifecycle) -> None:
-        self._mind = mind
-        self._stopping = stopping
-        self._roster = roster
+    def __init__(self, state: SupervisorState, shutdown: ShutdownController, executors: ExecutorLifecycle) -> None:
+        self._state = state
+        self._shutdown = shutdown
+        self._executors = executors
 
-    def progress(self, stimulus: stimuli.ProgressSampled, now: float) -> None:
+    def on_progress(self, stimulus: stimuli.ProgressSampled, now: float) -> None:
         """What shared memory shows."""
-        for slot, (task, since, beat) in zip(self._mind.slots, stimulus.slots, strict=True):
-            one = slot.assigned.get(task)
-            if one is not None:
-                one.started_at = since
-            if self._mind.phase is Phase.RUNNING and slot.state in (SlotState.STARTING, SlotState.READY):
+        for slot, (task, since, beat) in zip(self._state.slots, stimulus.slots, strict=True):
+            assignment = slot.assigned.get(task)
+            if assignment is not None:
+                assignment.started_at = since
+            if self._state.phase is Phase.RUNNING and slot.state in (SlotState.STARTING, SlotState.READY):
                 self._notice_work(slot, stimulus.cpu.get(slot.number), now)
                 if slot.number in stimulus.runnable:
                     slot.worked_at = now
                 self._check_heartbeat(slot, max(beat, slot.last_seen_at, slot.worked_at), now)
-        if self._mind.phase is Phase.RUNNING:
+        if self._state.phase is Phase.RUNNING:
             self._check_task_timeouts(now)
 
-    def quiet(self, slots: Sequence[tuple[int, float, float]], now: float) -> list[Slot]:
+    def slots_without_heartbeat(self, slots: Sequence[tuple[int, float, float]], now: float) -> list[Slot]:
         """Whose processor time is wanted with the Progress of these `slots`."""
-        silence = self._mind.settings.heartbeat_timeout
-        if silence is None or self._mind.phase is not Phase.RUNNING:
+        silence = self._state.settings.heartbeat_timeout
+        if silence is None or self._state.phase is not Phase.RUNNING:
             return []
         patience = min(QUIET_SECONDS, silence / 2)
         return [
             slot
-            for slot, (_, _, beat) in zip(self._mind.slots, slots, strict=True)
+            for slot, (_, _, beat) in zip(self._state.slots, slots, strict=True)
             if slot.is_alive and slot.pid is not None and now - max(beat, slot.last_seen_at) > patience
         ]
 
@@ -71,45 +71,45 @@ class Watchdog:
             slot.cpu = (cpu, now)
             slot.worked_at = now
 
-    def paused(self, stimulus: stimuli.SuspensionNoticed, now: float) -> None:
+    def on_suspension(self, stimulus: stimuli.SuspensionNoticed, now: float) -> None:
         """Nothing that happened, or did not happen, meanwhile is held against anybody: clocks stood still.
 
         Not the deadline's, which is about when the run must be over, whatever it does until then.
         """
-        self._mind.log("supervisor.paused", seconds=round(stimulus.seconds, 3))
-        for slot in self._mind.alive:
+        self._state.log("supervisor.paused", seconds=round(stimulus.seconds, 3))
+        for slot in self._state.alive:
             slot.last_seen_at = slot.worked_at = now
             slot.cpu = None
-            for one in slot.assigned.values():
-                if one.started_at is not None:
-                    one.paused += min(stimulus.seconds, max(0.0, now - one.started_at))
-                if one.interrupt_signal is not None:
-                    one.interrupted_at += stimulus.seconds
-                if one.held is not None:
-                    one.held_at += stimulus.seconds
-        self._stopping.paused(stimulus.seconds)
+            for assignment in slot.assigned.values():
+                if assignment.started_at is not None:
+                    assignment.suspended_seconds += min(stimulus.seconds, max(0.0, now - assignment.started_at))
+                if assignment.interrupt_signal is not None:
+                    assignment.interrupted_at += stimulus.seconds
+                if assignment.held_record is not None:
+                    assignment.held_at += stimulus.seconds
+        self._shutdown.on_suspension(stimulus.seconds)
 
     def _check_task_timeouts(self, now: float) -> None:
-        for slot in self._mind.slots:
-            for one in list(slot.assigned.values()):
-                timeout = self._mind.timeout_of(one.task.agent)
-                if timeout is None or one.started_at is None or not _can_be_blamed(slot, one):
+        for slot in self._state.slots:
+            for assignment in list(slot.assigned.values()):
+                timeout = self._state.timeout_of(assignment.task.agent)
+                if timeout is None or assignment.started_at is None or not _can_be_blamed(slot, assignment):
                     continue
-                if now - one.started_at - one.paused >= timeout:
+                if now - assignment.started_at - assignment.suspended_seconds >= timeout:
                     message = f"the task took longer than {timeout:g} s"
                     signal = InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
-                    self._stopping.interrupt_task(slot, one, signal, now)
+                    self._shutdown.interrupt_task(slot, assignment, signal, now)
 
     def _check_heartbeat(self, slot: Slot, last: float, now: float) -> None:
         """An executor without a heartbeat that does not work either is stopped or deadlocked: the ladder is for it."""
-        silence = self._mind.settings.heartbeat_timeout
+        silence = self._state.settings.heartbeat_timeout
         if silence is None or slot.pid is None or slot.escalation is not None or now - last < silence:
             return  # without a pid nothing has been forked yet, and nobody can show a sign of life
         slot.exit_reason = (
             f"it showed no sign of life and used no processor for {now - last:.1f} s, "
             f"--heartbeat-timeout is {silence:g} s"
         )
-        self._mind.log(
+        self._state.log(
             "executor.heartbeat_lost",
             Severity.WARNING,
             slot=slot.number,
@@ -117,58 +117,66 @@ class Watchdog:
             pid=slot.pid,
             seconds=round(now - last, 1),
             option=f"--heartbeat-timeout {silence:g}",
-            keys=[one.task.key for one in slot.assigned.values()][:10],
+            keys=[assignment.task.key for assignment in slot.assigned.values()][:10],
         )
         slot.draining = True
-        slot.escalation = Escalation(self._mind.ladder.for_executor, Rung.FLAG, now - self._mind.ladder.grace)
+        slot.escalation = Escalation(self._state.ladder.for_executor, Rung.FLAG, now - self._state.ladder.grace)
 
     def on_memory_exceeded(self, stimulus: stimuli.MemoryExceeded, now: float) -> None:
         """An executor's tree holds much memory: it is replaced; above the limit, what it executes has failed too."""
-        slot = self._mind.slot(stimulus.slot, stimulus.incarnation)
-        if slot is None or self._mind.phase is not Phase.RUNNING:
+        slot = self._state.slot(stimulus.slot, stimulus.incarnation)
+        if slot is None or self._state.phase is not Phase.RUNNING:
             return
-        limit = self._mind.settings.memory_limit
+        limit = self._state.settings.memory_limit
         if not slot.draining:
             slot.draining = True
-            self._log_grown(slot, stimulus.size)
-            self._mind.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
+            self._log_memory_exceeded(slot, stimulus.size)
+            self._state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
         if limit is None or stimulus.size <= limit:
             return
         message = (
             f"the executor and its children hold {_format_bytes(stimulus.size)}, the limit is {_format_bytes(limit)}"
         )
         signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by="memory-limit")
-        running = [one for one in slot.assigned.values() if one.started_at is not None and one.held is None]
-        begun = [one for one in running if one.started_at is not None and one.started_at <= stimulus.measured_at]
-        for one in begun:
-            if len(begun) > 1 and one.interrupt_signal is None:
-                one.excuse = Excuse.UNKNOWN
-            self._stopping.interrupt_task(slot, one, signal, now)
+        running = [
+            assignment
+            for assignment in slot.assigned.values()
+            if assignment.started_at is not None and assignment.held_record is None
+        ]
+        begun = [
+            assignment
+            for assignment in running
+            if assignment.started_at is not None and assignment.started_at <= stimulus.measured_at
+        ]
+        for assignment in begun:
+            if len(begun) > 1 and assignment.interrupt_signal is None:
+                assignment.excuse = Excuse.UNKNOWN
+            self._shutdown.interrupt_task(slot, assignment, signal, now)
 
-    def _log_grown(self, slot: Slot, size: int) -> None:
-        self._mind.log(
+    def _log_memory_exceeded(self, slot: Slot, size: int) -> None:
+        self._state.log(
             "executor.memory_exceeded",
             Severity.WARNING,
             slot=slot.number,
             incarnation=slot.incarnation,
             pid=slot.pid,
             memory=size,
-            limit=self._mind.settings.report_above,
+            limit=self._state.settings.report_above,
         )
 
     def recycle_drained(self, now: float) -> None:
         """Executors that are to be replaced go when they have nothing in hand."""
-        most = self._mind.settings.max_tasks_per_executor
-        for slot in self._mind.slots:
+        most = self._state.settings.max_tasks_per_executor
+        for slot in self._state.slots:
             if most is not None and slot.executed >= most:
                 slot.draining = True
             if slot.draining and slot.state is SlotState.READY and not slot.assigned and slot.escalation is None:
-                self._roster.retire(slot, now)
+                self._executors.retire(slot, now)
 
 
-def _can_be_blamed(slot: Slot, one: Assignment) -> bool:
+def _can_be_blamed(slot: Slot, assignment: Assignment) -> bool:
     """Whether a task's time is its own: it has not ended, and no other task holds the event loop that it waits for."""
-    return one.held is None and (slot.block is None or slot.block.task in (0, one.task.seq))
+    return assignment.held_record is None and (slot.block is None or slot.block.task in (0, assignment.task.seq))
 
 
 def _format_bytes(count: float) -> str:

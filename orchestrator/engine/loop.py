@@ -79,8 +79,8 @@ class Engine:
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.machine = SupervisorStateMachine(settings)
-        self.mind = self.machine.mind
-        self.status: StatusView = self.machine.view(time.monotonic())
+        self.state = self.machine.state
+        self.status: StatusView = self.machine.status(time.monotonic())
         self.error: BaseException | None = None
         self._settings = settings
         self._backend = backend
@@ -311,7 +311,8 @@ class Engine:
         if self._mux.paused:  # who cannot write cannot be blamed for its silence
             progress = [(task, since, now) for task, since, _ in progress]
         quiet = (
-            (slot.number, self._backend.processor_use(slot.pid or 0)) for slot in self.machine.quiet(progress, now)
+            (slot.number, self._backend.processor_use(slot.pid or 0))
+            for slot in self.machine.slots_without_heartbeat(progress, now)
         )
         used = {slot: use for slot, use in quiet if use is not None}
         runnable = frozenset(slot for slot, use in used.items() if use.is_runnable)
@@ -320,7 +321,7 @@ class Engine:
         self._notify_observers(now)
 
     def _notify_observers(self, now: float) -> None:
-        self.status = self.machine.view(now)
+        self.status = self.machine.status(now)
         for observe in self._observers:
             observe(self.status)
 
@@ -341,9 +342,9 @@ class Engine:
         pressure = self._require_store().unwritten_bytes
         self._is_dropping_events = self._is_stopping() and pressure > STOP_PRESSURE
         if self._mux.paused:
-            if pressure < LOW_PRESSURE or self.mind.phase is not Phase.RUNNING:
+            if pressure < LOW_PRESSURE or self.state.phase is not Phase.RUNNING:
                 self._mux.resume_reading()
-        elif pressure > HIGH_PRESSURE and self.mind.phase is Phase.RUNNING:
+        elif pressure > HIGH_PRESSURE and self.state.phase is Phase.RUNNING:
             self._mux.pause()
         self._balance_output()
 
@@ -351,7 +352,7 @@ class Engine:
         """Output is read no faster than the log is written, for as long as that goes on and nobody stops the run."""
         if self._buffer is None:
             return
-        congested = self.mind.phase is Phase.RUNNING and self._buffer.is_congested()
+        congested = self.state.phase is Phase.RUNNING and self._buffer.is_congested()
         if congested and not self._mux.is_output_paused:
             self._mux.pause_output()
         elif self._mux.is_output_paused and not congested:
@@ -359,7 +360,7 @@ class Engine:
 
     def _finish_output(self) -> None:
         """What is left of it at the end, with a limit."""
-        patience = OUTPUT_SECONDS if self.mind.signal is None else OUTPUT_SECONDS / 4
+        patience = OUTPUT_SECONDS if self.state.signal is None else OUTPUT_SECONDS / 4
         end = time.monotonic() + patience
         while self._mux.has_output and time.monotonic() < end:
             self._mux.show_output()
@@ -373,7 +374,7 @@ class Engine:
         self._wake_pending = False
 
     def _is_stopping(self) -> bool:
-        return self.mind.phase is not Phase.RUNNING
+        return self.state.phase is not Phase.RUNNING
 
     def _require_store(self) -> TaskStore:
         assert self._store is not None

@@ -166,7 +166,7 @@ class MemoryStore:
             for task in tasks:
                 self._keys.add(task.key)
                 self._seq = task.seq or self._seq + 1
-            news = stimuli.TasksAdded(before, self._seq, tasks, kept=False)
+            news = stimuli.TasksAdded(before, self._seq, tasks, stored=False)
         self._resolve(news)
         done.set_result(None)
         return done

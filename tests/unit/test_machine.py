@@ -75,7 +75,7 @@ def test_all_tasks_are_completed_and_everybody_leaves() -> None:
     world = started(50)
     wind_up(world)
     assert [world.status(seq) for seq in range(1, 51)] == ["completed"] * 50
-    assert world.machine.mind.phase is Phase.ENDED
+    assert world.machine.state.phase is Phase.ENDED
     assert not world.flags
     assert not world.killed
 
@@ -103,7 +103,7 @@ def test_the_sweep_waits_for_what_is_not_committed() -> None:
     world.end_task(0, "completed")
     world.leave(0)
     assert world.records
-    assert world.machine.mind.phase is Phase.FINISHING
+    assert world.machine.state.phase is Phase.FINISHING
     world.answer_commit()
     assert world.sweeps == 1
 
@@ -167,8 +167,8 @@ def test_an_environment_in_which_no_executor_comes_up_ends_the_run() -> None:
     for _ in range(START_FAILURES):
         world.tick(10)
         world.die(0, 1)
-    assert world.machine.mind.phase is not Phase.RUNNING
-    assert "in a row died" in (world.machine.mind.error or "")
+    assert world.machine.state.phase is not Phase.RUNNING
+    assert "in a row died" in (world.machine.state.error or "")
 
 
 def test_an_agent_whose_import_kills_the_executor_ends_the_run() -> None:
@@ -180,8 +180,8 @@ def test_an_agent_whose_import_kills_the_executor_ends_the_run() -> None:
         world.executors[0].ready = True
         world.hear(0, executor_protocol.Ready(executor_protocol.VERSION, 100))
         world.die(0, 3)
-    assert world.machine.mind.phase is not Phase.RUNNING
-    assert "exit code 3" in (world.machine.mind.error or "")
+    assert world.machine.state.phase is not Phase.RUNNING
+    assert "exit code 3" in (world.machine.state.error or "")
 
 
 def test_an_executor_of_another_version_is_not_trusted() -> None:
@@ -262,7 +262,7 @@ def test_a_stop_is_over_at_last_even_if_nobody_ever_answers() -> None:
     world.tick(world.settings.ladder.total + 0.01)
     while world.records:
         world.answer_commit()
-    assert world.machine.mind.phase is Phase.SWEEPING
+    assert world.machine.state.phase is Phase.SWEEPING
     world.tick(5)
     world.answer_sweep()
     assert world.finished
@@ -302,11 +302,11 @@ def test_a_signal_when_all_is_done_changes_nothing() -> None:
     world = started(1, workers=1)
     world.end_task(0, "completed")
     world.answer_commit()
-    assert world.machine.mind.phase is Phase.FINISHING
+    assert world.machine.state.phase is Phase.FINISHING
     world.tell(stimuli.OsSignalReceived("SIGTERM", user=False))
     assert not world.flags
     wind_up(world)
-    assert world.machine.mind.signal is None
+    assert world.machine.state.signal is None
 
 
 def test_the_deadline() -> None:
@@ -325,7 +325,7 @@ def test_a_journal_that_fails_ends_the_run_without_waiting_for_it() -> None:
         world.leave(slot)
     assert world.sweeps == 1
     world.answer_sweep()
-    assert world.machine.mind.error == "the disk is full"
+    assert world.machine.state.error == "the disk is full"
 
 
 @pytest.mark.parametrize(("limit", "stops_after"), [(0, 1), (3, 4)])
@@ -477,7 +477,7 @@ def test_nobody_is_given_more_than_its_share() -> None:
         slot.state, slot.window = SlotState.READY, 500
     tasks = [NewTask(f"n{number}", b"1") for number in range(201)]
     mind.agents[0] = executor_protocol.LoadAgent(0, by_name=True, source=b"m:f")
-    mind.backlog.on_tasks_added(stimuli.TasksAdded(0, len(tasks), tasks), {0})
+    mind.queue.on_tasks_added(stimuli.TasksAdded(0, len(tasks), tasks), {0})
     Dispatcher(mind, ledger, stopping, Loading(mind)).dispatch()
     assert [len(slot.assigned) for slot in mind.slots] == [51, 50, 50, 50]
 

@@ -134,7 +134,7 @@ def _service(service: ServiceUnit) -> str:
         "RestartForceExitStatus=75",
         "RestartPreventExitStatus=1 2",
         "TimeoutStartSec=300",
-        f"# {stop_budget.rungs(ladder)}",
+        f"# {stop_budget.describe_rungs(ladder)}",
         f"TimeoutStopSec={stop_seconds(ladder)}",
         "KillMode=mixed",
         f"WatchdogSec={decimal(service.watchdog)}",

@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 
 from orchestrator.config import Settings
 from orchestrator.core.ladder import Escalation, Ladder
-from orchestrator.core.stop_budget import MARGIN, explain_shortening, fit, margin
+from orchestrator.core.stop_budget import MARGIN, explain_shortening, fit, margin_of
 
 times = some.floats(0, 1000)
 
@@ -42,11 +42,11 @@ def test_what_comes_out_fits(grace: float, term_grace: float, patience: float, g
     """Whatever goes in; no rung grows, none is negative, and nothing shrinks that need not."""
     wanted = Ladder(grace, term_grace, patience)
     found = fit(wanted, granted)
-    assert found.ladder.total + margin(granted) <= granted + 1e-6 or found.fits
+    assert found.ladder.total + margin_of(granted) <= granted + 1e-6 or found.fits
     for rung in ("grace", "term_grace", "kill_patience"):
         assert 0 <= getattr(found.ladder, rung) <= getattr(wanted, rung)
     if not found.fits:
-        assert abs(found.ladder.total + margin(granted) - granted) < 1e-6
+        assert abs(found.ladder.total + margin_of(granted) - granted) < 1e-6
 
 
 def test_the_advice_has_the_numbers_and_the_cure() -> None:

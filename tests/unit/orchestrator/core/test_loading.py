@@ -23,16 +23,16 @@ class Bench:
     """Loading alone, with one executor that is ready, and six agents of a fourth of what may be."""
 
     def __init__(self, *, by_name: bool = False) -> None:
-        self.mind = SupervisorState(Settings.from_options(workers=1))
-        self.loading = Loading(self.mind)
-        self.slot: Slot = self.mind.slots[0]
+        self.state = SupervisorState(Settings.from_options(workers=1))
+        self.loading = Loading(self.state)
+        self.slot: Slot = self.state.slots[0]
         self.slot.state = SlotState.READY
         for number in range(6):
-            self.mind.agents[number] = LoadAgent(number, by_name, bytes(FOURTH - (1 << 13)))
+            self.state.agents[number] = LoadAgent(number, by_name, bytes(FOURTH - (1 << 13)))
 
     def sent(self) -> list[Any]:
         """`+1`: agent 1 is loaded, `-1`: it is dropped."""
-        orders = [it.order for it in self.mind.drain_instructions() if isinstance(it, SendOrder)]
+        orders = [it.order for it in self.state.drain_instructions() if isinstance(it, SendOrder)]
         signs = {LoadAgent: "+", Drop: "-"}
         return [f"{signs[type(order)]}{order.agent}" for order in orders if isinstance(order, (LoadAgent, Drop))]
 
@@ -104,7 +104,7 @@ def test_a_busy_executor_is_sent_a_large_agent_only_when_it_needs_it() -> None:
     bench = Bench()
     bench.assign(0)
     for number, size in ((7, EAGER_BYTES), (8, EAGER_BYTES + 1)):
-        bench.mind.agents[number] = order = LoadAgent(number, by_name=False, source=bytes(size))
+        bench.state.agents[number] = order = LoadAgent(number, by_name=False, source=bytes(size))
         bench.loading.load_new(order)
     assert bench.sent() == ["+7"]
     bench.use(8)
@@ -153,16 +153,16 @@ class Needs:
 
     def is_kept(self) -> bool:
         """Whether the supervisor could send it to an executor."""
-        return self.machine.mind.agents[0].source == self.source
+        return self.machine.state.agents[0].source == self.source
 
 
 def test_the_pickle_of_a_large_agent_goes_with_its_last_task() -> None:
     needs = Needs()
     needs.tell(spooled(0, 0))
     needs.release()
-    needs.machine.mind.record_outcome(outcome(1), 0)
+    needs.machine.state.record_outcome(outcome(1), 0)
     assert needs.is_kept()
-    needs.machine.mind.record_outcome(outcome(2), 0)
+    needs.machine.state.record_outcome(outcome(2), 0)
     assert not needs.is_kept()
     needs.hire()
     assert needs.is_kept()
@@ -173,19 +173,19 @@ def test_a_caller_with_tasks_on_the_way_keeps_it() -> None:
     needs.tell(spooled(0))
     needs.release()
     needs.hire()
-    needs.machine.mind.record_outcome(outcome(1), 0)
+    needs.machine.state.record_outcome(outcome(1), 0)
     assert needs.is_kept()
     needs.tell(spooled(0))
     needs.release()
     assert needs.is_kept()
-    needs.machine.mind.record_outcome(outcome(2), 0)
+    needs.machine.state.record_outcome(outcome(2), 0)
     assert not needs.is_kept()
 
 
 def test_a_small_agent_and_those_of_a_resumed_run_are_kept() -> None:
     small = Needs(KEPT_BYTES)
     small.tell(spooled(0))
-    small.machine.mind.record_outcome(outcome(1), 0)
+    small.machine.state.record_outcome(outcome(1), 0)
     small.release()
     assert small.is_kept()
     resumed = Needs()
@@ -196,6 +196,6 @@ def test_a_small_agent_and_those_of_a_resumed_run_are_kept() -> None:
 
 def test_a_new_executor_is_not_sent_what_nobody_needs() -> None:
     bench = Bench()
-    bench.mind.agents[5] = LoadAgent(5, by_name=False, source=b"")
+    bench.state.agents[5] = LoadAgent(5, by_name=False, source=b"")
     bench.loading.load_recent(bench.slot)
     assert "+5" not in bench.sent()

@@ -149,13 +149,13 @@ def test_its_later_end_is_logged_and_changes_nothing() -> None:
 def test_too_many_of_them_end_the_run() -> None:
     world = world_at_work(MOST_ABANDONED + 2, workers=1, timeout=2.0)
     for _ in range(MOST_ABANDONED):
-        assert world.machine.mind.phase is Phase.RUNNING
+        assert world.machine.state.phase is Phase.RUNNING
         over_time(world)
-        if world.machine.mind.phase is Phase.RUNNING:
+        if world.machine.state.phase is Phase.RUNNING:
             world.come_up(0)
-    assert world.machine.mind.signal is not None
-    assert world.machine.mind.signal.reason is InterruptReason.RESOURCE_LIMIT
-    assert f"{MOST_ABANDONED} executors cannot be killed" in (world.machine.mind.error or "")
+    assert world.machine.state.signal is not None
+    assert world.machine.state.signal.reason is InterruptReason.RESOURCE_LIMIT
+    assert f"{MOST_ABANDONED} executors cannot be killed" in (world.machine.state.error or "")
 
 
 def test_those_that_have_ended_since_do_not_count() -> None:
@@ -164,7 +164,7 @@ def test_those_that_have_ended_since_do_not_count() -> None:
         over_time(world)
         world.tell(stimuli.ExecutorExited(0, incarnation, 100, -9, 9.0, 0, 1, "SIGKILL"))
         world.come_up(0)
-    assert world.machine.mind.phase is Phase.RUNNING
+    assert world.machine.state.phase is Phase.RUNNING
 
 
 def test_those_whose_guardian_was_lost_do_not_count() -> None:
@@ -175,7 +175,7 @@ def test_those_whose_guardian_was_lost_do_not_count() -> None:
         world.come_up(0)
         if number == MOST_ABANDONED // 2:
             world.tell(stimuli.GuardianLost())
-    assert world.machine.mind.phase is Phase.RUNNING
+    assert world.machine.state.phase is Phase.RUNNING
     world.tell(stimuli.ExecutorExited(0, 1, 100, -9, 9.0, 0, 1, "SIGKILL"))
     assert not world.named("executor.ended_late")
 
@@ -209,8 +209,8 @@ def test_a_stop_does_not_wait_as_long_for_one_that_was_killed_before_it_began() 
 def test_a_task_over_its_time_counts_as_a_failure() -> None:
     world = world_at_work(3, workers=1, timeout=2.0, max_failures={"count": 0})
     over_time(world)
-    assert world.machine.mind.signal is not None
-    assert world.machine.mind.signal.reason is InterruptReason.ERROR_THRESHOLD
+    assert world.machine.state.signal is not None
+    assert world.machine.state.signal.reason is InterruptReason.ERROR_THRESHOLD
 
 
 @pytest.mark.parametrize("dies_at", [0.0, 1.5, 2.4, None])

@@ -118,9 +118,9 @@ def lived(
             world.answer_sweep()
             continue
         events[what % len(events)](world, slot, number)
-        mind = world.machine.mind
-        assert mind.uncommitted == sum(len(record.outcomes) for record in world.records)
-        assert {slot.number for slot in mind.alive} <= set(world.executors)
+        state = world.machine.state
+        assert state.uncommitted == sum(len(record.outcomes) for record in world.records)
+        assert {slot.number for slot in state.alive} <= set(world.executors)
     return world
 
 
@@ -136,7 +136,7 @@ def test_a_stop_ends_in_bounded_time_although_nobody_answers(
     world.tick(world.settings.ladder.total + JOURNAL_TIMEOUT + SWEEP_TIMEOUT + 0.1)
     if world.sweeps:
         world.answer_sweep()
-    assert world.finished, world.machine.mind.phase
+    assert world.finished, world.machine.state.phase
 
 
 @settings(max_examples=scaled(150))
@@ -149,13 +149,13 @@ def test_left_in_peace_every_task_comes_to_its_end(
         if world.finished:
             break
         _settle(world)
-    assert world.finished, world.machine.mind.phase
-    mind = world.machine.mind
-    if mind.signal is None:
+    assert world.finished, world.machine.state.phase
+    state = world.machine.state
+    if state.signal is None:
         assert len(world.outcomes) == len(world.pending)
         ends = [str(outcomes[-1].status) for outcomes in world.outcomes.values()]
         assert all(outcomes[-1].status in TERMINAL or "interrupted" in ends for outcomes in world.outcomes.values())
-    assert mind.phase is Phase.ENDED
+    assert state.phase is Phase.ENDED
 
 
 def _settle(world: World) -> None:

@@ -87,14 +87,14 @@ def test_a_task_that_makes_room_and_is_then_told_to_end_does_not_go_on_later() -
     world = World(1, workers=1, preempt=True, fresh=True)
     world.begin()
     world.come_up(0)
-    world.machine.mind.sealed = False
+    world.machine.state.sealed = False
     world.pending[2] = PendingTask(2, "k2", b"1", priority=5)
     world.tell(stimuli.TasksAdded(1, 2, [NewTask("k2", b"1", priority=5)]))
     assert [order for _, order in world.controls if isinstance(order, executor_protocol.Interrupt)]
     ask(world, "k1")
     override = InterruptSignal(reason=InterruptReason.PRIORITY_OVERRIDE, message="room", triggered_by="priority")
     world.end_task(0, "interrupted", signal=override)
-    world.machine.mind.sealed = True
+    world.machine.state.sealed = True
     wind_up(world)
     assert (world.status(1), world.status(2)) == ("interrupted", "completed")
 
@@ -263,7 +263,7 @@ def test_an_agent_that_can_be_loaded_no_more_ends_the_run() -> None:
         world.executors[0].hires.clear()
         world.leave(0)
     assert [signal.reason for signal in world.flags] == [InterruptReason.ERROR_THRESHOLD]
-    assert "changed" in str(world.machine.mind.error)
+    assert "changed" in str(world.machine.state.error)
 
 
 def test_an_executor_that_dies_of_itself_before_it_did_anything_is_started_ever_later() -> None:
@@ -360,7 +360,7 @@ def test_a_slot_that_fails_for_hours_is_still_tried() -> None:
     world.asynchronous = False
     world.tell(stimuli.RunStarted())
     world.tell(stimuli.AgentAdded(0, by_name=True, source=b"m:f"))
-    world.machine.mind.slots[0].failures = 5000
+    world.machine.state.slots[0].failures = 5000
     world.come_up(0)
     world.die(0, in_hand=0)
     world.tick(6)

@@ -281,7 +281,7 @@ class Anything(RuleBasedStateMachine):
     def the_phase_never_goes_back(self) -> None:
         if not hasattr(self, "world"):
             return
-        now = self.world.machine.mind.phase
+        now = self.world.machine.state.phase
         assert _ORDER.index(now) >= _ORDER.index(self.phase)
         assert (self.phase, now) != (Phase.FINISHING, Phase.STOPPING)
         self.phase = now
@@ -289,7 +289,7 @@ class Anything(RuleBasedStateMachine):
     @invariant()
     def the_first_signal_stays(self) -> None:
         if hasattr(self, "world"):
-            now = self.world.machine.mind.signal
+            now = self.world.machine.state.signal
             assert self.signal is None or now is self.signal
             self.signal = now
             assert self.world.flags == ([now] if now is not None else [])
@@ -304,9 +304,9 @@ class Anything(RuleBasedStateMachine):
     @invariant()
     def the_books_agree(self) -> None:
         if hasattr(self, "world"):
-            mind = self.world.machine.mind
-            assert mind.uncommitted == sum(len(record.outcomes) for record in self.world.records)
-            assert {slot.number for slot in mind.alive} <= set(self.world.executors)
+            state = self.world.machine.state
+            assert state.uncommitted == sum(len(record.outcomes) for record in self.world.records)
+            assert {slot.number for slot in state.alive} <= set(self.world.executors)
 
     def teardown(self) -> None:
         """Whatever happened, and whoever never answers again: it ends within the bound."""
@@ -314,10 +314,10 @@ class Anything(RuleBasedStateMachine):
             return
         world = self.world
         world.tell(stimuli.InterruptRequested(STOP))
-        world.tick(world.machine.mind.ladder.total + JOURNAL_TIMEOUT + SWEEP_TIMEOUT + 0.2)
+        world.tick(world.machine.state.ladder.total + JOURNAL_TIMEOUT + SWEEP_TIMEOUT + 0.2)
         if world.swept == 2:  # the guardian does not answer either: it is given up, and its work done without it
             world.answer_sweep()
-        assert world.finished, world.machine.mind.phase
+        assert world.finished, world.machine.state.phase
 
 
 Anything.TestCase.settings = settings(max_examples=scaled(60), stateful_step_count=50)

@@ -17,7 +17,7 @@ def quiet_world(**settings: Any) -> World:
     world.come_up(0)
     while world.fetches:
         world.answer_fetch()
-    world.machine.mind.slots[0].pid = 100
+    world.machine.state.slots[0].pid = 100
     return world
 
 
@@ -26,7 +26,7 @@ def watch(world: World, seconds: float, *, share: float, began: float = 1000.0) 
     for _ in range(int(seconds * 4)):
         world.tick(0.25)
         slots = [(1, began, began)]
-        quiet = world.machine.quiet(slots, world.now)
+        quiet = world.machine.slots_without_heartbeat(slots, world.now)
         world.tell(stimuli.ProgressSampled(slots, {slot.number: share * (world.now - began) for slot in quiet}))
 
 
@@ -61,8 +61,8 @@ def test_the_task_limit_bounds_work_without_heartbeats() -> None:
 
 def test_the_processor_is_asked_only_of_who_is_quiet() -> None:
     world = quiet_world()
-    assert world.machine.quiet([(1, 1000.0, world.now)], world.now) == []
-    assert [slot.number for slot in world.machine.quiet([(1, 1000.0, 0.0)], world.now + 1.5)] == [0]
+    assert world.machine.slots_without_heartbeat([(1, 1000.0, world.now)], world.now) == []
+    assert [slot.number for slot in world.machine.slots_without_heartbeat([(1, 1000.0, 0.0)], world.now + 1.5)] == [0]
 
 
 def test_after_a_pause_every_executor_has_a_new_window_and_no_task_pays() -> None:
@@ -105,9 +105,9 @@ def test_a_stop_that_is_paused_grants_the_rest_of_its_grace() -> None:
     out = world.tell(stimuli.SuspensionNoticed(50.0))
     assert any(type(instruction).__name__ == "PublishNextRung" for instruction in out)
     world.tell(stimuli.TimerFired())
-    rungs = [world.machine.mind.escalation.rung]
+    rungs = [world.machine.state.escalation.rung]
     world.tick(0.6)
-    rungs.append(world.machine.mind.escalation.rung)
+    rungs.append(world.machine.state.escalation.rung)
     assert rungs == [Rung.FLAG, Rung.TERM]
 
 
@@ -116,7 +116,7 @@ def test_the_deadline_is_not_paused() -> None:
     world.now += 100
     world.tell(stimuli.SuspensionNoticed(100.0))
     world.tell(stimuli.TimerFired())
-    assert world.machine.mind.signal is not None
+    assert world.machine.state.signal is not None
 
 
 def test_the_clock_tells_a_pause_from_sleep_and_from_work() -> None:

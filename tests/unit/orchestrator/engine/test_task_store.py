@@ -108,4 +108,4 @@ def test_a_defect_in_the_thread_is_told_as_a_failed_journal() -> None:
     assert store.unwritten_bytes == 0
     assert store.close(10)
     (failed,) = [each for each in heard if isinstance(each, stimuli.JournalFailed)]
-    assert "MemoryError" in failed.why
+    assert "MemoryError" in failed.problem
