@@ -1,4 +1,4 @@
-"""Async tasks of one executor on its event loop, and a wait for whatever comes first."""
+"""Run an executor's async tasks on its event loop, and wait for the first of several things to happen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class AsyncTaskSet:
-    """Belongs to the running loop."""
+    """The tasks that run. Belongs to the running loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -40,7 +40,7 @@ class AsyncTaskSet:
             self._changed.set_result(None)
 
     async def wait(self, sources: list[int]) -> None:
-        """Until a task ends or one of the descriptors is readable."""
+        """Wait until a task ends or one of the descriptors is readable."""
         for fd in sources:
             self._loop.add_reader(fd, self._tell)
         try:
@@ -53,7 +53,7 @@ class AsyncTaskSet:
         self._changed = self._loop.create_future()
 
     async def close(self) -> None:
-        """Cancel what still runs, and wait for it."""
+        """Cancel the tasks that still run, and wait for them."""
         for task in self._running:
             task.cancel()
         if self._running:

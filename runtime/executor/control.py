@@ -1,7 +1,6 @@
-"""The executor's second thread: it reads the control pipe, shows a sign of life, and sends what waits too long,
-and writes the stacks that are asked for.
+"""The executor's control thread: it reads the control pipe, writes the heartbeat and requested stacks, and flushes.
 
-It cannot run while the process is stopped or C code holds the GIL: that is what the supervisor wants to know.
+It cannot run while the process is stopped or C code holds the GIL: its missing heartbeat tells the supervisor so.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from runtime import native
 from runtime.errors import ExecutionInterrupted, WireError
 from runtime.executor.garbage import end_executor
 from runtime.executor.inbox import Inbox
-from runtime.executor.loop_watch import PATIENCE
+from runtime.executor.loop_watch import BLOCKED_SECONDS
 from runtime.executor.outbox import Outbox
 from runtime.executor.requested_stacks import write_requested_stacks
 from runtime.executor.task_runner import TaskRunner
@@ -32,15 +31,15 @@ ORPHAN_LOOK = 0.25
 """Seconds between looks at the guardian, once the supervisor is gone."""
 
 EARLY_SECONDS, EARLY_LOOK = 10.0, 0.02
-"""How long an interrupt waits for a task that it has overtaken, and how often it is looked for
-(and threads that a task has left)."""
+"""Seconds that an interrupt waits for a task that it has overtaken, and seconds between two searches (also for the
+threads that a task has left)."""
 
 
 class ControlThread:
     """`wake_main`: have the main thread look at its inbox again. `nudge_main`: see Executor. `heartbeat`: seconds
     between two signs of life, at most.
 
-    After a look into it here, what is left there is in no pipe any more, and so wakes nobody.
+    Orders that this thread has read into the inbox are in no pipe any more, so no pipe wakes the main thread for them.
     """
 
     def __init__(
@@ -70,13 +69,13 @@ class ControlThread:
         self._pending_interrupts: dict[Interrupt, float] = {}
 
     def start(self) -> threading.Thread:
-        """A daemon: it holds up nobody's end."""
+        """Start the thread, a daemon, so that the process's exit does not wait for it."""
         thread = threading.Thread(target=self._run, name="quiesce-control", daemon=True)
         thread.start()
         return thread
 
     def _run(self) -> None:
-        """Until the pipe ends, which means that the supervisor is gone.
+        """Execute control orders until the pipe ends, which means that the supervisor is gone.
 
         Signals are blocked here: one that this thread took would not end the system call that the main thread is in,
         and the TERM rung's exception would wait for its return. The kernel does give it to this thread when the main
@@ -86,7 +85,7 @@ class ControlThread:
         guardian = os.getppid()
         with suppress(OSError):  # the agent closed it
             self._obey_orders()
-        while True:  # the guardian takes everything down, unless somebody stops it
+        while True:  # the guardian ends everything, unless it is stopped itself
             if os.getppid() != guardian:  # it was killed, and this process has changed its user (PR_SET_PDEATHSIG)
                 tree.end_with_descendants()
             tree.wake_parent()
@@ -123,7 +122,7 @@ class ControlThread:
                 end_executor(self._outbox, "control", str(error))
 
     def _report_blocked_loop(self) -> None:
-        """Before any order is obeyed: what was asked of a task while another one held the loop is not its fault."""
+        """Report a blocked loop before any order is executed: a task is not to blame for another one's step."""
         reports = self._tasks.loop_watch.look(time.monotonic())
         if reports:
             self._outbox.send(*reports)
@@ -137,7 +136,7 @@ class ControlThread:
             self._wake_main()
 
     def _interrupt(self, order: Interrupt) -> bool:
-        """Whether its task was found, waiting or in hand."""
+        """Interrupt the order's task. Return whether it was found, waiting or running."""
         if self._inbox.cancel(order.task, order.attempt):
             error = str(ExecutionInterrupted(InterruptSignal.model_validate_json(order.signal)))
             self._outbox.send(
@@ -153,11 +152,11 @@ class ControlThread:
     def _patience(self, flush_in: float | None) -> float:
         patience = self._heartbeat if flush_in is None else flush_in
         if self._tasks.loop_watch.is_watching:
-            patience = min(patience, PATIENCE)
+            patience = min(patience, BLOCKED_SECONDS)
         return min(patience, EARLY_LOOK) if self._pending_interrupts or self._tasks.must_look else patience
 
     def _retry_pending_interrupts(self) -> None:
-        """Interrupts that overtook their task, which is larger than a pipe; or that came when it had ended."""
+        """Retry interrupts that overtook their task (which is larger than a pipe) or came after its end."""
         for order, until in tuple(self._pending_interrupts.items()):
             if self._interrupt(order) or time.monotonic() > until:
                 del self._pending_interrupts[order]

@@ -1,11 +1,11 @@
 """What runs inside an executor process: the main loop, the signals, the control thread.
 
 The main thread runs sync agents itself, and async agents on an event loop, `concurrency` many at once. It reads
-its own orders, so a tiny task costs no thread switch. A second thread waits on the control pipe (control.py): it
-interrupts single tasks, gives back what has not begun, and shows a sign of life.
+its own orders, so a tiny task costs no thread switch. The control thread (control.py) interrupts single tasks, returns
+tasks that have not begun, and writes the heartbeat.
 
-The end: the flag goes up (or Retire comes, or the orders' pipe ends) → running tasks are interrupted at their
-checkpoints or awaits → what has not begun is given back → Bye → atexit hooks → gone.
+The end: the flag is raised (or FinishAndExit comes, or the orders' pipe ends) → running tasks are interrupted at their
+checkpoints or awaits → tasks that have not begun are returned → Leaving → atexit hooks → exit.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ from runtime.process import tree
 _SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
 
 TERM_SECONDS, TERM_LOOK = 5.0, 0.001
-"""How long an executor waits for a SIGTERM that the guardian has announced, and how often it looks."""
+"""Seconds that an executor waits for a SIGTERM that the guardian has announced, and seconds between two checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorConfig:
-    """Where an executor stands. `parent_fd` becomes readable when the supervisor dies, where there is such a thing.
+    """The identity and settings of one executor. `parent_fd` becomes readable when the supervisor dies; may be None.
 
-    `pipe_key` is in every frame on its pipes (wire.py). `heartbeat`: seconds between two signs of life.
+    `pipe_key` is in every frame on its pipes (executor_protocol.py). `heartbeat`: seconds between two heartbeats.
     """
 
     slot: int
@@ -99,7 +99,7 @@ def main(
     stdout_fd: int,
     stderr_fd: int,
 ) -> int:
-    """Be an executor. Returns the exit code. Signals are blocked when it is called, and handled after."""
+    """Run an executor and return its exit code. Signals are blocked when this is called, and handled afterwards."""
     flag.restrict(place.slot)
     os.setsid()
     tree.mark_slot(place.slot, place.incarnation)
@@ -123,12 +123,12 @@ def main(
         sys.stderr.write("quiesce: the agent closed or replaced the executor's pipes; it cannot go on\n")
         code = BROKEN
     _run_exit_hooks(outbox)
-    tree.wake_parent()  # whoever stopped the guardian: it has an executor to bury, and maybe a supervisor
+    tree.wake_parent()  # the guardian may be stopped, and must reap this executor and perhaps take over
     return code
 
 
 def _redirect(stdout_fd: int, stderr_fd: int) -> None:
-    """Standard streams: nothing to read, and pipes to the supervisor, flushed at every line."""
+    """Connect the standard streams: /dev/null as input, pipes to the supervisor as output, flushed at every line."""
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (stdout_fd, 1), (stderr_fd, 2)):
         os.dup2(source, target)
@@ -142,7 +142,7 @@ def _redirect(stdout_fd: int, stderr_fd: int) -> None:
 
 
 def _arm_faulthandler() -> None:
-    """Again, too: an agent may have disabled it, or have handled its signals itself.
+    """Enable faulthandler, also again after a task: an agent may have disabled it or taken its signals.
 
     Each thread writes its own stack alone: without the GIL those of others cannot be read (stacks.py).
     """
@@ -153,20 +153,20 @@ def _arm_faulthandler() -> None:
 
 
 def _run_exit_hooks(outbox: Outbox) -> None:
-    """What the interpreter does at its end: wait for threads and pools, run the atexit hooks, flush.
+    """Do what the interpreter does at exit: wait for threads and pools, run the atexit hooks, flush.
 
     Py_FinalizeEx does this in the same order; the guardian's fork leaves by os._exit, which does none of it. The ladder
     bounds it.
     """
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
-    except BaseException:  # noqa: BLE001 - a hook of somebody's pool: the others' still run
+    except BaseException:  # noqa: BLE001 - one pool's hook failed: the others still run
         sys.excepthook(*sys.exc_info())
     try:
         atexit._run_exitfuncs()  # noqa: SLF001 - os._exit, which follows, runs none of them
         sys.stdout.flush()
         sys.stderr.flush()
-    except (OSError, ValueError):  # the agent closed them, or nobody reads
+    except (OSError, ValueError):  # the agent closed them, or their reader is gone
         pass
     outbox.close()
 
@@ -208,15 +208,15 @@ class Executor:
     # -- signals ------------------------------------------------------------------------------------
 
     def install_signal_handlers(self) -> None:
-        """Handlers first, then unblock: no signal falls between. SIGINT is the supervisor's to understand."""
+        """Install the handlers, then unblock the signals, so that none is lost. Only the supervisor acts on SIGINT."""
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handlers)
 
     def _on_term(self, _signum: int, frame: FrameType | None) -> None:
-        """The TERM rung: raise in the main thread. Any other SIGTERM: interrupt gently, then end.
+        """Handle SIGTERM. On the TERM rung raise in the main thread; else interrupt all tasks, then end.
 
-        An agent that is only being loaded has no checkpoint, and nothing to lose: that is broken off here.
+        An agent that is being loaded has no checkpoint and nothing to lose: loading is interrupted here.
         """
         is_rung = self._flag.is_term_rung(self._place.slot)
         self._flag.unmark_term(self._place.slot)
@@ -225,11 +225,11 @@ class Executor:
         if raised and self._loading:
             raise ExecutionInterrupted(self._flag.signal(self._place.slot))
         if is_rung:
-            # one whose threads were ended by force may hold their locks for ever: it takes nothing more
+            # threads that were ended by force may leave locks held: this executor takes no more tasks
             self._asked_to_end = self._tasks.raise_in_threads() or self._asked_to_end
             self._wake_main()
             self._tasks.raise_in_main_thread()
-        if is_rung or raised:  # the flag says all that there is to say
+        if is_rung or raised:  # the flag carries the reason
             return
         self._asked_to_end = True
         self._wake_main()
@@ -242,17 +242,17 @@ class Executor:
         )
 
     def _is_term_coming(self) -> bool:
-        """Whether the TERM rung is on its way to our handler. (One that the agent put in its place would not say.)"""
+        """Return whether the SIGTERM of the TERM rung is still to come to this class's handler."""
         return self._flag.is_term_rung(self._place.slot) and getsignal(_SIGTERM) == self._handler
 
     def warm_up(self) -> None:
-        """See TaskRunner.rehearse."""
+        """Run the code of an interrupt once (TaskRunner.warm_up)."""
         self._tasks.warm_up()
 
     # -- the main thread ----------------------------------------------------------------------------
 
     def start_control_thread(self, fd: int) -> None:
-        """`fd`: the control pipe."""
+        """Start the control thread. `fd`: the control pipe."""
         place = self._place
         parts = (self._flag, self._inbox, self._outbox, self._tasks)
         wakes = (self._wake_main, self._interrupt_blocked_syscall)
@@ -260,21 +260,21 @@ class Executor:
         self._tasks.threads.disregard(thread)
 
     def _interrupt_blocked_syscall(self) -> None:
-        """From the control thread: if SIGTERM came and its handler does not run, end the system call that it missed.
+        """End the main thread's system call if SIGTERM came and its handler does not run. For the control thread.
 
-        One that comes between the interpreter's last look at signals and the call finds nothing to end, and the handler
-        would wait until the call returns. SIGINT means nothing here, but ends the call.
+        A SIGTERM between the interpreter's last check for signals and the call does not end the call, and the handler
+        would wait until the call returns. SIGINT is ignored here, but ends the call.
         """
         if self._is_term_coming() and getsignal(_SIGINT) == _ignore:
             signal.pthread_kill(native.MAIN_THREAD, signal.SIGINT)
 
     def _wake_main(self) -> None:
-        """Whoever waits for orders must look again. Safe in a signal handler."""
-        with suppress(BlockingIOError):  # full: it will look
+        """Make the main thread check for orders again. Safe in a signal handler."""
+        with suppress(BlockingIOError):  # full: it will check anyway
             os.write(self._wake_pipe[1], b"!")
 
     def _drain_wake_pipe(self) -> None:
-        """Somebody or something woke us: what for is seen elsewhere."""
+        """Empty the wake-up pipe."""
         with suppress(BlockingIOError):
             os.read(self._wake_pipe[0], 4096)
 
@@ -283,7 +283,7 @@ class Executor:
         return bool(self._flag_byte) or self._asked_to_end
 
     def run(self) -> None:
-        """Execute tasks until the flag is up, or all is done after Retire or the end of the orders."""
+        """Execute tasks until the flag is raised, or all are done after FinishAndExit or the end of the orders."""
         poll = select.poll()
         poll.register(self._inbox.fd, select.POLLIN)
         poll.register(self._place.wake_fd, select.POLLIN)
@@ -317,13 +317,13 @@ class Executor:
         self._return_unstarted()
 
     def _give_memory_back(self) -> None:
-        """Once for all agents that were dropped, and when there is nothing else to do."""
+        """Return memory to the host after agents were dropped, when there is nothing else to do."""
         if self._has_dropped:
             self._has_dropped = False
             trim_heap()
 
     def _wait_for_threads(self) -> None:
-        """Take nothing while threads of a task that has ended still run."""
+        """Begin no task while threads of a task that has ended still run."""
         poll = select.poll()
         poll.register(self._place.wake_fd, select.POLLIN)
         poll.register(self._wake_pipe[0], select.POLLIN)
@@ -346,7 +346,7 @@ class Executor:
             return
         except ExecutionInterrupted as interrupt:
             self._loading = False
-            if not self._ending:  # the module's own; else nothing is said any more but Bye
+            if not self._ending:  # the module raised it; else only Leaving is reported
                 self._outbox.send(
                     AgentLoadFailed(order.agent, f"cannot load the agent: it was interrupted: {interrupt}", "")
                 )
@@ -374,7 +374,7 @@ class Executor:
         self._restore()
 
     def _restore(self) -> None:
-        """After a task all is as it was before it. A process that cannot be made so is no place for another task."""
+        """Restore the process after a task. If that is impossible, the executor takes no more tasks and ends."""
         self._restore_handlers()
         self._await_term()
         try:
@@ -388,15 +388,15 @@ class Executor:
             self._asked_to_end = True
 
     def _restore_handlers(self) -> None:
-        """An agent may have changed the handler of SIGTERM, or blocked it: after its task all is as it was."""
+        """Install the handlers again if the agent has changed or blocked SIGTERM."""
         if getsignal(_SIGTERM) != self._handler or _SIGTERM in pthread_sigmask(signal.SIG_BLOCK, ()):
             self._flag.unmark_term(self._place.slot)
             self.install_signal_handlers()
 
     def _await_term(self) -> None:
-        """Begin nothing while the TERM rung of the last task is on its way: it would end a system call of the next.
+        """Wait for the TERM rung of the last task: its SIGTERM would end a system call of the next task.
 
-        C code may take such an end for the end of what it waited for, and the next task's outcome would be wrong.
+        C code may mistake that for the end of what it waited for, and the next task's outcome would be wrong.
         """
         until = time.monotonic() + TERM_SECONDS
         while self._is_term_coming() and not self._asked_to_end:
@@ -405,7 +405,7 @@ class Executor:
                 self._asked_to_end = True  # it may still come at any time: there must be no task then
 
     def _run_session(self, runner: asyncio.Runner, first: Task) -> None:
-        """If the loop breaks, the executor ends; what runs on it is cancelled, which may take long, and is timed."""
+        """Run async tasks on the loop. If the loop breaks, report Leaving: cancelling what runs on it may take long."""
         try:
             runner.run(self._run_async(first))
         except BaseException:
@@ -444,14 +444,14 @@ class Executor:
             await session.close()
 
     def _watch_loop(self, session: AsyncTaskSet) -> None:
-        """One alone can hold up nobody else."""
+        """Watch the loop while it runs two tasks or more: a single one can delay no other."""
         if len(session) > 1:
             self._tasks.loop_watch.enter(asyncio.get_running_loop())
         else:
             self._tasks.loop_watch.leave()
 
     def _sources(self, session: AsyncTaskSet) -> list[int]:
-        """What is worth listening to: these stay readable until somebody reads them, the wake-up for ever."""
+        """Return the descriptors to wait for. They stay readable until they are read, the wake-up socket for ever."""
         sources = [] if self._ending else [self._place.wake_fd, self._wake_pipe[0]]
         is_open = len(session) < self._place.concurrency and not self._tasks.has_threads_left
         if is_open and not len(self._inbox) and not self._inbox.closed:
@@ -472,10 +472,10 @@ class Executor:
         return None
 
     async def _run_one(self, order: Task) -> None:
-        """One async task, and the record of its end.
+        """Run one async task and report its end.
 
-        Unless an agent has broken the loop under all of them (it stopped it, or cancelled every task): then nobody's
-        end is his own, the executor ends, and the supervisor finds out whose doing it was.
+        Nothing is reported if an agent has broken the loop (it stopped it, or cancelled every task): then no task's end
+        is its own, the executor ends, and the supervisor finds out which task was at fault.
         """
         self._outbox.send(Started(order.task))
         done = await self._tasks.run_async(order, self._agents[order.agent][0])
@@ -492,8 +492,8 @@ class Executor:
 
 
 async def _noop() -> None:
-    """The shortest session."""
+    """Do nothing, so that the runner cancels what agents left on the loop."""
 
 
 def _ignore(_signum: int, _frame: FrameType | None) -> None:
-    """A signal that means nothing to an executor."""
+    """Ignore a signal."""

@@ -1,4 +1,4 @@
-"""A child that an agent forks is a program of its own: it has no handler of the executor's, and ends when told to."""
+"""Give children that an agent forks the default signal handlers: they are programs of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def reset_handlers_in_forks(handlers: Mapping[signal.Signals, Any]) -> None:
-    """From now on a fork has the default action where it would have had one of these.
+    """Make forks of this process reset these handlers to the default action, from now on.
 
     Signals are blocked meanwhile, so that none comes to it while it still has them. There is no way back.
     """

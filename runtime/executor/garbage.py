@@ -1,4 +1,4 @@
-"""The end of an executor whose pipes cannot be trusted any more."""
+"""End an executor whose pipes cannot be trusted any more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def end_executor(outbox: Outbox, pipe: str, why: str) -> NoReturn:
     """Report the tasks that have ended, write one line to standard error, and end this process. From any thread.
 
     What stands behind garbage in a pipe is lost, and any order in front of it may be lost in part: nothing that the
-    executor would still do is known to be right. The supervisor charges the task in hand and gives the others out anew.
+    executor would still do is known to be right. The supervisor charges the running task and requeues the others.
 
     Rejected: an exception in the main thread. It may be in C code, or in an event loop that waits for its tasks.
     """

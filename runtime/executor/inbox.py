@@ -1,4 +1,4 @@
-"""The executor's end of the tasks pipe: what was given and has not begun."""
+"""The executor's end of the tasks pipe: orders that were received and have not begun."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Order = LoadAgent | Drop | Task | FinishAndExit
 
 
 class Inbox:
-    """Orders in the order they came. The main thread takes; the control thread may take back what has not begun.
+    """A queue of orders. The main thread takes them; the control thread may take back tasks that have not begun.
 
     `on_garbage` is called with what was wrong when what arrived is no frame of this pipe; it must not return.
     """
@@ -67,7 +67,7 @@ class Inbox:
             self._on_garbage(str(error))
 
     def take(self) -> Order | None:
-        """The next order, None when there is none. A task is in hand until `finish`."""
+        """Return the next order, or None. A task counts as running until `finish`."""
         with self._lock:
             if not self._orders:
                 return None
@@ -77,14 +77,14 @@ class Inbox:
             return order
 
     def push_back(self, order: Order) -> None:
-        """It was not for now: it is the next one again."""
+        """Put an order back: `take` returns it next."""
         with self._lock:
             self._orders.appendleft(order)
             if isinstance(order, Task):
                 del self._in_hand[order.task]
 
     def finish(self, task: int) -> None:
-        """A task has ended."""
+        """Note that a task has ended."""
         with self._lock:
             self._in_hand.pop(task, None)
 
@@ -104,7 +104,7 @@ class Inbox:
         return taken
 
     def cancel(self, task: int, attempt: int) -> bool:
-        """Take one task out, so that it never begins. From any thread. False: it is in hand, over, or still to come."""
+        """Remove one task before it begins. From any thread. Return False if it runs, is over, or is still to come."""
         with self._lock:
             self._fill()
             mine = (order for order in self._orders if isinstance(order, Task) and order.task == task)
@@ -114,7 +114,7 @@ class Inbox:
             return found is not None
 
     def in_progress(self, task: int, attempt: int) -> Task | None:
-        """The order of a task that was taken and has not ended."""
+        """Return the order of a running task, or None."""
         order = self._in_hand.get(task)
         return order if order is not None and order.attempt == attempt else None
 

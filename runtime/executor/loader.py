@@ -25,7 +25,7 @@ from runtime.ipc.executor_protocol import LoadAgent
 from runtime.ipc.guardian_protocol import MAIN_THREAD_SIGNALS
 from runtime.ipc.main_module import importing, load_file
 
-_OURS = ("runtime/executor/loader.py", "runtime/ipc/main_module.py")  # frames that tell nobody anything
+_OURS = ("runtime/executor/loader.py", "runtime/ipc/main_module.py")  # frames that do not help the user
 
 
 class AgentLoadError(UsageError):
@@ -39,8 +39,8 @@ class AgentLoadError(UsageError):
 class InterruptibleImport:
     """Send the main thread SIGTERM when the wake-up socket becomes readable within the `with` block.
 
-    An import comes to no checkpoint, so somebody must watch for it: a thread that exists only as long, because one that
-    always did would be woken in every executor by every stop, and cost each of them time.
+    An import reaches no checkpoint, so a thread watches for it, and exists only as long: a permanent one would be woken
+    in every executor by every stop, and cost each of them time.
     """
 
     def __init__(self, wake_fd: int) -> None:
@@ -68,7 +68,7 @@ class InterruptibleImport:
 
 
 def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
-    """The callable of a Hire, checked. Raises AgentLoadError."""
+    """Load the callable of a LoadAgent order and check it. Raises AgentLoadError."""
     name = hire.source.decode() if hire.by_name else "the agent"
     try:
         with importing(name.rpartition(":")[0] or name):

@@ -1,4 +1,4 @@
-"""Does the event loop turn, and if not, whose step holds it?
+"""Notice an event loop that is blocked, and find the task whose step blocks it.
 
 Theory. Tasks that share a loop share its time: one that calls `time.sleep(60)` makes all of them late. The control
 thread asks the loop for a sign (`call_soon_threadsafe`) while two tasks or more run on it; if none comes for a while,
@@ -19,8 +19,8 @@ from types import FrameType
 from runtime.ipc.executor_protocol import LoopBlocked
 from runtime.native import MAIN_THREAD
 
-PATIENCE = 0.25
-"""Seconds after which a loop that gives no sign does not turn; also how often it is asked for one."""
+BLOCKED_SECONDS = 0.25
+"""Seconds without an answer after which a loop counts as blocked; also the interval of the questions."""
 
 _CALLBACK = asyncio.Handle._run.__code__  # noqa: SLF001 - what every step of a loop is called from
 
@@ -40,29 +40,29 @@ class LoopWatch:
         self._blocked: LoopBlocked | None = None
 
     def enter(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Several tasks run on a loop."""
+        """Watch a loop on which several tasks run."""
         self._loop = loop
 
     def leave(self) -> None:
-        """None does, or one alone, which can hold up nobody but itself."""
+        """Stop watching: no task runs, or one alone, which can delay only itself."""
         self._loop = None
 
     @property
     def is_watching(self) -> bool:
-        """Whether `look` must be called every `PATIENCE` seconds."""
+        """Return whether `look` must be called every `BLOCKED_SECONDS`."""
         return self._loop is not None or self._blocked is not None
 
     def look(self, now: float) -> list[LoopBlocked]:
-        """What is to be reported at `now` (monotonic seconds)."""
+        """Return the reports due at `now` (monotonic seconds)."""
         loop, looked_at, self._looked_at = self._loop, self._looked_at, now
         if loop is None:
             self._looked_at = self._asked_at = None
             return self._over(now)
         if self._asked_at is not None:
-            return self._late(self._asked_at) if now - self._asked_at >= PATIENCE else []
+            return self._late(self._asked_at) if now - self._asked_at >= BLOCKED_SECONDS else []
         reports = self._over(now)
-        if not reports and looked_at is not None and now - looked_at >= 3 * PATIENCE:
-            reports = [*self._late(looked_at), *self._over(now)]  # nobody could look in between
+        if not reports and looked_at is not None and now - looked_at >= 3 * BLOCKED_SECONDS:
+            reports = [*self._late(looked_at), *self._over(now)]  # no check was possible in between
         self._ask(loop, now)
         return reports
 
@@ -75,7 +75,7 @@ class LoopWatch:
         self._asked_at = None
 
     def _late(self, since: float) -> list[LoopBlocked]:
-        """The loop has not turned since then. Said once, and again when it is known who holds it."""
+        """Report a loop that has been blocked since then: once, and again when the blocking task is known."""
         task = self._holder()
         before = self._blocked
         if before is not None and (before.task or not task):

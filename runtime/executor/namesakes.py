@@ -1,10 +1,10 @@
-"""A project's own modules that are called as quiesce's packages are: `runtime` and `orchestrator`.
+"""Let a project's own modules named `runtime` or `orchestrator` win over quiesce's packages in executors.
 
 In an executor a project's own module wins where it would win without quiesce: when it comes first on `sys.path`. Ours
 are loaded by then and need no name, so they step aside, except for submodules that the project's has not: what is
 pickled by its name, and what is looked up by it, is still found.
 
-A folder without `__init__.py` counts if there are Python files in it; one of logs is nobody's module.
+A folder without `__init__.py` counts if there are Python files in it; a folder of logs is no module.
 
 Rejected: loading ours under other names in executors (pickles name classes, and both sides must mean the same ones).
 """
@@ -44,13 +44,13 @@ def _has_modules(spec: ModuleSpec) -> bool:
 
 
 def _is_quiesce(spec: ModuleSpec) -> bool:
-    """Whether both packages are there, typed: another copy of quiesce is no module of a project's own."""
+    """Return whether both packages are there, typed: another copy of quiesce is no module of the project."""
     homes = [Path(folder).parent for folder in spec.submodule_search_locations or ()]
     return any(all((home / name / "py.typed").exists() for name in NAMES) for home in homes)
 
 
 def step_aside() -> None:
-    """Leave the names that the agent's project has for itself to its modules."""
+    """Give up the names that the agent's project uses for modules of its own."""
     for name in NAMES:
         ours = sys.modules.get(name)
         if ours is not None and not _is_ours(ours):

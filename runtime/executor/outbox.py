@@ -21,7 +21,7 @@ HOLD_RECORDS = 128
 
 
 class EventPipeLost(BaseException):
-    """The event pipe is not what it was: the agent closed the descriptor, or it now leads elsewhere.
+    """The event pipe is lost: the agent closed its descriptor, or replaced it.
 
     Nothing can be reported any more, so the executor ends; the supervisor sees that and charges the task.
     """
@@ -53,11 +53,11 @@ class Outbox:
 
     @property
     def is_mine(self) -> bool:
-        """Whether this process made it; False in a fork of the executor."""
+        """Return whether this process made it; False in a fork of the executor."""
         return os.getpid() == self._pid
 
     def send(self, *records: ExecutorRecord) -> None:
-        """Send one frame. Does nothing in a forked child of the executor, nor when nobody reads any more."""
+        """Send one frame. Does nothing in a forked child of the executor, nor when its reader is gone."""
         if not self.is_mine:
             return
         main = native.get_ident() == self._main
@@ -85,7 +85,7 @@ class Outbox:
         """Send the record of a finished task, together with the next ones if `more` tasks are waiting.
 
         A write wakes the supervisor, which costs more than a tiny task; but no finished task may wait for a long
-        one behind it. So the first one that is held wakes the control thread, which calls `flush_old`.
+        one behind it. So the first one that is held wakes the control thread, which calls `flush_stale`.
         """
         self._held.append(record)
         if not more or len(self._held) >= HOLD_RECORDS or time.monotonic() - self._sent_at > HOLD_SECONDS:
@@ -101,16 +101,16 @@ class Outbox:
                 raise EventPipeLost from error
 
     def ring(self) -> None:
-        """Have the control thread look."""
+        """Wake the control thread."""
         with suppress(OSError):
             os.write(self._bell_write, b"!")
 
     def fileno(self) -> int:
-        """Readable when the control thread should begin to call `flush_old`."""
+        """Return a descriptor that is readable when the control thread should begin to call `flush_stale`."""
         return self._bell_read
 
     def flush_stale(self) -> float | None:
-        """Send what is held too long. From the control thread: in how many seconds to call again, or None."""
+        """Send records held too long; return the seconds until the next call, or None. For the control thread."""
         with suppress(OSError):
             os.read(self._bell_read, 16)
         idle = time.monotonic() - self._sent_at

@@ -1,10 +1,10 @@
-"""The process around a task: what one task changes of it, the next one does not meet.
+"""Restore the process after a task, so that what one task changes does not affect the next.
 
 A task may change its directory, its umask, timers, resource limits, and what is done with signals. After it, all of
 that is as it was when the agents had been loaded: what they set up while they are imported is theirs to keep.
 
-All of it is looked at after every task, which takes about as long as a tiny task does. Rejected: to look at what is
-only a system call each (limits, user ids) no more than once in a millisecond. The next tiny task then met them.
+All of it is checked after every task, which takes about as long as a tiny task does. Rejected: checking what costs a
+system call each (limits, user ids) at most once in a millisecond. The next tiny task was then affected.
 
 What belongs to the interpreter (os.environ, sys.path, locale, modules and their globals) stays as the task left it, as
 in every pool of processes.
@@ -29,13 +29,13 @@ _NO_TIMERS = [(0.0, 0.0)] * len(_TIMERS)
 
 
 class CannotRestore(Exception):
-    """The process is not what it was and cannot be made so again. The text says what is different."""
+    """The process cannot be restored. The text says what is different."""
 
 
 class Surroundings:
     """The process as it is to be between tasks. Belongs to the main thread.
 
-    `arm` makes faulthandler answer the signals that it is to answer, and write where it is to.
+    `arm` sets faulthandler's signals and output again.
     """
 
     def __init__(self, arm: Callable[[], None]) -> None:
@@ -43,7 +43,7 @@ class Surroundings:
         self.remember()
 
     def remember(self) -> None:
-        """As it is now is right."""
+        """Remember the present state as the one to restore."""
         self._directory = os.getcwd()
         self._umask = os.umask(0o77)
         os.umask(self._umask)
@@ -55,7 +55,7 @@ class Surroundings:
         self._fixed = _fixed()
 
     def restore(self) -> None:
-        """Put back what a task has changed. Raises CannotRestore."""
+        """Restore what a task has changed. Raises CannotRestore."""
         os.umask(self._umask)
         self._restore_directory()
         self._restore_timers()
@@ -67,16 +67,16 @@ class Surroundings:
         try:
             if os.getcwd() == self._directory:
                 return
-        except OSError:  # somebody has removed the one where we are
+        except OSError:  # the working directory was removed
             pass
         try:
             os.chdir(self._directory)
         except OSError as error:
-            self._check_fixed()  # it may have another root
+            self._check_fixed()  # its root directory may have changed
             raise CannotRestore(f"it cannot go back to {self._directory}: {error.strerror}") from None
 
     def _restore_timers(self) -> None:
-        """One that rings once was the task's; one that goes on ringing may have been started with its module."""
+        """Stop one-shot timers, which are the task's; a periodic one may belong to its module."""
         found = list(map(getitimer, _TIMERS))
         if found != _NO_TIMERS or any(self._intervals):
             for which, interval, (left, now) in zip(_TIMERS, self._intervals, found, strict=True):
@@ -98,7 +98,7 @@ class Surroundings:
     def _restore_limits(self) -> None:
         try:
             found = list(map(resource.getrlimit, self._readable))
-        except OSError:  # the task has put itself into a sandbox that does not tell
+        except OSError:  # the task has put itself into a sandbox that refuses the answer
             return
         if found == self._limits:
             return
@@ -118,7 +118,7 @@ class Surroundings:
 
 
 def _can_read_limit(which: int) -> bool:
-    """Whether the limit is told: a sandbox may refuse that (prlimit64)."""
+    """Return whether the limit can be read: a sandbox may refuse that (prlimit64)."""
     try:
         resource.getrlimit(which)
     except OSError:
@@ -127,7 +127,7 @@ def _can_read_limit(which: int) -> bool:
 
 
 def _niceness() -> int | None:
-    """None where a sandbox refuses to say (getpriority)."""
+    """Return the niceness; None where a sandbox refuses it (getpriority)."""
     try:
         return os.getpriority(os.PRIO_PROCESS, 0)
     except OSError:
@@ -140,7 +140,7 @@ def _fixed() -> tuple[Any, ...]:
 
 
 _FIXED = ("user ids", "group ids", "niceness", "root directory")
-"""What a process in general cannot take back."""
+"""What a process in general cannot restore."""
 
 _user_ids: Callable[[], tuple[int, ...]] = getattr(os, "getresuid", lambda: (os.getuid(), os.geteuid()))
 _group_ids: Callable[[], tuple[int, ...]] = getattr(os, "getresgid", lambda: (os.getgid(), os.getegid()))

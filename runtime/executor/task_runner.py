@@ -1,4 +1,4 @@
-"""Running one task inside an executor: its state, its host, and the record of how it ended."""
+"""Run one task inside an executor: its state, its link to the supervisor, and the record of how it ended."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _DETAIL_LIMIT = 20_000  # characters of a traceback that are kept
 
 REASON_SECONDS = 2.0
-"""How long a task that the TERM rung met waits for the reason, which the control thread reads once it gets the GIL."""
+"""Seconds that a task on the TERM rung waits for the reason, which the control thread reads once it gets the GIL."""
 
 
 LINGER_SECONDS = 1.0
-"""How long threads may hold up the executor's end before they are named in the log."""
+"""Seconds that threads may delay the executor's end before they are named in the log."""
 
 _OVER = InterruptSignal(
     reason=InterruptReason.CUSTOM, message="the task has ended, and its threads must too", triggered_by="executor"
@@ -58,7 +58,7 @@ _ENDING = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="the e
 
 @dataclass(frozen=True, slots=True)
 class ExecutorResources:
-    """What all tasks of one executor share."""
+    """The resources that all tasks of one executor share."""
 
     run_id: str
     slot: int
@@ -69,7 +69,7 @@ class ExecutorResources:
 
 
 class TaskLink:
-    """The Host of a task's execution state: the shared flag above it, the event pipe up."""
+    """The SupervisorLink of a task's execution state: the shared flag, and the event pipe."""
 
     def __init__(self, cell: ExecutorResources, task: int, wake_fd: int | None) -> None:
         self.flag: object = cell.raised
@@ -78,19 +78,19 @@ class TaskLink:
         self._task = task
 
     def signal(self) -> InterruptSignal:
-        """The signal that the supervisor wrote before it raised the flag."""
+        """Return the signal that the supervisor wrote before it raised the flag."""
         return self._cell.flag.signal(self._cell.slot)
 
     def wake_fd(self) -> int | None:
-        """The run's wake-up socket; None where the executor's own loop watches it for every task."""
+        """Return the run's wake-up socket; None where the executor's own loop watches it for every task."""
         return self._wake_fd
 
     def next_rung_at(self) -> float | None:
-        """When the ladder goes on."""
+        """Return the time of the ladder's next rung (monotonic seconds), or None."""
         return self._cell.flag.next_rung_at()
 
     def emit(self, event: Event) -> None:
-        """Send an event up; waits while the pipe is full. Raises ResultError for data that JSON has no word for."""
+        """Send an event up; waits while the pipe is full. Raises ResultError for data that is not JSON-able."""
         try:
             data = codec.encode_json(event.data)
         except (TypeError, NotImplementedError, ValueError) as error:
@@ -109,12 +109,13 @@ class TaskLink:
 
 @dataclass(slots=True)
 class _Running:
-    """A task between its beginning and its Done.
+    """A task between its beginning and its TaskDone.
 
-    `over`: the agent has returned or raised. `raised`: the TERM rung has raised in it. `met`: the rung came, and
-    did not raise, because nobody knew yet what for, or because the task was over. `judged`: it is clear whether its end
-    is its own or was `cut` short; a rung that comes after that, to its clean-up, changes nothing. `threads`: what other
-    threads did when it began; `looks`: how often in a row none of its own was found since it ended.
+    `finished`: the agent has returned or raised. `raised`: the TERM rung has raised in it. `term_deferred`: the rung
+    came and did not raise, because its reason was not known yet, or because the task had finished. `term_resolved`: it
+    is decided whether the task's end is its own or was cut short (`cut_short_by`); a rung that comes later, to its
+    clean-up, changes nothing. `threads`: what other threads did when it began; `looks`: how often in a row no thread of
+    its own was found since it ended.
     """
 
     order: Task
@@ -131,7 +132,7 @@ class _Running:
     looks: int = 0
 
     def check(self) -> None:
-        """Before the agent is called. Raises ResultError for a snapshot that cannot be read, ExecutionInterrupted."""
+        """Check the task before the agent runs. Raises ResultError for an unreadable snapshot, ExecutionInterrupted."""
         if isinstance(self.unreadable, DecodeError):
             error = self.unreadable
             raise DecodeError(error.type_name, error.reason, "the snapshot") from error
@@ -166,7 +167,7 @@ class TaskRunner:
     # -- interrupting -------------------------------------------------------------------------------
 
     def interrupt(self, order: Task, signal: InterruptSignal) -> None:
-        """Interrupt one task that was taken in hand: now, or as soon as it begins."""
+        """Interrupt one task that was taken: now, or as soon as it begins."""
         if order.task not in self._running:
             self._pending_interrupts[order.task] = order, signal
         running = self._running.get(order.task)  # looked up again: it may have begun in between
@@ -174,22 +175,22 @@ class TaskRunner:
             running.state.set_signal(signal, apart=True)
 
     def interrupt_all(self, signal: InterruptSignal) -> None:
-        """Interrupt whatever runs. Safe in a signal handler."""
+        """Interrupt every running task. Safe in a signal handler."""
         for running in tuple(self._running.values()):
             running.state.set_signal(signal, apart=True)
 
     def notice_flag(self) -> None:
         """Wake every running task's waiters because the shared flag is up."""
         for running in tuple(self._running.values()):
-            _ = running.state.interrupt_signal  # looking trips it
+            _ = running.state.interrupt_signal  # reading it sets the signal
 
     def raise_in_main_thread(self) -> None:
-        """The TERM rung: raise ExecutionInterrupted in the code that the main thread is in, if that is a task's.
+        """Raise ExecutionInterrupted (the TERM rung) in the main thread's code, if that is a task's.
 
         Held back by a shield (whose end raises) and while a frame is being written. At most once a task.
         """
         running = _current.get() or self._sync
-        if running is None or running.finished:  # its clean-up is ours: what is raised there would be lost
+        if running is None or running.finished:  # an exception in the runner's own clean-up would be lost
             for one in tuple(self._running.values()):
                 one.term_deferred |= one.finished and not one.term_resolved
             return
@@ -209,9 +210,9 @@ class TaskRunner:
         raise ExecutionInterrupted(signal)
 
     def raise_in_threads(self) -> bool:
-        """The TERM rung for threads: raise in those of interrupted tasks, and, at the end, in those that it waits for.
+        """Raise (the TERM rung) in threads of interrupted tasks and, at the end, in those that the executor waits for.
 
-        Where tasks that go on run beside them, only in those that are certainly not theirs. Whether there were any.
+        Beside tasks that go on, only in threads that are certainly not theirs. Return whether there were any.
         """
         told = False
         beside = any(one.state.interrupt_signal is None for one in self._running.values())
@@ -234,39 +235,39 @@ class TaskRunner:
 
     @property
     def has_threads_left(self) -> bool:
-        """Whether threads of a task that has ended still run: nothing new may begin meanwhile."""
+        """Return whether threads of a task that has ended still run: no task may begin meanwhile."""
         return bool(self._left)
 
     @property
     def must_look(self) -> bool:
-        """Whether `look_at_threads` must be called soon again."""
+        """Return whether `look_at_threads` must be called again soon."""
         return bool(self._left) or self._leaving_since is not None
 
     def begin_leaving(self) -> None:
-        """The executor ends: from now on it waits for threads, as every program does."""
+        """Note that the executor ends: from now on it waits for threads, as every program does."""
         self._leaving_since = time.monotonic()
         self._cell.outbox.ring()
 
     def look_at_threads(self) -> bool:
-        """From the control thread: report what has ended, and what holds up the end. Whether something has ended."""
+        """Report threads that ended or delay the end; return whether any ended. For the control thread."""
         over = [task for task, one in tuple(self._left.items()) if self._is_rid_of_threads(one)]
         for task in over:
             self._cell.outbox.send(ThreadsEnded(task))
             self._left.pop(task, None)
         if self._leaving_since is not None and time.monotonic() - self._leaving_since > LINGER_SECONDS:
-            self._leaving_since = float("inf")  # said once
+            self._leaving_since = float("inf")  # reported once
             frames = self.threads.lingering()
             if frames:
                 self._cell.outbox.send(Delayed(names(frames), stacks(frames)))
         return bool(over)
 
     def _is_rid_of_threads(self, running: _Running) -> bool:
-        """Whether two looks in a row have found none: a pool's thread may be between two items at one of them."""
+        """Return whether two checks in a row found none: at one of them a pool's thread may be between two items."""
         running.looks = 0 if self.threads.of(running, running.threads) else running.looks + 1
         return running.looks > 1
 
     def _report_threads(self, running: _Running) -> None:
-        """A task ends without a result: if threads of it still run, they are told, and its end is not over."""
+        """Interrupt and report the threads that a task without a result has left; its end waits for them."""
         frames = self.threads.of(running, running.threads)
         if not frames:
             return
@@ -282,10 +283,10 @@ class TaskRunner:
             running.term_resolved = True
 
     def _cut_short(self, running: _Running) -> ExecutionInterrupted | None:
-        """The interrupt of a task that the TERM rung met and that heard nothing of it, because it was deep in C code.
+        """Return the interrupt of a task that was in C code on the TERM rung; else None.
 
-        Such code may come back early from a system call that the rung's signals ended, and what it then says, be
-        it a value or an error, is not what it would have said.
+        Such code may return early from a system call that the rung's signals ended, and its value or error is then not
+        what it would have been.
         """
         if running.raised or not (
             self._is_term_coming() or running.term_deferred
@@ -300,7 +301,7 @@ class TaskRunner:
         return None if signal is None else ExecutionInterrupted(signal)
 
     def warm_up(self) -> None:
-        """Go through an interrupt once, with nobody there.
+        """Run the code of an interrupt once, without a task.
 
         After a fork the first use of any code copies the memory that it touches: about a millisecond here, which would
         otherwise be part of every executor's answer to a real interrupt.
@@ -319,13 +320,13 @@ class TaskRunner:
     # -- tracing ------------------------------------------------------------------------------------
 
     def keep_tracing(self) -> None:
-        """Whoever traces or profiles this thread now (a debugger, coverage) goes on between tasks."""
+        """Keep the present trace and profile functions (a debugger, coverage) between tasks."""
         self._tracer, self._profiler = sys.gettrace(), sys.getprofile()
 
     # -- running ------------------------------------------------------------------------------------
 
     def run(self, order: Task, agent: Callable[[Any, Any], Any]) -> TaskDone:
-        """Execute a sync agent's task. Raises nothing but EventPipeLost."""
+        """Execute a sync agent's task. Raises only EventPipeLost."""
         running = self._begin(order, self._cell.wake_fd)
         value: Any = _UNSET
         token = _current.set(running)
@@ -382,7 +383,7 @@ class TaskRunner:
         if order.snapshot is not None:
             try:
                 snapshot = codec.decode(order.snapshot, order.snapshot_encoding)
-            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it fails the task, no more
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it fails the task only
                 unreadable = error
         host = TaskLink(self._cell, order.task, wake_fd)
         state = ExecutionState(state_id=f"{self._cell.run_id}:{order.key}", host=host, snapshot=snapshot)
@@ -396,7 +397,9 @@ class TaskRunner:
         return running
 
     def _end(self, running: _Running, value: Any, error: BaseException | None) -> TaskDone:
-        if not self._cell.outbox.is_mine:  # a child that the agent forked has come back: it must not take our orders
+        if (
+            not self._cell.outbox.is_mine
+        ):  # a child that the agent forked has returned: it must not take the executor's orders
             _end_fork(error)
         if value is not _UNSET and not isinstance(error, EventPipeLost):
             error = None  # an interrupt after the last line of the agent comes too late: it is finished
@@ -459,7 +462,7 @@ def _done(
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
-    """What a forked child of a program does when its work is over: `sys.exit` means there what it means everywhere."""
+    """End a child that the agent forked, as the end of a program would: `sys.exit` has its usual meaning."""
     code = 0 if error is None else 1
     if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
         code = (error.code or 0) & 0xFF
@@ -487,7 +490,7 @@ def _encode_result(value: Any) -> codec.Encoded:
 
 
 def _detail(error: BaseException) -> str:
-    """The traceback, without this module's own frames, its end if it is long."""
+    """Return the traceback without this module's own frames; of a long one the end."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""Threads that a task has left running: which ones are its own, when they have ended, and how they are told to.
+"""Find the threads that a task has left running, notice their end, and raise in them.
 
 Theory. A thread cannot be cancelled: the await of `asyncio.to_thread(f)` ends, and `f` goes on. So a task that was
 interrupted or has failed is over only when its threads are. Which threads are its own is decided once, at such an end,
@@ -80,7 +80,7 @@ def give_context_to_pools(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _codes_that_wait() -> frozenset[CodeType]:
-    """The functions of the standard library in which a thread waits for others and does nothing itself."""
+    """Return the functions of the standard library in which a thread only waits."""
     found: list[Any] = [threading.Condition.wait, socket.socket.accept, pools._worker]  # noqa: SLF001
     found += [getattr(threading.Thread, name, None) for name in ("join", "_wait_for_tstate_lock")]
     kinds = [getattr(selectors, f"{name}Selector", None) for name in ("Select", "Poll", "Epoll", "Kqueue", "Devpoll")]
@@ -93,7 +93,7 @@ _WAITS = _codes_that_wait()
 
 
 class Doing(NamedTuple):
-    """What a thread did when it was looked at. `thread`: its object, None for one that `threading` does not know.
+    """What a thread did when it was checked. `thread`: its object, None for one that `threading` does not know.
 
     `waits`: for others, in the standard library. `items`: the work that its pool had in hand and before it.
     """
@@ -114,7 +114,7 @@ Seen = Mapping[int, Doing]
 
 
 class ThreadWatch:
-    """Looks at the threads of this process, from any of them. `owner_of` tells whose a context is."""
+    """Finds the threads of this process that work for a task. `owner_of` returns the task of a context."""
 
     def __init__(self, owner_of: Callable[[Context], object | None]) -> None:
         self._ours = {threading.main_thread().ident}
@@ -122,12 +122,12 @@ class ThreadWatch:
         self._own_count = 0
 
     def disregard(self, thread: threading.Thread) -> None:
-        """A thread of the executor's own, which must have been started."""
+        """Exclude a started thread of the executor's own."""
         self._ours.add(thread.ident)
         self._own_count = _thread._count()  # noqa: SLF001 - what threading.active_count() cannot say without a lock
 
     def look(self) -> Seen:
-        """What the other threads do, at the beginning of a task."""
+        """Return what the other threads do at the beginning of a task."""
         if _thread._count() <= self._own_count:  # noqa: SLF001
             return {}
         known = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
@@ -137,9 +137,9 @@ class ThreadWatch:
         yield from ((ident, frame) for ident, frame in sys._current_frames().items() if ident not in self._ours)  # noqa: SLF001
 
     def of(self, owner: object, before: Seen, *, certain: bool = False) -> dict[int, FrameType]:
-        """The threads that work for `owner`, whose task began with a look at `before` and has not completed.
+        """Return the threads that work for `owner`, at whose beginning `look` returned `before`.
 
-        `certain`: only those that can be nobody else's.
+        `certain`: only those that can belong to no other task.
         """
         if _thread._count() <= self._own_count:  # noqa: SLF001
             return {}
@@ -172,7 +172,7 @@ class ThreadWatch:
         return not certain and not any(item is one for one in known)
 
     def lingering(self) -> dict[int, FrameType]:
-        """The threads that the interpreter would wait for at its end, and that do something."""
+        """Return the threads that the interpreter would wait for at exit and that do something."""
         known = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
         return {
             ident: frame
@@ -182,13 +182,13 @@ class ThreadWatch:
 
 
 def names(idents: Mapping[int, FrameType]) -> list[str]:
-    """What these threads are called."""
+    """Return the names of these threads."""
     known = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
     return [escape_surrogates(known[ident].name) if ident in known else f"thread {ident}" for ident in idents]
 
 
 def stacks(frames: Mapping[int, FrameType]) -> str:
-    """Their Python stacks, as text."""
+    """Return the Python stacks of these threads as text."""
     parts = [
         f"{name}:\n{''.join(traceback.format_stack(frame))[-STACK_LIMIT:]}"
         for name, frame in zip(names(frames), frames.values(), strict=True)
@@ -216,7 +216,7 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _pool_work(frame: FrameType) -> list[Any] | None:
-    """What a thread of a ThreadPoolExecutor has in hand, and what waits in its queue. None: it is no such thread."""
+    """Return the running and queued items of a ThreadPoolExecutor's thread; None for any other thread."""
     worker = _worker_frame(frame)
     if worker is None:
         return None
@@ -231,7 +231,7 @@ def _worker_frame(frame: FrameType) -> FrameType | None:
 
 
 def _visible_work(worker: FrameType) -> list[Any]:
-    """The item that a pool's thread has in hand, and those in its queue.
+    """Return the running item of a pool's thread, and those in its queue.
 
     The queue cannot be looked into, but the garbage collector's view of it can (a list, or the items themselves).
     """
@@ -257,7 +257,7 @@ def _handed_over() -> list[Any]:
 
 
 def _anyio_context(frame: FrameType) -> Context | None:
-    """The context that a thread was given by anyio."""
+    """Return the context that anyio gave to a thread, or None."""
     called: FrameType | None = None
     for one in _stack(frame):
         if one.f_code.co_name == "run" and "/anyio/" in one.f_code.co_filename:
@@ -276,9 +276,9 @@ def _bound_context(function: Any) -> Context | None:
 
 
 def _is_idle(frame: FrameType, thread: threading.Thread | None) -> bool:
-    """Whether a thread only waits, and nothing of its stack is an agent's code.
+    """Return whether a thread only waits, and no frame of its stack is an agent's code.
 
-    An agent may be an installed package: there, who waits is idle only if it waits for work, or is a daemon.
+    An agent may be an installed package: a thread that waits there is idle only if it waits for work, or is a daemon.
     """
     work = _pool_work(frame)
     if work is not None:
@@ -303,7 +303,7 @@ def _is_helper(code: CodeType) -> bool:
 
 
 def _has_tasks(frame: FrameType) -> bool:
-    """Whether this is the frame of an event loop that has something to do."""
+    """Return whether this is the frame of an event loop that has something to do."""
     if frame.f_code.co_name != "run_forever":
         return False
     loop = frame.f_locals.get("self")

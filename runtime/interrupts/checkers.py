@@ -44,7 +44,7 @@ _LONGEST = 10_000
 """Bytes of an answer that are read. A longer one is cut, and so is nonsense."""
 
 _NOTHING_THERE = frozenset({404, 410})
-"""HTTP statuses that say that nobody asks for a stop."""
+"""HTTP statuses that say that no one asks for a stop."""
 
 
 class NonsenseError(ValueError):
@@ -76,7 +76,7 @@ def parse_signal(text: str, triggered_by: str) -> InterruptSignal | None:
 
 
 def _decoded(text: str) -> dict[str, Any]:
-    """The JSON object that a text is, else an empty one."""
+    """Return the JSON object in a text, else an empty one."""
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):
@@ -144,7 +144,7 @@ class RedisClient(Protocol):
     """The one method of `redis.Redis` that is used."""
 
     def get(self, name: str, /) -> Any:
-        """The value of a key, or None."""
+        """Return the value of a key, or None."""
         ...
 
 

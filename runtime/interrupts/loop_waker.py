@@ -1,7 +1,7 @@
-"""How an event loop hears of an interrupt: one bell for each loop, however many callbacks hang on it.
+"""Wake an event loop on an interrupt: one waker for each loop, however many callbacks it has.
 
 An interrupt may come from another thread, from a signal handler, or from the supervisor through a descriptor that
-becomes readable. All end in `LoopWaker.ring`, which only schedules; the callbacks run in the loop. One bell for ten
+becomes readable. All end in `LoopWaker.wake`, which only schedules; the callbacks run in the loop. One waker for ten
 thousand sleepers is one write to the loop's self-pipe instead of ten thousand.
 """
 
@@ -16,7 +16,7 @@ _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _SharedReader]]
 
 
 class LoopWaker:
-    """Callbacks of one event loop, to be called there once. Belongs to the loop's thread, except `ring`."""
+    """Callbacks of one event loop, to be called there once. Belongs to the loop's thread, except `wake`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, before: Callable[[], object]) -> None:
         self.loop = loop
@@ -28,7 +28,7 @@ class LoopWaker:
         return len(self._callbacks)
 
     def add(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Hang a callback on the bell. Returns its remover. On a bell that has rung it is called soon."""
+        """Add a callback and return its remover. After `wake` the callback is called soon."""
         key = object()
         self._callbacks[key] = callback
         if self._rung:
@@ -40,7 +40,7 @@ class LoopWaker:
         return remove
 
     def wake(self) -> None:
-        """Have the callbacks called in their loop. From any thread or signal handler, any number of times."""
+        """Schedule the callbacks in their loop. From any thread or signal handler, any number of times."""
         call_soon_threadsafe_or_false(self.loop, self._fire)
 
     def _fire(self) -> None:
@@ -58,9 +58,9 @@ class LoopWaker:
 
 
 class _SharedReader:
-    """One reader on a duplicate of a descriptor, shared by all who watch it in one loop.
+    """One reader on a duplicate of a descriptor, shared by all its callbacks in one loop.
 
-    A duplicate, because a loop has one reader for each descriptor and the original's may be somebody else's.
+    A duplicate, because a loop has one reader for each descriptor and the original's may be the program's.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
@@ -83,11 +83,11 @@ class _SharedReader:
 
     @property
     def spent(self) -> bool:
-        """Whether it was readable already, so that a newcomer must not wait for it."""
+        """Return whether it was readable already, so that a new callback must not wait for it."""
         return not self._reading
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the duplicate."""
         self._stop_reading()
         os.close(self._fd)
 
@@ -116,18 +116,18 @@ def call_soon_threadsafe_or_false(
     """Have `callback` called in `loop`, from any thread or signal handler. False if the loop is closed."""
     try:
         loop.call_soon_threadsafe(callback, *args)
-    except RuntimeError:  # closed, perhaps just now: there is nobody left to hear
+    except RuntimeError:  # closed, perhaps just now
         return False
     return True
 
 
 def loop_time() -> float:
-    """Monotonic seconds, as the running event loop counts them."""
+    """Return the running event loop's time (monotonic seconds)."""
     return asyncio.get_running_loop().time()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread, or None."""
+    """Return the event loop that runs in this thread, or None."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -1,7 +1,7 @@
 """Shields: critical sections that an interrupt waits for.
 
-A shield is known in two ways. The code inside asks its context (`Shields.here`), which tasks and threads that are
-started inside inherit. Whoever wants to cancel a task from outside asks for its place (`Shields.covers`).
+A shield is known in two ways. The code inside asks its context (`Shields.is_active`), which tasks and threads that are
+started inside inherit. Code that wants to cancel a task from outside asks for its place (`Shields.covers`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Shieldable(Protocol):
     shields: Shields
 
     def raise_if_interrupted(self) -> None:
-        """The checkpoint at a shield's end."""
+        """Run the checkpoint at a shield's end."""
         ...
 
 
@@ -42,11 +42,11 @@ class Shields:
 
     @property
     def is_active(self) -> bool:
-        """Whether the code that asks stands in one of them, itself or by inheritance."""
+        """Return whether the calling code is in one of them, itself or by inheritance."""
         return any(shield.active and shield.owner.shields is self for shield in _active.get())
 
     def covers(self, place: object) -> bool:
-        """Whether a task (an asyncio.Task) or a thread (its ident) has entered one of them."""
+        """Return whether a task (an asyncio.Task) or a thread (its ident) has entered one of them."""
         return place in self._depth
 
     def call_when_exited(self, place: object, callback: Callable[[], object]) -> None:
@@ -64,7 +64,7 @@ class Shields:
         self._depth[place] = self._depth.get(place, 0) + 1
 
     def leave(self, place: object) -> list[Callable[[], object]] | None:
-        """Count one less. If that was the outermost, what has been waiting; else None."""
+        """Count one less. Return the waiting callbacks if that was the outermost, else None."""
         self._depth[place] -= 1
         if self._depth[place]:
             return None
@@ -109,7 +109,7 @@ class Shield:
 
 
 def current_task_or_thread() -> object:
-    """What runs now: the asyncio task if there is one, else the thread's ident."""
+    """Return the running asyncio task, else the thread's ident."""
     try:
         task = asyncio.current_task()
     except RuntimeError:

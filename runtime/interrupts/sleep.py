@@ -53,10 +53,10 @@ async def sleep_in_loop(state: Interruptible, seconds: float) -> None:
 
 
 class WakeupFd:
-    """A descriptor that is readable once somebody has rung. Each state makes one lazily, for its blocking sleeps.
+    """A descriptor that is readable after `wake`. Each state makes one lazily, for its blocking sleeps.
 
-    `ring` may run in a signal handler, hence the RLock: a handler that finds its own thread holding it goes in
-    all the same, and another thread holds it for one write only.
+    `wake` may run in a signal handler, hence the RLock: a handler that finds its own thread holding it enters
+    nevertheless, and another thread holds it for one write only.
     """
 
     def __init__(self) -> None:
@@ -65,20 +65,20 @@ class WakeupFd:
         self._read, self._write = _pair()
 
     def fileno(self) -> int:
-        """The descriptor to poll."""
+        """Return the descriptor to poll."""
         return self._read
 
     def wake(self) -> None:
-        """Make it readable for ever. Harmless when it is closed."""
+        """Make it readable for ever. Does nothing after `close`."""
         with self._lock:
             if self._write >= 0:
                 try:
                     os.write(self._write, b"\x01\0\0\0\0\0\0\0")
-                except BlockingIOError:  # full of rings
+                except BlockingIOError:  # full
                     pass
 
     def close(self) -> None:
-        """Give the descriptors back. The lock keeps a late ring from writing into their successor."""
+        """Close the descriptors. The lock keeps a late `wake` from writing into a reused one."""
         with self._lock:
             fds, self._read, self._write = {self._read, self._write}, -1, -1
             for fd in fds - {-1}:

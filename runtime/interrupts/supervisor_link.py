@@ -1,6 +1,6 @@
-"""What an execution state gets from where it runs: an executor process, or nothing but itself.
+"""Connect an execution state to its supervisor, if there is one.
 
-`Host` is the whole of what `ExecutionState` knows of the supervised world, so that an agent gets exactly
+`SupervisorLink` is all that `ExecutionState` knows of the supervised world, so that an agent gets exactly
 the same with and without a supervisor.
 """
 
@@ -12,52 +12,52 @@ from runtime.model import Event, InterruptSignal
 
 
 class SupervisorLink(Protocol):
-    """The place an execution state runs in."""
+    """What an execution state uses of the process that it runs in."""
 
     flag: object
     """Its truth value is the interrupt flag. Read at every checkpoint, so it must be cheap."""
 
     def signal(self) -> InterruptSignal:
-        """The signal behind a raised flag."""
+        """Return the signal behind a raised flag."""
         ...
 
     def wake_fd(self) -> int | None:
-        """A descriptor that is readable for as long as the flag is up (never read from), or None."""
+        """Return a descriptor that is readable while the flag is raised (never read from), or None."""
         ...
 
     def next_rung_at(self) -> float | None:
-        """Monotonic seconds of the next rung of the ladder, or None."""
+        """Return the time of the ladder's next rung (monotonic seconds), or None."""
         ...
 
     def emit(self, event: Event) -> None:
-        """Send an event up."""
+        """Send an event to the supervisor."""
         ...
 
     def save_snapshot(self, snapshot: Any) -> bool:
-        """Keep a snapshot beyond this process. True if it will outlive it."""
+        """Keep a snapshot beyond this process. Return whether it will outlive the process."""
         ...
 
 
 class NullLink:
-    """The host of a state that has no supervisor: nothing interrupts it from outside, nothing goes up."""
+    """The link of a state without a supervisor: nothing interrupts it from outside, nothing is sent."""
 
     flag: object = False
 
     def signal(self) -> InterruptSignal:
-        """Never asked: the flag is never up."""
+        """Raise: the flag is never raised here."""
         raise AssertionError("a standalone flag is never raised")
 
     def wake_fd(self) -> int | None:
-        """None: there is nobody to wake for."""
+        """Return None: nothing wakes this state from outside."""
         return None
 
     def next_rung_at(self) -> float | None:
-        """None: there is no ladder."""
+        """Return None: there is no ladder."""
         return None
 
     def emit(self, event: Event) -> None:
-        """Nobody is above."""
+        """Drop the event: there is no supervisor."""
 
     def save_snapshot(self, snapshot: Any) -> bool:
-        """Kept in the state only, which is as far as this process goes: False."""
+        """Return False: the snapshot is kept in the state only."""
         return False

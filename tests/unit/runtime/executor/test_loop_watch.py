@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context, ContextVar
 
-from runtime.executor.loop_watch import PATIENCE, LoopWatch
+from runtime.executor.loop_watch import BLOCKED_SECONDS, LoopWatch
 from runtime.ipc.executor_protocol import LoopBlocked
 
 _task: ContextVar[int] = ContextVar("task", default=0)
@@ -21,7 +21,7 @@ def test_a_loop_that_turns_is_not_reported() -> None:
         watch.enter(asyncio.get_running_loop())
         reports = []
         for step in range(5):
-            reports += watch.look(step * PATIENCE)
+            reports += watch.look(step * BLOCKED_SECONDS)
             await asyncio.sleep(0)
         return reports
 
@@ -34,8 +34,8 @@ def test_the_task_whose_step_holds_it_is_named_once_and_its_end_is_told() -> Non
         watch = LoopWatch(task_of)
         watch.enter(asyncio.get_running_loop())
         reports = watch.look(1.0)
-        reports += watch.look(1.0 + PATIENCE)
-        reports += watch.look(1.0 + 2 * PATIENCE)
+        reports += watch.look(1.0 + BLOCKED_SECONDS)
+        reports += watch.look(1.0 + 2 * BLOCKED_SECONDS)
         await asyncio.sleep(0)
         return reports + watch.look(2.0)
 
