@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.core import stimuli
 from orchestrator.core.agent_needs import may_be_dropped
@@ -27,6 +28,7 @@ from orchestrator.core.machine import JOURNAL_TIMEOUT
 from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import StatusView
+from orchestrator.engine.clock import Clock, SystemClock
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.loop import Engine, Observer
 from orchestrator.engine.signals import SignalPipe
@@ -103,6 +105,8 @@ class RunSession:
         *,
         handle_signals: bool = True,
         observers: Sequence[Observer] = (),
+        backend: BackendFactory = LocalBackend,
+        clock: Clock | None = None,
     ) -> None:
         check_run_id(run_id)
         self.settings = settings
@@ -110,12 +114,13 @@ class RunSession:
         self.hub = Hub()
         self.journal = journal
         self.run: RunRecord | None = None
-        self._began = time.monotonic()
+        self._now = (clock or SystemClock()).monotonic
+        self._began = self._now()
         self._log = log
         self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
-        self._backend = LocalBackend(run_id, settings)
+        self._backend = backend(run_id, settings)
         self._engine = Engine(
-            settings, self._backend, log, self._on_agent, self._signals, observers, self._tell_waiting
+            settings, self._backend, log, self._on_agent, self._signals, observers, self._tell_waiting, clock=clock
         )
         self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalWriter(self.hub, self.tell)
         self._agents: dict[tuple[bool, bytes], tuple[int, Future[ReportAgent]]] = {}
@@ -179,7 +184,7 @@ class RunSession:
     @property
     def guardian(self) -> int | None:
         """The guardian's pid."""
-        return self._backend.pid
+        return self._backend.guardian_pid
 
     @property
     def has_ended(self) -> bool:
@@ -450,9 +455,9 @@ class RunSession:
             status=status,
             signal=state.signal,
             error=state.error if self._engine.error is None else f"a defect in quiesce: {self._engine.error!r}",
-            view=self._engine.machine.status(time.monotonic()),
+            view=self._engine.machine.status(self._now()),
             remaining=state.remaining,
-            seconds=time.monotonic() - self._began,
+            seconds=self._now() - self._began,
         )
         try:
             self._ending = ending = self._write_end(ending)
@@ -522,7 +527,7 @@ class RunSession:
     def _journal_seconds(self) -> float:
         """What a stop has left for the journal."""
         until = self._engine.state.journal_deadline
-        return JOURNAL_TIMEOUT if until is None else max(0.0, until - time.monotonic())
+        return JOURNAL_TIMEOUT if until is None else max(0.0, until - self._now())
 
     def _close_store(self) -> bool:
         """Wait for the last write, within what a stop has left; if nobody stops us, while somebody has it locked."""

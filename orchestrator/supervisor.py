@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from orchestrator import late
+from orchestrator.backends import BackendFactory
+from orchestrator.backends.local import LocalBackend
 from orchestrator.config import Settings
 from orchestrator.core.records import MAX_PRIORITY, NewTask, RunEvent, TaskOutcome
 from orchestrator.core.settings import MaxFailures
@@ -122,6 +124,7 @@ class Supervisor:
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
     are given back, and the one that stopped the run is raised again: the program ends as if we had not been there.
     log: where log events go.
+    backend: what makes the place where executors run (default: this machine; a test: orchestrator.testing.FakeBackend).
 
     Raises UsageError for settings or a journal that cannot be used.
     """
@@ -148,6 +151,7 @@ class Supervisor:
         heartbeat_timeout: float | None = 60.0,
         handle_signals: bool = True,
         log: LogCallback | None = None,
+        backend: BackendFactory | None = None,
     ) -> None:
         chosen: dict[str, Any] = {
             "concurrency": concurrency, "grace": grace, "term_grace": term_grace, "timeout": timeout,
@@ -166,6 +170,7 @@ class Supervisor:
         self._where, self._journal_group = journal, journal_group
         self._handle_signals = handle_signals
         self._log = log
+        self._backend = backend or LocalBackend
         self._session: RunSession | None = None
         self._pid = 0
         self._numbers = _Numbers()
@@ -183,7 +188,14 @@ class Supervisor:
         journal = None if self._where is None else open_journal(self._where, group=self._journal_group)
         held = BufferedLog()
         log = self._log or held
-        self._session = RunSession(self.settings, self.run_id, log, journal, handle_signals=self._handle_signals)
+        self._session = RunSession(
+            self.settings,
+            self.run_id,
+            log,
+            journal,
+            handle_signals=self._handle_signals,
+            backend=self._backend,
+        )
         self._pid = os.getpid()
         self._session.start()
         if self._log is None:

@@ -30,6 +30,7 @@ REFERENCE = {
     "runtime": "What agents use, and any asyncio program: with a supervisor or without one.",
     "orchestrator": "What starts, stops and resumes runs from Python.",
     "runtime.testing": "For the tests of agents.",
+    "orchestrator.testing": "For the tests of what a supervisor does.",
 }
 """The packages and modules of the reference, and what each is for.
 

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.backends import Channels, interpreter
+from orchestrator.backends import Channels, Cleanup, SlotProgress, interpreter
 from orchestrator.backends.executor_signals import ExecutorSignals
 from orchestrator.backends.order_queue import OrderQueue
-from orchestrator.backends.previous_supervisor import Note, PreviousSupervisor
+from orchestrator.backends.previous_supervisor import PreviousSupervisor
 from orchestrator.backends.pulse import Pulse
 from orchestrator.backends.run_token import RunToken
 from orchestrator.core.settings import RunSettings
 from orchestrator.journal import SupervisorRecord
+from orchestrator.logging.sinks import LogCallback
 from runtime.ipc.executor_protocol import FrameReader
 from runtime.ipc.flag import InterruptFlag, anonymous_file
 from runtime.ipc.guardian_protocol import (
@@ -159,11 +160,11 @@ class LocalBackend:
         self._executors.clear()
         self._reader = FrameReader(Report)
 
-    def wait_for_previous(self, supervisor: SupervisorRecord, note: Note, check: Callable[[], None]) -> bool:
-        """See PreviousSupervisor."""
-        predecessor = PreviousSupervisor(self._run_id, supervisor)
-        patience = self._settings.ladder.total + GUARDIAN_TAKEOVER_SLACK
-        return predecessor.wait_and_clean_up(note, check, patience, keep_children=self._settings.keep_children)
+    def wait_for_previous(self, previous: SupervisorRecord, log: LogCallback, check: Callable[[], None]) -> bool:
+        """Wait for a dead supervisor's guardian, as PreviousSupervisor does it."""
+        supervisor = PreviousSupervisor(self._run_id, previous)
+        timeout = self._settings.ladder.total + GUARDIAN_TAKEOVER_SLACK
+        return supervisor.wait_and_clean_up(log, check, timeout, keep_children=self._settings.keep_children)
 
     @property
     def token(self) -> str:
@@ -171,8 +172,8 @@ class LocalBackend:
         return self._token.value
 
     @property
-    def pid(self) -> int | None:
-        """The guardian's."""
+    def guardian_pid(self) -> int | None:
+        """The guardian's process id; None before the first `open`."""
         return self._guardian.pid if self._guardian is not None else None
 
     def fileno(self) -> int:
@@ -225,12 +226,12 @@ class LocalBackend:
 
     # -- whether it answers -------------------------------------------------------------------------
 
-    def silence(self, now: float) -> float:
+    def silence(self) -> float:
         """Of the guardian; see Pulse. When it is held, what it was ordered to signal is signalled from here."""
         if self._pulse is None or self._guardian is None:
             return 0.0
         self.flush()  # whatever was in the way
-        ping = self._pulse.look(now, tree.activity(self._guardian.pid))
+        ping = self._pulse.look(time.monotonic(), tree.activity(self._guardian.pid))
         if ping is not None:
             self._order(Ping(ping), optional=True)
         if self._is_held:
@@ -285,18 +286,18 @@ class LocalBackend:
         with suppress(BlockingIOError):
             os.write(self._wake_write, b"!")
 
-    def publish_next_rung(self, at: float | None) -> None:
-        """Write it beside the flag."""
-        self._flag.set_next_rung(at)
+    def publish_next_rung(self, seconds: float | None) -> None:
+        """Write the time of the next rung beside the flag."""
+        self._flag.set_next_rung(None if seconds is None else time.monotonic() + seconds)
 
     def set_graces(self, grace: float, term_grace: float) -> None:
         """To the guardian, and to every one that may take its place."""
         self._graces = Graces(grace, term_grace)
         self._order(self._graces)
 
-    def progress(self, slot: int) -> tuple[int, float, float]:
-        """From shared memory."""
-        return self._flag.progress(slot)
+    def progress(self, slot: int) -> SlotProgress:
+        """Read shared memory."""
+        return SlotProgress(*self._flag.progress(slot))
 
     def suspend(self) -> None:
         """By the guardian, which itself is in no terminal's session and goes on."""
@@ -321,12 +322,12 @@ class LocalBackend:
         if self._guardian is not None:
             self._guardian.send_signal(signal.SIGCONT)
 
-    def sweep(self, until: float) -> None:
-        """The guardian ends what is left, says so, and goes."""
-        self._look_until = until
-        self._order(Sweep(until))
+    def sweep(self, seconds: float) -> None:
+        """Order the guardian to end what is left, to report that, and to exit."""
+        self._look_until = time.monotonic() + seconds
+        self._order(Sweep(self._look_until))
 
-    def kill_by_run_token(self, known: Sequence[str]) -> tuple[list[str], list[str]]:
+    def kill_by_run_token(self, known: Sequence[str]) -> Cleanup:
         """What carries our token although guardian and executors are gone."""
         self._is_clean = not known
         return self._end_left(self._look_until, known)
@@ -345,16 +346,16 @@ class LocalBackend:
             left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
         return left
 
-    def _end_left(self, until: float, known: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    def _end_left(self, until: float, known: Sequence[str] = ()) -> Cleanup:
         """Kill what is left until nothing is. What was found, and what could not be ended; without those `known`.
 
         They are looked at twice at least, and `until` then (monotonic seconds). A guardian that was killed, and
         executors that die with it, are nothing that was left.
         """
         if self._settings.keep_children:
-            return [], []
+            return Cleanup([], [])
         found: dict[int, str] = {}
-        expected = self._executors.pids | {self.pid}
+        expected = self._executors.pids | {self.guardian_pid}
 
         def look() -> list[tree.Process]:
             left = [
@@ -366,10 +367,11 @@ class LocalBackend:
 
         left = end_repeatedly(look, until, least_looks=2)
         self._is_clean = self._is_clean and not left
-        return list(found.values()), [tree.describe(process) for process in left]
+        return Cleanup(list(found.values()), [tree.describe(process) for process in left])
 
-    def discard_guardian(self, until: float) -> tuple[list[str], list[str]]:
-        """It died, or does not answer: an end of it and of what it watched. What was found, what could not be ended."""
+    def discard_guardian(self, seconds: float) -> Cleanup:
+        """Kill the guardian and what it watched, and forget its socket."""
+        until = time.monotonic() + seconds
         if self._guardian is not None and self._socket is not None:  # else it was lost before
             self._guardian.kill()
             _wait_until_dead(self._guardian, until)

@@ -12,11 +12,11 @@ from __future__ import annotations
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from orchestrator.backends.run_token import RunToken
 from orchestrator.journal import SupervisorRecord
+from orchestrator.logging.sinks import LogCallback
 from runtime.model import Severity
 from runtime.process import tree
 from runtime.process.cgroup import RunCgroup
@@ -32,9 +32,6 @@ LEAF_PATIENCE = 0.5
 """Seconds that the kernel has to let go of its cgroup."""
 
 
-Note = Callable[[str, Severity, Mapping[str, Any]], None]
-
-
 class PreviousSupervisor:
     """A supervisor that had a run before, as the journal has it."""
 
@@ -44,26 +41,28 @@ class PreviousSupervisor:
         self._leaf = RunCgroup.at_own_cgroup(self._token.leaf_name(run_id))
         self._is_here = bool(supervisor.token) and supervisor.host == socket.gethostname()
 
-    def wait_and_clean_up(self, note: Note, check: Callable[[], None], patience: float, *, keep_children: bool) -> bool:
+    def wait_and_clean_up(
+        self, log: LogCallback, check: Callable[[], None], timeout: float, *, keep_children: bool
+    ) -> bool:
         """Wait until its guardian has done its work, and end what is left. `check` raises when we are to stop.
 
-        Not for ever: `patience` in seconds. False: it was on another host, and so is what it may have left.
+        Wait at most `timeout` seconds. Return False if it was on another host, as what it may have left is.
         """
         if not self._is_here:
             return False
         if heirs := self._guardians(self._left()):
-            note("previous_supervisor.waiting", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
-        end = time.monotonic() + patience
+            log("previous_supervisor.waiting", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
+        end = time.monotonic() + timeout
         while heirs and time.monotonic() < end:
             check()
             tree.send_signal(heirs, signal.SIGCONT)
             time.sleep(LOOK_SECONDS)
             heirs = [heir for heir in heirs if tree.is_running(heir)]
         if not keep_children:
-            self._kill_leftovers(note)
+            self._kill_leftovers(log)
         return True
 
-    def _kill_leftovers(self, note: Note) -> None:
+    def _kill_leftovers(self, log: LogCallback) -> None:
         found: dict[int, str] = {}
 
         def look() -> list[tree.Process]:
@@ -77,7 +76,7 @@ class PreviousSupervisor:
         end_repeatedly(look, time.monotonic() + END_PATIENCE)
         if found:
             fields = {"supervisor": self._pid, "count": len(found), "processes": list(found.values())}
-            note("previous_supervisor.strays_killed", Severity.WARNING, fields)
+            log("previous_supervisor.strays_killed", Severity.WARNING, fields)
         if self._leaf is not None:  # also one that is empty
             self._leaf.remove(LEAF_PATIENCE)
 

@@ -1,27 +1,51 @@
-"""Tell a pause of this process from a turn of work. The clocks are arguments.
+"""The time as the loop sees it, and how much of it the loop has lost.
 
-Theory. Whoever watches others by the clock must notice when it did not run itself: stopped (SIGSTOP, Ctrl-Z), frozen (a
-cgroup's freezer, `docker pause`), or starved. Between two turns a loop sleeps until a time that it knows, and works for
-a while, which its processor time tells; whatever is longer than both together was lost. Sleep of the whole machine does
-not count on the monotonic clock (clock_gettime(2)).
+Theory. A process that watches others by the clock must notice when it did not run itself: stopped (SIGSTOP, Ctrl-Z),
+frozen (a cgroup's freezer, `docker pause`), or starved. Between two turns a loop sleeps until a time that it knows, and
+works for a while, which its processor time shows; whatever is longer than both together was lost. Sleep of the whole
+machine does not count on the monotonic clock (clock_gettime(2)).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from typing import Protocol
 
 
-class Clock:
-    """What one thread's loop has lost. Belongs to that thread."""
+class Clock(Protocol):
+    """Tell the time of a supervisor's loop, in seconds. A test can set its own (orchestrator.testing.ManualClock)."""
 
-    def __init__(self, monotonic: Callable[[], float], processor: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._processor = processor
+    def monotonic(self) -> float:
+        """Return the monotonic time."""
+        ...
+
+    def processor_time(self) -> float:
+        """Return the processor time that the calling thread has used."""
+        ...
+
+
+class SystemClock:
+    """The clocks of the operating system."""
+
+    def monotonic(self) -> float:
+        """Return the monotonic time."""
+        return time.monotonic()
+
+    def processor_time(self) -> float:
+        """Return the processor time that the calling thread has used."""
+        return time.thread_time()
+
+
+class PauseDetector:
+    """Measure what one thread's loop has lost. Belongs to that thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._last: tuple[float, float] | None = None
 
     def lost(self, slept_until: float) -> float:
-        """Seconds since the last call in which this thread neither slept as it wanted to nor worked."""
-        now, used = self._monotonic(), self._processor()
+        """Return the seconds since the last call in which this thread neither slept as it wanted to nor worked."""
+        now, used = self._clock.monotonic(), self._clock.processor_time()
         last, self._last = self._last, (now, used)
         if last is None:
             return 0.0
@@ -30,5 +54,5 @@ class Clock:
         return max(0.0, now - wanted - (used - used_before))
 
     def reset(self) -> None:
-        """Begin anew: what was lost until now is known."""
-        self._last = (self._monotonic(), self._processor())
+        """Count from now on: what was lost before is known."""
+        self._last = (self._clock.monotonic(), self._clock.processor_time())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import selectors
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from orchestrator.backends import Backend
+from orchestrator.backends import Backend, Cleanup
 from orchestrator.core import stimuli
 from orchestrator.engine.memory import MemoryMeasurer
 from orchestrator.engine.multiplexer import PipeMultiplexer
@@ -50,6 +49,7 @@ class GuardianMonitor:
         on_halted: Callable[[], None],
         limit: int | None,
         is_stopping: Callable[[], bool],
+        now: Callable[[], float],
     ) -> None:
         self._backend = backend
         self._mux = mux
@@ -60,16 +60,17 @@ class GuardianMonitor:
         self._memory = MemoryMeasurer(limit, tell)
         self._on_halted = on_halted
         self._is_stopping = is_stopping
+        self._now = now
         self._sweeping = False
         self._sweep_until = 0.0
         self._guardian_lost = False
-        self._lost: tuple[list[str], list[str]] = [], []
+        self._lost = Cleanup([], [])
         self._writing = False
 
     def open(self) -> None:
         """Start it. Raises OSError when the host has no process for it."""
         self._backend.open()
-        self._lost = [], []
+        self._lost = Cleanup([], [])
         self._writing = False
         self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_ready)
 
@@ -148,7 +149,7 @@ class GuardianMonitor:
 
     # -- its silence --------------------------------------------------------------------------------
 
-    def check(self, now: float) -> None:
+    def check(self) -> None:
         """Replace it if it is held: traced, frozen, or waiting for a disk that hangs. SIGCONT alone is tried first.
 
         In a stop its executors keep their graces, since they are signalled from here; when the last of them has ended
@@ -157,7 +158,7 @@ class GuardianMonitor:
         if self._guardian_lost:
             return
         self._backend.ensure_running()
-        silence, stopping = self._backend.silence(now), self._is_stopping()
+        silence, stopping = self._backend.silence(), self._is_stopping()
         if silence < (SILENCE_IN_STOP if stopping else LONGEST_SILENCE):
             return
         if stopping and not self._sweeping and self._backend.has_executors:
@@ -175,11 +176,10 @@ class GuardianMonitor:
             return
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
         self._handle(stimuli.GuardianLost())
-        now = time.monotonic()
-        until = now if self._is_stopping() else now + LOSE_SECONDS  # a stop looks again at its end
-        self._lost = self._backend.discard_guardian(until)
-        if self._lost[0] and not self._is_stopping():  # else the last look tells of them
-            fields = {"count": len(self._lost[0]), "processes": self._lost[0][:NAMED], "remaining": self._lost[1]}
+        seconds = 0.0 if self._is_stopping() else LOSE_SECONDS  # a stop looks again at its end
+        self._lost = found, remaining = self._backend.discard_guardian(seconds)
+        if found and not self._is_stopping():  # else the last look reports them
+            fields = {"count": len(found), "processes": found[:NAMED], "remaining": remaining}
             self._log("guardian.strays", Severity.WARNING, fields)
         self._start_anew()
         for slot, incarnation in self._mux.slots.items():
@@ -209,17 +209,20 @@ class GuardianMonitor:
         if self._guardian_lost:
             self.sweep_without_guardian()
         else:
-            self._backend.sweep(until)
+            self._backend.sweep(self._seconds_until(until))
 
     def sweep_without_guardian(self) -> None:
         """It has died, or does not answer, while it looked for what is left."""
         if not self._guardian_lost:
             self._forget(self._backend.fileno())
         self._guardian_lost = True
-        before, _ = self._lost
-        found, remaining = self._backend.discard_guardian(self._sweep_until)
+        before = self._lost.found
+        found, remaining = self._backend.discard_guardian(self._seconds_until(self._sweep_until))
         found = list({text.partition(" ")[0]: text for text in [*found, *before, *remaining]}.values())  # each pid once
         self._tell(stimuli.SweepFinished(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
+
+    def _seconds_until(self, time: float) -> float:
+        return max(0.0, time - self._now())
 
     def _forget(self, fd: int) -> None:
         with suppress(KeyError, ValueError):

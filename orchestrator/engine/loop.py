@@ -25,7 +25,7 @@ from orchestrator.core.machine import SupervisorStateMachine
 from orchestrator.core.records import RunEvent, TaskSnapshot
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import Phase, StatusView
-from orchestrator.engine.clock import Clock
+from orchestrator.engine.clock import Clock, PauseDetector, SystemClock
 from orchestrator.engine.guardian_monitor import GuardianMonitor
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
@@ -77,10 +77,14 @@ class Engine:
         signals: SignalPipe | None = None,
         observers: Sequence[Observer] = (),
         on_end: Callable[[], None] = lambda: None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
+        self._now = self._clock.monotonic
         self.machine = SupervisorStateMachine(settings)
         self.state = self.machine.state
-        self.status: StatusView = self.machine.status(time.monotonic())
+        self.status: StatusView = self.machine.status(self._now())
         self.error: BaseException | None = None
         self._settings = settings
         self._backend = backend
@@ -113,6 +117,7 @@ class Engine:
             self._stop_process,
             settings.report_above,
             self._is_stopping,
+            self._now,
         )
         self._batch = WriteBatch()
         self._is_dropping_events = False
@@ -121,7 +126,7 @@ class Engine:
         self._ended = False
         self._finished = threading.Event()
         self._sample_at = 0.0
-        self._clock = Clock(time.monotonic, time.thread_time)
+        self._pauses = PauseDetector(self._clock)
         self._suspension: tuple[float, float] | None = None
         self.around_stop: Callable[[], AbstractContextManager[object]] = nullcontext
         """Entered by the loop while this process is stopped: the terminal is the shell's then."""
@@ -131,7 +136,7 @@ class Engine:
             instructions.SendOrder: lambda it: self._mux.send(it.slot, it.order),
             instructions.SendControl: lambda it: self._mux.send_control(it.slot, it.order),
             instructions.RaiseFlag: self._raise_flag,
-            instructions.PublishNextRung: lambda it: self._backend.publish_next_rung(it.at),
+            instructions.PublishNextRung: self._publish_next_rung,
             instructions.UpdateGraces: lambda it: self._backend.set_graces(it.grace, it.term_grace),
             instructions.TerminateExecutor: lambda it: self._backend.terminate(it.slot, it.incarnation),
             instructions.KillExecutor: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
@@ -259,7 +264,7 @@ class Engine:
             self._read_inbox()
             if self._mux.has_output:
                 self._mux.show_output()
-            now = time.monotonic()
+            now = self._now()
             if self._suspension is not None and now >= self._suspension[1]:
                 self._stop_process()
             due = self.machine.due()
@@ -280,7 +285,7 @@ class Engine:
         """First of all in a turn: before anybody is blamed for what could not happen."""
         if self._thread.ident != threading.get_ident():  # another thread's processor time says nothing of ours
             return
-        seconds = self._clock.lost(self._wakeup_at)
+        seconds = self._pauses.lost(self._wakeup_at)
         if seconds > self._settings.pause_limit:
             self._handle(stimuli.SuspensionNoticed(seconds))
 
@@ -289,11 +294,11 @@ class Engine:
             while not self._ended:
                 stimulus = self._inbox.get_nowait()
                 if isinstance(stimulus, stimuli.MemoryExceeded):
-                    self._sample(time.monotonic())  # who has what in hand, now
+                    self._sample(self._now())  # who has what in hand, now
                 self._handle(stimulus)
 
     def _select_timeout(self) -> float:
-        now = time.monotonic()
+        now = self._now()
         due = self.machine.due()
         halted_by = math.inf if self._suspension is None else self._suspension[1]
         self._wakeup_at = min(self._sample_at, halted_by, math.inf if due is None else due)
@@ -306,10 +311,10 @@ class Engine:
     def _sample(self, now: float) -> None:
         """Look at shared memory, and renew what people see."""
         self._sample_at = now + self._settings.sample_interval
-        self._guardianship.check(now)
+        self._guardianship.check()
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
-        if self._mux.paused:  # who cannot write cannot be blamed for its silence
-            progress = [(task, since, now) for task, since, _ in progress]
+        if self._mux.paused:  # an executor that cannot write cannot be blamed for its silence
+            progress = [slot._replace(heartbeat_at=now) for slot in progress]
         quiet = (
             (slot.number, self._backend.processor_use(slot.pid or 0))
             for slot in self.machine.slots_without_heartbeat(progress, now)
@@ -326,7 +331,7 @@ class Engine:
             observe(self.status)
 
     def _handle(self, stimulus: stimuli.Stimulus) -> None:
-        for instruction in self.machine.handle(stimulus, time.monotonic()):
+        for instruction in self.machine.handle(stimulus, self._now()):
             self._effects[type(instruction)](instruction)
 
     def _flush(self) -> None:
@@ -399,7 +404,7 @@ class Engine:
         for signum in self._signals.read():
             if signum in STOPPING:
                 self._handle(stimuli.OsSignalReceived(signum.name, signum == signal.SIGINT))
-                self._notify_observers(time.monotonic())
+                self._notify_observers(self._now())
             elif signum == SUSPEND:
                 self._suspend()
             elif signum == signal.SIGUSR1:
@@ -410,7 +415,7 @@ class Engine:
     def _suspend(self) -> None:
         """Ctrl-Z: first the processes below, then, once they are stopped or in HALT_SECONDS, this one."""
         if self._suspension is None:
-            now = time.monotonic()
+            now = self._now()
             self._suspension = (now, now + HALT_SECONDS)
             self.log("run.suspended", Severity.INFO, {})
             self._backend.suspend()
@@ -424,8 +429,8 @@ class Engine:
             self._signals.stop_process()
         (began, _), self._suspension = self._suspension, None
         self._backend.resume()
-        self._clock.reset()
-        seconds = time.monotonic() - began
+        self._pauses.reset()
+        seconds = self._now() - began
         self._handle(stimuli.SuspensionNoticed(seconds))
         self.log("run.continued", Severity.INFO, {"seconds": round(seconds, 3)})
 
@@ -453,6 +458,9 @@ class Engine:
     def _on_lost_output(self, slot: int, stream: str, lost: Lost) -> None:
         fields = {"slot": slot, "stream": stream, "lines": lost.lines, "bytes": lost.bytes}
         self.log("executor.output_lost", Severity.WARNING, fields)
+
+    def _publish_next_rung(self, order: instructions.PublishNextRung) -> None:
+        self._backend.publish_next_rung(None if order.at is None else max(0.0, order.at - self._now()))
 
     def _raise_flag(self, order: instructions.RaiseFlag) -> None:
         self._backend.raise_flag(order.signal)
@@ -494,5 +502,5 @@ class Engine:
         self._guardianship.sweep(until)
 
     def _finish(self) -> None:
-        self._notify_observers(time.monotonic())
+        self._notify_observers(self._now())
         self._ended = True

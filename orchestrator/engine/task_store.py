@@ -136,7 +136,6 @@ def committed(asked: int, accepted: Sequence[TaskOutcome]) -> stimuli.OutcomesCo
 class MemoryStore:
     """No journal: nothing outlives the process, nothing costs a thread."""
 
-    unwritten_bytes = 0
     is_contended = False
     failure: str | None = None
 
@@ -147,6 +146,11 @@ class MemoryStore:
         self._keys: set[str] = set()
         self._seq = 0
         self._events = 0
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Nothing is ever unwritten."""
+        return 0
 
     def look_up(self, keys: Sequence[str]) -> Future[Known]:
         """There was no earlier start."""

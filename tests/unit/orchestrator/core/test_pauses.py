@@ -6,7 +6,6 @@ from typing import Any
 
 from orchestrator.core import stimuli
 from orchestrator.core.ladder import Rung
-from orchestrator.engine.clock import Clock
 from tests.unit.orchestrator.core.world import STOP, World
 
 
@@ -117,24 +116,3 @@ def test_the_deadline_is_not_paused() -> None:
     world.tell(stimuli.SuspensionNoticed(100.0))
     world.tell(stimuli.TimerFired())
     assert world.machine.state.signal is not None
-
-
-def test_the_clock_tells_a_pause_from_sleep_and_from_work() -> None:
-    now, used = [100.0], [0.0]
-    clock = Clock(lambda: now[0], lambda: used[0])
-    assert clock.lost(0.0) == 0.0
-    for wait, wanted, work, lost in [
-        (0.25, 0.25, 0.0, 0.0),  # slept as it wanted to
-        (0.1, 5.0, 0.0, 0.0),  # was woken early
-        (3.0, 0.0, 3.0, 0.0),  # worked
-        (3.25, 0.25, 3.0, 0.0),  # slept and worked
-        (30.25, 0.25, 0.0, 30.0),  # was stopped
-        (33.25, 0.25, 3.0, 30.0),
-    ]:
-        slept_until = now[0] + wanted
-        now[0] += wait
-        used[0] += work
-        assert abs(clock.lost(slept_until) - lost) < 1e-9
-    now[0] += 99
-    clock.reset()
-    assert clock.lost(0.0) == 0.0

@@ -1,0 +1,430 @@
+"""An executor that is two threads of the test's process, behind the same pipes as a real one.
+
+One thread reads the orders, the other executes the tasks, one at a time. Agents get a real ExecutionState.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import secrets
+import select
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from orchestrator.backends import Channels, SlotProgress
+from orchestrator.core.ladder import Rung
+from orchestrator.engine.clock import Clock
+from runtime.agents import AgentInfo, describe
+from runtime.errors import ExecutionInterrupted, UsageError, error_text, find_interrupt
+from runtime.execution.state import ExecutionState
+from runtime.interrupts.interruptible import CancelOnInterrupt
+from runtime.ipc import codec, pickling
+from runtime.ipc.executor_protocol import (
+    VERSION,
+    AgentLoaded,
+    AgentLoadFailed,
+    Control,
+    Drop,
+    ExecutorRecord,
+    FinishAndExit,
+    FrameReader,
+    Interrupt,
+    Leaving,
+    LoadAgent,
+    Ready,
+    ReturnTasks,
+    Snapshot,
+    Started,
+    Task,
+    TaskDone,
+    TaskEvent,
+    TaskOrder,
+    Tasks,
+    TasksReturned,
+    UpFrame,
+    pack,
+)
+from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal
+
+Agent = Callable[[Any, Any], Any]
+"""An agent as users write it."""
+
+FIRST_PID = 1_000_000_000
+"""Beyond every process id of Linux (2**22), so that no fake one can be mistaken for a real process."""
+
+_READ_SIZE = 1 << 18
+
+_KILLED = InterruptSignal(reason=InterruptReason.CUSTOM, message="the fake executor was killed", triggered_by="test")
+
+
+class FakeExecutor:
+    """One incarnation of a slot. Its methods are for tests, and for the FakeBackend; any thread may call them."""
+
+    def __init__(
+        self,
+        slot: int,
+        incarnation: int,
+        pid: int,
+        *,
+        agents: Mapping[str, Agent],
+        clock: Clock,
+        on_exit: Callable[[FakeExecutor, int], None],
+        next_rung_at: Callable[[], float | None],
+    ) -> None:
+        self.slot, self.incarnation, self.pid = slot, incarnation, pid
+        self.orders: list[TaskOrder | Control] = []
+        """Every order that it has read."""
+        self._named_agents = agents
+        self._clock = clock
+        self._on_exit = on_exit
+        self.next_rung_at = next_rung_at
+        self._loaded: dict[int, tuple[Agent, AgentInfo]] = {}
+        self._changed = threading.Condition()
+        self._waiting: deque[LoadAgent | Drop | Task | FinishAndExit] = deque()
+        self._running: tuple[Task, ExecutionState] | None = None
+        self._deaf_through = Rung.NONE
+        self._flag_signal: InterruptSignal | None = None
+        self._is_leaving = False
+        self._exit_code: int | None = None
+        self._frames = 0
+        self._write_lock = threading.Lock()
+        self._wake_lock = threading.Lock()
+        self._task_signals: dict[int, InterruptSignal] = {}
+        self._progress = SlotProgress(0, 0.0, clock.monotonic())
+        self._heartbeat_stopped_at: float | None = None
+        self._key = secrets.randbits(32)
+        self._threads = [
+            threading.Thread(target=target, name=f"fake-executor-{slot}-{name}", daemon=True)
+            for name, target in (("reader", self._read_orders), ("worker", self._work))
+        ]
+
+    def start(self) -> Channels:
+        """Make the pipes and start the threads. Return the supervisor's ends. Raises OSError."""
+        tasks, control, events, stdout, stderr, wake = (os.pipe() for _ in range(6))
+        for fd in (tasks[1], events[0], stdout[0], stderr[0]):
+            os.set_blocking(fd, False)
+        self._tasks_fd, self._control_fd, self._events_fd = tasks[0], control[0], events[1]
+        self._output = {"stdout": stdout[1], "stderr": stderr[1]}
+        self._wake_read, self._wake_write = wake
+        for thread in self._threads:
+            thread.start()
+        return Channels(tasks[1], control[1], events[0], stdout[0], stderr[0], self._key)
+
+    # -- what a test can do -----------------------------------------------------------------------------
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has neither exited nor been killed."""
+        return self._exit_code is None
+
+    @property
+    def running_key(self) -> str | None:
+        """The key of the task that it executes."""
+        running = self._running
+        return None if running is None else running[0].key
+
+    def hold(self, through: Rung = Rung.FLAG) -> None:
+        """Make it deaf to the ladder up to this rung: after FLAG it obeys SIGTERM, after TERM only SIGKILL ends it."""
+        self._deaf_through = through
+
+    def stop_heartbeat(self) -> None:
+        """Show no heartbeat from now on, as an executor that hangs."""
+        self._heartbeat_stopped_at = self._clock.monotonic()
+
+    def kill(self, code: int = -9) -> None:
+        """End it at once, as by a signal (`code` = minus its number) or by `os._exit(code)` of its agent.
+
+        Nothing that its agent still does is heard. The agent's state is interrupted, so that its thread ends.
+        """
+        with self._changed:
+            if self._exit_code is not None:
+                return
+            self._exit_code = code
+            running = self._running
+            self._changed.notify_all()
+        if running is not None:
+            running[1].set_signal(_KILLED, apart=True)
+        self._wake_reader()
+        self._on_exit(self, code)
+
+    def write_output(self, stream: str, data: bytes) -> None:
+        """Write to its `stdout` or `stderr`; blocks while the pipe is full. Raises OSError when nobody reads."""
+        while data:
+            data = data[os.write(self._output[stream], data) :]
+
+    def send_bytes(self, data: bytes) -> None:
+        """Write bytes into its event pipe that are no frame."""
+        with self._write_lock:
+            os.write(self._events_fd, data)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for its threads. Return whether they have ended: an agent that ignores its state keeps one."""
+        end = time.monotonic() + timeout
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    # -- what the backend does --------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> SlotProgress:
+        """What a real one writes into shared memory."""
+        beat = self._heartbeat_stopped_at
+        return self._progress._replace(heartbeat_at=self._clock.monotonic() if beat is None else beat)
+
+    def raise_flag(self, signal: InterruptSignal) -> None:
+        """Interrupt its task, return the rest and leave, unless it is deaf to the flag."""
+        self._flag_signal = signal
+        self._heed(Rung.FLAG)
+
+    def terminate(self) -> None:
+        """Raise in a task that was interrupted, unless it is deaf to SIGTERM. Any other task goes on."""
+        self._heed(Rung.TERM)
+
+    def _heed(self, rung: Rung) -> None:
+        """Hand the interrupts that are known to the task that runs, unless it is deaf to this rung."""
+        if rung <= self._deaf_through:
+            return
+        with self._changed:
+            self._is_leaving = self._flag_signal is not None
+            running, signal = self._running, self._flag_signal
+            if running is not None:
+                signal = signal or self._task_signals.pop(running[0].task, None)
+            self._changed.notify_all()
+        if running is not None and signal is not None:
+            running[1].set_signal(signal, apart=True)
+
+    # -- the reader -------------------------------------------------------------------------------------
+
+    def _read_orders(self) -> None:
+        readers: dict[int, FrameReader[Any]] = {
+            self._tasks_fd: FrameReader(TaskOrder, key=self._key),
+            self._control_fd: FrameReader(Control, key=self._key),
+        }
+        poll = select.poll()
+        for fd in (*readers, self._wake_read):
+            poll.register(fd, select.POLLIN)
+        while readers:
+            ready = [fd for fd, _ in poll.poll()]
+            if self._wake_read in ready:
+                break
+            for fd in ready:
+                data = os.read(fd, _READ_SIZE)
+                for order in readers[fd].feed(data):
+                    self._obey(order)
+                if not data:
+                    poll.unregister(fd)
+                    del readers[fd]
+        if self.is_alive and not readers:  # the supervisor is gone
+            self.kill()
+        for fd in (self._tasks_fd, self._control_fd, self._wake_read):
+            os.close(fd)
+
+    def _obey(self, order: TaskOrder | Control) -> None:
+        self.orders.append(order)
+        if isinstance(order, Interrupt):
+            self._interrupt_task(order)
+        elif isinstance(order, ReturnTasks):
+            self._return_tasks(order.count)
+        else:
+            with self._changed:
+                self._waiting.extend(order.tasks if isinstance(order, Tasks) else [order])
+                self._changed.notify_all()
+
+    def _interrupt_task(self, order: Interrupt) -> None:
+        with self._changed:
+            self._task_signals[order.task] = InterruptSignal.model_validate_json(order.signal)
+        self._heed(Rung.FLAG)
+
+    def _return_tasks(self, count: int) -> None:
+        with self._changed:
+            unstarted = [order for order in self._waiting if isinstance(order, Task)]
+            returned = unstarted[max(0, len(unstarted) - count) :]
+            for task in returned:
+                self._waiting.remove(task)
+        if returned:
+            self._send(TasksReturned([task.task for task in returned]))
+
+    def _wake_reader(self) -> None:
+        with self._wake_lock, suppress(BrokenPipeError):  # the reader may have ended
+            if self._wake_write >= 0:
+                os.write(self._wake_write, b"!")
+
+    # -- the worker -------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._send(Ready(VERSION, self.pid))
+            while (order := self._next_order()) is not None:
+                self._carry_out(order)
+            self._return_tasks(len(self._waiting))
+            self._send(Leaving())
+        except (BrokenPipeError, ExecutionInterrupted):  # the supervisor has closed the other end, or a test killed it
+            pass
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close the worker's ends, and report the exit if nothing has reported another."""
+        self._wake_reader()
+        with self._write_lock, self._wake_lock:
+            for fd in (self._events_fd, self._wake_write, *self._output.values()):
+                os.close(fd)
+            self._wake_write = -1
+        with self._changed:
+            is_first = self._exit_code is None
+            self._exit_code = 0 if self._exit_code is None else self._exit_code
+        if is_first:
+            self._on_exit(self, 0)
+
+    def _next_order(self) -> LoadAgent | Drop | Task | FinishAndExit | None:
+        """Wait for an order. Return None when the executor is to leave."""
+        with self._changed:
+            while not self._waiting and not self._is_leaving and self._exit_code is None:
+                self._changed.wait()
+            if self._is_leaving or self._exit_code is not None:
+                return None
+            order = self._waiting.popleft()
+            return None if isinstance(order, FinishAndExit) else order
+
+    def _carry_out(self, order: LoadAgent | Drop | Task | FinishAndExit) -> None:
+        if isinstance(order, LoadAgent):
+            self._load(order)
+        elif isinstance(order, Drop):
+            self._loaded.pop(order.agent, None)
+        elif isinstance(order, Task):
+            self._run(order)
+
+    def _load(self, order: LoadAgent) -> None:
+        try:
+            agent = self._find_agent(order)
+            info = describe(agent)
+        except Exception as error:  # noqa: BLE001 - an agent that cannot be loaded is the record's, whatever is wrong
+            self._send(AgentLoadFailed(order.agent, error_text(error), traceback.format_exc()))
+            return
+        self._loaded[order.agent] = agent, info
+        self._send(AgentLoaded(order.agent, info.name, info.asynchronous, msgspec.json.encode(info.options)))
+
+    def _find_agent(self, order: LoadAgent) -> Agent:
+        if not order.by_name:
+            agent: Agent = pickling.load(order.source)
+            return agent
+        name = order.source.decode()
+        if name not in self._named_agents:
+            raise UsageError(f"the FakeBackend has no agent {name!r}: give it one, FakeBackend(agents={{{name!r}: …}})")
+        return self._named_agents[name]
+
+    def _run(self, order: Task) -> None:
+        if order.agent not in self._loaded:
+            self._send(TasksReturned([order.task]))
+            return
+        agent, info = self._loaded[order.agent]
+        snapshot = None if order.snapshot is None else codec.decode(order.snapshot, order.snapshot_encoding)
+        link = _Link(self, order.task)
+        state = ExecutionState(state_id=order.key, host=link, snapshot=snapshot, clock=self._clock.monotonic)
+        began = self._clock.monotonic()
+        with self._changed:
+            self._running = order, state
+            self._progress = SlotProgress(order.task, began, began)
+            signal = None if self._deaf_through >= Rung.FLAG else self._task_signals.pop(order.task, None)
+            signal = self._flag_signal if self._is_leaving else signal
+        if signal is not None:
+            state.set_signal(signal)
+        if info.asynchronous:
+            self._send(Started(order.task))
+        done = _execute(order, agent, state, self._clock)
+        with self._changed:
+            self._running = None
+            self._task_signals.pop(order.task, None)
+            if self._exit_code is None:  # what a killed one had in hand stays in shared memory
+                self._progress = SlotProgress(0, 0.0, 0.0)
+        state.close()
+        self._send(done)
+
+    def send(self, record: ExecutorRecord) -> None:
+        """Send one record up, for its agent's state. Raises ExecutionInterrupted when it was killed."""
+        try:
+            self._send(record)
+        except BrokenPipeError:
+            raise ExecutionInterrupted(_KILLED) from None
+
+    def _send(self, record: ExecutorRecord) -> None:
+        """Send one record up; blocks while the pipe is full. Raises BrokenPipeError after a kill."""
+        with self._write_lock:
+            if self._exit_code is not None:
+                raise BrokenPipeError
+            self._frames += 1
+            data = pack(UpFrame(self._frames, [record]), self._key)
+            while data:
+                data = data[os.write(self._events_fd, data) :]
+
+
+def _execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> TaskDone:
+    """Call the agent. Return the record of how its task ended."""
+    started_at, began = time.time(), clock.monotonic()
+    encoded: codec.Encoded | tuple[None, str, None] = (None, "", None)
+    status, error, detail, signal = ExecutionStatus.COMPLETED, None, None, None
+    try:
+        state.raise_if_interrupted()
+        value = agent(codec.decode(order.input, order.encoding), state)
+        encoded = codec.encode_for_readers(asyncio.run(_finish(value, state)) if inspect.iscoroutine(value) else value)
+    except BaseException as problem:  # noqa: BLE001 - whatever an agent raises is the outcome of its task
+        interrupt, detail = find_interrupt(problem), traceback.format_exc()
+        status, error = ExecutionStatus.FAILED, f"{type(problem).__name__}: {error_text(problem)}"
+        if interrupt is not None:
+            status, error = ExecutionStatus.INTERRUPTED, str(interrupt)
+            signal = interrupt.signal.model_dump_json().encode()
+    data, encoding, projection = encoded
+    seconds = clock.monotonic() - began
+    return TaskDone(order.task, status, data, encoding, error, detail, started_at, seconds, signal, projection)
+
+
+async def _finish(coroutine: Coroutine[Any, Any, Any], state: ExecutionState) -> Any:
+    """Await an async agent; an interrupt cancels what it awaits."""
+    try:
+        async with CancelOnInterrupt(state):
+            return await coroutine
+    finally:
+        await state.aclose()
+
+
+class _Link:
+    """The place of an agent's state: events and snapshots go up the pipe; interrupts come by `set_signal`."""
+
+    flag: object = False
+
+    def __init__(self, executor: FakeExecutor, task: int) -> None:
+        self._executor = executor
+        self._task = task
+
+    def signal(self) -> InterruptSignal:
+        """Never called: the flag is never up."""
+        raise AssertionError("the flag of a fake executor is never raised")
+
+    def wake_fd(self) -> int | None:
+        """Return None: `set_signal` wakes the state."""
+        return None
+
+    def next_rung_at(self) -> float | None:
+        """Return when the ladder goes on, in monotonic seconds."""
+        return self._executor.next_rung_at()
+
+    def emit(self, event: Event) -> None:
+        """Send an event up."""
+        data = codec.encode_json(event.data)
+        self._executor.send(TaskEvent(self._task, event.kind, event.address, event.at, data))
+
+    def save_snapshot(self, snapshot: Any) -> bool:
+        """Send a snapshot up."""
+        self._executor.send(Snapshot(self._task, *codec.encode_for_readers(snapshot)))
+        return True
