@@ -69,6 +69,9 @@ def events_of_the_page() -> dict[str, str]:
     return {row.split("`")[1]: row for row in page.splitlines() if row.startswith("| `")}
 
 
+EVENTS_OF_TASKS = {"task.completed", "task.failed", "task.interrupted"}
+"""In the journal only: the page names them below its table."""
+
 CODE = events_of_the_code()
 PAGE = events_of_the_page()
 
@@ -77,8 +80,21 @@ def test_the_page_has_the_events_of_the_code() -> None:
     assert sorted(PAGE) == sorted(CODE)
 
 
+def test_no_other_document_names_an_event_that_is_not_there() -> None:
+    """Examples show events, too. `task.cancel` and the like are asyncio's."""
+    subjects = "|".join(sorted({name.partition(".")[0] for name in CODE}))
+    like_an_event = re.compile(rf"(?<![\w./-])(?:{subjects})\.(?!py\b)[a-z_]+\b(?![(./])")
+    known = {*CODE, *EVENTS_OF_TASKS}
+    documents = {ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")} - {ROOT / "docs" / "from-asyncio.md"}
+    found = {
+        (path.name, name) for path in documents for name in like_an_event.findall(path.read_text(encoding="utf-8"))
+    }
+    assert {(where, name) for where, name in found if name not in known} == set()
+
+
 @pytest.mark.parametrize("name", sorted(CODE))
 def test_the_page_has_an_event_s_levels_and_fields(name: str) -> None:
+    assert name in PAGE, f"docs/log-events.md has no row for {name}"
     _, _, level, _, fields = PAGE[name].split("|", 4)
     missing = {word for word in CODE[name].levels if not re.search(rf"\b{word}\b", level)}
     assert (missing or {word for word in CODE[name].fields if f"`{word}`" not in fields}) == set()
