@@ -31,7 +31,7 @@ from runtime.model import ExecutionStatus
 Work = Callable[[SqliteJournal, int, int, int], None]
 """Do something with tasks `first` .. `first + count - 1` of a run."""
 
-_ONE_BY_ONE: Final = "INSERT INTO outcomes(run, seq, status, body) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_ONE_BY_ONE: Final = "INSERT INTO outcomes(run, seq, status, record) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 _PLAIN_READ: Final = """
 SELECT t.seq, t.key, t.input FROM tasks t WHERE t.run = ?1 AND t.seq > ?2 AND NOT EXISTS (
@@ -101,21 +101,21 @@ def commit_with_events(journal: SqliteJournal, run: int, first: int, count: int)
 
 def commit_with_executemany(journal: SqliteJournal, run: int, first: int, count: int) -> None:
     values = [rows.outcome_row(outcome) for outcome in make_outcomes(first, count)]
-    connection = journal._db._db  # noqa: SLF001 - the same connection, so that only the statement differs
+    connection = journal._db._connection  # noqa: SLF001 - the same connection, so that only the statement differs
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(_ONE_BY_ONE, [(run, row[0], row[1], rows.to_json(row)) for row in values])
+    connection.executemany(_ONE_BY_ONE, [(run, row.seq, row.status, rows.to_json(row)) for row in values])
     connection.execute("COMMIT")
 
 
 def commit_with_values(journal: SqliteJournal, run: int, first: int, count: int) -> None:
     values = [rows.outcome_row(outcome) for outcome in make_outcomes(first, count)]
-    connection = journal._db._db  # noqa: SLF001 - (likewise)
-    bound = [column for row in values for column in (run, row[0], row[1], rows.to_json(row))]
+    connection = journal._db._connection  # noqa: SLF001 - (likewise)
+    bound = [column for row in values for column in (run, row.seq, row.status, rows.to_json(row))]
     connection.execute("BEGIN IMMEDIATE")
     for at in range(0, len(bound), 32000):  # SQLite allows some 32,766 variables
         part = bound[at : at + 32000]
         places = ",".join(["(?,?,?,?)"] * (len(part) // 4))
-        connection.execute(f"INSERT INTO outcomes(run, seq, status, body) VALUES {places}", part)  # noqa: S608
+        connection.execute(f"INSERT INTO outcomes(run, seq, status, record) VALUES {places}", part)  # noqa: S608
     connection.execute("COMMIT")
 
 
@@ -126,7 +126,7 @@ def read(journal: SqliteJournal, run: int, first: int, count: int) -> None:
 
 
 def read_with_fetchall(journal: SqliteJournal, run: int, first: int, count: int) -> None:
-    found = journal._db._db.execute(_PLAIN_READ, (run, first - 1, count)).fetchall()  # noqa: SLF001
+    found = journal._db._connection.execute(_PLAIN_READ, (run, first - 1, count)).fetchall()  # noqa: SLF001
     assert len([PendingTask(seq, key, text.encode()) for seq, key, text in found]) == count
 
 

@@ -43,12 +43,13 @@ COLUMNS = {
     "runs": tuple(RUN.split()),
     "supervisors": ("run", "token", "pid", "host"),
     "tasks": ("run", "seq", "key", "input", "encoding", "priority", "agent", "attempts"),
-    "outcomes": ("run", "seq", "status", "body"),
-    "events": ("run", "seq", "body"),
+    "outcomes": ("run", "seq", "status", "record", "layout"),
+    "events": ("run", "seq", "record", "layout"),
+    "layouts": ("id", "position", "name"),
     "snapshots": ("run", "seq", "data", "encoding"),
     "requests": ("id", "run", "signal", "task", "key"),
 }
-ROWS = {"runs": "rowid", "requests": "rowid", "supervisors": "token"}
+ROWS = {"runs": "rowid", "layouts": "name", "requests": "rowid", "supervisors": "token"}
 """What names a row of a table."""
 PARTS = ("-1", "null", "1e300", "9" * 20, '"x"', "[[[]]]", '"nonsense"', "1e400", "-1e15", '"\\ud800"')
 
@@ -89,8 +90,8 @@ def damage(path: Path, rng: random.Random) -> str:
         db.execute("DROP TRIGGER outcomes_are_final")
         db.execute("PRAGMA ignore_check_constraints=ON")
         with contextlib.suppress(sqlite3.Error):
-            if column == "body":
-                value = broken_body(db, table, rng, value)
+            if column == "record":
+                value = damaged_record(db, table, rng, value)
             db.execute(
                 f"UPDATE OR IGNORE {table} SET {column} = ? WHERE {row} IN (SELECT {row} FROM {table} LIMIT ?)",
                 (value, rows),
@@ -98,16 +99,16 @@ def damage(path: Path, rng: random.Random) -> str:
         return f"{done} = {str(value)[:60]!r}"
 
 
-def broken_body(db: sqlite3.Connection, table: str, rng: random.Random, value: object) -> object:
-    """One element of the array replaced, or a digit of it."""
-    (body,) = db.execute(f"SELECT body FROM {table} LIMIT 1").fetchone()
-    place = rng.randrange(len(body))
+def damaged_record(db: sqlite3.Connection, table: str, rng: random.Random, value: object) -> object:
+    """Return a stored array with an element or a character replaced."""
+    (record,) = db.execute(f"SELECT record FROM {table} LIMIT 1").fetchone()
+    place = rng.randrange(len(record))
     how = rng.randrange(3)
     if how == 0:
-        return body[:place] + rng.choice('0123456789-[]{},"x') + body[place + 1 :]
+        return record[:place] + rng.choice('0123456789-[]{},"x') + record[place + 1 :]
     if how == 1:
         at = rng.randrange(12)
-        (changed,) = db.execute("SELECT json_set(?, ?, json(?))", (body, f"$[{at}]", rng.choice(PARTS))).fetchone()
+        (changed,) = db.execute("SELECT json_set(?, ?, json(?))", (record, f"$[{at}]", rng.choice(PARTS))).fetchone()
         return changed
     return value
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 
 from orchestrator.core.records import RunEvent, TaskOutcome
+from orchestrator.journal.sqlite import migrations
 from orchestrator.journal.sqlite.journal import SqliteJournal
+from orchestrator.journal.sqlite.locks import RunLocks
 from runtime.model import ExecutionStatus
 
 BATCH = 50
@@ -68,10 +71,29 @@ def write(path: str, done: str, steps: str = "") -> None:
     begin = int(done) + 1
     for first in range(begin, TASKS, BATCH):
         if steps and first > begin:
-            journal._db._db.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), int(steps))
+            journal._db._connection.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), int(steps))
         journal.commit(run, outcomes=outcomes(first), events=events(first))
         os.write(1, b"%d\n" % (first + BATCH - 1))
 
 
+def convert(path: str, statements: str) -> None:
+    """Open a journal of an older schema for writing; die by SIGKILL before one of the conversion's statements."""
+    convert_file, left = migrations.convert_file, int(statements)
+
+    def die(_: str) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def convert_and_die(connection: sqlite3.Connection, path: str, locks: RunLocks) -> None:
+        connection.set_trace_callback(die)
+        convert_file(connection, path, locks)
+        connection.set_trace_callback(None)
+
+    migrations.convert_file = convert_and_die
+    SqliteJournal(path, "write").close()
+
+
 if __name__ == "__main__":
-    {each.__name__: each for each in (hold_claim, create_together, write)}[sys.argv[1]](*sys.argv[2:])
+    {each.__name__: each for each in (hold_claim, create_together, write, convert)}[sys.argv[1]](*sys.argv[2:])

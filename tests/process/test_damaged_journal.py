@@ -24,15 +24,15 @@ def test_no_damage_makes_a_query_print_a_traceback_or_go_on_for_ever(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "body", ['[1,"completed"', '[2,"completed"', '[40,"completed"', '[-3,"completed"', '[3,"failed"']
+    "record", ['[1,"completed"', '[2,"completed"', '[40,"completed"', '[-3,"completed"', '[3,"failed"']
 )
-def test_an_outcome_with_a_flipped_digit_is_found_out(tmp_path: Path, body: str) -> None:
+def test_an_outcome_with_a_flipped_digit_is_found_out(tmp_path: Path, record: str) -> None:
     """Its number says where reading goes on: one that is too small made it go on for ever."""
     make(tmp_path / "quiesce.db")
     with sqlite3.connect(tmp_path / "quiesce.db") as db:
         db.execute("DROP TRIGGER outcomes_are_final")
-        change = "UPDATE outcomes SET body = replace(body, '[3,\"completed\"', ?) WHERE seq = 3"
-        assert db.execute(change, (body,)).rowcount == 1
+        change = "UPDATE outcomes SET record = replace(record, '[3,\"completed\"', ?) WHERE seq = 3"
+        assert db.execute(change, (record,)).rowcount == 1
     db.close()
     done = run_cli("results", cwd=tmp_path)
     assert done.returncode == 2, done

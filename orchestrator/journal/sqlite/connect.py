@@ -10,15 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 
+from orchestrator.journal.sqlite import migrations
 from orchestrator.journal.sqlite.contention import SLICE, Contention, ContentionError, Handler, patiently
 from orchestrator.journal.sqlite.locks import RunLocks, setup_holder
-from orchestrator.journal.sqlite.queries import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from orchestrator.journal.sqlite.queries import APPLICATION_ID, SCHEMA_VERSION, TABLES, VIEWS
 from runtime.errors import UsageError
 
 T = TypeVar("T")
 
 Mode = Literal["create", "write", "read"]
 """`create`: write, and make a new one if there is none; `write` and `read`: there must be one."""
+
+EMPTY: Final = 0
+"""The schema of a file without any content, which becomes a journal."""
 
 OLDEST_SQLITE: Final = (3, 33, 0)
 """Of 2020: the first with UPDATE FROM."""
@@ -161,18 +165,21 @@ def _connect_writer(path: str, handler: Handler, permissions: int | None) -> Ope
         def do(act: Callable[[], T]) -> T:
             return patiently(act, path, handler)
 
-        fresh = do(lambda: _verify(connection, path))  # before anything is written beside somebody else's file
-        if fresh and permissions is None:
+        version = do(lambda: _verify(connection, path))  # before anything is written beside another program's file
+        if version == EMPTY and permissions is None:
             raise UsageError(f"{path} is empty, not a journal")
+        for pragma in _PRAGMAS:
+            connection.execute(pragma).close()
         with locks.setup(lambda seconds: handler(Contention(path, seconds, finder=setup_holders))):
-            if do(lambda: _verify(connection, path)):
+            version = do(lambda: _verify(connection, path))
+            if version == EMPTY:
                 do(lambda: _initialise(connection))
+            elif version < SCHEMA_VERSION:
+                do(lambda: migrations.convert_file(connection, path, locks))
             do(lambda: connection.execute("BEGIN IMMEDIATE"))  # proves that it can be written
             connection.execute("ROLLBACK")
             if do(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()) != ("wal",):
                 raise UsageError(f"cannot open journal {path}: its file system cannot share memory between processes")
-        for pragma in _PRAGMAS:
-            connection.execute(pragma).close()
         undo.pop_all()
         return Opened(connection, locks)
 
@@ -205,10 +212,8 @@ def _connect_reader(path: str, handler: Handler) -> Opened:
         locks = RunLocks.open(path)
         undo.callback(locks.close)
         _refuse_other_names(path)
-        connection, rest, fresh = open_to_read(path, handler)
+        connection, rest = open_to_read(path, handler)
         undo.callback(connection.close)
-        if fresh:
-            raise UsageError(f"{path} is empty, not a journal")
         undo.pop_all()
         return Opened(connection, locks, rest)
 
@@ -218,23 +223,27 @@ def _reading_options(path: str) -> str:
     return "mode=rw" if os.path.exists(path + "-journal") and os.access(path, os.W_OK) else "mode=ro"
 
 
-def open_to_read(path: str, handler: Handler) -> tuple[sqlite3.Connection, Rest | None, bool]:
-    """A connection for a reader, the state of the journal if it is at rest, and whether there is nothing in it yet.
+def open_to_read(path: str, handler: Handler) -> tuple[sqlite3.Connection, Rest | None]:
+    """Return a connection for a reader, and the state of the journal if it is at rest.
 
-    At rest it is opened as an immutable file, because otherwise SQLite makes files beside it.
+    At rest it is opened as an immutable file, because otherwise SQLite makes files beside it. Raises UsageError.
     """
     while True:
         rest = rest_of(path)
         connection = _open(path, _reading_options(path) if rest is None else "immutable=1")
         try:
-            fresh = patiently(lambda: _verify(connection, path), path, handler)  # noqa: B023 - called at once
+            version = patiently(lambda: _verify(connection, path), path, handler)  # noqa: B023 - called at once
+            if version == EMPTY:
+                raise UsageError(f"{path} is empty, not a journal")
+            if version < SCHEMA_VERSION:
+                migrations.convert_for_reader(connection, version)
             connection.execute("PRAGMA query_only=ON").close()
         except BaseException:
             connection.close()
             if rest is not None and rest_of(path) != rest:  # a writer came meanwhile
                 continue
             raise
-        return connection, rest, fresh
+        return connection, rest
 
 
 def _open(path: str, options: str) -> sqlite3.Connection:
@@ -249,8 +258,11 @@ def _is_filled(path: str) -> bool:
         return False
 
 
-def _verify(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether it is fresh (nothing in it yet). Raises UsageError if it is something else, or of another version."""
+def _verify(connection: sqlite3.Connection, path: str) -> int:
+    """Return the schema of a journal, EMPTY for a file without any content.
+
+    Raises UsageError for another kind of file, and for a schema that this version cannot read.
+    """
     try:
         application, version, tables = _marks(connection)
     except sqlite3.DatabaseError as error:
@@ -258,23 +270,28 @@ def _verify(connection: sqlite3.Connection, path: str) -> bool:
             raise UsageError(f"{path} is not a journal: it is another kind of file") from error
         raise
     if application == 0 and version == 0 and tables == 0:
-        return True
+        return EMPTY
     if application != APPLICATION_ID:
         raise UsageError(f"{path} is not a journal: it is another program's SQLite database")
-    if version != SCHEMA_VERSION:
-        age = "a newer" if version > SCHEMA_VERSION else "an older"
+    if version > SCHEMA_VERSION:
         raise UsageError(
-            f"journal {path} is of version {version}, from {age} quiesce; this one knows version {SCHEMA_VERSION}"
+            f"journal {path} was written by a newer quiesce: schema {version}, this one knows {SCHEMA_VERSION};"
+            " use that version, or another journal"
         )
-    return False
+    if version < migrations.OLDEST:
+        raise UsageError(
+            f"journal {path} was written by an older quiesce: schema {version}, this one converts from"
+            f" {migrations.OLDEST} on; use that version, or another journal"
+        )
+    return version
 
 
 def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Application, version and the number of tables, all of one moment: somebody else may be creating the journal."""
+    """Return application, version and number of tables, read at one moment: another process may be creating them."""
     connection.execute("BEGIN").close()
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        version = migrations.schema_version(connection)
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     finally:
         if connection.in_transaction:
@@ -285,8 +302,8 @@ def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
 def _initialise(connection: sqlite3.Connection) -> None:
     try:
         connection.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={APPLICATION_ID};"
-            f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+            f"BEGIN IMMEDIATE; {TABLES} {'; '.join(VIEWS)};"
+            f" PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
         )
     except sqlite3.Error:
         if connection.in_transaction:  # to be tried again

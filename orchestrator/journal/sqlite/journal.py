@@ -1,13 +1,12 @@
-"""The journal in one SQLite file, in WAL mode. All SQL is in statements.py.
+"""Keep the journal in one SQLite file, in WAL mode. All SQL is in queries.py.
 
 The numbers that are kept here between calls (the last event, the last task) are safe because of the claim:
-nobody else adds to a run.
+no other supervisor adds to a run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sqlite3
@@ -28,51 +27,17 @@ from orchestrator.journal.base import (
 )
 from orchestrator.journal.sqlite import queries, rows
 from orchestrator.journal.sqlite.connect import Mode
-from orchestrator.journal.sqlite.connection import Database, InsertPlan
+from orchestrator.journal.sqlite.connection import Database
 from orchestrator.journal.sqlite.contention import Handler, wait_at_most
 from orchestrator.journal.sqlite.locks import PRIVATE
 from runtime.errors import QuiesceError, UsageError
-from runtime.interrupt_signal import read_signal
 from runtime.model import ExecutionStatus, InterruptSignal
 
 REMOVED_AT_ONCE = 2000
 """Tasks of a draft that are removed in one transaction."""
 
-_TASKS = InsertPlan(queries.ADD_TASKS, queries.ADD_TASK, texts=(1, 2))
-_SNAPSHOTS = InsertPlan(queries.PUT_SNAPSHOTS, queries.PUT_SNAPSHOT, texts=(1, 3))
-
-
-def _outcomes_that_are(status: ExecutionStatus) -> InsertPlan:
-    return InsertPlan(
-        queries.PUT_OUTCOMES,
-        queries.PUT_OUTCOME,
-        texts=(3, 5, 6, 12),
-        pack=rows.by_seq,
-        more=lambda _: {"status": status.value},
-        bind=lambda _, row: (row[0], status.value, rows.to_json(row)),
-    )
-
-
-_OUTCOMES = {
-    status: _outcomes_that_are(status)
-    for status in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.INTERRUPTED)
-}
-
-
-def _plain_tasks_from(first: int) -> InsertPlan:
-    return InsertPlan(
-        queries.ADD_PLAIN_TASKS, queries.ADD_TASK, texts=(1, 2), pack=rows.inputs, more=lambda at: {"first": first + at}
-    )
-
-
-def _events_from(first: int) -> InsertPlan:
-    return InsertPlan(
-        queries.PUT_EVENTS,
-        queries.PUT_EVENT,
-        texts=(0, 2, 3),
-        more=lambda at: {"first": first + at},
-        bind=lambda at, row: (first + at, rows.to_json(row)),
-    )
+_TASK_STATUSES = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.INTERRUPTED)
+"""The statuses that an outcome can have."""
 
 
 class SqliteJournal:
@@ -90,7 +55,7 @@ class SqliteJournal:
 
     @property
     def location(self) -> str:
-        """Its path, with symbolic links resolved."""
+        """See Journal. A path, with symbolic links resolved."""
         return self._db.path
 
     def handle_contention(self, handler: Handler) -> None:
@@ -101,7 +66,7 @@ class SqliteJournal:
         """See Journal."""
         for run in tuple(self._claims):
             self.release(run)
-        self._db.close(tidy=bool(self._last_event))  # whoever had a claim has written much
+        self._db.close(tidy=bool(self._last_event))  # a connection with a claim has written much
 
     def __enter__(self) -> Self:
         return self
@@ -113,31 +78,28 @@ class SqliteJournal:
 
     def create_run(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> RunRecord:
         """See Journal."""
-        values = (run_id, rows.to_json(agent), rows.to_json(config), rows.escape_surrogates(cwd), time.time())
         with self._db.writing():
-            self._insert_run(queries.CREATE_RUN, values)
-            return self.get_run(run_id)
+            return self._insert_run(queries.CREATE_RUN, run_id, agent, config, cwd)
 
-    def _insert_run(self, statement: str, values: rows.Row) -> None:
-        if self._db.execute(statement, values):
-            return
-        run_id = values[0]
-        ((number, ready),) = self._db.fetch_all(queries.NUMBER_OF_RUN, (run_id,))
-        if not ready:
-            raise _claimed(self._run(number))
+    def _insert_run(self, statement: str, run_id: str, agent: Any, config: Any, cwd: str) -> RunRecord:
+        parameters = (run_id, rows.to_json(agent), rows.to_json(config), rows.escape_surrogates(cwd), time.time())
+        inserted = self._db.execute(statement, parameters)
+        (run,) = self._db.fetch_rows(queries.RUN_BY_ID, rows.RunRow, (run_id,))
+        if inserted:
+            return self._record(run)
+        if not run.ready:
+            raise _claimed(self._record(run))
         raise UsageError(f"there is a run {run_id} already in {self.location}: resume it, or choose another id")
 
     @contextlib.contextmanager
     def draft(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> Iterator[RunRecord]:
         """See Journal."""
-        self._remove_dead_drafts()
-        values = (run_id, rows.to_json(agent), rows.to_json(config), rows.escape_surrogates(cwd), time.time())
+        self._remove_abandoned_drafts()
         with self._db.writing():
-            self._insert_run(queries.DRAFT_RUN, values)
-            ((number, _),) = self._db.fetch_all(queries.NUMBER_OF_RUN, (run_id,))
+            number = self._insert_run(queries.DRAFT_RUN, run_id, agent, config, cwd).id
             self._db.execute(queries.OWN_RUN, {"run": number, "pid": os.getpid(), "host": socket.gethostname()})
             run = self._run(number)
-            self._db.locks.claim(number)  # before anybody can see it: a draft that nobody has is dead
+            self._db.locks.claim(number)  # before others can see it: a draft without a lock is abandoned
         try:
             with self._db.hastily():
                 yield run
@@ -147,14 +109,14 @@ class SqliteJournal:
             self._last_task.pop(number, None)
             self._remove_draft(number)
             raise
-        except BaseException:  # nobody has the time now: whoever drafts next removes it
+        except BaseException:  # removal may take too long now: the next draft does it
             self._last_task.pop(number, None)
             raise
         finally:
             self._db.locks.release(number)
 
-    def _remove_dead_drafts(self) -> None:
-        for (number,) in self._db.fetch_all(queries.DRAFTS):
+    def _remove_abandoned_drafts(self) -> None:
+        for number in self._db.fetch_values(queries.DRAFTS, int):
             if self._db.locks.claim(number):
                 try:
                     self._remove_draft(number)
@@ -162,7 +124,7 @@ class SqliteJournal:
                     self._db.locks.release(number)
 
     def _remove_draft(self, number: int) -> None:
-        """In steps, so that others can write meanwhile."""
+        """Remove a draft and its tasks in steps, so that other processes can write meanwhile."""
         with self._db.hastily():
             while True:
                 with self._db.writing():
@@ -172,31 +134,32 @@ class SqliteJournal:
 
     def get_run(self, run_id: str | None = None) -> RunRecord:
         """See Journal."""
-        with self._db.reading():
-            if run_id is None:
-                found = self._db.fetch_all(queries.LATEST_RUN)
-            else:
-                found = self._db.fetch_all(queries.RUN_BY_ID, (run_id,)) or self._db.fetch_all(
-                    queries.RUNS_BY_PREFIX, {"prefix": run_id}
-                )
-        if not found:
+        matches = self._find_runs(run_id)
+        if not matches:
             raise UsageError(f"there is no run {run_id or 'at all'} in {self.location}")
-        if len(found) > 1:
-            names = ", ".join(row[1] for row in found[:5])
-            raise UsageError(f"{len(found)} runs in {self.location} begin with {run_id!r}: {names}")
-        return self._run_of(found[0])
+        if len(matches) > 1:
+            names = ", ".join(row.run_id for row in matches[:5])
+            raise UsageError(f"{len(matches)} runs in {self.location} begin with {run_id!r}: {names}")
+        return self._record(matches[0])
+
+    def _find_runs(self, run_id: str | None) -> list[rows.RunRow]:
+        if run_id is None:
+            return self._db.fetch_rows(queries.LATEST_RUN, rows.RunRow)
+        exact = [row for row in self._db.fetch_rows(queries.RUN_BY_ID, rows.RunRow, (run_id,)) if row.ready]
+        return exact or self._db.fetch_rows(queries.RUNS_BY_PREFIX, rows.RunRow, {"prefix": run_id})
 
     def latest_resumable(self) -> RunRecord | None:
         """See Journal."""
-        with self._db.reading():
-            runs = [self._run_of(row) for row in self._db.fetch_all(queries.RESUMABLE_RUNS)]
+        runs = self._fetch_runs(queries.RESUMABLE_RUNS)
         free = [run for run in runs if run.owner is None or not run.owner.alive]
         return next(iter(free or runs), None)
 
     def runs(self) -> list[RunRecord]:
         """See Journal."""
-        with self._db.reading():
-            return [self._run_of(row) for row in self._db.fetch_all(queries.ALL_RUNS)]
+        return self._fetch_runs(queries.ALL_RUNS)
+
+    def _fetch_runs(self, statement: str) -> list[RunRecord]:
+        return [self._record(row) for row in self._db.fetch_rows(statement, rows.RunRow)]
 
     def claim(self, run: int, token: str = "") -> RunRecord:
         """See Journal."""
@@ -210,8 +173,8 @@ class SqliteJournal:
                 if token:
                     self._db.execute(queries.ADD_SUPERVISOR, (run, token, pid, host))
                 self._db.execute(queries.FORGET_REQUESTS, (run,))
-                self._last_event[run] = self._db.fetch_value(queries.LAST_EVENT, (run,))
-                if self._db.fetch_value(queries.ANY_SNAPSHOT, (run,)):
+                self._last_event[run] = self._db.fetch_value(queries.LAST_EVENT, rows.Count, (run,))
+                if self._db.fetch_value(queries.ANY_SNAPSHOT, int, (run,)):
                     self._has_snapshots.add(run)
         except BaseException:
             locks.release(run)
@@ -228,9 +191,9 @@ class SqliteJournal:
 
     def other_supervisors(self, run: int, token: str) -> list[SupervisorRecord]:
         """See Journal."""
-        found = self._db.fetch_all(queries.OTHER_SUPERVISORS, (run, token))
+        supervisors = self._db.fetch_rows(queries.OTHER_SUPERVISORS, rows.SupervisorRow, (run, token))
         with self._db.decoding():
-            return [rows.supervisor_record(row) for row in found]
+            return [row.record() for row in supervisors]
 
     def remove_supervisor(self, run: int, token: str) -> None:
         """See Journal."""
@@ -260,15 +223,14 @@ class SqliteJournal:
         return self._run(run)
 
     def _run(self, run: int) -> RunRecord:
-        with self._db.reading():
-            found = self._db.fetch_all(queries.RUN_BY_NUMBER, (run,))
-        if not found:
+        matches = self._db.fetch_rows(queries.RUN_BY_NUMBER, rows.RunRow, (run,))
+        if not matches:
             raise UsageError(f"there is no run number {run} in {self.location}")
-        return self._run_of(found[0])
+        return self._record(matches[0])
 
-    def _run_of(self, row: rows.Row) -> RunRecord:
+    def _record(self, row: rows.RunRow) -> RunRecord:
         with self._db.decoding():
-            return rows.run_record(row, self._db.locks.owner)
+            return row.record(self._db.locks.owner(row.id))
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
@@ -289,28 +251,34 @@ class SqliteJournal:
             seqs = _assign_seqs(tasks, last)
             if not seqs:
                 return last + 1, last
-            values = [rows.task_row(task, seq) for task, seq in zip(tasks, seqs, strict=True)]
+            new = [rows.task_row(task, seq) for task, seq in zip(tasks, seqs, strict=True)]
             try:
-                self._db.insert_many(
-                    _plain_tasks_from(seqs[0]) if rows.are_default_tasks(tasks, seqs) else _TASKS, run, values
-                )
+                self._insert_tasks(run, new, default=rows.are_default_tasks(tasks, seqs))
             except sqlite3.IntegrityError as error:
-                raise self._duplicate(run, values) or error from error
+                raise self._duplicate(run, new) or error from error
         self._last_task[run] = seqs[-1]
         return seqs[0], seqs[-1]
+
+    def _insert_tasks(self, run: int, tasks: Sequence[rows.TaskRow], *, default: bool) -> None:
+        pack, statement = (rows.inputs, queries.ADD_PLAIN_TASKS) if default else (list, queries.ADD_TASKS)
+        for at, text in rows.split_for_statements(tasks, pack):
+            if text is None:
+                self._db.execute(queries.ADD_TASK, {"run": run, **rows.columns(tasks[at])})
+            else:
+                self._db.execute(statement, {"run": run, "rows": text, "first": tasks[at].seq})
 
     def look_up(self, run: int, keys: Sequence[str]) -> dict[str, StoredTask]:
         """See Journal."""
         plain = rows.to_json([key for key in keys if "\0" not in key])
         tasks = list(self._tasks(queries.TASKS_OF_KEYS, run, keys=plain))
         for key in keys:
-            if "\0" in key:  # which JSON in SQLite has no word for
+            if "\0" in key:  # SQLite would cut it out of the JSON
                 tasks += self._tasks(queries.TASK_OF_KEY, run, key=key)
         outcomes = self._outcomes_of(run, [task.seq for task in tasks]) if tasks else {}
         return {task.key: StoredTask(task, outcomes.get(task.seq)) for task in tasks}
 
     def tasks(self, run: int) -> Iterator[PendingTask]:
-        """See Journal. Each page is a transaction of its own."""
+        """See Journal. Each page is a separate transaction."""
         return self._tasks(queries.ALL_TASKS, run)
 
     def _tasks(self, statement: str, run: int, **which: str) -> Iterator[PendingTask]:
@@ -326,23 +294,13 @@ class SqliteJournal:
             after = tasks[-1].seq
 
     def _outcomes_of(self, run: int, seqs: Sequence[int]) -> dict[int, TaskOutcome]:
-        """Terminal outcomes by seq."""
-        found: dict[int, TaskOutcome] = {}
-        pager, after, wanted = rows.AdaptivePageSize(), 0, rows.to_json(seqs)
-        while True:
-            page = self._db.page(queries.RESULTS_OF_SEQS, pager, {"run": run, "after": after, "seqs": wanted})
-            with self._db.decoding():
-                outcomes = rows.outcomes(page[:2])
-                rows.check_rising([outcome.seq for outcome in outcomes], after)
-            if not outcomes:
-                return found
-            found.update((outcome.seq, outcome) for outcome in outcomes)
-            after = outcomes[-1].seq
+        """Return terminal outcomes by seq."""
+        wanted = {"seqs": rows.to_json(seqs)}
+        return {outcome.seq: outcome for outcome in self._outcomes(queries.RESULTS_OF_SEQS, run, wanted)}
 
     def agents(self, run: int) -> dict[int, str]:
         """See Journal."""
-        with self._db.reading():
-            return dict(self._db.fetch_all(queries.AGENTS, (run,)))
+        return {row.number: row.identity for row in self._db.fetch_rows(queries.AGENTS, rows.AgentRow, (run,))}
 
     def add_agents(self, run: int, agents: Mapping[int, str]) -> None:
         """See Journal."""
@@ -352,8 +310,7 @@ class SqliteJournal:
 
     def last_seq(self, run: int) -> int:
         """See Journal."""
-        with self._db.decoding():
-            return int(self._db.fetch_value(queries.LAST_TASK, (run,)))
+        return self._db.fetch_value(queries.LAST_TASK, rows.Count, (run,))
 
     def _last_of_unsealed(self, run: int) -> int:
         last = self._last_task.get(run)
@@ -364,17 +321,19 @@ class SqliteJournal:
             raise UsageError(f"run {record.run_id} takes no more tasks: its input is complete")
         return self.last_seq(run)
 
-    def _duplicate(self, run: int, values: Sequence[rows.Row]) -> DuplicateKeyError | None:
-        """Which key of a refused batch exists already: the first one, in the order of the input."""
-        keys = [row[1] for row in values]
-        known = rows.known_keys(self._db.fetch_value(queries.TASKS_WITH_KEYS, {"run": run, "keys": rows.to_json(keys)}))
+    def _duplicate(self, run: int, tasks: Sequence[rows.TaskRow]) -> DuplicateKeyError | None:
+        """Return the error for the first key of a refused batch, in input order, that exists already."""
+        keys = [task.key for task in tasks]
+        known = rows.known_keys(
+            self._db.fetch_value(queries.SEQS_OF_KEYS, str, {"run": run, "keys": rows.to_json(keys)})
+        )
         for key in keys:
-            if "\0" in key:  # which JSON in SQLite has no word for
-                known.update((key, seq) for (seq,) in self._db.fetch_all(queries.TASK_WITH_KEY, (run, key)))
-        for seq, key, *_ in values:
-            if key in known:
-                return DuplicateKeyError(key, seq, known[key])
-            known[key] = seq
+            if "\0" in key:  # SQLite would cut it out of the JSON
+                known.update((key, seq) for seq in self._db.fetch_values(queries.SEQ_OF_KEY, int, (run, key)))
+        for task in tasks:
+            if task.key in known:
+                return DuplicateKeyError(task.key, task.seq, known[task.key])
+            known[task.key] = task.seq
         return None
 
     def seal(self, run: int) -> None:
@@ -385,17 +344,17 @@ class SqliteJournal:
 
     def pending(self, run: int, after_seq: int = 0, limit: int = 1000, *, urgent: bool = False) -> list[PendingTask]:
         """See Journal."""
-        values = {"run": run, "after": after_seq}
-        page = self._db.page(queries.URGENT if urgent else queries.PENDING, self._pending_pager, values, limit)
+        parameters = {"run": run, "after": after_seq}
+        page = self._db.page(queries.URGENT if urgent else queries.PENDING, self._pending_pager, parameters, limit)
         with self._db.decoding():
-            found = rows.pending_tasks(page)
-            rows.check_rising([task.seq for task in found], after_seq)
-            return found
+            tasks = rows.pending_tasks(page)
+            rows.check_rising([task.seq for task in tasks], after_seq)
+            return tasks
 
     def counts(self, run: int) -> Counts:
         """See Journal."""
-        with self._db.reading():
-            return Counts(*self._db.fetch_all(queries.COUNTS, {"run": run})[0])
+        (row,) = self._db.fetch_rows(queries.COUNTS, rows.CountsRow, {"run": run})
+        return Counts(row.pending, row.completed, row.failed, row.interrupted)
 
     # -- what happened -------------------------------------------------------------------------------------
 
@@ -426,7 +385,7 @@ class SqliteJournal:
         return self._last_event[run]
 
     def _put_outcomes(self, run: int, outcomes: Sequence[TaskOutcome]) -> Sequence[TaskOutcome]:
-        """Store outcomes: those whose task is not terminal already, which is nearly always all of them."""
+        """Store the outcomes of tasks that are not terminal, which are nearly always all; return them."""
         if not outcomes:
             return outcomes
         if len({outcome.seq for outcome in outcomes}) == len(outcomes) == self._insert_outcomes(run, outcomes):
@@ -437,17 +396,22 @@ class SqliteJournal:
         return accepted
 
     def _insert_outcomes(self, run: int, outcomes: Collection[TaskOutcome]) -> int:
-        """How many tasks changed: fewer than outcomes if one was terminal already. One outcome a task."""
+        """Insert one outcome a task; return how many tasks changed: fewer if one was terminal already."""
         changed = 0
-        for status, batch in _OUTCOMES.items():
-            values = [rows.outcome_row(outcome) for outcome in outcomes if outcome.status is status]
-            if values:
-                changed += self._db.insert_many(batch, run, values)
+        for status in _TASK_STATUSES:
+            new = [rows.outcome_row(outcome) for outcome in outcomes if outcome.status is status]
+            parameters = {"run": run, "status": status.value}
+            for at, text in rows.split_for_statements(new, rows.by_seq) if new else ():
+                if text is None:
+                    record = {"seq": new[at].seq, "record": rows.to_json(new[at])}
+                    changed += self._db.execute(queries.PUT_OUTCOME, parameters | record)
+                else:
+                    changed += self._db.execute(queries.PUT_OUTCOMES, {**parameters, "rows": text})
         return changed
 
     def _without_terminal(self, run: int, outcomes: Sequence[TaskOutcome]) -> list[TaskOutcome]:
         seqs = rows.to_json([outcome.seq for outcome in outcomes])
-        terminal: set[int] = set(json.loads(self._db.fetch_value(queries.TERMINAL_OF, {"run": run, "seqs": seqs})))
+        terminal = rows.terminal_seqs(self._db.fetch_value(queries.TERMINAL_OF, str, {"run": run, "seqs": seqs}))
         accepted = []
         for outcome in outcomes:
             if outcome.seq not in terminal:
@@ -457,35 +421,49 @@ class SqliteJournal:
         return accepted
 
     def _put_snapshots(self, run: int, snapshots: Sequence[TaskSnapshot], outcomes: Sequence[TaskOutcome]) -> None:
-        """Store new snapshots, and drop those of tasks that need none any more."""
+        """Store new snapshots, and drop those of tasks that have ended."""
         if snapshots:
             self._has_snapshots.add(run)
-            self._db.insert_many(_SNAPSHOTS, run, [rows.snapshot_row(snapshot) for snapshot in snapshots])
+            self._insert_snapshots(run, [rows.snapshot_row(snapshot) for snapshot in snapshots])
         if outcomes and run in self._has_snapshots:
             done = [outcome.seq for outcome in outcomes if outcome.status in TERMINAL]
             self._db.execute(queries.DROP_SNAPSHOTS, {"run": run, "seqs": rows.to_json(done)})
 
+    def _insert_snapshots(self, run: int, snapshots: Sequence[rows.SnapshotRow]) -> None:
+        for at, text in rows.split_for_statements(snapshots):
+            if text is None:
+                self._db.execute(queries.PUT_SNAPSHOT, {"run": run, **rows.columns(snapshots[at])})
+            else:
+                self._db.execute(queries.PUT_SNAPSHOTS, {"run": run, "rows": text})
+
     def _put_events(self, run: int, events: Sequence[RunEvent], first: int) -> None:
-        if events:
-            self._db.insert_many(_events_from(first), run, [rows.event_row(event) for event in events])
+        new = [rows.event_row(event) for event in events]
+        for at, text in rows.split_for_statements(new) if new else ():
+            if text is None:
+                parameters = {"run": run, "seq": first + at, "record": rows.to_json(new[at])}
+                self._db.execute(queries.PUT_EVENT, parameters)
+            else:
+                self._db.execute(queries.PUT_EVENTS, {"run": run, "first": first + at, "rows": text})
 
     def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[TaskOutcome]:
-        """See Journal. Each page is a transaction of its own, so that a slow reader does not hold up the WAL."""
-        wanted = rows.to_json(list(TERMINAL | {ExecutionStatus.INTERRUPTED} if statuses is None else statuses))
-        pager, after = rows.AdaptivePageSize(), 0
-        while page := self._results(run, after, wanted, pager):
-            yield from page
-            after = page[-1].seq
+        """See Journal. Each page is a separate transaction, so that a slow reader does not make the WAL grow."""
+        wanted = rows.to_json(list(_TASK_STATUSES if statuses is None else statuses))
+        return self._outcomes(queries.RESULTS, run, {"statuses": wanted})
 
-    def _results(self, run: int, after: int, wanted: str, pager: rows.AdaptivePageSize) -> list[TaskOutcome]:
-        page = self._db.page(queries.RESULTS, pager, {"run": run, "after": after, "statuses": wanted})
-        with self._db.decoding():
-            found = rows.outcomes(page[:2])
-            rows.check_outcomes(found, page[2], after)
-            return found
+    def _outcomes(self, statement: str, run: int, which: Mapping[str, str]) -> Iterator[TaskOutcome]:
+        pager, after = rows.AdaptivePageSize(), 0
+        while True:
+            page = self._db.page(statement, pager, {"run": run, "after": after, **which})
+            with self._db.decoding():
+                outcomes = rows.outcomes(page, self._read_layouts)
+                rows.check_rising([outcome.seq for outcome in outcomes], after)
+            if not outcomes:
+                return
+            yield from outcomes
+            after = outcomes[-1].seq
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
-        """See Journal. Each page is a transaction of its own."""
+        """See Journal. Each page is a separate transaction."""
         pager, after = rows.AdaptivePageSize(), from_seq - 1
         left = rows.UNLIMITED if limit is None else limit
         while left > 0 and (page := self._events(run, after, left, pager)):
@@ -496,9 +474,15 @@ class SqliteJournal:
     def _events(self, run: int, after: int, limit: int, pager: rows.AdaptivePageSize) -> list[RunEvent]:
         page = self._db.page(queries.EVENTS, pager, {"run": run, "after": after}, limit)
         with self._db.decoding():
-            found = rows.events(page)
-            rows.check_rising([event.seq for event in found], after)
-            return found
+            events = rows.events(page, self._read_layouts)
+            rows.check_rising([event.seq for event in events], after)
+            return events
+
+    def _read_layouts(self) -> rows.Layouts:
+        layouts: dict[int, list[str]] = {}
+        for row in self._db.fetch_rows(queries.STORED_LAYOUTS, rows.LayoutRow):
+            layouts.setdefault(row.id, []).append(row.name)
+        return layouts
 
     # -- from outside --------------------------------------------------------------------------------------
 
@@ -507,10 +491,9 @@ class SqliteJournal:
         with self._db.writing():
             record, task = self._run(run), None
             if key is not None:
-                found = self._db.fetch_all(queries.TASK_WITH_KEY, (run, key))
-                if not found:
+                task = next(iter(self._db.fetch_values(queries.SEQ_OF_KEY, int, (run, key))), None)
+                if task is None:
                     raise UsageError(f"run {record.run_id} has no task with the key {key!r}")
-                ((task,),) = found
             if record.owner is None or not record.owner.alive:
                 return None
             self._db.execute(queries.ADD_REQUEST, (run, signal.model_dump_json(), task, key))
@@ -518,17 +501,15 @@ class SqliteJournal:
 
     def take_requests(self, run: int) -> list[Request]:
         """See Journal."""
-        with self._db.reading():
-            found = self._db.fetch_all(queries.REQUESTS, (run,))
-        if found:
+        requests = self._db.fetch_rows(queries.REQUESTS, rows.RequestRow, (run,))
+        if requests:
             with self._db.writing():
-                self._db.execute(queries.DROP_REQUESTS, (run, found[-1][0]))
-        return [Request(read_signal(text), task, key) for _, text, task, key in found]
+                self._db.execute(queries.DROP_REQUESTS, (run, requests[-1].id))
+        return [row.record() for row in requests]
 
     def data_version(self) -> int:
         """See Journal."""
-        with self._db.reading():
-            return self._db.version()
+        return self._db.version()
 
 
 def _claimed(run: RunRecord, holder: int | None = None) -> ClaimedError:
@@ -540,7 +521,7 @@ def _claimed(run: RunRecord, holder: int | None = None) -> ClaimedError:
 
 
 def _assign_seqs(tasks: Sequence[NewTask], last: int) -> list[int]:
-    """The seq of each task. Raises UsageError if one does not rise."""
+    """Return the seq of each task. Raises UsageError if one does not rise."""
     seqs = []
     for task in tasks:
         seq = task.seq or last + 1

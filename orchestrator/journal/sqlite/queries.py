@@ -1,15 +1,20 @@
 """All SQL of the SQLite journal. Pure text.
 
-Rows are written and read many at a time through ONE statement and one JSON parameter or result. The reason is
-the GIL: `sqlite3` gives it up and takes it back around every `sqlite3_step`, and beside a busy Python thread
-each taking back costs up to a switch interval (5 ms). `executemany` steps once a row; scripts/bench_journal.py
-shows what that does. Outcomes and events keep what is never searched for in one JSON array, `body`, because
-taking a column out of JSON costs as much as inserting it. The views spell the arrays out for people.
+*Theory.* Rows are written and read many at a time through ONE statement and one JSON parameter or result. The reason
+is the GIL: `sqlite3` gives it up and takes it back around every `sqlite3_step`, and beside a busy Python thread each
+taking back costs up to a switch interval (5 ms). `executemany` steps once a row; scripts/bench_journal.py shows the
+cost.
+
+Outcomes and events keep what is never searched for in one JSON array, `record`. The table `layouts` names its members,
+and the column `layout` says which of them a row has; so a file explains itself, and the views read members by name.
+*Rejected:* a column for each member, because extracting a column from JSON costs as much as inserting it; an object
+with names in every row, because it costs the journal thread 16 % more CPU time for each outcome, and makes the file of
+150,000 tiny tasks 34 % larger (scripts/bench_journal.py, scripts/bench_million.py).
 
 Parameters are `?` where each is used once, and named otherwise. Numbered ones (`?1`) are neither to `sqlite3`:
 CPython 3.12.1 warns when a sequence is bound to them (https://github.com/python/cpython/issues/117995).
 
-Everything is text: a value that is not JSON is stored as base64, and its `encoding` says so; beside it is its
+Everything is text: a value that is not JSON is stored as base64, and its `encoding` names its form; beside it is its
 projection, which is `{"type": …, "value": …}`.
 """
 
@@ -20,10 +25,38 @@ from typing import Final
 APPLICATION_ID: Final = 0x71756965
 """`quie`: marks an SQLite file as a journal."""
 
-SCHEMA_VERSION: Final = 5
-"""In `user_version`. A journal with a higher one is refused."""
+SCHEMA_VERSION: Final = 6
+"""In `user_version`. A change of the schema adds one, and a step to migrations.py."""
 
-SCHEMA: Final = """
+OUTCOME_LAYOUT: Final = 1
+EVENT_LAYOUT: Final = 2
+"""The layouts of new rows."""
+
+LAYOUTS: Final = {
+    1: (
+        *("seq", "status", "attempts", "value", "encoding", "error", "detail", "started_at", "ended_at"),
+        *("slot", "incarnation", "signal", "projection"),
+    ),
+    2: ("kind", "at", "data", "address", "task", "slot", "incarnation"),
+}
+"""The members of a `record`, by number of layout. A layout never changes, because rows have it: a new one is added."""
+
+
+def select_layouts(*numbers: int) -> str:
+    """Return a SELECT of the rows of `layouts` for these layouts."""
+    return " UNION ALL ".join(
+        f"SELECT {number} AS id, {position} AS position, '{name}' AS name"
+        for number in numbers
+        for position, name in enumerate(LAYOUTS[number])
+    )
+
+
+def name_layouts(*numbers: int) -> str:
+    """Return the statement that stores the names of these layouts."""
+    return f"INSERT INTO layouts(id, position, name) {select_layouts(*numbers)}"
+
+
+TABLES: Final = f"""
 CREATE TABLE runs(
     id INTEGER PRIMARY KEY,
     run_id TEXT NOT NULL UNIQUE,
@@ -67,17 +100,20 @@ CREATE TABLE agents(
     identity TEXT NOT NULL,
     PRIMARY KEY (run, number)
 ) WITHOUT ROWID;
+CREATE TABLE layouts(
+    id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (id, position)
+) WITHOUT ROWID;
 CREATE TABLE outcomes(
     run INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     status TEXT NOT NULL,
-    body TEXT NOT NULL,
+    record TEXT NOT NULL,
+    layout INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
-CREATE TRIGGER outcomes_are_final BEFORE UPDATE ON outcomes WHEN OLD.status IN ('completed', 'failed')
-BEGIN
-    SELECT RAISE(ABORT, 'a terminal outcome never changes');
-END;
 CREATE TABLE snapshots(
     run INTEGER NOT NULL,
     seq INTEGER NOT NULL,
@@ -89,7 +125,8 @@ CREATE TABLE snapshots(
 CREATE TABLE events(
     run INTEGER NOT NULL,
     seq INTEGER NOT NULL,
-    body TEXT NOT NULL,
+    record TEXT NOT NULL,
+    layout INTEGER NOT NULL DEFAULT 2,
     PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
 CREATE TABLE requests(
@@ -99,44 +136,51 @@ CREATE TABLE requests(
     task INTEGER,
     key TEXT
 );
+{name_layouts(*LAYOUTS)};
+"""
+
+
+def _members(row: str, names: str) -> str:
+    """Return the columns of a view: members of `record` by their names."""
+    return ",\n        ".join(
+        f"json_extract({row}.record, (SELECT '$[' || position || ']' FROM layouts"
+        f" WHERE id = {row}.layout AND name = '{name}')) AS {name}"
+        for name in names.split()
+    )
+
+
+VIEWS: Final = (
+    """
+CREATE TRIGGER outcomes_are_final BEFORE UPDATE ON outcomes WHEN OLD.status IN ('completed', 'failed')
+BEGIN
+    SELECT RAISE(ABORT, 'a terminal outcome never changes');
+END""",
+    f"""
 CREATE VIEW outcome_list AS
     SELECT r.run_id, t.key, o.seq, o.status,
-        json_extract(o.body, '$[2]') AS attempts,
-        json_extract(o.body, '$[3]') AS value,
-        json_extract(o.body, '$[4]') AS encoding,
-        json_extract(o.body, '$[12]') AS projection,
-        json_extract(o.body, '$[5]') AS error,
-        json_extract(o.body, '$[6]') AS detail,
-        json_extract(o.body, '$[7]') AS started_at,
-        json_extract(o.body, '$[8]') AS ended_at,
-        json_extract(o.body, '$[9]') AS slot,
-        json_extract(o.body, '$[10]') AS incarnation,
-        json_extract(o.body, '$[11]') AS signal
-    FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq JOIN runs r ON r.id = o.run;
+        {_members("o", "attempts value encoding projection error detail started_at ended_at slot incarnation signal")}
+    FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq JOIN runs r ON r.id = o.run""",
+    """
 CREATE VIEW snapshot_list AS
     SELECT r.run_id, t.key, s.seq, s.data, s.encoding, s.projection
-    FROM snapshots s JOIN tasks t ON t.run = s.run AND t.seq = s.seq JOIN runs r ON r.id = s.run;
+    FROM snapshots s JOIN tasks t ON t.run = s.run AND t.seq = s.seq JOIN runs r ON r.id = s.run""",
+    f"""
 CREATE VIEW event_list AS
     SELECT r.run_id, e.seq,
-        json_extract(e.body, '$[0]') AS kind,
-        json_extract(e.body, '$[1]') AS at,
-        json_extract(e.body, '$[2]') AS data,
-        json_extract(e.body, '$[3]') AS address,
-        json_extract(e.body, '$[4]') AS task,
-        json_extract(e.body, '$[5]') AS slot,
-        json_extract(e.body, '$[6]') AS incarnation
-    FROM events e JOIN runs r ON r.id = e.run;
-"""
+        {_members("e", "kind at data address task slot incarnation")}
+    FROM events e JOIN runs r ON r.id = e.run""",
+)
+"""The trigger and the views. A migration drops them first and makes them anew at its end."""
 
 # -- runs --------------------------------------------------------------------------------------------------
 
 _RUN_COLUMNS: Final = (
     "id, run_id, agent, config, cwd, status, created_at, started_at, ended_at, sealed, signal, starts,"
-    " owner_pid, owner_host"
+    " owner_pid, owner_host, ready"
 )
 ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id"
 RUN_BY_NUMBER: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"
-RUN_BY_ID: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ? AND ready"
+RUN_BY_ID: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ?"
 RUNS_BY_PREFIX: Final = (
     f"SELECT {_RUN_COLUMNS} FROM runs WHERE substr(run_id, 1, length(:prefix)) = :prefix AND ready ORDER BY id"
 )
@@ -152,7 +196,6 @@ DRAFT_RUN: Final = (
     "INSERT INTO runs(run_id, agent, config, cwd, status, created_at, ready) VALUES (?, ?, ?, ?, 'awaiting', ?, 0)"
     " ON CONFLICT DO NOTHING"
 )
-NUMBER_OF_RUN: Final = "SELECT id, ready FROM runs WHERE run_id = ?"
 DRAFTS: Final = "SELECT id FROM runs WHERE NOT ready"
 OWN_RUN: Final = "UPDATE runs SET owner_pid = :pid, owner_host = :host WHERE id = :run"
 PUBLISH_RUN: Final = "UPDATE runs SET ready = 1, owner_pid = NULL, owner_host = NULL WHERE id = ?"
@@ -178,9 +221,9 @@ REMOVE_SUPERVISOR: Final = "DELETE FROM supervisors WHERE run = ? AND token = ?"
 SEAL_RUN: Final = "UPDATE runs SET sealed = 1 WHERE id = ?"
 COUNTS: Final = """
 SELECT coalesce(sum(n), 0) - (SELECT count(*) FROM outcomes WHERE run = :run) AS pending,
-    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'completed'),
-    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'failed'),
-    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'interrupted')
+    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'completed') AS completed,
+    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'failed') AS failed,
+    (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'interrupted') AS interrupted
 FROM (SELECT count(*) AS n FROM tasks WHERE run = :run)
 """
 
@@ -197,20 +240,24 @@ ADD_PLAIN_TASKS: Final = """
 INSERT INTO tasks(run, seq, key, input, encoding, priority, agent)
 SELECT :run, :first + key, CAST(:first + key AS TEXT), value, 'json', 0, 0 FROM json_each(:rows)
 """
-ADD_TASK: Final = "INSERT INTO tasks(run, seq, key, input, encoding, priority, agent) VALUES (?, ?, ?, ?, ?, ?, ?)"
-TASKS_WITH_KEYS: Final = """
-SELECT json_group_array(json_array(key, seq)) FROM tasks
-WHERE run = :run AND key IN (SELECT value FROM json_each(:keys))
+ADD_TASK: Final = (
+    "INSERT INTO tasks(run, seq, key, input, encoding, priority, agent)"
+    " VALUES (:run, :seq, :key, :input, :encoding, :priority, :agent)"
+)
+SEQS_OF_KEYS: Final = """
+SELECT json_group_object(key, seq) FROM tasks WHERE run = :run AND key IN (SELECT value FROM json_each(:keys))
 """
-TASK_WITH_KEY: Final = "SELECT seq FROM tasks WHERE run = ? AND key = ?"
+SEQ_OF_KEY: Final = "SELECT seq FROM tasks WHERE run = ? AND key = ?"
 AGENTS: Final = "SELECT number, identity FROM agents WHERE run = ?"
 ADD_AGENT: Final = "INSERT INTO agents(run, number, identity) VALUES (?, ?, ?)"
 _TASKS: Final = """
 SELECT json_group_array(seq), json_group_array(key), json_group_array(input),
-    json_group_array(json_array(seq, attempts, priority, agent, encoding, stored, data))
-        FILTER (WHERE attempts OR priority OR agent OR encoding <> 'json' OR stored IS NOT NULL)
+    json_group_array(json_object('seq', seq, 'attempts', attempts, 'priority', priority, 'agent', agent,
+            'encoding', encoding, 'snapshot', data, 'snapshot_encoding', snapshot_encoding))
+        FILTER (WHERE attempts OR priority OR agent OR encoding <> 'json' OR snapshot_encoding IS NOT NULL)
 FROM (
-    SELECT t.seq, t.key, t.input, t.attempts, t.priority, t.agent, t.encoding, s.encoding AS stored, s.data
+    SELECT t.seq, t.key, t.input, t.attempts, t.priority, t.agent, t.encoding,
+        s.data, s.encoding AS snapshot_encoding
     FROM tasks t LEFT JOIN snapshots s ON s.run = t.run AND s.seq = t.seq
     WHERE t.run = :run {which} ORDER BY t.seq LIMIT :limit
 )
@@ -230,38 +277,34 @@ WHERE tasks.run = :run AND tasks.seq = CAST(j.key AS INTEGER)
 
 # -- what happened -----------------------------------------------------------------------------------------
 
-PUT_OUTCOMES: Final = """
-INSERT INTO outcomes(run, seq, status, body)
-SELECT :run, CAST(key AS INTEGER), :status, value FROM json_each(:rows) WHERE true
-ON CONFLICT(run, seq) DO UPDATE SET status = excluded.status, body = excluded.body
+_REPLACE_INTERRUPTED: Final = """
+ON CONFLICT(run, seq) DO UPDATE SET status = excluded.status, record = excluded.record, layout = excluded.layout
 WHERE outcomes.status = 'interrupted'
 """
-PUT_OUTCOME: Final = """
-INSERT INTO outcomes(run, seq, status, body) VALUES (?, ?, ?, ?)
-ON CONFLICT(run, seq) DO UPDATE SET status = excluded.status, body = excluded.body
-WHERE outcomes.status = 'interrupted'
-"""
+PUT_OUTCOMES: Final = f"""
+INSERT INTO outcomes(run, seq, status, record, layout)
+SELECT :run, CAST(key AS INTEGER), :status, value, {OUTCOME_LAYOUT} FROM json_each(:rows) WHERE true
+{_REPLACE_INTERRUPTED}"""
+PUT_OUTCOME: Final = f"""
+INSERT INTO outcomes(run, seq, status, record, layout) VALUES (:run, :seq, :status, :record, {OUTCOME_LAYOUT})
+{_REPLACE_INTERRUPTED}"""
 TERMINAL_OF: Final = """
 SELECT json_group_array(seq) FROM outcomes
 WHERE run = :run AND seq IN (SELECT value FROM json_each(:seqs)) AND status IN ('completed', 'failed')
 """
-RESULTS: Final = """
-SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']', json_group_array(json_array(seq, status))
+_OUTCOMES: Final = f"""
+SELECT '[' || coalesce(group_concat(record), '') || ']',
+    json_group_object(seq, layout) FILTER (WHERE layout <> {OUTCOME_LAYOUT}),
+    json_group_array(key), json_group_object(seq, status)
 FROM (
-    SELECT t.key, o.body, o.seq, o.status FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
-    WHERE o.run = :run AND o.seq > :after AND o.status IN (SELECT value FROM json_each(:statuses))
-    ORDER BY o.seq LIMIT :limit
+    SELECT t.key, o.record, o.layout, o.seq, o.status FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
+    WHERE o.run = :run AND o.seq > :after AND {{which}} ORDER BY o.seq LIMIT :limit
 )
 """
-RESULTS_OF_SEQS: Final = """
-SELECT json_group_array(key), '[' || coalesce(group_concat(body), '') || ']'
-FROM (
-    SELECT t.key, o.body FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq
-    WHERE o.run = :run AND o.seq > :after AND o.seq IN (SELECT value FROM json_each(:seqs))
-        AND o.status IN ('completed', 'failed')
-    ORDER BY o.seq LIMIT :limit
+RESULTS: Final = _OUTCOMES.format(which="o.status IN (SELECT value FROM json_each(:statuses))")
+RESULTS_OF_SEQS: Final = _OUTCOMES.format(
+    which="o.seq IN (SELECT value FROM json_each(:seqs)) AND o.status IN ('completed', 'failed')"
 )
-"""
 PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots(run, seq, data, encoding, projection)
 SELECT :run, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
@@ -271,19 +314,23 @@ ON CONFLICT(run, seq) DO UPDATE
 SET data = excluded.data, encoding = excluded.encoding, projection = excluded.projection
 """
 PUT_SNAPSHOT: Final = """
-INSERT INTO snapshots(run, seq, data, encoding, projection) VALUES (?, ?, ?, ?, ?)
+INSERT INTO snapshots(run, seq, data, encoding, projection) VALUES (:run, :seq, :data, :encoding, :projection)
 ON CONFLICT(run, seq) DO UPDATE
 SET data = excluded.data, encoding = excluded.encoding, projection = excluded.projection
 """
 ANY_SNAPSHOT: Final = "SELECT EXISTS (SELECT 1 FROM snapshots WHERE run = ?)"
 DROP_SNAPSHOTS: Final = "DELETE FROM snapshots WHERE run = :run AND seq IN (SELECT value FROM json_each(:seqs))"
 LAST_EVENT: Final = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?"
-PUT_EVENTS: Final = "INSERT INTO events(run, seq, body) SELECT :run, :first + key, value FROM json_each(:rows)"
-PUT_EVENT: Final = "INSERT INTO events(run, seq, body) VALUES (?, ?, ?)"
-EVENTS: Final = """
-SELECT json_group_array(seq), '[' || coalesce(group_concat(body), '') || ']'
-FROM (SELECT seq, body FROM events WHERE run = :run AND seq > :after ORDER BY seq LIMIT :limit)
+PUT_EVENTS: Final = f"""
+INSERT INTO events(run, seq, record, layout) SELECT :run, :first + key, value, {EVENT_LAYOUT} FROM json_each(:rows)
 """
+PUT_EVENT: Final = f"INSERT INTO events(run, seq, record, layout) VALUES (:run, :seq, :record, {EVENT_LAYOUT})"
+EVENTS: Final = f"""
+SELECT '[' || coalesce(group_concat(record), '') || ']',
+    json_group_object(seq, layout) FILTER (WHERE layout <> {EVENT_LAYOUT}), json_group_array(seq)
+FROM (SELECT seq, record, layout FROM events WHERE run = :run AND seq > :after ORDER BY seq LIMIT :limit)
+"""
+STORED_LAYOUTS: Final = "SELECT id, position, name FROM layouts ORDER BY id, position"
 
 # -- from outside ------------------------------------------------------------------------------------------
 

@@ -1,42 +1,52 @@
-"""Records into the JSON that statements.py takes, and back. Pure.
+"""Convert records to the rows of the SQLite journal and back. Pure.
 
-A column that SQLite must take out of JSON is cut short at a NUL character, and a text of many megabytes is
-parsed for nothing; `pieces` puts such rare rows aside, to be bound one by one.
+A row is a struct whose field names are the names in the file: columns, or the members of a `record`. Everything that
+is read is checked by the types here, whatever wrote it. A `record` is decoded by the names of its layout; for the
+layout of new rows these are the fields in their order, so that no name is looked up.
+
+*Theory.* SQLite's `json_extract` cuts text at a NUL character, and parsing a text of many megabytes as part of a batch
+wastes memory; `split_for_statements` puts such rare rows aside, so that their columns are bound one by one.
 """
 
 from __future__ import annotations
 
 import json
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, TaskOutcome, TaskSnapshot
-from orchestrator.journal.base import Owner, RunRecord, SupervisorRecord
+from orchestrator.journal.base import Owner, Request, RunRecord, SupervisorRecord
+from orchestrator.journal.sqlite.queries import EVENT_LAYOUT, OUTCOME_LAYOUT
+from runtime.errors import UsageError
 from runtime.interrupt_signal import read_signal
 from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
 
 INVALID: Final = "invalid"
-"""The encoding of a value that claimed to be JSON and is not even text. Kept as bytes; it has no value."""
+"""The encoding of a value that claimed to be JSON and is not UTF-8. It is kept as bytes and cannot be decoded."""
 
 CHUNK: Final = 16 << 20
-"""Bytes of JSON in one statement, roughly. A larger row is bound on its own."""
+"""Approximate bytes of JSON in one statement. A larger row is bound on its own."""
 
 PAGE: Final = 4 << 20
-"""Characters of JSON that are read at once, roughly."""
+"""Approximate characters of JSON that are read at once."""
 
 UNLIMITED: Final = (1 << 63) - 1
-"""Rows: more than there can be."""
+"""A number of rows that no table reaches: SQLite's largest integer."""
 
-Row = tuple[Any, ...]
+Page = tuple[str, ...]
+"""Many rows that were read at once: each column is JSON text."""
+
+R = TypeVar("R", bound=msgspec.Struct)
+
 _encode = msgspec.json.Encoder().encode
 
 
 def to_text(data: bytes, encoding: str) -> tuple[str, str]:
-    """Encoded bytes as they are stored: JSON as it is, anything else as base64; and the encoding."""
+    """Return encoded bytes as they are stored (JSON unchanged, anything else as base64), and their encoding."""
     if encoding != JSON:
         return b2a_base64(data, newline=False).decode("ascii"), encoding
     try:
@@ -46,44 +56,51 @@ def to_text(data: bytes, encoding: str) -> tuple[str, str]:
 
 
 def from_text(text: str, encoding: str) -> bytes:
-    """The bytes that were given to `to_text`."""
+    """Return the bytes that were given to `to_text`."""
     return text.encode() if encoding == JSON else a2b_base64(text)
 
 
 def readable(projection: bytes) -> str:
-    """A projection as it is stored. An executor that is broken may send what is no text."""
+    """Return a projection as it is stored. A broken executor may send bytes that are not UTF-8."""
     return projection.decode("utf-8", "backslashreplace")
 
 
-def escape_surrogates(text: str | None) -> str | None:
-    """Text that UTF-8 has bytes for; lone surrogates become escapes."""
-    return text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+def escape_surrogates(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 cannot encode, by escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def to_json(value: Any) -> str:
-    """JSON text of any plain value."""
-    return _encode(value).decode()
+    """Return JSON text of a plain value. Raises UsageError if it holds a lone surrogate."""
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError as error:
+        raise not_text(error) from error
+
+
+def not_text(error: UnicodeEncodeError) -> UsageError:
+    """Return the error for text that UTF-8 cannot encode, such as a command-line argument that is not UTF-8."""
+    return UsageError(f"{error.object[max(0, error.start - 20) : error.end + 20]!r} is not valid text")
 
 
 class Piece(NamedTuple):
-    """Part of a batch for one statement: `rows[at:]` as one JSON text, or (`text` is None) the one row at `at`."""
+    """Part of a batch for one statement: rows from `at` on as JSON `text`, or the single row `at` if that is None."""
 
     at: int
     text: str | None
 
 
-def split_for_statements(
-    rows: Sequence[Row], texts: Sequence[int], pack: Callable[[Sequence[Row]], Any]
-) -> Iterator[Piece]:
-    """Cut rows, in order, into statements. `texts` are the columns that are text; `pack` makes the JSON value."""
-    data = _encode(pack(rows))
-    if len(data) <= CHUNK and b"\\u0000" not in data:  # nearly always
-        yield Piece(0, data.decode())
+def split_for_statements(rows: Sequence[R], pack: Callable[[Sequence[R]], Any] = list) -> Iterator[Piece]:
+    """Cut rows, in order, into statements. `pack` makes the JSON value. Raises UsageError for a lone surrogate."""
+    text = to_json(pack(rows))
+    if len(text) <= CHUNK and "\\u0000" not in text:  # nearly always
+        yield Piece(0, text)
         return
     start, size = 0, 0
     for at, row in enumerate(rows):
-        length = 64 + sum(len(row[column] or "") for column in texts)
-        rare = length > CHUNK or any("\0" in (row[column] or "") for column in texts)
+        texts = [value for value in msgspec.structs.astuple(row) if isinstance(value, str)]
+        length = 64 + sum(map(len, texts))
+        rare = length > CHUNK or any("\0" in text for text in texts)
         if start < at and (rare or size + length > CHUNK):
             yield Piece(start, to_json(pack(rows[start:at])))
             start, size = at, 0
@@ -96,34 +113,81 @@ def split_for_statements(
 
 
 class AdaptivePageSize:
-    """How many rows to read at once, so that a page has about `PAGE` characters however large they are."""
+    """The number of rows to read at once, so that a page has about `PAGE` characters however large the rows are."""
 
     def __init__(self) -> None:
         self.limit = 256
         self.asked = 0
 
     def saw(self, characters: int) -> None:
-        """A page of at most `asked` rows had so many characters."""
+        """Adapt the limit: a page of at most `asked` rows had so many characters."""
         if characters > PAGE:
             self.limit = max(1, self.asked * PAGE // characters)
         elif characters < PAGE // 4 and self.asked == self.limit:
             self.limit = min(4096, self.limit * 2)
 
 
-# -- runs --------------------------------------------------------------------------------------------------
-
-
 _Number = Annotated[int, msgspec.Meta(ge=1, lt=1 << 62)]
 _Time = Annotated[float, msgspec.Meta(ge=0, lt=250_000_000_000)]
 """Unix seconds of years that a calendar has."""
 _Pid = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
-_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
-class _Run(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """As `_RUN_COLUMNS` of statements.py; everything that is read is checked here, whatever wrote it."""
+_decode_seqs = msgspec.json.Decoder(list[_Number]).decode
+_decode_layouts = msgspec.json.Decoder(dict[int, int]).decode
 
-    number: _Number
+Layouts = Mapping[int, Sequence[str]]
+"""The names of the members of a `record`, by number of layout."""
+
+LayoutReader = Callable[[], Layouts]
+"""Returns the layouts that are in the file. Is called only for rows of a layout that new rows do not have."""
+
+
+class RecordDecoder(Generic[R]):
+    """Decodes many `record` columns of one kind."""
+
+    def __init__(self, layout: int, kind: type[R]) -> None:
+        self._layout = layout
+        self._kind = kind
+        self._decode: Callable[[str], list[R]] = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
+
+    def __call__(self, records: str, others: str, seqs: Sequence[int], read_layouts: LayoutReader) -> list[R]:
+        """Return the rows. `others`: the layouts, by seq, of rows that have another one than new rows, as JSON."""
+        layouts = _decode_layouts(others)
+        if not layouts:
+            return self._decode(records)
+        stored = read_layouts()
+        return [
+            self._arrange(dict(zip(stored[layouts.get(seq, self._layout)], values, strict=False)))
+            for seq, values in zip(seqs, msgspec.json.decode(records, type=list[list[Any]]), strict=True)
+        ]
+
+    def _arrange(self, members: Mapping[str, Any]) -> R:
+        """Return the row of named members; one that is missing has its default value."""
+        defaults = {field.name: field.default for field in msgspec.structs.fields(self._kind)}
+        return msgspec.convert([members.get(name, default) for name, default in defaults.items()], self._kind)
+
+
+class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row that is read column by column."""
+
+
+class LayoutRow(Stored, frozen=True):
+    """A row of `layouts`."""
+
+    id: int
+    position: Count
+    name: str
+
+
+# -- runs --------------------------------------------------------------------------------------------------
+
+
+class RunRow(Stored, frozen=True):
+    """A row of `runs`."""
+
+    id: _Number
     run_id: str
     agent: str
     config: str
@@ -134,207 +198,253 @@ class _Run(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     ended_at: _Time | None
     sealed: Literal[0, 1]
     signal: str | None
-    starts: _Count
+    starts: Count
     owner_pid: _Pid | None
     owner_host: str | None
+    ready: Literal[0, 1]
+
+    def record(self, holder: int | None) -> RunRecord:
+        """Return the record. `holder`: the process that holds the run's lock (None: no process, 0: a hidden one)."""
+        if "\0" in self.run_id or "\0" in self.cwd:
+            raise ValueError("a run's name and directory hold no NUL")
+        return RunRecord(
+            id=self.id,
+            run_id=self.run_id,
+            agent=json.loads(self.agent),
+            config=json.loads(self.config),
+            cwd=self.cwd,
+            status=self.status,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            sealed=bool(self.sealed),
+            signal=None if self.signal is None else read_signal(self.signal),
+            starts=self.starts,
+            owner=self._owner(holder),
+        )
+
+    def _owner(self, holder: int | None) -> Owner | None:
+        if self.owner_pid is None and holder is None:
+            return None
+        return Owner(holder or self.owner_pid or 0, self.owner_host or "", alive=holder is not None)
 
 
-def run_record(row: Row, holder_of: Callable[[int], int | None]) -> RunRecord:
-    """A row of `runs`. `holder_of` tells which process has its lock (None: nobody, 0: one that we cannot see)."""
-    run = msgspec.convert(row, _Run)
-    if "\0" in run.run_id or "\0" in run.cwd:
-        raise ValueError("a run's name and directory hold no NUL")
-    holder = holder_of(run.number)
-    known = run.owner_pid is not None or holder is not None
-    return RunRecord(
-        id=run.number,
-        run_id=run.run_id,
-        agent=json.loads(run.agent),
-        config=json.loads(run.config),
-        cwd=run.cwd,
-        status=run.status,
-        created_at=run.created_at,
-        started_at=run.started_at,
-        ended_at=run.ended_at,
-        sealed=bool(run.sealed),
-        signal=None if run.signal is None else read_signal(run.signal),
-        starts=run.starts,
-        owner=_owner(run, holder) if known else None,
-    )
+class SupervisorRow(Stored, frozen=True):
+    """A row of `supervisors`."""
 
-
-def _owner(run: _Run, holder: int | None) -> Owner:
-    pid, host = holder or run.owner_pid or 0, run.owner_host or ""
-    return Owner(pid, host, alive=holder is not None)
-
-
-class _Supervisor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     token: str
     pid: _Pid
     host: str
 
-
-def supervisor_record(row: Row) -> SupervisorRecord:
-    """A row of `supervisors`, as OTHER_SUPERVISORS returns it."""
-    found = msgspec.convert(row, _Supervisor)
-    if "\0" in found.token or "/" in found.token:
-        raise ValueError("a supervisor's token holds no NUL and no slash")
-    return SupervisorRecord(found.token, found.pid, found.host)
+    def record(self) -> SupervisorRecord:
+        """Return the record. Raises ValueError for a token that is no name of a cgroup."""
+        if "\0" in self.token or "/" in self.token:
+            raise ValueError("a supervisor's token holds no NUL and no slash")
+        return SupervisorRecord(self.token, self.pid, self.host)
 
 
-_decode_known = msgspec.json.Decoder(list[tuple[str, _Number]]).decode
+class RequestRow(Stored, frozen=True):
+    """A row of `requests`."""
+
+    id: int
+    signal: str
+    task: int | None
+    key: str | None
+
+    def record(self) -> Request:
+        """Return the record."""
+        return Request(read_signal(self.signal), self.task, self.key)
 
 
-def known_keys(text: str) -> dict[str, int]:
-    """What TASKS_WITH_KEYS returned: keys and their seq."""
-    return dict(_decode_known(text))
+class AgentRow(Stored, frozen=True):
+    """A row of `agents`."""
+
+    number: Count
+    identity: str
+
+
+class CountsRow(Stored, frozen=True):
+    """The tasks of a run, by status."""
+
+    pending: Count
+    completed: Count
+    failed: Count
+    interrupted: Count
 
 
 # -- tasks -------------------------------------------------------------------------------------------------
 
 
-def task_row(task: NewTask, seq: int) -> Row:
-    """The columns of a new task."""
+class TaskRow(msgspec.Struct, frozen=True, array_like=True):
+    """A row of `tasks`, when it is new. On its way to SQLite its columns are in the order of ADD_TASKS."""
+
+    seq: int
+    key: str
+    input: str
+    encoding: str
+    priority: int
+    agent: int
+
+
+def task_row(task: NewTask, seq: int) -> TaskRow:
+    """Return the row of a new task."""
     text, encoding = to_text(task.input, task.encoding)
-    return (seq, task.key, text, encoding, task.priority, task.agent)
+    return TaskRow(seq, task.key, text, encoding, task.priority, task.agent)
 
 
 def are_default_tasks(tasks: Sequence[NewTask], seqs: Sequence[int]) -> bool:
-    """Whether the inputs say it all: JSON, numbered without gaps, the number is the key, nothing else."""
+    """Return whether the inputs alone describe the tasks: JSON, numbered without gaps, the number is the key."""
     return seqs[-1] - seqs[0] == len(seqs) - 1 and all(
         task.encoding == JSON and not task.priority and not task.agent and task.key == str(seq)
         for task, seq in zip(tasks, seqs, strict=True)
     )
 
 
-def inputs(part: Sequence[Row]) -> list[str]:
-    """Only the inputs of task rows."""
-    return [row[2] for row in part]
+def inputs(tasks: Sequence[TaskRow]) -> list[str]:
+    """Return only the inputs of tasks."""
+    return [task.input for task in tasks]
 
 
-_decode_seqs = msgspec.json.Decoder(list[_Number]).decode
+class _TaskDetails(msgspec.Struct, frozen=True):
+    """The columns of a task that is not a default one, and its snapshot."""
+
+    seq: _Number
+    attempts: Count
+    priority: int
+    agent: Count
+    encoding: str
+    snapshot: str | None
+    snapshot_encoding: str | None
+
+
+_decode_keys = msgspec.json.Decoder(dict[str, _Number]).decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
-_decode_special = msgspec.json.Decoder(list[tuple[_Number, _Count, int, _Count, str, str | None, str | None]]).decode
+_decode_details = msgspec.json.Decoder(list[_TaskDetails]).decode
 
 
-def pending_tasks(page: Row) -> list[PendingTask]:
-    """What PENDING returned."""
-    seqs, keys, texts, special = page
+def terminal_seqs(text: str) -> set[int]:
+    """Decode the result of TERMINAL_OF."""
+    return set(_decode_seqs(text))
+
+
+def known_keys(text: str) -> dict[str, int]:
+    """Decode the result of SEQS_OF_KEYS: keys and their seq."""
+    return _decode_keys(text)
+
+
+def pending_tasks(page: Page) -> list[PendingTask]:
+    """Decode a page of tasks."""
+    seqs, keys, texts, details = page
     tasks = [
         PendingTask(seq, key, text.encode())
         for seq, key, text in zip(_decode_seqs(seqs), _decode_texts(keys), _decode_texts(texts), strict=True)
     ]
-    found = {row[0]: row for row in _decode_special(special)}
-    return [_special(task, *found[task.seq]) if task.seq in found else task for task in tasks] if found else tasks
+    by_seq = {detail.seq: detail for detail in _decode_details(details)}
+    if not by_seq:
+        return tasks
+    return [_detailed(task, by_seq[task.seq]) if task.seq in by_seq else task for task in tasks]
 
 
-def _special(
-    task: PendingTask,
-    seq: int,
-    attempts: int,
-    priority: int,
-    agent: int,
-    encoding: str,
-    stored: str | None,
-    data: str | None,
-) -> PendingTask:
+def _detailed(task: PendingTask, row: _TaskDetails) -> PendingTask:
+    stored = row.snapshot_encoding
     return PendingTask(
-        seq=seq,
+        seq=task.seq,
         key=task.key,
-        input=from_text(task.input.decode(), encoding),
-        encoding=encoding,
-        attempts=attempts,
-        agent=agent,
-        snapshot=None if stored is None or data is None else from_text(data, stored),
+        input=from_text(task.input.decode(), row.encoding),
+        encoding=row.encoding,
+        attempts=row.attempts,
+        agent=row.agent,
+        snapshot=None if stored is None or row.snapshot is None else from_text(row.snapshot, stored),
         snapshot_encoding=stored or "",
-        priority=priority,
+        priority=row.priority,
     )
 
 
 # -- outcomes ----------------------------------------------------------------------------------------------
 
 
-class _Outcome(msgspec.Struct, array_like=True):
+class OutcomeRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The column `record` of `outcomes`. It repeats the row's seq and status, so that damage to either shows."""
+
     seq: _Number
     status: ExecutionStatus
-    attempts: _Count
-    value: str | None
-    encoding: str
-    error: str | None
-    detail: str | None
-    started_at: _Time | None
-    ended_at: _Time | None
-    slot: int | None
-    incarnation: int | None
-    signal: str | None
+    attempts: Count
+    value: str | None = None
+    encoding: str = JSON
+    error: str | None = None
+    detail: str | None = None
+    started_at: _Time | None = None
+    ended_at: _Time | None = None
+    slot: int | None = None
+    incarnation: int | None = None
+    signal: str | None = None
     projection: str | None = None
 
 
-_decode_outcomes = msgspec.json.Decoder(list[_Outcome]).decode
-
-
-def outcome_row(outcome: TaskOutcome) -> Row:
-    """The body of an outcome, which begins with its seq and status."""
+def outcome_row(outcome: TaskOutcome) -> OutcomeRow:
+    """Return the stored form of an outcome."""
     text, encoding = (None, outcome.encoding) if outcome.encoded is None else to_text(outcome.encoded, outcome.encoding)
-    return (
+    return OutcomeRow(
         outcome.seq,
         outcome.status,
         outcome.attempts,
-        text,
-        encoding,
-        escape_surrogates(outcome.error),
-        escape_surrogates(outcome.detail),
-        outcome.started_at,
-        outcome.ended_at,
-        outcome.slot,
-        outcome.incarnation,
-        None if outcome.signal is None else outcome.signal.model_dump_json(),
-        None if outcome.projection is None else readable(outcome.projection),
+        value=text,
+        encoding=encoding,
+        error=None if outcome.error is None else escape_surrogates(outcome.error),
+        detail=None if outcome.detail is None else escape_surrogates(outcome.detail),
+        started_at=outcome.started_at,
+        ended_at=outcome.ended_at,
+        slot=outcome.slot,
+        incarnation=outcome.incarnation,
+        signal=None if outcome.signal is None else outcome.signal.model_dump_json(),
+        projection=None if outcome.projection is None else readable(outcome.projection),
     )
 
 
-def by_seq(part: Sequence[Row]) -> dict[int, Row]:
-    """Outcome rows under their seq, which is how SQLite gets at it for nothing."""
-    return {row[0]: row for row in part}
+def by_seq(outcomes: Sequence[OutcomeRow]) -> dict[int, OutcomeRow]:
+    """Return outcomes under their seq: SQLite gets the keys of an object without parsing its values."""
+    return {outcome.seq: outcome for outcome in outcomes}
 
 
-def outcomes(page: Row) -> list[TaskOutcome]:
-    """What RESULTS returned."""
-    keys, bodies = page
+decode_outcome_rows = RecordDecoder(OUTCOME_LAYOUT, OutcomeRow)
+
+
+def outcomes(page: Page, read_layouts: LayoutReader) -> list[TaskOutcome]:
+    """Decode a page of outcomes. Raises ValueError if one is not the outcome that its row is about."""
+    records, layouts, keys, marks = page
+    statuses = _decode_marks(marks)
+    rows = decode_outcome_rows(records, layouts, list(statuses), read_layouts)
+    if [(row.seq, row.status) for row in rows] != list(statuses.items()):
+        raise ValueError("an outcome is not where it belongs")
     return [
         TaskOutcome(
-            seq=body.seq,
+            seq=row.seq,
             key=key,
-            status=body.status,
-            attempts=body.attempts,
-            encoded=None if body.value is None else from_text(body.value, body.encoding),
-            encoding=body.encoding,
-            error=body.error,
-            detail=body.detail,
-            started_at=body.started_at,
-            ended_at=body.ended_at,
-            slot=body.slot,
-            incarnation=body.incarnation,
-            signal=None if body.signal is None else read_signal(body.signal),
-            projection=None if body.projection is None else body.projection.encode(),
+            status=row.status,
+            attempts=row.attempts,
+            encoded=None if row.value is None else from_text(row.value, row.encoding),
+            encoding=row.encoding,
+            error=row.error,
+            detail=row.detail,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            slot=row.slot,
+            incarnation=row.incarnation,
+            signal=None if row.signal is None else read_signal(row.signal),
+            projection=None if row.projection is None else row.projection.encode(),
         )
-        for key, body in zip(_decode_texts(keys), _decode_outcomes(bodies), strict=True)
+        for key, row in zip(_decode_texts(keys), rows, strict=True)
     ]
 
 
-_decode_marks = msgspec.json.Decoder(list[tuple[_Number, ExecutionStatus]]).decode
-
-
-def check_outcomes(found: Sequence[TaskOutcome], marks: str, after: int) -> None:
-    """Each is the one that its row says, so that reading gets on. Raises ValueError."""
-    said = [(outcome.seq, outcome.status) for outcome in found]
-    if said != _decode_marks(marks):
-        raise ValueError("an outcome is not where it belongs")
-    check_rising([seq for seq, _ in said], after)
+_decode_marks = msgspec.json.Decoder(dict[int, ExecutionStatus]).decode
 
 
 def check_rising(seqs: Sequence[int], after: int) -> None:
-    """A page of which the last is not behind the first would be read for ever. Raises ValueError."""
+    """Check that numbers rise. A page whose last number is not behind its first would be read for ever.
+
+    Raises ValueError.
+    """
     for seq in seqs:
         if seq <= after:
             raise ValueError(f"number {seq} comes after number {after}")
@@ -344,52 +454,69 @@ def check_rising(seqs: Sequence[int], after: int) -> None:
 # -- snapshots and events ----------------------------------------------------------------------------------
 
 
-def snapshot_row(snapshot: TaskSnapshot) -> Row:
-    """The columns of a snapshot."""
+class SnapshotRow(msgspec.Struct, frozen=True, array_like=True):
+    """A row of `snapshots`. On its way to SQLite its columns are in the order of PUT_SNAPSHOTS."""
+
+    seq: int
+    data: str
+    encoding: str
+    projection: str | None
+
+
+def snapshot_row(snapshot: TaskSnapshot) -> SnapshotRow:
+    """Return the row of a snapshot."""
     projection = None if snapshot.projection is None else readable(snapshot.projection)
-    return (snapshot.seq, *to_text(snapshot.data, snapshot.encoding), projection)
+    return SnapshotRow(snapshot.seq, *to_text(snapshot.data, snapshot.encoding), projection)
 
 
-class _Event(msgspec.Struct, array_like=True):
+class EventRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The column `record` of `events`."""
+
     kind: str
     at: _Time
-    data: str
-    address: str
-    task: int
-    slot: int | None
-    incarnation: int | None
+    data: str = "{}"
+    address: str = ""
+    task: int = 0
+    slot: int | None = None
+    incarnation: int | None = None
 
 
-_decode_events = msgspec.json.Decoder(list[_Event]).decode
-
-
-def event_row(event: RunEvent) -> Row:
-    """The body of an event."""
-    data, _ = to_text(event.data, JSON)
-    return (
+def event_row(event: RunEvent) -> EventRow:
+    """Return the stored form of an event."""
+    return EventRow(
         escape_surrogates(event.kind),
         event.at,
-        data,
-        escape_surrogates(event.address),
-        event.task,
-        event.slot,
-        event.incarnation,
+        data=to_text(event.data, JSON)[0],
+        address=escape_surrogates(event.address),
+        task=event.task,
+        slot=event.slot,
+        incarnation=event.incarnation,
     )
 
 
-def events(page: Row) -> list[RunEvent]:
-    """What EVENTS returned."""
-    seqs, bodies = page
+decode_event_rows = RecordDecoder(EVENT_LAYOUT, EventRow)
+
+
+def events(page: Page, read_layouts: LayoutReader) -> list[RunEvent]:
+    """Decode a page of events."""
+    records, layouts, numbers = page
+    seqs = _decode_seqs(numbers)
+    rows = decode_event_rows(records, layouts, seqs, read_layouts)
     return [
         RunEvent(
-            kind=body.kind,
-            at=body.at,
-            data=body.data.encode(),
-            address=body.address,
-            task=body.task,
-            slot=body.slot,
-            incarnation=body.incarnation,
+            kind=row.kind,
+            at=row.at,
+            data=row.data.encode(),
+            address=row.address,
+            task=row.task,
+            slot=row.slot,
+            incarnation=row.incarnation,
             seq=seq,
         )
-        for seq, body in zip(_decode_seqs(seqs), _decode_events(bodies), strict=True)
+        for seq, row in zip(seqs, rows, strict=True)
     ]
+
+
+def columns(row: msgspec.Struct) -> Mapping[str, Any]:
+    """Return the columns of a row that is bound on its own, by name."""
+    return msgspec.structs.asdict(row)

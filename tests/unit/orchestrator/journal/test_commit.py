@@ -142,7 +142,7 @@ def test_long_results_and_events_come_in_pages(
     )
     results, events = journal.results(run), journal.events(run)
     assert (next(results).seq, next(events).seq) == (1, 1)
-    assert not journal._db._db.in_transaction
+    assert not journal._db._connection.in_transaction
     assert [each.seq for each in results] == list(range(2, 701))
     assert [each.seq for each in events] == list(range(2, 701))
     assert [each.seq for each in journal.events(run, 650, 3)] == [650, 651, 652]

@@ -15,6 +15,7 @@ from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.journal import DEFAULT_JOURNAL, JournalError, Mode, open_journal
 from orchestrator.journal.sqlite import connect
 from orchestrator.journal.sqlite.journal import SqliteJournal
+from orchestrator.journal.sqlite.queries import SCHEMA_VERSION
 from runtime.errors import UsageError
 from tests.unit.orchestrator.journal.helpers import outcome
 
@@ -60,8 +61,8 @@ def _corrupt(path: Path) -> None:
         (lambda path: path.write_bytes(b"\x89PNG" * 5000), "is not a journal: it is another kind of file"),
         (_foreign, "is not a journal: it is another program's SQLite database"),
         (_foreign_with_id, "is not a journal: it is another program's SQLite database"),
-        (_newer, "is of version 99, from a newer quiesce; this one knows version 5"),
-        (_older, "is of version 1, from an older quiesce; this one knows version 5"),
+        (_newer, "was written by a newer quiesce: schema 99, this one knows 6;"),
+        (_older, "was written by an older quiesce: schema 1, this one converts from 5 on;"),
         (_corrupt, "the file is corrupt"),
         (lambda path: path.mkdir(), "it is a directory"),
         (os.mkfifo, "it is not a regular file"),
@@ -165,7 +166,7 @@ def test_a_row_that_is_no_record_is_one_line_too(path: Path) -> None:
         journal.add_tasks(run, [NewTask("a", b"1")])
         journal.commit(run, events=[RunEvent(kind="k", at=1.0)])
     with sqlite3.connect(path) as other:
-        other.execute("UPDATE events SET body = '[1, 2'")
+        other.execute("UPDATE events SET record = '[1, 2'")
         other.execute("UPDATE runs SET status = 'nonsense'")
     other.close()
     with open_journal(path, "read") as journal:
@@ -236,12 +237,12 @@ def test_a_journal_that_is_made_while_it_is_looked_at_is_no_stranger(path: Path)
                 connect._initialise(making)
 
     looking.set_trace_callback(make)
-    assert connect._verify(looking, str(path))
+    assert connect._verify(looking, str(path)) == connect.EMPTY
     assert made
     looking.set_trace_callback(None)
-    if connect._verify(making, str(path)):
+    if connect._verify(making, str(path)) == connect.EMPTY:
         connect._initialise(making)
-    assert not connect._verify(looking, str(path))
+    assert connect._verify(looking, str(path)) == SCHEMA_VERSION
     looking.close()
     making.close()
 

@@ -125,7 +125,7 @@ def test_a_snapshot_is_handed_out_until_its_task_is_done(journal: SqliteJournal,
         again.claim(run)
         again.commit(run, outcomes=[outcome(1), outcome(2, INTERRUPTED)])
         assert [task.snapshot for task in again.pending(run)] == [b"\x80", None]
-        assert again._db.fetch_all("SELECT seq FROM snapshots") == [(2,)]
+        assert again._db.fetch_values("SELECT seq FROM snapshots", int) == [2]
 
 
 # -- refused ----------------------------------------------------------------------------------------------
