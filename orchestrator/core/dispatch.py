@@ -9,8 +9,9 @@ from orchestrator.core.loading import Loading
 from orchestrator.core.outcomes import OutcomeTracker
 from orchestrator.core.records import PendingTask
 from orchestrator.core.shutdown import ShutdownController
-from orchestrator.core.slots import Assignment, Slot, SlotState
+from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
+from orchestrator.core.transitions import Intake, SlotState
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 
@@ -50,8 +51,7 @@ class Dispatcher:
             share = max(width, -(-len(state.queue) // left))
             suspect = None if slot.assigned else state.queue.take_suspect()
             if suspect is not None:
-                slot.exclusive_on_executor = True
-                self._assign(slot, [suspect])
+                self._assign(slot, [suspect], exclusive=True)
                 continue
             if self._blocked_by_lower_priority(slot):
                 continue
@@ -70,8 +70,7 @@ class Dispatcher:
         if takers and not any(slot.assigned for slot in slots):
             suspect = backlog.take_suspect()
             if suspect is not None:
-                takers[0].exclusive_on_executor = True
-                self._assign(takers[0], [suspect], sole=True)
+                self._assign(takers[0], [suspect], exclusive=True, sole=True)
         return True
 
     def _blocked_by_lower_priority(self, slot: Slot) -> bool:
@@ -88,8 +87,8 @@ class Dispatcher:
     @staticmethod
     def _accepts_tasks(slot: Slot) -> bool:
         """Whether it may be given something."""
-        is_in_use = slot.exclusive_on_executor or slot.draining or slot.killed or slot.escalation is not None
-        return slot.state is SlotState.READY and not is_in_use
+        is_open = slot.state is SlotState.READY and slot.intake is Intake.OPEN
+        return is_open and slot.escalation is None and not slot.is_exclusive
 
     def _slots_idle_first(self) -> list[Slot]:
         """What was taken back for an idle executor must not go to the busy one again that had it."""
@@ -102,7 +101,7 @@ class Dispatcher:
         most = self._state.settings.max_tasks_per_executor
         return MAX_WINDOW * 2 + self._state.concurrency_per_executor if most is None else most - slot.executed
 
-    def _assign(self, slot: Slot, tasks: list[PendingTask], *, sole: bool = False) -> None:
+    def _assign(self, slot: Slot, tasks: list[PendingTask], *, exclusive: bool = False, sole: bool = False) -> None:
         if not tasks:
             return
         self._loading.require(slot, (task.agent for task in tasks))
@@ -115,9 +114,7 @@ class Dispatcher:
                 orders, size = [], 0
             size += weight
             attempt = task.attempts + 1
-            slot.assigned[task.seq] = Assignment(
-                task, attempt, exclusive_on_executor=slot.exclusive_on_executor, exclusive_in_run=sole
-            )
+            slot.assigned[task.seq] = Assignment(task, attempt, exclusive_on_executor=exclusive, exclusive_in_run=sole)
             orders.append(
                 executor_protocol.Task(
                     task.seq,
@@ -143,7 +140,7 @@ class Dispatcher:
         running = [
             (assignment.task.priority, -slot.number, slot, assignment)
             for slot in state.slots
-            if slot.state is SlotState.READY and not slot.exclusive_on_executor
+            if slot.state is SlotState.READY and not slot.is_exclusive
             for assignment in self._executing(slot)
             if assignment.task.priority < wanted
         ]
@@ -182,9 +179,5 @@ class Dispatcher:
         """Executors that hold more than they execute, while nothing else waits."""
         state = self._state
         width = state.concurrency_per_executor
-        rich = [
-            slot
-            for slot in state.slots
-            if len(slot.assigned) > width and not slot.reclaim_pending and not slot.exclusive_on_executor
-        ]
+        rich = [slot for slot in state.slots if len(slot.assigned) > width and not slot.reclaim_pending]
         return [] if len(state.queue) else rich

@@ -10,10 +10,11 @@ from orchestrator.core.ladder import Escalation, Rung
 from orchestrator.core.loading import Loading
 from orchestrator.core.outcomes import OutcomeTracker
 from orchestrator.core.shutdown import ShutdownController
-from orchestrator.core.slots import Slot, SlotState
+from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.stop_budget import explain_shortening
+from orchestrator.core.transitions import AgentLoading, LoadingEvent, SlotEvent, SlotState
 from orchestrator.core.verdicts import backoff_seconds, startup_failure_message
 from runtime.agents import AgentOptions
 from runtime.ipc import executor_protocol
@@ -46,7 +47,7 @@ class ExecutorLifecycle:
         for slot in self._state.slots:
             if slot.state is SlotState.EMPTY and slot.restart_at <= now:
                 slot.incarnation += 1
-                slot.state = SlotState.STARTING
+                slot.apply(SlotEvent.START)
                 slot.started_at = slot.last_seen_at = now
                 slot.restart_at = 0.0
                 self._state.emit(StartExecutor(slot.number, slot.incarnation))
@@ -72,9 +73,7 @@ class ExecutorLifecycle:
                 slot, f"it speaks version {record.version} of the wire, not {executor_protocol.VERSION}", now
             )
             return
-        if slot.state is not SlotState.STARTING:
-            raise ValueError("an executor is ready once")
-        slot.state = SlotState.READY
+        slot.apply(SlotEvent.READY)
         slot.pid = record.pid
         self._state.log(
             "executor.started",
@@ -84,7 +83,8 @@ class ExecutorLifecycle:
             seconds=round(now - slot.started_at, 4),
         )
         self._loading.load_recent(slot)
-        slot.has_loaded_all = not slot.pending_loads  # nothing is asked of it
+        if not slot.pending_loads:  # nothing is asked of it
+            slot.apply_loading(LoadingEvent.FINISH)
 
     def on_agent_loaded(self, slot: Slot, record: executor_protocol.AgentLoaded, _now: float) -> None:
         """It has loaded an agent. Raises ValueError, having done nothing, when that cannot be."""
@@ -95,7 +95,7 @@ class ExecutorLifecycle:
             raise ValueError(f"the options of agent {record.agent} cannot be read: {error}") from error
         slot.pending_loads -= 1
         if not slot.pending_loads:  # all of them: one that kills whoever loads it must not hide behind another
-            slot.has_loaded_all = True
+            slot.apply_loading(LoadingEvent.FINISH)
             self._start_failures = 0
         if record.agent not in self._state.loaded_agents:
             before = self._state.ladder
@@ -128,24 +128,25 @@ class ExecutorLifecycle:
         slot.pending_loads -= 1
         if record.agent in self._state.loaded_agents:  # it loaded elsewhere: this executor is in a changed world
             slot.exit_reason = record.message
-            slot.load_failed_here = True
+            slot.apply_loading(LoadingEvent.FAIL)
             self.retire(slot, now)
         elif record.agent not in self._state.load_errors:
             self._state.load_errors[record.agent] = record.message
             self._state.emit(ReportAgent(record.agent, "", record.message, record.detail))
-        slot.has_loaded_all = slot.has_loaded_all or (slot.state is SlotState.READY and not slot.pending_loads)
+        if slot.state is SlotState.READY and not slot.pending_loads:
+            slot.apply_loading(LoadingEvent.FINISH)
 
     # -- they go ------------------------------------------------------------------------------------
 
     def retire(self, slot: Slot, now: float) -> None:
         """Have one executor end, by the ladder if it does not."""
         self._state.emit(SendOrder(slot.number, executor_protocol.FinishAndExit()))
-        slot.state = SlotState.LEAVING
+        slot.apply(SlotEvent.LEAVE)
         slot.escalation = Escalation(self._state.ladder.for_executor, Rung.FLAG, now)
 
     def on_leaving(self, slot: Slot, _record: executor_protocol.Leaving, now: float) -> None:
         """It takes no more work. What runs at its exit is the agents', and may hang: the ladder sees to its end."""
-        slot.state = SlotState.LEAVING
+        slot.apply(SlotEvent.LEAVE)
         if self._state.phase is Phase.RUNNING:  # else the one of all is on its way
             slot.escalation = slot.escalation or Escalation(self._state.ladder.for_executor, Rung.FLAG, now)
 
@@ -165,14 +166,13 @@ class ExecutorLifecycle:
     def on_protocol_error(self, stimulus: stimuli.ProtocolErrorDetected, now: float) -> None:
         """What it sent was no frame."""
         slot = self._state.slot(stimulus.slot, stimulus.incarnation)
-        if slot is not None and not slot.protocol_error:
+        if slot is not None and slot.state is not SlotState.DISTRUSTED:
             self.fail_protocol(slot, stimulus.problem, now)
 
     def fail_protocol(self, slot: Slot, why: str, now: float) -> None:
         """Nothing that it says is believed any more, and it is killed."""
         slot.exit_reason = why
-        slot.protocol_error = True
-        slot.state = SlotState.LEAVING
+        slot.apply(SlotEvent.DISTRUST)
         slot.escalation = Escalation(self._state.ladder.for_executor, Rung.KILL, now)
         self._state.log(
             "executor.protocol_error",
@@ -189,22 +189,25 @@ class ExecutorLifecycle:
         slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is None:
             return
-        was, why, escalation, distrusted = slot.state, slot.exit_reason, slot.escalation, slot.protocol_error
+        state, reason, escalation, loading = slot.state, slot.exit_reason, slot.escalation, slot.loading
+        distrusted = state is SlotState.DISTRUSTED
         # An import can kill, too; and one that was dismissed may have been so because it could load nothing.
-        unborn = not slot.has_loaded_all and (was in (SlotState.STARTING, SlotState.READY) or slot.load_failed_here)
+        unborn = loading is AgentLoading.FAILED or (
+            loading is AgentLoading.PENDING and state in (SlotState.STARTING, SlotState.READY)
+        )
         has_worked = slot.executed or any(
             assignment.has_begun(stimulus.executing) for assignment in slot.assigned.values()
         )
-        idle = was is SlotState.READY and not has_worked  # it died of itself
+        idle = state is SlotState.READY and not has_worked  # it died of itself
         self._log_exit(slot, stimulus)
-        self._outcomes.on_executor_lost(slot.reset(), stimulus, why, escalation, now, distrusted=distrusted)
-        failed = unborn or idle or (why is not None and was is SlotState.LEAVING)
+        self._outcomes.on_executor_lost(slot.reset(), stimulus, reason, escalation, now, distrusted=distrusted)
+        failed = unborn or idle or (reason is not None and state in (SlotState.LEAVING, SlotState.DISTRUSTED))
         if stimulus.with_guardian:
             unborn = failed = False
         slot.failures = slot.failures + 1 if failed else 0
         slot.restart_at = now + (backoff_seconds(FIRST_BACKOFF, slot.failures, MAX_BACKOFF) if failed else 0.0)
         if unborn:
-            self._count_failed_start(stimulus.exit_text, why or stimulus.last_line, now)
+            self._count_failed_start(stimulus.exit_text, reason or stimulus.last_line, now)
 
     def on_guardian_lost(self, now: float) -> None:
         """Its executors die with it, through no fault of theirs; but one that dies again and again is no guardian."""
@@ -217,7 +220,7 @@ class ExecutorLifecycle:
             self._shutdown.abort_run(startup_failure_message(self._start_failures, how, last_line), now)
 
     def _log_exit(self, slot: Slot, stimulus: stimuli.ExecutorExited) -> None:
-        expected = slot.state is SlotState.LEAVING or self._state.phase is not Phase.RUNNING
+        expected = slot.state in (SlotState.LEAVING, SlotState.DISTRUSTED) or self._state.phase is not Phase.RUNNING
         self._state.log(
             "executor.exited",
             Severity.INFO if expected and slot.exit_reason is None else Severity.WARNING,

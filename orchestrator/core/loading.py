@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from orchestrator.core.instructions import SendOrder
-from orchestrator.core.slots import Slot, SlotState
+from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
+from orchestrator.core.transitions import LoadingEvent, SlotState
 from runtime.ipc import executor_protocol
 
 LOADED_BYTES: Final = 16 << 20
@@ -59,7 +60,7 @@ class Loading:
                 slot.loaded[agent] = slot.loaded.pop(agent)
         missing = [self._state.agents[agent] for agent in needed if agent not in slot.loaded]
         if missing and not slot.assigned:
-            slot.has_loaded_all = False  # one that kills whoever loads it is found out
+            slot.apply_loading(LoadingEvent.REQUIRE)  # one that kills whoever loads it is found out
         for order in missing:
             self._send(slot, order)
 

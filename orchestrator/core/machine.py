@@ -37,9 +37,10 @@ from orchestrator.core.loading import Loading
 from orchestrator.core.outcomes import OutcomeTracker
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.shutdown import ShutdownController
-from orchestrator.core.slots import Slot, SlotState
+from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase, StatusView, make_status
+from orchestrator.core.transitions import SlotState
 from orchestrator.core.watchdog import Watchdog
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, Severity
@@ -206,7 +207,7 @@ class SupervisorStateMachine:
             return
         slot.last_seen_at = now
         for record in stimulus.records:
-            if slot.protocol_error:
+            if slot.state is SlotState.DISTRUSTED:
                 return
             try:
                 self._record_handlers[type(record)](slot, record, now)

@@ -8,9 +8,10 @@ from orchestrator.core import stimuli
 from orchestrator.core.instructions import CommitAttempts, SendControl
 from orchestrator.core.ladder import Escalation, Rung
 from orchestrator.core.shutdown import ShutdownController
-from orchestrator.core.slots import Assignment, Block, Excuse, Slot, SlotState
+from orchestrator.core.slots import Assignment, Block, Excuse, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
+from orchestrator.core.transitions import AssignmentEvent, AssignmentState, Intake, SlotState
 from orchestrator.core.verdicts import (
     TaskVerdict,
     backoff_seconds,
@@ -48,7 +49,7 @@ class OutcomeTracker:
     def on_started(self, slot: Slot, record: executor_protocol.Started, now: float) -> None:
         """An async task began."""
         if record.task in slot.assigned:
-            slot.assigned[record.task].started_at = now
+            slot.assigned[record.task].begin(now)
 
     def on_snapshot(self, slot: Slot, record: executor_protocol.Snapshot, _now: float) -> None:
         """A task saved its progress: it is handed back if the task runs again."""
@@ -61,13 +62,14 @@ class OutcomeTracker:
 
         Raises ValueError, having done nothing, for one that has ended.
         """
-        if any(slot.assigned[task].held_record is not None for task in record.tasks if task in slot.assigned):
+        if any(slot.assigned[task].is_held for task in record.tasks if task in slot.assigned):
             raise ValueError("a task that has ended cannot be given back")
         slot.reclaim_pending = (
             not record.tasks
         )  # who had nothing to give back is not asked again before its next task ends
         back: list[Assignment] = []
         for assignment in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
+            assignment.apply(AssignmentEvent.RETURN)
             why = (
                 None
                 if assignment.task.agent in self._state.loaded_agents
@@ -78,7 +80,6 @@ class OutcomeTracker:
             else:
                 self._record_outcome(assignment, slot, ExecutionStatus.FAILED, why, now)
         self._cancel_escalation_if_idle(slot)
-        slot.exclusive_on_executor = slot.exclusive_on_executor and bool(slot.assigned)
         self._shutdown.requeue_unstarted(back[::-1])
 
     def on_task_done(self, slot: Slot, record: executor_protocol.TaskDone, now: float) -> None:
@@ -87,13 +88,12 @@ class OutcomeTracker:
         assignment = slot.assigned.get(record.task)
         if assignment is None:
             return
-        if assignment.held_record is not None:
-            raise ValueError("a task ends once")
-        if assignment.has_threads and record.status != ExecutionStatus.COMPLETED:
+        if assignment.state is AssignmentState.LINGERING and record.status != ExecutionStatus.COMPLETED:
             self._hold(slot, assignment, record, now)
             return
+        assignment.apply(AssignmentEvent.END)
         del slot.assigned[record.task]
-        slot.exclusive_on_executor = slot.reclaim_pending = False
+        slot.reclaim_pending = False
         slot.executed += 1
         if slot.escalation is not None:
             self._cancel_escalation_if_idle(slot)
@@ -104,9 +104,9 @@ class OutcomeTracker:
     def on_threads_left(self, slot: Slot, record: executor_protocol.ThreadsLeft, _now: float) -> None:
         """A task is about to end, and threads of it still run."""
         assignment = slot.assigned.get(record.task)
-        if assignment is None or assignment.held_record is not None:
+        if assignment is None or assignment.is_held:
             return
-        assignment.has_threads = True
+        assignment.apply(AssignmentEvent.LEAVE_THREADS)
         self._state.log(
             "task.threads_left",
             Severity.WARNING,
@@ -124,16 +124,16 @@ class OutcomeTracker:
         assignment = slot.assigned.get(record.task)
         if assignment is None:
             return
-        held, assignment.held_record, assignment.has_threads = assignment.held_record, None, False
-        if held is not None:  # else they were quicker than its Done
-            self.on_task_done(slot, _prolonged(held, now - assignment.held_at), now)
+        held_record = assignment.end_threads()
+        if held_record is not None:  # else its threads were quicker than its TaskDone
+            self.on_task_done(slot, _prolonged(held_record, now - assignment.held_at), now)
 
     def _hold(self, slot: Slot, assignment: Assignment, record: executor_protocol.TaskDone, now: float) -> None:
         """Keep the end of a task to itself: what runs must end first, and if it does not, its executor must.
 
         Until then that executor gets nothing, and what waits in it goes to others.
         """
-        assignment.held_record, assignment.held_at = record, now
+        assignment.hold(record, now)
         slot.escalation = slot.escalation or Escalation(
             self._state.ladder_for_agent(assignment.task.agent), Rung.FLAG, now
         )
@@ -172,7 +172,7 @@ class OutcomeTracker:
         others = [
             assignment
             for assignment in slot.assigned.values()
-            if assignment.task.seq != record.task and assignment.held_record is None
+            if assignment.task.seq != record.task and not assignment.is_held
         ]
         for assignment in others:
             if is_over_limit(assignment) and assignment.interrupted_at >= record.since:
@@ -189,7 +189,12 @@ class OutcomeTracker:
 
     def _cancel_escalation_if_idle(self, slot: Slot) -> None:
         """A task that was told to end is gone: the ladder is for those that are left, from when they were told."""
-        if slot.state is not SlotState.READY or slot.killed or slot.escalation is None or slot.exit_reason is not None:
+        if (
+            slot.state is not SlotState.READY
+            or slot.intake is Intake.KILLED
+            or slot.escalation is None
+            or slot.exit_reason is not None
+        ):
             return
         leaving = [(it.leaving_since, it.task.agent) for it in slot.assigned.values() if it.leaving_since is not None]
         if not leaving:
@@ -237,10 +242,10 @@ class OutcomeTracker:
         be the one that wrote it, so each is suspected, or the same garbage would come again for ever.
         """
         backlog = self._state.queue
-        held = [assignment for assignment in left if assignment.held_record is not None]
+        held = [assignment for assignment in left if assignment.is_held]
         for assignment in held:
             self._release(assignment, exited, now)
-        left = [assignment for assignment in left if assignment.held_record is None]
+        left = [assignment for assignment in left if not assignment.is_held]
         begun = [assignment for assignment in left if assignment.has_begun(exited.executing)]
         asked = [assignment for assignment in left if assignment.interrupt_signal is not None]
         self._excuse_if_several(begun)

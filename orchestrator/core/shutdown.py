@@ -12,6 +12,7 @@ from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.task_queue import CancelledTasks
+from orchestrator.core.transitions import Intake, IntakeEvent
 from orchestrator.core.verdicts import outcome_of_unstarted
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal, Severity
@@ -133,7 +134,7 @@ class ShutdownController:
         )
 
     def _apply_rung(self, slot: Slot, rung: Rung) -> None:
-        if rung is Rung.TERM and not slot.killed:
+        if rung is Rung.TERM and slot.intake is not Intake.KILLED:
             self._state.emit(TerminateExecutor(slot.number, slot.incarnation))
         elif rung is Rung.KILL:
             self.kill(slot)
@@ -142,8 +143,8 @@ class ShutdownController:
 
     def kill(self, slot: Slot) -> None:
         """An end of an executor and its tree; once, whichever ladder comes there first."""
-        if not slot.killed:
-            slot.killed = True
+        if slot.intake is not Intake.KILLED:
+            slot.apply_intake(IntakeEvent.KILL)
             self._state.emit(KillExecutor(slot.number, slot.incarnation))
 
     def requeue_unstarted(self, left: Sequence[Assignment]) -> None:
@@ -170,7 +171,7 @@ class ShutdownController:
             return
         assignment.by_user = requested
         assignment.interrupt_signal, assignment.interrupted_at = signal, now
-        if assignment.held_record is not None:  # it has ended, and its threads are on the ladder already
+        if assignment.is_held:  # it has ended, and its threads are on the ladder already
             return
         slot.escalation = slot.escalation or Escalation(
             self._state.ladder_for_agent(assignment.task.agent), Rung.FLAG, now

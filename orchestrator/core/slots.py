@@ -1,4 +1,4 @@
-"""Slots and what their executors have in hand. The machine's memory; pure."""
+"""Slots for executors, and the tasks that each executor was sent: memory of the state machine. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from enum import StrEnum
 
 from orchestrator.core.ladder import Escalation
 from orchestrator.core.records import PendingTask
+from orchestrator.core.transitions import (
+    ASSIGNMENT_TABLE,
+    INTAKE_TABLE,
+    LOADING_TABLE,
+    SLOT_TABLE,
+    AgentLoading,
+    AssignmentEvent,
+    AssignmentState,
+    Intake,
+    IntakeEvent,
+    LoadingEvent,
+    SlotEvent,
+    SlotState,
+    next_state,
+)
 from runtime.ipc.executor_protocol import TaskDone
 from runtime.model import InterruptSignal
-
-
-class SlotState(StrEnum):
-    """The life of one incarnation."""
-
-    EMPTY = "empty"
-    STARTING = "starting"
-    READY = "ready"
-    LEAVING = "leaving"
 
 
 class Excuse(StrEnum):
@@ -37,12 +43,12 @@ class Block:
 
 @dataclass(slots=True)
 class Assignment:
-    """A task that an executor was given.
+    """Hold a task that an executor was sent, and all that is known of it there.
 
-    `since` is when it began, None while it has not (or nobody said so); `asked` is the interrupt that was sent for it
-    alone, `requested` that somebody meant this very task. `alone`: the executor had nothing beside it; `sole`: nor
-    had any other. `excuse`: it was interrupted for a limit, and is not to blame. `threads`: it ends, and threads of it
-    still run; its outcome is `held` (since `held_at`) until they have ended or the executor is gone.
+    `started_at` is None while it has not begun, or no record has said so; `interrupt_signal` is the interrupt that was
+    sent for this task alone, `by_user` that a caller named this very task. `exclusive_on_executor`: its executor has
+    nothing beside it; `exclusive_in_run`: nor has any other. `excuse`: it was interrupted for a limit, and is not to
+    blame. `held_record` is how it ended, at `held_at`, while its state is HELD.
     """
 
     task: PendingTask
@@ -56,34 +62,60 @@ class Assignment:
     suspended_seconds: float = 0.0
     """Seconds since it began in which the supervisor did not run; they count for no time limit."""
     excuse: Excuse | None = None
-    has_threads: bool = False
+    state: AssignmentState = AssignmentState.SENT
     held_record: TaskDone | None = None
     held_at: float = 0.0
 
+    def apply(self, event: AssignmentEvent) -> None:
+        """Change the state. Raises IllegalTransition, having done nothing."""
+        self.state = next_state(ASSIGNMENT_TABLE, self.state, event, f"task {self.task.seq}")
+
+    def begin(self, since: float) -> None:
+        """Note that the task began at `since` (monotonic seconds)."""
+        self.apply(AssignmentEvent.BEGIN)
+        self.started_at = since
+
+    def hold(self, record: TaskDone, now: float) -> None:
+        """Keep how the task ended until its threads have ended, too."""
+        self.apply(AssignmentEvent.HOLD)
+        self.held_record, self.held_at = record, now
+
+    def end_threads(self) -> TaskDone | None:
+        """Note that no thread of the task runs any more. Returns how it ended, if it had."""
+        self.apply(AssignmentEvent.END_THREADS)
+        record, self.held_record = self.held_record, None
+        return record
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the task has ended and threads of it still run."""
+        return self.state is AssignmentState.HELD
+
     @property
     def leaving_since(self) -> float | None:
-        """Since when it should be gone: told to end, or at its end but for its threads. None: it may go on."""
+        """Return since when it should be gone: interrupted, or ended but for its threads. None: it may go on."""
         if self.interrupt_signal is not None:
             return self.interrupted_at
-        return self.held_at if self.held_record is not None else None
+        return self.held_at if self.is_held else None
 
     def has_begun(self, executing: int) -> bool:
-        """Whether it was under way when its executor died; `in_hand`: what that was executing (0 = nothing)."""
-        return self.started_at is not None or self.held_record is not None or self.task.seq == executing
+        """Whether it was under way when its executor died; `executing`: the task that ran then (0 = none)."""
+        return self.started_at is not None or self.is_held or self.task.seq == executing
 
 
 @dataclass(slots=True)
 class Slot:
     """One place for an executor, and the incarnation that is in it now.
 
-    `alone`: it has a suspect in hand and gets nothing else. `spent`: it gets nothing more and is to be replaced.
-    `distrusted`: it sent what is no frame, or what makes no sense. `killed`: SIGKILL was sent to
-    its tree. `loading`: agents that it was told to load and has said nothing of yet. `proven`: it has once loaded all
-    of them. `unwilling`: it could not load what others could. `block`: its event loop does not turn.
+    `reclaim_pending`: it was asked to return tasks, and has not answered or had none. `loaded`: the agents that it was
+    told to load and not to drop, with their bytes, the one used last at the end; `pending_loads`: how many of them it
+    has not answered. `block`: its event loop does not turn.
     """
 
     number: int
     state: SlotState = SlotState.EMPTY
+    intake: Intake = Intake.OPEN
+    loading: AgentLoading = AgentLoading.PENDING
     incarnation: int = 0
     pid: int | None = None
     started_at: float = 0.0
@@ -94,45 +126,56 @@ class Slot:
     """Processor seconds that it had used, and when; None while it shows heartbeats."""
     window: int = 1
     assigned: dict[int, Assignment] = field(default_factory=dict)
-    exclusive_on_executor: bool = False
     reclaim_pending: bool = False
-    draining: bool = False
-    protocol_error: bool = False
-    killed: bool = False
     executed: int = 0
     loaded: dict[int, int] = field(default_factory=dict)
-    """The agents that it was told to load and not to drop, the one used last at the end, and how many bytes each is."""
     loaded_bytes: int = 0
     pending_loads: int = 0
-    has_loaded_all: bool = False
-    load_failed_here: bool = False
     failures: int = 0
     restart_at: float = 0.0
     escalation: Escalation | None = None
     exit_reason: str | None = None
     block: Block | None = None
 
+    def apply(self, event: SlotEvent) -> None:
+        """Change the state of the process. Raises IllegalTransition, having done nothing."""
+        self.state = next_state(SLOT_TABLE, self.state, event, f"slot {self.number}")
+
+    def apply_intake(self, event: IntakeEvent) -> None:
+        """Change what goes to the executor. Raises IllegalTransition, having done nothing."""
+        self.intake = next_state(INTAKE_TABLE, self.intake, event, f"the intake of slot {self.number}")
+
+    def apply_loading(self, event: LoadingEvent) -> None:
+        """Change how far the agents are loaded. Raises IllegalTransition, having done nothing."""
+        self.loading = next_state(LOADING_TABLE, self.loading, event, f"the loading of slot {self.number}")
+
     @property
     def is_alive(self) -> bool:
         """Whether there is a process."""
         return self.state is not SlotState.EMPTY
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it has a suspect, which runs alone there."""
+        return len(self.assigned) == 1 and next(iter(self.assigned.values())).exclusive_on_executor
+
     def reset(self) -> list[Assignment]:
-        """The executor is gone: what it had in hand, in order."""
-        left = list(self.assigned.values())
+        """Empty the slot, whose executor is gone or given up. Returns the tasks that it had, in order."""
+        self.apply(SlotEvent.EXIT)
+        self.apply_intake(IntakeEvent.EXIT)
+        self.apply_loading(LoadingEvent.EXIT)
+        assignments = list(self.assigned.values())
         self.assigned = {}
-        self.state = SlotState.EMPTY
         self.pid = None
         self.window = 1
-        self.exclusive_on_executor = self.reclaim_pending = self.draining = self.protocol_error = self.killed = False
+        self.reclaim_pending = False
         self.executed = self.pending_loads = self.loaded_bytes = 0
         self.loaded = {}
-        self.has_loaded_all = self.load_failed_here = False
         self.escalation = None
         self.cpu = None
         self.exit_reason = None
         self.block = None
-        return left
+        return assignments
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from orchestrator.core.executors import ExecutorLifecycle
 from orchestrator.core.instructions import SendControl
 from orchestrator.core.ladder import Escalation, Rung
 from orchestrator.core.shutdown import ShutdownController
-from orchestrator.core.slots import Assignment, Excuse, Slot, SlotState
+from orchestrator.core.slots import Assignment, Excuse, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
+from orchestrator.core.transitions import Intake, IntakeEvent, SlotState
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal, Severity
 
@@ -41,7 +42,7 @@ class Watchdog:
         for slot, (task, since, beat) in zip(self._state.slots, stimulus.slots, strict=True):
             assignment = slot.assigned.get(task)
             if assignment is not None:
-                assignment.started_at = since
+                assignment.begin(since)
             if self._state.phase is Phase.RUNNING and slot.state in (SlotState.STARTING, SlotState.READY):
                 self._notice_work(slot, stimulus.cpu.get(slot.number), now)
                 if slot.number in stimulus.runnable:
@@ -85,7 +86,7 @@ class Watchdog:
                     assignment.suspended_seconds += min(stimulus.seconds, max(0.0, now - assignment.started_at))
                 if assignment.interrupt_signal is not None:
                     assignment.interrupted_at += stimulus.seconds
-                if assignment.held_record is not None:
+                if assignment.is_held:
                     assignment.held_at += stimulus.seconds
         self._shutdown.on_suspension(stimulus.seconds)
 
@@ -119,7 +120,7 @@ class Watchdog:
             option=f"--heartbeat-timeout {silence:g}",
             keys=[assignment.task.key for assignment in slot.assigned.values()][:10],
         )
-        slot.draining = True
+        slot.apply_intake(IntakeEvent.DRAIN)
         slot.escalation = Escalation(self._state.ladder.for_executor, Rung.FLAG, now - self._state.ladder.grace)
 
     def on_memory_exceeded(self, stimulus: stimuli.MemoryExceeded, now: float) -> None:
@@ -128,8 +129,8 @@ class Watchdog:
         if slot is None or self._state.phase is not Phase.RUNNING:
             return
         limit = self._state.settings.memory_limit
-        if not slot.draining:
-            slot.draining = True
+        if slot.intake is Intake.OPEN:
+            slot.apply_intake(IntakeEvent.DRAIN)
             self._log_memory_exceeded(slot, stimulus.size)
             self._state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
         if limit is None or stimulus.size <= limit:
@@ -141,7 +142,7 @@ class Watchdog:
         running = [
             assignment
             for assignment in slot.assigned.values()
-            if assignment.started_at is not None and assignment.held_record is None
+            if assignment.started_at is not None and not assignment.is_held
         ]
         begun = [
             assignment
@@ -169,14 +170,19 @@ class Watchdog:
         most = self._state.settings.max_tasks_per_executor
         for slot in self._state.slots:
             if most is not None and slot.executed >= most:
-                slot.draining = True
-            if slot.draining and slot.state is SlotState.READY and not slot.assigned and slot.escalation is None:
+                slot.apply_intake(IntakeEvent.DRAIN)
+            if (
+                slot.intake is Intake.DRAINING
+                and slot.state is SlotState.READY
+                and not slot.assigned
+                and slot.escalation is None
+            ):
                 self._executors.retire(slot, now)
 
 
 def _can_be_blamed(slot: Slot, assignment: Assignment) -> bool:
     """Whether a task's time is its own: it has not ended, and no other task holds the event loop that it waits for."""
-    return assignment.held_record is None and (slot.block is None or slot.block.task in (0, assignment.task.seq))
+    return not assignment.is_held and (slot.block is None or slot.block.task in (0, assignment.task.seq))
 
 
 def _format_bytes(count: float) -> str:

@@ -14,9 +14,9 @@ from orchestrator.core.loading import Loading
 from orchestrator.core.outcomes import OutcomeTracker
 from orchestrator.core.records import NewTask
 from orchestrator.core.shutdown import DEBOUNCE, ShutdownController
-from orchestrator.core.slots import SlotState
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
+from orchestrator.core.transitions import SlotState
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.orchestrator.core.world import STOP, World

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.core.slots import SlotState
 from orchestrator.core.status import Phase, StatusView
+from orchestrator.core.transitions import SlotState
 from runtime.text import single_line
 
 STALLED_SECONDS = 10.0

@@ -16,8 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from orchestrator.core.slots import SlotState
 from orchestrator.core.status import Phase, StatusView
+from orchestrator.core.transitions import SlotState
 from orchestrator.integrations.probes.health import Health
 from runtime.process import tree
 

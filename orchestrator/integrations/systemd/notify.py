@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from orchestrator.core.slots import SlotState
 from orchestrator.core.status import Phase, StatusView
+from orchestrator.core.transitions import SlotState
 from runtime.text import single_line
 
 STATUS_SECONDS: Final = 1.0

@@ -11,8 +11,9 @@ from orchestrator.core.instructions import SendOrder
 from orchestrator.core.loading import EAGER_BYTES, LOADED_BYTES, Loading
 from orchestrator.core.machine import SupervisorStateMachine
 from orchestrator.core.records import NewTask, PendingTask, TaskOutcome
-from orchestrator.core.slots import Assignment, Slot, SlotState
+from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
+from orchestrator.core.transitions import AgentLoading, SlotState
 from runtime.ipc.executor_protocol import Drop, LoadAgent
 from runtime.model import ExecutionStatus
 
@@ -113,10 +114,10 @@ def test_a_busy_executor_is_sent_a_large_agent_only_when_it_needs_it() -> None:
 
 def test_an_executor_that_dies_of_an_agent_that_it_needed_first_has_proven_nothing() -> None:
     bench = Bench()
-    bench.slot.has_loaded_all = True
+    bench.slot.loading = AgentLoading.DONE
     bench.use(1)
     assert bench.sent() == ["+1"]
-    assert not bench.slot.has_loaded_all
+    assert bench.slot.loading is AgentLoading.PENDING
 
 
 def spooled(*agents: int) -> stimuli.TasksAdded:
