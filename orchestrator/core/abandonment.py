@@ -59,7 +59,7 @@ class Abandonment:
                 incarnation=where.incarnation,
                 pid=where.pid,
                 keys=[assignment.task.key for assignment in left][:NAMED_KEYS],
-                cure=f"see what it waits for: /proc/{where.pid}/stack",
+                hint=f"see what it waits for: /proc/{where.pid}/stack",
             )
         self._outcomes.record_abandoned(left, where, why, now)
 

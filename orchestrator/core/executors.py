@@ -115,7 +115,7 @@ class ExecutorLifecycle:
                 Severity.WARNING,
                 granted=found.granted,
                 needed=found.needed,
-                cure=explain_shortening(found),
+                hint=explain_shortening(found),
             )
 
     def _require_known_agent(self, agent: int) -> None:
@@ -160,7 +160,7 @@ class ExecutorLifecycle:
             pid=slot.pid,
             threads=record.threads,
             stack=record.stack,
-            cure="wait for the work in the agent, or make it a daemon thread if it may be lost",
+            hint="wait for the work in the agent, or make it a daemon thread if it may be lost",
         )
 
     def on_protocol_error(self, stimulus: stimuli.ProtocolErrorDetected, now: float) -> None:
@@ -180,7 +180,7 @@ class ExecutorLifecycle:
             slot=slot.number,
             incarnation=slot.incarnation,
             pid=slot.pid,
-            why=why,
+            reason=why,
         )
         self._shutdown.kill(slot)
 
@@ -233,7 +233,7 @@ class ExecutorLifecycle:
             max_rss=stimulus.max_rss,
             executed=slot.executed,
             in_hand=len(slot.assigned),
-            **({"why": slot.exit_reason} if slot.exit_reason else {}),
+            **({"reason": slot.exit_reason} if slot.exit_reason else {}),
         )
 
     def on_strays_found(self, stimulus: stimuli.StraysFound) -> None:

@@ -115,7 +115,7 @@ class OutcomeTracker:
             pid=slot.pid,
             threads=record.threads,
             stack=record.stack,
-            cure="have the thread look at state.raise_if_interrupted(), await a call that can be cancelled,"
+            hint="have the thread look at state.raise_if_interrupted(), await a call that can be cancelled,"
             " or give the work a process of its own",
         )
 
@@ -217,7 +217,7 @@ class OutcomeTracker:
                 key=assignment.task.key,
                 slot=slot,
                 seconds=round(now - asked_at, 2),
-                cure="call state.raise_if_interrupted() more often",
+                hint="call state.raise_if_interrupted() more often",
             )
 
     def _update_mean_duration(self, seconds: float) -> None:

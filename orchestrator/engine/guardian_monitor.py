@@ -95,7 +95,7 @@ class GuardianMonitor:
         try:
             reports = self._backend.reports()
         except WireError as error:
-            self._log("guardian.protocol_error", Severity.ERROR, {"why": str(error)})
+            self._log("guardian.protocol_error", Severity.ERROR, {"reason": str(error)})
             reports = None
         if reports is None:
             self._forget(fd)

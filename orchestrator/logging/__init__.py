@@ -1,1 +1,1 @@
-"""Where log lines and other output go, and how they get there without a wait."""
+"""Write log lines and other output without making the supervisor wait."""

@@ -1,7 +1,10 @@
-"""Log events as entries of systemd's journal, with their fields, when standard error leads there anyway.
+"""Write log events as entries of systemd's journal, with their fields, when standard error leads to that journal.
 
-The native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): one datagram an entry; one that is too big for a datagram is
-passed as a sealed memory file. Find them with `journalctl QUIESCE_RUN_ID=… QUIESCE_EVENT=task.failed -o json`.
+The native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL) is one datagram an entry; an entry that is too large for a
+datagram is passed as a sealed memory file. Find entries with
+`journalctl QUIESCE_RUN_ID=… QUIESCE_EVENT=task.failed -o json`.
+
+Rejected: the package systemd-python, which needs a C compiler and libsystemd's headers to install.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ _ORDER: Final = tuple(Severity)
 
 
 def is_journal_stream(fd: int, stream: str | None) -> bool:
-    """Whether a descriptor is the one that JOURNAL_STREAM (`device:inode`) tells of: it may have been redirected."""
+    """Return whether JOURNAL_STREAM (`device:inode`) names this descriptor, which may have been redirected."""
     if not stream:
         return False
     try:
@@ -46,14 +49,14 @@ def is_journal_stream(fd: int, stream: str | None) -> bool:
 
 
 def journald_log(run_id: str, level: Severity) -> LogCallback | None:
-    """A Log of native entries, from `level` on; None when standard error is something else than the journal."""
+    """Return a log callback that writes entries from `level` on; None when standard error is not the journal."""
     if not is_journal_stream(2, os.environ.get("JOURNAL_STREAM")) or not os.path.exists(SOCKET):
         return None
     return JournalLog(run_id, level)
 
 
 class JournalLog:
-    """A Log. Waits for a busy journal a moment, then loses entries rather than the run its time."""
+    """Log callback for systemd's journal. Waits up to PATIENCE seconds for a busy journal, then drops and counts."""
 
     def __init__(self, run_id: str, level: Severity, address: str = SOCKET) -> None:
         self._run_id = run_id
@@ -65,7 +68,7 @@ class JournalLog:
         self.dropped = 0
 
     def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
-        """One entry."""
+        """Send one entry, with the number of entries that were dropped before it."""
         if severity not in self._shown:
             return
         with self._lock:
@@ -79,7 +82,7 @@ class JournalLog:
     def _send(self, data: bytes) -> bool:
         try:
             return self._send_datagram(data)
-        except OSError:  # it restarts, or it is too big for it
+        except OSError:  # the journal restarts, or refuses an entry of this size
             return False
 
     def _send_datagram(self, data: bytes) -> bool:
@@ -110,26 +113,26 @@ class JournalLog:
             os.close(fd)
 
     def close(self) -> None:
-        """Close our end."""
+        """Close the socket."""
         self._socket.close()
 
 
 def entry(run_id: str, name: str, severity: Severity, fields: Mapping[str, Any]) -> bytes:
-    """An event in the journal's own form. MESSAGE is for people; everything else has a field of its own."""
-    told = {key: _text(value) for key, value in fields.items()}
+    """Return an event in the journal's format. MESSAGE is for people; every value also has a field of its own."""
+    texts = {key: _text(value) for key, value in fields.items()}
     parts = [
-        _field("MESSAGE", " ".join([name, *(f"{key}={_quoted(value)}" for key, value in told.items())])),
+        _field("MESSAGE", " ".join([name, *(f"{key}={_quoted(value)}" for key, value in texts.items())])),
         _field("PRIORITY", str(_PRIORITY[severity])),
         _field("SYSLOG_IDENTIFIER", "quiesce"),
         _field("QUIESCE_EVENT", name),
         _field("QUIESCE_RUN_ID", run_id),
     ]
-    parts += [_field(field_name(key), value) for key, value in told.items()]
+    parts += [_field(field_name(key), value) for key, value in texts.items()]
     return b"".join(parts)
 
 
 def field_name(key: str) -> str:
-    """A legal name for a field: capitals, digits and underscores, 64 at most, none of the journal's own."""
+    """Return a legal field name: capitals, digits and underscores, at most 64, and none of the journal's own names."""
     word = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in key).upper()
     return f"QUIESCE_{word}"[:64]
 

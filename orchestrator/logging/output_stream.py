@@ -1,8 +1,9 @@
-"""One executor's standard output or error: bytes in, lines out, no faster than they can be logged. Pure.
+"""Split the standard output or error of one executor into lines, no faster than they can be logged. Pure.
 
-A line costs its agent a microsecond and whoever logs it many times that, so lines are taken a few at a time, and
-while some are waiting the pipe is not read: it fills, and the agent waits. At a stop nobody may wait: then a stream has
-an allowance, and what goes beyond it is counted instead of logged, but for its last lines, which say how it ended.
+Theory: a line costs its agent a microsecond, and the supervisor, which logs it, many times that. So lines are taken a
+few at a time, and the pipe is not read while some of them wait: the pipe fills, and the agent waits. During a stop the
+agent must not wait. Then a stream has an allowance; output beyond it is counted and dropped, except for the last
+lines, which say how the executor ended.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LINE_LIMIT = 1 << 16
-"""Bytes after which an unfinished line is passed on as it is."""
+"""Bytes after which an unfinished line is logged as a line."""
 
 TAIL = 1 << 13
 TAIL_LINES = 100
-"""What is kept of the end of what was not logged: a traceback, the stacks of an executor that did not end."""
+"""Bytes and lines kept of the end of dropped output: a traceback, or the stacks of an executor that did not end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What was not logged."""
+    """How much output was dropped."""
 
     lines: int
     bytes: int
 
 
 class OutputStream:
-    """Cuts a stream of bytes into lines of text."""
+    """Buffer a stream of bytes and split it into lines of text."""
 
     def __init__(self, slot: int, name: str) -> None:
         self.slot = slot
@@ -41,32 +42,32 @@ class OutputStream:
 
     @property
     def has_lines(self) -> bool:
-        """Whether `take` has something to give."""
+        """Whether `take` would return a line."""
         if not self._data:
             return False
         return self.is_over or len(self._data) > LINE_LIMIT or b"\n" in self._data
 
     @property
     def last_line(self) -> str:
-        """The last line that is not blank, logged or not."""
+        """The last line that is not blank, logged or dropped."""
         for line in reversed((self._tail + self._data).split(b"\n")):
             if line.strip():
                 return _text(line)
         return self._last
 
     def feed(self, data: bytes) -> None:
-        """Add what was read."""
+        """Add bytes that were read from the pipe."""
         if self._allowance == (0, 0):
             self._drop(data)
         else:
             self._data += data
 
     def limit(self, lines: int, size: int) -> None:
-        """From now on about so many lines, and bytes, are logged."""
+        """Log about this many more lines and bytes, and drop the rest."""
         self._allowance = (lines, size)
 
     def take(self, count: int) -> tuple[list[str], int]:
-        """Up to `count` lines, and the bytes that they came in."""
+        """Return up to `count` lines, and the number of bytes that they took."""
         if self._allowance is not None:
             count = min(count, self._allowance[0])
         before = len(self._data)
@@ -81,7 +82,7 @@ class OutputStream:
         return shown, size
 
     def _pay(self, lines: int, size: int) -> None:
-        """Out of the allowance, if there is one. Once it is used up, what waits is dropped."""
+        """Reduce the allowance, if there is one. Once it is used up, drop the lines that wait."""
         if self._allowance is None:
             return
         lines, size = self._allowance[0] - lines, self._allowance[1] - size
@@ -93,7 +94,7 @@ class OutputStream:
         self._drop(data)
 
     def end(self) -> Lost | None:
-        """Nothing more comes: what is left is a line, and the last of what was not logged are logged. What is lost."""
+        """End the stream: make `take` return its last lines, dropped ones included. Return what stays lost."""
         self.is_over = True
         if not self._lost_bytes:
             return None
@@ -105,14 +106,14 @@ class OutputStream:
         return lost if lost.bytes else None
 
     def abandon(self) -> Lost | None:
-        """Whatever still waits is not logged any more. What is lost."""
+        """Drop the lines that wait. Return what is lost."""
         self._drop(self._data)
         lost, self._data, self._tail = Lost(self._lost_lines, self._lost_bytes), b"", b""
         self._lost_lines = self._lost_bytes = 0
         return lost if lost.bytes else None
 
     def _drop(self, data: bytes) -> None:
-        """As cheap as the agent's write: nothing is made of the single line."""
+        """Count dropped bytes and lines. Costs no more than the agent's write: it does not split lines."""
         self._lost_bytes += len(data)
         self._lost_lines += data.count(b"\n")
         self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]

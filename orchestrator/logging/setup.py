@@ -1,6 +1,6 @@
-"""Named log events as lines, in structlog's two looks. docs/log-events.md lists every one that the supervisor writes.
+"""Render log events as lines with structlog, for people or as JSON. docs/log-events.md lists the supervisor's events.
 
-Loaded while the guardian starts: structlog and what it brings take longer than the rest of the supervisor.
+Imported while the guardian starts, because importing structlog takes longer than importing the rest of the supervisor.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from runtime.text import printable_value
 _LEVELS = {severity: logging.getLevelName(severity.name) for severity in Severity}
 
 Render = Callable[[str, str, float, Mapping[str, Any]], str]
-"""Makes one line of an event's name, its level, its time and its fields."""
+"""Render an event's name, level, time (Unix seconds) and fields as one line."""
 
 
 class LineLog:
-    """A TimedLog that writes one line an event, from `level` on."""
+    """TimedLog that writes one line an event, from `level` on."""
 
     def __init__(self, sink: Sink, render: Render, level: Severity) -> None:
         self._sink = sink
@@ -32,27 +32,27 @@ class LineLog:
         self._shown = {severity: severity.name.lower() for severity in Severity if _LEVELS[severity] >= _LEVELS[level]}
 
     def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any], at: float | None = None) -> None:
-        """One event."""
+        """Write one event as a line, unless its level is too low."""
         level = self._shown.get(severity)
         if level is not None:
             self._sink.write_line(self._render(name, level, time.time() if at is None else at, fields))
 
     def is_congested(self) -> bool:
-        """Whether lines come faster than they are written."""
+        """Return whether lines come faster than they are written."""
         return self._sink.is_congested()
 
     def flush(self, limit: float | None = None) -> bool:
-        """As its sink."""
+        """Flush the sink."""
         return self._sink.flush(limit)
 
 
 def make_log(sink: Sink, log_format: str, level: Severity = Severity.INFO, *, colors: bool = False) -> TimedLog:
-    """A Log that writes `console` lines for people or `json` ones for machines, from `level` on."""
+    """Return a log that writes `console` lines for people or `json` lines for machines, from `level` on."""
     return LineLog(sink, _json_renderer() if log_format == "json" else _console_renderer(colors=colors), level)
 
 
 def _json_renderer() -> Render:
-    """All in ASCII, so without any control character."""
+    """Return a renderer of JSON in ASCII, which has no control characters."""
     dump = structlog.processors.JSONRenderer(default=str)
 
     def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
@@ -63,7 +63,7 @@ def _json_renderer() -> Render:
 
 
 def _console_renderer(*, colors: bool) -> Render:
-    """The only escape codes in a line are our own colours."""
+    """Return a renderer for people. The only escape codes in its lines are structlog's colours."""
     show = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False)
 
     def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
@@ -75,7 +75,7 @@ def _console_renderer(*, colors: bool) -> Render:
 
 
 def default_log() -> TimedLog:
-    """For a program that uses the library: its own structlog, if it configured one; else warnings on stderr."""
+    """Return the log of a program that gave none: its structlog if it configured one, else warnings on stderr."""
     if structlog.is_configured():
         return BackgroundLog(_adapter(structlog.get_logger("quiesce")))
     return make_log(standard_error(), "console", Severity.WARNING)

@@ -1,8 +1,7 @@
-"""Where log events go, and the streams they are written to. (What they look like: log.py, which is slow to load.)
+"""Queue log events and lines, and write them to their streams. (setup.py, which is slow to import, renders them.)
 
-Nobody waits for a stream: lines are queued, and written by a thread of their own (background.py). A pipe that is
-not read, a terminal that was stopped (Ctrl-S) or a disk that hangs loses lines, with a count, instead of the run its
-end.
+No caller waits for a stream: lines are queued, and a thread writes them (background.py). If a pipe is not read, a
+terminal is stopped (Ctrl-S) or a disk does not answer, lines are dropped and counted, and the run ends in time.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from runtime.model import Severity
 __all__ = ["PATIENCE", "BackgroundLog", "Buffer", "BufferedLog", "DescriptorSink", "LogCallback", "Sink", "TimedLog"]
 
 LogCallback = Callable[[str, Severity, Mapping[str, Any]], None]
-"""Takes one named event, how much it matters, and its fields. Never raises."""
+"""Log one event: its name, its severity and its fields. Must not raise."""
 
 
 @runtime_checkable
 class Buffer(Protocol):
-    """What is written later, by somebody else. A program's own Log need not be one: see `buffer_of`."""
+    """A log or sink that writes later, on another thread. A program's own log need not be one: see `buffer_of`."""
 
     def is_congested(self) -> bool:
-        """Whether a lot is waiting, and goes on: who can wait should."""
+        """Return whether much is waiting to be written: a caller that can wait should wait."""
         ...
 
     def flush(self, limit: float | None = None) -> bool:
-        """Wait while it is written, `limit` seconds at most, and not for what hangs. Whether all is written."""
+        """Wait until all is written: `limit` seconds at most, and only while writing advances. Return if all is."""
         ...
 
 
 def buffer_of(log: object) -> Buffer | None:
-    """What a log can say of how far it has come, if it can."""
+    """Return the log as a Buffer, or None if it is not one."""
     return log if isinstance(log, Buffer) else None
 
 
 class TimedLog(Buffer, Protocol):
-    """A Log that can be told later when something happened (Unix seconds; None: now)."""
+    """A log that takes the time of an event (Unix seconds; None: now), so that events can be logged later."""
 
     def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any], at: float | None = None) -> None:
         """Log one event."""
@@ -53,15 +52,15 @@ class TimedLog(Buffer, Protocol):
 
 
 class Sink(Buffer, Protocol):
-    """Takes whole lines of text, without their end."""
+    """A destination for lines of text, given without their line end."""
 
     def write_line(self, line: str) -> None:
-        """Show a line soon. Never waits, never raises."""
+        """Queue a line to be written. Never waits, never raises."""
         ...
 
 
 class DescriptorSink:
-    """Lines to a file descriptor. Nobody waits but who calls `flush`; never raises."""
+    """Write lines to a file descriptor, on a thread. Only `flush` waits; no method raises."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -71,7 +70,7 @@ class DescriptorSink:
         self.dropped = 0
 
     def write_line(self, line: str, *, urgent: bool = False) -> None:
-        """Write a line soon, or drop it when there is no room."""
+        """Queue a line, or drop and count it when the queue is full."""
         data = (line + "\n").encode("utf-8", "backslashreplace")
         with self._lock:
             if self.dropped:
@@ -82,20 +81,20 @@ class DescriptorSink:
                 self.dropped += 1
 
     def write(self, data: bytes) -> None:
-        """Write something that need not be told of when it is lost."""
+        """Queue bytes whose loss need not be counted."""
         self._background.put(data, len(data))
 
     @property
     def is_idle(self) -> bool:
-        """Whether all is written."""
+        """Whether everything is written."""
         return self._background.is_idle
 
     def is_congested(self) -> bool:
-        """Whether lines come faster than they are read."""
+        """Return whether lines come faster than they are read."""
         return self._background.is_congested()
 
     def flush(self, limit: float | None = None) -> bool:
-        """Wait while it is written, `limit` seconds at most, and not for one that hangs. Whether all is written."""
+        """Wait until all is written: `limit` seconds at most, and only while writing advances. Return if all is."""
         written = self._background.flush(PATIENCE, limit)
         with self._lock:
             if written and self.dropped:
@@ -114,16 +113,16 @@ class DescriptorSink:
         while data:
             try:
                 written = os.write(self._fd, data[: self._piece_size()])
-            except BlockingIOError:  # somebody who shares the open file has made it so
+            except BlockingIOError:  # another process that shares the open file made it non-blocking
                 self._wait_for_room()
                 continue
-            except OSError:  # closed, full, or its reader is gone: what nobody can read counts as written
+            except OSError:  # closed, full, or its reader is gone: there is nothing left to wait for
                 return
             data = data[written:]
             self._background.note_progress()
 
     def _piece_size(self) -> int:
-        """A reader that is slow shows progress by the piece; a file is written at once."""
+        """Return how many bytes to write at once: few to a pipe, so that a slow reader shows progress."""
         if self._piece is None:
             try:
                 is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
@@ -140,7 +139,7 @@ class DescriptorSink:
 
 @functools.cache
 def standard_error() -> DescriptorSink:
-    """The one sink for it. What it still has is written before the interpreter ends."""
+    """Return the one sink for standard error. It is flushed when the interpreter exits."""
     sink = DescriptorSink(2)
     atexit.register(sink.flush, PATIENCE)
     return sink
@@ -150,7 +149,7 @@ os.register_at_fork(after_in_child=standard_error.cache_clear)
 
 
 class BackgroundLog:
-    """A log that may block, on a thread of its own. What finds no room is counted, and told with the next event."""
+    """Call a log that may block on a thread of its own. Count dropped events in the next event's `lost_before`."""
 
     def __init__(self, log: LogCallback, name: str = "quiesce-log") -> None:
         self._log = log
@@ -158,7 +157,7 @@ class BackgroundLog:
         self._lost = 0
 
     def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any], at: float | None = None) -> None:
-        """Log one event soon."""
+        """Queue one event, or drop and count it when the queue is full."""
         at = time.time() if at is None else at
         shown = {**fields, "lost_before": self._lost} if self._lost else fields
         if self._background.put((name, severity, {**shown, "at": at}), _weigh(fields)):
@@ -167,11 +166,11 @@ class BackgroundLog:
             self._lost += 1
 
     def is_congested(self) -> bool:
-        """Whether events come faster than they are logged."""
+        """Return whether events come faster than they are logged."""
         return self._background.is_congested()
 
     def flush(self, limit: float | None = None) -> bool:
-        """As DescriptorSink's."""
+        """Wait as DescriptorSink.flush does."""
         return self._background.flush(PATIENCE, limit)
 
     def _log_all(self, events: list[tuple[str, Severity, Mapping[str, Any]]]) -> None:
@@ -181,12 +180,12 @@ class BackgroundLog:
 
 
 def _weigh(fields: Mapping[str, Any]) -> int:
-    """Roughly, in bytes."""
+    """Return the approximate size of an event in bytes."""
     return 256 + sum(len(value) for value in fields.values() if isinstance(value, str))
 
 
 class BufferedLog:
-    """A Log that keeps everything back until it is clear whether there will be a run, and how it is to be logged."""
+    """Log that holds events back until the run has begun and its real log is ready."""
 
     def __init__(self) -> None:
         self._log: TimedLog | None = None
@@ -195,7 +194,7 @@ class BufferedLog:
         self._discarding = False
 
     def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
-        """Log it now, or later with the time of now, or never."""
+        """Pass an event to the real log, hold it with the current time, or drop it after `discard`."""
         log = self._log
         if log is None:
             with self._lock:
@@ -207,15 +206,15 @@ class BufferedLog:
         log(name, severity, fields)
 
     def is_congested(self) -> bool:
-        """As the log behind it."""
+        """Return whether the real log is congested."""
         return self._log is not None and self._log.is_congested()
 
     def flush(self, limit: float | None = None) -> bool:
-        """As the log behind it."""
+        """Flush the real log."""
         return self._log is None or self._log.flush(limit)
 
     def release(self, log: TimedLog) -> None:
-        """From now on to `log`, after what was held."""
+        """Pass the held events, and all later ones, to `log`."""
         with self._lock:
             held, self._held = self._held, []
             for name, severity, fields, at in held:
@@ -224,6 +223,6 @@ class BufferedLog:
                 self._log = log
 
     def discard(self) -> None:
-        """Nothing, ever."""
+        """Drop the held events and all later ones."""
         with self._lock:
             self._discarding, self._held, self._log = True, [], None
