@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypedDict
+
 from pydantic import Field
 
-from orchestrator.core.settings import RunSettings
+from orchestrator.core.settings import RunSettings, ShortOption
 from orchestrator.cpus import usable_cpus
 from runtime.limits import MAX_SLOTS
 
@@ -12,4 +14,29 @@ from runtime.limits import MAX_SLOTS
 class Settings(RunSettings):
     """Hold the settings of one run. Where `workers` is not given, it is the number of processors that we may use."""
 
-    workers: int = Field(default_factory=lambda: min(usable_cpus(), MAX_SLOTS), ge=1, le=MAX_SLOTS)
+    workers: Annotated[int, ShortOption("-w")] = Field(
+        default_factory=lambda: min(usable_cpus(), MAX_SLOTS),
+        ge=1,
+        le=MAX_SLOTS,
+        description="Executor processes. (default: one for each usable processor)",
+    )
+
+
+class SettingsOptions(TypedDict, total=False):
+    """Parameters of Supervisor that are settings: for type checkers and editors. A test compares it with Settings."""
+
+    workers: int | None
+    concurrency: int
+    timeout: float | None
+    deadline: float | None
+    grace: float
+    term_grace: float
+    retries: int
+    max_failures: int | str | None
+    memory_limit: int | None
+    heartbeat_timeout: float | None
+    max_tasks_per_executor: int | None
+    max_memory_per_executor: int | None
+    preempt: bool
+    keep_children: bool
+    host_grace: float | None

@@ -1,4 +1,4 @@
-"""The first lines of the command: before anything heavy is imported, Ctrl-C must already end it cleanly."""
+"""Start the `quiesce` command: Ctrl-C must end it cleanly even before the heavy imports."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from types import FrameType
 def main() -> None:
     """Run the command line. A Ctrl-C during the imports ends the process by SIGINT, without a traceback.
 
-    A stop signal that is blocked in the inherited mask is unblocked (one that is ignored stays so): else only SIGKILL
-    would end this process.
+    A stop signal that is blocked in the inherited mask is unblocked, because otherwise only SIGKILL would end this
+    process. A signal that is ignored stays ignored.
     """
     _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -24,11 +24,13 @@ def main() -> None:
                 signal.signal(signum, _exit_by_signal_number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     _load_runtime()
+    if sys.argv[1:2] == ["probe"]:  # every few seconds: 0.04 s of processor time, instead of 0.4 s with all imports
+        sys.exit(importlib.import_module("orchestrator.integrations.probes.client").main(sys.argv[2:]))
     importlib.import_module("orchestrator.cli").main()
 
 
 def _load_runtime() -> None:
-    """Ours, even where PYTHONPATH has a `runtime` of the user's first: that one is for agents."""
+    """Import quiesce's package `runtime`, even if PYTHONPATH has a `runtime` of the user first, which is for agents."""
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path.insert(0, home)
     try:
@@ -38,7 +40,7 @@ def _load_runtime() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Whoever started us may have closed some (`2>&-`): nothing else must get their numbers, a journal least of all."""
+    """Open those standard streams that the parent closed (`2>&-`), so that no journal gets their descriptors."""
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
@@ -49,5 +51,5 @@ def _open_standard_streams() -> None:
 
 
 def _exit_by_signal_number(signum: int, _frame: FrameType | None) -> None:
-    """The default action, which the kernel does not take for PID 1: an early stop must not be lost."""
+    """Exit with 128 + n: the kernel takes no default action for PID 1, and an early stop must not be lost."""
     os._exit(128 + signum)

@@ -13,14 +13,13 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from orchestrator import late
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
-from orchestrator.config import Settings
+from orchestrator.config import SettingsOptions
 from orchestrator.core.records import MAX_PRIORITY, NewTask, RunEvent, TaskOutcome
-from orchestrator.core.settings import MaxFailures
 from orchestrator.core.status import StatusView
 from orchestrator.engine.hub import EventStream
 from orchestrator.engine.signals import reraise
@@ -30,6 +29,7 @@ from orchestrator.journal import open_journal
 from orchestrator.logging.sinks import BufferedLog, LogCallback
 from orchestrator.outcome import Outcome
 from orchestrator.run_session import SPOOL_AHEAD, RunResult, RunSession, check_run_id, new_run_id
+from orchestrator.setting_list import settings_from_options
 from orchestrator.task_handle import TaskHandle
 from runtime.agents import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
@@ -105,65 +105,31 @@ class Supervisor:
     Use it once, as a context manager, `with` or `async with`. One supervisor is one run. Leaving the block
     normally waits for every task that was handed in; leaving it by an exception interrupts them.
 
-    workers: executor processes (default: one for each processor that this process may use: affinity, cgroup quotas).
-    concurrency: how many tasks of an async agent each of them executes at once.
     journal: path of the journal; None keeps everything in memory.
     journal_group: a new journal is for its group too; else for its owner alone.
-    run_id: the run to create, or to go on with if the journal has it.
-    grace, term_grace: seconds of the ladder's first two rungs.
-    timeout: seconds that a task may take. deadline: seconds that the whole run may take.
-    retries: how often a failed task is tried again.
-    max_failures: how many tasks may fail before the run is stopped: a count, or a share like "10%".
-    memory_limit: bytes that an executor and its children may hold.
-    keep_children: leave alone what an executor leaves behind.
-    preempt: a task with a priority may interrupt a less urgent one, which goes on later.
-    max_tasks_per_executor, max_memory_per_executor: an executor that has executed so many tasks, or holds so many
-    bytes with its children, is replaced when it has nothing in hand.
-    heartbeat_timeout: seconds, 0.5 or more, without a heartbeat and without use of the processor before an executor
-    is replaced; None = never.
+    run_id: the run to create, or to resume if the journal has it.
+    settings: workers, grace, timeout and the others of docs/settings.md, times in seconds and sizes in bytes. What is
+    not given has its default: the environment and the configuration file are for the command line only.
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
     are given back, and the one that stopped the run is raised again: the program ends as if we had not been there.
     log: where log events go.
     backend: what makes the place where executors run (default: this machine; a test: orchestrator.testing.FakeBackend).
 
-    Raises UsageError for settings or a journal that cannot be used.
+    Raises UsageError for settings or a journal that cannot be used, TypeError for an unknown parameter.
     """
 
     def __init__(
         self,
         *,
-        workers: int | None = None,
-        concurrency: int = 1,
         journal: str | os.PathLike[str] | None = None,
         journal_group: bool = False,
         run_id: str | None = None,
-        grace: float = 10.0,
-        term_grace: float = 5.0,
-        timeout: float | None = None,
-        deadline: float | None = None,
-        retries: int = 0,
-        max_failures: int | str | None = None,
-        memory_limit: int | None = None,
-        keep_children: bool = False,
-        preempt: bool = False,
-        max_tasks_per_executor: int | None = None,
-        max_memory_per_executor: int | None = None,
-        heartbeat_timeout: float | None = 60.0,
         handle_signals: bool = True,
         log: LogCallback | None = None,
         backend: BackendFactory | None = None,
+        **settings: Unpack[SettingsOptions],
     ) -> None:
-        chosen: dict[str, Any] = {
-            "concurrency": concurrency, "grace": grace, "term_grace": term_grace, "timeout": timeout,
-            "deadline": deadline, "retries": retries, "memory_limit": memory_limit, "keep_children": keep_children,
-            "preempt": preempt, "max_tasks_per_executor": max_tasks_per_executor,
-            "max_memory_per_executor": max_memory_per_executor, "heartbeat_timeout": heartbeat_timeout,
-        }  # fmt: skip
-        if workers is not None:
-            chosen["workers"] = workers
-        if max_failures is not None:
-            chosen["max_failures"] = MaxFailures.parse(max_failures, "max_failures")
-        self.settings = Settings.from_options(**chosen)
+        self.settings = settings_from_options(settings)
         self.run_id = new_run_id() if run_id is None else run_id
         check_run_id(self.run_id)
         _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log)

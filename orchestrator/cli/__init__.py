@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from orchestrator.cli import kubernetes, queries, run, service
-from orchestrator.cli.exit import USAGE, exit_now, print_summary
+from orchestrator.cli.exit import USAGE, exit_now, print_error
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import escape_surrogates
 
@@ -53,18 +53,18 @@ def main() -> None:
         _refuse_bytes(sys.argv[1:])
         code = app(standalone_mode=False)
     except QuiesceError as error:
-        print_summary(f"quiesce: {error}")
+        print_error(f"quiesce: {error}")
         exit_now(USAGE)
     except FileNotFoundError:
         if _cwd_exists():
             raise
-        print_summary("quiesce: the working directory is gone: go to one that exists")
+        print_error("quiesce: the working directory is gone: go to one that exists")
         exit_now(USAGE)
     except _ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
         else:
-            print_summary(f"quiesce: {_one_line(error)}")
+            print_error(f"quiesce: {_one_line(error)}")
         exit_now(USAGE)
     sys.exit(code)
 

@@ -1,130 +1,165 @@
-"""How the process ends: the last words, and the exit status."""
+"""End the process: print the summary, write the termination message, and choose the exit status."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from orchestrator import hints
 from orchestrator.cli.options import LogFormat
 from orchestrator.engine.signals import exit_by_signal
-from orchestrator.integrations.kubernetes.termination import WHY, TerminationMessage
+from orchestrator.integrations.kubernetes.termination import REASON_LENGTH, TerminationMessage
 from orchestrator.integrations.systemd.notify import notify_already_finished
 from orchestrator.journal import Journal, RunRecord
 from orchestrator.logging.sinks import PATIENCE, DescriptorSink, standard_error
 from orchestrator.run_session import RunResult
+from runtime.errors import QuiesceError
 from runtime.ipc.codec import encode_json
 from runtime.model import ExecutionStatus
 from runtime.text import printable, printable_json, printable_lines, single_line
 
-if TYPE_CHECKING:
-    from orchestrator.cli.runner import OutputOptions, Runner
-
 FAILED = 1
 USAGE = 2
 RESUMABLE = 75
-"""EX_TEMPFAIL (sysexits.h): try again later, here with `quiesce resume`."""
+"""EX_TEMPFAIL (sysexits.h): try again later, with `quiesce resume`."""
 
-INPUT_TRUNCATED = "its input was a stream that was not read to its end: what was not read is not part of the run"
-
-MESSAGE = TerminationMessage()
-"""Of this process, which ends once; `run` and `resume` choose where it goes."""
+INPUT_TRUNCATED = "the input was a stream that was not read to its end: what was not read is not part of the run"
 
 
-def exit_with_result(ran: tuple[RunResult, Runner], look: OutputOptions) -> NoReturn:
-    """Say the last words, and end the process as the run ended."""
-    ending, runner = ran
-    journal = runner.journal.location
-    words = summary_text(ending, runner.session.run_id, journal)
-    if runner.input_truncated:
-        words += f"\n{INPUT_TRUNCATED}"
-    print_summary(words, aloud=look.log_format is not LogFormat.JSON)  # for machines, run.finished was the last word
-    if look.as_json:
-        print_json(summary_dict(ending, runner.session.run_id, journal))
-    if ending.signal is None:  # nobody waits for the end: a reader that goes on reading gets all of it
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that has ended: its result, its id, the location of its journal, and whether its input was cut off."""
+
+    result: RunResult
+    run_id: str
+    journal: str
+    input_truncated: bool = False
+
+    def text(self) -> str:
+        """Return the summary for people: how the run ended, and the command to type next."""
+        result, view = self.result, self.result.view
+        left = view.accepted - view.completed - view.failed
+        text = f"run {printable(self.run_id)}: {result.status.value} after {result.seconds:.1f} s: "
+        text += f"{view.completed} completed"
+        text += f", {view.failed} failed" if view.failed else ""
+        text += f", {left} left" if left else ""
+        if result.signal is not None:
+            text += f" ({single_line(result.signal.message or result.signal.reason.value, REASON_LENGTH)})"
+        return "\n".join([text, *self._notes()])
+
+    def _notes(self) -> Iterator[str]:
+        """Yield the lines of the summary below its first one."""
+        result, view = self.result, self.result.view
+        if result.error is not None and (result.signal is None or result.error != result.signal.message):
+            yield f"quiesce: {printable(result.error)}"
+        if result.remaining:
+            yield f"quiesce: could not end: {printable(', '.join(result.remaining))}"
+        if result.status is ExecutionStatus.INTERRUPTED and view.accepted:
+            yield f"To resume: {hints.command('resume', self.run_id, self.journal)}"
+        if view.failed:
+            yield f"To see the failures: {hints.command('results', self.run_id, self.journal, '--status', 'failed')}"
+        if self.input_truncated:
+            yield INPUT_TRUNCATED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary for programs."""
+        result, view = self.result, self.result.view
+        return {
+            "run_id": self.run_id,
+            "status": result.status.value,
+            "completed": view.completed,
+            "failed": view.failed,
+            "interrupted": view.interrupted,
+            "pending": view.accepted - view.completed - view.failed - view.interrupted,
+            "seconds": round(result.seconds, 3),
+            "signal": None if result.signal is None else result.signal.model_dump(mode="json"),
+            "error": result.error,
+            "remaining": list(result.remaining),
+            "journal": self.journal,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExitOptions:
+    """How the command ends: where it reports the result, and with which exit status.
+
+    interrupted_exit_code: the exit status of an interrupted run; None: death by the signal, or RESUMABLE.
+    """
+
+    message: TerminationMessage
+    log_format: LogFormat
+    as_json: bool
+    interrupted_exit_code: int | None
+
+    def report(self, text: str, summary: dict[str, Any]) -> None:
+        """Report the end: `text` for people and the host, `summary` on standard output if JSON was requested."""
+        self.message.write(text)
+        if self.log_format is not LogFormat.JSON:  # a program that reads JSON lines has run.finished as the last one
+            print_error(text)
+        flush_message(self.message)
+        if self.as_json:
+            print_json(summary)
+
+
+def exit_with_result(run: EndedRun, options: ExitOptions) -> NoReturn:
+    """Report how a run ended, and end the process with the exit status of its result."""
+    options.report(run.text(), run.to_dict())
+    result = run.result
+    if result.signal is None:  # no host waits for the end: a reader that continues to read gets all of the output
         standard_error().flush()
-    if ending.status is ExecutionStatus.COMPLETED:
+    if result.status is ExecutionStatus.COMPLETED:
         exit_now(0)
-    if ending.status is ExecutionStatus.FAILED:
+    if result.status is ExecutionStatus.FAILED:
         exit_now(FAILED)
-    if look.interrupted_exit_code is not None:
-        exit_now(look.interrupted_exit_code)
-    if ending.signal_name is not None:
-        exit_by_signal(signal.Signals[ending.signal_name])
+    if options.interrupted_exit_code is not None:
+        exit_now(options.interrupted_exit_code)
+    if result.signal_name is not None:
+        exit_by_signal(signal.Signals[result.signal_name])
     exit_now(RESUMABLE)
 
 
-def exit_already_finished(run: RunRecord, journal: Journal, look: OutputOptions) -> NoReturn:
-    """There is nothing to do: the run is over already."""
+def exit_already_finished(run: RunRecord, journal: Journal, options: ExitOptions) -> NoReturn:
+    """Report a run that was over before the command began, and end the process with the status of that run."""
     counts = journal.counts(run.id)
-    words = f"run {printable(run.run_id)} is over: {counts.completed} completed, {counts.failed} failed"
-    notify_already_finished(words)
-    print_summary(words, aloud=look.log_format is not LogFormat.JSON)
-    if look.as_json:
-        done = {"completed": counts.completed, "failed": counts.failed, "interrupted": 0, "pending": 0}
-        print_json({"run_id": run.run_id, "status": run.status.value, **done, "journal": journal.location})
+    text = f"run {printable(run.run_id)} is over: {counts.completed} completed, {counts.failed} failed"
+    notify_already_finished(text)
+    tasks = {"completed": counts.completed, "failed": counts.failed, "interrupted": 0, "pending": 0}
+    options.report(text, {"run_id": run.run_id, "status": run.status.value, **tasks, "journal": journal.location})
     exit_now(0 if run.status is ExecutionStatus.COMPLETED else FAILED)
 
 
-def summary_text(ending: RunResult, run_id: str, journal: str) -> str:
-    """What a person wants to know now: how it ended, and the command to type next."""
-    view = ending.view
-    left = view.accepted - view.completed - view.failed
-    words = f"run {printable(run_id)}: {ending.status.value} after {ending.seconds:.1f} s: {view.completed} completed"
-    words += f", {view.failed} failed" if view.failed else ""
-    words += f", {left} left" if left else ""
-    if ending.signal is not None:
-        words += f" ({single_line(ending.signal.message or ending.signal.reason.value, WHY)})"
-    if ending.error is not None and (ending.signal is None or ending.error != ending.signal.message):
-        words += f"\nquiesce: {printable(ending.error)}"
-    if ending.remaining:
-        words += f"\nquiesce: could not end: {printable(', '.join(ending.remaining))}"
-    if ending.status is ExecutionStatus.INTERRUPTED and view.accepted:
-        words += f"\ngo on with: {hints.command('resume', run_id, journal)}"
-    if view.failed:
-        words += f"\nwhat failed: {hints.command('results', run_id, journal, '--status', 'failed')}"
-    return words
+@contextmanager
+def errors_in_message(message: TerminationMessage) -> Iterator[None]:
+    """Write an error that ends the block into the termination message, and pass it on."""
+    try:
+        yield
+    except QuiesceError as error:
+        message.write(f"quiesce: {error}")
+        flush_message(message)
+        raise
 
 
-def summary_dict(ending: RunResult, run_id: str, journal: str) -> dict[str, Any]:
-    """The same for a program."""
-    view = ending.view
-    return {
-        "run_id": run_id,
-        "status": ending.status.value,
-        "completed": view.completed,
-        "failed": view.failed,
-        "interrupted": view.interrupted,
-        "pending": view.accepted - view.completed - view.failed - view.interrupted,
-        "seconds": round(ending.seconds, 3),
-        "signal": None if ending.signal is None else ending.signal.model_dump(mode="json"),
-        "error": ending.error,
-        "remaining": list(ending.remaining),
-        "journal": journal,
-    }
+def flush_message(message: TerminationMessage) -> None:
+    """Wait until the termination message is written; print what went wrong with it."""
+    message.flush()
+    if message.problem is not None:
+        print_error(f"quiesce: {message.problem}")
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """One JSON object on standard output, if anybody reads it."""
+    """Print one JSON object on standard output, as far as it is read."""
     output = DescriptorSink(1)
     output.write_line(printable_json(encode_json(record).decode()))
     output.flush(PATIENCE)
 
 
-def print_summary(text: str, *, aloud: bool = True) -> None:
-    """The last words, for the host and, `aloud`, for people."""
-    MESSAGE.write(text)
-    if aloud:
-        print_error(text)
-    MESSAGE.flush()
-    if MESSAGE.problem is not None:
-        print_error(f"quiesce: {MESSAGE.problem}")
-
-
 def print_error(text: str) -> None:
-    """A line on standard error, if anybody reads it."""
+    """Print lines on standard error, as far as it is read."""
     standard_error().write_line(printable_lines(text), urgent=True)
     standard_error().flush(PATIENCE)
 
@@ -139,18 +174,12 @@ def outlive_stack_requests() -> None:
 
 
 def exit_now(code: int) -> NoReturn:
-    """End with an exit code. Threads that wait for input, or for a disk that hangs, are not waited for."""
+    """End the process with an exit code, without waiting for threads that read input or a disk that hangs."""
     _flush()
     os._exit(code)
 
 
-def flush_and_exit_by_signal(signum: int) -> NoReturn:
-    """End by a signal; as PID 1, with 128 + n."""
-    _flush()
-    exit_now(exit_by_signal(signum))
-
-
 def _flush() -> None:
-    """What is still on its way out, with a limit."""
+    """Flush standard output and error; wait for standard error at most PATIENCE seconds."""
     sys.stdout.flush()
     standard_error().flush(PATIENCE)

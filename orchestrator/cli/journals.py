@@ -1,4 +1,4 @@
-"""Opening the journal of a command: who waits for somebody else says so."""
+"""Open the journal of a command, and report when another process holds its lock."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from runtime.text import printable
 
 
 def open_for_command(where: str, mode: Mode = "create", *, group: bool = False) -> Journal:
-    """As `open_journal`, with a line on standard error while somebody else has it locked."""
+    """Open a journal as `open_journal` does; print a line on standard error while another process has it locked."""
 
     def report(holders: Sequence[str], _seconds: float) -> None:
-        holding = ", ".join(holders) or "somebody"
+        holding = ", ".join(holders) or "another process"
         sys.stderr.write(printable(f"quiesce: waiting for the journal {where}, locked by {holding}") + "\n")
         sys.stderr.flush()
 

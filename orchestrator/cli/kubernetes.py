@@ -1,4 +1,4 @@
-"""`quiesce manifest`: a run as a Kubernetes Job, or as a Pod for podman."""
+"""`quiesce manifest`: print a run as a Kubernetes Job, or as a Pod for podman."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ EVERYWHERE = "*"
 
 ImageOption = Annotated[str, typer.Option(help="The image: quiesce, the agent, and what it needs (see Containerfile).")]
 NameOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The Job's name, and the run's id. (default: after the agent)")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The name of the Job and the id of the run. (default: the name of the input file)"
+    ),
 ]
 PodOption = Annotated[bool, typer.Option("--pod", help="Print a plain Pod, for `podman play kube`.")]
 NamespaceOption = Annotated[str | None, typer.Option(metavar="NAME", help="The namespace.")]
@@ -43,11 +46,11 @@ ConfigMapOption = Annotated[
 CpuOption = Annotated[str | None, typer.Option(metavar="CPU", help="Processor time to request, like 2 or 500m.")]
 MemoryOption = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to request, like 2Gi.")]
 UserOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="The user and group id to run as.")]
-BackoffOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="How often a Pod that failed is replaced.")]
+BackoffOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="How often a failed Pod is replaced.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command. What it does not know itself belongs to `run`."""
+    """Add the command to an app. Options that it does not know are options of `run`."""
     app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(manifest)
 
 
@@ -69,9 +72,9 @@ def manifest(
 ) -> None:
     """Print a Kubernetes Job for `quiesce run AGENT …`: give the agent and the options of `run` as well.
 
-    A Pod that was evicted, drained or lost is replaced, and the new one goes on where the old one ended.
+    A Pod that was evicted, drained or lost is replaced, and the new Pod resumes the run.
     """
-    command = parse(context.args, "quiesce manifest", elsewhere=True)
+    command = parse(context.args, "quiesce manifest", remote_paths=True)
     given = command.given
     name = _dns_name(name or command.run_id)
     journal = _journal(command.journal, name, journal_claim, journal_size, journal_secret)
@@ -99,7 +102,7 @@ def manifest(
 
 
 def _grace(command: RunCommand) -> int:
-    """terminationGracePeriodSeconds: what was asked for, else what the ladder needs."""
+    """Return terminationGracePeriodSeconds: --host-grace, else what the ladder needs."""
     granted = command.settings.host_grace
     if granted is not None:
         return math.ceil(granted)
@@ -107,28 +110,30 @@ def _grace(command: RunCommand) -> int:
 
 
 def _probe_port(command: RunCommand, *, pod: bool) -> int:
-    """Where the probes are asked, which has to be known and to be reached from outside; podman asks from within."""
+    """Return the port of the probes. Raises UsageError if a kubelet could not reach it; podman asks from inside."""
     port: int = command.given.get("probe_port", PROBE_PORT)
     if port == 0:
-        raise UsageError("--probe-port 0 is a port that nobody knows: a manifest has to name it")
+        raise UsageError("--probe-port 0 is an unknown port: a manifest has to name the port")
     address = command.given.get("probe_address", EVERYWHERE)
     if not pod and (address.startswith("127.") or address in ("localhost", "::1")):
-        raise UsageError(f"--probe-address {address}: a kubelet asks from outside of the Pod and would get no answer")
+        raise UsageError(
+            f"--probe-address {address}: a kubelet asks from outside of the Pod and would get no answer; use *"
+        )
     return port
 
 
 def _refuse_taken(directory: str, config_map: str | None) -> None:
-    """A volume of its own needs a place of its own: the API refuses two at one path."""
-    taken = {"/tmp": "is a Pod's own, and gone with it"}  # noqa: S108 - a volume of the Pod's
+    """Raise UsageError if another volume is mounted at the journal's directory: the API refuses two at one path."""
+    taken = {"/tmp": "is a volume that is lost with the Pod"}  # noqa: S108 - a volume of the Pod
     if config_map is not None:
-        taken["/input"] = "is the config map's, and read-only"
+        taken["/input"] = "is the config map, and read-only"
     if directory in taken:
         raise UsageError(f"--journal {directory}/…: {directory} {taken[directory]}; choose another directory")
 
 
 def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.JournalVolume) -> list[str]:
-    """The words that were given, and what a Pod needs beside them."""
-    wanted = {
+    """Return the command of the container: the given words, and the options that a Pod needs beside them."""
+    needed = {
         "host_grace": ["--host-grace", str(grace)],
         "probe_port": ["--probe-port", str(PROBE_PORT)],
         "probe_address": ["--probe-address", EVERYWHERE],
@@ -139,23 +144,25 @@ def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.Journ
     words += ["--run-id", command.given.get("run_id") or name, "--or-resume"]
     if journal.secret is None:
         words += ["--journal", command.journal or DEFAULT_JOURNAL]
-    added = [word for option, some in wanted.items() if option not in command.given for word in some]
+    added = [word for option, pair in needed.items() if option not in command.given for word in pair]
     return [*words, *command.options, *added]
 
 
 def _journal(path: str | None, name: str, claim: str | None, size: str, secret: str | None) -> kubernetes.JournalVolume:
     if secret is not None:
         if path is not None or claim is not None:
-            raise UsageError("--journal-secret stands alone: it is where the journal's URL comes from")
+            raise UsageError(
+                "--journal-secret holds the URL of the journal: give neither --journal nor --journal-claim"
+            )
         secret_name, _, key = secret.partition("/")
         if not secret_name:
             raise UsageError(f"--journal-secret {secret}: a secret has a name: NAME/KEY")
         return kubernetes.JournalVolume(secret=(secret_name, key or "url"))
     if path is not None and "://" in path:
-        if (why := unsupported_reason(path)) is not None:
-            print_error(f"quiesce: warning: {why}")
+        if (reason := unsupported_reason(path)) is not None:
+            print_error(f"quiesce: warning: {reason}")
         if urlsplit(path).password:
-            raise UsageError("a password does not belong into a manifest: put the URL into a secret, --journal-secret")
+            raise UsageError("a password does not belong in a manifest: put the URL into a secret, --journal-secret")
         return kubernetes.JournalVolume()
     directory = os.path.normpath(os.path.dirname(path or DEFAULT_JOURNAL))
     if not directory.startswith("/") or directory == "/":
@@ -164,7 +171,7 @@ def _journal(path: str | None, name: str, claim: str | None, size: str, secret: 
 
 
 def _dns_name(text: str) -> str:
-    """A name as Kubernetes wants it (RFC 1123): lower case letters, digits and hyphens, at most 52 of them."""
+    """Return text as a DNS label (RFC 1123): lower case letters, digits and hyphens, at most 52 of them."""
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:52].strip("-")
     if not name:
         raise UsageError(f"{text!r} makes no name for Kubernetes: give --name, of letters, digits and hyphens")

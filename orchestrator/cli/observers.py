@@ -1,16 +1,16 @@
-"""What `run` and `resume` offer to the host they live on: probes on a port, a last word, and a PID 1 that reaps."""
+"""Serve the host of `run` and `resume`: health probes on a port, the termination message, and PID 1's duty to reap."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from orchestrator.cli.exit import MESSAGE
+from orchestrator.cli.options import PROBE_ADDRESS
 from orchestrator.engine.loop import Observer
+from orchestrator.integrations import detect
+from orchestrator.integrations.kubernetes.termination import TerminationMessage
 from orchestrator.integrations.pid1 import Reaper, is_pid1
 from orchestrator.logging.sinks import LogCallback
 from runtime.errors import UsageError
@@ -19,50 +19,34 @@ from runtime.model import Severity
 if TYPE_CHECKING:
     from orchestrator.integrations.probes.server import Probes
 
-PROBE_ADDRESS = "127.0.0.1"
 
+class HostObservers:
+    """Observers of a run for its host.
 
-ProbePortOption = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=65535, metavar="PORT", help="Serve /livez, /readyz, /startupz and /metrics on this port (0: any)."
-    ),
-]
-ProbeAddressOption = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="The address of the probes; * is every interface, for a kubelet.")
-]
-TerminationOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH",
-        help="Write how it ended into this file, in at most 4 KiB. (default: /dev/termination-log, if there is one)",
-    ),
-]
+    Takes the port of the probes at once, so that a port in use is known before the run begins. Raises UsageError.
+    """
 
-
-class ProbeHosting:
-    """Takes the port at once, so that one in use is known before anything begins. Raises UsageError."""
-
-    def __init__(self, port: int | None, address: str) -> None:
+    def __init__(self, message: TerminationMessage, port: int | None, address: str) -> None:
+        self._message = message
         self._address = address
         self._probes: Probes | None = None
-        if port is not None:  # loaded only now: a web server is a tenth of a second that others need not pay
+        if port is not None:  # imported only now: a web server costs a tenth of a second
             self._probes = importlib.import_module("orchestrator.integrations.probes.server").Probes(port, address)
         elif address != PROBE_ADDRESS:
             raise UsageError("--probe-address needs --probe-port")
 
-    def observers(self, guardian: Callable[[], int | None]) -> list[Observer]:
-        """Who is to be shown the run. `guardian`: its pid, once it has one."""
-        found: list[Observer] = [MESSAGE]
+    def all(self, guardian: Callable[[], int | None]) -> list[Observer]:
+        """Return all observers. `guardian` returns the guardian's pid, or None before it has started."""
+        observers: list[Observer] = [*detect.detect_observers(), self._message]
         if self._probes is not None:
-            found.append(self._probes)
+            observers.append(self._probes)
         if is_pid1():
-            found.append(Reaper(guardian))
-        return found
+            observers.append(Reaper(guardian))
+        return observers
 
     @contextmanager
-    def serving(self, run_id: str, log: LogCallback) -> Iterator[None]:
-        """Answer probes for as long as the block runs."""
+    def serving_probes(self, run_id: str, log: LogCallback) -> Iterator[None]:
+        """Answer probes while the block runs."""
         if self._probes is None:
             yield
             return

@@ -1,43 +1,48 @@
-"""Options and their parsers that several commands share."""
+"""Define the options that several commands share, and derive those of the settings from their list.
+
+`expand` completes the signature that typer reads: a parameter `settings` becomes an option for each setting, and a
+parameter `options: RunOptions` an option for each field of RunOptions.
+"""
 
 from __future__ import annotations
 
-import re
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from runtime.limits import LARGEST_SIZE, LONGEST_SECONDS
+from orchestrator.core.settings import Unit
+from orchestrator.setting_list import Setting, list_settings
+from orchestrator.units import parse_seconds, parse_size
+from runtime.errors import UsageError
 from runtime.model import Severity
 
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+T = TypeVar("T")
+
+PROBE_ADDRESS = "127.0.0.1"
+
+_PANEL = "Settings, also in the environment or in quiesce.toml (docs/settings.md)"
 
 
-def seconds(text: str) -> float:
-    """Seconds: a number, with an optional unit s, m or h."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h)?", str(text).strip())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a time: write seconds, like 90 or 1.5, or 90s, 15m, 2h")
-    found = float(match[1]) * {None: 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-    if found > LONGEST_SECONDS:
-        raise typer.BadParameter(f"{_short(text)} is more than ten years ({LONGEST_SECONDS / 3600:.0f}h)")
-    return found
+def option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a parser for typer from one that raises ValueError or UsageError."""
+
+    @functools.wraps(parse)
+    def parse_option(text: str) -> T:
+        try:
+            return parse(text)
+        except (ValueError, UsageError) as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parse_option
 
 
-def size(text: str) -> int:
-    """Bytes: a number, with an optional unit K, M, G or T (powers of 1024)."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmgt]?)(?:i?b)?", str(text).strip().lower())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a size: write bytes, or 500M, 2G")
-    found = float(match[1]) * _UNITS[match[2]]
-    if found > LARGEST_SIZE:
-        raise typer.BadParameter(f"{_short(text)} is more than {LARGEST_SIZE} bytes")
-    return int(found)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}…")
+seconds = option_parser(parse_seconds)
+size = option_parser(parse_size)
 
 
 class LogFormat(StrEnum):
@@ -59,87 +64,99 @@ JournalOption = Annotated[
     str | None,
     typer.Option("--journal", "-j", metavar="PATH|URL", help="The journal. (default: $QUIESCE_JOURNAL, or quiesce.db)"),
 ]
-JournalGroupOption = Annotated[
-    bool, typer.Option("--journal-group", help="A new journal is for its group too; else for its owner alone.")
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", "-w", min=1, help="Executor processes. (default: one for each usable processor)"),
-]
-ConcurrencyOption = Annotated[
-    int | None, typer.Option(min=1, help="Tasks of an async agent that each executor runs at once.")
-]
-TimeoutOption = Annotated[
-    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds that one task may take.")
-]
-DeadlineOption = Annotated[
-    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds that the whole run may take.")
-]
-GraceOption = Annotated[
-    float | None,
-    typer.Option(parser=seconds, metavar="S", help="Seconds between the interrupt flag and SIGTERM. (default: 10)"),
-]
-TermGraceOption = Annotated[
-    float | None, typer.Option(parser=seconds, metavar="S", help="Seconds between SIGTERM and SIGKILL. (default: 5)")
-]
-RetriesOption = Annotated[int | None, typer.Option(min=0, help="How often a failed task is tried again.")]
-MaxFailuresOption = Annotated[
-    str | None, typer.Option(metavar="N|P%", help="Stop when more tasks than this have failed.")
-]
-MemoryOption = Annotated[
-    int | None,
-    typer.Option(
-        parser=size, metavar="SIZE", help="Memory that an executor and its children may use, like 500M or 2G."
-    ),
-]
-LogFormatOption = Annotated[LogFormat, typer.Option(help="Log lines for people or for machines.")]
-LogLevelOption = Annotated[
-    Severity | None, typer.Option(help="The least severe lines to show. (default: info; warning under a live display)")
-]
-ProgressOption = Annotated[
-    ProgressMode, typer.Option(help="A live display on standard error; auto: if that is a terminal.")
-]
-ExitCodeOption = Annotated[
-    int | None,
-    typer.Option(min=0, max=255, help="Exit with this code when interrupted, instead of dying by the signal, or 75."),
-]
-KeepOption = Annotated[
-    bool, typer.Option("--keep-children", help="Do not end the processes that an executor leaves behind.")
-]
-PreemptOption = Annotated[
-    bool, typer.Option("--preempt", help="A more urgent task interrupts a less urgent one, which goes on later.")
-]
-HostGraceOption = Annotated[
-    float | None,
-    typer.Option(
-        parser=seconds,
-        metavar="S",
-        envvar="QUIESCE_HOST_GRACE",
-        help="Seconds between the host's SIGTERM and SIGKILL; the graces shrink to fit. (default: systemd is asked)",
-    ),
-]
-HeartbeatTimeoutOption = Annotated[
-    float | None,
-    typer.Option(
-        parser=seconds,
-        metavar="S",
-        help="Seconds (0.5 or more) without a heartbeat or use of the processor before an executor is replaced. "
-        "(default: 60)",
-    ),
-]
-RecycleAfterOption = Annotated[
-    int | None,
-    typer.Option("--max-tasks-per-executor", min=1, metavar="N", help="Replace an executor after so many tasks."),
-]
-RecycleAboveOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-memory-per-executor",
-        parser=size,
-        metavar="SIZE",
-        help="Replace an executor, when it has nothing in hand, once it and its children hold so much memory.",
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="At the end, print one JSON object on standard output: how the run ended.")
-]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Options of `run` and `resume` that are no settings: they do not belong to the run, but to this command."""
+
+    journal: JournalOption = None
+    probe_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Serve /livez, /readyz, /startupz and /metrics on this port (0: any free port).",
+        ),
+    ] = None
+    probe_address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address of the probes; * is every interface, for a kubelet.")
+    ] = PROBE_ADDRESS
+    termination_message: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write how the run ended to this file (4 KiB at most). (default: /dev/termination-log, if it exists)",
+        ),
+    ] = None
+    log_format: Annotated[LogFormat, typer.Option(help="Log lines for people or for programs.")] = LogFormat.CONSOLE
+    log_level: Annotated[
+        Severity | None,
+        typer.Option(help="The least severe lines to show. (default: info; warning under a live display)"),
+    ] = None
+    progress: Annotated[
+        ProgressMode, typer.Option(help="A live display on standard error; auto: if that is a terminal.")
+    ] = ProgressMode.AUTO
+    as_json: Annotated[
+        bool, typer.Option("--json", help="At the end, print how the run ended as one JSON object on standard output.")
+    ] = False
+    interrupted_exit_code: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=255, help="Exit with this code when interrupted, instead of dying by the signal, or with 75."
+        ),
+    ] = None
+
+
+def expand(
+    command: Callable[..., None] | None = None, *, settings: Mapping[str, Setting] | None = None
+) -> Callable[..., Any]:
+    """Decorate a command of typer: expand its parameters `settings` and `options` as the module's text says.
+
+    The command gets `settings`, a dict of the values that were given on the command line, and `options`, a RunOptions.
+    `settings` restricts the settings to some of them.
+    """
+    if command is None:
+        return functools.partial(expand, settings=settings)
+    offered = list_settings() if settings is None else settings
+    own = inspect.signature(command, eval_str=True).parameters
+
+    @functools.wraps(command)
+    def run_command(**values: Any) -> None:
+        given = {name: values.pop(name) for name in offered}
+        values["settings"] = {name: value for name, value in given.items() if value is not None}
+        if "options" in own:
+            values["options"] = RunOptions(**{field.name: values.pop(field.name) for field in fields(RunOptions)})
+        command(**values)
+
+    parameters = [parameter for name, parameter in own.items() if name not in ("settings", "options")]
+    parameters += _run_parameters() if "options" in own else []
+    parameters += [_setting_parameter(setting) for setting in offered.values()]
+    run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run_command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run_command
+
+
+def _run_parameters() -> list[inspect.Parameter]:
+    hints = get_type_hints(RunOptions, include_extras=True)
+    return [_keyword(field.name, hints[field.name], field.default) for field in fields(RunOptions)]
+
+
+def _setting_parameter(setting: Setting) -> inspect.Parameter:
+    """Return the parameter of typer for a setting. Its default is None: not given."""
+    names = [setting.option, *([setting.short] if setting.short else [])]
+    kind: type
+    more: dict[str, Any]
+    if setting.unit is Unit.FLAG:
+        kind, names, more = bool, [f"{setting.option}/--no-{setting.option[2:]}"], {}
+    elif setting.unit is Unit.COUNT:
+        kind, more = int, {"min": setting.minimum, "metavar": setting.metavar}
+    else:
+        kind, more = str, {"parser": option_parser(setting.parse), "metavar": setting.metavar}
+    option = typer.Option(*names, help=setting.help, rich_help_panel=_PANEL, **more)
+    return _keyword(setting.name, Annotated[kind | None, option], None)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -1,4 +1,8 @@
-"""A `quiesce run` that somebody else is to start: checked as if it were run, and written down so that it can be."""
+"""Parse a `quiesce run` that another program is to start: check it as if it were run, and write it down.
+
+Settings of the configuration file become part of the command, which may be started in a directory without the file.
+The environment does not: it belongs to this shell.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +19,21 @@ from typing import Any, Final
 import typer
 
 from orchestrator.cli import run
+from orchestrator.cli.setting_sources import from_file
 from orchestrator.config import Settings
-from orchestrator.integrations.systemd.unit import decimal
+from orchestrator.setting_list import format_number, list_settings
 from runtime.errors import UsageError
 
-_HANDLED_SEPARATELY: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})
-"""Parameters that are written down by hand."""
+_FORMATTED_BY_CALLER: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})
+"""Parameters that are not in `RunCommand.options`: `argv` or its caller writes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunCommand:
     """A checked command.
 
-    `options` are the words for everything that was given and is not named here, `given` the values.
+    options: the words of a command line for all other options and settings.
+    given: the values of the parameters that were given.
     """
 
     agent: str
@@ -39,69 +45,75 @@ class RunCommand:
     given: Mapping[str, Any]
 
     def argv(self, program: Sequence[str], journal: str) -> list[str]:
-        """The whole command, which resumes the run if it exists."""
+        """Return the whole command, which resumes the run if it exists."""
         return [
             *program, "run", self.agent, "--input", self.source, "--journal", journal, "--run-id", self.run_id,
             "--or-resume", *self.options,
         ]  # fmt: skip
 
 
-def parse(arguments: Sequence[str], name: str, *, elsewhere: bool = False) -> RunCommand:
-    """Read the arguments of a `quiesce run`. `name` is the command that asks. Raises UsageError, click's errors.
+def parse(arguments: Sequence[str], name: str, *, remote_paths: bool = False) -> RunCommand:
+    """Parse the arguments of a `quiesce run`. `name` is the command that asks, for messages.
 
-    `elsewhere`: paths mean something on another machine, and stay as they are.
+    remote_paths: paths are those of another machine, and stay as they are.
+    Raises UsageError and the exceptions of click.
     """
     app = typer.Typer(add_completion=False)
     app.command()(run.run)
     command = typer.main.get_command(app)
     with command.make_context(name, list(arguments)) as context:
-        given = {
-            parameter: context.params[parameter.name or ""]
-            for parameter in command.params
-            if _was_given(context.get_parameter_source(parameter.name or ""))
-        }
-        values = {parameter.name or "": value for parameter, value in given.items()}
-        source = values.get("source")
-        if source is None or source == "-":
-            raise UsageError(f"{name} needs --input FILE: a service cannot read a stream again when it restarts")
-        if elsewhere and values["agent"].startswith("-"):
-            raise UsageError(f"the agent {values['agent']!r} would be read as an option: write ./{values['agent']}")
-        return RunCommand(
-            agent=values["agent"] if elsewhere else _agent(values["agent"]),
-            source=source if elsewhere else os.path.abspath(source),
-            run_id=values.get("run_id") or _run_id(source),
-            journal=values.get("journal"),
-            settings=_settings(values),
-            options=[word for parameter, value in given.items() for word in _words(parameter, value)],
-            given=values,
-        )
+        parameters = {parameter.name or "": parameter for parameter in command.params}
+        given = {key: context.params[key] for key in parameters if _was_given(context.get_parameter_source(key))}
+    source = given.get("source")
+    if source is None or source == "-":
+        raise UsageError(f"{name} needs --input FILE: a service cannot read a stream again when it restarts")
+    if remote_paths and given["agent"].startswith("-"):
+        raise UsageError(f"the agent {given['agent']!r} would be read as an option: write ./{given['agent']}")
+    known = list_settings()
+    settings = {**from_file("."), **{key: value for key, value in given.items() if key in known}}
+    options = [word for key, value in given.items() if key not in known for word in _words(parameters[key], value)]
+    return RunCommand(
+        agent=given["agent"] if remote_paths else _absolute_agent(given["agent"]),
+        source=source if remote_paths else os.path.abspath(source),
+        run_id=given.get("run_id") or _run_id(source),
+        journal=given.get("journal"),
+        settings=Settings.from_options(**settings),
+        options=[*options, *(word for key, value in settings.items() for word in known[key].format(value))],
+        given={**settings, **given},
+    )
 
 
 def program() -> list[str]:
-    """How to start this very quiesce, from anywhere."""
+    """Return the words that start this installation of quiesce from any directory."""
     beside = Path(sys.executable).with_name("quiesce")
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which("quiesce")
-    return [os.path.abspath(found)] if found else [sys.executable, "-P", "-m", "orchestrator.cli"]
+    return [os.path.abspath(found)] if found else [sys.executable, "-P", "-m", "orchestrator"]
+
+
+def file_name(text: str) -> str:
+    """Return text as a harmless name for a file."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "run"
 
 
 def _was_given(source: Any) -> bool:
-    """On the command line, not in the environment. (By name: typer may bring a click of its own.)"""
+    """Return whether a parameter was on the command line. (Compared by name: typer may bring a click of its own.)"""
     return source is not None and source.name == "COMMANDLINE"
 
 
 def _words(parameter: Any, value: Any) -> list[str]:
-    if parameter.name in _HANDLED_SEPARATELY:
+    """Return the words of an option that is no setting."""
+    if parameter.name in _FORMATTED_BY_CALLER:
         return []
     option = max(parameter.opts, key=len)
     if value is True:
         return [option]
     if isinstance(value, float):
-        return [option, decimal(value)]
+        return [option, format_number(value)]
     return [option, str(value.value if isinstance(value, Enum) else value)]
 
 
-def _agent(agent: str) -> str:
-    """A file's path made absolute. A module's name stays: it is looked for where the service runs."""
+def _absolute_agent(agent: str) -> str:
+    """Return an agent in a file with an absolute path. The name of a module is looked up where the service runs."""
     source, separator, name = agent.rpartition(":")
     if separator and (source.endswith(".py") or os.sep in source):
         return f"{os.path.abspath(source)}:{name}"
@@ -109,15 +121,5 @@ def _agent(agent: str) -> str:
 
 
 def _run_id(source: str) -> str:
-    """A name that stays the same at every start: the input's."""
+    """Return a run id that is the same at every start: the name of the input file."""
     return file_name(Path(source).stem)
-
-
-def file_name(text: str) -> str:
-    """Text as a harmless name for a file."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "run"
-
-
-def _settings(values: dict[str, Any]) -> Settings:
-    known = {name: value for name, value in values.items() if name in Settings.model_fields and name != "max_failures"}
-    return Settings.from_options(**known)

@@ -1,4 +1,4 @@
-"""Standard output of a command that prints and is done: what goes wrong with it is what goes wrong with any tool's."""
+"""Write the standard output of a command that prints and exits, with the errors and signals of other Unix tools."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from runtime.errors import UsageError
 
 
 def die_by_sigpipe() -> None:
-    """When nobody reads any more, end as other tools do, by SIGPIPE. (Python would raise.)"""
+    """End this process by SIGPIPE when its reader is gone, as other tools do. (Python ignores SIGPIPE and raises.)"""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def write(text: str) -> None:
-    """Write, perhaps not at once. Raises UsageError, in one line, when it cannot be written: the disk is full, say."""
+    """Write text, perhaps buffered. Raises UsageError when it cannot be written, for example to a full disk."""
     try:
         sys.stdout.write(text)
     except OSError as error:
@@ -23,7 +23,7 @@ def write(text: str) -> None:
 
 
 def flush() -> None:
-    """Write what is kept back. Raises as `put` does."""
+    """Write buffered text. Raises UsageError as `write` does."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -31,7 +31,7 @@ def flush() -> None:
 
 
 def print_all(text: str) -> None:
-    """All that a command has to say. The handling of SIGPIPE is as before when it returns."""
+    """Write the whole output of a command. Restores the handling of SIGPIPE before it returns."""
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         write(text)
@@ -41,7 +41,7 @@ def print_all(text: str) -> None:
 
 
 def _failed(error: OSError) -> UsageError:
-    """What is still kept back goes nowhere: an interpreter that ends would try once more, and complain."""
+    """Return the error, and discard buffered text: at its exit, the interpreter would try to write it once more."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

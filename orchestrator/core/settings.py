@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,6 +41,10 @@ class MaxFailures(BaseModel):
     count: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
     percent: float | None = Field(default=None, ge=0, le=100)
 
+    def format(self) -> str:
+        """Return the text that `parse` reads."""
+        return str(self.count) if self.percent is None else f"{self.percent:g}%"
+
     @classmethod
     def parse(cls, text: str | int, name: str) -> MaxFailures:
         """From `N` or `P%`. Raises UsageError, which calls it by `name`."""
@@ -57,8 +63,31 @@ class MaxFailures(BaseModel):
         return self.percent is not None and ended >= 20 and failed * 100 > self.percent * ended
 
 
+class Unit(Enum):
+    """What the value of a setting is."""
+
+    COUNT = "a whole number"
+    SECONDS = "seconds, or like `90s`, `15m`, `2h`"
+    BYTES = "bytes, or like `500M`, `2G`"
+    FLAG = "`true` or `false`"
+    FAILURES = "a count, or a percentage like `10%`"
+
+
+@dataclass(frozen=True, slots=True)
+class ShortOption:
+    """Mark a field that has a short option too."""
+
+    text: str
+
+
+Bytes = Annotated[int | None, Unit.BYTES]
+
+
 class RunSettings(BaseModel):
     """Hold the settings of one run. Times in seconds, sizes in bytes; None = no limit.
+
+    This is the one list of settings (orchestrator/setting_list.py): options, environment variables, the configuration
+    file, the parameters of Supervisor and docs/settings.md derive from it. A field without a description is internal.
 
     `host_grace` is what the host grants between its SIGTERM and its SIGKILL. It is a fact about where this
     supervisor runs, so it is not kept with the run.
@@ -66,23 +95,54 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int = Field(ge=1, le=MAX_SLOTS)
-    concurrency: int = Field(default=1, ge=1, le=100_000)
-    grace: float = Field(default=10.0, ge=0, le=LONGEST_SECONDS)
-    term_grace: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
+    workers: Annotated[int, ShortOption("-w")] = Field(ge=1, le=MAX_SLOTS)
+    concurrency: int = Field(
+        default=1, ge=1, le=100_000, description="Tasks of an async agent that each executor runs at once."
+    )
+    timeout: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS, description="Seconds that one task may take.")
+    deadline: float | None = Field(
+        default=None, gt=0, le=LONGEST_SECONDS, description="Seconds that the whole run may take."
+    )
+    grace: float = Field(
+        default=10.0, ge=0, le=LONGEST_SECONDS, description="Seconds between the interrupt flag and SIGTERM."
+    )
+    term_grace: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS, description="Seconds between SIGTERM and SIGKILL.")
     kill_patience: float = Field(default=2.0, gt=0, le=LONGEST_SECONDS)
-    timeout: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
-    deadline: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
-    retries: int = Field(default=0, ge=0, le=LARGEST_COUNT)
-    max_failures: MaxFailures | None = None
-    memory_limit: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
-    heartbeat_timeout: float | None = Field(default=60.0, ge=SHORTEST_SILENCE, le=LONGEST_SECONDS)
-    max_tasks_per_executor: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
-    max_memory_per_executor: int | None = Field(default=None, gt=0, le=LARGEST_SIZE)
+    retries: int = Field(default=0, ge=0, le=LARGEST_COUNT, description="How often a failed task is tried again.")
+    max_failures: MaxFailures | None = Field(
+        default=None, description="Stop the run when more tasks than this have failed."
+    )
+    memory_limit: Bytes = Field(
+        default=None, gt=0, le=LARGEST_SIZE, description="Memory that an executor and its children may use."
+    )
+    heartbeat_timeout: float | None = Field(
+        default=60.0,
+        ge=SHORTEST_SILENCE,
+        le=LONGEST_SECONDS,
+        description="Seconds (0.5 or more) without a heartbeat or use of the processor before an executor is replaced.",
+    )
+    max_tasks_per_executor: int | None = Field(
+        default=None, ge=1, le=LARGEST_COUNT, description="Replace an executor after it has executed this many tasks."
+    )
+    max_memory_per_executor: Bytes = Field(
+        default=None,
+        gt=0,
+        le=LARGEST_SIZE,
+        description="Replace an executor, between two tasks, once it and its children hold this much memory.",
+    )
     crash_limit: int = Field(default=3, ge=1, le=LARGEST_COUNT)
-    preempt: bool = False
-    keep_children: bool = False
-    host_grace: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS, exclude=True)
+    preempt: bool = Field(
+        default=False, description="Let a more urgent task interrupt a less urgent one, which continues later."
+    )
+    keep_children: bool = Field(default=False, description="Do not end the processes that an executor leaves behind.")
+    host_grace: float | None = Field(
+        default=None,
+        gt=0,
+        le=LONGEST_SECONDS,
+        exclude=True,
+        description="Seconds between the host's SIGTERM and SIGKILL; the graces shrink to fit. "
+        "(default: systemd is asked)",
+    )
 
     @classmethod
     def from_options(cls, **chosen: Any) -> Self:

@@ -68,7 +68,9 @@ class ShutdownController:
         if task is not None:
             self._state.record_outcome(outcome_of_unstarted(task, stimulus.signal), task.agent)
         elif not self._state.queue.cancel_when_fetched(stimulus.task, stimulus.signal):
-            self._state.log("interrupt.ignored", Severity.WARNING, key=stimulus.task, reason="no such task waits or runs")
+            self._state.log(
+                "interrupt.ignored", Severity.WARNING, key=stimulus.task, reason="no such task waits or runs"
+            )
 
     def record_cancelled(self, unwanted: CancelledTasks) -> None:
         """Tasks that were told to end while they were still in the store, and that have come now."""

@@ -1,1 +1,1 @@
-"""What a host wants to know or to be told."""
+"""Integrate a run with its host: systemd, Kubernetes, health probes, PID 1, and the host check."""

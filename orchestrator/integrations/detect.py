@@ -1,4 +1,4 @@
-"""What this process finds around it, as the command line wants it: who listens, what is granted, where logs go."""
+"""Detect the host of this process for the command line: its observers, the grace it grants, and where logs go."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from runtime.model import Severity
 
 
 def detect_observers() -> list[Observer]:
-    """Those who are to be told how the run stands."""
-    herald = SdNotifyObserver.here()
-    return [] if herald is None else [herald]
+    """Return the observers that this host asks for: systemd's notifications, if it set NOTIFY_SOCKET."""
+    observer = SdNotifyObserver.from_environment()
+    return [] if observer is None else [observer]
 
 
 def granted_seconds() -> float | None:
-    """What the host grants between its SIGTERM and its SIGKILL; None if there is no limit, or none to be known."""
+    """Return the seconds that the host grants between SIGTERM and SIGKILL; None if no limit is known."""
     service = current_service()
     return service.stop_seconds if service is not None and service.stop_timeout_applies else None
 
 
 def log(run_id: str, sink: Sink, log_format: str, level: Severity, *, colors: bool) -> TimedLog:
-    """Entries with fields where people would read lines and standard error is systemd's journal; else lines."""
+    """Return a log: journal entries if console lines would go to systemd's journal on standard error, else lines."""
     native = journald.journald_log(run_id, level) if log_format == "console" else None
     if native is not None:
         return BackgroundLog(native)

@@ -1,5 +1,6 @@
-"""Queue log events and lines, and write them to their streams. (setup.py, which is slow to import, renders them.)
+"""Queue log events and lines, and write them to their streams.
 
+setup.py, which is slow to import, renders them.
 No caller waits for a stream: lines are queued, and a thread writes them (background.py). If a pipe is not read, a
 terminal is stopped (Ctrl-S) or a disk does not answer, lines are dropped and counted, and the run ends in time.
 """

@@ -191,7 +191,7 @@ def _second_run(target: Target) -> bool:
     source = target.disk.folder.parent / "second.jsonl"
     with source.open("w") as file:
         file.writelines(f'{{"key": "s{number}", "n": {number}}}\n' for number in range(60_000))
-    command = [sys.executable, "-m", "orchestrator.cli", "run", "json:dumps", "--input", str(source), "--workers", "1"]
+    command = [sys.executable, "-m", "orchestrator", "run", "json:dumps", "--input", str(source), "--workers", "1"]
     command += ["--journal", str(target.disk.journal), "--run-id", f"second-{time.monotonic_ns()}", "--progress", "off"]
     other = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -137,7 +137,7 @@ def test_the_command_that_is_printed_is_the_one_that_was_given(given: dict[str, 
             return
     last = list(yaml.safe_load_all(printed[0]))[-1]
     command = [kubelet_argument(word) for word in last["spec"]["template"]["spec"]["containers"][0]["command"]]
-    found = parse(command[2:], "quiesce run", elsewhere=True)
+    found = parse(command[2:], "quiesce run", remote_paths=True)
     assert (found.agent, found.source) == (given["agent"], given["--input"])
     for name in ("--termination-message", "--priority-field", "--probe-address", "--run-id", "--journal"):
         if given.get(name):
@@ -150,11 +150,12 @@ def test_the_command_that_is_printed_is_the_one_that_was_given(given: dict[str, 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--namespace", "a\nb"), "no name in Kubernetes"), (("--namespace", "A"), "no name in Kubernetes"),
-        (("--image", "a b"), "no reference"), (("--image", ""), "no reference"), (("--cpu", "much"), "no quantity"),
-        (("--memory", "2GB"), "no quantity"), (("--journal-size", "1 Gi"), "no quantity"),
-        (("--journal-claim", "-x"), "no name"), (("--config-map", "a_b"), "no name"),
-        (("--journal-secret", "db/a b"), "no key"), (("--journal-secret", "d b/url"), "no name"),
+        (("--namespace", "a\nb"), "not a name in Kubernetes"), (("--namespace", "A"), "no name in Kubernetes"),
+        (("--image", "a b"), "not a reference"), (("--image", ""), "not a reference"),
+        (("--cpu", "much"), "not a quantity"),
+        (("--memory", "2GB"), "not a quantity"), (("--journal-size", "1 Gi"), "no quantity"),
+        (("--journal-claim", "-x"), "not a name"), (("--config-map", "a_b"), "no name"),
+        (("--journal-secret", "db/a b"), "not a key"), (("--journal-secret", "d b/url"), "not a name"),
         (("--input", "x\0"), "NUL"), (("--input", "x\udcff"), "UTF-8"), (("--journal", "/a:b/j.db"), "colon"),
     ],
 )  # fmt: skip

@@ -319,7 +319,7 @@ def test_an_interrupt_from_inside_with_a_hostile_message(scene: Scene, saw: seen
         message = scene.message.read_bytes()
     assert len(message) <= 4096
     assert b"\x1b" not in message
-    assert f"go on with: quiesce resume {scene.name}" in message.decode()
+    assert f"To resume: quiesce resume {scene.name}" in message.decode()
     saw(
         "`quiesce interrupt` in the container, with a message of 18 kB and an escape sequence",
         f"exit code 75, a termination message of {len(message)} bytes that shows the escape and how to go on",

@@ -248,7 +248,7 @@ def test_a_signal_while_a_resumed_runs_agent_is_imported(tmp_path: Path) -> None
             done = running.wait(10)
     assert done.returncode == -signal.SIGTERM, done
     assert "2 completed, 1 left" in done.stderr
-    assert "go on with: quiesce resume r" in done.stderr
+    assert "To resume: quiesce resume r" in done.stderr
 
 
 def test_a_log_for_machines_is_nothing_but_json(tmp_path: Path) -> None:

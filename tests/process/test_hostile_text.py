@@ -110,7 +110,7 @@ def test_json_for_machines_and_the_log_of_a_stop(tmp_path: Path) -> None:
         found = [json.loads(line) for line in done.stdout.splitlines()]
         assert query != "results" or found[0]["key"] == tasks[0]["key"]
         assert query != "results" or found[0]["value"] == HOSTILE
-    hint = re.search(r"^go on with: quiesce (.*)$", err.decode(), re.MULTILINE)
+    hint = re.search(r"^To resume: quiesce (.*)$", err.decode(), re.MULTILINE)
     assert hint is not None
     typed = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {hint.group(1)}"], stdout=subprocess.PIPE, env=environment(), check=True

@@ -195,4 +195,4 @@ def test_a_program_beside_its_own_runtime_is_told_so_in_one_line(tmp_path: Path,
 
 def test_the_command_as_a_module_is_told_so_as_well(tmp_path: Path) -> None:
     where = make_project(tmp_path, "runtime", "file")
-    assert f"{where} hides quiesce's package `runtime`" in python(tmp_path, "-m", "orchestrator.cli", "runs")
+    assert f"{where} hides quiesce's package `runtime`" in python(tmp_path, "-m", "orchestrator", "runs")

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.integrations.pid1 import PATIENCE, Reaper
+from orchestrator.integrations.pid1 import ADOPTION_SECONDS, Reaper
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from tests.support import procs
 from tests.support.cli import QUIESCE, Running
@@ -166,9 +166,9 @@ def test_a_zombie_is_left_to_whoever_may_wait_for_it_then_reaped() -> None:
     pid = end_a_child()
     reaper = Reaper(lambda: None)
     reaper(replace(VIEW, at=100.0))
-    reaper(replace(VIEW, at=100.0 + PATIENCE - 0.1))
+    reaper(replace(VIEW, at=100.0 + ADOPTION_SECONDS - 0.1))
     assert reaper.reaped == 0
-    reaper(replace(VIEW, at=100.0 + PATIENCE))
+    reaper(replace(VIEW, at=100.0 + ADOPTION_SECONDS))
     assert reaper.reaped == 1
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

@@ -65,7 +65,7 @@ def interrupted(tmp_path: Path, run_id: str, how: signal.Signals) -> Completed:
 @pytest.mark.parametrize("run_id", IDS)
 def test_what_an_interrupted_run_says(tmp_path: Path, run_id: str) -> None:
     done = interrupted(tmp_path, run_id, signal.SIGTERM)
-    said = hint(done, "go on with: ")
+    said = hint(done, "To resume: ")
     shown = hint(run_cli("status", "-j", tmp_path / "j.db"), "to go on: ")
     assert shown == said
     again = run_cli(
@@ -87,7 +87,7 @@ def test_what_a_killed_run_says(tmp_path: Path) -> None:
 def test_what_a_run_with_failures_says(tmp_path: Path, run_id: str) -> None:
     source = jsonl(tmp_path / "in.jsonl", [1, 2, 3])
     arguments = ("run", agent("plain:fail_odd"), "-i", source, "-j", tmp_path / "j.db", f"--run-id={run_id}")
-    shown = type_in(hint(run_cli(*arguments), "what failed: "), tmp_path)
+    shown = type_in(hint(run_cli(*arguments), "To see the failures: "), tmp_path)
     assert shown.returncode == 0, shown
     assert len(shown.stdout.splitlines()) == 2
     again = run_cli(*arguments)

@@ -97,7 +97,7 @@ def test_it_is_not_ready_from_the_moment_a_stop_begins_but_stays_live(tmp_path: 
     assert done.signal == signal.SIGTERM, done
     assert 'quiesce_phase{phase="stopping"} 1.0' in metrics
     assert "quiesce_ladder_rung 1.0" in metrics
-    assert "go on with: quiesce resume r" in place.message.read_text() or "completed" in place.message.read_text()
+    assert "To resume: quiesce resume r" in place.message.read_text() or "completed" in place.message.read_text()
 
 
 def test_clients_that_say_nothing_do_not_delay_the_end(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_script_that_starts_its_work_when_imported_is_told_so(tmp_path: Path) 
 def test_so_is_one_that_is_named_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(UNGUARDED)
     (tmp_path / "in.jsonl").write_text("1\n")
-    done = run(["-m", "orchestrator.cli", "run", "script.py:agent", "-i", "in.jsonl", "-w", "1"], tmp_path)
+    done = run(["-m", "orchestrator", "run", "script.py:agent", "-i", "in.jsonl", "-w", "1"], tmp_path)
     assert done.returncode == 2
     assert "script.py starts a Supervisor when it is imported" in done.stderr.splitlines()[-1], done.stderr
 

@@ -58,6 +58,6 @@ def test_a_background_job_of_a_terminal_with_tostop_comes_to_its_end(tmp_path: P
         pid = int((tmp_path / "job").read_text())
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)
-        terminal.expect(r"go on with: quiesce resume")
+        terminal.expect(r"To resume: quiesce resume")
         wait_until(lambda: (procs.stat_of(pid) or "Z")[0] == "Z", 15, what="the job to end")
     assert look(tmp_path / "j.db").statuses() == {"wait": "interrupted"}

@@ -1,1 +1,1 @@
-"""What this host offers, and what that means for a stop."""
+"""Check what this host offers, and what that means for a stop."""

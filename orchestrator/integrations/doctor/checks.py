@@ -1,4 +1,4 @@
-"""What will work on a host, what is degraded, and how to mend it. Pure: Facts in, Findings out."""
+"""Judge what works on a host, what is degraded and how to repair it. Pure: facts in, findings out."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from runtime.process.capabilities import Missing, losses
 from runtime.process.procfs import Visibility
 
 _FILES_A_WORKER: Final = 5
-"""ExecutorPipes of the supervisor: tasks, control, events, standard output and error."""
+"""Pipes of the supervisor to one executor: tasks, control, events, standard output and error."""
 
 _FILES: Final = 64
-"""Its other files: journal, sockets, libraries, standard streams."""
+"""Other open files of the supervisor: journal, sockets, libraries, standard streams."""
 
 _THREADS_A_WORKER: Final = 8
-"""Of an executor: main, control and asyncio's helpers; libraries often start more."""
+"""Threads of an executor: main, control and asyncio's helpers; libraries often start more."""
 
 _THREADS: Final = 16
 
 _MEMORY_A_WORKER: Final = 64 << 20
-"""Bytes, for a small agent that has a few libraries loaded."""
+"""Bytes of an executor with a small agent that has a few libraries loaded."""
 
 _LOW_DISK: Final = 256 << 20
 
@@ -37,7 +37,7 @@ _SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "busybox"})
 
 
 class CheckStatus(StrEnum):
-    """How it stands with one thing."""
+    """Verdict of one check."""
 
     WORKS = "works"
     DEGRADED = "degraded"
@@ -45,13 +45,13 @@ class CheckStatus(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """Of a doctor whose worst finding this is."""
+        """Exit code of `quiesce doctor` when this is the worst verdict."""
         return list(CheckStatus).index(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `mend` is empty where nothing need be done."""
+    """Result of one check. `remedy` is empty where there is nothing to do."""
 
     name: str
     verdict: CheckStatus
@@ -61,7 +61,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the run wants of the host. Sizes in bytes, times in seconds; `granted` None: ask the host."""
+    """What a run needs from the host. Sizes in bytes, times in seconds; `granted` None: ask the host."""
 
     workers: int
     ladder: Ladder
@@ -70,13 +70,15 @@ class Plan:
 
 
 def run_checks(facts: HostFacts, plan: Plan) -> list[Finding]:
-    """Everything, in the order in which it is told."""
+    """Run all checks, in the order in which they are printed."""
     return [check(facts, plan) for check in _CHECKS]
 
 
 def worst(findings: Sequence[Finding]) -> CheckStatus:
-    """The verdict on the whole."""
-    return max((each.verdict for each in findings), key=lambda verdict: verdict.exit_code, default=CheckStatus.WORKS)
+    """Return the worst verdict of the findings."""
+    return max(
+        (finding.verdict for finding in findings), key=lambda verdict: verdict.exit_code, default=CheckStatus.WORKS
+    )
 
 
 # -- the machine ------------------------------------------------------------------------------------------------
@@ -102,9 +104,9 @@ def _python(facts: HostFacts, _plan: Plan) -> Finding:
 
 def _start(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.executable is None:
-        mend = "run it with a Python that is a program of its own: executors start from a fresh interpreter"
-        return Finding("start method", CheckStatus.BROKEN, "sys.executable cannot be executed", mend)
-    return Finding("start method", CheckStatus.WORKS, "a fork server of our own, exec'd fresh")
+        remedy = "run it with a Python that is a program of its own: executors start from a fresh interpreter"
+        return Finding("start method", CheckStatus.BROKEN, "sys.executable cannot be executed", remedy)
+    return Finding("start method", CheckStatus.WORKS, "a fork server in a fresh interpreter")
 
 
 def _memory_file(facts: HostFacts, _plan: Plan) -> Finding:
@@ -123,8 +125,8 @@ def _containment(facts: HostFacts, _plan: Plan) -> Finding:
         return Finding("containment", CheckStatus.WORKS, f"a cgroup of its own for each run (cgroup {facts.cgroup})")
     if facts.subreaper:
         return Finding("containment", CheckStatus.WORKS, f"subreaper; {_why_no_leaf(facts)}")
-    mend = "detached grandchildren are found by session and environment only: do not let agents detach any"
-    return Finding("containment", CheckStatus.DEGRADED, f"no subreaper; {_why_no_leaf(facts)}", mend)
+    remedy = "detached grandchildren are found by session and environment only: do not let agents detach any"
+    return Finding("containment", CheckStatus.DEGRADED, f"no subreaper; {_why_no_leaf(facts)}", remedy)
 
 
 def _why_no_leaf(facts: HostFacts) -> str:
@@ -138,8 +140,8 @@ def _why_no_leaf(facts: HostFacts) -> str:
 def _pidfd(facts: HostFacts, _plan: Plan) -> Finding:
     if facts.pidfd:
         return Finding("pidfd", CheckStatus.WORKS, "available")
-    mend = "Linux has it since 5.3, and a seccomp profile may forbid it; pid and start time are compared instead"
-    return Finding("pidfd", CheckStatus.DEGRADED, "not available", mend)
+    remedy = "Linux has it since 5.3, and a seccomp profile may forbid it; pid and start time are compared instead"
+    return Finding("pidfd", CheckStatus.DEGRADED, "not available", remedy)
 
 
 _PROC: Final = {
@@ -148,17 +150,17 @@ _PROC: Final = {
         "other users' processes are hidden",
         "mount it without hidepid=, or with gid= for this user",
     ),
-    Visibility.FOREIGN: ("it is of another PID namespace", "mount one of this namespace: unshare --mount-proc"),
+    Visibility.FOREIGN: ("it belongs to another PID namespace", "mount one of this namespace: unshare --mount-proc"),
     Visibility.NONE: ("there is none", "mount it: mount -t proc proc /proc"),
 }
 
 
 def _visibility(facts: HostFacts, _plan: Plan) -> Finding:
-    found, mend = _PROC[facts.visibility]
+    found, remedy = _PROC[facts.visibility]
     if facts.visibility is Visibility.FULL:
         return Finding("/proc", CheckStatus.WORKS, found)
     lack = Missing.PROC_OF_OTHERS if facts.visibility.is_usable else Missing.PROC
-    return Finding("/proc", CheckStatus.DEGRADED, found, "; ".join([*losses([lack], has_cgroup=facts.leaf), mend]))
+    return Finding("/proc", CheckStatus.DEGRADED, found, "; ".join([*losses([lack], has_cgroup=facts.leaf), remedy]))
 
 
 def _prctl(facts: HostFacts, _plan: Plan) -> Finding:
@@ -176,18 +178,21 @@ def _role(facts: HostFacts, _plan: Plan) -> Finding:
             "pid 1", CheckStatus.WORKS, "yes: orphans are reaped, and a death by signal n is exit code 128 + n"
         )
     if facts.parent in _SHELLS and facts.pid < 50 and not facts.terminal:
-        mend = 'use the exec form (ENTRYPOINT ["quiesce", …]), or `exec quiesce …` in the script'
-        return Finding("pid 1", CheckStatus.DEGRADED, f"no: {facts.parent} may be, and would not pass SIGTERM on", mend)
+        remedy = 'use the exec form (ENTRYPOINT ["quiesce", …]), or `exec quiesce …` in the script'
+        found = f"no: {facts.parent} may be, and would not pass SIGTERM on"
+        return Finding("pid 1", CheckStatus.DEGRADED, found, remedy)
     return Finding("pid 1", CheckStatus.WORKS, "no")
 
 
 def _signals(facts: HostFacts, _plan: Plan) -> Finding:
     if signal.SIGTERM.name in facts.ignored:
-        mend = "whoever starts it ignores SIGTERM, which children inherit: reset it there"
-        return Finding("signals", CheckStatus.DEGRADED, f"ignored: {', '.join(facts.ignored)}", mend)
+        remedy = "the parent process ignores SIGTERM, and its children inherit that: restore the default action there"
+        return Finding("signals", CheckStatus.DEGRADED, f"ignored: {', '.join(facts.ignored)}", remedy)
     if facts.ignored:
         return Finding(
-            "signals", CheckStatus.WORKS, f"ignored, as whoever started it wants: {', '.join(facts.ignored)}"
+            "signals",
+            CheckStatus.WORKS,
+            f"ignored, because the parent process ignores them: {', '.join(facts.ignored)}",
         )
     return Finding("signals", CheckStatus.WORKS, "SIGINT, SIGTERM and SIGHUP stop a run")
 
@@ -200,8 +205,8 @@ def _files(facts: HostFacts, plan: Plan) -> Finding:
     if facts.files is None or facts.files >= needed:
         return Finding("open files", CheckStatus.WORKS, _of(needed, facts.files))
     raisable = facts.files_hard is None or facts.files_hard >= needed
-    mend = f"ulimit -n {needed}" if raisable else "LimitNOFILE= or the container's ulimit must be raised"
-    return Finding("open files", CheckStatus.BROKEN, _of(needed, facts.files), f"{mend}, or fewer --workers")
+    remedy = f"ulimit -n {needed}" if raisable else "raise LimitNOFILE= or the container's ulimit"
+    return Finding("open files", CheckStatus.BROKEN, _of(needed, facts.files), f"{remedy}, or use fewer --workers")
 
 
 def _processes(facts: HostFacts, plan: Plan) -> Finding:
@@ -209,31 +214,31 @@ def _processes(facts: HostFacts, plan: Plan) -> Finding:
     if facts.processes is None or facts.processes >= needed:
         return Finding("processes", CheckStatus.WORKS, _of(needed, facts.processes))
     verdict = CheckStatus.BROKEN if facts.processes < least else CheckStatus.DEGRADED
-    mend = "raise ulimit -u, TasksMax= or the container's pids limit, or use fewer --workers"
-    return Finding("processes", verdict, _of(needed, facts.processes), mend)
+    remedy = "raise ulimit -u, TasksMax= or the container's pids limit, or use fewer --workers"
+    return Finding("processes", verdict, _of(needed, facts.processes), remedy)
 
 
 def _of(needed: int, limit: int | None) -> str:
-    return f"{needed} needed, " + ("no limit" if limit is None else f"{limit} to be had")
+    return f"{needed} needed, " + ("no limit" if limit is None else f"{limit} available")
 
 
 def _memory(facts: HostFacts, plan: Plan) -> Finding:
-    each = plan.memory_limit or _MEMORY_A_WORKER
-    needed = plan.workers * each
-    what = f"{plan.workers} * {_size(each)}"
+    worker_memory = plan.memory_limit or _MEMORY_A_WORKER
+    needed = plan.workers * worker_memory
+    demand = f"{plan.workers} * {_format_bytes(worker_memory)}"
     if facts.memory is None:
-        return Finding("memory", CheckStatus.WORKS, f"{what} needed; what there is cannot be known")
-    found = f"{what} needed, {_size(facts.memory)} to be had"
+        return Finding("memory", CheckStatus.WORKS, f"{demand} needed; the available memory is unknown")
+    found = f"{demand} needed, {_format_bytes(facts.memory)} available"
     if facts.memory >= needed:
         return Finding("memory", CheckStatus.WORKS, found)
     return Finding("memory", CheckStatus.DEGRADED, found, "use fewer --workers, or a lower --memory-limit")
 
 
-def _size(size: int) -> str:
+def _format_bytes(size: int) -> str:
     return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
 
 
-# -- around it --------------------------------------------------------------------------------------------------
+# -- surroundings -----------------------------------------------------------------------------------------------
 
 
 def _manager(facts: HostFacts, plan: Plan) -> Finding:
@@ -263,11 +268,11 @@ def _journal(facts: HostFacts, _plan: Plan) -> Finding:
     if disk is None:
         verdict = CheckStatus.BROKEN if facts.refused else CheckStatus.WORKS
         return Finding("journal", verdict, "a database, by its URL", facts.refused)
-    free = "unknown space" if disk.free is None else _size(disk.free)
+    free = "unknown space" if disk.free is None else _format_bytes(disk.free)
     found = f"{disk.path} ({disk.kind or 'unknown file system'}, {free} free)"
     if not disk.exists:
         return Finding(
-            "journal", CheckStatus.BROKEN, found, f"make its directory: {disk.directory} is as far as there is one"
+            "journal", CheckStatus.BROKEN, found, f"make its directory: the path exists only up to {disk.directory}"
         )
     if facts.refused:
         return Finding("journal", CheckStatus.BROKEN, found, f"{facts.refused}; choose another --journal")
@@ -281,18 +286,18 @@ def _journal(facts: HostFacts, _plan: Plan) -> Finding:
 
 
 def _journal_warning(kind: str, free: int | None, found: str) -> Finding:
-    """A journal that can be written, but perhaps not for long."""
+    """Return the finding for a journal that can be written, but perhaps not for long."""
     if kind in _NETWORK or kind.startswith("fuse."):
-        mend = "SQLite's locks and shared memory need a local disk: use one, or a database's URL"
+        remedy = "SQLite's locks and shared memory need a local disk: use one, or a database's URL"
     elif kind == "tmpfs":
-        mend = "it is in memory, and gone with the next boot: choose another --journal to be able to resume"
+        remedy = "it is in memory and lost at the next boot: choose another --journal to be able to resume"
     elif kind == "overlay":
-        mend = "it is in a container's own layer, and gone with the container: mount a volume for it"
+        remedy = "it is in the container's own layer and lost with the container: mount a volume for it"
     elif free is not None and free < _LOW_DISK:
-        mend = "the disk is almost full"
+        remedy = "the disk is almost full: make room, or choose another --journal"
     else:
         return Finding("journal", CheckStatus.WORKS, found)
-    return Finding("journal", CheckStatus.DEGRADED, found, mend)
+    return Finding("journal", CheckStatus.DEGRADED, found, remedy)
 
 
 _CHECKS: Final[tuple[Callable[[HostFacts, Plan], Finding], ...]] = (

@@ -1,4 +1,4 @@
-"""What is to be known of this host before a run. It looks and tries, and leaves everything as it was."""
+"""Collect facts about this host before a run. Everything that is tried is undone again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _V1: Final = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Where a journal lives, or would: its nearest directory that exists."""
+    """Disk of a journal, found by the nearest directory of its path that exists. `free` in bytes."""
 
     path: str
     directory: str
@@ -39,7 +39,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
-    """A host. Sizes in bytes; None is no limit, or not to be known. `refused`: why what is there is no journal."""
+    """Facts about a host. Sizes in bytes; None: no limit, or unknown. `refused`: why the file is not a journal."""
 
     system: str
     python: tuple[int, int, int]
@@ -66,7 +66,7 @@ class HostFacts:
 
 
 def collect_facts(journal: str) -> HostFacts:
-    """Look at this host. `journal` is a path or a URL."""
+    """Collect the facts about this host. `journal` is a path or a URL."""
     files, files_hard = _limits(resource.RLIMIT_NOFILE)
     version, kills = _cgroups()
     path = path_of(journal)
@@ -87,7 +87,7 @@ def collect_facts(journal: str) -> HostFacts:
         memory=_memory(),
         pid=os.getpid(),
         parent=_read(f"/proc/{os.getppid()}/comm").strip() if tree.VISIBILITY.is_usable else "",
-        ignored=tuple(each.name for each in _STOPS if signal.getsignal(each) is signal.SIG_IGN),
+        ignored=tuple(signum.name for signum in _STOPS if signal.getsignal(signum) is signal.SIG_IGN),
         service=current_service(),
         notified="NOTIFY_SOCKET" in os.environ,
         terminal=os.isatty(2),
@@ -100,7 +100,7 @@ _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _limits(which: int) -> tuple[int | None, int | None]:
-    """The soft and the hard limit; a sandbox may refuse to say."""
+    """Return the soft and the hard limit; None for both if a sandbox refuses the question."""
     try:
         soft, hard = resource.getrlimit(which)
     except OSError:
@@ -123,8 +123,8 @@ def _read(path: str) -> str:
 
 
 def _cgroups() -> tuple[str, bool]:
-    """Which hierarchies there are, and whether the kernel ends a whole cgroup when asked (cgroup.kill)."""
-    mount = next((each for each in _V2 if (each / "cgroup.controllers").exists()), None)
+    """Return the versions of cgroups that are mounted, and whether the kernel has cgroup.kill."""
+    mount = next((folder for folder in _V2 if (folder / "cgroup.controllers").exists()), None)
     if mount is None:
         return ("v1" if os.path.isdir("/sys/fs/cgroup/memory") else "none"), False
     kills = any(mount.glob("*/cgroup.kill")) or (mount / "cgroup.kill").exists()
@@ -137,7 +137,7 @@ def _can_make_leaf() -> bool:
 
 
 def _has_subreaper() -> bool:
-    """Asked, not set: that would be an effect."""
+    """Return whether prctl knows subreapers. Reads the attribute: setting it would have an effect."""
     try:
         answer = ctypes.c_int()
         return bool(ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0)
@@ -162,7 +162,7 @@ def _has_memfd() -> bool:
 
 
 def _processes_left() -> int | None:
-    """How many more processes and threads this user and this container may have."""
+    """Return how many more processes and threads this user and this container may have; None: no limit."""
     files = limit_files(_read("/proc/self/cgroup"), "pids", "pids.max", "pids.max")
     left = [_number(path) - _number(path.with_name("pids.current")) for path in files if _number(path)]
     soft, _ = _limits(resource.RLIMIT_NPROC)
@@ -172,10 +172,10 @@ def _processes_left() -> int | None:
 
 
 def limit_files(cgroups: str, controller: str, name: str, old_name: str) -> list[Path]:
-    """Where a limit on us may be written, by /proc/self/cgroup: our own cgroup's, and those above it.
+    """Return the files that may limit this process: those of its cgroup (/proc/self/cgroup) and of all above it.
 
-    `old_name` is the file's in version 1. In a container the path may be one that only the host has: then what is
-    mounted as the top is ours.
+    `old_name` is the name of the file in version 1. In a container the path may exist on the host only: then the
+    mounted top is the container's own cgroup.
     """
     found: list[Path] = []
     tops: tuple[Path, ...]
@@ -194,7 +194,7 @@ def limit_files(cgroups: str, controller: str, name: str, old_name: str) -> list
 
 
 def _number(path: Path) -> int:
-    """A limit in a file; 0 where it has none (`max`), or there is no such file."""
+    """Return the limit in a file; 0 if it has none (`max`) or does not exist."""
     text = _read(str(path)).strip()
     return int(text) if text.isdigit() else 0
 
@@ -209,7 +209,7 @@ def _threads_of(user: int) -> int:
 
 
 def _memory() -> int | None:
-    """What may be used: what is free, or what the container leaves of it."""
+    """Return the bytes of memory that are free, or that the container may still use; None if unknown."""
     fields = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
     free = [int(fields["MemAvailable"].split()[0]) << 10] if "MemAvailable" in fields else []
     files = limit_files(_read("/proc/self/cgroup"), "memory", "memory.max", "memory.limit_in_bytes")
@@ -230,7 +230,7 @@ def _disk(path: str) -> Disk:
 
 
 def _refused(journal: str) -> str:
-    """Why it cannot be opened, in one line; reading changes nothing."""
+    """Return why the journal cannot be opened, in one line; empty if it can. Opened for reading only."""
     try:
         open_journal(journal, "read").close()
     except QuiesceError as error:
@@ -246,7 +246,10 @@ def _free(directory: str) -> int | None:
 
 
 def file_system(directory: str, mounts: str) -> str:
-    """Its type, by /proc/self/mountinfo; the last mount that covers it counts. Empty if it cannot be known."""
+    """Return the type of a directory's file system, from the text of /proc/self/mountinfo; empty if unknown.
+
+    Of several mounts that cover the directory, the innermost counts, and of those the last.
+    """
     found, length = "", 0
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")

@@ -1,1 +1,1 @@
-"""Kubernetes: manifests and termination messages."""
+"""Integrate with Kubernetes: manifests and termination messages."""

@@ -1,7 +1,7 @@
-"""A run as a Kubernetes Job, or as a plain Pod for podman. Pure: a description goes in, a document comes out.
+"""Describe a run as a Kubernetes Job, or as a plain Pod for podman. Pure: a deployment in, documents out.
 
-No word of a description changes on its way, or becomes another line or option: what cannot be written as it is, is
-refused (`kubernetes_names.py`). What the fields mean for a run, and why they are as they are: docs/kubernetes.md.
+No value of a deployment is changed or can become another line or option: a value that cannot be written as it is, is
+refused (names.py). docs/kubernetes.md says what the fields mean for a run, and why they have these values.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from orchestrator.integrations.kubernetes import names
 from orchestrator.integrations.kubernetes.yaml import Value
 
 USER: Final = 65532
-"""The user of our Containerfile, as in other small images: nobody that a node knows."""
+"""User id of the Containerfile, as in other small images: no node has a user with this id."""
 
 KUBELET_SIGNAL_DELAY: Final = 2
-"""Seconds between a kubelet's clock and the signal's arrival: the container runtime is in between."""
+"""Seconds that the container runtime may need to pass on the signal after the kubelet's clock has started."""
 
 CONTAINER: Final = "supervisor"
 
 _ENDS_BY_SIGNAL: Final = (129, 130, 143)
-"""128 + SIGHUP, SIGINT, SIGTERM: somebody asked for it."""
+"""Exit codes 128 + SIGHUP, SIGINT, SIGTERM: a stop was requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalVolume:
-    """Where the journal is kept: a volume claim at a directory, or a database whose URL a secret holds, or neither.
+    """Place of the journal: a volume claim mounted at a directory, or a database whose URL is in a secret, or neither.
 
-    `size` makes a new claim of that size; without it the claim exists already.
+    With `size`, a new claim of that size is created; without it, the claim exists already.
     """
 
     claim: str | None = None
@@ -52,7 +52,7 @@ class JournalVolume:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is to run, and where. `grace`: seconds between SIGTERM and SIGKILL. `resources`: what is requested."""
+    """Description of what runs, and where. `grace`: seconds from SIGTERM to SIGKILL. `resources`: the requests."""
 
     name: str
     image: str
@@ -84,32 +84,35 @@ class Deployment:
 
 
 def grace_seconds(needed: float) -> int:
-    """What to ask for as terminationGracePeriodSeconds when a stop may need so many seconds."""
+    """Return terminationGracePeriodSeconds for a stop that may need this many seconds."""
     return math.ceil(needed) + KUBELET_SIGNAL_DELAY
 
 
-def job(it: Deployment) -> list[Value]:
-    """The documents: a claim for the journal, if one is to be made, and the Job."""
+def job(deployment: Deployment) -> list[Value]:
+    """Return the documents: a new claim for the journal, if there is one, and the Job."""
     spec: dict[str, Value] = {
-        "backoffLimit": it.backoff_limit,
+        "backoffLimit": deployment.backoff_limit,
         "completions": 1,
         "parallelism": 1,
         "podReplacementPolicy": "Failed",  # never two supervisors at once on one journal
-        "podFailurePolicy": {"rules": _rules(it.interrupted_exit_code)},
-        "template": {"metadata": _template_metadata(it), "spec": _pod_spec(it)},
+        "podFailurePolicy": {"rules": _rules(deployment.interrupted_exit_code)},
+        "template": {"metadata": _template_metadata(deployment), "spec": _pod_spec(deployment)},
     }
-    return [*_claims(it), {"apiVersion": "batch/v1", "kind": "Job", "metadata": _metadata(it), "spec": spec}]
+    return [
+        *_claims(deployment),
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": _metadata(deployment), "spec": spec},
+    ]
 
 
-def pod(it: Deployment) -> list[Value]:
-    """The documents: a claim for the journal, if one is to be made, and the Pod."""
-    metadata = {**_metadata(it), **_template_metadata(it)}
-    spec = _pod_spec(it, plain=True)
-    return [*_claims(it), {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}]
+def pod(deployment: Deployment) -> list[Value]:
+    """Return the documents: a new claim for the journal, if there is one, and the Pod."""
+    metadata = {**_metadata(deployment), **_template_metadata(deployment)}
+    spec = _pod_spec(deployment, plain=True)
+    return [*_claims(deployment), {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}]
 
 
 def _rules(interrupted_exit_code: int | None) -> list[Value]:
-    """The first that matches counts. What none matches (137: out of memory, 139: a crash) counts as a failure."""
+    """Return the rules of podFailurePolicy. The first match counts; no match (137, 139: a crash) is a failure."""
     ignored = list(_ENDS_BY_SIGNAL) if interrupted_exit_code is None else []
     counted = [75] if interrupted_exit_code is None else [interrupted_exit_code]
     final = [code for code in (1, 2) if code not in counted]  # some tasks failed for good; wrong usage
@@ -131,57 +134,57 @@ def _codes(codes: Sequence[int]) -> dict[str, Value]:
 # -- the Pod ---------------------------------------------------------------------------------------------------
 
 
-def _labels(it: Deployment) -> dict[str, Value]:
-    return {"app.kubernetes.io/name": "quiesce", "app.kubernetes.io/instance": it.name}
+def _labels(deployment: Deployment) -> dict[str, Value]:
+    return {"app.kubernetes.io/name": "quiesce", "app.kubernetes.io/instance": deployment.name}
 
 
-def _metadata(it: Deployment) -> dict[str, Value]:
-    where: dict[str, Value] = {"namespace": it.namespace} if it.namespace is not None else {}
-    return {"name": it.name, **where, "labels": _labels(it)}
+def _metadata(deployment: Deployment) -> dict[str, Value]:
+    where: dict[str, Value] = {"namespace": deployment.namespace} if deployment.namespace is not None else {}
+    return {"name": deployment.name, **where, "labels": _labels(deployment)}
 
 
-def _template_metadata(it: Deployment) -> dict[str, Value]:
+def _template_metadata(deployment: Deployment) -> dict[str, Value]:
     annotations: dict[str, Value] = {
         "prometheus.io/scrape": "true",
-        "prometheus.io/port": str(it.probe_port),
+        "prometheus.io/port": str(deployment.probe_port),
         "prometheus.io/path": "/metrics",
     }
-    return {"labels": _labels(it), "annotations": annotations}
+    return {"labels": _labels(deployment), "annotations": annotations}
 
 
-def _pod_spec(it: Deployment, *, plain: bool = False) -> dict[str, Value]:
+def _pod_spec(deployment: Deployment, *, plain: bool = False) -> dict[str, Value]:
     return {
         "restartPolicy": "Never",  # a podFailurePolicy asks for it: each try is a new Pod
-        "terminationGracePeriodSeconds": it.grace,
+        "terminationGracePeriodSeconds": deployment.grace,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": it.user,
-            "runAsGroup": it.user,
-            "fsGroup": it.user,
+            "runAsUser": deployment.user,
+            "runAsGroup": deployment.user,
+            "fsGroup": deployment.user,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(it, plain=plain)],
-        "volumes": _volumes(it),
+        "containers": [_container(deployment, plain=plain)],
+        "volumes": _volumes(deployment),
     }
 
 
-def _container(it: Deployment, *, plain: bool) -> dict[str, Value]:
+def _container(deployment: Deployment, *, plain: bool) -> dict[str, Value]:
     more: dict[str, Value] = {}
     if not plain:  # they only inform, and podman refuses them together with the host's network
-        more["ports"] = [{"name": "probes", "containerPort": it.probe_port}]
-    if it.resources:
-        more["resources"] = {"requests": it.resources}
+        more["ports"] = [{"name": "probes", "containerPort": deployment.probe_port}]
+    if deployment.resources:
+        more["resources"] = {"requests": deployment.resources}
     return {
         "name": CONTAINER,
-        "image": it.image,
+        "image": deployment.image,
         # exec form: no shell in front that would keep SIGTERM to itself. A kubelet expands $(NAME), podman does not
-        "command": [word if plain else word.replace("$", "$$") for word in it.command],
-        "env": _environment(it),
-        **_probes(it, by_exec=plain),
-        "terminationMessagePath": it.termination_message,
+        "command": [word if plain else word.replace("$", "$$") for word in deployment.command],
+        "env": _environment(deployment),
+        **_probes(deployment, by_exec=plain),
+        "terminationMessagePath": deployment.termination_message,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -190,21 +193,21 @@ def _container(it: Deployment, *, plain: bool) -> dict[str, Value]:
             "capabilities": {"drop": ["ALL"]},
         },
         **more,
-        "volumeMounts": _mounts(it),
+        "volumeMounts": _mounts(deployment),
     }
 
 
-def _environment(it: Deployment) -> list[Value]:
+def _environment(deployment: Deployment) -> list[Value]:
     found: list[Value] = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108 - the one place that is writable for all
-    if it.journal.secret is not None:
-        name, key = it.journal.secret
+    if deployment.journal.secret is not None:
+        name, key = deployment.journal.secret
         source: Value = {"secretKeyRef": {"name": name, "key": key}}
         found.append({"name": "QUIESCE_JOURNAL", "valueFrom": source})
     return found
 
 
-def _probes(it: Deployment, *, by_exec: bool) -> dict[str, Value]:
-    """Patient at the start (an agent may import for minutes), then three misses in a row mean a stuck loop."""
+def _probes(deployment: Deployment, *, by_exec: bool) -> dict[str, Value]:
+    """Return the probes. The start may take minutes (imports of the agent); then three misses mean a stuck loop."""
     kinds = (
         ("startupProbe", "/startupz", 2, 150),
         ("livenessProbe", "/livez", 10, 3),
@@ -212,7 +215,7 @@ def _probes(it: Deployment, *, by_exec: bool) -> dict[str, Value]:
     )
     return {
         kind: {
-            **_question(path, it.probe_port, by_exec=by_exec),
+            **_probe_action(path, deployment.probe_port, by_exec=by_exec),
             "periodSeconds": period,
             "timeoutSeconds": min(period, 5),
             "failureThreshold": failures,
@@ -221,37 +224,40 @@ def _probes(it: Deployment, *, by_exec: bool) -> dict[str, Value]:
     }
 
 
-def _question(path: str, port: int, *, by_exec: bool) -> dict[str, Value]:
-    """What is asked. Of an httpGet podman makes a `curl` in the container, and a small image has none."""
+def _probe_action(path: str, port: int, *, by_exec: bool) -> dict[str, Value]:
+    """Return the action of a probe. podman runs `curl` in the container for httpGet, and a small image has none.
+
+    The words of the command need no quoting: podman joins them into one line for a shell.
+    """
     if by_exec:
-        return {"exec": {"command": ["python3", "-m", "orchestrator.integrations.probes.client", str(port), path]}}
+        return {"exec": {"command": ["quiesce", "probe", str(port), path]}}
     return {"httpGet": {"path": path, "port": port}}
 
 
 # -- its volumes -----------------------------------------------------------------------------------------------
 
 
-def _mounts(it: Deployment) -> list[Value]:
+def _mounts(deployment: Deployment) -> list[Value]:
     mounts: list[Value] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the Pod's own
-    if it.journal.claim is not None:
-        mounts.append({"name": "journal", "mountPath": it.journal.directory})
-    if it.config_map is not None:
+    if deployment.journal.claim is not None:
+        mounts.append({"name": "journal", "mountPath": deployment.journal.directory})
+    if deployment.config_map is not None:
         mounts.append({"name": "input", "mountPath": "/input", "readOnly": True})
     return mounts
 
 
-def _volumes(it: Deployment) -> list[Value]:
+def _volumes(deployment: Deployment) -> list[Value]:
     volumes: list[Value] = [{"name": "tmp", "emptyDir": {}}]
-    if it.journal.claim is not None:
-        volumes.append({"name": "journal", "persistentVolumeClaim": {"claimName": it.journal.claim}})
-    if it.config_map is not None:
-        volumes.append({"name": "input", "configMap": {"name": it.config_map}})
+    if deployment.journal.claim is not None:
+        volumes.append({"name": "journal", "persistentVolumeClaim": {"claimName": deployment.journal.claim}})
+    if deployment.config_map is not None:
+        volumes.append({"name": "input", "configMap": {"name": deployment.config_map}})
     return volumes
 
 
-def _claims(it: Deployment) -> list[Value]:
-    if it.journal.claim is None or it.journal.size is None:
+def _claims(deployment: Deployment) -> list[Value]:
+    if deployment.journal.claim is None or deployment.journal.size is None:
         return []
-    spec: Value = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": it.journal.size}}}
-    metadata = {**_metadata(it), "name": it.journal.claim}
+    spec: Value = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": deployment.journal.size}}}
+    metadata = {**_metadata(deployment), "name": deployment.journal.claim}
     return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}]

@@ -1,6 +1,6 @@
-"""Just enough YAML to print a manifest: mappings, sequences and plain values. Pure.
+"""Print a manifest as YAML: mappings, sequences and plain values. Pure.
 
-A string that could be read as anything else is quoted as in JSON, which YAML 1.2 contains.
+A string that YAML could read as another type is quoted as in JSON, which is part of YAML 1.2.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ Value = str | int | float | bool | None | Sequence["Value"] | Mapping[str, "Valu
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./+-]*( [A-Za-z0-9_./+-]+)*")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-"""What YAML 1.1 reads as something else; kubectl and podman do."""
+"""Words that YAML 1.1, and so kubectl and podman, read as another type."""
 
 
 def dump(*documents: Value) -> str:
-    """Documents as one stream."""
+    """Return documents as one YAML stream."""
     return "---\n".join("".join(f"{line}\n" for line in _lines(document)) for document in documents)
 
 

@@ -1,1 +1,1 @@
-"""Health and metrics over HTTP."""
+"""Serve health and metrics over HTTP."""

@@ -1,7 +1,7 @@
-"""A run in Prometheus' words. Needs prometheus-client, the extra `metrics`; only `probes` imports it, when asked to.
+"""Render a run as Prometheus metrics. Needs prometheus-client (the extra `metrics`); imported at the first scrape.
 
-One registry of our own: nothing of a user's program is shown, nothing is global. Values are computed when they are
-asked for, from the latest view; nothing is counted on the supervision loop.
+Theory: the registry is the run's own, so a program's metrics do not show up in it and nothing is global. Values are
+computed at each scrape from the latest view; the supervision loop counts nothing for it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from orchestrator.integrations.probes.health import Health
 from runtime.process import tree
 
 MEMORY_SECONDS = 1.0
-"""Memory is measured no more often: it means a look at every process of the machine."""
+"""Least seconds between two measurements of memory, each of which reads every process of the machine."""
 
 
 class Metrics:
-    """Renders what there is to know. Calls from several threads are fine: the last memory measurement wins."""
+    """Render the metrics of a run. Thread-safe: of two memory measurements at once, the last one is kept."""
 
     def __init__(self, run_id: str) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
@@ -35,7 +35,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)  # the supervisor itself: CPU, memory, descriptors
 
     def render(self, health: Health) -> tuple[str, bytes]:
-        """Content type and body."""
+        """Return the content type and the body."""
         self._collector.health = health
         return CONTENT_TYPE_LATEST, generate_latest(self._registry)
 
@@ -47,11 +47,11 @@ class _RunCollector(Collector):
         self._memory = (-MEMORY_SECONDS, 0)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing in advance: before the first view there is nothing to name."""
+        """Describe nothing in advance: before the first view, no metric has a value."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """All families, in a fixed order."""
+        """Yield all metric families, in a fixed order."""
         health, now = self.health, time.monotonic()
         if health is None:
             return
@@ -97,7 +97,7 @@ def _tasks(view: StatusView) -> Iterator[Metric]:
 
 
 def _executors(view: StatusView) -> Iterator[Metric]:
-    states = Counter(one.state for one in view.executors)
+    states = Counter(executor.state for executor in view.executors)
     executors = GaugeMetricFamily("quiesce_executors", "Living executors, by state.", labels=["state"])
     for state in SlotState:
         if state is not SlotState.EMPTY:

@@ -1,9 +1,9 @@
-"""Answers for a kubelet and for Prometheus: /livez, /readyz, /startupz, /metrics, from a thread of their own.
+"""Serve /livez, /readyz, /startupz and /metrics to a kubelet and to Prometheus, on threads.
 
-The supervision loop shows this module the run (an Observer: one assignment, it never waits); requests are answered from
-what was shown last. Nothing here may delay a stop, or be hung by somebody who connects and says nothing:
-- every connection has PATIENCE seconds in all, and there are at most CONNECTIONS: the oldest makes room for a new one;
-- all threads are daemons, and `close` waits for them CLOSE_SECONDS at most.
+The supervision loop passes each view to this module (an observer: one assignment that never waits); requests are
+answered from the latest view. A stop must not wait for a client, and a silent client must not block the server:
+- a connection lasts at most CONNECTION_TIMEOUT, and at most CONNECTIONS are open: a new one ends the oldest;
+- all threads are daemons, and `close` waits for them at most CLOSE_SECONDS.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from runtime.errors import UsageError
 EVERYWHERE = "*"
 """The address that means every interface, IPv6 and IPv4."""
 
-PATIENCE = 3.0
+CONNECTION_TIMEOUT = 3.0
 """Seconds that one connection may take, from its first byte to its last."""
 
 CONNECTIONS = 32
-"""So many are open at once; more make the oldest end."""
+"""Most connections that are open at once; another one ends the oldest."""
 
 FULL_PAUSE = 0.1
-"""Seconds until the next try when there is no descriptor left for a connection."""
+"""Seconds until the next attempt to accept a connection when no descriptor is left for it."""
 
 CLOSE_SECONDS = 1.0
-"""How long `close` waits at most."""
+"""Most seconds that `close` waits."""
 
 NO_METRICS = "metrics need the package prometheus-client: pip install 'quiesce[metrics]'"
 
@@ -51,7 +51,7 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Probes:
-    """The server. It listens from its creation on, so that a port in use is known before anything begins."""
+    """Server of the probes. It listens from its creation on, so that a port in use is known before the run begins."""
 
     def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self.health = Health(time.monotonic())
@@ -64,24 +64,24 @@ class Probes:
         self._judges = {"/livez": Health.live, "/readyz": Health.ready, "/startupz": Health.startup}
 
     def __call__(self, view: StatusView) -> None:
-        """The Observer: what is true now."""
+        """Take the latest view of the run (as an observer)."""
         self.health = self.health.seen(view)
 
     @property
     def port(self) -> int:
-        """The port; of use when 0 was asked for."""
+        """The port that the server listens on; useful when port 0 was requested."""
         return int(self._server.socket.getsockname()[1])
 
     def start(self, run_id: str = "") -> None:
-        """Begin to answer; the metrics carry the run's id. UsageError: the host has no thread for it."""
+        """Begin to answer; the metrics carry the run's id. Raises UsageError when no thread can be started."""
         self._run_id = run_id
         try:
             self._thread.start()
         except RuntimeError as error:  # a limit, or a sandbox
-            raise UsageError(f"there is no thread for the probes: {error}") from error
+            raise UsageError(f"cannot start a thread for the probes: {error}") from error
 
     def close(self) -> None:
-        """End the server and its connections. Waits CLOSE_SECONDS at most."""
+        """End the server and its connections. Waits at most CLOSE_SECONDS."""
         end = time.monotonic() + CLOSE_SECONDS
         os.close(self._wake_write)
         if self._thread.ident is not None:
@@ -93,11 +93,11 @@ class Probes:
     # -- the thread ---------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        """Not `serve_forever`: that is told of its end by polling, and knows nothing of slow clients."""
+        """Serve until `close`. (`serve_forever` polls for its end, and does not drop slow clients.)"""
         with selectors.DefaultSelector() as selector:
             selector.register(self._server.socket, selectors.EVENT_READ)
             selector.register(self._wake_read, selectors.EVENT_READ)
-            while not any(key.fd == self._wake_read for key, _ in selector.select(self._server.patience())):
+            while not any(key.fd == self._wake_read for key, _ in selector.select(self._server.next_timeout())):
                 self._server.handle_request()
                 self._server.drop_late()
 
@@ -108,13 +108,14 @@ class Probes:
             return self._metrics()
         judge = self._judges.get(path)
         if judge is None:
-            return http.HTTPStatus.NOT_FOUND, _TEXT, f"there are {', '.join((*self._judges, '/metrics'))}\n".encode()
+            paths = ", ".join((*self._judges, "/metrics"))
+            return http.HTTPStatus.NOT_FOUND, _TEXT, f"no such path; there are {paths}\n".encode()
         answer: Answer = judge(self.health, time.monotonic())
         status = http.HTTPStatus.OK if answer.ok else http.HTTPStatus.SERVICE_UNAVAILABLE
-        return status, _TEXT, f"{answer.why}\n".encode()
+        return status, _TEXT, f"{answer.reason}\n".encode()
 
     def _metrics(self) -> Page:
-        with self._loading:  # by the first who asks: a run that nobody scrapes does not pay for it
+        with self._loading:  # loaded at the first scrape: a run that is never scraped does not pay for it
             self._render = self._render or _renderer(self._run_id)
         return self._render(self.health)
 
@@ -128,7 +129,7 @@ def _renderer(run_id: str) -> Renderer:
 
 
 def _listen(address: str, port: int) -> socket.socket:
-    """A listening socket, or UsageError in one line."""
+    """Return a listening socket. Raises UsageError when the address cannot be used."""
     try:
         if address == EVERYWHERE:
             if socket.has_dualstack_ipv6():
@@ -138,29 +139,29 @@ def _listen(address: str, port: int) -> socket.socket:
         return socket.create_server((address, port), family=family)
     except (OSError, OverflowError) as error:
         code = getattr(error, "errno", None) or 0  # negative: a name that is not known
-        why = os.strerror(code) if code > 0 else getattr(error, "strerror", None) or str(error)
-        why = why.partition(" (while attempting")[0]  # create_server adds what is said here already
-        raise UsageError(f"cannot serve the probes on {address} port {port}: {why}") from None
+        reason = os.strerror(code) if code > 0 else getattr(error, "strerror", None) or str(error)
+        reason = reason.partition(" (while attempting")[0]  # create_server repeats the address
+        raise UsageError(f"cannot serve the probes on {address} port {port}: {reason}") from None
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """A thread for each connection, with an eye on how many there are and for how long."""
+    """TCP server with a thread for each connection, and limits on their number and their duration."""
 
     daemon_threads = True
-    block_on_close = False  # it would wait without end; `drop_all` does not
+    block_on_close = False  # it would wait without a limit; `drop_all` has one
 
     def __init__(self, listening: socket.socket, page: Callable[[str], Page]) -> None:
         super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
         listening.setblocking(False)
-        self.timeout = 0.0  # handle_request: what is there now, never wait
+        self.timeout = 0.0  # handle_request never waits
         self.page = page
         self._open: dict[socket.socket, float] = {}
         self._changed = threading.Condition()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept. Without a free descriptor the connection stays in the queue: not to be asked for at once again."""
+        """Accept a connection. If no descriptor is free it stays in the queue, so pause before the next attempt."""
         try:
             return super().get_request()
         except BlockingIOError:
@@ -170,37 +171,37 @@ class _Server(socketserver.ThreadingTCPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """A new connection: note it, and make room for it."""
+        """Register a new connection, and end the oldest ones beyond CONNECTIONS."""
         with self._changed:
-            self._open[request] = time.monotonic() + PATIENCE
+            self._open[request] = time.monotonic() + CONNECTION_TIMEOUT
             late = list(self._open)[:-CONNECTIONS]
         for connection in late:
             _shut_down(connection)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """A connection has ended."""
+        """Unregister a connection that has ended."""
         super().shutdown_request(request)
         with self._changed:
             self._open.pop(request, None)
             self._changed.notify_all()
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        """A client that went away is nobody's concern."""
+        """Ignore the error of a client that went away."""
 
-    def patience(self) -> float | None:
-        """Seconds until a connection has had its time."""
+    def next_timeout(self) -> float | None:
+        """Return the seconds until the next connection times out; None if there is none."""
         with self._changed:
             first = min(self._open.values(), default=None)
         return None if first is None else max(0.0, first - time.monotonic())
 
     def drop_late(self) -> None:
-        """End the connections that have had their time."""
+        """End the connections that have timed out."""
         now = time.monotonic()
         with self._changed:
             late = [connection for connection, end in self._open.items() if end <= now]
             for connection in late:
-                self._open[connection] = now + PATIENCE  # its thread is about to notice: no busy loop meanwhile
+                self._open[connection] = now + CONNECTION_TIMEOUT  # no busy loop until its thread notices
         for connection in late:
             _shut_down(connection)
 
@@ -213,18 +214,18 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def _shut_down(connection: socket.socket) -> None:
-    """Whoever reads or writes it sees its end. Its own thread closes it."""
+    """End a connection for the thread that reads or writes it. That thread closes it."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD, one request a connection."""
+    """Handler of GET and HEAD, one request a connection."""
 
     server: _Server
     server_version = "quiesce"
     sys_version = ""
-    timeout = PATIENCE
+    timeout = CONNECTION_TIMEOUT
     error_content_type = _TEXT
     error_message_format = "%(code)d %(message)s\n"
 
@@ -242,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - http.server finds the method by this name
 
     def _refuse(self) -> None:
-        """Nothing can be changed here."""
+        """Refuse a method that would change something."""
         self.send_response(http.HTTPStatus.METHOD_NOT_ALLOWED)
         self.send_header("Allow", "GET, HEAD")
         self.send_header("Content-Length", "0")
@@ -251,4 +252,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """A probe every few seconds is not worth a line."""
+        """Log nothing: probes come every few seconds."""

@@ -1,1 +1,1 @@
-"""systemd: notifications, and unit files."""
+"""Integrate with systemd: notifications, stop timeouts and unit files."""

@@ -1,11 +1,12 @@
-"""systemd as our parent: what it is told while a run goes on, and what it grants.
+"""Notify systemd of the state of a run, and ask it how long a stop may take.
 
-sd_notify(3) is one datagram a message to the socket that NOTIFY_SOCKET names; that is all that is needed of it, so it
-is written out here. `next_messages`, a pure function, decides what to say; `SdNotifyObserver` says it as an Observer:
-the supervision loop itself calls it, so a watchdog's ping proves that the loop turns.
+Theory: sd_notify(3) sends one datagram a message to the socket that NOTIFY_SOCKET names. `next_messages`, a pure
+function, decides what to send; `SdNotifyObserver` sends it. The supervision loop itself calls this observer, so a ping
+for the watchdog proves that the loop turns.
 
-Never said: RELOADING=1, because there is nothing to reload (SIGHUP ends a run), and BARRIER=1, because systemd reads
-its notifications before it looks at dead children.
+Rejected: a package for sd_notify(3), because the whole protocol is Notifier below. RELOADING=1, because there is
+nothing to reload (SIGHUP ends a run). BARRIER=1, because systemd reads its notifications before it looks at dead
+children.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from orchestrator.core.transitions import SlotState
 from runtime.text import single_line
 
 STATUS_SECONDS: Final = 1.0
-"""A status is renewed no more often than this."""
+"""Least seconds between two STATUS messages."""
 
 EXTENSION: Final = 10.0
-"""Seconds that systemd is asked to wait for the next word, again and again, while a stop goes on."""
+"""Seconds by which each EXTEND_TIMEOUT_USEC message extends systemd's stop timeout during a stop."""
 
 MARGIN: Final = 10.0
-"""Seconds beyond the ladder for which it is still asked: the last sweep, the last commit."""
+"""Seconds beyond the ladder during which the timeout is still extended, for the last sweep and commit."""
 
-_WHY: Final = 200
-"""Characters of a reason in a status: of a datagram that is longer than 4 KiB, systemd reads nothing."""
+_REASON_LENGTH: Final = 200
+"""Most characters of a reason in a status: systemd ignores a datagram that is longer than 4 KiB."""
 
 _ASK_SECONDS: Final = 2.0
-"""How long systemd may take to answer a question."""
+"""Seconds that a command of systemd may take to answer."""
 
-# -- telling it ------------------------------------------------------------------------------------------------
+# -- notifications ---------------------------------------------------------------------------------------------
 
 
 class Notifier:
-    """The datagram socket of sd_notify(3). Never blocks, never raises."""
+    """Datagram socket of sd_notify(3). Never blocks, never raises."""
 
     def __init__(self, address: str) -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address
@@ -49,27 +50,27 @@ class Notifier:
         self._socket.setblocking(False)
 
     @classmethod
-    def here(cls, environment: Mapping[str, str] | None = None) -> Notifier | None:
-        """The socket that NOTIFY_SOCKET names: a path, or @name in the abstract namespace. None without one."""
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Notifier | None:
+        """Return a notifier for NOTIFY_SOCKET: a path, or @name in the abstract namespace. None if it is not set."""
         address = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
         return cls(address) if address.startswith(("/", "@")) else None
 
-    def send(self, *words: str) -> bool:
-        """Send assignments like READY=1, all in one message. Whether it went out."""
+    def send(self, *assignments: str) -> bool:
+        """Send assignments like READY=1, all in one message. Return whether the message was sent."""
         try:
-            self._socket.sendto("\n".join(words).encode(), self._address)
-        except OSError:  # nobody listens, or it is too busy just now
+            self._socket.sendto("\n".join(assignments).encode(), self._address)
+        except OSError:  # systemd does not listen, or its queue is full
             return False
         return True
 
     def close(self) -> None:
-        """Close our end."""
+        """Close the socket."""
         self._socket.close()
 
 
 @dataclass(frozen=True, slots=True)
 class NotifyState:
-    """What systemd was told so far, and when (monotonic seconds). `ends_at`: a stop is over by then."""
+    """What was sent to systemd so far, and when (monotonic seconds). `ends_at`: when a stop must be over."""
 
     ready: bool = False
     stopping: bool = False
@@ -80,101 +81,101 @@ class NotifyState:
     ends_at: float = 0.0
 
 
-def next_messages(told: NotifyState, view: StatusView, watchdog: float | None) -> tuple[NotifyState, list[str]]:
-    """What to say of a view, in one message, and what will have been said then. Pure.
+def next_messages(sent: NotifyState, view: StatusView, watchdog: float | None) -> tuple[NotifyState, list[str]]:
+    """Return the assignments to send for a view, all in one message, and the state once they are sent. Pure.
 
-    `watchdog`: seconds between pings at most. READY=1 goes alone: in a message with STOPPING=1 it would be overheard.
+    `watchdog`: most seconds between pings. READY=1 is sent alone: systemd would ignore it beside STOPPING=1.
     """
-    if not told.ready and _has_begun(view):
-        return replace(told, ready=True), ["READY=1"]
-    words: list[str] = []
+    if not sent.ready and _has_begun(view):
+        return replace(sent, ready=True), ["READY=1"]
+    assignments: list[str] = []
     now = view.at
     if view.phase is not Phase.RUNNING:
-        if not told.stopping:
-            told = replace(told, stopping=True, ends_at=now + (view.stop_bound or 0.0) + MARGIN)
-            words.append("STOPPING=1")
-        if now < told.ends_at and now - told.extended_at >= EXTENSION / 10:
-            told = replace(told, extended_at=now)
-            words.append(f"EXTEND_TIMEOUT_USEC={int(min(EXTENSION, told.ends_at - now) * 1e6)}")
+        if not sent.stopping:
+            sent = replace(sent, stopping=True, ends_at=now + (view.stop_bound or 0.0) + MARGIN)
+            assignments.append("STOPPING=1")
+        if now < sent.ends_at and now - sent.extended_at >= EXTENSION / 10:
+            sent = replace(sent, extended_at=now)
+            assignments.append(f"EXTEND_TIMEOUT_USEC={int(min(EXTENSION, sent.ends_at - now) * 1e6)}")
     status = status_line(view)
-    if status != told.status and (now - told.status_at >= STATUS_SECONDS or words):
-        told = replace(told, status=status, status_at=now)
-        words.append(f"STATUS={status}")
-    if watchdog is not None and now - told.pinged_at >= watchdog:
-        told = replace(told, pinged_at=now)
-        words.append("WATCHDOG=1")
-    return told, words
+    if status != sent.status and (now - sent.status_at >= STATUS_SECONDS or assignments):
+        sent = replace(sent, status=status, status_at=now)
+        assignments.append(f"STATUS={status}")
+    if watchdog is not None and now - sent.pinged_at >= watchdog:
+        sent = replace(sent, pinged_at=now)
+        assignments.append("WATCHDOG=1")
+    return sent, assignments
 
 
 def _has_begun(view: StatusView) -> bool:
-    """The first executor is ready and there is work; or there was, and all of it is done already."""
+    """Return whether the first executor is ready and there is work, or all the work is done already."""
     if view.phase is Phase.RUNNING:
-        return view.accepted > 0 and any(one.state == SlotState.READY for one in view.executors)
+        return view.accepted > 0 and any(executor.state == SlotState.READY for executor in view.executors)
     return view.accepted > 0 and view.signal is None
 
 
 def status_line(view: StatusView) -> str:
-    """How it stands, in words: `312/1600 done, 4 executors, 2 failed`."""
+    """Return the state of the run in words: `312/1600 done, 4 executors, 2 failed`."""
     executors = len(view.executors)
     done = f"{view.completed + view.failed}/{view.accepted} done" if view.accepted else "starting"
     line = f"{done}, {executors} executor{'s' if executors != 1 else ''}"
     line += f", {view.failed} failed" if view.failed else ""
     if view.signal is not None:
-        why = single_line(view.signal.message or view.signal.reason.value, _WHY)
-        line = f"stopping ({why}): {line}"
+        reason = single_line(view.signal.message or view.signal.reason.value, _REASON_LENGTH)
+        line = f"stopping ({reason}): {line}"
     return line
 
 
 def ping_seconds(environment: Mapping[str, str], pid: int) -> float | None:
-    """How often the watchdog wants to hear of us: four times as often as it must. None: it does not."""
-    for_whom = environment.get("WATCHDOG_PID", str(pid))
+    """Return the seconds between pings: a quarter of the watchdog's timeout. None if this process has no watchdog."""
+    watched_pid = environment.get("WATCHDOG_PID", str(pid))
     usec = environment.get("WATCHDOG_USEC", "")
-    if for_whom != str(pid) or not usec.isdigit() or int(usec) == 0:
+    if watched_pid != str(pid) or not usec.isdigit() or int(usec) == 0:
         return None
     return int(usec) / 4e6
 
 
 class SdNotifyObserver:
-    """Tells systemd how the run stands. An Observer: called by the supervision loop, a few times a second."""
+    """Observer that sends the state of the run to systemd. The supervision loop calls it a few times a second."""
 
     def __init__(self, notifier: Notifier, watchdog: float | None = None) -> None:
         self._notifier = notifier
         self._watchdog = watchdog
-        self._told = NotifyState()
+        self._sent = NotifyState()
 
     @classmethod
-    def here(cls) -> SdNotifyObserver | None:
-        """The one for this process's NOTIFY_SOCKET; None without one."""
-        notifier = Notifier.here()
+    def from_environment(cls) -> SdNotifyObserver | None:
+        """Return an observer for the NOTIFY_SOCKET of this process; None if it is not set."""
+        notifier = Notifier.from_environment()
         return None if notifier is None else cls(notifier, ping_seconds(os.environ, os.getpid()))
 
     def __call__(self, view: StatusView) -> None:
-        """Say what is to be said of this view; what did not go out is said again at the next one."""
-        told, words = next_messages(self._told, view, self._watchdog)
-        while words and self._notifier.send(*words):
-            self._told = told
-            told, words = next_messages(told, view, self._watchdog)
+        """Send the messages for this view. A message that cannot be sent is sent again with the next view."""
+        sent, assignments = next_messages(self._sent, view, self._watchdog)
+        while assignments and self._notifier.send(*assignments):
+            self._sent = sent
+            sent, assignments = next_messages(sent, view, self._watchdog)
 
     def close(self) -> None:
-        """Close our end."""
+        """Close the notifier."""
         self._notifier.close()
 
 
 def notify_already_finished(status: str) -> None:
-    """There is nothing to do: a service that ends before it was ready would count as failed."""
-    notifier = Notifier.here()
+    """Report a run that has nothing to do: systemd counts a service as failed if it ends before READY=1."""
+    notifier = Notifier.from_environment()
     if notifier is not None:
         notifier.send("READY=1")
         notifier.send("STOPPING=1", f"STATUS={status}")
         notifier.close()
 
 
-# -- asking it -------------------------------------------------------------------------------------------------
+# -- questions -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceProperties:
-    """The service that this process belongs to. `stop_seconds` is None where systemd waits for ever."""
+    """The service of this process. `stop_seconds` is None if systemd waits without a limit."""
 
     unit: str
     is_main: bool
@@ -183,15 +184,15 @@ class ServiceProperties:
 
     @property
     def stop_timeout_applies(self) -> bool:
-        """Whether the end of `stop_seconds` is ours too: cron's jobs, say, outlive a stop of cron."""
+        """Whether `stop_seconds` bounds this process too. (A job of cron, for example, outlives a stop of cron.)"""
         return self.stop_seconds is not None and (self.is_main or self.kill_mode in ("control-group", "mixed"))
 
 
 def current_service() -> ServiceProperties | None:
-    """Ask systemd about our own service. None: there is none, or it does not say. Blocking, some seconds at most.
+    """Ask systemd for the service of this process; None if there is none or systemd does not answer.
 
-    Its bus does not answer a user that was made up for the service (DynamicUser=, with dbus-daemon): then the unit's
-    files are read.
+    Blocks for a few seconds at most. With dbus-daemon, the bus does not answer a user that systemd made up for the
+    service (DynamicUser=): then the files of the unit are read.
     """
     invocation = os.environ.get("INVOCATION_ID")
     try:
@@ -212,7 +213,7 @@ def current_service() -> ServiceProperties | None:
 
 
 def _ask(*command: str) -> str:
-    """What a tool of systemd's says; nothing if it fails, or takes too long."""
+    """Return the output of a command of systemd; nothing if it fails or takes too long."""
     environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     try:
         done = subprocess.run(
@@ -230,7 +231,7 @@ def _ask(*command: str) -> str:
 
 
 def own_unit(cgroups: str) -> tuple[str, bool] | None:
-    """The service in /proc/self/cgroup, and whether it is one of a user's manager."""
+    """Return the service named in /proc/self/cgroup, and whether a user's manager runs it."""
     for line in cgroups.splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         units = [part for part in path.split("/") if part.endswith(".service")]
@@ -240,7 +241,7 @@ def own_unit(cgroups: str) -> tuple[str, bool] | None:
 
 
 def read_service(unit: str, shown: str, invocation: str, pid: int) -> ServiceProperties | None:
-    """What `systemctl show` said; None when that is not the invocation that we are part of."""
+    """Return the service that `systemctl show` printed; None if it is another invocation than ours."""
     fields = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if fields.get("InvocationID") != invocation or "TimeoutStopUSec" not in fields:
         return None
@@ -250,7 +251,7 @@ def read_service(unit: str, shown: str, invocation: str, pid: int) -> ServicePro
 
 
 def read_files(unit: str, text: str, *, is_main: bool) -> ServiceProperties:
-    """What a unit's files say, its drop-ins behind it: of each option, the last line counts."""
+    """Return the service that the files of a unit describe, drop-ins last: the last line of an option counts."""
     options = {"KillMode": "control-group", "TimeoutStopSec": "90"}
     for line in map(str.strip, text.splitlines()):
         name, separator, value = line.partition("=")
@@ -266,7 +267,7 @@ _UNITS: Final = {
 
 
 def parse_span(text: str) -> float | None:
-    """Seconds, from how systemd writes a span of time: `1min 30s`. None for `infinity`, or what cannot be read."""
+    """Return the seconds of a time span as systemd prints it (`1min 30s`); None for `infinity` or other text."""
     found = re.findall(r"([\d.]+)\s*([a-z]*)", text)
     if not found or any(unit and unit not in _UNITS for _, unit in found):
         return None

@@ -1,6 +1,6 @@
-"""A systemd service for a run: its times agree with the ladder, its restarts resume, its sandbox is tight. Pure.
+"""Render a systemd unit for a run: its timeouts match the ladder, a restart resumes, the sandbox is tight. Pure.
 
-Why each line is as it is, is told in docs/systemd.md.
+docs/systemd.md gives the reason for each line.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 from orchestrator.core import stop_budget
 from orchestrator.core.ladder import Ladder
+from orchestrator.setting_list import format_number
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
 
 WATCHDOG_SECONDS: Final = 30.0
-"""The loop turns four times a second; a disk that stalls for longer than this is worth a restart."""
+"""The supervision loop turns four times a second; a stall that is longer than this justifies a restart."""
 
 RESTART_SECONDS: Final = 5.0
-"""Whatever killed it may need a moment to go away."""
+"""Seconds before a restart: the cause of the failure may need a moment to pass."""
 
 _LONGEST_LINE: Final = 1 << 20
 """Bytes, systemd's LONG_LINE_MAX."""
 
 _SUPERVISOR_MEMORY: Final = 256 << 20
-"""Bytes for the supervisor, its guardian and the journal, beside what the executors may use."""
+"""Bytes for the supervisor, its guardian and the journal, in addition to those of the executors."""
 
 _HARDENING: Final = """\
 NoNewPrivileges=yes
@@ -58,11 +58,12 @@ UMask=0077"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceUnit:
-    """What is to be served. Sizes in bytes, times in seconds; every path absolute.
+    """Description of a service. Sizes in bytes, times in seconds, all paths absolute.
 
-    `user` None lets systemd make one up (DynamicUser=). `state` is a directory below /var/lib that systemd makes
-    and gives to that user; `writable` are those that exist. `bound` and
-    `bound_read_only` are in /tmp, which it has for itself, and have to be shown to it.
+    user: None lets systemd make up a user (DynamicUser=).
+    state: a directory below /var/lib that systemd creates for that user.
+    writable: existing paths that the service may write.
+    bound, bound_read_only: paths in /tmp that must be mounted into the private /tmp of the service.
     """
 
     run_id: str
@@ -82,22 +83,17 @@ class ServiceUnit:
 
 
 def memory_for(workers: int, limit: int | None) -> int | None:
-    """What a whole service may use when each executor may use `limit` bytes."""
+    """Return the bytes that a whole service may use when each executor may use `limit` bytes."""
     return None if limit is None else workers * limit + _SUPERVISOR_MEMORY
 
 
 def stop_seconds(ladder: Ladder) -> int:
-    """TimeoutStopSec for a ladder: whole seconds, so that it is read as it was written."""
+    """Return TimeoutStopSec for a ladder, in whole seconds."""
     return math.ceil(ladder.total + stop_budget.MARGIN)
 
 
-def decimal(number: float) -> str:
-    """All of its digits and never an exponent, which neither systemd nor our own options read."""
-    return f"{Decimal(repr(number)):f}".removesuffix(".0")
-
-
 def render(service: ServiceUnit) -> str:
-    """The text of the unit file. Raises UsageError for a word that systemd would read as another one."""
+    """Return the text of the unit file. Raises UsageError for a value that systemd would read as another one."""
     sections = [_unit(service), _service(service), "[Install]\nWantedBy=multi-user.target"]
     text = "\n\n".join(sections) + "\n"
     if max(len(line.encode()) for line in text.split("\n")) >= _LONGEST_LINE:
@@ -129,7 +125,7 @@ def _service(service: ServiceUnit) -> str:
         "",
         "# 75: interrupted, to be resumed. 1: over, with failed tasks; 2: wrong usage; neither gets better by itself",
         "Restart=on-failure",
-        f"RestartSec={decimal(service.restart_delay)}",
+        f"RestartSec={format_number(service.restart_delay)}",
         "SuccessExitStatus=75",
         "RestartForceExitStatus=75",
         "RestartPreventExitStatus=1 2",
@@ -137,7 +133,7 @@ def _service(service: ServiceUnit) -> str:
         f"# {stop_budget.describe_rungs(ladder)}",
         f"TimeoutStopSec={stop_seconds(ladder)}",
         "KillMode=mixed",
-        f"WatchdogSec={decimal(service.watchdog)}",
+        f"WatchdogSec={format_number(service.watchdog)}",
         "# an abort by the watchdog writes the stacks of all threads",
         "Environment=PYTHONFAULTHANDLER=1",
         "",
@@ -161,16 +157,16 @@ def _identity(service: ServiceUnit) -> list[str]:
 
 
 def _path(path: str) -> str:
-    """One of a list of paths. A colon would part it from another one (BindPaths=), unless it is escaped.
+    """Quote one path of a list. A colon is escaped, because it separates two paths in BindPaths=.
 
-    These lists know quotes and backslashes, but not C's escapes.
+    These lists support quotes and backslashes, but not C's escapes.
     """
     _refuse_unprintable("the path", path)
     return quote(path).replace(":", "\\:")
 
 
 def command_line(command: Sequence[str]) -> str:
-    """Words as ExecStart= reads them. `%S` stays what it is: systemd's state directory."""
+    """Quote the words of a command for ExecStart=. Raises UsageError if systemd cannot start the program."""
     program = command[0]
     _refuse_unprintable("the path of quiesce", program)
     if "$" in program or not program.startswith("/"):
@@ -179,16 +175,16 @@ def command_line(command: Sequence[str]) -> str:
 
 
 STATE: Final = "\0S"
-"""Stands for systemd's state directory in a word, so that a user's own %S is not taken for it."""
+"""Stands for systemd's state directory (%S) in a word; a user's own %S is escaped."""
 
 
 def quote(word: str, *, dollars: bool = False) -> str:
-    """One word, as systemd.syntax(7) reads it: %% and $$ for themselves, C's escapes inside double quotes.
+    """Quote one word for systemd.syntax(7): % and $ doubled, C's escapes inside double quotes.
 
-    Raises UsageError for a word that is no text in UTF-8, or has a NUL.
+    Raises UsageError for a word that is not text in UTF-8 or contains NUL.
     """
     if escape_surrogates(word) != word or "\0" in word.replace(STATE, ""):
-        raise UsageError(f"{word!r} cannot be written into a unit: it is not text in UTF-8")
+        raise UsageError(f"{word!r} cannot be written into a unit: it is not text in UTF-8 without NUL")
     text = word.replace("%", "%%").replace(STATE, "%S")
     if dollars:
         text = text.replace("$", "$$")
@@ -203,12 +199,12 @@ def _escape(letter: str) -> str:
 
 
 def _described(text: str) -> str:
-    """For people: what would end the line, or join the next one to it, is a question mark."""
+    """Return text for a description: `?` for a character that would end the line or join the next line to it."""
     return "".join(letter if letter.isprintable() and letter != "\\" else "?" for letter in text).replace("%", "%%")
 
 
 def _exact(what: str, text: str) -> str:
-    """For an option that takes the rest of its line as it is: no quotes, no escapes, and blanks at the end are lost."""
+    """Return a value for an option that takes the rest of its line: no quotes, no escapes, no blanks at the end."""
     _refuse_unprintable(what, text)
     if text != text.strip() or text.endswith("\\"):
         raise UsageError(f"{what} {text!r} cannot be written into a unit: it ends with a blank or a backslash")
@@ -217,11 +213,11 @@ def _exact(what: str, text: str) -> str:
 
 def _user(name: str) -> str:
     if not name or name.startswith("-") or any(letter in ":/ " for letter in name):
-        raise UsageError(f"{name!r} is no name of a user")
+        raise UsageError(f"{name!r} is not a valid user name")
     return _exact("the user", name)
 
 
 def _refuse_unprintable(what: str, text: str) -> None:
-    """Control characters, line ends of any kind, blanks other than the space, and bytes that are no UTF-8."""
+    """Raise UsageError for control characters, line ends, blanks other than a space, and bytes that are not UTF-8."""
     if not text.isprintable():
         raise UsageError(f"{what} {text!r} cannot be written into a unit: it has characters that are not printable")

@@ -66,7 +66,7 @@ def test_a_good_host_works() -> None:
         ("pidfd", {"pidfd": False}, "degraded", "5.3"),
         ("pid 1", {"pid": 1}, "works", ""),
         ("pid 1", {"pid": 7, "parent": "sh", "terminal": False}, "degraded", "exec form"),
-        ("signals", {"ignored": ("SIGTERM",)}, "degraded", "reset it"),
+        ("signals", {"ignored": ("SIGTERM",)}, "degraded", "restore the default"),
         ("signals", {"ignored": ("SIGHUP",)}, "works", ""),
         ("open files", {"files": 50}, "broken", "ulimit -n 84"),
         ("open files", {"files": 50, "files_hard": 60}, "broken", "LimitNOFILE="),

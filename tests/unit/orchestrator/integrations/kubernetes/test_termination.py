@@ -44,7 +44,9 @@ def test_a_long_reason_leaves_room_for_the_numbers(tmp_path: Path) -> None:
     message = chosen(str(path))
     message(replace(VIEW, phase=Phase.STOPPING, signal=STOP.model_copy(update={"message": "x\n" * 9000})))
     message.flush()
-    assert path.read_text().endswith("…): 3 completed, 1 failed, 6 left; no later word was written\n")
+    assert path.read_text().endswith(
+        "…): 3 completed, 1 failed, 6 left; the run was killed before it wrote how it ended\n"
+    )
 
 
 def write(message: TerminationMessage, text: str) -> None:
@@ -53,9 +55,7 @@ def write(message: TerminationMessage, text: str) -> None:
 
 
 def chosen(path: str) -> TerminationMessage:
-    message = TerminationMessage()
-    message.set_path(path)
-    return message
+    return TerminationMessage(path)
 
 
 def test_it_is_written_in_place_because_a_bind_mount_cannot_be_renamed_onto(tmp_path: Path) -> None:
@@ -67,7 +67,8 @@ def test_it_is_written_in_place_because_a_bind_mount_cannot_be_renamed_onto(tmp_
     assert path.stat().st_ino == before
 
 
-def test_nothing_is_written_before_a_place_is_chosen(tmp_path: Path) -> None:
+def test_nothing_is_written_where_no_kubelet_has_made_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(termination, "DEFAULT_PATH", str(tmp_path / "log"))
     message = TerminationMessage()
     write(message, "done")
     assert message.problem is None
@@ -83,7 +84,6 @@ def test_the_default_is_used_only_where_somebody_made_it(
         path.touch()
     monkeypatch.setattr(termination, "DEFAULT_PATH", str(path))
     message = TerminationMessage()
-    message.set_path(None)
     write(message, "done")
     assert path.exists() is exists
     assert not exists or path.read_text() == "done\n"

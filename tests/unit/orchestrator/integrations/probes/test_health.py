@@ -51,7 +51,7 @@ def test_a_loop_that_never_turned_is_not_live_for_ever() -> None:
 def test_a_loop_that_stands_still_is_neither_live_nor_ready_but_stays_started() -> None:
     health, now = Health(99.0).seen(VIEW), VIEW.at + STALLED_SECONDS + 1
     assert not health.live(now).ok
-    assert "11 s" in health.live(now).why
+    assert "11 s" in health.live(now).reason
     assert not health.ready(now).ok
     assert health.startup(now).ok
 
@@ -61,7 +61,7 @@ def test_it_is_not_ready_in_any_phase_but_running(phase: Phase) -> None:
     health = Health(99.0).seen(replace(VIEW, phase=phase, signal=STOP))
     answer = health.ready(100.1)
     assert not answer.ok
-    assert answer.why == f"{phase.value}: received SIGTERM"
+    assert answer.reason == f"{phase.value}: received SIGTERM"
     assert health.live(100.1).ok
 
 

@@ -172,7 +172,7 @@ def test_clients_that_say_nothing_keep_nobody_else_out(served: Probes) -> None:
 
 def test_a_client_that_dawdles_is_cut_off(served: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then does not buy more time: the whole connection has its limit."""
-    monkeypatch.setattr(probes, "PATIENCE", 0.2)
+    monkeypatch.setattr(probes, "CONNECTION_TIMEOUT", 0.2)
     with closing(silent(served)) as client:
         began = time.monotonic()
         client.sendall(b"GET /livez HTTP/1.0\r\n")

@@ -167,7 +167,7 @@ def test_a_herald_tells_the_socket(listener: tuple[str, socket.socket], monkeypa
     monkeypatch.setenv("NOTIFY_SOCKET", name)
     monkeypatch.setenv("WATCHDOG_USEC", "20000000")
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
-    herald = SdNotifyObserver.here()
+    herald = SdNotifyObserver.from_environment()
     assert herald is not None
     herald(view())
     assert read(reader) == ["READY=1", "STATUS=0/10 done, 2 executors\nWATCHDOG=1"]
@@ -202,8 +202,8 @@ def test_a_full_socket_blocks_nobody(listener: tuple[str, socket.socket]) -> Non
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234"])
 def test_no_socket_no_herald(address: str) -> None:
-    assert Notifier.here({"NOTIFY_SOCKET": address}) is None
-    assert Notifier.here({}) is None
+    assert Notifier.from_environment({"NOTIFY_SOCKET": address}) is None
+    assert Notifier.from_environment({}) is None
 
 
 def test_nothing_to_do_counts_as_ready(listener: tuple[str, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,0 @@
-"""`python -m orchestrator.cli`."""
-
-from orchestrator.entry import main
-
-main()

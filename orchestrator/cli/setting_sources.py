@@ -1,0 +1,91 @@
+"""Combine the settings of a command: its options, then the environment, then the configuration file, then defaults.
+
+The file is `quiesce.toml` in the working directory, or the table `[tool.quiesce]` of `pyproject.toml` there.
+
+A run that is resumed keeps the settings that the journal has. Only options change them: the environment and the file
+are those of the shell and the directory that happen to resume it, and may be another host's. The exception is a
+setting that is not kept with the run (`host_grace`).
+
+Rejected: the same for Supervisor in Python. What a program does must depend on what it says, not on the directory and
+the shell that it is started from.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config import Settings
+from orchestrator.setting_list import Setting, list_settings
+from runtime.errors import UsageError
+
+FILE, PROJECT_FILE = "quiesce.toml", "pyproject.toml"
+
+
+def combine(
+    options: Mapping[str, Any], recorded: object, environment: Mapping[str, str], directory: str | Path = "."
+) -> Settings:
+    """Return the settings of a command. `recorded` are those of the run that it resumes, or None.
+
+    Raises UsageError for a setting that cannot be used; the message says where it was given.
+    """
+    surroundings = {**from_file(directory), **from_environment(environment)}
+    if recorded is None:
+        return Settings.from_options(**{**surroundings, **options})
+    if not isinstance(recorded, dict):
+        raise UsageError("the settings of the run are damaged in the journal")
+    of_host = {name: value for name, value in surroundings.items() if Settings.model_fields[name].exclude}
+    return Settings.from_options(**{**recorded, **of_host, **options})
+
+
+def from_environment(environment: Mapping[str, str], settings: Mapping[str, Setting] | None = None) -> dict[str, Any]:
+    """Return the settings in the environment. Raises UsageError, which names the variable."""
+    known = list_settings() if settings is None else settings
+    found = {
+        name: environment[setting.variable] for name, setting in known.items() if environment.get(setting.variable)
+    }
+    return {name: _parse(known[name], text, known[name].variable) for name, text in found.items()}
+
+
+def from_file(directory: str | Path, settings: Mapping[str, Setting] | None = None) -> dict[str, Any]:
+    """Return the settings in the configuration file. Raises UsageError, which names the file and the key."""
+    known = list_settings() if settings is None else settings
+    path, table = _read(Path(directory))
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{path}: unknown setting {key!r}; there are {', '.join(known)}")
+    return {name: _parse(known[name], value, path) for name, value in table.items()}
+
+
+def _parse(setting: Setting, value: object, source: str) -> Any:
+    try:
+        return setting.parse(value)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def _read(directory: Path) -> tuple[str, dict[str, Any]]:
+    """Return the name and the settings of the configuration file; no settings if there is no file."""
+    for name, keys in ((FILE, ()), (PROJECT_FILE, ("tool", "quiesce"))):
+        table: Any = _load(directory / name)
+        for key in keys:
+            table = table.get(key) if isinstance(table, dict) else None
+        if table is None:
+            continue
+        if not isinstance(table, dict):
+            raise UsageError(f"{name}: {'.'.join(keys)} is not a table")
+        return (f"{name} [{'.'.join(keys)}]" if keys else name), table
+    return FILE, {}
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"cannot read {path.name}: {error.strerror}") from None
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise UsageError(f"{path.name} is not TOML: {error}") from None

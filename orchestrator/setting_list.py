@@ -1,0 +1,119 @@
+"""List the settings that users may give. Everything is derived from the fields of `Settings`.
+
+A field with a description is a setting: an option, an environment variable, a key of the configuration file, a
+parameter of Supervisor and a row of docs/settings.md. A field without one is internal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from orchestrator.config import Settings, SettingsOptions
+from orchestrator.core.settings import MaxFailures, ShortOption, Unit
+from orchestrator.units import parse_seconds, parse_size
+from runtime.errors import UsageError
+from runtime.limits import show_value
+
+_PARSERS = {Unit.SECONDS: parse_seconds, Unit.BYTES: parse_size}
+_METAVARS = {Unit.SECONDS: "S", Unit.BYTES: "SIZE", Unit.FAILURES: "N|P%", Unit.COUNT: "N", Unit.FLAG: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `model` is the class that checks its value."""
+
+    name: str
+    unit: Unit
+    help: str
+    minimum: int | None
+    short: str | None
+    model: type[Settings]
+
+    @property
+    def option(self) -> str:
+        """Its option on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"QUIESCE_{self.name.upper()}"
+
+    @property
+    def metavar(self) -> str:
+        """The placeholder of its value in help texts."""
+        return _METAVARS[self.unit]
+
+    def parse(self, value: object) -> Any:
+        """Return the value of the setting from text or from a plain value. Raises UsageError, which names it."""
+        if self.unit is Unit.FAILURES:
+            return MaxFailures.parse(str(value), self.name)
+        try:
+            value = _PARSERS[self.unit](value) if self.unit in _PARSERS else value
+        except ValueError as error:
+            raise UsageError(f"{self.name} = {show_value(value)}: {error}") from None
+        return getattr(self.model.from_options(**{self.name: value}), self.name)
+
+    def format(self, value: Any) -> list[str]:
+        """Return the words of a command line that give this value."""
+        if self.unit is Unit.FLAG:
+            return [self.option if value else f"--no-{self.option[2:]}"]
+        return [self.option, value.format() if isinstance(value, MaxFailures) else format_number(value)]
+
+
+def list_settings(model: type[Settings] = Settings) -> Mapping[str, Setting]:
+    """Return the settings of a model by name, in the order of its fields."""
+    return {name: _setting(name, field, model) for name, field in model.model_fields.items() if field.description}
+
+
+def settings_from_options(options: SettingsOptions) -> Settings:
+    """Return the settings of a Supervisor from its parameters. Raises TypeError for an unknown name, UsageError."""
+    unknown = next((name for name in options if name not in list_settings()), None)
+    if unknown is not None:
+        raise TypeError(f"Supervisor() got an unexpected keyword argument {unknown!r}")
+    values: dict[str, Any] = dict(options)
+    if values.get("max_failures") is not None:
+        values["max_failures"] = MaxFailures.parse(values["max_failures"], "max_failures")
+    if values.get("workers", 0) is None:  # as if it was not given
+        del values["workers"]
+    return Settings.from_options(**values)
+
+
+def format_table(model: type[Settings] = Settings) -> str:
+    """Return the table of all settings for docs/settings.md."""
+    rows = ["| option | environment | file and Python | value | meaning |", "|---|---|---|---|---|"]
+    for setting in list_settings(model).values():
+        option = setting.option if setting.short is None else f"{setting.option}`, `{setting.short}"
+        help_text = setting.help.replace("|", "\\|")
+        rows.append(f"| `{option}` | `{setting.variable}` | `{setting.name}` | {setting.unit.value} | {help_text} |")
+    return "\n".join(rows) + "\n"
+
+
+def format_number(number: float) -> str:
+    """Return a number with all its digits and no exponent, as options and systemd read it."""
+    return f"{Decimal(repr(number)):f}".removesuffix(".0")
+
+
+def _setting(name: str, field: FieldInfo, model: type[Settings]) -> Setting:
+    default = field.default if field.default_factory is None and not isinstance(field.default, bool) else None
+    suffix = "" if default is None else f" (default: {format_number(default)})"
+    short = next((mark.text for mark in field.metadata if isinstance(mark, ShortOption)), None)
+    minimum = next((mark.ge for mark in field.metadata if hasattr(mark, "ge")), None)
+    return Setting(name, _unit(field), f"{field.description}{suffix}", minimum, short, model)
+
+
+def _unit(field: FieldInfo) -> Unit:
+    """Return the unit of a field: as marked, or by its type (every float is a number of seconds)."""
+    types = set(_types(field.annotation))
+    by_type = {bool: Unit.FLAG, float: Unit.SECONDS, MaxFailures: Unit.FAILURES}
+    marks = [mark for mark in field.metadata if isinstance(mark, Unit)]
+    return (marks or [unit for kind, unit in by_type.items() if kind in types] or [Unit.COUNT])[0]
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    yield from get_args(annotation) or (annotation,)

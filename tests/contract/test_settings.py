@@ -1,0 +1,81 @@
+"""Options, variables, keys, parameters and docs/settings.md have one source: the fields of Settings."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from pathlib import Path
+
+import pytest
+import typer
+from pydantic import Field
+from typer.testing import CliRunner
+
+from orchestrator import Supervisor
+from orchestrator.cli import run
+from orchestrator.cli.options import expand
+from orchestrator.cli.setting_sources import from_environment, from_file
+from orchestrator.config import Settings, SettingsOptions
+from orchestrator.setting_list import format_table, list_settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+class MoreSettings(Settings):
+    """Settings with one field more."""
+
+    nap_time: float = Field(default=1.5, ge=0, description="Seconds of sleep after lunch.")
+
+
+def test_the_page_has_the_table() -> None:
+    assert format_table() in PAGE.read_text(encoding="utf-8"), f"expected in docs/settings.md:\n{format_table()}"
+
+
+def test_the_parameters_of_a_supervisor_are_the_settings() -> None:
+    assert set(SettingsOptions.__annotations__) == set(list_settings())
+
+
+@pytest.mark.parametrize("name", list_settings())
+def test_the_type_of_a_parameter_is_that_of_the_field(name: str) -> None:
+    """But for two: workers may be None (not given), and a share of failures is text."""
+    hints = typing.get_type_hints(SettingsOptions)
+    expected = {"workers": int | None, "max_failures": int | str | None}
+    assert hints[name] == expected.get(name, Settings.model_fields[name].annotation)
+
+
+def test_an_unknown_parameter_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'worker'"):
+        Supervisor(worker=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="kill_patience"):
+        Supervisor(kill_patience=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("command", [run.run, run.resume])
+def test_run_and_resume_have_an_option_for_each_setting(command: object) -> None:
+    assert callable(command)
+    assert set(list_settings()) <= set(inspect.signature(command).parameters)
+
+
+def test_a_new_field_is_an_option_a_variable_a_key_and_a_row(tmp_path: Path) -> None:
+    settings = list_settings(MoreSettings)
+    seen = []
+    app = typer.Typer()
+
+    @app.command()
+    @expand(settings=settings)
+    def show(settings: dict[str, object]) -> None:
+        seen.append(settings)
+
+    assert CliRunner().invoke(app, ["--nap-time", "2m"]).exit_code == 0
+    assert CliRunner().invoke(app, []).exit_code == 0
+    assert seen == [{"nap_time": 120.0}, {}]
+    assert from_environment({"QUIESCE_NAP_TIME": "3"}, settings) == {"nap_time": 3.0}
+    (tmp_path / "quiesce.toml").write_text("nap_time = 4\n")
+    assert from_file(tmp_path, settings) == {"nap_time": 4.0}
+    row = "| `--nap-time` | `QUIESCE_NAP_TIME` | `nap_time` | seconds, or like `90s`, `15m`, `2h` | "
+    assert f"{row}Seconds of sleep after lunch. (default: 1.5) |\n" in format_table(MoreSettings)
+
+
+def test_no_variable_of_a_setting_is_a_mark_of_a_process() -> None:
+    variables = {setting.variable for setting in list_settings().values()}
+    assert not variables & {"QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR", "QUIESCE_JOURNAL", "QUIESCE_EVENT"}
