@@ -164,7 +164,7 @@ _alone: list[float] = []
 
 
 def alone() -> float:
-    """Turns a second of the competitor with nobody beside it."""
+    """Return the competitor's turns per second without a run beside it."""
     if not _alone:
         competitor = Competitor()
         with competitor.running():

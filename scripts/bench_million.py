@@ -53,7 +53,7 @@ class Memory:
 
 
 class Feeder(threading.Thread):
-    """Writes one number a line until told enough or until nobody reads."""
+    """Write one number a line until there are enough or the reader is gone."""
 
     def __init__(self, pipe: IO[bytes], tasks: int) -> None:
         super().__init__(daemon=True)

@@ -22,7 +22,7 @@ settings.load_profile("ci")  # `scripts/test unit` takes the other one
 
 
 def pytest_configure() -> None:
-    """Programs under test heed the stop signals, whoever started us, and share no memory with other programs."""
+    """Let programs under test obey the stop signals, and keep their shared memory apart from that of other programs."""
     heed_for_children()
     make_private_shm()
 

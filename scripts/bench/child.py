@@ -51,7 +51,7 @@ def first(pool: Contender, order: dict[str, Any]) -> None:
 
 
 def crash(pool: Contender, order: dict[str, Any]) -> None:
-    """How many of the results arrive although one worker is SIGKILLed; each is told at once, in case it hangs."""
+    """How many of the results arrive although one worker is SIGKILLed; each is reported at once, in case it hangs."""
     middle = order["tasks"] // 2
     orders = [
         {"number": number, "dies": order["kill"] and number == middle, "mark": order["mark"]}
@@ -70,7 +70,7 @@ def crash(pool: Contender, order: dict[str, Any]) -> None:
 
 
 def standing(pool: Contender, order: dict[str, Any]) -> None:
-    """Every worker holds the proof, until somebody ends this process."""
+    """Every worker holds the proof, until this process is ended."""
     for _ in pool.each(stand, [order["proof"]] * pool.workers):
         pass
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.tasks import TIME, awaiting, blocked
 
-_PAUSE = 0.05  # seconds between "I am about to wait" and the raise, so that everybody is blocked by then
+_PAUSE = 0.05  # seconds between "I am about to wait" and the raise, so that every process is blocked by then
 
 _WARM_ROUNDS = 8
 
@@ -84,7 +84,7 @@ def take(fd: int, count: int) -> list[float]:
 
 
 def by_pipe() -> tuple[Wait, Raise]:
-    """A byte in a pipe that everybody polls and nobody reads."""
+    """Wake by a byte in a pipe that every process polls and none reads."""
     read, write = os.pipe()
     return lambda: poll_pipe(read), lambda: os.write(write, b".")
 

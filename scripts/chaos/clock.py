@@ -41,6 +41,6 @@ class Clock:
         """From now on the clock is so much ahead, or behind if negative."""
         fd = os.open(self.offset, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
-            os.pwrite(fd, _OFFSET.pack(seconds), 0)  # in place: everybody has it mapped
+            os.pwrite(fd, _OFFSET.pack(seconds), 0)  # in place: every process has it mapped
         finally:
             os.close(fd)

@@ -1,6 +1,6 @@
 """What is done to a run from outside. Processes are found as a stranger would find them.
 
-A fault that finds nobody (the run was over, or that executor just went) is no fault, and is not counted.
+A fault that finds no process (the run was over, or that executor just went) is no fault, and is not counted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Target:
         return found
 
     def whom(self, name: str) -> psutil.Process | None:
-        """Somebody by role."""
+        """Find a process by its role."""
         if name == "supervisor":
             return self.supervisor
         if name == "guardian":
@@ -85,7 +85,7 @@ class Target:
 
 
 def inject(kind: str, target: Target) -> bool:
-    """Do it. Whether there was somebody to do it to."""
+    """Inject the fault. Return whether there was a process to inject it into."""
     try:
         if kind in _WORLD:
             return _WORLD[kind](target)
@@ -120,7 +120,7 @@ def _quietly(act: Callable[[], object]) -> None:
 
 
 def _storm(process: psutil.Process, rng: random.Random, *, ending: bool) -> bool:
-    """A thousand signals as fast as they can be sent, of all kinds that somebody may send."""
+    """Send a thousand signals, of all kinds that a user may send, as fast as possible."""
     menu = [signal.SIGINT, signal.SIGHUP] + ([signal.SIGTERM] if ending else [])
     sent = 0
     for _ in range(STORM):
@@ -163,7 +163,7 @@ def _spoil(target: Target) -> bool:
 
 
 def _slow(target: Target) -> bool:
-    """Somebody else writes to the journal's file, and takes his time: every commit waits."""
+    """Write to the journal's file from another process, slowly: every commit waits."""
     return _lock_journal(target, 0.3, 1.0)
 
 
@@ -187,7 +187,7 @@ def _lock_journal(target: Target, shortest: float, longest: float) -> bool:
 
 
 def _second_run(target: Target) -> bool:
-    """Another run writes a large input into the same journal, and is told to stop after a while."""
+    """Let another run write a large input into the same journal, and stop it after a while."""
     source = target.disk.folder.parent / "second.jsonl"
     with source.open("w") as file:
         file.writelines(f'{{"key": "s{number}", "n": {number}}}\n' for number in range(60_000))
@@ -235,7 +235,7 @@ def _no_descriptors(target: Target) -> bool:
 
 
 def _no_processes(target: Target) -> bool:
-    """The host has no process left for anybody of the run, for half a second."""
+    """Leave no process for the run on this host, for half a second."""
     group = target.pids
     if group is None:
         return os.geteuid() != 0 and _no_processes_of_user(target)
@@ -245,7 +245,7 @@ def _no_processes(target: Target) -> bool:
 
 
 def _no_processes_of_user(target: Target) -> bool:
-    """Likewise by the limit of a user, which binds everybody but root."""
+    """Do the same by the limit of a user, which does not bind root."""
     for process in (target.supervisor, target.guardian()):
         if process is not None:
             before = process.rlimit(psutil.RLIMIT_NPROC)

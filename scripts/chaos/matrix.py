@@ -33,7 +33,7 @@ AFTER = 2 * GRACE + 1.0
 """Seconds after the main process's end in which what it started may still go: our graces, and one."""
 
 MOMENT = 0.1
-"""Seconds that a finished result may be on its way: what is when main is SIGKILLed is nobody's, and is done again."""
+"""Seconds that a finished result may be on its way: one that is when main is SIGKILLed is made again."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _watch(running: Running, proof: EofProof, began: float, patience: float) -> 
 
 
 def _left(running: Running, proof: EofProof) -> set[int]:
-    """Everybody but main itself: by its place in the tree, by the environment, by the proof's descriptor."""
+    """Find every process but main: by the tree, by the environment, by the proof's descriptor."""
     holders = procs.select(lambda pid: bool(procs.holds(pid, proof.path)))
     found = {each for each in (*running.tree(), *holders) if each.pid != running.pid}
     return {each.pid for each in found if _lives(each)}

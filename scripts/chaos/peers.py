@@ -1,7 +1,7 @@
 """The pools that people use, stopped as their documentation suggests; and ours.
 
 What they have in common with the benchmarks comes from bench.contenders. Each gets work one by one and tells results
-as they come: whoever waits for all of them first has nothing when he is stopped.
+as they come: a program that waits for all of them first has nothing when it is stopped.
 """
 
 from __future__ import annotations

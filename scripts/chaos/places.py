@@ -1,7 +1,7 @@
 """Where a round's journal lies: on a disk that can be full or turn read-only, or in a world without cgroups.
 
 A small tmpfs is a disk that is full at once. An ext4 image with errors=remount-ro turns read-only under its writers
-when the kernel is told of an error, as a failing disk does: an ordinary remount is refused while files are open.
+when the kernel learns of an error, as a failing disk does: an ordinary remount is refused while files are open.
 Both need root; elsewhere those rounds are plain ones.
 """
 
@@ -56,7 +56,7 @@ class Disk:
 
 
 class SmallDisk(Disk):
-    """A tmpfs that is full when it is told to be."""
+    """A tmpfs that can be filled on request."""
 
     def spoil(self) -> None:
         """Leave no page free."""
@@ -71,7 +71,7 @@ class SmallDisk(Disk):
 
 
 class FailingDisk(Disk):
-    """An ext4 image on a loop device, which the kernel makes read-only when it is told of an error."""
+    """An ext4 image on a loop device, which the kernel makes read-only when it learns of an error."""
 
     def __init__(self, folder: Path, image: Path) -> None:
         super().__init__(folder)
@@ -156,7 +156,7 @@ def without_cgroups() -> list[str]:
 
 
 PLAIN_USER = 12345
-"""A user id that nobody has."""
+"""A user id that no user has."""
 
 
 _OPEN_HOME = """
@@ -165,7 +165,7 @@ shift 2
 mount --bind "$python" /mnt && mount -t tmpfs -o mode=755 none "$home" &&
     mkdir -p "$python" && mount --move /mnt "$python" && exec "$@"
 """
-"""In a mount namespace of its own, makes an interpreter below root's private home readable for everybody.
+"""In a mount namespace of its own, makes an interpreter below root's private home readable for every user.
 
 It makes no directory outside: a signal that comes before `exec` would leave it.
 """

@@ -34,7 +34,7 @@ PASSING = (
 """Faults that a run survives."""
 
 LASTING = ("executor STOP", "guardian STOP")
-"""Faults that stay until somebody ends the run: an ending one always follows."""
+"""Faults that stay until the run is ended from outside: an ending one always follows."""
 
 THEMES = {
     "plain": 66, "unread": 6, "no cgroup": 6, "clock": 4, "disk full": 4, "slow disk": 4, "deleted": 2, "read-only": 2,
@@ -63,7 +63,7 @@ OPTIONS: dict[str, Sequence[str]] = {
     "threads": ("--timeout", "0.8", "--retries", "4"),
     "holder": ("--heartbeat-timeout", "0.5"),
 }
-"""What `quiesce run` is told besides, by theme."""
+"""Further options of `quiesce run`, by theme."""
 
 OWN_FAULTS = {
     "second run": ("second run",),
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def options(self) -> Sequence[str]:
-        """What `quiesce run` is told besides."""
+        """Return further options of `quiesce run`."""
         return OPTIONS.get(self.theme, ())
 
     def tasks(self, folder: str, proof: str) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def plan_of(seed: int, theme: str | None = None) -> Plan:
     if theme in ("no cgroup", "plain user") and any(
         fault.kind == "guardian KILL" for attempt in attempts for fault in attempt
     ):
-        # without a cgroup and without the subreaper, who has no name in his environment either is nobody's child
+        # without a cgroup and without the subreaper, a process without a mark in its environment cannot be found
         kinds = ["daemon" if kind == "hidden" else kind for kind in kinds]
     return Plan(
         seed=seed,
@@ -215,7 +215,7 @@ def _faults(rng: random.Random, theme: str) -> list[Fault]:
 
 
 def _not_both(faults: list[Fault]) -> list[Fault]:
-    """Who kills the guardian *and* the supervisor within a moment leaves nobody to clean up: nothing is promised."""
+    """Return whether guardian *and* supervisor are killed within a moment: then no process is left to clean up."""
     if any(fault.kind == "guardian KILL" for fault in faults):
         return [replace(fault, kind=fault.kind.replace("supervisor KILL", "supervisor TERM")) for fault in faults]
     return faults

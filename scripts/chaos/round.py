@@ -340,7 +340,7 @@ class _Round:
         self.report.left += [str(path) for path in self.disk.folder.iterdir() if path.name not in allowed]
 
     def _judge_end(self, code: int, faults: Sequence[Fault], said: str) -> None:
-        """The exit status is one that the faults explain, and nobody fell over his own feet."""
+        """Check that the faults explain the exit status, and that no traceback was printed."""
         allowed = {0, 1}
         if self.report.plan.theme == "read-only":  # a disk that failed once may fail again, with a clear line
             allowed |= {75, 2}

@@ -62,7 +62,7 @@ class Scenario:
         return tasks
 
     def words(self, workers: int = 2, grace: float = 0.3, term_grace: float = 0.3) -> list[str]:
-        """What `quiesce` is told."""
+        """Return the arguments of `quiesce`."""
         return [
             "run", f"{AGENT}:mixed", "--input", str(self.folder / "input.jsonl"), "--journal", str(self.journal),
             "--run-id", self.run_id, "--workers", str(workers), "--grace", str(grace), "--term-grace", str(term_grace),
@@ -73,7 +73,7 @@ class Scenario:
         return start_cli(*self.words(**settings), env=self.environment(), cwd=self.folder)
 
     def resume(self) -> Completed:
-        """`quiesce resume` to its end. Nobody is hostile any more, nor slow: also not who had no chance to be."""
+        """`quiesce resume` to its end. No agent is hostile or slow any more."""
         for line in (self.folder / "input.jsonl").read_text().splitlines():
             (self.folder / "marks" / json.loads(line)["key"]).touch()
         return run_cli("resume", self.run_id, "--journal", str(self.journal), env=self.environment(), cwd=self.folder)
@@ -87,7 +87,7 @@ class Scenario:
         return Target(psutil.Process(running.pid), Disk(self.folder), random.Random(0))
 
     def gone(self, within: float) -> float:
-        """Block until every process that ever held the proof is gone; seconds. Nobody carries the run's id either."""
+        """Wait until every process that held the proof is gone; seconds. No process carries the run's id either."""
         end = time.monotonic() + within
         seconds = self.proof.wait(within)
         wait_until(

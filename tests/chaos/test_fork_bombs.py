@@ -73,7 +73,7 @@ def attack(user: int) -> Iterator[Attack]:
 
 
 def end_holders(path: str) -> None:
-    """Stop whoever holds it until there are no new ones, then kill them: a test must not leave a fork bomb."""
+    """Stop its holders until there are no new ones, then kill them: a test must not leave a fork bomb."""
     seen: dict[int, psutil.Process] = {}
     while new := [each for each in procs.select(lambda pid: bool(procs.holds(pid, path))) if each.pid not in seen]:
         procs.signal_all(new, signal.SIGSTOP)
@@ -89,7 +89,7 @@ def limited_user(user: int) -> list[str]:
 
 
 def stop(attack: Attack, running: Running, number: signal.Signals) -> tuple[float, str]:
-    """Signal the supervisor; how long it took until nobody was left, and what it said."""
+    """Signal the supervisor; how long it took until no process was left, and what it said."""
     try:
         attack.post.expect(1, 40)
     except AssertionError as error:
@@ -98,7 +98,7 @@ def stop(attack: Attack, running: Running, number: signal.Signals) -> tuple[floa
     running.send(number)
     attack.proof.wait(BOUND + SLACK)
     seconds = time.monotonic() - began
-    print(f"nobody left after {seconds:.2f} s")
+    print(f"no process left after {seconds:.2f} s")
     running.popen.wait(15)
     return seconds, running.wait().stderr
 

@@ -44,7 +44,7 @@ def test_a_frame_that_never_ends_is_not_waited_for(scenario: Scenario) -> None:
 
 
 def test_an_unread_pipe_holds_nobody_up(scenario: Scenario) -> None:
-    """Nobody reads the supervisor's output, and it has a lot to say."""
+    """No process reads the supervisor's output, and it has a lot to say."""
     # The last one outlasts the second for which a line may wait for its reader, or all is done before the stop is seen;
     # and it is short, because the stop may come before it begins.
     tasks = scenario.tasks(["talk", "talk", "cooperative"], hold=4 * PATIENCE)

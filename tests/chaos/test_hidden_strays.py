@@ -1,7 +1,7 @@
 """The guardian is killed, and what an agent has detached carries nothing of the run in its environment: it is found.
 
 Without a cgroup, as root and as a plain user. Each of them has its guardian killed in mid-run, in a stop, or together
-with the supervisor; in the end nobody holds the proof.
+with the supervisor; in the end no process holds the proof.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def guardian_of(running: Running) -> psutil.Process:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """A zombie is: whoever is process 1 here may take its time to wait for it."""
+    """A zombie counts as gone: process 1 may reap it late."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 

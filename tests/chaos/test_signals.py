@@ -74,7 +74,7 @@ def test_a_stopped_guardian_holds_nothing_up(scenario: Scenario, end: signal.Sig
 
 def test_a_guardian_that_is_stopped_again_and_again_holds_no_stop_up(scenario: Scenario) -> None:
     """Its supervisor looks after it, also when nothing is left to order. (When that is dead, and the last executor too,
-    there is nobody who could.)"""
+    no process is left that could.)"""
     tasks = scenario.tasks(["cooperative", "busy", "orphan"])
     with scenario.start(workers=3) as running:
         scenario.proof.held(3)
@@ -175,7 +175,7 @@ def test_a_snapshot_survives_the_supervisors_death(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("after", [0.12, 0.16, 0.2, 0.24, 0.28, 0.32, 0.36, 0.4, 0.5, 0.6])
 def test_killed_at_any_moment_of_its_start_it_leaves_nothing(scenario: Scenario, after: float) -> None:
-    """No process, and no cgroup, which would have a name and nobody who knows it."""
+    """No process, and no cgroup, whose name nothing would remember."""
     tasks = scenario.tasks(["quick"] * 3)
     with scenario.start() as running:
         time.sleep(after)

@@ -20,7 +20,7 @@ from tests.support.cli import ROOT
 ONCE_FAILED = {
     108: "the guardian died and a descriptor was used again: the new pipe was taken off the selector by the old one",
     147: "the cgroup leaf stayed when the supervisor was killed while the guardian swept",
-    304: "a stopped guardian stayed stopped: its last executor had left before it told it to go on",
+    304: "a stopped guardian stayed stopped: its last executor had left before it was continued",
     307: "a ReturnTasks took the last order out of the pipe before the main thread of the executor had seen it",
     50112: "a guardian that was stopped after its last order, the sweep, was waited for and never continued",
 }

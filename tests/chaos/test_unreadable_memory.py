@@ -87,7 +87,7 @@ def test_a_stop_takes_its_graces_and_no_longer(scenario: Scenario) -> None:
 
 
 def test_one_of_the_run_is_named_as_remaining(scenario: Scenario) -> None:
-    """Not even SIGKILL ends it; whoever looks at it does not wait for it."""
+    """Not even SIGKILL ends it; a process that reads it does not wait for it."""
     with hung_file_system(scenario.folder / "hung") as system, Post(scenario.folder / "post") as post:
         if system is None:
             pytest.skip("there is no FUSE here")

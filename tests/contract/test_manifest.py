@@ -89,7 +89,7 @@ def test_a_grace_that_the_host_dictates_is_kept(capsys: pytest.CaptureFixture[st
 def test_exit_codes_mean_what_they_mean(capsys: pytest.CaptureFixture[str]) -> None:
     job = last(capsys)
     assert [action_on(job, code) for code in (1, 2)] == ["FailJob", "FailJob"]  # final: a new Pod changes nothing
-    assert [action_on(job, code) for code in (129, 130, 143)] == ["Ignore"] * 3  # somebody asked: go on elsewhere
+    assert [action_on(job, code) for code in (129, 130, 143)] == ["Ignore"] * 3  # a stop was requested
     assert action_on(job, 75) == "Count"  # a deadline, a limit: again, but not for ever
     assert action_on(job, 137) is None  # SIGKILL, out of memory: counted, as without a rule
     assert rules_of(job)[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]

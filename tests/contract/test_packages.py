@@ -36,7 +36,7 @@ LEFTOVERS = (
     "orchestrator/__pycache__/stale.cpython-311.pyc",
     "docs/quiesce.db-wal",
 )
-"""What lies about in a checkout that has been used, and belongs to nobody else."""
+"""What lies about in a checkout that has been used, and belongs to no package."""
 
 AGENT = """
 import sys, runtime

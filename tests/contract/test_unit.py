@@ -168,7 +168,7 @@ def test_what_cannot_work_is_refused(folder: Path) -> None:
 
 
 def test_what_is_in_tmp_is_shown_to_the_service(folder: Path) -> None:
-    """It has a /tmp of its own; and whoever asks is warned."""
+    """It has a /tmp of its own; and the user is warned."""
     done = CliRunner().invoke(app, ["unit", "m:f", "--input", "/private/in/x.jsonl", "--directory", "/private/in"])
     assert options(done.stdout)["BindReadOnlyPaths"] == "/private/in"
     assert "ReadWritePaths" not in options(done.stdout)

@@ -1,7 +1,7 @@
 """A real systemd, booted in a container of systemd-nspawn from the folder that scripts/host_rootfs makes.
 
 The container sees this checkout and its Python read-only at their own paths, and writes to memory only. It is not a
-child of the tests: it starts and ends processes whenever it likes, and that is nobody's leak.
+child of the tests: it starts and ends processes whenever it likes, and that is no test's leak.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Machine:
         layers = f"lowerdir={base},upperdir={self._folder / 'upper'},workdir={self._folder / 'work'}"
         self._do("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
         self._mounts.append(self.root)
-        for path in self._shared():  # whoever it runs as must be able to get there
+        for path in self._shared():  # the service's user must be able to get there
             for parent in reversed(path.parents):
                 inside = self.root / parent.relative_to("/")
                 inside.mkdir(mode=0o755, exist_ok=True)

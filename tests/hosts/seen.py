@@ -1,7 +1,7 @@
 """What the tests on hosts saw, written down for the tables in the docs (scripts/hosts_table renders them).
 
 A row is kept when its test has passed. The file is in the cache, outside the checkout: a table in the docs is renewed
-on purpose, not by whoever happens to run the tests.
+on purpose, not by every run of the tests.
 """
 
 from __future__ import annotations

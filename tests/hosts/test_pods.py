@@ -108,7 +108,7 @@ def table(podman: Podman) -> Iterator[list[Row]]:
 
 @pytest.fixture
 def saw(table: list[Row], request: pytest.FixtureRequest) -> seen.Saw:
-    """What a test has seen, told after its assertions. The table has this file's order, whatever the tests' was."""
+    """What a test has seen, reported after its assertions. The table has this file's order, whatever the tests' was."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     place = request.function.__code__.co_firstlineno, parameters.get("code", 0)
     return lambda what, found: table.append((place, what, found))
@@ -159,7 +159,7 @@ class Scene:
     # -- what is seen -------------------------------------------------------------------------------------
 
     def get(self, path: str) -> tuple[int | None, str]:
-        """Status and body of a page, None when nobody answers."""
+        """Status and body of a page, None without an answer."""
         try:
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
                 connection.request("GET", path)
@@ -242,7 +242,7 @@ def test_the_probes_before_during_and_after_a_stop(scene: Scene, saw: seen.Saw) 
         assert scene.probes() == [None] * 3
     saw("probes `/startupz`, `/livez`, `/readyz` while it works", "200, 200, 200")
     saw("… while it stops (an agent is stuck)", "200, 200, 503, from the signal to the end")
-    saw("… when it has ended", "nobody listens")
+    saw("… when it has ended", "connection refused")
 
 
 def test_a_stuck_agent_is_ended_by_the_ladder_within_the_grace(scene: Scene, saw: seen.Saw) -> None:

@@ -364,7 +364,7 @@ def test_a_ladder_that_is_too_long_for_the_unit_shrinks(machine: Machine, saw: s
 
 
 def test_a_signal_to_the_whole_cgroup(machine: Machine, saw: seen.Saw) -> None:
-    """`systemctl kill` signals executors and guardian too, unless it is told not to: the supervisor's word counts."""
+    """`systemctl kill` signals executors and guardian too, unless KillMode forbids it: the supervisor's word counts."""
     job = Job(machine, "nap", 400, 0.1, *SHORT)
     job.start()
     job.wait_done(6)
@@ -510,9 +510,7 @@ def _limited(machine: Machine, job: Job) -> Iterator[str]:
     group.mkdir()
     try:
         (group / "memory.limit_in_bytes").write_text(str(300 << 20))
-        for process in procs.processes_with(
-            "QUIESCE_RUN_ID", job.name
-        ):  # the guardian too: whoever it forks is born there
+        for process in procs.processes_with("QUIESCE_RUN_ID", job.name):  # the guardian too: its forks start there
             (group / "cgroup.procs").write_text(str(process.pid))
         yield "memory cgroup v1 of 300 MB"
     finally:

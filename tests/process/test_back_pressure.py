@@ -60,7 +60,7 @@ def test_who_writes_faster_than_the_disk_has_to_wait(tmp_path: Path, disk: threa
     with Supervisor(workers=1, journal=journal, run_id="talk", log=silent) as supervisor:
         handle = supervisor.submit(talks, 1)
         session = supervisor._require_session()
-        wait_until(lambda: paused(session), what="nobody was made to wait")
+        wait_until(lambda: paused(session), what="no executor was paused")
         assert session._store.unwritten_bytes < HIGH_PRESSURE + 2 * READ_SIZE
         disk.set()
         assert handle.result() == 1
@@ -79,7 +79,7 @@ def test_a_stop_reads_on_so_that_who_was_made_to_wait_can_end(tmp_path: Path, di
     ) as supervisor:
         handle = supervisor.submit(talks, 1)
         session = supervisor._require_session()
-        wait_until(lambda: paused(session), what="nobody was made to wait")
+        wait_until(lambda: paused(session), what="no executor was paused")
         supervisor.interrupt()
         wait_until(lambda: not session.status.executors, what="they wait")
         disk.set()
@@ -96,7 +96,7 @@ def test_a_disk_that_hangs_holds_up_no_end(
         with pytest.raises(QuiesceError, match=r"the journal did not answer for 0\.5 s"), supervisor:
             supervisor.submit(talks, 1)
             session = supervisor._require_session()
-            wait_until(lambda: paused(session), what="nobody was made to wait")
+            wait_until(lambda: paused(session), what="no executor was paused")
             supervisor.interrupt()
     finally:
         disk.set()

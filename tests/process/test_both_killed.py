@@ -1,4 +1,4 @@
-"""The supervisor and its guardian are killed within a moment: nobody is left who would have to be ended later."""
+"""The supervisor and its guardian are killed within a moment: no process is left to be ended later."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_they_had_detached_is_ended(tmp_path: Path, world: str) -> None:
             proof.wait(4)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("where", ["in Python", "in C"])
 def test_an_agent_that_has_changed_its_user_is_ended(where: str) -> None:
     """That clears what has the kernel kill it with its parent."""
@@ -66,7 +66,7 @@ def test_an_agent_that_has_changed_its_user_is_ended(where: str) -> None:
             proof.wait(4)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_and_by_its_own_control_thread_if_nobody_else_is_left() -> None:
     with user_folder(NOBODY) as folder, Post(folder / "post") as post, EofProof() as proof:
         os.chmod(post.path, 0o666)

@@ -77,7 +77,7 @@ def quiesce(folder: Path, function: str, *options: str, env: dict[str, str] | No
 
 @contextlib.contextmanager
 def locked(folder: Path, how: str = "BEGIN IMMEDIATE") -> Iterator[Running]:
-    """A process that keeps everybody else from writing, until the block ends."""
+    """Keep every other process from writing, until the block ends."""
     command = [sys.executable, "-c", LOCKER, str(folder / "quiesce.db"), how]
     with Running(command, stdin=subprocess.PIPE) as locker:
         locker.expect("locked", stream="stdout")
@@ -112,7 +112,7 @@ def test_a_run_waits_for_whoever_has_the_journal_and_says_who_it_is(folder: Path
 
 
 def test_a_stop_keeps_what_is_finished_until_it_can_be_written(folder: Path) -> None:
-    """SIGTERM comes while somebody has the lock; the lock is gone before the stop's time for the journal is."""
+    """SIGTERM comes while another process has the lock; the lock is gone before the stop's time for the journal is."""
     jsonl(folder / "in.jsonl", range(1, 9))
     with quiesce(folder, "wait", "--workers", "2") as run:
         run.expect("executor.started", count=2)
@@ -131,7 +131,7 @@ def test_a_stop_keeps_what_is_finished_until_it_can_be_written(folder: Path) -> 
 
 @pytest.mark.parametrize("function", ["wait", "deaf"])
 def test_a_stop_does_not_wait_for_ever(folder: Path, function: str) -> None:
-    """One deadline for everything that waits for the journal, and nobody lives on behind it."""
+    """One deadline for everything that waits for the journal, and no process outlives it."""
     jsonl(folder / "in.jsonl", range(1, 9))
     with quiesce(folder, function, "--workers", "2") as run:
         run.expect("executor.started", count=2)

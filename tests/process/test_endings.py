@@ -1,4 +1,4 @@
-"""How the process ends, told by its exit status; and that by then nothing of it is left."""
+"""How the process ends, by its exit status; and that by then nothing of it is left."""
 
 from __future__ import annotations
 

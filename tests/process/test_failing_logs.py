@@ -48,7 +48,7 @@ print(signal.getsignal(signal.SIGTERM) is before)
 
 @pytest.mark.parametrize("failing", ["output", "everything"])
 def test_a_log_that_raises_leaves_no_process_behind(tmp_path: Path, failing: str) -> None:
-    """The guardian was not told to end: it had its executors go on, with nobody to write down what they did."""
+    """The guardian got no order to end: its executors went on, and no supervisor recorded their outcomes."""
     words = [str(tmp_path / "j.db"), str(tmp_path / "written"), failing]
     with Running([sys.executable, "-c", PROGRAM, *words], env=environment()) as running:
         done = running.wait(25)

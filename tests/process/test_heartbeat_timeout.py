@@ -1,4 +1,4 @@
-"""Silence: who works is left alone, who is deadlocked is found, and a pause of everything costs nobody anything."""
+"""Heartbeats: a working executor is left alone, a deadlocked one is found, a pause of everything costs no task."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_short_limit_leaves_one_alone_that_works(tmp_path: Path) -> None:
 
 @contextmanager
 def stopped(pids: list[int]) -> Iterator[None]:
-    """The supervisor first, as whoever freezes a whole run would; all of them go on in that order."""
+    """The supervisor first, as a freeze of the whole run would; all of them go on in that order."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:

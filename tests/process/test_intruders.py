@@ -17,7 +17,7 @@ GOOD = 12
 
 
 def run(tmp_path: Path, *wild: dict[str, Any], timeout: float = 45) -> tuple[Completed, Seen]:
-    """Run wild tasks and then good ones on two executors. All tasks complete, and nobody sees a traceback."""
+    """Run wild tasks and then good ones on two executors. All tasks complete, and no traceback is printed."""
     marks = tmp_path / "marks"
     marks.mkdir()
     tasks = [*wild, *({"key": f"good {number}", "do": "good"} for number in range(GOOD))]

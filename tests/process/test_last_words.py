@@ -1,4 +1,4 @@
-"""Whoever prints in his clean-up comes to its end: output has a reader as long as there is somebody who writes."""
+"""A process that prints in its clean-up reaches its end: output has a reader as long as it has a writer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
 def test_output_in_a_clean_up_does_not_break_it(tmp_path: Path, end: signal.Signals) -> None:
-    """Of a child too, which is told to end when its executor has gone; and when the supervisor is dead."""
+    """Of a child too, which is sent SIGTERM when its executor has gone; and when the supervisor is dead."""
     run_id = f"goodbye-{end.name}"
     with Post(tmp_path / "post") as post:
         task = {"post": post.path, "agent": str(tmp_path / "agent"), "child": str(tmp_path / "child")}
@@ -26,7 +26,7 @@ def test_output_in_a_clean_up_does_not_break_it(tmp_path: Path, end: signal.Sign
             post.expect()
             running.send(end)
             running.wait(15)
-            wait_until(lambda: not procs.processes_of_run(run_id), 10, what="everybody to be gone")
+            wait_until(lambda: not procs.processes_of_run(run_id), 10, what="every process to be gone")
     assert (tmp_path / "agent").exists()
     assert (tmp_path / "child").exists()
 
@@ -38,7 +38,7 @@ def test_an_agent_that_needs_longer_gets_it_from_the_heir_too(tmp_path: Path) ->
         with start_cli(*words, "--run-id", "needs-long", "--grace", "0.2", "--term-grace", "0.1") as running:
             post.expect()
             running.send(signal.SIGKILL)
-            wait_until(lambda: not procs.processes_of_run("needs-long"), 10, what="everybody to be gone")
+            wait_until(lambda: not procs.processes_of_run("needs-long"), 10, what="every process to be gone")
     assert (tmp_path / "agent").exists()
 
 

@@ -227,7 +227,7 @@ def test_types_of_a_main_travel_whatever_their_metaclass(tmp_path: Path) -> None
 
 
 def test_what_is_done_after_the_end_touches_nothing_of_anybody_else(tmp_path: Path) -> None:
-    """The numbers of the supervisor's descriptors are free then, and soon somebody else's files."""
+    """The numbers of the supervisor's descriptors are free then, and soon those of other files."""
     with Supervisor(workers=1, log=quiet) as supervisor:
         handle = supervisor.submit(lambda x, state: x, 1)
     files = [(tmp_path / str(number)).open("wb") for number in range(20)]

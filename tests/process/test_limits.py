@@ -251,7 +251,7 @@ def test_a_second_agent_can_be_handed_in_while_every_executor_is_busy(tmp_path: 
 
 
 def test_tasks_of_an_agent_that_is_hired_later_wait_for_it(tmp_path: Path) -> None:
-    """An earlier start was stopped with tasks of two agents left; now the second agent is hired last."""
+    """An earlier start was stopped with tasks of two agents left; now the second agent is loaded last."""
     journal = tmp_path / "j.db"
 
     def twice(task_input: int, state: Any) -> int:

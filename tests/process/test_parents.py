@@ -1,4 +1,4 @@
-"""Whoever starts it: nohup, setsid, timeout, xargs, make, GNU parallel, cron, a terminal that closes, a pipe that does.
+"""Its starters: nohup, setsid, timeout, xargs, make, GNU parallel, cron, a terminal that closes, a pipe that does.
 
 Each run ends as the users of these tools expect, and leaves nothing behind.
 """
@@ -58,7 +58,7 @@ def require(tool: str) -> str:
 
 
 def supervisor(running: Running) -> int:
-    """The process that is quiesce itself, below whoever started it."""
+    """The process that is quiesce itself, below the program that started it."""
 
     def find() -> int:
         for each in running.tree():
@@ -247,7 +247,7 @@ def test_a_closed_terminal_ends_it(tmp_path: Path, post: Post, held: list[str]) 
 
 @contextlib.contextmanager
 def _drained(fd: int) -> Iterator[None]:
-    """Somebody looks at the terminal while the block runs."""
+    """A user reads the terminal while the block runs."""
     stop, wake = os.pipe()
 
     def read() -> None:

@@ -154,7 +154,7 @@ def test_when_the_guardian_is_killed_its_orphans_are_waited_for_and_the_run_goes
 
 
 def end_a_child() -> int:
-    """A child of this process that nobody knows of has ended."""
+    """Return whether an unknown child of this process has ended."""
     pid = os.fork()
     if pid == 0:
         os._exit(7)

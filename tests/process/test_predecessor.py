@@ -1,4 +1,4 @@
-"""A run whose supervisor was killed is taken up: it says what happened, and nobody meets those of before."""
+"""A run whose supervisor was killed is taken up: it says what happened, and no task meets its earlier attempt."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_another_supervisors_run_of_the_same_name_is_left_alone(tmp_path: Path) 
 def test_only_what_a_dead_supervisor_of_this_host_left_is_ended(case: str) -> None:
     """The owner in the journal is gone for certain, since its lock is. Its processes are known by its token alone.
 
-    Whoever has its pid now, or gives himself its run and pid, is not meant; whoever has the token is.
+    A process with its pid, or with its run and pid in the environment, is not meant; one with the token is.
     """
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -228,7 +228,7 @@ def test_only_what_a_dead_supervisor_of_this_host_left_is_ended(case: str) -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="starts a process as another user")
 def test_another_users_process_that_claims_to_be_of_the_run_is_left_alone() -> None:
-    """Anybody may write what he knows of a dead supervisor into his environment: not even the token makes it ours."""
+    """Another user may copy a dead supervisor's environment: not even the token makes such a process ours."""
     gone = subprocess.Popen(["true"])
     gone.wait()
     marks = {"QUIESCE_RUN_ID": "r", "QUIESCE_SUPERVISOR": f"{gone.pid}-0", "QUIESCE_SLOT": SLOT_PLACEHOLDER}

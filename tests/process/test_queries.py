@@ -109,7 +109,7 @@ def lines(done: Completed) -> list[Any]:
 
 
 def test_results_in_json_are_one_task_a_line(journal: SqliteJournal, path: Path) -> None:
-    """Values are JSON inline, or the projection of what nobody opens, and it is said which; times are ISO, in UTC."""
+    """Values are JSON inline, or the projection of a pickle, marked as such; times are ISO, in UTC."""
     done = query("results", "--json", cwd=path.parent)
     assert '"value":{"n":1,"big":1e400}' in done.stdout, "the text of the value is passed on, not rounded"
     found = lines(done)
@@ -348,7 +348,7 @@ def test_wrong_usage_is_one_line_and_2(journal: SqliteJournal, path: Path, args:
 
 
 def test_a_query_does_not_disturb_a_run(journal: SqliteJournal, path: Path) -> None:
-    """Its claim stands, its commits go on, while somebody looks."""
+    """Its claim stands, its commits go on, while a query reads."""
     run = journal.get_run().id
     for args in (["status"], ["results"], ["runs"], ["events"]):
         assert query(*args, cwd=path.parent).returncode == 0

@@ -1,4 +1,4 @@
-"""The next start goes on where the last one ended: nothing lost, nothing twice, whoever was killed."""
+"""The next start goes on where the last one ended: nothing lost, nothing twice, whichever process was killed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def completed(journal: Path) -> int:
 
 
 def test_a_stream_is_executed_as_it_comes_and_what_was_read_of_it_is_resumed(tmp_path: Path) -> None:
-    """Whoever writes three lines and waits gets three results. A stop says that the rest was not read."""
+    """A writer of three lines that waits gets three results. A stop says that the rest was not read."""
     journal = tmp_path / "j.db"
     with start_cli(
         "run", agent("plain:double"), "-i", "-", "-w", "1", "-j", journal, "--run-id", "r", stdin=subprocess.PIPE
@@ -125,7 +125,7 @@ def test_kill_9_of_an_executor_costs_its_own_task_one_attempt(tmp_path: Path) ->
 
 
 def test_a_stray_sigterm_to_an_executor_costs_nothing(tmp_path: Path) -> None:
-    """Somebody's `kill PID`: the executor leaves in good order, its task runs again elsewhere."""
+    """A user's `kill PID`: the executor leaves in good order, its task runs again elsewhere."""
     journal = tmp_path / "j.db"
     with Post(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "steps": 5, "stop_at": 2, "post": post.path}])
@@ -141,7 +141,7 @@ def test_a_stray_sigterm_to_an_executor_costs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("then", ["finish", "interrupt"])
 def test_kill_9_of_the_guardian(tmp_path: Path, then: str) -> None:
-    """Its executors die with it; a new one takes its place, and the run goes on, or ends when it is told to."""
+    """Its executors die with it; a new one takes its place, and the run goes on, or ends when it is stopped."""
     journal = tmp_path / "j.db"
     with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch, EofProof() as proof:
         held = {"key": "held", "post": post.path, "latch": latch.path, "proof": proof.path}

@@ -46,7 +46,7 @@ def count(items: Any, state: Any) -> int:
 
 
 def leave_trace(task_input: dict[str, Any], state: Any) -> str:
-    """Append the word to a file, so that a test sees what was executed; fail or interrupt where told to."""
+    """Append the word to a file, so that a test sees what was executed; fail or interrupt on request."""
     with open(task_input["log"], "a", encoding="utf-8") as file:
         file.write(f"{task_input['word']}\n")
     if task_input.get("stop") and os.path.exists(task_input["stop"]):

@@ -20,7 +20,7 @@ GRACES = ("--grace", "0.2", "--term-grace", "20")
 
 
 def stopped(tmp_path: Path, name: str, tasks: Sequence[dict[str, Any]], workers: int = 1) -> tuple[Completed, set[str]]:
-    """A run that is told to stop when every task with a mark has announced itself; and the marks that were left."""
+    """Stop a run when every task with a mark has announced itself; and the marks that were left."""
     folder = tmp_path / "marks"
     folder.mkdir()
     with Post(tmp_path / "post") as post:
@@ -86,7 +86,7 @@ def test_stacks_that_are_asked_for_at_any_moment_end_nobody(tmp_path: Path) -> N
 
 
 def test_who_is_only_found_at_the_end_is_named_too(tmp_path: Path) -> None:
-    """Without a cgroup such a one is nobody's until then."""
+    """Without a cgroup such a process belongs to no executor until then."""
     journal = tmp_path / "j.db"
     words = [
         "run",

@@ -120,7 +120,7 @@ with Supervisor(workers=1, log=logged(logs)) as outer:
 
 @pytest.mark.parametrize("how", ["cancelled", "Ctrl-C of the program's own"])
 def test_a_block_that_is_broken_off_while_it_ends_is_stopped(how: str) -> None:
-    """Nobody would have waited for the run any longer, nor given back what it had taken."""
+    """No thread would have waited for the run any longer, nor released what it had taken."""
     lines = said(
         """
 logs = []

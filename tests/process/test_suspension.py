@@ -1,4 +1,4 @@
-"""Ctrl-Z stops the whole run, `fg` continues it; nobody's clock has gone on meanwhile."""
+"""Ctrl-Z stops the whole run, `fg` continues it; no time limit has run meanwhile."""
 
 from __future__ import annotations
 

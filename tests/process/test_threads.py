@@ -36,7 +36,7 @@ def assert_never_two_at_once(path: Path, key: str) -> None:
 
 
 def assert_nothing_after_its_record(path: Path, delivered: dict[str, float], key: str) -> None:
-    """By one host's clock: what a caller was told is over has no effect any more."""
+    """By one host's clock: a task reported as over has no effect any more."""
     late = [(at - delivered[key], attempt, what) for at, of, attempt, what in effects(path) if of == key]
     assert [effect for effect in late if effect[0] > 0] == []
 

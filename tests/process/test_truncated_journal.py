@@ -1,4 +1,4 @@
-"""Somebody cuts the journal's files short while a run goes on: never a success whose results are not there."""
+"""The journal's files are cut short while a run goes on: never a success whose results are not there."""
 
 from __future__ import annotations
 

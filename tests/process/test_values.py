@@ -131,7 +131,7 @@ def test_an_input_that_an_executor_cannot_read_fails_its_task_and_says_why(tmp_p
 
 
 class Silent:
-    """Whoever asks what it looks like ends the program."""
+    """Asking for its repr ends the program."""
 
     def __repr__(self) -> str:
         raise SystemExit

@@ -1,4 +1,4 @@
-"""Agents that misbehave harm nobody but their own task."""
+"""Agents that misbehave harm only their own task."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_fails_fails_alone_and_its_executor_lives(tmp_path: Path, wild: dic
     ids=lambda it: "-".join(map(str, it.values())) if isinstance(it, dict) else "",
 )
 def test_what_kills_its_executor_is_failed_in_the_end(tmp_path: Path, wild: dict[str, Any], how: str) -> None:
-    """Three times, then it is given up; how the executor died is in the record; nobody else pays an attempt."""
+    """Three times, then it is given up; how the executor died is in the record; no other task pays an attempt."""
     done, seen = run_among_good(tmp_path, wild)
     assert done.returncode == 1, done
     outcome = seen.outcomes["wild"]

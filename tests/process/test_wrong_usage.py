@@ -87,7 +87,7 @@ def test_a_file_that_is_not_python(tmp_path: Path, source: Path) -> None:
     ids=["empty", "blank", "not json", "duplicate", "number first", "number behind", "array", "huge"],
 )
 def test_an_input_that_is_none(tmp_path: Path, content: bytes, words: list[str]) -> None:
-    """(What a line may be is told in tests/unit/orchestrator/cli/test_inputs.py.)"""
+    """(What a line may be is tested in tests/unit/orchestrator/cli/test_inputs.py.)"""
     journal = tmp_path / "j.db"
     (tmp_path / "in.jsonl").write_bytes(content)
     refused(run_cli("run", DOUBLE, "-i", tmp_path / "in.jsonl", "-w", "1", "-j", journal), *words)

@@ -1,4 +1,4 @@
-"""Stop signals that somebody had ignored when we were started."""
+"""Reset stop signals that were ignored when the tests were started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def heed_for_children() -> None:
     """Do not pass an inherited SIG_IGN on to the programs that we start; for ourselves it stays as it is.
 
     `nohup` ignores SIGHUP, and a shell without job control SIGINT for what it starts in the background. quiesce takes
-    that for a wish: it, and every program that is compared with it, would rightly go on when told to stop.
+    that for a wish: it, and every program that is compared with it, would rightly go on when stopped.
     """
     for signum in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_IGN:

@@ -7,7 +7,7 @@ How each kind is found:
 
     process, zombie   descendants of this process; anything started with the test's own marker in its
                       environment, wherever it hangs in the tree; any bare fork that still holds this
-                      process's birthmark, a pipe that nobody else can have
+                      process's birthmark, a pipe that no other process can have
     fd                /proc/self/fd before and after, named by what they lead to
     thread            threading.enumerate()
     segment           /dev/shm where it is this session's own (tests.support.private_shm), so that whatever is new is
@@ -188,7 +188,7 @@ def _young(pid: int, before: Before) -> bool:
 
 
 def _last_pid() -> bytes:
-    """The last pid that the kernel gave away: unchanged means that nobody started anything meanwhile."""
+    """The last pid that the kernel gave away: unchanged means that no process was started meanwhile."""
     return procs.read_bytes("/proc/loadavg").rpartition(b" ")[2]
 
 

@@ -1,6 +1,6 @@
 """When a test hangs: tell what every process of it was doing.
 
-First, whoever handles SIGUSR1 (a supervisor, by promise) is asked for its stacks while all is as it was. Then
+First, each process that handles SIGUSR1 (a supervisor, by promise) is asked for its stacks while all is as it was. Then
 the hard way, which also works for what is wedged in C: children are started with PYTHONFAULTHANDLER=1
 (tests.conftest), so a SIGABRT makes each write the stacks of all its threads to its standard error and end. The
 leaves go first, so that a supervisor still lives to pass on what its executors write.

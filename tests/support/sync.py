@@ -18,7 +18,7 @@ _SAFE = select.PIPE_BUF  # bytes; writes up to this size never mix
 
 
 class _Fifo:
-    """A FIFO that this process holds open at both ends, so that nobody ever blocks in open()."""
+    """A FIFO that this process holds open at both ends, so that no process ever blocks in open()."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -65,10 +65,10 @@ class Post(_Fifo):
 
 
 class Latch(_Fifo):
-    """Holds everybody who calls `pass_latch` until `open` is called once; later callers pass at once."""
+    """Holds every caller of `pass_latch` until `open` is called once; later callers pass at once."""
 
     def open(self) -> None:
-        """Let everybody through, now and from now on: the byte is looked at, never read."""
+        """Let every caller through, now and from now on: the byte is looked at, never read."""
         os.write(self._fd, b".")
 
 

@@ -24,7 +24,7 @@ ENDED = Outcome(seq=1, key="k", status=ExecutionStatus.COMPLETED, attempts=1)
 
 
 class Waiting(Hub):
-    """A hub and what its sinks were told."""
+    """A hub and what its callbacks received."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ def started(tasks: int, *, asynchronous: bool = False, **settings: Any) -> World
 
 
 def wind_up(world: World) -> None:
-    """Let everybody do what they are told, to the end."""
+    """Let every executor follow its orders, to the end."""
     for _ in range(10_000):
         if world.finished:
             return
@@ -280,7 +280,7 @@ def test_what_ends_after_the_stop_keeps_its_verdict() -> None:
 
 
 def test_a_failure_that_may_be_tried_again_is_tried_at_the_next_start() -> None:
-    """Not final because of when somebody pressed Ctrl-C; the attempt that it has used is kept."""
+    """Not final because of when Ctrl-C was pressed; the attempt that it has used is kept."""
     world = started(1, workers=1, retries=1)
     world.tell(stimuli.InterruptRequested(STOP))
     world.end_task(0, "failed")

@@ -14,7 +14,7 @@ NOBODY = 65534
 
 
 def changes_user(task: dict[str, Any], _state: object) -> None:
-    """Become somebody else, and never end; with `c`, in C code that holds the GIL."""
+    """Become another user, and never end; with `c`, in C code that holds the GIL."""
     hold(task["proof"])
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)

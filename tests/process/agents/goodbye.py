@@ -29,7 +29,7 @@ while True:
 
 @agent(grace=20.0, term_grace=1.0)
 def needs_long(task: dict[str, str], state: ExecutionState) -> None:
-    """Wait to be told, and then need longer than the run's grace, as the agent itself has said that it may."""
+    """Wait for the interrupt, and then need longer than the run's grace, as the agent itself has said that it may."""
     announce(task["post"])
     try:
         state.sleep(60)
@@ -55,7 +55,7 @@ def has_many(task: dict[str, Any], state: ExecutionState) -> None:
 
 
 def says_goodbye(task: dict[str, str], state: Any) -> None:
-    """Wait to be told, say more than a pipe holds, and then do what matters."""
+    """Wait for the interrupt, print more than a pipe holds, and then do what matters."""
     subprocess.Popen([sys.executable, "-c", CHILD, task["child"], task["post"]])
     try:
         state.sleep(60)

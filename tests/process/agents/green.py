@@ -16,7 +16,7 @@ from runtime import ExecutionState
 
 
 def patch(task_input: object, state: ExecutionState) -> int:
-    """Patch everything, if nobody has, and use it."""
+    """Patch everything once, and use it."""
     if not monkey.is_module_patched("threading"):
         monkey.patch_all()
     return work(task_input, state)

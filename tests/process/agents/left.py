@@ -1,4 +1,4 @@
-"""Agents that are ended from outside: one takes its time to leave, others leave somebody behind. Loaded by path."""
+"""Agents that are ended from outside: one takes its time to leave, others leave processes behind. Loaded by path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.sync import announce, pass_latch
 
 
 def slow_to_leave(task: dict[str, str], state: ExecutionState) -> str:
-    """Say that it begins, wait to be told, and leave when the latch opens. Once that is open, done at once."""
+    """Say that it begins, wait for the interrupt, and leave when the latch opens. Once that is open, done at once."""
     announce(task["post"], "begun")
     try:
         state.sleep(0 if os.path.exists(task["done"]) else 60)

@@ -31,7 +31,7 @@ kept: list[bytearray] = []
 
 
 def keeps(task_input: dict[str, Any], state: ExecutionState) -> int:
-    """Leaks memory, and takes its time, so that somebody notices; tells who executes."""
+    """Leak memory slowly, so that the limit notices; return who executes."""
     if task_input.get("bytes"):
         kept.append(bytearray(task_input["bytes"]))
     state.sleep(0.1)

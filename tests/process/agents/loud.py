@@ -37,7 +37,7 @@ def blank(task: dict[str, Any], state: ExecutionState) -> None:
 
 
 def emits(task: dict[str, Any], state: ExecutionState) -> None:
-    """Events, without end, whatever it is told."""
+    """Emit events without end, interrupted or not."""
     announce(task["post"])
     while True:
         with suppress(BaseException):

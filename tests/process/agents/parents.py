@@ -1,4 +1,4 @@
-"""Agents for whoever starts quiesce: one that is soon done, one that holds until it is interrupted, and others."""
+"""Agents for programs that start quiesce: one that is soon done, one that holds until it is interrupted, and others."""
 
 from __future__ import annotations
 

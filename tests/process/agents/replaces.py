@@ -32,7 +32,7 @@ def trace(task_input: str, state: ExecutionState) -> str:
 
 
 def watch(task_input: object, state: ExecutionState) -> bool:
-    """What faulthandler is told by an agent."""
+    """Configure faulthandler in an agent."""
     faulthandler.enable(file=2, all_threads=True)
     faulthandler.dump_traceback_later(1000)
     faulthandler.disable()

@@ -103,6 +103,6 @@ def forks(task: Input, state: ExecutionState) -> int | None:
 
 
 def nameless(task: Input, state: ExecutionState) -> str:
-    """Leave somebody behind who has left our session and forgotten our environment."""
+    """Leave a process behind with a session and an environment of its own."""
     subprocess.run(["setsid", "-f", "env", "-i", "/bin/sleep", "61"], check=True)
     return "done"

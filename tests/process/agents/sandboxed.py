@@ -18,7 +18,7 @@ _PR_SET_DUMPABLE = 4
 def double_or_detach(task: dict[str, Any], state: ExecutionState) -> int:
     """Double "n". Without one, detach a grandchild that is deaf to SIGTERM, say so, and wait to be interrupted.
 
-    "hide": nobody but root may look at the grandchild's memory, so that hidepid hides it.
+    "hide": only root may look at the grandchild's memory, so that hidepid hides it.
     """
     if "n" in task:
         return 2 * int(task["n"])

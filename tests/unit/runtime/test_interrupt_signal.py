@@ -28,7 +28,7 @@ class Silent:
 
 
 class Leaving:
-    """Tries to end whoever asks for its text."""
+    """Raises SystemExit when it is formatted."""
 
     def __str__(self) -> str:
         raise SystemExit(3)

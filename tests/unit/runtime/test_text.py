@@ -1,4 +1,4 @@
-"""Somebody else's words: on their line, without control characters, no longer than wanted."""
+"""Text from outside: on one line, without control characters, no longer than wanted."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_more_than_the_socket_holds_is_kept_in_order(ends: tuple[socket.socket, 
 
 
 def test_descriptors_are_sent_as_they_were_when_they_were_put(ends: tuple[socket.socket, socket.socket]) -> None:
-    """The caller's are closed and their numbers are somebody else's long before there is room."""
+    """The caller's are closed and their numbers are reused long before there is room."""
     ours, theirs = ends
     queue = OrderQueue(ours)
     filled = 0

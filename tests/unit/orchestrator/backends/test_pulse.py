@@ -14,7 +14,7 @@ class Seen:
 
 
 def silence(*activities: Seen | None, step: float = 0.25) -> float:
-    """After a ping that nobody answers, and so many looks."""
+    """After a ping without an answer, and so many looks."""
     pulse = Pulse(0.0)
     assert pulse.look(0.0, activities[0]) == 1
     for number, activity in enumerate(activities, 1):

@@ -168,7 +168,7 @@ def test_those_that_have_ended_since_do_not_count() -> None:
 
 
 def test_those_whose_guardian_was_lost_do_not_count() -> None:
-    """Nobody reports their ends any more."""
+    """No guardian reports their ends any more."""
     world = world_at_work(MOST_ABANDONED + 3, workers=1, timeout=2.0)
     for number in range(MOST_ABANDONED + 1):
         over_time(world)

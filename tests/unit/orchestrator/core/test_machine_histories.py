@@ -159,7 +159,7 @@ def test_left_in_peace_every_task_comes_to_its_end(
 
 
 def _settle(world: World) -> None:
-    """Everybody does what is expected of them."""
+    """Every executor does what is expected of it."""
     _store_answers(world, 0, 0)
     if world.sweeps:
         world.answer_sweep()

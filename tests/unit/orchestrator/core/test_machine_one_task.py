@@ -21,7 +21,7 @@ STRAY = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="sent", 
 
 
 def ask(world: World, key: str, reason: InterruptReason = InterruptReason.CUSTOM) -> None:
-    """Somebody wants this task to end."""
+    """Interrupt this task."""
     world.tell(
         stimuli.InterruptRequested(InterruptSignal(reason=reason, message="not this one", triggered_by="test"), key)
     )
@@ -135,7 +135,7 @@ def test_what_comes_back_unbegun_takes_its_ladder_along() -> None:
 
 
 def test_the_ladder_begins_anew_with_the_oldest_that_is_left() -> None:
-    """Each of them leaves promptly, one after the other: nobody is sent SIGTERM."""
+    """Each of them leaves promptly, one after the other: no executor is sent SIGTERM."""
     world = started(6, workers=1, concurrency=6, asynchronous=True, grace=1.0)
     for seq in range(1, 6):
         ask(world, f"k{seq}")
@@ -334,7 +334,7 @@ def test_a_guardian_that_dies_again_and_again_ends_the_run() -> None:
 
 
 def test_an_innocent_task_is_not_charged_for_one_behind_it_that_was_told_to_end() -> None:
-    """It held the interpreter, so that nobody in there heard of the interrupt; then SIGKILL came."""
+    """It held the interpreter, so that no code in it noticed the interrupt; then SIGKILL came."""
     world = with_many_ahead()
     first, second, *_ = world.executors[0].tasks
     ask(world, f"k{second}")
@@ -368,7 +368,7 @@ def test_a_slot_that_fails_for_hours_is_still_tried() -> None:
 
 
 def lose_guardian(world: World) -> None:
-    """All executors die with it, one is told after the other."""
+    """All executors die with it, one after the other is reported."""
     hands = {slot: (executor.tasks or [0])[0] for slot, executor in world.executors.items()}
     world.tell(stimuli.GuardianLost())
     for slot, in_hand in hands.items():

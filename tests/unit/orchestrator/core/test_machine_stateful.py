@@ -239,7 +239,7 @@ class Anything(RuleBasedStateMachine):
     @precondition(_alive)
     @rule(slot=_SLOT, pick=_PICK, reason=st.sampled_from(InterruptReason))
     def one_task_is_interrupted(self, slot: int, pick: int, reason: InterruptReason) -> None:
-        """One that somebody has in hand, or one that nobody has."""
+        """A task that runs, or one that does not."""
         executor = self.world.executors.get(slot)
         tasks = executor.tasks if executor is not None and executor.tasks else [pick + 1]
         why = InterruptSignal(reason=reason, message="one", triggered_by="test")
@@ -309,7 +309,7 @@ class Anything(RuleBasedStateMachine):
             assert {slot.number for slot in state.alive} <= set(self.world.executors)
 
     def teardown(self) -> None:
-        """Whatever happened, and whoever never answers again: it ends within the bound."""
+        """Whatever happened, and whichever process never answers again: it ends within the bound."""
         if not hasattr(self, "world") or self.world.finished:
             return
         world = self.world

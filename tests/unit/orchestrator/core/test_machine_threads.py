@@ -133,7 +133,7 @@ def look(world: World) -> None:
 
 
 def asked(world: World) -> list[int]:
-    """The tasks that were told to end."""
+    """Return the tasks that were interrupted."""
     return [order.task for _, order in world.controls if isinstance(order, executor_protocol.Interrupt)]
 
 

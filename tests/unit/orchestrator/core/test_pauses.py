@@ -1,4 +1,4 @@
-"""Working is not silence, and a pause of the whole run is nobody's fault."""
+"""Working is not silence, and a pause of the whole run is no executor's fault."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class World:
         self.die(slot, 0)
 
     def look(self, beat: float) -> None:
-        """Shared memory: everybody is at its first task since now (or since when it was seen first), and so alive."""
+        """Shared memory: every executor runs its first task since now (or since it was seen first), and is alive."""
         seen = []
         for slot in range(self.settings.workers):
             executor = self.executors.get(slot)
@@ -236,7 +236,7 @@ class World:
         self._give_reason(*self.executors)
 
     def _give_reason(self, *slots: int) -> None:
-        """Somebody was told to end: from now on one SIGTERM may come for it."""
+        """An executor was interrupted: from now on one SIGTERM may come for it."""
         for slot in slots:
             if slot in self.executors:
                 self.executors[slot].terms_due += 1
@@ -256,7 +256,7 @@ class World:
 
     def _in(self, slot: int, incarnation: int) -> Executor:
         executor = self.executors.get(slot)
-        assert executor is not None, f"nobody is in {slot}"
+        assert executor is not None, f"no executor is in {slot}"
         assert executor.incarnation == incarnation, f"{slot} holds {executor.incarnation}, not {incarnation}"
         return executor
 
@@ -277,7 +277,7 @@ class World:
         executor = self.executors.get(slot)
         assert executor is not None, f"{order} to an empty slot"
         if isinstance(order, executor_protocol.LoadAgent):
-            assert order.agent not in executor.hires, "an agent was hired twice"
+            assert order.agent not in executor.hires, "an agent was loaded twice"
             executor.hires.append(order.agent)
         elif isinstance(order, executor_protocol.Drop):
             assert not executor.retiring, f"{order} to an executor that was retired"

@@ -1,4 +1,4 @@
-"""The hub: outcomes to whoever waits, events to every subscriber, and nothing bloats."""
+"""The hub: outcomes to every waiter, events to every subscriber, and nothing bloats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal's thread: whoever waits for it is told, whatever becomes of it."""
+"""The journal's thread: every waiter gets an answer, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def store_on(add: Callable[[], tuple[int, int]]) -> tuple[JournalWriter, list[st
 
 
 def test_a_task_that_comes_while_the_store_closes_is_answered() -> None:
-    """It is in the same batch as the end, or behind it: both times nobody will write it."""
+    """It is in the same batch as the end, or behind it: both times it is never written."""
     busy, go_on = threading.Event(), threading.Event()
 
     def add() -> tuple[int, int]:

@@ -196,7 +196,7 @@ def test_a_value_that_is_not_what_it_claims_to_be_is_kept_as_bytes(journal: Sqli
 
 
 def test_a_commit_needs_a_claim_and_its_own_transaction(journal: SqliteJournal, run: int) -> None:
-    """Otherwise numbers could clash, or what was told would not be durable."""
+    """Otherwise numbers could clash, or what was reported would not be durable."""
     with journal.transaction(), pytest.raises(RuntimeError):
         journal.commit(run, events=[event("e")])
     journal.release(run)
@@ -231,7 +231,7 @@ def test_a_file_deleted_underneath_is_noticed(journal: SqliteJournal, run: int, 
 def test_a_file_cut_short_underneath_is_noticed(
     journal: SqliteJournal, run: int, path: Path, suffix: str, left: int
 ) -> None:
-    """SQLite alone would go on behind its end, and nobody would find what was committed before."""
+    """SQLite alone would go on behind its end, and no reader would find what was committed before."""
     add(journal, run, *map(str, range(1, 101)))
     journal.commit(run, outcomes=[outcome(n, value=b'"%s"' % (b"x" * 1000)) for n in range(1, 101)])
     with sqlite3.connect(path) as other:
@@ -251,7 +251,7 @@ def test_a_log_cut_short_does_not_harm_what_was_in_the_file(journal: SqliteJourn
     add(journal, run, "a", "b")
     journal.commit(run, outcomes=[outcome(1)])
     with sqlite3.connect(path) as other:
-        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # of somebody else, and in order
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # by another connection, and in order
     other.close()
     journal.commit(run, outcomes=[outcome(2)])
     os.truncate(path.with_name(path.name + "-wal"), 0)

@@ -224,7 +224,7 @@ def test_locks_that_cannot_be_written_are_no_use_to_a_writer(tmp_path: Path, mon
 
 
 def test_a_journal_that_is_made_while_it_is_looked_at_is_no_stranger(path: Path) -> None:
-    """Its marks are read as they were at one moment: half of a fresh file's and half of a journal's are nobody's."""
+    """Its marks are read as they were at one moment: a mix of a fresh file's and a journal's is neither's."""
     path.touch()
     looking = sqlite3.connect(path, isolation_level=None)
     making = sqlite3.connect(path, timeout=0, isolation_level=None)

@@ -47,7 +47,7 @@ def test_a_run_is_found_by_id_prefix_or_as_the_latest(journal: SqliteJournal) ->
 
 
 def test_what_can_be_resumed_is_the_latest_that_is_not_over(journal: SqliteJournal, path: Path) -> None:
-    """One that nobody executes goes before one that somebody does."""
+    """A run without a supervisor goes before one that is being executed."""
     assert journal.latest_resumable() is None
     first, second, third = (journal.create_run(name, agent=None).id for name in "abc")
     journal.finish_run(third, COMPLETED)
@@ -177,7 +177,7 @@ def test_a_request_to_nobody_is_not_kept(journal: SqliteJournal, run: int) -> No
 
 
 def test_ones_own_commits_do_not_show_in_data_version(journal: SqliteJournal, run: int) -> None:
-    """So a supervisor can poll it and look for requests only when somebody else wrote."""
+    """So a supervisor can poll it and look for requests only when another connection wrote."""
     before = journal.data_version()
     add(journal, run, "a")
     assert journal.data_version() == before

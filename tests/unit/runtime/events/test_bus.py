@@ -1,4 +1,4 @@
-"""The event bus: everything to everybody, in order, bounded, and to the end."""
+"""The event bus: every event to every subscriber, in order, bounded, and to the end."""
 
 from __future__ import annotations
 

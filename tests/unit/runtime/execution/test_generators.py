@@ -252,7 +252,7 @@ def test_an_async_generators_end_is_its_own_business(ending: str, caplog: pytest
             state.request_interrupt()
             report = await state.kill_generators()
             assert (report.killed, report.survivors) == (1, ())
-            gc.collect()  # a task whose exception nobody has looked at would be in the log now
+            gc.collect()  # a task whose exception was never retrieved would be in the log now
 
     run_virtual(main)
     expected = [] if ending == "comes to a checkpoint" else ["ticks"]

@@ -197,7 +197,7 @@ def test_a_time_limit_that_is_over_stays_over(undo: Callable[[ExecutionState], N
 
 @pytest.mark.parametrize(("seconds", "interrupted"), [(9, False), (11, True)])
 def test_a_time_limit_ends_with_the_execution(seconds: int, interrupted: bool) -> None:
-    """What has ended in time is not interrupted later; what has not has its event, although nobody looked."""
+    """What has ended in time is not interrupted later; what has not has its event, although no code looked."""
     clock, host = Clock(), FakeSupervisorLink()
     state = ExecutionState(clock=clock, host=host)
     state.set_timeout(10)
@@ -428,7 +428,7 @@ def test_log_is_an_event_and_without_a_supervisor_a_log_record(caplog: pytest.Lo
 
 
 def test_a_sync_actor_in_a_loop_logs_without_awaiting() -> None:
-    """Nothing is left un-awaited, and a full queue loses its oldest as for everybody who cannot wait."""
+    """Nothing is left un-awaited, and a full queue loses its oldest as for every publisher that cannot wait."""
 
     def actor(data: Any, state: ExecutionState) -> None:
         for number in range(5):

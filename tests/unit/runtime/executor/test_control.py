@@ -1,4 +1,4 @@
-"""The executor's control thread, and tasks that it is told of before they are there."""
+"""The executor's control thread, and orders for tasks that have not arrived yet."""
 
 from __future__ import annotations
 

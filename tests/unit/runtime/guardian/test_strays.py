@@ -1,4 +1,4 @@
-"""The last look: that nobody is seen is not that nobody is there."""
+"""The last look: that no process is seen does not mean that there is none."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def exited(number: int) -> ExitedReport:
 
 
 def test_reports_that_do_not_fit_wait_and_nothing_else_does(far: Far) -> None:
-    """With hundreds of executors both ends wrote, and nobody read."""
+    """With hundreds of executors both ends wrote, and neither read."""
     for number in range(MANY):
         far.uplink.report(exited(number))
     far.order(KillTree(1, 2))

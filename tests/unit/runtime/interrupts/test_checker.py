@@ -118,7 +118,7 @@ def times_out() -> bool:
 
 
 def is_told() -> bool:
-    raise ExecutionInterrupted(InterruptSignal(reason=InterruptReason.CUSTOM, message="somebody else's"))
+    raise ExecutionInterrupted(InterruptSignal(reason=InterruptReason.CUSTOM, message="another state's"))
 
 
 def is_cancelled() -> bool:
@@ -144,7 +144,7 @@ def test_whatever_it_raises_the_work_goes_on(
 
 
 def test_an_async_checker_that_is_deaf_is_left_behind(caplog: pytest.LogCaptureFixture) -> None:
-    """It holds up nobody for longer than its time and a farewell, and is not asked again meanwhile."""
+    """It delays no checkpoint for longer than its time and a farewell, and is not asked again meanwhile."""
 
     async def main() -> None:
         asked: list[int] = []
@@ -229,7 +229,7 @@ async def test_an_interrupt_does_not_wait_for_a_checker_that_hangs() -> None:
 @pytest.mark.parametrize("first", ["checker", "request"])
 @virtual_time
 async def test_a_checker_and_a_request_at_the_same_time(first: str) -> None:
-    """Whoever trips first is the signal; the other is told no."""
+    """The first signal wins; the other caller gets False."""
     state = state_in_loop()
     answers: list[bool] = []
 

@@ -32,7 +32,7 @@ def test_first_signal_wins_and_never_changes() -> None:
 
 
 def test_of_many_threads_one_wins() -> None:
-    """Each thread is told the truth about whether its signal won."""
+    """Each thread learns correctly whether its signal won."""
     state = Interruptible()
     gate = threading.Barrier(16)
     won: list[InterruptSignal] = []
@@ -86,7 +86,7 @@ def test_a_waker_that_trips_again_changes_nothing() -> None:
 
 
 def test_the_flag_of_the_host_is_an_interrupt() -> None:
-    """Nobody calls trip: the supervisor's byte is up, and its signal is asked for."""
+    """No one calls set_signal: the supervisor's byte is up, and its signal is asked for."""
     host = FakeSupervisorLink()
     state = Interruptible(host)
     state.raise_if_interrupted()
@@ -160,7 +160,7 @@ def test_a_shield_in_the_handling_of_a_failure_is_a_checkpoint() -> None:
 
 @virtual_time
 async def test_a_shield_that_another_task_leaves_is_left() -> None:
-    """An async generator stands in one, and is closed by somebody else than whoever began to iterate it."""
+    """An async generator stands in one, and is closed by another task than the one that began to iterate it."""
     state = Interruptible()
 
     async def generator() -> AsyncGenerator[int, None]:
@@ -406,7 +406,7 @@ async def test_a_signal_handler_wakes_the_loop() -> None:
 
 @real_time
 async def test_states_of_one_loop_share_one_reader_of_the_wake_descriptor() -> None:
-    """And it is not the reader of somebody else who watches the same descriptor in the same loop."""
+    """And it is not the reader of other code that watches the same descriptor in the same loop."""
     read, write = os.pipe()
     loop = asyncio.get_running_loop()
     mine: list[str] = []

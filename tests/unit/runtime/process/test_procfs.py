@@ -1,4 +1,4 @@
-"""Whose processes a /proc shows: ours, those of another namespace, nobody's."""
+"""Which processes a /proc shows: those of this namespace, of another one, or none."""
 
 from __future__ import annotations
 

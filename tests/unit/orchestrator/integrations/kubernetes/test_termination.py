@@ -35,7 +35,7 @@ def test_a_long_one_is_cut_between_characters_and_says_so() -> None:
 
 
 def test_control_characters_are_shown_and_lines_are_kept() -> None:
-    """Whoever describes the Pod does so in a terminal."""
+    """The Pod is described in a terminal."""
     assert fit("one \x1b[31m\0\ntwo\n") == b"one \\x1b[31m\\x00\ntwo\n"
 
 

@@ -1,4 +1,4 @@
-"""The probes' server, in this process: what it answers, and that nobody can hang it."""
+"""The probes' server, in this process: what it answers, and that no client can hang it."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_everywhere_is_ipv4_and_ipv6() -> None:
         server.close()
 
 
-# -- nobody hangs it -------------------------------------------------------------------------------------
+# -- no client hangs it----------------------------------------------------------------------------------
 
 
 def test_clients_that_say_nothing_keep_nobody_else_out(served: Probes) -> None:

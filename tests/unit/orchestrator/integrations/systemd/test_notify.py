@@ -1,4 +1,4 @@
-"""What systemd is told of a run, and how, and what it is asked."""
+"""What is sent to systemd about a run, and how, and what systemd is asked."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_long_reason_does_not_silence_the_rest(message: str) -> None:
 
 
 def test_stopping_is_said_once() -> None:
-    """Also when all is done and nobody asked for it."""
+    """Also when all is done and no stop was requested."""
     told, words = next_messages(NotifyState(ready=True), view(phase=Phase.FINISHING), None)
     assert "STOPPING=1" in words
     assert "STOPPING=1" not in next_messages(told, view(at=5.0, phase=Phase.SWEEPING), None)[1]
