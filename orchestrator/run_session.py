@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +32,7 @@ from orchestrator.engine.clock import Clock, SystemClock
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.loop import Engine, Observer
 from orchestrator.engine.signals import SignalPipe
-from orchestrator.engine.switch_interval import SWITCH
+from orchestrator.engine.switch_interval import short_switch_interval
 from orchestrator.engine.task_store import CONTENTION_LIMIT, NOTHING_KNOWN, JournalWriter, Known, MemoryStore
 from orchestrator.hints import is_of_program
 from orchestrator.hints import resumption as resume_of
@@ -136,12 +136,13 @@ class RunSession:
         self._handed_in = 0
         self._ending: RunResult | None = None
         self._lock = threading.Lock()
+        self._process_state = ExitStack()
 
     # -- the beginning ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Take the signals over, start the guardian and the loop. QuiesceError: the host has no process left for it."""
-        SWITCH.acquire()
+        self._process_state.enter_context(short_switch_interval)
         if self.journal is not None:
             self.journal.handle_contention(self._on_contention)
         if self._signals is not None:
@@ -471,7 +472,7 @@ class RunSession:
     def _release_process_state(self) -> None:
         """Of what a process has once."""
         self._engine.close()
-        SWITCH.release()
+        self._process_state.close()
         if self._signals is not None:
             self._signals.restore()
             self._signals.close()

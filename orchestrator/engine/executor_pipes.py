@@ -1,4 +1,4 @@
-"""The supervisor's ends of one executor's pipes, and what goes through them."""
+"""Read and write the supervisor's ends of one executor's pipes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ READ_SIZE = 1 << 18
 """Bytes taken from a pipe at a time."""
 
 OUTPUT_SIZE = 1 << 16
-"""Bytes of output taken from a pipe at a time, and only when none are waiting to be logged."""
+"""Bytes of output taken from a pipe at a time, and only when no line of it waits to be logged."""
 
 STUCK_SECONDS = 5.0
-"""An executor that lives finishes a frame it has begun within so many seconds: we always read."""
+"""Seconds within which a living executor finishes a frame that it has begun: the supervisor always reads."""
 
 
 class ExecutorPipes:
-    """The supervisor's ends of one executor's pipes. It never blocks; nothing it hears is executed."""
+    """Own the supervisor's ends of one executor's pipes. Never blocks; nothing that is read is executed."""
 
     def __init__(self, slot: int, incarnation: int, channels: Channels) -> None:
         self.slot = slot
@@ -42,12 +42,12 @@ class ExecutorPipes:
     # -- down ---------------------------------------------------------------------------------------
 
     def send(self, order: TaskOrder) -> bool:
-        """Put an order on the tasks pipe. False if it did not fit: call `flush` when the pipe is writable."""
+        """Write an order to the tasks pipe. Return False if it did not fit: call `flush` when the pipe is writable."""
         self._unsent.append(memoryview(pack(order, self.channels.key)))
         return self.flush()
 
     def flush(self) -> bool:
-        """Write on. True when nothing is left to write."""
+        """Write what waits. Return True when nothing is left to write."""
         while self._unsent:
             data = self._unsent[0]
             try:
@@ -64,16 +64,16 @@ class ExecutorPipes:
         return True
 
     def send_control(self, order: Control) -> None:
-        """Put an order on the control pipe; it is small, and its reader reads always."""
+        """Write an order to the control pipe; it is small, and its reader always reads."""
         with suppress(OSError):
             os.write(self.channels.control, pack(order, self.channels.key))
 
     # -- up -----------------------------------------------------------------------------------------
 
     def read_events(self) -> tuple[list[ExecutorRecord], bool]:
-        """The records that have arrived, and whether the pipe goes on.
+        """Return the records that have arrived, and whether the pipe goes on.
 
-        When what arrived behind them cannot be a frame, `garbage` says why: it must not be read any further.
+        When what arrived behind them cannot be a frame, `protocol_error` says why: do not read any further.
         """
         data = self._read(self.channels.events)
         if data is None:
@@ -92,14 +92,14 @@ class ExecutorPipes:
 
     @property
     def has_protocol_error(self) -> bool:
-        """Whether it must not be read any more."""
+        """Whether something arrived that is no frame: do not read any further."""
         return self.protocol_error is not None
 
     def is_stuck(self, now: float, beat: float) -> bool:
-        """Whether a frame was begun and is not going on, although the executor lives (monotonic seconds).
+        """Return whether a frame was begun and does not go on, although the executor lives (monotonic seconds).
 
-        Its length was garbage that looks like a length, and swallows what the executor really says. One that
-        is stopped in the middle of a frame shows no sign of life, and is somebody else's business.
+        Its length was garbage that looks like a length, and swallows what the executor really sends. One that is
+        stopped in the middle of a frame shows no heartbeat (`beat`), and is the watchdog's business.
         """
         if not self.partial_frame_bytes or now - beat > STUCK_SECONDS / 2 or self._stuck[0] != self.received:
             self.reset_stall_timer(now)
@@ -107,23 +107,23 @@ class ExecutorPipes:
         return now - self._stuck[1] > STUCK_SECONDS
 
     def reset_stall_timer(self, now: float) -> None:
-        """Begin to wait anew: it was not read."""
+        """Count from now on: the pipe was not read."""
         self._stuck = (self.received, now)
 
     @property
     def partial_frame_bytes(self) -> int:
-        """Bytes of a frame that was never finished."""
+        """The bytes of a frame that was never finished."""
         return self._reader.partial_bytes
 
     def read_output(self, fd: int) -> bool:
-        """Read once from standard output or error. Whether the pipe goes on."""
+        """Read once from standard output or error. Return whether the pipe goes on."""
         data = self._read(fd, OUTPUT_SIZE)
         if data:
             self.output[fd].feed(data)
         return data != b""
 
     def _read(self, fd: int, size: int = READ_SIZE) -> bytes | None:
-        """None when nothing is there now, b"" at the end."""
+        """Return what there is: None when nothing is there now, b"" at the end."""
         if fd not in self._open:
             return b""
         try:
@@ -134,13 +134,13 @@ class ExecutorPipes:
             return b""
 
     def close(self, fd: int) -> None:
-        """Close one descriptor. Harmless twice."""
+        """Close one descriptor. Safe twice."""
         if fd in self._open:
             self._open.remove(fd)
             os.close(fd)
 
-    def close_all(self, forget: Callable[[int], None]) -> None:
-        """Close everything, telling `forget` of each descriptor first."""
+    def close_all(self, unregister: Callable[[int], None]) -> None:
+        """Close every descriptor; `unregister` is called with each one before."""
         for fd in tuple(self._open):
-            forget(fd)
+            unregister(fd)
             self.close(fd)

@@ -1,4 +1,4 @@
-"""The engine's dealings with whoever watches the processes: what it reports, its death, the sweep at the end."""
+"""Watch the guardian: what it reports, its silence, its death, and the sweep at the end of a run."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ LONGEST_SILENCE = 5.0
 """Seconds for which a guardian may neither answer nor work while the run goes on, before it is replaced."""
 
 SILENCE_IN_STOP = 1.0
-"""Likewise in a stop, from which on it is replaced as soon as no executor is left that it would have to report."""
+"""Likewise in a stop; after them it is replaced as soon as no executor is left whose end it would have to report."""
 
 LOSE_SECONDS = 1.0
-"""Seconds that a guardian that was killed, and what it watched, is given to be gone: the loop waits meanwhile."""
-
+"""Seconds that a killed guardian, and what it watched, get to be gone: the loop waits meanwhile."""
 
 NAMED = 20
-"""So many of the processes that a dead guardian has left are named."""
+"""How many of the processes that a dead guardian has left are named."""
 
 
 class GuardianMonitor:
-    """Belongs to the loop. `handle` takes a stimulus now, `tell` after the machine's instructions are carried out.
+    """Turn what the guardian does into stimuli, and replace it when it is lost. Belongs to the loop.
 
-    `limit`: how much memory an executor's tree may hold before that is told.
-    `is_stopping`: whether none is started any more.
+    `handle` takes a stimulus now, `post` after the machine's instructions are carried out. `limit`: bytes that an
+    executor's tree may hold before that is a stimulus. `is_stopping`: whether no executor is started any more. `now`:
+    the loop's monotonic clock.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class GuardianMonitor:
         mux: PipeMultiplexer,
         selector: selectors.BaseSelector,
         handle: Callable[[stimuli.Stimulus], None],
-        tell: Callable[[stimuli.Stimulus], None],
+        post: Callable[[stimuli.Stimulus], None],
         log: Callable[[str, Severity, Mapping[str, Any]], None],
         on_halted: Callable[[], None],
         limit: int | None,
@@ -55,9 +55,9 @@ class GuardianMonitor:
         self._mux = mux
         self._selector = selector
         self._handle = handle
-        self._tell = tell
+        self._post = post
         self._log = log
-        self._memory = MemoryMeasurer(limit, tell)
+        self._memory = MemoryMeasurer(limit, post)
         self._on_halted = on_halted
         self._is_stopping = is_stopping
         self._now = now
@@ -68,22 +68,22 @@ class GuardianMonitor:
         self._writing = False
 
     def open(self) -> None:
-        """Start it. Raises OSError when the host has no process for it."""
+        """Start a guardian, and listen to it. Raises OSError when the host has no process for it."""
         self._backend.open()
         self._lost = Cleanup([], [])
         self._writing = False
         self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_ready)
 
-    # -- what it says -------------------------------------------------------------------------------
+    # -- reports -------------------------------------------------------------------------------
 
     def _on_ready(self) -> None:
-        """It has said something, or there is room for orders."""
+        """Send orders if there is room again, and read reports."""
         if self._writing:
             self.send_orders()
         self._on_reports()
 
     def send_orders(self) -> None:
-        """Send what waits, and listen for room if that is what it waits for. Belongs at the end of every turn."""
+        """Send the orders that wait, and listen for room if they need it. Belongs at the end of every turn."""
         blocked = not self._guardian_lost and self._backend.flush()
         if blocked != self._writing:
             self._writing = blocked
@@ -98,7 +98,7 @@ class GuardianMonitor:
             self._log("guardian.protocol_error", Severity.ERROR, {"reason": str(error)})
             reports = None
         if reports is None:
-            self._forget(fd)
+            self._unregister(fd)
             self._on_lost()
             return
         for report in reports:
@@ -121,15 +121,15 @@ class GuardianMonitor:
             self._on_swept(report)
 
     def _on_swept(self, report: guardian_protocol.SweepReport) -> None:
-        """It has looked; what it cannot see may still carry our token."""
-        found, stays = self._backend.kill_by_run_token(report.remaining)
+        """End what the guardian could not see and still carries the run's token, and add it to the report."""
+        found, unkillable = self._backend.kill_by_run_token(report.remaining)
         late = [process for process in found if process not in report.remaining]
-        ended = report.ended + sum(process not in stays for process in late)
-        remaining = list(dict.fromkeys([*report.remaining, *stays]))
+        ended = report.ended + sum(process not in unkillable for process in late)
+        remaining = list(dict.fromkeys([*report.remaining, *unkillable]))
         self._handle(stimuli.SweepFinished(report.found + len(late), ended, remaining, [*report.processes, *late]))
 
     def _on_exit(self, report: guardian_protocol.ExitedReport) -> None:
-        """First everything that it had still said, then its end."""
+        """Handle the executor's last records first, then its exit."""
         in_hand = self._backend.progress(report.slot)[0]
         last_line = self._drain(report.slot, report.incarnation)
         self._handle(
@@ -140,20 +140,20 @@ class GuardianMonitor:
         )  # fmt: skip
 
     def _drain(self, slot: int, incarnation: int) -> str:
-        """Take what it had still said. The last line that it wrote on standard error."""
-        buried = self._mux.drain_and_close(slot, incarnation)
-        if buried.torn:
-            fields = {"slot": slot, "incarnation": incarnation, "bytes": buried.torn}
+        """Read what an executor that is gone has left in its pipes. Return its last line on standard error."""
+        drained = self._mux.drain_and_close(slot, incarnation)
+        if drained.torn:
+            fields = {"slot": slot, "incarnation": incarnation, "bytes": drained.torn}
             self._log("executor.torn_frame", Severity.WARNING, fields)
-        return buried.last_line
+        return drained.last_line
 
-    # -- its silence --------------------------------------------------------------------------------
+    # -- silence --------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Replace it if it is held: traced, frozen, or waiting for a disk that hangs. SIGCONT alone is tried first.
+        """Replace a guardian that is held: traced, frozen, waiting for a disk that hangs. SIGCONT alone is tried first.
 
-        In a stop its executors keep their graces, since they are signalled from here; when the last of them has ended
-        there is nobody who would report it.
+        In a stop its executors keep their graces, since the backend signals them itself; the guardian is replaced when
+        the last of them has ended, because it would not report that.
         """
         if self._guardian_lost:
             return
@@ -164,13 +164,16 @@ class GuardianMonitor:
         if stopping and not self._sweeping and self._backend.has_executors:
             return
         self._log("guardian.held", Severity.ERROR, {"seconds": round(silence, 1)})
-        self._forget(self._backend.fileno())
+        self._unregister(self._backend.fileno())
         self._on_lost()
 
-    # -- its death ----------------------------------------------------------------------------------
+    # -- death ----------------------------------------------------------------------------------
 
     def _on_lost(self) -> None:
-        """Its executors died with it (prctl(2), PR_SET_PDEATHSIG) or are killed now; then all start anew."""
+        """Replace a guardian that has died, and report the ends of its executors.
+
+        They died with it (prctl(2), PR_SET_PDEATHSIG), or are killed now.
+        """
         if self._sweeping:
             self.sweep_without_guardian()
             return
@@ -181,17 +184,17 @@ class GuardianMonitor:
         if found and not self._is_stopping():  # else the last look reports them
             fields = {"count": len(found), "processes": found[:NAMED], "remaining": remaining}
             self._log("guardian.strays", Severity.WARNING, fields)
-        self._start_anew()
+        self._restart()
         for slot, incarnation in self._mux.slots.items():
             last_line = self._drain(slot, incarnation)
-            how = "the guardian was killed"
+            reason = "the guardian was killed"
             exited = stimuli.ExecutorExited(
-                slot, incarnation, 0, None, 0.0, 0, in_hand[slot], how, last_line, with_guardian=True
+                slot, incarnation, 0, None, 0.0, 0, in_hand[slot], reason, last_line, with_guardian=True
             )
             self._handle(exited)
 
-    def _start_anew(self) -> None:
-        if self._is_stopping():  # it would have nothing to do but the last look, which needs none
+    def _restart(self) -> None:
+        if self._is_stopping():  # the only thing left is the last look, which needs no guardian
             self._guardian_lost = True
             return
         try:
@@ -203,7 +206,10 @@ class GuardianMonitor:
     # -- the end ------------------------------------------------------------------------------------
 
     def sweep(self, until: float) -> None:
-        """Have it end whatever is left, and wait for it `until` then (monotonic seconds); Swept is told."""
+        """Have the guardian end what is left, and wait for that `until` then (monotonic seconds).
+
+        A SweepFinished follows.
+        """
         self._sweeping = True
         self._sweep_until = until
         if self._guardian_lost:
@@ -212,18 +218,18 @@ class GuardianMonitor:
             self._backend.sweep(self._seconds_until(until))
 
     def sweep_without_guardian(self) -> None:
-        """It has died, or does not answer, while it looked for what is left."""
+        """End what is left without a guardian: it has died, or does not answer."""
         if not self._guardian_lost:
-            self._forget(self._backend.fileno())
+            self._unregister(self._backend.fileno())
         self._guardian_lost = True
         before = self._lost.found
         found, remaining = self._backend.discard_guardian(self._seconds_until(self._sweep_until))
         found = list({text.partition(" ")[0]: text for text in [*found, *before, *remaining]}.values())  # each pid once
-        self._tell(stimuli.SweepFinished(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
+        self._post(stimuli.SweepFinished(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
 
     def _seconds_until(self, time: float) -> float:
         return max(0.0, time - self._now())
 
-    def _forget(self, fd: int) -> None:
+    def _unregister(self, fd: int) -> None:
         with suppress(KeyError, ValueError):
             self._selector.unregister(fd)

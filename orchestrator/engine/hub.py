@@ -1,4 +1,4 @@
-"""From the journal to whoever listens. What the journal does not have, nobody is shown."""
+"""Deliver committed outcomes and events to callers and subscribers. Nothing is delivered before it is durable."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from runtime.errors import UsageError
 from runtime.limits import check_count
 
 OutcomeCallback = Callable[[TaskOutcome | None], None]
-"""Takes one outcome, or None when none can come any more.
+"""Take one outcome, or None when none can come any more.
 
 Called from the store's thread: it must neither block nor raise."""
 
 
 class Hub:
-    """Outcomes go to whoever waits for their key; events to every subscriber.
+    """Deliver each outcome to the caller that waits for its key, and events to every subscriber.
 
     Any thread may call any method. Sinks are called without the lock.
     """
@@ -35,7 +35,7 @@ class Hub:
     def add_waiter(self, key: str, sink: OutcomeCallback) -> None:
         """Have `sink` called with the outcome of this key, once. Register before the task is handed in.
 
-        Raises UsageError when somebody waits for that key already.
+        Raises UsageError when a caller waits for that key already.
         """
         with self._lock:
             if key in self._waiting:
@@ -46,16 +46,16 @@ class Hub:
         sink(None)
 
     def remove_waiter(self, key: str) -> None:
-        """Nobody waits for this key any more."""
+        """Cancel the wait for a key."""
         with self._lock:
             self._waiting.pop(key, None)
 
     def publish(self, outcomes: Sequence[TaskOutcome], events: Sequence[RunEvent], first_seq: int) -> None:
-        """Tell of what has just been committed; the events got the numbers from `first_seq` on."""
+        """Deliver what has just been committed; the events got the numbers from `first_seq` on."""
         if self._waiting:
             with self._lock:
-                found = [(self._waiting.pop(outcome.key, None), outcome) for outcome in outcomes]
-            for sink, outcome in found:
+                deliveries = [(self._waiting.pop(outcome.key, None), outcome) for outcome in outcomes]
+            for sink, outcome in deliveries:
                 if sink is not None:
                     sink(outcome)
         if events and self._events:
@@ -64,9 +64,10 @@ class Hub:
                 stream.put(numbered)
 
     def subscribe(self, limit: int, past: Iterable[RunEvent] = ()) -> EventStream:
-        """A stream of the events from now on, at most `limit` of them waiting to be read, after those of the `past`.
+        """Return a stream of the events of the `past` and from now on; at most `limit` of these wait to be read.
 
-        The past is read when the stream is, and may overlap with what has come since. ValueError: a limit below 1.
+        The past is read when the stream is, and may overlap with what has come since. Raises ValueError for a limit
+        below 1.
         """
         check_count("limit", limit)
         stream = EventStream(limit, past, self._leave)
@@ -83,7 +84,7 @@ class Hub:
             self._events.remove(stream)
 
     def fail_waiters(self) -> None:
-        """No outcome can come any more: whoever still waits is told."""
+        """Answer every wait with None: no outcome can come any more."""
         with self._lock:
             self._abandoned = True
             sinks, self._waiting = tuple(self._waiting.values()), {}
@@ -100,7 +101,7 @@ class Hub:
 
 
 class EventStream:
-    """An iterator of events, for one reader. A slow one loses the oldest, and `dropped` says how many."""
+    """Iterate over events, for one reader. A slow reader loses the oldest, and `dropped` says how many."""
 
     def __init__(self, limit: int, past: Iterable[RunEvent], leave: Callable[[EventStream], None]) -> None:
         self._past: Iterator[RunEvent] | None = iter(past)
@@ -137,10 +138,10 @@ class EventStream:
 
     def __next__(self) -> RunEvent:
         if self._past is not None:
-            found = next(self._past, None)
-            if found is not None:
-                self._read_to = found.seq
-                return found
+            past = next(self._past, None)
+            if past is not None:
+                self._read_to = past.seq
+                return past
             self._past = None
         while (event := self._next_live()).seq <= self._read_to:
             pass

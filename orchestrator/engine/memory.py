@@ -1,4 +1,4 @@
-"""How much memory an executor's tree holds, when its RSS is more than it may be: threads of their own find out."""
+"""Measure how much memory an executor's tree holds, in a thread, once its RSS is above the limit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from runtime.ipc import guardian_protocol
 from runtime.process import tree
 
 REST = 20
-"""Between two looks at one executor at least so many times as long as the last one took."""
+"""How many times as long as the last look at one executor took passes at least before the next."""
 
 
 class MemoryMeasurer:
-    """Belongs to the loop. `tell` takes a stimulus from any thread.
+    """Measure the trees of executors. Belongs to the loop; `post` takes a stimulus from any thread.
 
     To read a process's PSS can take long: the kernel walks its page tables, and while the process changes its mappings
     (or hangs in that, on a dead file system) the reader waits. Each executor has a thread of its own for it, as long as
@@ -26,20 +26,20 @@ class MemoryMeasurer:
     def __init__(
         self,
         limit: int | None,
-        tell: Callable[[stimuli.Stimulus], None],
+        post: Callable[[stimuli.Stimulus], None],
         measure: Callable[[int, int], int] = lambda pid, above: tree.memory_of_tree(pid, above=above),
     ) -> None:
         self._limit = limit
-        self._tell = tell
+        self._post = post
         self._measure = measure
         self._not_before: dict[tuple[int, int], float] = {}
 
     def measure(self, report: guardian_protocol.MemoryReport) -> None:
-        """Look at an executor whose RSS is above the limit; told.Grown if what it holds is, too."""
+        """Measure an executor whose RSS is above the limit. Post MemoryExceeded if what it holds is, too."""
         executor = (report.slot, report.incarnation)
         if self._limit is None or time.monotonic() < self._not_before.get(executor, 0.0):
             return
-        for other in [it for it in self._not_before if it[0] == report.slot and it != executor]:
+        for other in [key for key in self._not_before if key[0] == report.slot and key != executor]:
             del self._not_before[other]
         self._not_before[executor] = math.inf
         thread = threading.Thread(target=self._look, args=(report, self._limit), name="quiesce-memory", daemon=True)
@@ -53,7 +53,7 @@ class MemoryMeasurer:
         try:
             size = self._measure(report.pid, limit)
             if size > limit:
-                self._tell(stimuli.MemoryExceeded(report.slot, report.incarnation, size, began))
+                self._post(stimuli.MemoryExceeded(report.slot, report.incarnation, size, began))
         finally:
             ended = time.monotonic()
             executor = (report.slot, report.incarnation)

@@ -1,8 +1,8 @@
-"""The multiplexer: every executor's pipes on one selector. It reads what is ready, and never waits for a writer.
+"""Multiplex the pipes of all executors on one selector: read what is ready, never wait for a writer.
 
 While the journal cannot keep up it is paused: nothing is read, the pipes fill, and the executors that write wait.
 So a talkative agent on a slow disk costs time, and not the supervisor's memory. Output is likewise read no faster than
-it is logged: a turn of the loop logs so many lines and bytes, in turn for everybody who has some. Once a stop has
+it is logged: a turn of the loop logs so many lines and bytes, in turn for all executors that have some. Once a stop has
 begun, each stream has an allowance, and what goes beyond it is read and counted (output_stream.py).
 """
 
@@ -20,61 +20,61 @@ from orchestrator.logging.output_stream import Lost, OutputStream
 from runtime.ipc.executor_protocol import Control, ExecutorRecord, TaskOrder
 
 LAST_READS = 16
-"""Reads that empty any pipe of an executor that is gone; an orphan that still writes into it may do so for ever."""
+"""Reads that empty any pipe of an executor that is gone; an orphan may write into it for ever."""
 
 TURN_EVENTS = 1 << 18
-"""What a turn of the loop takes of events, of all executors together, but for the rest of the last read."""
+"""Bytes of events that a turn of the loop takes, of all executors together, but for the rest of the last read."""
 
 RECORD_WEIGHT = 256
-"""Bytes that count for a record besides its own: a small one costs whoever decodes and keeps it as much as these."""
+"""Bytes that count for a record besides its own: to decode and keep a small one costs as much as these."""
 
 TURN_LINES, TURN_BYTES = 256, 1 << 18
-"""What a turn of the loop logs of output, of all executors together: a few milliseconds' work."""
+"""Lines and bytes of output that a turn of the loop logs, of all executors together: a few milliseconds' work."""
 
 ROUND_LINES = 32
 """Lines of one stream that are logged before the next one has its turn."""
 
 STOP_LINES, STREAM_LINES = 4096, 16
 STOP_BYTES, STREAM_BYTES = 4 << 20, 1 << 13
-"""What a stop logs of output: in all, and of each stream at least."""
+"""Lines and bytes of output that a stop logs: in all, and of each stream at least."""
 
 FrameRecords = Callable[[int, int, list[ExecutorRecord]], None]
-"""Takes the records that a slot's incarnation sent."""
+"""Take the records that a slot's incarnation sent."""
 
 InvalidFrame = Callable[[int, int, str], None]
-"""Is told once that a slot's incarnation sent what is no frame, and why."""
+"""Take the reason why what a slot's incarnation sent is no frame. Called once."""
 
 OutputLine = Callable[[int, str, str], None]
-"""Takes a slot's line on `stdout` or `stderr`."""
+"""Take a slot's line on `stdout` or `stderr`."""
 
 LostOutput = Callable[[int, str, Lost], None]
-"""Is told what of a slot's `stdout` or `stderr` was not logged."""
+"""Take the count of what was not logged of a slot's `stdout` or `stderr`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainResult:
-    """Bytes of a frame that an executor did not finish, and the last line that it wrote on standard error."""
+    """Hold the bytes of a frame that an executor did not finish, and its last line on standard error."""
 
     torn: int = 0
     last_line: str = ""
 
 
 class PipeMultiplexer:
-    """One `ExecutorPipes` a slot. What it hears goes to its three listeners, in the order in which it came."""
+    """Own one `ExecutorPipes` a slot, and call its listeners with what arrives, in order."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        heard: FrameRecords,
-        garbled: InvalidFrame,
-        line: OutputLine,
-        lost: LostOutput,
+        on_records: FrameRecords,
+        on_invalid_frame: InvalidFrame,
+        on_line: OutputLine,
+        on_lost_output: LostOutput,
     ) -> None:
         self._selector = selector
-        self._lost = lost
-        self._heard = heard
-        self._garbled = garbled
-        self._line = line
+        self._on_records = on_records
+        self._on_invalid_frame = on_invalid_frame
+        self._on_line = on_line
+        self._on_lost_output = on_lost_output
         self._pipes: dict[int, ExecutorPipes] = {}
         self._taken = 0
         self._readable: OrderedDict[ExecutorPipes, None] = OrderedDict()
@@ -85,11 +85,11 @@ class PipeMultiplexer:
 
     @property
     def slots(self) -> Mapping[int, int]:
-        """The slots that have pipes, and which incarnation they belong to."""
+        """The incarnation of each slot that has pipes."""
         return {slot: pipes.incarnation for slot, pipes in self._pipes.items()}
 
     def open(self, slot: int, incarnation: int, channels: Channels) -> None:
-        """A new executor's pipes."""
+        """Take over the pipes of a new executor."""
         if (old := self._pipes.pop(slot, None)) is not None:  # abandoned: not even SIGKILL ended it in time
             old.close_all(self._unregister)
         pipes = self._pipes[slot] = ExecutorPipes(slot, incarnation, channels)
@@ -114,7 +114,7 @@ class PipeMultiplexer:
     # -- down ---------------------------------------------------------------------------------------
 
     def send(self, slot: int, order: TaskOrder) -> None:
-        """Put an order on the tasks pipe, now or when there is room."""
+        """Write an order to the tasks pipe, now or when there is room."""
         pipes = self._pipes.get(slot)
         if pipes is not None and not pipes.send(order):
             with suppress(KeyError):
@@ -127,7 +127,7 @@ class PipeMultiplexer:
             self._unregister(pipes.channels.tasks)
 
     def send_control(self, slot: int, order: Control) -> None:
-        """Put an order on the control pipe."""
+        """Write an order to the control pipe."""
         pipes = self._pipes.get(slot)
         if pipes is not None:
             pipes.send_control(order)
@@ -135,10 +135,10 @@ class PipeMultiplexer:
     # -- up -----------------------------------------------------------------------------------------
 
     def _note_events(self, pipes: ExecutorPipes) -> None:
-        self._readable[pipes] = None  # who waits already keeps its place
+        self._readable[pipes] = None  # one that waits already keeps its place
 
     def read_events(self) -> None:
-        """Read from pipes that have something, in turn for all who have."""
+        """Read from the pipes that have something, in turn."""
         end = self._taken + TURN_EVENTS
         while self._readable and self._taken < end:
             pipes, _ = self._readable.popitem(last=False)
@@ -146,24 +146,24 @@ class PipeMultiplexer:
                 self._on_events(pipes)
 
     def _on_events(self, pipes: ExecutorPipes) -> bool:
-        """Read once. Whether the pipe goes on."""
+        """Read once. Return whether the pipe goes on."""
         if pipes.has_protocol_error:
             return False
         before = pipes.received
         records, goes_on = pipes.read_events()
         self._taken += pipes.received - before + RECORD_WEIGHT * len(records)
         if records:
-            self._heard(pipes.slot, pipes.incarnation, records)
+            self._on_records(pipes.slot, pipes.incarnation, records)
         if not goes_on:
             self._unregister(pipes.channels.events)
         if pipes.protocol_error is not None:
-            self._garbled(pipes.slot, pipes.incarnation, pipes.protocol_error)
+            self._on_invalid_frame(pipes.slot, pipes.incarnation, pipes.protocol_error)
         return goes_on
 
     # -- output -------------------------------------------------------------------------------------
 
     def _on_output(self, pipes: ExecutorPipes, fd: int) -> bool:
-        """Read once. Whether the pipe goes on. While lines are waiting it is not read again."""
+        """Read once. Return whether the pipe goes on. While lines of it wait it is not read again."""
         goes_on = pipes.read_output(fd)
         if pipes.output[fd].has_lines:
             self._waiting[pipes.output[fd]] = pipes
@@ -179,7 +179,7 @@ class PipeMultiplexer:
         return bool(self._waiting)
 
     def show_output(self) -> None:
-        """Log some of the lines that wait, in turn for all who have some."""
+        """Log some of the lines that wait, in turn for all streams that have some."""
         lines_left, bytes_left = TURN_LINES, TURN_BYTES
         while self._waiting and lines_left > 0 and bytes_left > 0:
             stream, pipes = self._waiting.popitem(last=False)
@@ -194,24 +194,24 @@ class PipeMultiplexer:
     def _show(self, stream: OutputStream, count: int) -> tuple[int, int]:
         lines, size = stream.take(count)
         for line in lines:
-            self._line(stream.slot, stream.name, line)
+            self._on_line(stream.slot, stream.name, line)
         return len(lines), size
 
     def pause_output(self) -> None:
-        """Read none for now: whoever writes waits."""
+        """Stop reading output: executors that write wait."""
         self.is_output_paused = True
         for pipes in self._pipes.values():
             for fd in pipes.output:
                 self._unregister(fd)
 
     def resume_output(self) -> None:
-        """Read again."""
+        """Read output again."""
         self.is_output_paused = False
         for pipes in self._pipes.values():
             self._listen_to_output(pipes)
 
     def limit_output(self) -> None:
-        """A stop has begun: read everything, log some of it."""
+        """Read everything from now on and log some of it: a stop has begun."""
         if self._is_output_limited:
             return
         self._is_output_limited = True
@@ -222,46 +222,46 @@ class PipeMultiplexer:
             self.resume_output()
 
     def _end_output(self, stream: OutputStream, pipes: ExecutorPipes) -> None:
-        """Its pipe is closed; what it has still to say is said in this turn and the next ones."""
+        """End a stream whose pipe is closed; its last lines are logged in this turn and the next ones."""
         lost = stream.end()
         if lost is not None:
-            self._lost(stream.slot, stream.name, lost)
+            self._on_lost_output(stream.slot, stream.name, lost)
         if stream.has_lines:
             self._waiting[stream] = pipes
 
     def abandon_output(self) -> None:
-        """Log nothing more, but how much it was."""
+        """Log no more lines, but how many there were."""
         while self._waiting:
             stream, _ = self._waiting.popitem()
             if (lost := stream.abandon()) is not None:
-                self._lost(stream.slot, stream.name, lost)
+                self._on_lost_output(stream.slot, stream.name, lost)
 
     def check_stalled_frames(self, now: float, beats: Sequence[float]) -> None:
-        """Whose frame was begun and does not go on has garbage in its pipe. `beats`: each slot's last sign of life."""
+        """Report a frame that was begun and does not go on: there is garbage in its pipe. `beats`: last heartbeats."""
         for slot, pipes in list(self._pipes.items()):
             if self.paused:
                 pipes.reset_stall_timer(now)
             elif not pipes.has_protocol_error and pipes.is_stuck(now, beats[slot]):
                 pipes.protocol_error = f"it began a frame and did not finish it within {STUCK_SECONDS:g} s"
                 self._unregister(pipes.channels.events)
-                self._garbled(slot, pipes.incarnation, pipes.protocol_error)
+                self._on_invalid_frame(slot, pipes.incarnation, pipes.protocol_error)
 
     # -- back-pressure ------------------------------------------------------------------------------
 
     def take_byte_count(self) -> int:
-        """The weight of the events that were read since the last call: their bytes, and so many for each record."""
+        """Return the weight of the events read since the last call: their bytes, and RECORD_WEIGHT for each record."""
         taken, self._taken = self._taken, 0
         return taken
 
     def pause(self) -> None:
-        """Read no more events for now. (Standard output and error go to the log, not into the journal.)"""
+        """Stop reading events. (Standard output and error go to the log, not into the journal.)"""
         self.paused = True
         self._readable.clear()
         for pipes in self._pipes.values():
             self._unregister(pipes.channels.events)
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Read events again."""
         self.paused = False
         for pipes in self._pipes.values():
             if not pipes.has_protocol_error:
@@ -270,7 +270,7 @@ class PipeMultiplexer:
     # -- the end ------------------------------------------------------------------------------------
 
     def drain_and_close(self, slot: int, incarnation: int) -> DrainResult:
-        """An executor is gone: take what it had still said, and close."""
+        """Read what an executor that is gone has left in its pipes, and close them."""
         pipes = self._pipes.get(slot)
         if pipes is None or pipes.incarnation != incarnation:
             return DrainResult()
@@ -289,7 +289,7 @@ class PipeMultiplexer:
         return DrainResult(pipes.partial_frame_bytes, last_line)
 
     def close(self) -> None:
-        """Let go of every pipe."""
+        """Close every pipe."""
         for pipes in self._pipes.values():
             pipes.close_all(self._unregister)
         self._pipes.clear()

@@ -1,4 +1,4 @@
-"""How long a thread keeps the interpreter: a process has one such interval, for all of its supervisors."""
+"""The interpreter's switch interval: a process has one, for all of its supervisors."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ SWITCH_SECONDS = 0.0005
 the journal's thread wait that long at every statement (scripts/bench_journal.py shows a factor of two)."""
 
 
-class _SwitchIntervalLease:
-    """Shortened while there is a supervisor."""
+class SwitchInterval:
+    """Shorten the interpreter's switch interval for as long as a block is entered. Blocks may overlap; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
         self._before = 0.0
 
-    def acquire(self) -> None:
-        """One supervisor more."""
+    def __enter__(self) -> None:
         with self._lock:
             if not self._users:
                 self._before = sys.getswitchinterval()
                 sys.setswitchinterval(SWITCH_SECONDS)
             self._users += 1
 
-    def release(self) -> None:
-        """One less; after the last one it is as it was."""
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
             if not self._users:
                 sys.setswitchinterval(self._before)
 
 
-SWITCH = _SwitchIntervalLease()
-"""The process's."""
+short_switch_interval = SwitchInterval()
+"""The process's one."""
