@@ -1,6 +1,6 @@
-"""One supervisor from its start to its end: the engine, the store, the signals, and the run in the journal.
+"""Conduct one run from its start to its end: the engine, the store, the signals, and the run in the journal.
 
-What Supervisor (for Python) and the command line have in common. Blocking calls say so.
+Supervisor (for Python) and the command line have this in common. Blocking calls say so.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ FAILED_JOURNAL_CLOSE_TIMEOUT = 1.0
 """Seconds that a journal which has failed gets to refuse what is still waiting."""
 
 CLOSE_SLICE = 0.1
-"""Seconds between two looks at why the journal's last write takes so long."""
+"""Seconds between two looks at what holds up the journal's last write."""
 
 SPOOL_AHEAD = 8
-"""Batches that may wait to be written; who feeds more is slowed down to the disk's pace."""
+"""Batches that may wait to be written; a caller that feeds more is slowed down to the disk's pace."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. `remaining` names processes that not even SIGKILL ended; `error` is one line or None."""
+    """Hold how a run ended. `remaining` names processes that SIGKILL did not end; `error` is one line or None."""
 
     status: ExecutionStatus
     signal: InterruptSignal | None
@@ -74,16 +74,16 @@ class RunResult:
 
 
 def new_run_id() -> str:
-    """A name for a run: the time, so that names sort, and some chance, so that two never meet."""
+    """Return an id for a run: the time, so that ids sort, and a random suffix."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 LONGEST_RUN_ID = 150
-"""Bytes: with what is added to it, it names a cgroup, and a name in a file system has at most 255."""
+"""Bytes of a run id: with what is added to it, it names a cgroup, and a name in a file system has at most 255."""
 
 
 def check_run_id(run_id: str) -> None:
-    """Raise UsageError if a run cannot have this name: the environment and the names of files have to take it."""
+    """Raise UsageError if a run cannot have this id: the environment and the names of files have to take it."""
     if not isinstance(run_id, str):
         raise UsageError(f"the run id {run_id!r:.80} is no text")
     if escape_surrogates(run_id) != run_id or "\0" in run_id:
@@ -94,7 +94,10 @@ def check_run_id(run_id: str) -> None:
 
 
 class RunSession:
-    """See the module's docstring. `start`, then `hire`, `spool`, `seal`, and in the end `finish`."""
+    """Conduct one run. Call `start`, then `register_agent`, `begin_run`, `start_tasks`, `spool`, `seal`, and `finish`.
+
+    backend, clock: see Supervisor; a test gives its own.
+    """
 
     def __init__(
         self,
@@ -120,9 +123,9 @@ class RunSession:
         self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
         self._backend = backend(run_id, settings)
         self._engine = Engine(
-            settings, self._backend, log, self._on_agent, self._signals, observers, self._tell_waiting, clock=clock
+            settings, self._backend, log, self._on_agent, self._signals, observers, self._fail_waiters, clock=clock
         )
-        self._store = MemoryStore(self.hub, self._tell_here) if journal is None else JournalWriter(self.hub, self.tell)
+        self._store = MemoryStore(self.hub, self._post_here) if journal is None else JournalWriter(self.hub, self.post)
         self._agents: dict[tuple[bool, bytes], tuple[int, Future[ReportAgent]]] = {}
         self._counted_agents: set[int] = set()
         self._numbers: dict[int, Future[ReportAgent]] = {}
@@ -138,10 +141,10 @@ class RunSession:
         self._lock = threading.Lock()
         self._process_state = ExitStack()
 
-    # -- the beginning ------------------------------------------------------------------------------
+    # -- start ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Take the signals over, start the guardian and the loop. QuiesceError: the host has no process left for it."""
+        """Take over the signals, start the guardian and the loop. Raises QuiesceError when it cannot."""
         self._process_state.enter_context(short_switch_interval)
         if self.journal is not None:
             self.journal.handle_contention(self._on_contention)
@@ -154,51 +157,51 @@ class RunSession:
             self._release_process_state()
             if self.journal is not None:
                 self.journal.close()
-            why = error.strerror if isinstance(error, OSError) else None
-            raise QuiesceError(f"the guardian cannot be started: {why or error}") from error
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise QuiesceError(f"the guardian cannot be started: {reason or error}") from error
 
-    def _tell_waiting(self) -> None:
-        """The loop is over: whoever waits for something that can no longer come is told so."""
-        why = self.end_error()
+    def _fail_waiters(self) -> None:
+        """Fail every wait, after the end of the loop: nothing can come any more."""
+        error = self.end_error()
         self.hub.fail_waiters()
-        self._store.fail_pending(why)
+        self._store.fail_pending(error)
         for future in list(self._numbers.values()):
-            with suppress(InvalidStateError):  # known, or told by whoever asked just now
-                future.set_exception(why)
+            with suppress(InvalidStateError):  # it has a result, or `register_agent` has failed it just now
+                future.set_exception(error)
 
     def while_stopped(self, around: Callable[[], AbstractContextManager[object]]) -> None:
-        """Have `around()` entered, in the loop's thread, for as long as a Ctrl-Z stops this process."""
+        """Enter `around()`, in the loop's thread, for as long as a Ctrl-Z stops this process."""
         self._engine.around_stop = around
 
-    def tell(self, stimulus: stimuli.Stimulus) -> None:
+    def post(self, stimulus: stimuli.Stimulus) -> None:
         """Hand a stimulus to the loop, from any thread."""
         self._engine.post(stimulus)
 
-    def _tell_here(self, stimulus: stimuli.Stimulus) -> None:
+    def _post_here(self, stimulus: stimuli.Stimulus) -> None:
         self._engine.post(stimulus, here=True)
 
     @property
     def status(self) -> StatusView:
-        """What a person may see, renewed a few times a second."""
+        """The run as it stands: renewed a few times a second, and at once when its phase, signal or error changes."""
         return self._engine.status
 
     @property
     def guardian(self) -> int | None:
-        """The guardian's pid."""
+        """The guardian's process id."""
         return self._backend.guardian_pid
 
     @property
     def has_ended(self) -> bool:
-        """Whether the loop is over: all processes gone, all outcomes handed to the store."""
+        """Whether the loop is over: all processes are gone, all outcomes are in the store."""
         return self._engine.is_over
 
     # -- agents -------------------------------------------------------------------------------------
 
     def register_agent(self, *, by_name: bool, source: bytes, identity: str = "") -> tuple[int, Future[ReportAgent]]:
-        """Make an agent known; its number, and a future of what the first executor says of it.
+        """Register an agent. Return its number, and a future of what the first executor reports of it.
 
-        `identity`: what it is known by in later starts of the run. Whoever has no more tasks of it on the way calls
-        `release`, so that a large one can be dropped when its tasks have ended; until then it is kept.
+        `identity`: by what later starts of the run know it. Call `release` when no more tasks of it are on the way, so
+        that a large agent can be dropped when its tasks have ended; until then it is kept.
         """
         with self._lock:
             is_counted = may_be_dropped(by_name=by_name, source=source)
@@ -206,26 +209,25 @@ class RunSession:
             is_new = key not in self._agents
             if is_new:
                 number = self._number_of(identity)
-                future: Future[ReportAgent] = Future()
-                self._agents[key] = (number, future)
-                self._numbers[number] = future
-            found = self._agents[key]
+                self._numbers[number] = Future()
+                self._agents[key] = (number, self._numbers[number])
+            number, future = self._agents[key]
             if is_counted:
-                self._counted_agents.add(found[0])
+                self._counted_agents.add(number)
             if is_new or is_counted:
-                self.tell(stimuli.AgentAdded(found[0], by_name, source))
+                self.post(stimuli.AgentAdded(number, by_name, source))
         if self.has_ended:
             with suppress(InvalidStateError):
-                found[1].set_exception(self.end_error())
-        return found
+                future.set_exception(self.end_error())
+        return number, future
 
     def release(self, agent: int) -> None:
-        """Say that a caller of `hire` has handed in all tasks that it had for an agent."""
+        """Note that a caller of `register_agent` has handed in all tasks that it had for an agent."""
         if agent in self._counted_agents:
-            self.tell(stimuli.AgentReleased(agent))
+            self.post(stimuli.AgentReleased(agent))
 
     def _number_of(self, identity: str) -> int:
-        """The number that an earlier start of the run gave to this agent, or a new one."""
+        """Return the number that an earlier start of the run gave to this agent, or a new one."""
         if self._agent_numbers is None:
             existing = self._find_run()
             if existing is not None and self.journal is not None:
@@ -238,42 +240,42 @@ class RunSession:
             self._store.add_agent(number, identity)
         return number
 
-    def _on_agent(self, known: ReportAgent) -> None:
-        future = self._numbers[known.agent]
-        if future.done():  # one executor refused it, another one can load it: the first word counts
+    def _on_agent(self, report: ReportAgent) -> None:
+        future = self._numbers[report.agent]
+        if future.done():  # one executor could not load it, another one can: the first report counts
             return
-        with suppress(InvalidStateError):  # told just now that the run is over
-            if known.error is None:
-                future.set_result(known)
+        with suppress(InvalidStateError):  # failed just now: the run is over
+            if report.error is None:
+                future.set_result(report)
             else:
-                future.set_exception(UsageError(known.error))
+                future.set_exception(UsageError(report.error))
 
     @property
     def was_interrupted(self) -> bool:
         """Whether the run was stopped before all was done."""
-        return self._engine.state.signal is not None
+        return self.status.signal is not None
 
     def raise_if_interrupted(self) -> None:
-        """For long work in other threads. Raises ExecutionInterrupted."""
-        signal = self._engine.state.signal
+        """Raise ExecutionInterrupted if the run was stopped; for long work in other threads."""
+        signal = self.status.signal
         if signal is not None:
             raise ExecutionInterrupted(signal)
 
     def end_error(self) -> BaseException:
-        """What to raise at whoever waits for what will not come."""
-        state = self._engine.state
+        """Return what to raise in a caller that waits for what will not come."""
+        status = self.status
         if self._engine.error is not None:
             return self._engine.error
-        if state.error is not None:
-            return QuiesceError(state.error)
-        if state.signal is not None:
-            return ExecutionInterrupted(state.signal)
+        if status.error is not None:
+            return QuiesceError(status.error)
+        if status.signal is not None:
+            return ExecutionInterrupted(status.signal)
         return QuiesceError("the supervisor has ended")
 
     # -- the run ------------------------------------------------------------------------------------
 
     def begin_run(self, agent: Any, prepare: Callable[[Journal, int], None] | None = None) -> None:
-        """Create the run in the journal, or take up the one of that id; then `set_out`. Blocking.
+        """Create the run in the journal, or resume the one of that id. Call `start_tasks` then. Blocking.
 
         `prepare` writes its first tasks; if it raises, there is no run. Raises UsageError (claimed by a living
         supervisor, bad input), JournalError.
@@ -283,17 +285,15 @@ class RunSession:
         journal = self.journal
         existing = self._find_run()
         if existing is None:
-            where = os.getcwd()
-            if escape_surrogates(where) != where:
-                raise UsageError(
-                    f"the working directory {where!r} is not text in UTF-8: start the run from another one"
-                )
-            unsaid = {"workers"} - self.settings.model_fields_set  # a later start may have other processors
-            config = self.settings.model_dump(mode="json", exclude=unsaid)
+            cwd = os.getcwd()
+            if escape_surrogates(cwd) != cwd:
+                raise UsageError(f"the working directory {cwd!r} is not text in UTF-8: start the run from another one")
+            defaults = {"workers"} - self.settings.model_fields_set  # a later start may have other processors
+            config = self.settings.model_dump(mode="json", exclude=defaults)
             if prepare is None:
-                run = journal.create_run(self.run_id, agent=agent, config=config, cwd=where)
+                run = journal.create_run(self.run_id, agent=agent, config=config, cwd=cwd)
             else:
-                with journal.draft(self.run_id, agent=agent, config=config, cwd=where) as run:
+                with journal.draft(self.run_id, agent=agent, config=config, cwd=cwd) as run:
                     prepare(journal, run.id)
             self.resume_run(run)
         elif not is_of_program(existing):
@@ -305,7 +305,7 @@ class RunSession:
             self.resume_run(existing, again=True)
 
     def _find_run(self) -> RunRecord | None:
-        """The run of this id that the journal has."""
+        """Return the run of this id that the journal has."""
         if self.journal is None:
             return None
         return next((run for run in self.journal.runs() if run.run_id == self.run_id), None)
@@ -313,7 +313,7 @@ class RunSession:
     def resume_run(
         self, run: RunRecord, *, again: bool = False, complete: Callable[[Journal, int], None] | None = None
     ) -> None:
-        """Claim a run that exists, to go on where it ended (`set_out`). Raises ClaimedError.
+        """Claim a run that exists, to go on where it ended. Call `start_tasks` then. Raises ClaimedError.
 
         `again`: a program hands the same tasks in once more. Each is compared with what the run has (`compare`); one
         that is known is not added a second time, and runs if it has not ended. The run goes on until the program says
@@ -321,7 +321,7 @@ class RunSession:
         """
         assert self.journal is not None
         try:
-            with self.journal.transaction():  # whoever is refused has not changed the run
+            with self.journal.transaction():  # a supervisor that is refused has not changed the run
                 claimed = self.journal.claim(run.id, self._backend.token)
                 if again and self.journal.agents(run.id) != self._stored_agents:
                     raise UsageError(f"another supervisor has changed run {run.run_id} just now: start again")
@@ -334,21 +334,21 @@ class RunSession:
         self.run = claimed
         counts = self.journal.counts(run.id)
         last = self.journal.last_seq(run.id)
-        self.tell(stimuli.RunResumed(last, counts.total, counts.completed, counts.failed, by_program=again))
+        self.post(stimuli.RunResumed(last, counts.total, counts.completed, counts.failed, by_program=again))
         if self.run.starts > 1:
             self._note("run.resumed", *resumed_log_fields(run, self.run.starts, counts))
         if self.run.sealed and not again:
-            self.tell(stimuli.InputClosed())
+            self.post(stimuli.InputClosed())
         self._resumed_by_program = again
         self._stored, self._handed_in = counts.total, 0
 
     def start_tasks(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Begin with the tasks of the run that was begun or taken up; once. Blocking, and then `meanwhile` is called.
+        """Start the tasks of the run that was begun or resumed; once. Blocking; `meanwhile` is called again and again.
 
-        If a supervisor that had it before was killed, its guardian may still give agents their grace: they are not
-        met by their own next attempts. Raises ExecutionInterrupted when this run is stopped first (the journal still
-        has those that were not seen off then), JournalError when there is no thread for the journal: then the run is
-        stopped.
+        If a supervisor that had the run before was killed, its guardian may still give agents their grace: that is
+        waited for, so that no task runs twice at once. Raises ExecutionInterrupted when this run is stopped first (the
+        journal still has the supervisors that were not waited for), JournalError when there is no thread for the
+        journal: then the run is stopped.
         """
         if self.journal is None or self.run is None or self._is_writing:
             return
@@ -366,12 +366,12 @@ class RunSession:
         try:
             self._store.start(self.journal, self.run.id)
         except JournalError as error:
-            self.tell(stimuli.HostFailed(str(error)))
+            self.post(stimuli.HostFailed(str(error)))
             raise
         self._is_writing = True
 
     def _on_contention(self, contention: Contention) -> None:
-        """Somebody has the journal locked, while its thread does not have it yet."""
+        """Report that another process has the journal locked, while the journal's thread does not have it yet."""
         self.raise_if_interrupted()
         self._report(contention)
 
@@ -379,7 +379,7 @@ class RunSession:
         self._note("journal.waiting", Severity.WARNING, {"holders": list(holders), "seconds": round(seconds, 1)})
 
     def _note(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
-        self.tell(stimuli.LogRequested(name, severity, fields))
+        self.post(stimuli.LogRequested(name, severity, fields))
 
     @property
     def is_taken_up(self) -> bool:
@@ -387,7 +387,7 @@ class RunSession:
         return self._resumed_by_program
 
     def compare(self, tasks: Sequence[NewTask]) -> Known:
-        """Compare tasks with those that the run has under the same keys, and return these. Blocking.
+        """Compare tasks with those that the run has under the same keys. Return these. Blocking.
 
         Runs in the caller's thread, because it may call methods of the caller's inputs. Raises RunMismatchError.
         """
@@ -404,7 +404,8 @@ class RunSession:
         return known
 
     def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
-        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError.
+        """Hand in tasks. Return a future that is done when they are durable, or fails with UsageError (a duplicate key)
+        or JournalError.
 
         `known`: what `compare` returned for them.
         """
@@ -412,7 +413,7 @@ class RunSession:
         return self._store.add_tasks(tasks, known)
 
     def feed(self, batches: Iterable[Sequence[NewTask]]) -> int:
-        """Hand in many tasks, a few batches ahead of the disk. Blocking. How many they were. Raises as `spool`."""
+        """Hand in many tasks, a few batches ahead of the disk. Return their number. Blocking. Raises as `spool`."""
         count = 0
         unwritten: deque[Future[None]] = deque()
         for batch in batches:
@@ -425,39 +426,38 @@ class RunSession:
         return count
 
     def seal(self) -> None:
-        """No more tasks will come: the run ends when all are done."""
+        """Close the input: the run ends when all tasks are done."""
         if self._resumed_by_program and self._handed_in < self._stored:
             left = {"run": self.run_id, "tasks": self._stored - self._handed_in}
             self._note("run.tasks_left", Severity.WARNING, left)
         self._store.seal()
 
     def cancel_start(self) -> None:
-        """There will be no run: let the executors go."""
-        self.tell(stimuli.InputClosed())
+        """Let the executors leave: there will be no run."""
+        self.post(stimuli.InputClosed())
 
     def interrupt(self, signal: InterruptSignal, task: str | None = None) -> None:
         """Stop everything, or one task by its key."""
-        self.tell(stimuli.InterruptRequested(signal, task))
+        self.post(stimuli.InterruptRequested(signal, task))
 
     # -- the end ------------------------------------------------------------------------------------
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the loop's end. Blocking. Whether it has ended."""
+        """Wait for the loop's end. Return whether it has ended. Blocking; `timeout` in seconds."""
         return self._engine.join(timeout)
 
     def finish(self) -> RunResult:
-        """Wait for the loop's end, then write down how it ended and let go of everything. Blocking, bounded."""
+        """Wait for the loop's end, record how the run ended, and release everything. Blocking, bounded."""
         if self._ending is not None:
             return self._ending
         self._engine.join()
-        state = self._engine.state
-        status = self._final_status()
+        view = self.status
         ending = RunResult(
-            status=status,
-            signal=state.signal,
-            error=state.error if self._engine.error is None else f"a defect in quiesce: {self._engine.error!r}",
-            view=self._engine.machine.status(self._now()),
-            remaining=state.remaining,
+            status=self._final_status(),
+            signal=view.signal,
+            error=view.error if self._engine.error is None else f"a defect in quiesce: {self._engine.error!r}",
+            view=view,
+            remaining=view.remaining,
             seconds=self._now() - self._began,
         )
         try:
@@ -465,12 +465,12 @@ class RunSession:
         finally:  # also when the program's log raises
             self._release_process_state()
         buffer = buffer_of(self._log)
-        if buffer is not None:  # a reader that goes on reading gets all of it, unless somebody waits for the end
+        if buffer is not None:  # a reader that goes on reading gets all of it, unless the run was stopped
             buffer.flush(None if ending.signal is None else PATIENCE)
         return ending
 
     def _release_process_state(self) -> None:
-        """Of what a process has once."""
+        """Release what a process has once: the loop's descriptors, the switch interval, the signal handlers."""
         self._engine.close()
         self._process_state.close()
         if self._signals is not None:
@@ -478,11 +478,11 @@ class RunSession:
             self._signals.close()
 
     def _final_status(self) -> ExecutionStatus:
-        state = self._engine.state
-        ended = state.counts[ExecutionStatus.COMPLETED] + state.counts[ExecutionStatus.FAILED]
-        if state.signal is not None or self._engine.error is not None or ended < state.accepted:
+        view = self.status
+        is_complete = view.completed + view.failed >= view.accepted
+        if view.signal is not None or self._engine.error is not None or not is_complete:
             return ExecutionStatus.INTERRUPTED
-        return ExecutionStatus.FAILED if state.counts[ExecutionStatus.FAILED] else ExecutionStatus.COMPLETED
+        return ExecutionStatus.FAILED if view.failed else ExecutionStatus.COMPLETED
 
     def _write_end(self, ending: RunResult) -> RunResult:
         view = ending.view
@@ -507,8 +507,8 @@ class RunSession:
         return replace(ending, status=ExecutionStatus.INTERRUPTED, error=ending.error or problem)
 
     def _write_last(self, event: RunEvent, ending: RunResult) -> str | None:
-        """Into the journal, and close it. What went wrong, if that is news."""
-        is_known = self._engine.state.journal_broken
+        """Record the end in the journal, and close it. Return what went wrong, unless that is known already."""
+        is_known = self.status.journal_broken
         token = "" if ending.remaining or self._engine.error is not None else self._backend.token
         if self.journal is None or self._is_writing:
             self._store.finish([event], ending.status, ending.signal, token)
@@ -526,16 +526,19 @@ class RunSession:
         return None
 
     def _journal_seconds(self) -> float:
-        """What a stop has left for the journal."""
-        until = self._engine.state.journal_deadline
+        """Return the seconds that a stop has left for the journal."""
+        until = self.status.journal_deadline
         return JOURNAL_TIMEOUT if until is None else max(0.0, until - self._now())
 
     def _close_store(self) -> bool:
-        """Wait for the last write, within what a stop has left; if nobody stops us, while somebody has it locked."""
-        state, now = self._engine.state, time.monotonic()
-        patience = self._journal_seconds()
-        until = now + (min(FAILED_JOURNAL_CLOSE_TIMEOUT, patience) if state.journal_broken else patience)
-        last = until if state.journal_deadline is not None else now + CONTENTION_LIMIT
+        """Wait for the last write: as long as a stop may take, or, without one, while another process has it locked.
+
+        Return whether the journal is closed.
+        """
+        view, now = self.status, time.monotonic()
+        seconds = self._journal_seconds()
+        until = now + (min(FAILED_JOURNAL_CLOSE_TIMEOUT, seconds) if view.journal_broken else seconds)
+        last = until if view.journal_deadline is not None else now + CONTENTION_LIMIT
         while not self._store.close(min(CLOSE_SLICE, max(0.0, until - now))):
             now = time.monotonic()
             if self._signals is not None and self._signals.read():

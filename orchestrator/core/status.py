@@ -31,6 +31,8 @@ class StatusView:
     seconds from then.
 
     `loaded`: some executor has loaded an agent. `restarts`: executors that took the place of an earlier one.
+    `error`: what the run could not go on without, in one line. `remaining`: processes that SIGKILL did not end.
+    `journal_deadline`: until when a stop waits for the journal (monotonic seconds).
     """
 
     at: float
@@ -47,6 +49,10 @@ class StatusView:
     stop_bound: float | None = None
     loaded: bool = False
     restarts: int = 0
+    error: str | None = None
+    remaining: Sequence[str] = ()
+    journal_broken: bool = False
+    journal_deadline: float | None = None
 
 
 def make_status(state: SupervisorState, now: float) -> StatusView:
@@ -68,6 +74,10 @@ def make_status(state: SupervisorState, now: float) -> StatusView:
         stop_bound=None if ends is None else max(0.0, ends - now),
         loaded=bool(state.loaded_agents),
         restarts=sum(max(0, slot.incarnation - 1) for slot in state.slots),
+        error=state.error,
+        remaining=tuple(state.remaining),
+        journal_broken=state.journal_broken,
+        journal_deadline=state.journal_deadline,
     )
 
 

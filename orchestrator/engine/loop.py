@@ -1,13 +1,12 @@
-"""The loop: waits, turns what happens into stimuli, and performs what the machine says. One thread, one inbox.
+"""The supervisor's loop: wait, turn what happens into stimuli, perform the machine's instructions. One inbox.
 
-It holds no policy (machine.py), knows no SQL (store.py), starts no process itself (backends/). Everything
-that may block is elsewhere: the journal's thread, the user's thread, the executors.
+It holds no policy (core/machine.py), knows no SQL (task_store.py), starts no process itself (backends/). Everything
+that may block is elsewhere: the journal's thread, the caller's thread, the executors.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import queue
 import selectors
 import signal
@@ -30,8 +29,9 @@ from orchestrator.engine.guardian_monitor import GuardianMonitor
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
 from orchestrator.engine.task_store import TaskStore, WriteBatch
+from orchestrator.engine.wakeup import Wakeup
 from orchestrator.logging.output_stream import Lost
-from orchestrator.logging.sinks import buffer_of, standard_error
+from orchestrator.logging.sinks import LogCallback, buffer_of, standard_error
 from orchestrator.words import event_from_outcome
 from runtime.ipc import codec, executor_protocol
 from runtime.limits import clamp_wait
@@ -39,40 +39,39 @@ from runtime.model import Severity
 from runtime.stacks import format_stacks
 
 HALT_SECONDS = 1.0
-"""How long a Ctrl-Z waits for the guardian to have stopped everything."""
+"""Seconds that a Ctrl-Z waits for the guardian to have stopped everything."""
 
 HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
-"""Bytes of events that may wait for the disk before executors have to, and from which on they need not any more."""
+"""Bytes of events that may wait for the disk before executors have to wait, and below which they go on."""
 
 STOP_PRESSURE = 2 * HIGH_PRESSURE
-"""Bytes of events that may wait for the disk while the run stops and nobody may be made to wait. What is emitted beyond
-that is counted, not kept. Outcomes and snapshots are never dropped."""
+"""Bytes of events that may wait for the disk while the run stops and no executor may be made to wait. What is emitted
+beyond that is counted, not kept. Outcomes and snapshots are never dropped."""
 
 CONGESTED_SECONDS = 0.02
-"""How soon to look again whether the log keeps up."""
+"""Seconds until the next look at whether the log keeps up."""
 
 OUTPUT_SECONDS = 2.0
-"""What executors still had to say at the end of a run is logged for so long, and for a part of it after a stop."""
-
-Logger = Callable[[str, Severity, Mapping[str, Any]], None]
-"""Takes one named log event, in the middle of a turn: it must not block for long, nor raise, nor hand in tasks."""
+"""Seconds for which the executors' last output is logged at the end of a run; a quarter of it after a stop."""
 
 Observer = Callable[[StatusView], None]
-"""Is shown the run at every sample and change of phase, by the supervision loop itself (so a watchdog's pings that come
-from here prove that it turns). It must not block, nor raise."""
+"""Take the status at every sample and change of phase. The loop itself calls it, so a watchdog's pings that come from
+it prove that the loop turns. It must neither block nor raise."""
 
 
 class Engine:
-    """One supervisor's loop. `run` is the thread; `tell` is for everybody else.
+    """Run one supervisor's loop in a thread of its own. Other threads call `post`, `join` and `close`.
 
-    `on_end` is called by the thread when the loop is over, as the last thing that it does.
+    `log` and `observers` are called in the middle of a turn: they must neither block for long, nor raise, nor hand in
+    tasks. `on_agent` takes what the first executor reports of an agent. `on_end` is the last thing that the
+    thread calls.
     """
 
     def __init__(
         self,
         settings: RunSettings,
         backend: Backend,
-        log: Logger,
+        log: LogCallback,
         on_agent: Callable[[instructions.ReportAgent], None],
         signals: SignalPipe | None = None,
         observers: Sequence[Observer] = (),
@@ -83,7 +82,7 @@ class Engine:
         self._clock = clock or SystemClock()
         self._now = self._clock.monotonic
         self.machine = SupervisorStateMachine(settings)
-        self.state = self.machine.state
+        self._state = self.machine.state
         self.status: StatusView = self.machine.status(self._now())
         self.error: BaseException | None = None
         self._settings = settings
@@ -96,18 +95,15 @@ class Engine:
         self._on_end = on_end
         self._store: TaskStore | None = None
         self._inbox: queue.SimpleQueue[stimuli.Stimulus] = queue.SimpleQueue()
-        self._wake_read, self._wake_write = os.pipe()
-        self._wake_pending = False
+        self._wakeup = Wakeup()
         self._turn_lock = threading.Lock()
-        self._wake_lock = threading.RLock()  # a generator that is collected inside it releases its agent
-        self._closed = False
         self._turning_in: int | None = None
         self._wakeup_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._mux = PipeMultiplexer(
-            self._selector, self._on_records, self._on_garbage, self._on_line, self._on_lost_output
+            self._selector, self._on_records, self._on_invalid_frame, self._on_line, self._on_lost_output
         )
-        self._guardianship = GuardianMonitor(
+        self._guardian = GuardianMonitor(
             backend,
             self._mux,
             self._selector,
@@ -129,47 +125,49 @@ class Engine:
         self._pauses = PauseDetector(self._clock)
         self._suspension: tuple[float, float] | None = None
         self.around_stop: Callable[[], AbstractContextManager[object]] = nullcontext
-        """Entered by the loop while this process is stopped: the terminal is the shell's then."""
+        """What the loop enters while this process is stopped: the terminal is the shell's then."""
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
-        self._effects: dict[type[Any], Callable[[Any], None]] = {
+        self._effects = self._make_effects()
+
+    def _make_effects(self) -> dict[type[Any], Callable[[Any], None]]:
+        """Return what performs each kind of instruction."""
+        return {
             instructions.StartExecutor: self._start,
-            instructions.SendOrder: lambda it: self._mux.send(it.slot, it.order),
-            instructions.SendControl: lambda it: self._mux.send_control(it.slot, it.order),
+            instructions.SendOrder: lambda order: self._mux.send(order.slot, order.order),
+            instructions.SendControl: lambda order: self._mux.send_control(order.slot, order.order),
             instructions.RaiseFlag: self._raise_flag,
             instructions.PublishNextRung: self._publish_next_rung,
-            instructions.UpdateGraces: lambda it: self._backend.set_graces(it.grace, it.term_grace),
-            instructions.TerminateExecutor: lambda it: self._backend.terminate(it.slot, it.incarnation),
-            instructions.KillExecutor: lambda it: self._backend.kill_tree(it.slot, it.incarnation),
-            instructions.FetchTasks: lambda it: self._require_store().fetch(it),
+            instructions.UpdateGraces: lambda order: self._backend.set_graces(order.grace, order.term_grace),
+            instructions.TerminateExecutor: lambda order: self._backend.terminate(order.slot, order.incarnation),
+            instructions.KillExecutor: lambda order: self._backend.kill_tree(order.slot, order.incarnation),
+            instructions.FetchTasks: lambda order: self._require_store().fetch(order),
             instructions.CommitOutcomes: self._record,
-            instructions.CommitAttempts: lambda it: self._batch.attempts.update(it.attempts),
-            instructions.SetJournalDeadline: lambda it: self._require_store().set_deadline(it.at),
+            instructions.CommitAttempts: lambda order: self._batch.attempts.update(order.attempts),
+            instructions.SetJournalDeadline: lambda order: self._require_store().set_deadline(order.at),
             instructions.ReportAgent: self._on_agent,
-            instructions.SweepProcesses: lambda it: self._sweep(it.until),
-            instructions.SweepWithoutGuardian: lambda _: self._guardianship.sweep_without_guardian(),
-            instructions.EmitLog: lambda it: self.log(it.name, it.severity, it.fields),
+            instructions.SweepProcesses: lambda order: self._sweep(order.until),
+            instructions.SweepWithoutGuardian: lambda _: self._guardian.sweep_without_guardian(),
+            instructions.EmitLog: lambda order: self.log(order.name, order.severity, order.fields),
             instructions.StopLoop: lambda _: self._finish(),
         }
 
     # -- from other threads -------------------------------------------------------------------------
 
     def start(self, store: TaskStore) -> None:
-        """Start the guardian and the loop."""
+        """Start the guardian and the loop. Raises OSError, or RuntimeError when there is no thread to be had."""
         self._store = store
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
+        self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._wakeup.reset)
         if self._signals is not None:
             self._selector.register(self._signals.fileno(), selectors.EVENT_READ, self._on_signals)
-        self._guardianship.open()
+        self._guardian.open()
         self._thread.start()
         self.post(stimuli.RunStarted())
 
     def post(self, stimulus: stimuli.Stimulus, *, here: bool = False) -> None:
         """Hand in a stimulus, from any thread.
 
-        `here`: if the loop is only waiting, take the turn in the calling thread, which saves the time that the
-        loop's own needs to wake up.
+        `here`: if the loop is only waiting, take the turn in the calling thread, which saves the time that the loop's
+        own needs to wake up: a fifth of a small task's way there and back (docs/measurements.md).
         """
         self._inbox.put(stimulus)
         if self._turning_in == threading.get_ident():
@@ -186,38 +184,31 @@ class Engine:
             due = self.machine.due()
             if not self._ended and (due is None or due >= self._wakeup_at):
                 return
-        self._wake()
+        self._wakeup.wake()
 
     def _may_turn_here(self) -> bool:
-        """Not where a program's own signal handler may raise in the middle of it: in a main thread without ours."""
-        return self._signals is not None or threading.current_thread() is not threading.main_thread()
+        """Return whether no program's signal handler can raise in the middle of a turn of the calling thread.
 
-    def _wake(self) -> None:
-        with self._wake_lock:
-            if not self._wake_pending and not self._closed:  # closed, the number may be somebody else's file
-                self._wake_pending = True
-                with suppress(BlockingIOError):  # full: it is awake
-                    os.write(self._wake_write, b"!")
+        One can in the main thread, unless the handlers are ours.
+        """
+        return self._signals is not None or threading.current_thread() is not threading.main_thread()
 
     @property
     def is_over(self) -> bool:
-        """Whether the loop has ended. Takes no lock: a Ctrl-C that is an exception could leave one half taken."""
+        """Whether the loop has ended. Takes no lock: a Ctrl-C that is an exception could leave it half taken."""
         return self._finished.is_set()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the loop. Whether it has ended.
+        """Wait for the end of the loop. Return whether it has ended.
 
         Not by Thread.join, which takes a thread for ended if a Ctrl-C ends the join (cpython#90882).
         """
         return self._finished.wait(timeout)
 
     def close(self) -> None:
-        """Let go of the descriptors, after the end. Whoever still tells us something is not heard."""
-        with self._wake_lock:
-            self._closed = True
+        """Close the descriptors, after the end. What is posted from now on is ignored."""
+        self._wakeup.close()
         self._selector.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
 
     # -- the loop -----------------------------------------------------------------------------------
 
@@ -237,8 +228,8 @@ class Engine:
                 self._on_end()
 
     def _shut_down(self) -> None:
-        """Every step, whatever becomes of those before it: a log that has failed once may fail again."""
-        for step in (self._finish_output, self._flush, self._mux.close, self._backend.close):
+        """Take every step, whatever those before it raise: a log that has failed once may fail again."""
+        for step in (self._finish_output, self._flush, self._mux.close, self._backend.close, self._renew_status):
             try:
                 step()
             except BaseException as error:  # noqa: BLE001 - as in _run
@@ -252,13 +243,13 @@ class Engine:
             self._process(ready)
 
     def _process(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
-        """Everything that is to be done now. Only with the lock."""
+        """Take one turn: do everything that is to be done now. Call it only with the lock."""
         self._turning_in = threading.get_ident()
         try:
             self._notice_pause()
             registered = self._selector.get_map()
             for key, _ in ready:
-                if registered.get(key.fd) is key:  # one before it may have closed it, and its number be another pipe's
+                if registered.get(key.fd) is key:  # one before it may have closed it, and the number be another pipe's
                     key.data()
             self._mux.read_events()
             self._read_inbox()
@@ -273,16 +264,16 @@ class Engine:
             if now >= self._sample_at:
                 self._sample(now)
             self._flush()
-            while not self._ended and not self._inbox.empty():  # what this turn has told itself
+            while not self._ended and not self._inbox.empty():  # what this turn has posted
                 self._read_inbox()
                 self._flush()
             self._apply_backpressure()
-            self._guardianship.send_orders()
+            self._guardian.send_orders()
         finally:
             self._turning_in = None
 
     def _notice_pause(self) -> None:
-        """First of all in a turn: before anybody is blamed for what could not happen."""
+        """Notice what this process has lost, first in a turn, so that no executor is blamed for it."""
         if self._thread.ident != threading.get_ident():  # another thread's processor time says nothing of ours
             return
         seconds = self._pauses.lost(self._wakeup_at)
@@ -294,7 +285,7 @@ class Engine:
             while not self._ended:
                 stimulus = self._inbox.get_nowait()
                 if isinstance(stimulus, stimuli.MemoryExceeded):
-                    self._sample(self._now())  # who has what in hand, now
+                    self._sample(self._now())  # which tasks are executed now
                 self._handle(stimulus)
 
     def _select_timeout(self) -> float:
@@ -309,9 +300,9 @@ class Engine:
         return max(0.0, self._wakeup_at - now)
 
     def _sample(self, now: float) -> None:
-        """Look at shared memory, and renew what people see."""
+        """Look at shared memory, and renew the status."""
         self._sample_at = now + self._settings.sample_interval
-        self._guardianship.check()
+        self._guardian.check()
         progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
         if self._mux.paused:  # an executor that cannot write cannot be blamed for its silence
             progress = [slot._replace(heartbeat_at=now) for slot in progress]
@@ -325,17 +316,26 @@ class Engine:
         self._mux.check_stalled_frames(now, [beat for _, _, beat in progress])
         self._notify_observers(now)
 
+    def _renew_status(self, now: float | None = None) -> None:
+        """Make what other threads see of the machine: its own state belongs to the loop."""
+        self.status = self.machine.status(self._now() if now is None else now)
+
     def _notify_observers(self, now: float) -> None:
-        self.status = self.machine.status(now)
+        self._renew_status(now)
         for observe in self._observers:
             observe(self.status)
 
     def _handle(self, stimulus: stimuli.Stimulus) -> None:
-        for instruction in self.machine.handle(stimulus, self._now()):
-            self._effects[type(instruction)](instruction)
+        now = self._now()
+        orders = self.machine.handle(stimulus, now)
+        state, status = self._state, self.status
+        if state.phase is not status.phase or state.signal is not status.signal or state.error is not status.error:
+            self._notify_observers(now)  # other threads read the status: before they see what follows from this
+        for order in orders:
+            self._effects[type(order)](order)
 
     def _flush(self) -> None:
-        """What this turn produced goes to the store as one batch."""
+        """Hand what this turn produced to the store, as one batch."""
         batch, self._batch = self._batch, WriteBatch()
         if batch and self._store is not None:
             batch.weight = max(0, self._mux.take_byte_count() - self._dropped_weight)
@@ -343,57 +343,50 @@ class Engine:
             self._store.commit(batch)
 
     def _apply_backpressure(self) -> None:
-        """Read no faster than the disk writes; once the run stops, read everything: who waits for us cannot end."""
+        """Read no faster than the disk writes; in a stop read everything: an executor that waits for us cannot end."""
         pressure = self._require_store().unwritten_bytes
         self._is_dropping_events = self._is_stopping() and pressure > STOP_PRESSURE
         if self._mux.paused:
-            if pressure < LOW_PRESSURE or self.state.phase is not Phase.RUNNING:
+            if pressure < LOW_PRESSURE or self._state.phase is not Phase.RUNNING:
                 self._mux.resume_reading()
-        elif pressure > HIGH_PRESSURE and self.state.phase is Phase.RUNNING:
+        elif pressure > HIGH_PRESSURE and self._state.phase is Phase.RUNNING:
             self._mux.pause()
         self._balance_output()
 
     def _balance_output(self) -> None:
-        """Output is read no faster than the log is written, for as long as that goes on and nobody stops the run."""
+        """Read output no faster than the log is written, for as long as the log is and the run is not stopped."""
         if self._buffer is None:
             return
-        congested = self.state.phase is Phase.RUNNING and self._buffer.is_congested()
+        congested = self._state.phase is Phase.RUNNING and self._buffer.is_congested()
         if congested and not self._mux.is_output_paused:
             self._mux.pause_output()
         elif self._mux.is_output_paused and not congested:
             self._mux.resume_output()
 
     def _finish_output(self) -> None:
-        """What is left of it at the end, with a limit."""
-        patience = OUTPUT_SECONDS if self.state.signal is None else OUTPUT_SECONDS / 4
-        end = time.monotonic() + patience
+        """Log what is left of the output at the end, for a limited time."""
+        seconds = OUTPUT_SECONDS if self._state.signal is None else OUTPUT_SECONDS / 4
+        end = time.monotonic() + seconds
         while self._mux.has_output and time.monotonic() < end:
             self._mux.show_output()
         self._mux.abandon_output()
 
-    def _drain_wakeups(self) -> None:
-        with suppress(BlockingIOError):
-            os.read(self._wake_read, 4096)
-        # Only now: a byte written between a reset and the read would be eaten, and `_awake` left on with an
-        # empty pipe. Whoever finds it on has put its stimulus in the inbox already, which is read next.
-        self._wake_pending = False
-
     def _is_stopping(self) -> bool:
-        return self.state.phase is not Phase.RUNNING
+        return self._state.phase is not Phase.RUNNING
 
     def _require_store(self) -> TaskStore:
         assert self._store is not None
         return self._store
 
     def log(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
-        """One named event: to the log, and into the journal."""
-        data = codec.encode_json(dict(fields))  # first: a program's own logger may change what it is given
+        """Write one named event to the log and into the journal."""
+        data = codec.encode_json(dict(fields))  # first: a program's own log may change what it is given
         self._log(name, severity, fields)
         slot, incarnation = fields.get("slot"), fields.get("incarnation")
         self._batch.events.append(RunEvent(kind=name, at=time.time(), data=data, slot=slot, incarnation=incarnation))
 
     def _record(self, order: instructions.CommitOutcomes) -> None:
-        """Outcomes, and the events that tell of them, are committed together."""
+        """Commit outcomes together with the events that report them."""
         self._batch.outcomes.extend(order.outcomes)
         self._batch.events.extend(map(event_from_outcome, order.outcomes))
 
@@ -413,7 +406,7 @@ class Engine:
                 standard_error().write_line(format_stacks(sys._getframe()))  # noqa: SLF001
 
     def _suspend(self) -> None:
-        """Ctrl-Z: first the processes below, then, once they are stopped or in HALT_SECONDS, this one."""
+        """Stop the processes below (Ctrl-Z) and then, once they are stopped or in HALT_SECONDS, this one."""
         if self._suspension is None:
             now = self._now()
             self._suspension = (now, now + HALT_SECONDS)
@@ -421,7 +414,7 @@ class Engine:
             self._backend.suspend()
 
     def _stop_process(self) -> None:
-        """Here the process stops, and here it goes on. Signals that came meanwhile are read next."""
+        """Stop this process, and return when it goes on. Signals that came meanwhile are read next."""
         if self._suspension is None or self._signals is None:
             return
         self._flush()
@@ -440,16 +433,14 @@ class Engine:
         try:
             channels = self._backend.start(order.slot, order.incarnation)
         except OSError as error:
-            how = f"it could not be started: {error.strerror or error}"
-            self._tell_exit(stimuli.ExecutorExited(order.slot, order.incarnation, 0, None, 0.0, 0, 0, how))
+            reason = (
+                f"it could not be started: {error.strerror or error}"  # posted: the machine is in the middle of a turn
+            )
+            self.post(stimuli.ExecutorExited(order.slot, order.incarnation, 0, None, 0.0, 0, 0, reason))
             return
         self._mux.open(order.slot, order.incarnation, channels)
 
-    def _tell_exit(self, stimulus: stimuli.ExecutorExited) -> None:
-        """Later, not from inside the machine's own instructions."""
-        self.post(stimulus)
-
-    def _on_garbage(self, slot: int, incarnation: int, why: str) -> None:
+    def _on_invalid_frame(self, slot: int, incarnation: int, why: str) -> None:
         self._handle(stimuli.ProtocolErrorDetected(slot, incarnation, why))
 
     def _on_line(self, slot: int, stream: str, line: str) -> None:
@@ -467,7 +458,7 @@ class Engine:
         self._mux.limit_output()
 
     def _on_records(self, slot: int, incarnation: int, records: list[executor_protocol.ExecutorRecord]) -> None:
-        """Events and snapshots go straight to the store; what decides something goes to the machine."""
+        """Hand events and snapshots to the store, and what decides something to the machine."""
         batch = self._batch
         decisive = []
         for record in records:
@@ -496,10 +487,10 @@ class Engine:
         self._dropped_weight += RECORD_WEIGHT + len(record.data)
 
     def _sweep(self, until: float) -> None:
-        """All executors have ended, or were abandoned."""
+        """Report what was dropped, and have the guardian look for what is left. No executor is alive any more."""
         for slot, count in sorted(self._lost_events.items()):
             self.log("executor.events_lost", Severity.WARNING, {"slot": slot, "events": count})
-        self._guardianship.sweep(until)
+        self._guardian.sweep(until)
 
     def _finish(self) -> None:
         self._notify_observers(self._now())

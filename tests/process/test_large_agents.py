@@ -35,7 +35,7 @@ def held(supervisor: Supervisor) -> int:
     """Bytes of pickled agents that the supervisor holds."""
     session = supervisor._session
     assert session is not None
-    return sum(len(order.source) for order in tuple(session._engine.state.agents.values()))
+    return sum(len(order.source) for order in tuple(session._engine.machine.state.agents.values()))
 
 
 @pytest.mark.skipif(not is_trimmed(), reason="the C library is not glibc")

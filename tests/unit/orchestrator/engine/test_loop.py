@@ -20,7 +20,7 @@ class SlowStore(MemoryStore):
     """A store whose disk stands still until `go_on` is called."""
 
     def __init__(self, run: FakeRun) -> None:
-        super().__init__(run.session.hub, run.session.tell)
+        super().__init__(run.session.hub, run.session.post)
         self._run = run
         self.is_full = threading.Event()
         self.is_slow = True
