@@ -60,7 +60,12 @@ def test_the_site_s_navigation_has_every_page() -> None:
 def test_the_options_that_documents_name_exist() -> None:
     """Each is one of a command of quiesce, or of a program in scripts/ or examples/."""
     commands = get_command(app).commands.values()  # type: ignore[attr-defined]  # it is a group
-    known = {option for command in commands for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for command in commands
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     programs = [path.read_text("utf-8") for folder in ("scripts", "examples") for path in files_below(ROOT / folder)]
     unknown = [
         f"{document}: {option}"
