@@ -1,9 +1,8 @@
-"""Writes to the outside, on a thread of their own: a disk, a terminal or a reader that hangs holds up nobody else.
+"""Write to the outside in a thread: a disk, a terminal or a reader that hangs holds up nothing else.
 
-A write(2) has no time limit. On a dead NFS mount, a FUSE file system, a terminal that was stopped or a pipe that nobody
-reads it comes back when it likes, and until then its thread can do nothing else. So whoever has something to say puts
-it into a bounded queue here; what finds no room is refused, for its sender to count. Nobody waits for the thread but
-`flush`, which has a limit.
+A write(2) has no time limit. On a dead NFS mount, a FUSE file system, a terminal that was stopped or a pipe that is
+not read it returns at any time, and until then its thread can do nothing else. So what is to be written goes into a
+bounded queue; what finds no room is refused, for its sender to count. Only `flush` waits for the thread, with a limit.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ PATIENCE = 1.0
 """Seconds without any progress after which the other side counts as hanging."""
 
 CAPACITY = 1 << 20
-"""What may wait, in bytes or whatever else `put` is told."""
+"""How much may wait: bytes, or what else `put` counts in `size`."""
 
 HIGH_WATER = CAPACITY // 4
-"""From here on whoever can wait should."""
+"""How much may wait before a sender that can wait should."""
 
 BATCH = 1 << 16
-"""About so much is carried out at a time."""
+"""About how much is carried out at a time."""
 
 IDLE_SECONDS = 0.05
-"""A thread that has had nothing to do for so long ends; the next item starts another one."""
+"""Seconds without work after which the thread ends; the next item starts another one."""
 
 T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """Carries items out in order, in batches. `perform` may block for ever; it must not raise."""
+    """Carry items out in order, in batches. `perform` may block for ever; it must not raise."""
 
     def __init__(self, name: str, perform: Callable[[list[T]], None]) -> None:
         self._name = name
@@ -50,10 +49,10 @@ class Background(Generic[T]):
         self._hung_at: int | None = None
         self._is_dismissed = False
 
-    # -- for everybody ------------------------------------------------------------------------------
+    # -- for senders --------------------------------------------------------------------------------
 
     def put(self, item: T, size: int, *, urgent: bool = False) -> bool:
-        """Queue an item. False if there is no room for it; `urgent` ones find twice as much."""
+        """Queue an item. Return False if there is no room for it; `urgent` ones have twice as much."""
         with self._changed:
             if self._size and self._size + size > CAPACITY * (1 + urgent):
                 return False
@@ -75,11 +74,11 @@ class Background(Generic[T]):
         return self._size == 0
 
     def is_congested(self) -> bool:
-        """Whether a lot waits and goes on: who can wait should. One that hangs is not waited for."""
+        """Return whether much waits and goes on: a sender that can wait should. One does not wait for what hangs."""
         return self._size > HIGH_WATER and time.monotonic() - self._moved_at < PATIENCE
 
     def flush(self, patience: float = PATIENCE, limit: float | None = None) -> bool:
-        """Wait until everything is carried out: `patience` seconds for each step, `limit` in all. Whether it is.
+        """Wait until everything is carried out: `patience` seconds a step, `limit` in all. Return whether it is.
 
         What has hung once is not waited for again before it moves.
         """
@@ -98,7 +97,7 @@ class Background(Generic[T]):
         return True
 
     def _dismiss(self) -> None:
-        """Nothing waits: the thread need not wait for more, and is gone before whoever flushed goes on."""
+        """End the thread before the caller of `flush` goes on: nothing waits."""
         with self._changed:
             thread, self._is_dismissed = self._thread, True
             self._changed.notify_all()
@@ -106,7 +105,7 @@ class Background(Generic[T]):
             thread.join(PATIENCE)
 
     def _wait_for_move(self, until: float) -> bool:
-        """With the lock. Whether anything moved."""
+        """Wait with the lock. Return whether anything moved."""
         moves = self._moves
         while self._size and self._moves == moves and (left := until - time.monotonic()) > 0:
             self._changed.wait(left)
@@ -115,7 +114,7 @@ class Background(Generic[T]):
     # -- for `perform` ------------------------------------------------------------------------------
 
     def note_progress(self) -> None:
-        """A part of a batch is done."""
+        """Note that a part of a batch is done."""
         with self._changed:
             self._moved_at = time.monotonic()
             self._moves += 1
@@ -124,7 +123,7 @@ class Background(Generic[T]):
     # -- the thread ---------------------------------------------------------------------------------
 
     def _start(self) -> bool:
-        """With the lock. False where the host has no thread left: then the caller writes, as programs do."""
+        """Start the thread, with the lock. Return False where the host has none left: then the caller writes."""
         thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         try:
             thread.start()
@@ -157,7 +156,7 @@ class Background(Generic[T]):
         self.note_progress()
 
     def _take(self) -> tuple[list[T], int]:
-        """With the lock: the next items, and their size."""
+        """Take the next items, with the lock. Return them and their size."""
         batch: list[T] = []
         size = 0
         while self._waiting and size < BATCH:

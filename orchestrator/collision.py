@@ -1,4 +1,4 @@
-"""A program beside a `runtime` of its own: in one program a name means one thing, and it is told so in one line."""
+"""Refuse to work beside another package named `runtime`: one program cannot have both. The error is one line."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def find_other_runtime() -> str | None:
 
 
 class CollisionFinder:
-    """Finds nothing: refuses the modules of `orchestrator` while `runtime` is somebody else's."""
+    """Find nothing: refuse the modules of `orchestrator` while `runtime` is another package."""
 
     def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> None:
-        """See importlib.abc.MetaPathFinder. Raises ImportError."""
+        """Find no module. Raises ImportError for one of ours beside another `runtime`."""
         if not name.startswith("orchestrator.") or name == _ENTRY:
             return
         other = find_other_runtime()
@@ -39,6 +39,6 @@ class CollisionFinder:
 
 
 def refuse_other_runtime() -> None:
-    """From now on, if it is another one already."""
+    """Refuse imports from now on, if `runtime` is another package already."""
     if find_other_runtime() is not None:
         sys.meta_path.insert(0, CollisionFinder())

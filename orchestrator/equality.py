@@ -1,4 +1,4 @@
-"""Whether two values are the same, for values whose pickles differ although nothing changed. Pure.
+"""Compare two values whose pickles may differ although nothing changed. Pure.
 
 Theory. The bytes of a pickle depend on more than the value: sets and dicts keep an order that differs from process
 to process, and a class that was sent by value is a new class wherever it arrives. `==` alone does not do either:
@@ -37,7 +37,7 @@ def are_equal(one: Any, other: Any) -> bool:
 
 
 class _Comparison:
-    """One comparison. Pairs that are under way, or done, count as equal: so cycles end."""
+    """Compare two values once. Pairs that are under way, or done, count as equal: so cycles end."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[int, int]] = set()
@@ -117,7 +117,7 @@ class _Comparison:
 _ATOMS: Final[dict[type, Callable[[Any], Any]]] = {
     bool: bool, int: int, str: str, bytes: bytes, type(None): repr, float: repr, complex: repr,
 }  # fmt: skip
-"""What is compared as it is. The text of a float tells NaN from nothing, and 0.0 from -0.0."""
+"""The types whose values are compared as they are. The text of a float tells NaN from nothing, and 0.0 from -0.0."""
 
 
 def _have_same_elements(one: Collection[Any], other: Collection[Any]) -> bool:
@@ -127,7 +127,7 @@ def _have_same_elements(one: Collection[Any], other: Collection[Any]) -> bool:
 
 
 def _match(one: list[Any], other: list[Any]) -> bool:
-    """Pair each with an equal one; for elements whose hash is their identity."""
+    """Pair each element with an equal one; for elements whose hash is their identity."""
     if len(one) > _LARGEST_UNHASHED:
         return False
     for element in one:
@@ -139,21 +139,21 @@ def _match(one: list[Any], other: list[Any]) -> bool:
 
 
 def _reduced(value: Any) -> Any:
-    """What pickle keeps of an object."""
+    """Return what pickle keeps of an object."""
     reduce = copyreg.dispatch_table.get(type(value))
     return value.__reduce_ex__(4) if reduce is None else reduce(value)
 
 
 def _instructions(code: types.CodeType) -> tuple[Any, ...]:
-    """What a function does, wherever it stands in its file."""
-    return code.co_code, code.co_names, [_constant(one) for one in code.co_consts]
+    """Return what a function does, wherever it stands in its file."""
+    return code.co_code, code.co_names, [_constant(value) for value in code.co_consts]
 
 
-def _constant(one: Any) -> tuple[Any, ...]:
-    """A constant of a function. The order of a set of constants is that in which it was made, which says nothing."""
-    if isinstance(one, types.CodeType):
-        return _instructions(one)
-    return type(one), sorted(map(repr, one)) if isinstance(one, frozenset) else repr(one)
+def _constant(value: Any) -> tuple[Any, ...]:
+    """Return a constant of a function, comparable. A set of constants has the order in which it was made: ignore it."""
+    if isinstance(value, types.CodeType):
+        return _instructions(value)
+    return type(value), sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
 
 
 def _bound(function: types.FunctionType) -> Any:
@@ -162,7 +162,7 @@ def _bound(function: types.FunctionType) -> Any:
 
 
 def _is_same_type(one: type, other: type) -> bool:
-    """A class that was sent by value is another object with the same name."""
+    """Return whether two types are the same: a class that was sent by value is another object with the same name."""
     return one is other or _name(one) == _name(other)
 
 

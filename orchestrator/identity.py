@@ -1,4 +1,4 @@
-"""What a run is: its agents and its inputs; and in one line how what is handed in differs from what is stored.
+"""Identify the agents and inputs of a run, and say in one line how what is handed in differs from what is stored.
 
 docs/resume.md says what may change between two starts of a run and what may not. Pure, but for `is_same_input`,
 which decodes inputs that are no JSON: only a program may call it, in its own process and with its own inputs.
@@ -29,18 +29,18 @@ _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 class RunMismatchError(UsageError, ValueError):
-    """What is handed in is not what the run was begun with. Nothing was executed because of it."""
+    """Say that what is handed in is not what the run was begun with. Nothing was executed because of it."""
 
 
 # -- inputs -----------------------------------------------------------------------------------------
 
 
-def is_same_json(one: bytes, other: bytes) -> bool:
+def is_same_json(left: bytes, right: bytes) -> bool:
     """Compare values: spaces and the order of an object's keys do not count; 1, 1.0 and true are three values."""
-    if one == other:
+    if left == right:
         return True
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-        return _canonical(codec.decode_json(one)) == _canonical(codec.decode_json(other))
+        return _canonical(codec.decode_json(left)) == _canonical(codec.decode_json(right))
     return False
 
 
@@ -70,7 +70,7 @@ def identify_agent(agent: Any) -> str:
     as JSON, or as the name of their type where they are none.
     """
     if isinstance(agent, partial):
-        bound = [*map(_argument, agent.args), *(f"{key}={_argument(each)}" for key, each in agent.keywords.items())]
+        bound = [*map(_argument, agent.args), *(f"{key}={_argument(value)}" for key, value in agent.keywords.items())]
         return f"partial({', '.join([identify_agent(agent.func), *bound])})"
     if name := options_of(agent).name:
         return name
@@ -90,7 +90,7 @@ def _argument(value: Any) -> str:
 
 
 class AgentNumbers:
-    """Number the agents of a run as it numbered them before. Those of the same name are told apart by their order."""
+    """Number the agents of a run as it numbered them before. Those of one name are distinguished by their order."""
 
     def __init__(self, stored: Mapping[int, str]) -> None:
         self._free = dict(sorted(stored.items()))
@@ -110,7 +110,7 @@ class AgentNumbers:
 
 
 class Comparison:
-    """Compares tasks with those that a run has. `place` names a task's place, `advice` says what to do.
+    """Compare tasks with those that a run has. `place` names a task's place, `advice` says what to do.
 
     `may_decode`: inputs that are no JSON may be decoded, which executes code.
     """

@@ -382,7 +382,7 @@ class RunSession:
         self.post(stimuli.LogRequested(name, severity, fields))
 
     @property
-    def is_taken_up(self) -> bool:
+    def is_resumed_by_program(self) -> bool:
         """Whether a program hands in tasks of a run that has some already."""
         return self._resumed_by_program
 

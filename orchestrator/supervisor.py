@@ -1,4 +1,4 @@
-"""Supervisor: the library's front door, sync and async."""
+"""Run agents from Python: the Supervisor, sync and async."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MAX_OUTSTANDING = 4096
 
 
 def _check_rest(journal: object, *, journal_group: object, handle_signals: object, log: object) -> None:
-    """Raise UsageError for what is no setting of the run, and cannot be what it is for."""
+    """Raise UsageError for an argument beside the settings that has a wrong type."""
     if not isinstance(journal, str | os.PathLike | None):
         raise UsageError(f"journal = {show_value(journal)}: it is a path, or None")
     for name, flag in [("journal_group", journal_group), ("handle_signals", handle_signals)]:
@@ -63,7 +63,7 @@ def _check_rest(journal: object, *, journal_group: object, handle_signals: objec
 
 
 def _check(key: object, priority: object) -> None:
-    """What would end an executor, or the run, is refused here. Raises UsageError."""
+    """Raise UsageError for a key or a priority that would end an executor, or the run."""
     if key is not None:
         if not isinstance(key, str):
             raise UsageError(f"a key is text, not {key!r}")
@@ -74,7 +74,7 @@ def _check(key: object, priority: object) -> None:
 
 
 class _Numbers:
-    """Numbers of tasks, which name those that have no key. Inputs of known length get theirs at once.
+    """Number tasks: the number names a task that has no key. Inputs of known length get theirs at once.
 
     So the numbers do not depend on how far a `map` has come when something else is handed in.
     """
@@ -85,9 +85,9 @@ class _Numbers:
 
     def take(self, count: int = 1) -> range:
         with self._lock:
-            found = range(self._next, self._next + count)
+            numbers = range(self._next, self._next + count)
             self._next += count
-        return found
+        return numbers
 
     def one_by_one(self) -> Iterator[int]:
         while True:
@@ -95,7 +95,7 @@ class _Numbers:
 
 
 class Supervisor:
-    """Runs agents over inputs in supervised processes, and stops properly.
+    """Run agents over inputs in supervised processes, and stop properly.
 
         if __name__ == "__main__":  # executors import the script too
             with Supervisor(workers=4, journal="runs.db", grace=20) as supervisor:
@@ -111,7 +111,7 @@ class Supervisor:
     settings: workers, grace, timeout and the others of docs/settings.md, times in seconds and sizes in bytes. What is
     not given has its default: the environment and the configuration file are for the command line only.
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
-    are given back, and the one that stopped the run is raised again: the program ends as if we had not been there.
+    are given back, and the one that stopped the run is raised again: the program ends as it would without a supervisor.
     log: where log events go.
     backend: what makes the place where executors run (default: this machine; a test: orchestrator.testing.FakeBackend).
 
@@ -183,9 +183,9 @@ class Supervisor:
             try:
                 self._require_session().join()
                 break
-            except BaseException as why:  # noqa: BLE001 - a Ctrl-C of the program's own: as if it had left the block
-                error = error or why
-                self._on_block_exit(why)
+            except BaseException as interruption:  # noqa: BLE001 - a Ctrl-C of the program's own: as if it had left the block
+                error = error or interruption
+                self._on_block_exit(interruption)
         self._finish(self._require_session().finish(), error, was_there=kind is not None)
 
     async def __aenter__(self) -> Self:
@@ -201,12 +201,12 @@ class Supervisor:
             try:
                 if await late.asyncio().to_thread(self._require_session().join, 3600.0):
                     break
-            except late.asyncio().CancelledError as why:  # while we wait: as if that had left the block
-                error = error or why
-                self._on_block_exit(why)
-            except BaseException as why:  # noqa: BLE001 - nobody runs this coroutine or its threads any more
-                error = error or why
-                self._on_block_exit(why)
+            except late.asyncio().CancelledError as interruption:  # as if that had left the block
+                error = error or interruption
+                self._on_block_exit(interruption)
+            except BaseException as interruption:  # noqa: BLE001 - the event loop is over: nothing runs this coroutine
+                error = error or interruption
+                self._on_block_exit(interruption)
                 self._require_session().join()
                 break
         self._finish(self._require_session().finish(), error, was_there=kind is not None)
@@ -227,7 +227,7 @@ class Supervisor:
             session.interrupt(error.signal)
 
     def _finish(self, ending: RunResult, error: BaseException | None, *, was_there: bool) -> None:
-        """All is written down and let go of: now the signal that stopped us may have its way.
+        """Raise the signal again that stopped the run, or the error: all is recorded and released.
 
         `was_there`: the error left the block, and goes on by itself. Else it came while the end was waited for.
         """
@@ -241,7 +241,7 @@ class Supervisor:
 
     @property
     def _is_forked(self) -> bool:
-        """Whether this is a child that was forked inside the block: the run is its parent's, and so is its end."""
+        """Whether this is a child that was forked inside the block: the run, and its end, belong to the parent."""
         return self._pid not in (0, os.getpid())
 
     def _require_session(self) -> RunSession:
@@ -251,12 +251,12 @@ class Supervisor:
             raise QuiesceError("a Supervisor works inside its block: `with Supervisor(...) as supervisor:`")
         return self._session
 
-    # -- work ---------------------------------------------------------------------------------------
+    # -- tasks --------------------------------------------------------------------------------------
 
     def map(
         self, agent: Callable[[T, Any], Any], inputs: Iterable[T], *, keys: Iterable[str] | None = None
     ) -> Iterator[Outcome]:
-        """Execute `agent` for every input; the outcomes, as they are committed.
+        """Execute `agent` for every input. Yield the outcomes as they are committed.
 
         `keys` name the inputs, one each; otherwise an input that is a dict with a "key" is named by it, and any
         other by its number. `inputs` may be endless: it is read no further than a few thousand ahead of what was taken.
@@ -282,11 +282,11 @@ class Supervisor:
         return self._outcomes(number, tasks)
 
     def _numbered(self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None) -> Iterator[NewTask]:
-        """The tasks of these inputs. A collection is compared as a whole with what the run has."""
+        """Yield the tasks of these inputs. A collection is compared as a whole with what the run has."""
         numbers: Iterable[int] = self._numbers.one_by_one()
         if isinstance(inputs, Collection):
             numbers = itertools.chain(self._numbers.take(len(inputs)), numbers)
-            if self._require_session().is_taken_up and (keys is None or isinstance(keys, Collection)):
+            if self._require_session().is_resumed_by_program and (keys is None or isinstance(keys, Collection)):
                 numbers, again = itertools.tee(numbers)
                 tasks = self._tasks(agent, inputs, keys, again)
                 while chunk := list(itertools.islice(tasks, LAST_CHUNK)):
@@ -300,20 +300,20 @@ class Supervisor:
         *,
         keys: Iterable[str] | None = None,
     ) -> AsyncIterator[Outcome]:
-        """As `map`, for `async for`. The event loop is never blocked; `inputs` may be an async iterable too."""
+        """Execute as `map` does, for `async for`. Never blocks the event loop; `inputs` may be an async iterable."""
         if isinstance(inputs, AsyncIterable):
             number = await late.asyncio().to_thread(self._register_agent, agent)
             async for outcome in self._outcomes_of_stream(number, inputs, None if keys is None else iter(keys)):
                 yield outcome
             return
         outcomes = await late.asyncio().to_thread(self._map, agent, inputs, keys)
-        while (found := await late.asyncio().to_thread(next, outcomes, None)) is not None:
-            yield found
+        while (outcome := await late.asyncio().to_thread(next, outcomes, None)) is not None:
+            yield outcome
 
     def submit(
         self, agent: Callable[[T, Any], Any], task_input: T, *, key: str | None = None, priority: int = 0
     ) -> TaskHandle:
-        """Hand in one task, from any thread, also while others run. See Handle for its result."""
+        """Hand in one task, from any thread, also while others run. Return the handle of its result."""
         return self._submit(self._register_agent(agent), task_input, key, priority)
 
     def interrupt(
@@ -324,7 +324,7 @@ class Supervisor:
         *,
         key: str | None = None,
     ) -> None:
-        """Stop everything, or the one task with this key. Returns at once; from any thread.
+        """Stop the run, or the one task with this key. Returns at once; from any thread.
 
         Like `ExecutionState.request_interrupt` it never fails because of its arguments.
         """
@@ -334,7 +334,7 @@ class Supervisor:
         self._require_session().interrupt(signal, None if key is None else escape_surrogates(key))
 
     def events(self, limit: int = 10_000, *, from_seq: int | None = None) -> EventStream:
-        """The run's events from now on, an iterator that ends with the run. At most `limit` wait to be read.
+        """Return the run's events from now on, an iterator that ends with the run. At most `limit` wait to be read.
 
         `from_seq`: those from this number on (the first is 1) come first, out of the journal, and none twice. So a
         reader that lost its place goes on where it was. Raises UsageError without a journal.
@@ -348,7 +348,7 @@ class Supervisor:
         return hub.subscribe(limit, self._replay_events(self._where, from_seq))
 
     def _replay_events(self, where: str | os.PathLike[str], from_seq: int) -> Iterator[RunEvent]:
-        """By a connection of its own, in the thread that reads."""
+        """Read past events by a connection of their own, in the thread that iterates."""
         with open_journal(where, "read") as journal:
             run = next((run for run in journal.runs() if run.run_id == self.run_id), None)
             if run is not None:
@@ -356,13 +356,13 @@ class Supervisor:
 
     @property
     def status(self) -> StatusView:
-        """The run as it stands, renewed a few times a second."""
+        """The run as it stands: renewed a few times a second, and at once when its phase, signal or error changes."""
         return self._require_session().status
 
-    # -- behind it ----------------------------------------------------------------------------------
+    # -- internals ----------------------------------------------------------------------------------
 
     def _register_agent(self, agent: Callable[..., Any]) -> int:
-        """Blocking for the first agent, until an executor has loaded it: a broken one leaves no run behind.
+        """Register an agent. Block until an executor has loaded the first one: a broken one leaves no run behind.
 
         Executors may be busy when others follow; one that cannot be loaded then fails its own tasks.
         """
@@ -381,7 +381,7 @@ class Supervisor:
         return number
 
     def _refer_to(self, agent: object) -> Callable[[], object]:
-        """Return what returns the agent. Its caller may let go of it, large as it may be, where that can be seen."""
+        """Return a reference to the agent, weak where it can be: the caller may drop a large one."""
         forget = partial(self._agents.pop, id(agent), None)
         try:
             return weakref.ref(agent, lambda _: forget())
@@ -392,9 +392,11 @@ class Supervisor:
         self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None, numbers: Iterable[int]
     ) -> Iterator[NewTask]:
         if keys is None:
-            return (self._task(agent, each, None, number) for each, number in zip(inputs, numbers, strict=False))
+            return (
+                self._task(agent, task_input, None, number) for task_input, number in zip(inputs, numbers, strict=False)
+            )
         pairs = zip(zip(inputs, keys, strict=True), numbers, strict=False)
-        return (self._task(agent, each, key, number) for (each, key), number in pairs)
+        return (self._task(agent, task_input, key, number) for (task_input, key), number in pairs)
 
     def _task(self, agent: int, task_input: Any, key: str | None, number: int, priority: int = 0) -> NewTask:
         if key is None and isinstance(task_input, dict) and isinstance(task_input.get("key"), str):
@@ -405,7 +407,7 @@ class Supervisor:
 
     @contextmanager
     def _handing_in(self, agent: int) -> Iterator[deque[Future[None]]]:
-        """A block that hands in tasks of an agent, and notes the futures of those that are not written yet.
+        """Enter a block that hands in tasks of an agent and appends the futures of those that are not written yet.
 
         The agent is released when the last of them is done, however the block is left. A Ctrl-C may come before the
         last one is noted: then it is kept.
@@ -452,7 +454,7 @@ class Supervisor:
         return spooled
 
     def _wait_for(self, tasks: Sequence[NewTask], sink: Callable[[TaskOutcome | None], None]) -> None:
-        """For all of them, or, when a key is refused, for none."""
+        """Wait for all of these tasks, or, when a key is refused, for none."""
         hub = self._require_session().hub
         for number, task in enumerate(tasks):
             try:
@@ -465,7 +467,7 @@ class Supervisor:
     async def _outcomes_of_stream(
         self, agent: int, inputs: AsyncIterable[Any], keys: Iterator[str] | None
     ) -> AsyncIterator[Outcome]:
-        """As `_outcomes`, for inputs that come one by one."""
+        """Do as `_outcomes`, for inputs that come one by one."""
         loop = late.asyncio().get_running_loop()
         arrived: asyncio.Queue[TaskOutcome | None] = late.asyncio().Queue()
         room = late.asyncio().Semaphore(MAX_OUTSTANDING)
@@ -473,7 +475,7 @@ class Supervisor:
         unwritten: list[Future[None]] = []
 
         def tell(outcome: TaskOutcome | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed: no coroutine waits any more
                 loop.call_soon_threadsafe(arrived.put_nowait, outcome)
 
         async def feed() -> None:
@@ -482,12 +484,14 @@ class Supervisor:
                 await room.acquire()
                 task = self._task(agent, task_input, None if keys is None else next(keys), self._numbers.take()[0])
                 known: Known = {}
-                if self._require_session().is_taken_up:
+                if self._require_session().is_resumed_by_program:
                     known = await late.asyncio().to_thread(self._require_session().compare, [task])
                 self._wait_for([task], tell)
                 count += 1
                 unwritten[:] = [self._spool([task], known)]
-                await late.asyncio().shield(late.asyncio().wrap_future(unwritten[0]))  # written, whoever leaves
+                await late.asyncio().shield(
+                    late.asyncio().wrap_future(unwritten[0])
+                )  # written, also when the caller leaves
 
         feeding = late.asyncio().create_task(feed())
         feeding.add_done_callback(lambda _: arrived.put_nowait(None))
@@ -510,7 +514,7 @@ class Supervisor:
             raise self._end_error()
 
     def _outcomes(self, agent: int, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
-        """Hand tasks in and their outcomes out, keeping a bounded number of them on the way."""
+        """Hand in tasks, and yield their outcomes; a bounded number of them is on the way."""
         session = self._require_session()
         arrived: queue.SimpleQueue[TaskOutcome | None] = queue.SimpleQueue()
         waiting, size = 0, FIRST_CHUNK

@@ -1,4 +1,4 @@
-"""What `Supervisor.submit` gives back."""
+"""Handle one task that was submitted: wait for its result, or interrupt it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TaskFailed(QuiesceError):
-    """A task failed. `outcome` has the whole story, `outcome.detail` the traceback."""
+    """Say that a task failed. `outcome` has the details, `outcome.detail` the traceback."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(f"task {outcome.key} failed: {outcome.error}")
@@ -27,22 +27,22 @@ class TaskFailed(QuiesceError):
 
 
 class TaskHandle:
-    """One task that was handed in. Wait with `result`, `outcome` or `await`."""
+    """Handle one task that was submitted. Wait with `result`, `outcome` or `await`."""
 
     def __init__(
         self,
         key: str,
         future: Future[Outcome | None],
-        why_not: Callable[[], BaseException],
+        end_error: Callable[[], BaseException],
         interrupt: Callable[[], None],
     ) -> None:
         self.key = key
         self._future = future
-        self._why_not = why_not
+        self._end_error = end_error
         self._interrupt = interrupt
 
     def done(self) -> bool:
-        """Whether there is an outcome, or there will be none."""
+        """Return whether there is an outcome, or there will be none."""
         return self._future.done()
 
     def interrupt(self) -> None:
@@ -50,7 +50,7 @@ class TaskHandle:
         self._interrupt()
 
     def outcome(self, timeout: float | None = None) -> Outcome:
-        """Wait for how it ended. `timeout` in seconds, then TimeoutError.
+        """Wait for the outcome. Raises TimeoutError after `timeout` seconds.
 
         Raises ExecutionInterrupted (or QuiesceError) when the run ended before the task began.
         """
@@ -62,7 +62,7 @@ class TaskHandle:
         return _value(self.outcome(timeout))
 
     async def outcome_async(self) -> Outcome:
-        """As `outcome`, without blocking the event loop."""
+        """Wait for the outcome without blocking the event loop."""
         loop = late.asyncio().get_running_loop()
         arrived: asyncio.Future[Outcome | None] = loop.create_future()
 
@@ -70,11 +70,11 @@ class TaskHandle:
             if not arrived.done():
                 arrived.set_result(outcome)
 
-        def tell(future: Future[Outcome | None]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        def post(future: Future[Outcome | None]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: no coroutine waits any more
                 loop.call_soon_threadsafe(settle, future.result())
 
-        self._future.add_done_callback(tell)  # not wrap_future: a caller who is cancelled must not cancel it for all
+        self._future.add_done_callback(post)  # not wrap_future: a caller who is cancelled must not cancel it for all
         return self._require_outcome(await arrived)
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -83,7 +83,7 @@ class TaskHandle:
 
     def _require_outcome(self, outcome: Outcome | None) -> Outcome:
         if outcome is None:
-            raise self._why_not()
+            raise self._end_error()
         return outcome
 
 

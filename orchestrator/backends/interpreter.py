@@ -1,4 +1,4 @@
-"""This interpreter as its executors are to know it: how to start another like it, and what a child of it inherits.
+"""Describe this interpreter for its executors: how to start another like it, and what a child of it inherits.
 
 The measure is what multiprocessing's spawn passes on (`spawn.get_command_line`, `spawn.get_preparation_data`); all `-X`
 options go with it, of which spawn passes on some.
@@ -20,7 +20,7 @@ _PACKAGES = ("multiprocessing", "multiprocess")
 
 
 def command() -> list[str]:
-    """The interpreter with the options that this one has."""
+    """Return the command of an interpreter with the options that this one has."""
     spawn = sys.modules.get("multiprocessing.spawn")
     chosen = spawn.get_executable() if spawn is not None else None  # multiprocessing.set_executable
     known: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - what spawn uses
@@ -28,7 +28,7 @@ def command() -> list[str]:
 
 
 def _other_options(known: list[str]) -> list[str]:
-    """The `-X` options that are not among these."""
+    """Return the `-X` options that are not among these."""
     names = {option.partition("=")[0] for option in known}
     options = []
     for name, value in sys._xoptions.items():  # noqa: SLF001 - documented under that name
@@ -38,13 +38,13 @@ def _other_options(known: list[str]) -> list[str]:
 
 
 def search_path() -> list[str]:
-    """`sys.path` as here; '' means the current directory, for the executors too."""
+    """Return `sys.path`; '' becomes the current directory, for the executors too."""
     entries: list[Any] = sys.path  # the import system passes over what is no text
     return [path or os.getcwd() for path in entries if isinstance(path, str)] or [os.getcwd()]
 
 
 def inheritance() -> Inheritance:
-    """What is not said by the command line or the environment."""
+    """Return what the command line and the environment do not say."""
     return Inheritance(
         pid=os.getpid(),
         sys_path=[encode_text(path) for path in search_path()],
@@ -55,7 +55,7 @@ def inheritance() -> Inheritance:
 
 
 def _traits(package: str) -> list[ProcessTraits]:
-    """One, or none if nobody has imported it."""
+    """Return the traits of a package: one element, or none if it is not imported."""
     process: ModuleType | None = sys.modules.get(f"{package}.process")
     whole: ModuleType | None = sys.modules.get(package)
     if process is None or whole is None:

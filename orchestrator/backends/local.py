@@ -1,4 +1,4 @@
-"""Executors on this machine: below one guardian process."""
+"""Run executors on this machine, below one guardian process."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ GUARDIAN_TAKEOVER_SLACK = 60.0
 """Seconds beyond the ladder that the guardian of a dead supervisor is given: it may have had a longer one."""
 
 HELD_SECONDS = 1.0
-"""Silence from which on the guardian is taken for held, and what it was ordered to signal is signalled from here."""
+"""Seconds of silence after which the guardian counts as held, and the supervisor sends its signals itself."""
 
 LOOK_SECONDS = 0.01
-"""Between two looks at what is left."""
+"""Seconds between two looks at whether the guardian has ended."""
 
 LEAST_READING = 0.3
-"""Seconds that environments are read in a last look at least: it takes a process of its own, which must start."""
+"""Seconds for which a last look reads environments at least: it takes a process of its own, which must start."""
 
 LEAF_SECONDS = 0.5
 """Seconds that the kernel has to let go of the run's cgroup, where no process is known to be left in it."""
@@ -86,7 +86,7 @@ EXIT_SECONDS = 1.0
 
 
 class LocalBackend:
-    """See Backend."""
+    """Run executors on this machine. See Backend."""
 
     def __init__(self, run_id: str, settings: RunSettings) -> None:
         self._run_id = run_id
@@ -106,16 +106,16 @@ class LocalBackend:
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
         self._since = 0
-        """When its first guardian was made."""
+        """The start time of the first guardian."""
         self._look_until = 0.0
         self._is_clean = True
-        """Whether the last look has left no process."""
+        """Whether the last search has left no process."""
 
     # -- the guardian -------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Start the guardian, with the stop signals blocked from its first instruction on."""
-        if self._guardian is not None:  # another one has sealed it
+        if self._guardian is not None:  # an earlier guardian has sealed it
             self._flag.renew()
         ours, theirs = socket.socketpair()
         _check_descriptor_passing(ours, theirs)
@@ -168,7 +168,7 @@ class LocalBackend:
 
     @property
     def token(self) -> str:
-        """The random part of it nobody else has."""
+        """The random text that the environment of the run's processes has."""
         return self._token.value
 
     @property
@@ -177,27 +177,27 @@ class LocalBackend:
         return self._guardian.pid if self._guardian is not None else None
 
     def fileno(self) -> int:
-        """The guardian's socket."""
+        """Return the guardian's socket."""
         assert self._socket is not None
         return self._socket.fileno()
 
     def reports(self) -> list[Report] | None:
-        """What the guardian says, without waiting; None when it has died."""
+        """Read the guardian's reports, without waiting."""
         assert self._socket is not None
-        found: list[Report] = []
+        reports: list[Report] = []
         while True:
             try:
                 data = self._socket.recv(1 << 16)
             except BlockingIOError:
-                return found
+                return reports
             except OSError:
                 data = b""
             if not data:
-                return found or None
+                return reports or None
             for report in self._reader.feed(data):
                 self._note(report)
                 if not isinstance(report, Pong):
-                    found.append(report)
+                    reports.append(report)
 
     def _note(self, report: Report) -> None:
         now = time.monotonic()
@@ -212,13 +212,13 @@ class LocalBackend:
             self._executors.remove(report.slot, report.incarnation)
 
     def _order(self, order: Order, fds: tuple[int, ...] = (), *, optional: bool = False) -> None:
-        if self._orders is None:  # it was lost, and there is nobody left to signal
+        if self._orders is None:  # the guardian was lost, and no executor is left
             return
         self.ensure_running()
         self._orders.put(order, fds, optional=optional)
 
     def flush(self) -> bool:
-        """Send the orders that wait. Whether some wait for room in the socket."""
+        """Send the orders that wait. Return whether some wait for room in the socket."""
         if self._orders is None:
             return False
         self._orders.flush()
@@ -227,10 +227,10 @@ class LocalBackend:
     # -- whether it answers -------------------------------------------------------------------------
 
     def silence(self) -> float:
-        """Of the guardian; see Pulse. When it is held, what it was ordered to signal is signalled from here."""
+        """Measure the guardian's silence (see Pulse). When it is held, send the signals that it was ordered to send."""
         if self._pulse is None or self._guardian is None:
             return 0.0
-        self.flush()  # whatever was in the way
+        self.flush()  # orders that had no room
         ping = self._pulse.look(time.monotonic(), tree.activity(self._guardian.pid))
         if ping is not None:
             self._order(Ping(ping), optional=True)
@@ -244,7 +244,7 @@ class LocalBackend:
 
     @property
     def has_executors(self) -> bool:
-        """Whether some executor lives, also while nobody reports its end."""
+        """Whether any executor is alive, also while no guardian reports its end."""
         return self._executors.any_lives()
 
     # -- executors ----------------------------------------------------------------------------------
@@ -271,17 +271,17 @@ class LocalBackend:
         return Channels(tasks_w, control_w, events_r, out_r, err_r, key)
 
     def terminate(self, slot: int, incarnation: int) -> None:
-        """Ask for the stacks, then SIGTERM and SIGCONT."""
+        """Order the stacks, then SIGTERM and SIGCONT."""
         self._order(Signal(slot, incarnation, signal.SIGTERM))
         self._executors.expect(slot, incarnation, signal.SIGTERM, now=self._is_held)
 
     def kill_tree(self, slot: int, incarnation: int) -> None:
-        """SIGKILL to the whole tree."""
+        """Order SIGKILL for the whole tree."""
         self._order(KillTree(slot, incarnation))
         self._executors.expect(slot, incarnation, signal.SIGKILL, now=self._is_held)
 
     def raise_flag(self, signal: InterruptSignal) -> None:
-        """The bytes first, then one byte into the shared wake-up socket, which nobody reads: all see it."""
+        """Write the flags first, then one byte into the shared wake-up socket, which is never read: all see it."""
         self._flag.raise_all(signal)
         with suppress(BlockingIOError):
             os.write(self._wake_write, b"!")
@@ -291,7 +291,7 @@ class LocalBackend:
         self._flag.set_next_rung(None if seconds is None else time.monotonic() + seconds)
 
     def set_graces(self, grace: float, term_grace: float) -> None:
-        """To the guardian, and to every one that may take its place."""
+        """Send them to the guardian, and keep them for one that takes its place."""
         self._graces = Graces(grace, term_grace)
         self._order(self._graces)
 
@@ -300,25 +300,25 @@ class LocalBackend:
         return SlotProgress(*self._flag.progress(slot))
 
     def suspend(self) -> None:
-        """By the guardian, which itself is in no terminal's session and goes on."""
+        """Order the guardian to stop the executors; it is in no terminal's session and goes on."""
         self._order(Halt())
 
     def resume(self) -> None:
-        """By the guardian."""
+        """Order the guardian to continue the executors."""
         self._order(Continue())
 
     def processor_use(self, pid: int) -> tree.ProcessorUse | None:
-        """From /proc, or whatever the host has."""
+        """Read it from /proc, or from what the host has instead."""
         return tree.processor_use(pid)
 
     def dump_stacks(self, slot: int) -> None:
-        """By the guardian: it knows how to ask one whose GIL is held by C code."""
+        """Order the guardian to request the stacks: it can where C code holds the GIL, too."""
         self._order(Signal(slot, self._incarnations.get(slot, 0), STACK_DUMP_SIGNAL), optional=True)
 
     # -- the end ------------------------------------------------------------------------------------
 
     def ensure_running(self) -> None:
-        """SIGCONT to the guardian: a stopped one sees no death and ends nothing. Nothing, to one that runs."""
+        """Send SIGCONT to the guardian: a stopped one ends nothing. It does nothing to one that runs."""
         if self._guardian is not None:
             self._guardian.send_signal(signal.SIGCONT)
 
@@ -328,12 +328,12 @@ class LocalBackend:
         self._order(Sweep(self._look_until))
 
     def kill_by_run_token(self, known: Sequence[str]) -> Cleanup:
-        """What carries our token although guardian and executors are gone."""
+        """End what carries the token although guardian and executors are gone."""
         self._is_clean = not known
         return self._end_left(self._look_until, known)
 
     def _find_leftovers(self, until: float) -> list[tree.Process]:
-        """What still carries our token, or is in its cgroup; a guardian at work is not meant.
+        """Return what still carries the token or is in its cgroup, without a guardian at work.
 
         The loop waits meanwhile: environments are read `until` then (monotonic seconds), or a little longer.
         """
@@ -347,7 +347,7 @@ class LocalBackend:
         return left
 
     def _end_left(self, until: float, known: Sequence[str] = ()) -> Cleanup:
-        """Kill what is left until nothing is. What was found, and what could not be ended; without those `known`.
+        """Kill what is left until nothing is, but for `known`. Return what was found and what could not be ended.
 
         They are looked at twice at least, and `until` then (monotonic seconds). A guardian that was killed, and
         executors that die with it, are nothing that was left.
@@ -376,10 +376,10 @@ class LocalBackend:
             self._guardian.kill()
             _wait_until_dead(self._guardian, until)
         self._hang_up()
-        tree.send_signal(self._sentinel, signal.SIGKILL)  # what it is for is done here
+        tree.send_signal(self._sentinel, signal.SIGKILL)  # its work is done here
         if self._leaf is not None:
             self._leaf.kill()
-            self._leaf.thaw()  # else who comes next would freeze in it, too
+            self._leaf.thaw()  # else the next guardian would freeze in it, too
         self._is_clean = True
         return self._end_left(until)
 
@@ -398,7 +398,7 @@ class LocalBackend:
         was_lost = self._socket is None
         self._hang_up()
         if self._guardian is not None:
-            if was_lost:  # and waited for, as long as that may take
+            if was_lost:  # and waited for already
                 self._guardian.poll()
             else:
                 _await(self._guardian)
@@ -411,7 +411,7 @@ class LocalBackend:
 
 
 def _check_descriptor_passing(sender: socket.socket, receiver: socket.socket) -> None:
-    """Raise OSError where a sandbox refuses what executors get their pipes by: they would be waited for in vain."""
+    """Raise OSError where a sandbox refuses to pass descriptors: executors would never get their pipes."""
     try:
         socket.send_fds(sender, [b"!"], [sender.fileno()])
         for fd in socket.recv_fds(receiver, 1, 1)[1]:
@@ -424,7 +424,7 @@ def _check_descriptor_passing(sender: socket.socket, receiver: socket.socket) ->
 
 
 def _wait_until_dead(process: subprocess.Popen[bytes], until: float) -> None:
-    """Until it is a zombie at least: one that is traced is nobody's to wait for before its tracer has."""
+    """Wait until a process is a zombie at least: a traced one can be reaped only after its tracer has."""
     while process.poll() is None and tree.pid_exists(process.pid) and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
 
@@ -441,7 +441,7 @@ def _wake_up_ends() -> tuple[int, int]:
 
 
 def _await(process: subprocess.Popen[bytes]) -> None:
-    """Bounded: a process in D state must not keep us for ever. One that is stopped on its last steps is continued."""
+    """Wait for a process, EXIT_SECONDS at most: it may be in D state. One that is stopped at its end is continued."""
     end = time.monotonic() + EXIT_SECONDS
     while time.monotonic() < end:
         process.send_signal(signal.SIGCONT)
@@ -453,7 +453,7 @@ def _await(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(run_id: str, token: str) -> dict[str, str]:
-    """For every process of the run. A service manager's sockets are the supervisor's alone."""
+    """Return the environment of every process of the run. A service manager's sockets are the supervisor's alone."""
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN}
     environment[tree.RUN_VARIABLE] = run_id
     environment[tree.SUPERVISOR_VARIABLE] = token
@@ -464,7 +464,7 @@ def _environment(run_id: str, token: str) -> dict[str, str]:
 
 @contextmanager
 def _anonymous_file(data: bytes) -> Iterator[int]:
-    """A descriptor to read this from."""
+    """Open a descriptor to read this data from."""
     fd = anonymous_file("quiesce-settings")
     try:
         with open(fd, "wb", closefd=False) as file:
@@ -477,7 +477,7 @@ def _anonymous_file(data: bytes) -> Iterator[int]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """The mask is inherited over fork and exec: no signal finds the child before its handlers stand."""
+    """Block the stop signals. The child inherits the mask: none arrives before it has installed its handlers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
     try:
         yield

@@ -1,7 +1,7 @@
-"""Orders on their way to the guardian: sent at once where the socket has room, kept where it has none.
+"""Queue orders to the guardian: sent at once where the socket has room, kept where it has none.
 
 The supervisor's loop must never wait for the guardian, which may be held (a tracer, a frozen cgroup) while hundreds of
-executors are to be told something. An order keeps duplicates of its descriptors until it is sent, so that whatever
+executors are to get orders. An order keeps duplicates of its descriptors until it is sent, so that whatever
 becomes of the originals, no other file is sent under their numbers.
 """
 
@@ -25,7 +25,7 @@ _NO_ROOM = {errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM, errno
 
 
 class OrderQueue:
-    """One socket's unsent orders, in order. What waits is bounded: a few orders for each incarnation of an executor."""
+    """Hold one socket's unsent orders, in order. They are few: some for each incarnation of an executor."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -57,7 +57,7 @@ class OrderQueue:
             _close(fds)
 
     def _send(self, data: bytes, fds: Sequence[int]) -> bool:
-        """Whether it went. An order is smaller than the socket's smallest buffer: it goes whole or not at all."""
+        """Return whether it was sent. An order is smaller than the socket's smallest buffer: it goes whole or not."""
         try:
             if fds:
                 socket.send_fds(self._socket, [data], list(fds))

@@ -1,10 +1,10 @@
-"""What a supervisor that was killed has left running on this machine, for the next one that takes its run up.
+"""Wait for what a killed supervisor has left running on this machine, and end it, before its run is resumed.
 
-Its guardian is its heir, and gives the agents their grace: nobody else may begin with their tasks meanwhile. If that
-was killed too, nobody looks after what the agents had detached: that is ended here.
+Its guardian is its heir, and gives the agents their grace: no other supervisor may start their tasks meanwhile. If the
+guardian was killed too, what the agents had detached is ended here.
 
-Who is meant is known by the random token that the journal has of the dead supervisor, not by its pid or the run's name,
-which anybody can know. A process of another user is never waited for nor signalled, whatever its environment says.
+Which supervisor is meant is known by the random token that the journal has of it, not by its pid or the run's name,
+which any user can know. A process of another user is never waited for nor signalled, whatever its environment says.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 
 LOOK_SECONDS = 0.05
-"""How often its guardian is looked at."""
+"""Seconds between two looks at its guardian."""
 
 END_PATIENCE = 2.0
-"""Seconds that the killing of what is left is repeated for."""
+"""Seconds for which what is left is killed again and again."""
 
 LEAF_PATIENCE = 0.5
-"""Seconds that the kernel has to let go of its cgroup."""
+"""Seconds that the kernel has to release its cgroup."""
 
 
 class PreviousSupervisor:
-    """A supervisor that had a run before, as the journal has it."""
+    """Know a supervisor that had a run before, by its record in the journal."""
 
     def __init__(self, run_id: str, supervisor: SupervisorRecord) -> None:
         self._pid = supervisor.pid
         self._token = RunToken(supervisor.token)
         self._leaf = RunCgroup.at_own_cgroup(self._token.leaf_name(run_id))
-        self._is_here = bool(supervisor.token) and supervisor.host == socket.gethostname()
+        self._is_local = bool(supervisor.token) and supervisor.host == socket.gethostname()
 
     def wait_and_clean_up(
         self, log: LogCallback, check: Callable[[], None], timeout: float, *, keep_children: bool
@@ -48,7 +48,7 @@ class PreviousSupervisor:
 
         Wait at most `timeout` seconds. Return False if it was on another host, as what it may have left is.
         """
-        if not self._is_here:
+        if not self._is_local:
             return False
         if heirs := self._guardians(self._left()):
             log("previous_supervisor.waiting", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
@@ -87,5 +87,5 @@ class PreviousSupervisor:
 
     @staticmethod
     def _guardians(left: Sequence[tree.Process]) -> list[tree.Process]:
-        """Only a guardian has the placeholder in the place of a slot."""
+        """Return the guardians: only they have the placeholder in the place of a slot."""
         return [process for process in left if tree.slot_of(process.pid) == tree.SLOT_PLACEHOLDER]

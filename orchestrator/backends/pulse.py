@@ -1,10 +1,10 @@
-"""Whether the guardian answers: a ping now and then, and how long its answer has been missing. Pure.
+"""Tell whether the guardian answers: a ping now and then, and how long its answer has been missing. Pure.
 
 *Theory.* Three things look alike from outside: a guardian that has much to do, one that gets no processor, and one that
 is held (a tracer, a frozen cgroup, a disk that hangs). The first uses processor time, the second is runnable, and only
 the third does neither. So silence is counted while a ping is unanswered, no processor time is used and the process is
 not runnable. It is counted in looks of the supervisor, each worth `LONGEST_LOOK` at most: if everything was paused,
-the supervisor too, nobody was silent.
+the supervisor too, the guardian was not silent.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 from typing import Protocol
 
 PING_SECONDS = 0.5
-"""Between an answer and the next ping."""
+"""Seconds between an answer and the next ping."""
 
 LONGEST_LOOK = 0.5
 """Seconds that one look can add to the silence."""
 
 
 class GuardianActivity(Protocol):
-    """What the kernel says of a process: nanoseconds of processor time used, and whether it would use more now."""
+    """State the nanoseconds of processor time that a process has used, and whether it would use more now."""
 
     @property
     def used(self) -> int: ...  # noqa: D102
@@ -28,7 +28,7 @@ class GuardianActivity(Protocol):
 
 
 class Pulse:
-    """Of one guardian. Times in monotonic seconds."""
+    """Measure the silence of one guardian. Times in monotonic seconds."""
 
     def __init__(self, now: float) -> None:
         self._asked: int | None = None
@@ -37,12 +37,12 @@ class Pulse:
         self._seen_at = now
         self._used = -1
         self.silence = 0.0
-        """Seconds."""
+        """Seconds for which the guardian has neither answered nor worked."""
 
     def look(self, now: float, activity: GuardianActivity | None) -> int | None:
-        """Count the time since the last look; the number of the ping that is to be sent now, or None.
+        """Count the time since the last look. Return the number of the ping that is to be sent now, or None.
 
-        `activity` None: the kernel does not say, and nobody is called silent.
+        `activity` None: the kernel does not say, and no silence is counted.
         """
         passed, self._seen_at = min(now - self._seen_at, LONGEST_LOOK), now
         is_at_work = activity is None or activity.is_runnable or activity.used != self._used
@@ -60,7 +60,7 @@ class Pulse:
         return self._asked
 
     def answered(self, number: int, now: float) -> None:
-        """A pong came."""
+        """Note that the pong of this number came."""
         if number == self._asked:
             self._asked = None
             self._ping_at = now + PING_SECONDS

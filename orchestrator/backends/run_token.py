@@ -1,4 +1,4 @@
-"""The random token of one supervisor's run: by what its processes, its mark and its cgroup are known."""
+"""Make the random token by which the processes, the mark and the cgroup of one supervisor's run are known."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Self
 class RunToken:
     """A secret of this user's: it stands in the environment of the run's processes and in the journal.
 
-    What everybody can see, the name of the cgroup and the mark (runtime/process/run_mark.py), is made of it by hashes.
+    What all users can see, the name of the cgroup and the mark (runtime/process/run_mark.py), is made of it by hashes.
     """
 
     value: str
 
     @classmethod
     def make(cls) -> Self:
-        """Make one that nobody has had before."""
+        """Make a token that no supervisor has had before."""
         return cls(f"{os.getpid()}-{secrets.token_hex(8)}")
 
     @property

@@ -254,7 +254,7 @@ class PipeMultiplexer:
         return taken
 
     def pause(self) -> None:
-        """Stop reading events. (Standard output and error go to the log, not into the journal.)"""
+        """Stop reading events. Standard output and error go on: they go to the log, not into the journal."""
         self.paused = True
         self._readable.clear()
         for pipes in self._pipes.values():

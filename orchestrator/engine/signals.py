@@ -1,8 +1,8 @@
-"""OS signals become bytes on a pipe, and the pipe's reader makes stimuli of them. Nothing else happens here.
+"""Turn OS signals into bytes on a pipe; its reader turns them into stimuli. Nothing else happens in a handler.
 
 Python's own C-level handler writes the signal's number to the wake-up descriptor, at once, whatever the main
 thread is doing; the Python-level handler only exists so that the default action does not happen. Where
-somebody else has the wake-up descriptor already (an asyncio loop with its own handlers), the Python-level handler
+other code has the wake-up descriptor already (an asyncio loop with its own handlers), the Python-level handler
 writes the byte; then a main thread that is stuck in C code delays it.
 
 Rejected: deciding, logging or locking in the handler (gunicorn#3198, loguru#390, cpython#126434).
@@ -20,10 +20,10 @@ from types import FrameType
 from typing import Any, ClassVar
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""They end a run."""
+"""The signals that end a run."""
 
 SUSPEND = signal.SIGTSTP
-"""It stops a run for a while: Ctrl-Z. Its default action stops this process alone."""
+"""The signal that suspends a run: Ctrl-Z. Its default action stops this process alone."""
 
 _SIGACTION_SIZE = 512
 """Bytes, more than any libc's struct sigaction."""
@@ -35,16 +35,16 @@ _FROM_HANDLER = 0x80
 
 
 class SignalPipe:
-    """Takes over the signals of the process for a while; `restore` gives them back.
+    """Take over the signals of the process for a while; `restore` gives them back.
 
-    Only the main thread may do either. A signal that was ignored when we came stays ignored: `nohup` and
+    Only the main thread may do either. A signal that was ignored before stays ignored: `nohup` and
     non-interactive shells mean it. One that was blocked is unblocked meanwhile: a mask is inherited by accident (a
     parent that blocked signals around its fork), and the signal would wait for ever (hping#61). There may be several
     at a time, in any order: each hears every signal, and the last one that leaves gives back what the first one found.
     """
 
     live: ClassVar[list[SignalPipe]] = []
-    """In the order in which they came."""
+    """The pipes that are installed, in the order of their installation."""
     _closing: ClassVar[threading.Lock] = threading.Lock()
     _together: ClassVar[threading.Condition] = threading.Condition()
     _ready: ClassVar[set[SignalPipe]] = set()
@@ -55,24 +55,24 @@ class SignalPipe:
         os.set_blocking(self._write, False)
         self.previous_handlers: dict[signal.Signals, Any] = {}
         self.blocked: set[int] = set()
-        """What was blocked when we came, and is to be again."""
+        """The signals that were blocked before, and are to be again."""
         self.has_wakeup = False
         self._ahead: Counter[int] = Counter()
         self.heard: set[int] = set()
 
     @staticmethod
     def is_possible() -> bool:
-        """Whether this thread may handle signals."""
+        """Return whether this thread may handle signals."""
         return threading.current_thread() is threading.main_thread()
 
     @classmethod
-    def is_heard_elsewhere(cls, signum: int) -> bool:
-        """Whether another supervisor in this process, which goes on, has been told of this signal."""
+    def is_read_elsewhere(cls, signum: int) -> bool:
+        """Return whether another supervisor in this process, which goes on, has read this signal."""
         return any(signum in pipe.heard for pipe in cls.live)
 
     def install(self) -> None:
-        """Handlers first, then the wake-up descriptor."""
-        self.live.append(self)  # first: from the first handler on, a signal is for us
+        """Install the handlers first, then the wake-up descriptor."""
+        self.live.append(self)  # first: from the first handler on, a signal is this pipe's too
         for signum in (*STOPPING, signal.SIGUSR1):
             before = signal.getsignal(signum)
             if before is not signal.SIG_IGN:
@@ -85,30 +85,30 @@ class SignalPipe:
         self.blocked = {signum for signum in _unblock(self.previous_handlers) if signum in self.previous_handlers}
 
     def claim_wakeup_fd(self) -> None:
-        """Unless somebody has it, be it another one of us."""
+        """Take the process's wake-up descriptor, unless another pipe or other code has it."""
         taken = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self.has_wakeup = taken == -1
         if not self.has_wakeup:
             signal.set_wakeup_fd(taken, warn_on_full_buffer=False)
 
     def write(self, byte: int) -> None:
-        """Safe in a signal handler."""
+        """Write a byte. Safe in a signal handler."""
         try:
             os.write(self._write, bytes([byte]))
-        except BlockingIOError:  # a storm: what is in the pipe already says it
+        except BlockingIOError:  # a storm: the pipe says the same already
             pass
 
     def fileno(self) -> int:
-        """Readable when `arrived` has something."""
+        """Return the descriptor that is readable when `read` has something."""
         return self._read
 
     def read(self) -> list[signal.Signals]:
-        """The signals since the last call. One that both ways reported counts once."""
+        """Return the signals since the last call. One that both ways reported counts once."""
         try:
             data = os.read(self._read, 4096)
         except BlockingIOError:
             return []
-        found: list[signal.Signals] = []
+        arrived: list[signal.Signals] = []
         for byte in data:
             signum = byte & ~_FROM_HANDLER
             way = -1 if byte & _FROM_HANDLER else 1
@@ -118,11 +118,11 @@ class SignalPipe:
                 self._forward(byte)
             if signum in self.previous_handlers and not is_second:
                 self.heard.add(signum)
-                found.append(signal.Signals(signum))
-        return found
+                arrived.append(signal.Signals(signum))
+        return arrived
 
     def _forward(self, byte: int) -> None:
-        """There is one wake-up descriptor in a process: who has it tells the others, or they wait for the handler."""
+        """Forward a byte to the other pipes: a process has one wake-up descriptor, and theirs would come later."""
         if self.has_wakeup:
             with self._closing:
                 for pipe in tuple(self.live):
@@ -133,7 +133,7 @@ class SignalPipe:
         """Stop this process by SIGTSTP's default action, and return once it goes on. From any thread.
 
         Several supervisors in one process stop it once, when all are ready or the first has waited long enough. In an
-        orphaned process group, which nobody could continue, the kernel stops nothing (setpgid(2)).
+        orphaned process group, which no shell could continue, the kernel stops nothing (setpgid(2)).
         """
         with self._together:
             self._ready.add(self)
@@ -145,7 +145,7 @@ class SignalPipe:
             self._together.notify_all()
 
     def restore(self) -> None:
-        """Give the handlers and the wake-up descriptor back, or leave them to those that came later."""
+        """Give the handlers and the wake-up descriptor back, or leave them to pipes that were installed later."""
         if self not in self.live:
             return
         later = self.live[self.live.index(self) + 1 :]
@@ -174,7 +174,7 @@ class SignalPipe:
 
 
 def _disown_in_fork() -> None:
-    """A child that was forked while there are pipes has the handlers that its parent had found, and tells nobody."""
+    """Give a forked child the handlers that its parent had found, and detach it from the pipes."""
     pipes, SignalPipe.live[:] = tuple(SignalPipe.live), ()
     for pipe in pipes:
         for signum, handler in pipe.previous_handlers.items():
@@ -188,12 +188,12 @@ os.register_at_fork(after_in_child=_disown_in_fork)
 
 
 def _unblock(signals: Iterable[int]) -> set[int]:
-    """Unblock signals in this thread. Return what was blocked. From now on those that were pending arrive."""
+    """Unblock signals in this thread. Return what was blocked. Those that were pending arrive now."""
     return {int(signum) for signum in signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)}
 
 
 def _handler(signum: int, _frame: FrameType | None) -> None:
-    """The handler of all of them."""
+    """Write the signal to every pipe."""
     for pipe in tuple(SignalPipe.live):
         pipe.write(signum | _FROM_HANDLER)
 
@@ -220,7 +220,7 @@ def _stop_by_default(signum: signal.Signals) -> None:
 
 
 def exit_by_signal(signum: int) -> int:
-    """End this process by a signal, as one that never handled it would, so that parents see the truth.
+    """End this process by a signal, as one that never handled it would, so that parents see the cause.
 
     As PID 1 the kernel ignores that: then, and only then, this returns, and 128 + n is the exit code to use.
     """
@@ -231,10 +231,10 @@ def exit_by_signal(signum: int) -> int:
 
 
 def reraise(name: str) -> None:
-    """Raise a signal again whose handler was given back: the program goes on as if we had not been there.
+    """Raise a signal again whose handler was given back: the program goes on as without a supervisor.
 
-    Not while a supervisor around us has heard it too, and would take it for a second one: it raises it at its own end.
+    Not while an outer supervisor has read it too, and would take it for a second one: that raises it at its own end.
     """
     signum = signal.Signals[name]
-    if not SignalPipe.is_heard_elsewhere(signum):
+    if not SignalPipe.is_read_elsewhere(signum):
         os.kill(os.getpid(), signum)

@@ -1,4 +1,4 @@
-"""Where tasks wait and outcomes are kept: in memory, or in a journal that has a thread of its own.
+"""Keep tasks that wait and outcomes: in memory, or in a journal that has a thread of its own.
 
 The journal's thread takes everything that has piled up while it was committing, and commits it as one: the
 busier the run, the larger the group. The supervisor's loop never waits for a disk.
@@ -25,8 +25,8 @@ from orchestrator.journal.sqlite.contention import REPORT_AFTER
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
-Tell = Callable[[stimuli.Stimulus], None]
-"""Hands a stimulus to the engine, from any thread."""
+Post = Callable[[stimuli.Stimulus], None]
+"""Hand a stimulus to the engine, from any thread."""
 
 Known = Mapping[str, StoredTask]
 """Tasks of an earlier start by key."""
@@ -34,15 +34,15 @@ Known = Mapping[str, StoredTask]
 NOTHING_KNOWN: Known = {}
 
 POLL_SECONDS = 0.25
-"""How often a journal is looked at for requests from outside."""
+"""Seconds between two looks into the journal for requests from outside."""
 
 CONTENTION_LIMIT = 300.0
-"""Seconds that a run waits for whoever has the journal locked, before it stops. What is finished is kept meanwhile."""
+"""Seconds that a run waits for another process that has the journal locked, before it stops. Outcomes are kept."""
 
 
 @dataclass(slots=True)
 class WriteBatch:
-    """What is to be made durable. Of a task's snapshots, the last. `weight` is the bytes that it came in, roughly."""
+    """Hold what is to be made durable. Of a task's snapshots, the last. `weight` is about the bytes that it came in."""
 
     outcomes: list[TaskOutcome] = field(default_factory=list)
     snapshots: dict[int, TaskSnapshot] = field(default_factory=dict)
@@ -63,15 +63,17 @@ class WriteBatch:
 
 
 class TaskStore(Protocol):
-    """What the engine and the feeders see."""
+    """Keep tasks and outcomes, as the engine and the callers see it."""
 
     @property
     def unwritten_bytes(self) -> int:
-        """The weight of what was to be committed and is not yet. Told as Committed when it becomes less."""
+        """The weight of what was to be committed and is not yet. OutcomesCommitted is posted when it becomes less."""
         ...
 
     def add_tasks(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
-        """Hand in tasks. The future is done when they are durable; UsageError: a duplicate key; JournalError.
+        """Add tasks. Return a future that is done when they are durable.
+
+        It fails with UsageError for a duplicate key, or with JournalError.
 
         `known`: those that the run has from an earlier start. They are executed if they have not ended yet.
         """
@@ -82,48 +84,48 @@ class TaskStore(Protocol):
         ...
 
     def seal(self) -> None:
-        """No more tasks will come; told to the engine as Sealed."""
+        """Close the input: no more tasks will come. InputClosed is posted."""
         ...
 
     def fetch(self, request: FetchTasks) -> None:
-        """Read up to `limit` pending tasks behind `after`; answered by Fetched, which says `to` if there are none."""
+        """Read up to `limit` pending tasks behind `after`. TasksFetched is posted, with `to` if there are none."""
         ...
 
     def commit(self, batch: WriteBatch) -> None:
-        """Keep what happened; answered by Committed, and published."""
+        """Commit what happened, and publish it. OutcomesCommitted is posted."""
         ...
 
     def finish(
         self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
     ) -> None:
-        """Write down how the run ended, behind everything else. `token`: see Journal.finish_run."""
+        """Record how the run ended, behind everything else. `token`: see Journal.finish_run."""
         ...
 
     def set_deadline(self, at: float) -> None:
-        """The run stops: from then on (monotonic seconds) nobody waits any more for whoever has the journal locked."""
+        """Wait only until `at` (monotonic seconds) for another process that has the journal locked: the run stops."""
         ...
 
     @property
     def is_contended(self) -> bool:
-        """Whether somebody else has the journal locked right now."""
+        """Whether another process has the journal locked right now."""
         ...
 
     @property
     def failure(self) -> str | None:
-        """Why nothing can be written any more."""
+        """The reason why nothing can be written any more, or None."""
         ...
 
     def fail_pending(self, error: BaseException) -> None:
-        """Nobody executes anything any more: whoever waits for a task to be durable is told so."""
+        """Fail every future that is not done, and those of tasks that are added from now on: the run is over."""
         ...
 
-    def close(self, patience: float) -> bool:
-        """Finish what was asked for, and stop. False if that takes more than `patience` seconds: it is left behind."""
+    def close(self, timeout: float) -> bool:
+        """Finish what was ordered, and stop. Return False if that takes more than `timeout` seconds."""
         ...
 
 
 def committed(asked: int, accepted: Sequence[TaskOutcome]) -> stimuli.OutcomesCommitted:
-    """The answer to a commit of `asked` outcomes."""
+    """Return the answer to a commit of `asked` outcomes."""
     statuses = [outcome.status for outcome in accepted]
     return stimuli.OutcomesCommitted(
         asked,
@@ -134,14 +136,14 @@ def committed(asked: int, accepted: Sequence[TaskOutcome]) -> stimuli.OutcomesCo
 
 
 class MemoryStore:
-    """No journal: nothing outlives the process, nothing costs a thread."""
+    """Keep tasks and outcomes in memory: nothing outlives the process, nothing costs a thread."""
 
     is_contended = False
     failure: str | None = None
 
-    def __init__(self, hub: Hub, tell: Tell) -> None:
+    def __init__(self, hub: Hub, post: Post) -> None:
         self._hub = hub
-        self._resolve = tell
+        self._post = post
         self._lock = threading.Lock()
         self._keys: set[str] = set()
         self._seq = 0
@@ -149,69 +151,69 @@ class MemoryStore:
 
     @property
     def unwritten_bytes(self) -> int:
-        """Nothing is ever unwritten."""
+        """Zero: nothing is ever unwritten."""
         return 0
 
     def look_up(self, keys: Sequence[str]) -> Future[Known]:
-        """There was no earlier start."""
-        found: Future[Known] = Future()
-        found.set_result(NOTHING_KNOWN)
-        return found
+        """Return nothing: there was no earlier start."""
+        known: Future[Known] = Future()
+        known.set_result(NOTHING_KNOWN)
+        return known
 
     def add_tasks(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
-        """Hand them over at once. A key may come again when its first task has ended."""
+        """Post tasks at once. A key may come again when its first task has ended."""
         done: Future[None] = Future()
         with self._lock:
-            twice = next((task.key for task in tasks if task.key in self._keys), None)
-            if twice is not None:
-                done.set_exception(UsageError(f"duplicate key {twice!r}"))
+            duplicate = next((task.key for task in tasks if task.key in self._keys), None)
+            if duplicate is not None:
+                done.set_exception(UsageError(f"duplicate key {duplicate!r}"))
                 return done
             before = self._seq
             for task in tasks:
                 self._keys.add(task.key)
                 self._seq = task.seq or self._seq + 1
-            news = stimuli.TasksAdded(before, self._seq, tasks, stored=False)
-        self._resolve(news)
+            added = stimuli.TasksAdded(before, self._seq, tasks, stored=False)
+        self._post(added)
         done.set_result(None)
         return done
 
     def seal(self) -> None:
-        """Nothing to write down."""
-        self._resolve(stimuli.InputClosed())
+        """Post that the input is closed."""
+        self._post(stimuli.InputClosed())
 
     def fetch(self, request: FetchTasks) -> None:
-        """There is nothing here that was not handed over."""
-        self._resolve(stimuli.TasksFetched([], request.to, urgent=request.urgent))
+        """Post that there are none: every task was posted when it was added."""
+        self._post(stimuli.TasksFetched([], request.to, urgent=request.urgent))
 
     def commit(self, batch: WriteBatch) -> None:
-        """Published at once."""
+        """Publish it at once."""
         first_seq = self._events + 1
         self._events += len(batch.events)
         with self._lock:
             self._keys.difference_update(outcome.key for outcome in batch.outcomes)
         self._hub.publish(batch.outcomes, batch.events, first_seq)
         if batch.outcomes:
-            self._resolve(committed(len(batch.outcomes), batch.outcomes))
+            self._post(committed(len(batch.outcomes), batch.outcomes))
 
     def finish(
         self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
     ) -> None:
-        """Shown only."""
+        """Publish the last events."""
         self.commit(WriteBatch(events=list(events)))
 
     def set_deadline(self, at: float) -> None:
-        """Nobody ever waits."""
+        """Do nothing: nothing here waits."""
 
     def fail_pending(self, error: BaseException) -> None:
-        """Nobody ever waits."""
+        """Do nothing: every future is done."""
 
-    def close(self, patience: float) -> bool:
-        """Nothing to do."""
+    def close(self, timeout: float) -> bool:
+        """Return True: nothing is left to do."""
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class _Spool:
+class _AddTasks:
     tasks: Sequence[NewTask]
     done: Future[None]
     known: Known
@@ -224,7 +226,7 @@ class _LookUp:
 
 
 class _Seal:
-    """The input is read to its end."""
+    """Say that the input is read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,19 +238,19 @@ class _Finish:
 
 
 class _Close:
-    """The last thing in the queue."""
+    """End the thread; the last item in the queue."""
 
 
-_Job = _Spool | _LookUp | _Seal | FetchTasks | WriteBatch | _Finish
+_Job = _AddTasks | _LookUp | _Seal | FetchTasks | WriteBatch | _Finish
 _Item = _Job | _Close
 
 
 class JournalWriter:
-    """A journal and the thread that writes it. `start` it when the run exists; what was asked before waits."""
+    """Write a journal in a thread of its own. `start` it when the run exists; what was ordered before waits."""
 
-    def __init__(self, hub: Hub, tell: Tell) -> None:
+    def __init__(self, hub: Hub, post: Post) -> None:
         self._hub = hub
-        self._resolve = tell
+        self._post = post
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._journal: Journal | None = None
@@ -257,7 +259,7 @@ class JournalWriter:
         self._recalled: set[int] = set()
         self._failed: str | None = None
         self._closed_error: BaseException | None = None
-        self._spooling: set[Future[Any]] = set()
+        self._pending_futures: set[Future[Any]] = set()
         self._until = math.inf
         self._contended = False
         self._starved = False
@@ -266,7 +268,7 @@ class JournalWriter:
         self._done = 0  # and only the journal's thread to that
 
     def start(self, journal: Journal, run: int) -> None:
-        """Begin to write. The journal belongs to the thread from now on, until `close`.
+        """Start to write. The journal belongs to the thread from now on, until `close`.
 
         Raises JournalError if there is no thread to be had: the journal stays the caller's.
         """
@@ -289,45 +291,45 @@ class JournalWriter:
         self._agents[number] = identity
 
     def add_tasks(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
-        """Joined with what else is waiting. Who feeds a lot must wait for an earlier future now and then."""
+        """Queue tasks. A caller that feeds many must wait for an earlier future now and then."""
         done: Future[None] = Future()
-        self._ask(_Spool(tasks, done, known), done)
+        self._order(_AddTasks(tasks, done, known), done)
         return done
 
     def look_up(self, keys: Sequence[str]) -> Future[Known]:
-        """See Store."""
+        """Queue the question."""
         done: Future[Known] = Future()
-        self._ask(_LookUp(keys, done), done)
+        self._order(_LookUp(keys, done), done)
         return done
 
-    def _ask(self, job: _Spool | _LookUp, done: Future[Any]) -> None:
-        self._spooling.add(done)
-        done.add_done_callback(self._spooling.discard)
+    def _order(self, job: _AddTasks | _LookUp, done: Future[Any]) -> None:
+        self._pending_futures.add(done)
+        done.add_done_callback(self._pending_futures.discard)
         self._queue.put(job)
         if self._closed_error is not None:
             self.fail_pending(self._closed_error)
 
     def seal(self) -> None:
-        """Written down behind the last task."""
+        """Queue the end of the input, behind the last task."""
         self._queue.put(_Seal())
 
     def fetch(self, request: FetchTasks) -> None:
-        """Answered when what was asked before is committed."""
+        """Queue the request; it is answered when what was ordered before is committed."""
         self._queue.put(request)
 
     def commit(self, batch: WriteBatch) -> None:
-        """Joined with whatever else is waiting."""
+        """Queue a batch; batches that wait become one commit."""
         self._given += batch.weight
         self._queue.put(batch)
 
     def finish(
         self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
     ) -> None:
-        """The last thing that is written."""
+        """Queue the end, which is written last."""
         self._queue.put(_Finish(events, status, signal, token))
 
     def set_deadline(self, at: float) -> None:
-        """The journal's thread looks at it between two tries."""
+        """Set the deadline; the journal's thread looks at it between two tries."""
         self._until = min(self._until, at)
 
     @property
@@ -337,26 +339,26 @@ class JournalWriter:
 
     @property
     def failure(self) -> str | None:
-        """Why everything has been refused since."""
+        """The reason why everything has been refused since, or None."""
         return self._failed
 
-    def close(self, patience: float) -> bool:
-        """Wait until everything is written, and the journal is closed."""
+    def close(self, timeout: float) -> bool:
+        """Wait until everything is written and the journal is closed. Return False after `timeout` seconds."""
         if self._thread is not None:
             if not self._closing:
                 self._closing = True
                 self._queue.put(_Close())
-            self._thread.join(patience)
+            self._thread.join(timeout)
         self.fail_pending(QuiesceError("the supervisor has ended"))
         if self._thread is not None and self._thread.is_alive():
-            return False  # a daemon: it holds up nobody, and the connection is still its own
+            return False  # a daemon thread holds up no exit, and the connection is still its own
         self._thread = None
         return True
 
     def fail_pending(self, error: BaseException) -> None:
-        """Also of what the disk hangs on, and of what is handed in from now on."""
+        """Fail also the futures of what a disk hangs on, and of what is added from now on."""
         self._closed_error = self._closed_error or error
-        for done in tuple(self._spooling):
+        for done in tuple(self._pending_futures):
             _resolve(done, self._closed_error)
 
     # -- the thread ---------------------------------------------------------------------------------
@@ -377,7 +379,7 @@ class JournalWriter:
                 seen = self._poll_requests(self._journal, seen)
 
     def _waiting(self) -> list[_Item]:
-        """Everything in the queue; waits for the first, but not for ever."""
+        """Return everything in the queue; wait for the first item, POLL_SECONDS at most."""
         try:
             items: list[_Item] = [self._queue.get(timeout=POLL_SECONDS)]
         except queue.Empty:
@@ -392,33 +394,33 @@ class JournalWriter:
             if self._failed is not None:
                 raise JournalError(self._failed)
             self._perform(journal, item)
-        except UsageError as error:  # a refused task is its feeder's business
-            if isinstance(item, _Spool | _LookUp):
+        except UsageError as error:  # a refused task is the business of its caller
+            if isinstance(item, _AddTasks | _LookUp):
                 _resolve(item.done, error)
             else:
                 self._fail(item, error)
-        except QuiesceError as error:  # a journal that fails is everybody's
+        except QuiesceError as error:  # a journal that fails stops the run
             self._fail(item, error)
-        except Exception as error:  # noqa: BLE001 - a defect of ours, or no memory: without a word all would wait for ever
+        except Exception as error:  # noqa: BLE001 - a defect, or no memory: else every caller would wait for ever
             self._fail(item, JournalError(f"the journal's thread failed: {error!r}"))
 
     def _perform(self, journal: Journal, item: _Job) -> None:
-        if isinstance(item, _Spool):
+        if isinstance(item, _AddTasks):
             self._keep(journal, item)
         elif isinstance(item, _LookUp):
             _answer(item.done, journal.look_up(self._run, item.keys))
         elif isinstance(item, _Seal):
             journal.seal(self._run)
-            self._resolve(stimuli.InputClosed())
+            self._post(stimuli.InputClosed())
         elif isinstance(item, FetchTasks):
             pending = journal.pending(self._run, item.after, item.limit, urgent=item.urgent)
-            self._resolve(stimuli.TasksFetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
+            self._post(stimuli.TasksFetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
         elif isinstance(item, _Finish):
             self._write_end(journal, item)
         else:
             self._commit(journal, item)
 
-    def _keep(self, journal: Journal, item: _Spool) -> None:
+    def _keep(self, journal: Journal, item: _AddTasks) -> None:
         """Add the new tasks; of those that are known, publish the outcomes, and execute those that have none."""
         known = [item.known[task.key] for task in item.tasks if task.key in item.known]
         for stored in known:
@@ -427,11 +429,11 @@ class JournalWriter:
         tasks = item.tasks if not known else [task for task in item.tasks if task.key not in item.known]
         if tasks:
             first, last = self._add(journal, tasks)
-            self._resolve(stimuli.TasksAdded(first - 1, last, tasks))
+            self._post(stimuli.TasksAdded(first - 1, last, tasks))
         self._recalled.update(stored.task.seq for stored in known)
         self._hub.publish([stored.outcome for stored in known if stored.outcome is not None], [], 0)
         if again := [stored.task for stored in known if stored.outcome is None]:
-            self._resolve(stimuli.TasksRecalled(again))
+            self._post(stimuli.TasksRecalled(again))
         _resolve(item.done)
 
     def _add(self, journal: Journal, tasks: Sequence[NewTask]) -> tuple[int, int]:
@@ -455,44 +457,44 @@ class JournalWriter:
         )
         self._hub.publish(result.accepted, batch.events, result.events.start)
         self._done += batch.weight
-        self._resolve(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
+        self._post(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
 
     def _write_end(self, journal: Journal, end: _Finish) -> None:
         journal.finish_run(self._run, end.status, end.signal, end.events, token=end.token)
         self._hub.publish([], end.events, journal.last_event(self._run) - len(end.events) + 1)
 
     def _on_contention(self, contention: Contention) -> None:
-        """Wait as long as there is any sense in it. What has piled up is still there when it is over."""
+        """Wait while another process has the journal locked; raise after the deadline. What waits here is kept."""
         if contention.over:
             if self._contended:
                 self._contended = self._starved = False
-                self._resolve(stimuli.JournalAvailable(contention.seconds))
+                self._post(stimuli.JournalAvailable(contention.seconds))
         elif time.monotonic() >= self._until:
             raise contention.error()
         elif contention.seconds >= REPORT_AFTER and not self._contended:
             self._contended = True
-            self._resolve(stimuli.JournalContended(contention.find_holders(), contention.seconds))
+            self._post(stimuli.JournalContended(contention.find_holders(), contention.seconds))
         elif contention.seconds >= CONTENTION_LIMIT and not self._starved:
             self._starved = True
-            self._resolve(stimuli.JournalStarved(str(contention.error()), contention.seconds))
+            self._post(stimuli.JournalStarved(str(contention.error()), contention.seconds))
 
     def _fail(self, item: _Job, error: QuiesceError) -> None:
         if self._failed is None:
             self._failed = str(error)
-            self._resolve(stimuli.JournalFailed(self._failed))
-        if isinstance(item, _Spool | _LookUp):
+            self._post(stimuli.JournalFailed(self._failed))
+        if isinstance(item, _AddTasks | _LookUp):
             _resolve(item.done, error)
         elif isinstance(item, WriteBatch):
             self._done += item.weight
-            self._resolve(committed(len(item.outcomes), ()))
+            self._post(committed(len(item.outcomes), ()))
 
     def _poll_requests(self, journal: Journal, seen: int) -> int:
-        """`quiesce interrupt` writes into the journal; another connection's commit shows in data_version."""
+        """Post what `quiesce interrupt` has written. Another connection's commit changes the data version."""
         try:
             version = journal.data_version()
             if version != seen:
                 for request in journal.take_requests(self._run):
-                    self._resolve(stimuli.InterruptRequested(request.signal, request.key))
+                    self._post(stimuli.InterruptRequested(request.signal, request.key))
         except QuiesceError as error:
             self._fail(FetchTasks(0, 0, 0), error)
             return seen
@@ -500,7 +502,7 @@ class JournalWriter:
 
 
 def _resolve(done: Future[Any], error: BaseException | None = None) -> None:
-    """Whoever waits, unless somebody has told already: the disk answers although nobody waited any longer."""
+    """Resolve a future, unless `fail_pending` has: a disk may answer after the run has ended."""
     with suppress(InvalidStateError):
         if error is None:
             done.set_result(None)
@@ -508,13 +510,13 @@ def _resolve(done: Future[Any], error: BaseException | None = None) -> None:
             done.set_exception(error)
 
 
-def _answer(done: Future[Known], found: Known) -> None:
+def _answer(done: Future[Known], known: Known) -> None:
     with suppress(InvalidStateError):  # as above
-        done.set_result(found)
+        done.set_result(known)
 
 
 def _coalesce(items: Sequence[_Item]) -> Iterator[_Item]:
-    """The same items in the same order, neighbouring batches made one."""
+    """Yield the same items in the same order, neighbouring batches joined."""
     batch: WriteBatch | None = None
     for item in items:
         if isinstance(item, WriteBatch):

@@ -157,7 +157,7 @@ class FakeExecutor:
         self._on_exit(self, code)
 
     def write_output(self, stream: str, data: bytes) -> None:
-        """Write to its `stdout` or `stderr`; blocks while the pipe is full. Raises OSError when nobody reads."""
+        """Write to its `stdout` or `stderr`. Blocks while the pipe is full; OSError if the other end is closed."""
         while data:
             data = data[os.write(self._output[stream], data) :]
 

@@ -49,4 +49,4 @@ def test_who_has_left_is_told_no_more_and_the_others_are(pipes: list[SignalPipe]
     signal.raise_signal(signal.SIGTERM)
     assert pipes[0].read() == []
     assert pipes[1].read() == [signal.SIGTERM]
-    assert SignalPipe.is_heard_elsewhere(signal.SIGTERM)
+    assert SignalPipe.is_read_elsewhere(signal.SIGTERM)
