@@ -1,4 +1,4 @@
-"""The command line. `main` is the entry point; each group of commands is a module of its own."""
+"""The command line of quiesce. `main` is the entry point; each group of commands is a module."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ service.register(app)
 
 
 _ClickException: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""Wrong usage that the parser finds. By its name: typer may bring a click of its own."""
+"""The parser's exception for wrong usage. Found by name, because typer may bring a click of its own."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -48,7 +48,7 @@ def _quiesce(
 
 
 def main() -> None:
-    """Run the command line. A user's mistake is one line on standard error, and exit code 2."""
+    """Run the command line. A mistake of the user is one line on standard error and exit code 2."""
     try:
         _refuse_bytes(sys.argv[1:])
         code = app(standalone_mode=False)
@@ -58,7 +58,7 @@ def main() -> None:
     except FileNotFoundError:
         if _cwd_exists():
             raise
-        print_error("quiesce: the working directory is gone: go to one that exists")
+        print_error("quiesce: the working directory was removed: change to one that exists")
         exit_now(USAGE)
     except _ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _refuse_bytes(words: Sequence[str]) -> None:
-    """Bytes that are no UTF-8 reach us as surrogates, which no journal and no frame keeps. Raises UsageError."""
+    """Raise UsageError for arguments that are not UTF-8: neither a journal nor a frame can keep them."""
     for number, word in enumerate(words, 1):
         if escape_surrogates(word) != word:
             raise UsageError(f"argument {number}, {word!r}, is not text in UTF-8")
@@ -82,7 +82,7 @@ def _one_line(error: Any) -> str:
 
 
 def _cwd_exists() -> bool:
-    """Whether the working directory still exists: every path that is not absolute begins there."""
+    """Return whether the working directory, where every relative path begins, still exists."""
     try:
         os.getcwd()
     except FileNotFoundError:

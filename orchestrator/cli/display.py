@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live display in a terminal, nothing but log lines elsewhere."""
+"""Show a run to a person: a live display in a terminal, only log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from orchestrator.logging.sinks import PATIENCE, DescriptorSink, Sink, standard_
 from runtime.text import single_line
 
 _SHOWN_EXECUTORS = 8
-_TITLE, _WIDEST = 60, 200  # characters of what comes from outside: a display must not cost what nobody sees
-_WAITING_LINES = 2000  # more of them lose the oldest: nobody reads them at that speed
+_TITLE, _WIDEST = 60, 200  # most characters of text from outside: longer text does not fit on a line
+_WAITING_LINES = 2000  # beyond this the oldest are dropped: no person reads at that speed
 _NEXT = {Rung.FLAG: "SIGTERM", Rung.TERM: "SIGKILL", Rung.KILL: "giving up"}
 
 
 class Display(Protocol):
-    """Shows a run. Only the main thread calls `update` and the block's ends; any thread may use the sink."""
+    """Display of a run. Only the main thread enters, leaves and updates it; any thread may use the sink."""
 
     @property
     def sink(self) -> Sink:
-        """Where log lines go meanwhile."""
+        """The sink for log lines while the display is shown."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -41,20 +41,20 @@ class Display(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def update(self, status: StatusView, now: float) -> None:
-        """Show this."""
+        """Show the status. `now` is monotonic."""
         ...
 
     def cleared(self) -> AbstractContextManager[None]:
-        """Leave the terminal to the shell while the block runs. From any thread."""
+        """Clear the display while the block runs, so that the shell has the terminal. Thread-safe."""
         ...
 
     def show_loading(self, agent: str, seconds: float | None) -> None:
-        """The agent has been loading for so long. None: no longer."""
+        """Show for how many seconds the agent has been loading; None: it is loaded."""
         ...
 
 
 class PlainDisplay:
-    """Log lines only."""
+    """Display that shows log lines only."""
 
     @property
     def sink(self) -> Sink:
@@ -68,18 +68,18 @@ class PlainDisplay:
         pass
 
     def update(self, status: StatusView, now: float) -> None:
-        """Nothing: the log says it."""
+        """Show nothing: the log has it."""
 
     def cleared(self) -> AbstractContextManager[None]:
-        """Nothing is there to be cleared."""
+        """Clear nothing."""
         return nullcontext()
 
     def show_loading(self, agent: str, seconds: float | None) -> None:
-        """Nothing: the log says it."""
+        """Show nothing: the log has it."""
 
 
 class _Terminal(io.TextIOBase):
-    """Standard error for rich, which never waits for it. One that is closed is no error: SIGHUP or its reader tells."""
+    """Standard error as a file for rich. Never waits, and ignores a closed terminal, which SIGHUP reports."""
 
     encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
 
@@ -87,21 +87,21 @@ class _Terminal(io.TextIOBase):
         self._sink = sink
 
     def write(self, text: str) -> int:
-        """Write it soon."""
+        """Queue text to be written."""
         self._sink.write(text.encode(self.encoding, "replace"))
         return len(text)
 
     def isatty(self) -> bool:
-        """As standard error is."""
+        """Return whether standard error is a terminal."""
         return os.isatty(2)
 
     def fileno(self) -> int:
-        """Standard error's."""
+        """Return the descriptor of standard error."""
         return 2
 
 
 class LiveDisplay:
-    """A progress bar, what every executor does, and while it stops, what it waits for and how long."""
+    """Display with a progress bar, the task of every executor, and during a stop the time until the next rung."""
 
     def __init__(self, title: str) -> None:
         self._output = standard_error()
@@ -126,20 +126,20 @@ class LiveDisplay:
 
     @property
     def sink(self) -> Sink:
-        """Lines are queued, and printed above the bar by `update`: the engine never waits for a terminal."""
+        """The display itself: `update` prints queued lines above the bar, so the engine never waits for a terminal."""
         return self
 
     def write_line(self, line: str) -> None:
-        """Show a line soon."""
+        """Queue a line; drop the oldest one if too many wait."""
         self._lost += len(self._lines) == _WAITING_LINES
         self._lines.append(line)
 
     def is_congested(self) -> bool:
-        """Never: what comes too fast loses lines."""
+        """Return False: lines that come too fast are dropped."""
         return False
 
     def flush(self, limit: float | None = None) -> bool:
-        """`update` and the block's end write them."""
+        """Return True: `update` and the end of the block write the lines."""
         return True
 
     def __enter__(self) -> Self:
@@ -149,18 +149,18 @@ class LiveDisplay:
 
     def _start(self) -> None:
         self._live.start()
-        self._console.show_cursor(True)  # who kills us (Ctrl-\\) leaves a terminal with one
+        self._console.show_cursor(True)  # a terminal keeps its cursor if this process is killed (Ctrl-\\)
         self._is_shown = True
 
     @contextmanager
     def cleared(self) -> Iterator[None]:
-        """Erase the display, and draw it anew below whatever stands there then. Nothing where it is not shown."""
+        """Erase the display while the block runs, then draw it below what was written meanwhile."""
         with self._drawing:
             was_shown = self._is_shown
             if was_shown:
                 self._print_lines()
                 self._live.stop()
-                self._output.flush(PATIENCE)  # a stopped process writes nothing any more
+                self._output.flush(PATIENCE)  # now, because a stopped process writes nothing
             try:
                 yield
             finally:
@@ -174,7 +174,7 @@ class LiveDisplay:
             self._is_shown = False
 
     def update(self, status: StatusView, now: float) -> None:
-        """Draw it anew, unless the last drawing is still on its way: a slow or stopped terminal gets fewer of them."""
+        """Draw the display, unless the last drawing is not yet written: a slow terminal gets fewer drawings."""
         with self._drawing:
             if self._output.is_idle:
                 self._draw(status, now)
@@ -195,7 +195,7 @@ class LiveDisplay:
         return (done - self._began[1]) / max(0.001, now - self._began[0])
 
     def show_loading(self, agent: str, seconds: float | None) -> None:
-        """Drawn from the first second on."""
+        """Show a slow import, from its first second on."""
         self._loading = None if seconds is None or seconds < 1 else loading_line(agent, seconds)
         if seconds is None:
             return
@@ -221,44 +221,44 @@ class LiveDisplay:
         return lines
 
     def _print_lines(self) -> None:
-        """All at once: with each print the display is drawn anew."""
+        """Print all queued lines with one call, because each call draws the display again."""
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         lost, self._lost = self._lost, 0
         if lost:
-            lines.insert(0, f"... {lost} lines were lost: they came faster than they can be shown")
+            lines.insert(0, f"... {lost} lines were lost: they came faster than a terminal shows them")
         if lines:
             self._console.print(Text.from_ansi("\n".join(lines)), soft_wrap=True)
 
 
 def stopping_line(status: StatusView, now: float) -> str:
-    """One line: why it stops, for whom it waits, and what comes when."""
+    """Return the line about a stop: its reason, the executors that still run, and the next rung."""
     assert status.signal is not None
-    why = single_line(status.signal.message or status.signal.reason.value, _WIDEST)
-    waiting = len(status.executors)
-    if status.phase in (Phase.SWEEPING, Phase.ENDED) or not waiting:
-        return f"stopping: {why}; all executors are gone, looking for what they left"
-    whom = "1 executor" if waiting == 1 else f"{waiting} executors"
-    line = f"stopping: {why}; waiting for {whom}"
+    reason = single_line(status.signal.message or status.signal.reason.value, _WIDEST)
+    count = len(status.executors)
+    if status.phase in (Phase.SWEEPING, Phase.ENDED) or not count:
+        return f"stopping: {reason}; all executors are gone, looking for processes that they left"
+    executors = "1 executor" if count == 1 else f"{count} executors"
+    line = f"stopping: {reason}; waiting for {executors}"
     if status.next_rung is not None and status.rung in _NEXT:
         line += f", {_NEXT[status.rung]} in {max(0.0, status.next_rung - (now - status.at)):.0f} s (Ctrl-C: now)"
     return line
 
 
 def loading_line(agent: str, seconds: float) -> str:
-    """One line: what is imported, for how long."""
+    """Return the line about an agent that is being imported."""
     return f"  loading {single_line(agent, _WIDEST)}, {seconds:.0f} s"
 
 
 def executor_line(view: ExecutorView, now: float) -> str:
-    """One line: slot, process, task, for how long."""
+    """Return the line about an executor: slot, process, tasks, and for how long."""
     tasks = ", ".join(single_line(key, _WIDEST) for key in view.tasks)
     since = f"  {now - view.started_at:.1f} s" if view.started_at is not None else ""
     return f"  executor {view.slot} ({view.pid}): {tasks}{since}"
 
 
 def choose_display(progress: str, title: str) -> Display:
-    """`on`, `off`, or `auto`: live if standard error is a terminal that can do it."""
-    can = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    if progress == "on" or (progress == "auto" and can):
+    """Return the display for `on`, `off` or `auto`: live if standard error is a terminal that can show it."""
+    is_capable = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if progress == "on" or (progress == "auto" and is_capable):
         return LiveDisplay(title)
     return PlainDisplay()

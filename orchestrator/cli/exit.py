@@ -119,7 +119,7 @@ def exit_with_result(run: EndedRun, options: ExitOptions) -> NoReturn:
     if options.interrupted_exit_code is not None:
         exit_now(options.interrupted_exit_code)
     if result.signal_name is not None:
-        exit_by_signal(signal.Signals[result.signal_name])
+        flush_and_exit_by_signal(signal.Signals[result.signal_name])
     exit_now(RESUMABLE)
 
 
@@ -177,6 +177,12 @@ def exit_now(code: int) -> NoReturn:
     """End the process with an exit code, without waiting for threads that read input or a disk that hangs."""
     _flush()
     os._exit(code)
+
+
+def flush_and_exit_by_signal(signum: int) -> NoReturn:
+    """End the process by a signal; as PID 1, whose signals have no default action, with exit code 128 + n."""
+    _flush()
+    exit_now(exit_by_signal(signum))
 
 
 def _flush() -> None:

@@ -1,7 +1,7 @@
-"""Inputs: JSON Lines (https://jsonlines.org), from a file or as a stream. One task a line, UTF-8.
+"""Read inputs as JSON Lines (https://jsonlines.org), from a file or a stream: one task a line, UTF-8.
 
-What is wrong is said with file and line. A byte order mark at the beginning of a line is passed over (files that are
-joined have it anywhere); a name that comes twice in one object has its last value, as in Python's own parser.
+An error names the file and the line. A byte order mark at the beginning of any line is ignored, because concatenated
+files have it anywhere. If an object has a name twice, the last value counts, as in Python's own parser.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from runtime.errors import UsageError
 from runtime.ipc.codec import MAX_VALUE, too_large
 
 BATCH = 1000
-"""Tasks that are handed in at a time, at most."""
+"""Most tasks that are added to the journal at once."""
 
 _SPACE = b" \t\r\n"
-"""White space in JSON (RFC 8259), and nothing else."""
+"""White space of JSON (RFC 8259)."""
 
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (
@@ -34,11 +34,11 @@ _OTHER_BOMS = (
 )
 
 READ = 1 << 16
-"""Bytes that are read of a stream at a time, at most: what a pipe holds."""
+"""Most bytes that are read from a stream at once: the capacity of a pipe."""
 
 
 class _Keyed(msgspec.Struct):
-    """What is looked for in an input that is an object."""
+    """The fields of an input object that are read: its key."""
 
     key: str | int | None = None
 
@@ -48,7 +48,7 @@ _keyed = msgspec.json.Decoder(_Keyed)
 
 
 def open_input(path: str) -> BinaryIO:
-    """An input file. Raises UsageError when it cannot be read or is empty."""
+    """Open an input file. Raises UsageError when it cannot be read or is empty."""
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
     except OSError as error:
@@ -68,10 +68,10 @@ def open_input(path: str) -> BinaryIO:
 def parse_lines(
     lines: Iterable[bytes], name: str, first: int = 1, priority_field: str | None = None
 ) -> Iterator[NewTask]:
-    """One task a line, `seq` = line number, counted from `first`; blank lines are passed over.
+    """Yield a task for each line that is not blank. `seq` is the line number, counted from `first`.
 
-    An object's "key" (text, or a whole number) is the task's key, the line number any other's; its `priority_field`,
-    if it has that, its priority. Raises UsageError that names the line which is not JSON.
+    The key of a task is the "key" of an object (text or a whole number), or else the line number. Its priority is the
+    field `priority_field` of an object that has it. Raises UsageError, which names the line, for what is not JSON.
     """
     for number, line in enumerate(lines, start=first):
         text = line.removeprefix(_BOM).strip(_SPACE)
@@ -84,34 +84,35 @@ def parse_lines(
             is_object = text[0] == 0x7B
             key = _keyed.decode(text).key if is_object else None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise UsageError(f"{name}, line {number}: {_complaint(text, error)}") from None
+            raise UsageError(f"{name}, line {number}: {_explain(text, error)}") from None
         priority = value.get(priority_field, 0) if is_object and priority_field is not None else 0
         if type(priority) is not int or abs(priority) > MAX_PRIORITY:
             raise UsageError(f'{name}, line {number}: "{priority_field}" must be a whole number, not {priority!r}')
         yield NewTask(str(number) if key is None else str(key), text, priority=priority, seq=number)
 
 
-def _complaint(text: bytes, error: Exception) -> str:
-    """What is wrong with a line."""
+def _explain(text: bytes, error: Exception) -> str:
+    """Return what is wrong with a line, and what to do if that is known."""
     for mark, encoding in _OTHER_BOMS:
         if text.startswith(mark):
             return f"{encoding} text; JSON Lines are UTF-8: convert it first (iconv -f {encoding} -t UTF-8)"
-    why = str(error)
+    reason = str(error)
     if isinstance(error, msgspec.ValidationError):
-        if why.endswith("`$.key`"):
-            return f'"key" must be text or a whole number ({why})'
-        return f"JSON with a {why[0].lower()}{why[1:]}: {_excerpt(text)}"
-    if "truncated" in why and b"\\u" in text:
-        why = "it ends too early, or has half of a surrogate pair"
+        if reason.endswith("`$.key`"):
+            return f'"key" must be text or a whole number ({reason})'
+        return f"JSON with a {reason[0].lower()}{reason[1:]}: {_excerpt(text)}"
+    if "truncated" in reason and b"\\u" in text:
+        reason = "it ends too early, or has half of a surrogate pair"
     if text in (b"[", b"{"):
-        why = "a document of several lines? Write each value on one line, as jq -c does"
-    return f"not JSON ({why}): {_excerpt(text)}"
+        reason = "a document of several lines? Write each value on one line, as jq -c does"
+    return f"not JSON ({reason}): {_excerpt(text)}"
 
 
 def parse_file(lines: Iterable[bytes], name: str, priority_field: str | None = None) -> Iterator[NewTask]:
-    """As `parse`, for a whole file. Raises UsageError behind the last task if there was none, or one JSON array.
+    """Yield the tasks of a whole file as `parse_lines` does.
 
-    The array may be a JSON document whose elements are meant.
+    Raises UsageError after the last task if there was none, or if the only one is a JSON array: the user may mean its
+    elements.
     """
     count = 0
     for task in parse_lines(lines, name, priority_field=priority_field):
@@ -127,7 +128,7 @@ def parse_file(lines: Iterable[bytes], name: str, priority_field: str | None = N
 
 
 def batched(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTask]]:
-    """The same tasks, many at a time."""
+    """Yield the tasks in lists of at most `size`, like `itertools.batched` of Python 3.12."""
     while batch := list(itertools.islice(tasks, size)):
         yield batch
 
@@ -135,9 +136,9 @@ def batched(tasks: Iterator[NewTask], size: int = BATCH) -> Iterator[list[NewTas
 def batches_of_stream(
     stream: io.BufferedIOBase, name: str, priority_field: str | None = None
 ) -> Iterator[list[NewTask]]:
-    """Tasks as their lines arrive: nobody who writes one line and waits for its task has to write a thousand.
+    """Yield tasks as soon as their lines arrive: a program may write one line and wait for the outcome of its task.
 
-    Raises UsageError at a line that is not JSON, behind the tasks before it.
+    Raises UsageError at a line that is not JSON, after the tasks before it.
     """
     number = 1
     for lines in _read_lines(stream):
@@ -152,8 +153,8 @@ def batches_of_stream(
 
 
 def _read_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
-    """Lines, with every read as many as have ended."""
-    begun: list[bytes] = []  # of a line that has not
+    """Yield the lines that are complete after each read."""
+    begun: list[bytes] = []  # pieces of the last line, which is not complete
     size = 0
     while chunk := stream.read1(READ):
         head, newline, tail = chunk.rpartition(b"\n")
@@ -163,7 +164,7 @@ def _read_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
             continue
         begun.append(chunk)
         size += len(chunk)
-        if size > MAX_VALUE:  # whoever parses it says so
+        if size > MAX_VALUE:  # too long: `parse_lines` raises
             yield [b"".join(begun)]
             begun, size = [], 0
     if last := b"".join(begun):

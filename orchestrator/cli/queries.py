@@ -1,7 +1,7 @@
-"""`quiesce runs | status | results | events | interrupt`: what a journal knows. They load no agent and no blob.
+"""`quiesce runs | status | results | events | interrupt`: query a journal. They import no agent and unpickle nothing.
 
-With --json one object a line goes to standard output; without, plain columns, coloured on a terminal. A closed
-standard output (`| head`) and Ctrl-C end them as they end any Unix tool: by the signal.
+With --json they print one object a line, otherwise plain columns, coloured on a terminal. A closed standard output
+(`| head`) and Ctrl-C end them by the signal, like other Unix tools.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from runtime.model import ExecutionStatus, InterruptReason
 from runtime.text import printable
 
 POLL_SECONDS: Final = 0.05
-"""How often `events --follow` looks for new commits; it costs a few microseconds."""
+"""Seconds between two checks of `events --follow` for new commits; a check costs a few microseconds."""
 
 RunId = Annotated[
     str | None, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one. Default: the latest.")
 ]
 JournalPath = Annotated[
-    str, typer.Option("--journal", "-j", metavar="PATH", envvar="QUIESCE_JOURNAL", help="Where the journal is.")
+    str, typer.Option("--journal", "-j", metavar="PATH", envvar="QUIESCE_JOURNAL", help="The journal.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def runs(journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
-    """List all runs, the oldest first."""
+    """List all runs, oldest first."""
     with _query(journal) as found:
         if not json:
             _print(rendering.RUN_HEAD)
@@ -59,7 +59,7 @@ def runs(journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
 
 
 def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
-    """Tell how a run stands: its tasks by status, who executes it, why it was interrupted."""
+    """Show the status of a run: its tasks by status, its supervisor, and the reason for its interrupt."""
     with _query(journal) as found:
         record = found.get_run(run)
         counts = found.counts(record.id)
@@ -79,7 +79,7 @@ def results(
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
 ) -> None:
-    """Print what became of each task that has an outcome, in the order of the input."""
+    """Print the outcome of each task that has one, in the order of the input."""
     with _query(journal) as found:
         for outcome in found.results(found.get_run(run).id, status or None):
             if json:
@@ -91,10 +91,10 @@ def results(
 def events(
     run: RunId = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on as they come, until the run has ended.")
+        bool, typer.Option("--follow", "-f", help="Print new events as they come, until the run has ended.")
     ] = False,
     first: Annotated[
-        int, typer.Option("--from", metavar="SEQ", min=1, max=LARGEST_SIZE, help="Begin with this event.")
+        int, typer.Option("--from", metavar="SEQ", min=1, max=LARGEST_SIZE, help="Begin with the event of this number.")
     ] = 1,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
@@ -108,38 +108,38 @@ def events(
 
 def interrupt(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one.")],
-    reason: Annotated[InterruptReason, typer.Option(help="Why.")] = InterruptReason.USER_CANCELLED,
-    message: Annotated[str, typer.Option(help="A sentence for whoever reads about it.")] = "",
+    reason: Annotated[InterruptReason, typer.Option(help="The reason to record.")] = InterruptReason.USER_CANCELLED,
+    message: Annotated[str, typer.Option(help="A sentence that explains the reason.")] = "",
     task: Annotated[str | None, typer.Option(metavar="KEY", help="Stop this task only.")] = None,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
 ) -> None:
-    """Ask the living supervisor of a run to stop it, or one task of it, in good order."""
+    """Ask the supervisor of a run to stop the run, or one task of it, in order."""
     with _query(journal, "write") as found:
         record = found.get_run(run)
         _refuse_over(found, record, task)
-        why = build_signal(reason, message, f"quiesce interrupt, process {os.getpid()}")
-        owner = found.add_request(record.id, why, task)
+        interrupt_signal = build_signal(reason, message, f"quiesce interrupt, process {os.getpid()}")
+        owner = found.add_request(record.id, interrupt_signal, task)
         if json:
             _say_json({"run_id": record.run_id, "requested": owner is not None, "owner": owner})
         elif owner is not None:
-            what = "run" if task is None else f"task {task!r} of"
-            _print(f"asked process {owner.pid} to stop {what} {printable(record.run_id)}")
+            target = "run" if task is None else f"task {task!r} of"
+            _print(f"asked process {owner.pid} to stop {target} {printable(record.run_id)}")
         if owner is None:
             _print_error(f"no living supervisor has run {record.run_id}: nothing to interrupt")
             raise typer.Exit(1)
 
 
-# -- how they begin and end --------------------------------------------------------------------------------
+# -- their beginning and end -------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
-    """An open journal; whatever is wrong becomes one line and exit code 2."""
+    """Open a journal for the block. An error becomes one line and exit code 2."""
     stdout.die_by_sigpipe()
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # an ignored signal is a wish
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # keep SIG_IGN if the parent set it (nohup)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without a character for it must not end us
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the locale lacks must not be an error
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with open_for_command(where, mode) as journal:
@@ -151,20 +151,20 @@ def _query(where: str, mode: Mode = "read") -> Iterator[Journal]:
 
 
 def _refuse_over(journal: Journal, run: RunRecord, key: str | None) -> None:
-    """A task that has ended cannot be stopped, and who asks for it should know. Raises UsageError."""
-    found = None if key is None else journal.look_up(run.id, [key]).get(key)
-    if found is not None and found.outcome is not None:
-        raise UsageError(f"task {key!r} of run {run.run_id} is over: it has {found.outcome.status}")
+    """Raise UsageError for a task that has ended: it cannot be stopped."""
+    task = None if key is None else journal.look_up(run.id, [key]).get(key)
+    if task is not None and task.outcome is not None:
+        raise UsageError(f"task {key!r} of run {run.run_id} is over: it has {task.outcome.status}")
 
 
 def _follow(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
-    """Events from `first` on, until the run has ended or its supervisor is gone."""
+    """Yield the events from `first` on, until the run has ended or its supervisor is gone."""
     while True:
         version, run = journal.data_version(), next((run for run in journal.runs() if run.id == number), None)
         if run is None:
-            raise UsageError(f"the run is not in {journal.location} any more")
+            raise UsageError(f"the run is no longer in {journal.location}")
         gone = run.starts > 0 and not (run.owner and run.owner.alive)
-        for event in journal.events(number, first):  # after the look at the run: its last events are among them
+        for event in journal.events(number, first):  # read after the run itself, so the last events are included
             first = event.seq + 1
             yield event
         stdout.flush()
@@ -173,7 +173,7 @@ def _follow(journal: Journal, number: int, first: int) -> Iterator[RunEvent]:
         if gone:
             _print_error(f"the supervisor of run {run.run_id} is gone: no more events until it is resumed")
             return
-        for _ in range(20):  # then look again all the same: a supervisor that is killed commits nothing
+        for _ in range(20):  # then check the run all the same: a supervisor that is killed commits nothing
             time.sleep(POLL_SECONDS)
             if journal.data_version() != version:
                 break
@@ -184,7 +184,7 @@ def _print(line: str) -> None:
 
 
 def _say_json(value: Any) -> None:
-    """In UTF-8, as JSON is, whatever the locale says."""
+    """Print JSON in UTF-8, independent of the locale."""
     sys.stdout.buffer.write(rendering.text(value).encode() + b"\n")
 
 

@@ -1,4 +1,4 @@
-"""What the query commands show: objects for --json, lines for people. Values are not opened, only passed on."""
+"""Render what the query commands print: objects for --json, lines for people. No value is unpickled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def run_object(run: RunRecord, counts: Counts) -> dict[str, Any]:
-    """A run, for `runs` and `status`."""
+    """Return a run as an object, for `runs` and `status`."""
     return {
         "run_id": run.run_id,
         "status": run.status,
@@ -47,7 +47,10 @@ def run_object(run: RunRecord, counts: Counts) -> dict[str, Any]:
 
 
 def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:
-    """An outcome, for `results`. Where `value` is only a projection, `exact` is false and `type` says of what."""
+    """Return an outcome as an object, for `results`.
+
+    If `value` is only a projection of the value, `exact` is false and `type` is the name of the value's type.
+    """
     value, kind = shown_value(outcome)
     return {
         "key": outcome.key,
@@ -68,12 +71,12 @@ def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:
 
 
 def event_object(event: RunEvent) -> dict[str, Any]:
-    """An event, for `events`."""
+    """Return an event as an object, for `events`."""
     return {"seq": event.seq, **msgspec.structs.asdict(event), "at": _iso(event.at), "data": _value(event.data)}
 
 
 class _Projection(msgspec.Struct):
-    """What runtime.ipc.projection makes."""
+    """A projection as runtime.ipc.projection encodes it."""
 
     type: str
     value: msgspec.Raw
@@ -83,15 +86,15 @@ _decode_projection = msgspec.json.Decoder(_Projection).decode
 
 
 def shown_value(outcome: TaskOutcome) -> tuple[Any, str | None]:
-    """Return what readers see of a value, and the name of its type if that is not the value itself."""
+    """Return the JSON of a value or of its projection; with a projection, the name of the value's type."""
     if outcome.encoded is None:
         return None, None
     try:
         if outcome.exact:
             return _json(outcome.encoded), None
-        found = _decode_projection(outcome.projection or b"")
-        return _json(bytes(found.value)), found.type
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # of an executor that was broken
+        projection = _decode_projection(outcome.projection or b"")
+        return _json(bytes(projection.value)), projection.type
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # written by a broken executor
         return _blob(outcome.encoded, outcome.encoding), "?"
 
 
@@ -103,12 +106,12 @@ def _value(data: bytes) -> Any:
 
 
 def _json(data: bytes) -> msgspec.Raw:
-    """JSON as it is, on one line."""
+    """Return JSON unchanged, on one line."""
     return msgspec.Raw(msgspec.json.format(data, indent=-1))
 
 
 def _blob(data: bytes, encoding: str) -> dict[str, str]:
-    """What nobody opens here."""
+    """Return bytes that cannot be shown as JSON, in base64."""
     return {"$blob": b64encode(data).decode(), "encoding": encoding}
 
 
@@ -123,21 +126,21 @@ RUN_HEAD: Final = f"{'RUN':24} {'STATUS':12} {'DONE':>9} {'TOTAL':>9} {'FAILED':
 
 
 def run_line(run: RunRecord, counts: Counts) -> str:
-    """One line under RUN_HEAD."""
+    """Return the line about a run, for the columns of RUN_HEAD."""
     done = counts.completed + counts.failed
     numbers = f"{done:9} {counts.total:9} {counts.failed:7}"
     return f"{printable(run.run_id):24} {coloured(run.status, 12)} {numbers}  {local(run.created_at)}"
 
 
 def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
-    """All about one run, and where its journal is."""
-    known = str(counts.total) if run.sealed else f"{counts.total} so far"
+    """Return the lines about one run, with the command that resumes it."""
+    total = str(counts.total) if run.sealed else f"{counts.total} so far"
     starts = f"{run.starts} start" if run.starts == 1 else f"{run.starts} starts"
     lines = [
         f"run        {printable(run.run_id)}",
-        f"status     {coloured(run.status)}{_standing(run, journal)}",
+        f"status     {coloured(run.status)}{_owner_or_hint(run, journal)}",
         (
-            f"tasks      {known}: {counts.completed} completed, {counts.failed} failed,"
+            f"tasks      {total}: {counts.completed} completed, {counts.failed} failed,"
             f" {counts.interrupted} interrupted, {counts.pending} pending"
         ),
         f"created    {local(run.created_at)}",
@@ -145,33 +148,33 @@ def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
         f"ended      {local(run.ended_at)}",
     ]
     if run.signal is not None:
-        why = f": {printable(run.signal.message)}" if run.signal.message else ""
-        lines.append(f"signal     {run.signal.reason}{why}")
+        message = f": {printable(run.signal.message)}" if run.signal.message else ""
+        lines.append(f"signal     {run.signal.reason}{message}")
     return lines
 
 
-def _standing(run: RunRecord, journal: str) -> str:
-    """What the status alone does not tell."""
+def _owner_or_hint(run: RunRecord, journal: str) -> str:
+    """Return what follows the status: the supervisor that executes the run, or how to resume it."""
     if run.owner is not None and run.owner.alive:
         return f" (process {run.owner.pid} on {printable(run.owner.host)})"
     if run.ended or not run.starts:
         return ""
     gone = ", but its supervisor is gone" if run.status is ExecutionStatus.STARTED else ""
-    return f"{gone}; to go on: {resumption(run, journal)}"
+    return f"{gone}; to resume: {resumption(run, journal)}"
 
 
 def outcome_line(outcome: TaskOutcome) -> str:
-    """One line: key, status, and the value or what went wrong."""
+    """Return the line about an outcome: key, status, and the value or the error."""
     if outcome.encoded is not None:
         value, kind = shown_value(outcome)
-        what = text(value) if kind is None else f"{text(value)} ({kind})"
+        result = text(value) if kind is None else f"{text(value)} ({kind})"
     else:
-        what = outcome.error or (outcome.signal.message if outcome.signal else "")
-    return f"{printable(outcome.key):12} {coloured(outcome.status, 12)} {printable(what)}"
+        result = outcome.error or (outcome.signal.message if outcome.signal else "")
+    return f"{printable(outcome.key):12} {coloured(outcome.status, 12)} {printable(result)}"
 
 
 def event_line(event: RunEvent) -> str:
-    """One line: number, time, kind, where, and its data."""
+    """Return the line about an event: number, time, kind, task, address and data."""
     task = f" task {event.task}" if event.task else ""
     address = f" {printable(event.address)}" if event.address else ""
     data = text(_value(event.data))
@@ -179,16 +182,16 @@ def event_line(event: RunEvent) -> str:
 
 
 def text(value: Any) -> str:
-    """JSON on one line, without control characters."""
+    """Return a value as JSON on one line, without control characters."""
     return printable_json(_encode(value).decode())
 
 
 def local(at: float | None) -> str:
-    """A time on the clock of whoever reads, to the second."""
+    """Return a time in the local time zone, to the second."""
     return "-" if at is None else datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def coloured(state: ExecutionStatus, width: int = 0) -> str:
-    """A status, at least so wide, in its colour on a terminal."""
+    """Return a status, padded to `width`, in its colour on a terminal."""
     text = f"{state:{width}}"
     return typer.style(text, fg=_COLOURS.get(state)) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text

@@ -96,7 +96,7 @@ def file_name(text: str) -> str:
 
 
 def _was_given(source: Any) -> bool:
-    """Return whether a parameter was on the command line. (Compared by name: typer may bring a click of its own.)"""
+    """Return whether a parameter was on the command line. The name is compared: typer may bring its own click."""
     return source is not None and source.name == "COMMANDLINE"
 
 

@@ -19,6 +19,7 @@ from orchestrator.cli.run import journal_location
 from orchestrator.cli.setting_sources import combine
 from orchestrator.integrations.doctor import facts as survey
 from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, run_checks, worst
+from orchestrator.integrations.probes import client
 from orchestrator.integrations.systemd import unit as units
 from orchestrator.journal import path_of, unsupported_reason
 from orchestrator.setting_list import list_settings
@@ -53,9 +54,10 @@ _PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - directories that a service has
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to an app."""
+    """Add the commands to an app. entry.py runs `probe` without importing this module."""
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(unit)
     app.command()(doctor)
+    app.command()(probe)
 
 
 def unit(
@@ -142,6 +144,14 @@ def doctor(
     else:
         stdout.print_all("".join(f"{line}\n" for line in _render_findings(findings)))
     raise typer.Exit(verdict.exit_code)
+
+
+def probe(
+    port: Annotated[int, typer.Argument(metavar="PORT", help="The --probe-port of the run.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="/livez, /readyz or /startupz.")],
+) -> None:
+    """Query a health probe of a run on this host or in this container; exit with 0 for yes, 1 for no."""
+    raise typer.Exit(client.main([str(port), path]))
 
 
 def _render_findings(findings: Sequence[Finding]) -> Iterator[str]:

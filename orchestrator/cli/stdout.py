@@ -10,7 +10,7 @@ from runtime.errors import UsageError
 
 
 def die_by_sigpipe() -> None:
-    """End this process by SIGPIPE when its reader is gone, as other tools do. (Python ignores SIGPIPE and raises.)"""
+    """End this process by SIGPIPE when its reader is gone, as other tools do. By default, Python raises instead."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 

@@ -242,7 +242,7 @@ def test_the_probes_before_during_and_after_a_stop(scene: Scene, saw: seen.Saw) 
         assert scene.probes() == [None] * 3
     saw("probes `/startupz`, `/livez`, `/readyz` while it works", "200, 200, 200")
     saw("… while it stops (an agent is stuck)", "200, 200, 503, from the signal to the end")
-    saw("… when it has ended", "connection refused")
+    saw("… when it has ended", "no answer")
 
 
 def test_a_stuck_agent_is_ended_by_the_ladder_within_the_grace(scene: Scene, saw: seen.Saw) -> None:

@@ -66,7 +66,7 @@ def interrupted(tmp_path: Path, run_id: str, how: signal.Signals) -> Completed:
 def test_what_an_interrupted_run_says(tmp_path: Path, run_id: str) -> None:
     done = interrupted(tmp_path, run_id, signal.SIGTERM)
     said = hint(done, "To resume: ")
-    shown = hint(run_cli("status", "-j", tmp_path / "j.db"), "to go on: ")
+    shown = hint(run_cli("status", "-j", tmp_path / "j.db"), "to resume: ")
     assert shown == said
     again = run_cli(
         "run", agent("plain:meet"), "-i", tmp_path / "in.jsonl", "-j", tmp_path / "j.db", f"--run-id={run_id}"
@@ -79,7 +79,7 @@ def test_what_an_interrupted_run_says(tmp_path: Path, run_id: str) -> None:
 
 def test_what_a_killed_run_says(tmp_path: Path) -> None:
     interrupted(tmp_path, "r", signal.SIGKILL)
-    type_in(hint(run_cli("status", "-j", tmp_path / "j.db"), "its supervisor is gone; to go on: "), tmp_path)
+    type_in(hint(run_cli("status", "-j", tmp_path / "j.db"), "its supervisor is gone; to resume: "), tmp_path)
     assert look(tmp_path / "j.db").record.starts == 2
 
 

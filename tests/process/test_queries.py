@@ -189,7 +189,7 @@ def test_status_for_people_says_what_to_do_next(journal: SqliteJournal, path: Pa
     assert f"started (process {os.getpid()} on " in query("status", cwd=path.parent).stdout
     journal.release(journal.get_run().id)
     text = query("status", cwd=path.parent).stdout
-    assert "started, but its supervisor is gone; to go on: quiesce resume new-run --journal " in text
+    assert "started, but its supervisor is gone; to resume: quiesce resume new-run --journal " in text
     assert "6 so far: 3 completed, 1 failed, 1 interrupted, 1 pending" in text
 
 

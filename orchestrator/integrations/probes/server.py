@@ -93,7 +93,7 @@ class Probes:
     # -- the thread ---------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        """Serve until `close`. (`serve_forever` polls for its end, and does not drop slow clients.)"""
+        """Serve until `close`. Unlike `serve_forever`, do not poll for the end, and drop slow clients."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._server.socket, selectors.EVENT_READ)
             selector.register(self._wake_read, selectors.EVENT_READ)

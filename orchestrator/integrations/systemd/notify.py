@@ -184,7 +184,7 @@ class ServiceProperties:
 
     @property
     def stop_timeout_applies(self) -> bool:
-        """Whether `stop_seconds` bounds this process too. (A job of cron, for example, outlives a stop of cron.)"""
+        """Whether `stop_seconds` bounds this process too. A job of cron, for example, outlives a stop of cron."""
         return self.stop_seconds is not None and (self.is_main or self.kill_mode in ("control-group", "mixed"))
 
 
