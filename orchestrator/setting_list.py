@@ -49,12 +49,18 @@ class Setting:
         """The placeholder of its value in help texts."""
         return _METAVARS[self.unit]
 
+    def read(self, text: object) -> Any:
+        """Return the value that text with a unit stands for, unchecked. Raises ValueError."""
+        if self.unit is Unit.FAILURES:
+            return MaxFailures.parse(str(text), self.option)
+        return _PARSERS[self.unit](text) if self.unit in _PARSERS else text
+
     def parse(self, value: object) -> Any:
         """Return the value of the setting from text or from a plain value. Raises UsageError, which names it."""
         if self.unit is Unit.FAILURES:
             return MaxFailures.parse(str(value), self.name)
         try:
-            value = _PARSERS[self.unit](value) if self.unit in _PARSERS else value
+            value = self.read(value)
         except ValueError as error:
             raise UsageError(f"{self.name} = {show_value(value)}: {error}") from None
         return getattr(self.model.from_options(**{self.name: value}), self.name)

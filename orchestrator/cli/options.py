@@ -18,7 +18,6 @@ import typer
 from orchestrator.core.settings import Unit
 from orchestrator.setting_list import Setting, list_settings
 from orchestrator.units import parse_seconds, parse_size
-from runtime.errors import UsageError
 from runtime.model import Severity
 
 T = TypeVar("T")
@@ -29,13 +28,13 @@ _PANEL = "Settings, also in the environment or in quiesce.toml (docs/settings.md
 
 
 def option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return a parser for typer from one that raises ValueError or UsageError."""
+    """Return a parser for typer from one that raises ValueError."""
 
     @functools.wraps(parse)
     def parse_option(text: str) -> T:
         try:
             return parse(text)
-        except (ValueError, UsageError) as error:
+        except ValueError as error:
             raise typer.BadParameter(str(error)) from None
 
     return parse_option
@@ -153,7 +152,7 @@ def _setting_parameter(setting: Setting) -> inspect.Parameter:
     elif setting.unit is Unit.COUNT:
         kind, more = int, {"min": setting.minimum, "metavar": setting.metavar}
     else:
-        kind, more = str, {"parser": option_parser(setting.parse), "metavar": setting.metavar}
+        kind, more = str, {"parser": option_parser(setting.read), "metavar": setting.metavar}
     option = typer.Option(*names, help=setting.help, rich_help_panel=_PANEL, **more)
     return _keyword(setting.name, Annotated[kind | None, option], None)
 
