@@ -6,7 +6,8 @@ The names below are loaded when they are first used: a process that needs only t
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from runtime.agents import agent as agent
@@ -44,44 +45,18 @@ if TYPE_CHECKING:
     from runtime.model import Severity as Severity
     from runtime.scope import current_address as current_address
 
-_HOMES = {
-    "agents": ("agent",),
-    "concurrency.circuit_breaker": ("CircuitBreaker",),
-    "events.bus": ("EventBus",),
-    "concurrency.child": ("Child",),
-    "events.subscribers": ("Stream", "Subscription"),
-    "errors": ("ChildCancelledError", "CircuitOpenError", "ExecutionInterrupted", "QuiesceError", "UsageError"),
-    "execution.event": ("ConditionError", "ExecutionEvent"),
-    "execution.generators": ("KillReport",),
-    "model": (
-        "ErrorStrategy",
-        "Event",
-        "ExecutionRecord",
-        "ExecutionResult",
-        "ExecutionStatus",
-        "InterruptEvent",
-        "InterruptReason",
-        "InterruptSignal",
-        "Severity",
-    ),
-    "events.queue": ("OverflowPolicy",),
-    "concurrency.parallel": ("ParallelExecutionManager",),
-    "execution.printer": ("EventPrinter",),
-    "concurrency.retry": ("Backoff", "RetryPolicy"),
-    "scope": ("current_address",),
-    "interrupts.checkers": ("FileChecker", "HttpChecker", "RedisChecker", "ResourceMonitor"),
-    "execution.state": ("ExecutionState",),
-}
-_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+_SOURCE: str = cast("Any", __spec__).loader.get_source(__name__)
+_HOMES = {name: module for module, name in re.findall(r"^    from (\S+) import (\w+) as \2$", _SOURCE, re.MULTILINE)}
+"""The module of each public name, out of the block above, which type checkers read."""
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605 - one list of names is enough; the test of the package compares it
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names is enough; the test of the package compares it
 
 
 def __getattr__(name: str) -> Any:
     """Load a name's module when the name is first used (PEP 562)."""
-    if name not in _MODULES:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from orchestrator.backends import Backend, Cleanup
 from orchestrator.core import stimuli
 from orchestrator.engine.memory import MemoryMeasurer
 from orchestrator.engine.multiplexer import PipeMultiplexer
+from orchestrator.logging.sinks import LogCallback
 from orchestrator.words import describe_exit
 from runtime.errors import WireError
 from runtime.ipc import guardian_protocol
@@ -45,7 +45,7 @@ class GuardianMonitor:
         selector: selectors.BaseSelector,
         handle: Callable[[stimuli.Stimulus], None],
         post: Callable[[stimuli.Stimulus], None],
-        log: Callable[[str, Severity, Mapping[str, Any]], None],
+        log: LogCallback,
         on_halted: Callable[[], None],
         limit: int | None,
         is_stopping: Callable[[], bool],
