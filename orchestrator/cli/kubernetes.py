@@ -13,7 +13,14 @@ import typer
 from orchestrator.cli import stdout
 from orchestrator.cli.exit import print_error
 from orchestrator.cli.run_command import RunCommand, parse
-from orchestrator.integrations.kubernetes import manifest as kubernetes
+from orchestrator.integrations.kubernetes.manifest import (
+    USER,
+    Deployment,
+    JournalVolume,
+    grace_seconds,
+    job_documents,
+    pod_documents,
+)
 from orchestrator.integrations.kubernetes.termination import DEFAULT_PATH
 from orchestrator.integrations.kubernetes.yaml import dump
 from orchestrator.journal import unsupported_reason
@@ -67,7 +74,7 @@ def manifest(
     config_map: ConfigMapOption = None,
     cpu: CpuOption = None,
     memory: MemoryOption = None,
-    user: UserOption = kubernetes.USER,
+    user: UserOption = USER,
     backoff_limit: BackoffOption = 6,
 ) -> None:
     """Print a Kubernetes Job for `quiesce run AGENT …`: give the agent and the options of `run` as well.
@@ -81,7 +88,7 @@ def manifest(
     if journal.claim is not None:
         _refuse_taken(journal.directory, config_map)
     grace = _grace(command)
-    deployment = kubernetes.Deployment(
+    deployment = Deployment(
         name=name,
         image=image,
         command=_words(command, name, grace, journal),
@@ -96,7 +103,7 @@ def manifest(
         resources={key: value for key, value in (("cpu", cpu), ("memory", memory)) if value is not None},
         termination_message=given.get("termination_message") or DEFAULT_PATH,
     )
-    documents = kubernetes.pod(deployment) if pod else kubernetes.job(deployment)
+    documents = pod_documents(deployment) if pod else job_documents(deployment)
     use = "podman play kube FILE" if pod else "kubectl apply -f FILE"
     stdout.print_all(f"# Use: {use}. What the fields mean for a run: docs/kubernetes.md\n" + dump(*documents))
 
@@ -106,7 +113,7 @@ def _grace(command: RunCommand) -> int:
     granted = command.settings.host_grace
     if granted is not None:
         return math.ceil(granted)
-    return kubernetes.grace_seconds(command.settings.fit(command.settings.grace, command.settings.term_grace).needed)
+    return grace_seconds(command.settings.fit(command.settings.grace, command.settings.term_grace).needed)
 
 
 def _probe_port(command: RunCommand, *, pod: bool) -> int:
@@ -131,7 +138,7 @@ def _refuse_taken(directory: str, config_map: str | None) -> None:
         raise UsageError(f"--journal {directory}/…: {directory} {taken[directory]}; choose another directory")
 
 
-def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.JournalVolume) -> list[str]:
+def _words(command: RunCommand, name: str, grace: int, journal: JournalVolume) -> list[str]:
     """Return the command of the container: the given words, and the options that a Pod needs beside them."""
     needed = {
         "host_grace": ["--host-grace", str(grace)],
@@ -148,7 +155,7 @@ def _words(command: RunCommand, name: str, grace: int, journal: kubernetes.Journ
     return [*words, *command.options, *added]
 
 
-def _journal(path: str | None, name: str, claim: str | None, size: str, secret: str | None) -> kubernetes.JournalVolume:
+def _journal(path: str | None, name: str, claim: str | None, size: str, secret: str | None) -> JournalVolume:
     if secret is not None:
         if path is not None or claim is not None:
             raise UsageError(
@@ -157,17 +164,17 @@ def _journal(path: str | None, name: str, claim: str | None, size: str, secret: 
         secret_name, _, key = secret.partition("/")
         if not secret_name:
             raise UsageError(f"--journal-secret {secret}: a secret has a name: NAME/KEY")
-        return kubernetes.JournalVolume(secret=(secret_name, key or "url"))
+        return JournalVolume(secret=(secret_name, key or "url"))
     if path is not None and "://" in path:
         if (reason := unsupported_reason(path)) is not None:
             print_error(f"quiesce: warning: {reason}")
         if urlsplit(path).password:
             raise UsageError("a password does not belong in a manifest: put the URL into a secret, --journal-secret")
-        return kubernetes.JournalVolume()
+        return JournalVolume()
     directory = os.path.normpath(os.path.dirname(path or DEFAULT_JOURNAL))
     if not directory.startswith("/") or directory == "/":
         raise UsageError(f"--journal {path}: a Pod's journal needs an absolute path, in a directory for its volume")
-    return kubernetes.JournalVolume(claim or f"{name}-journal", directory, None if claim is not None else size)
+    return JournalVolume(claim or f"{name}-journal", directory, None if claim is not None else size)
 
 
 def _dns_name(text: str) -> str:

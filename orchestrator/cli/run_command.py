@@ -86,8 +86,8 @@ def parse(arguments: Sequence[str], name: str, *, remote_paths: bool = False) ->
 def program() -> list[str]:
     """Return the words that start this installation of quiesce from any directory."""
     beside = Path(sys.executable).with_name("quiesce")
-    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("quiesce")
-    return [os.path.abspath(found)] if found else [sys.executable, "-P", "-m", "orchestrator"]
+    script = str(beside) if os.access(beside, os.X_OK) else shutil.which("quiesce")
+    return [os.path.abspath(script)] if script else [sys.executable, "-P", "-m", "orchestrator"]
 
 
 def file_name(text: str) -> str:

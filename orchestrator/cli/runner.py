@@ -187,13 +187,13 @@ class Runner:
             self.session.seal()  # its input cannot be read any further
 
     def _require_new_run_id(self) -> None:
-        found = next((run for run in self.journal.runs() if run.run_id == self.session.run_id), None)
-        if found is not None:
-            look = hints.command("status", found.run_id, self.journal.location)
-            what = look if found.ended else hints.resumption(found, self.journal.location)
+        existing = next((run for run in self.journal.runs() if run.run_id == self.session.run_id), None)
+        if existing is not None:
+            status_command = hints.command("status", existing.run_id, self.journal.location)
+            command = status_command if existing.ended else hints.resumption(existing, self.journal.location)
             raise UsageError(
-                f"there is a run {found.run_id} already in {self.journal.location}: "
-                f"{'to see it' if found.ended else 'to resume it'}: {what}; or choose another id"
+                f"there is a run {existing.run_id} already in {self.journal.location}: "
+                f"{'to see it' if existing.ended else 'to resume it'}: {command}; or choose another id"
             )
 
     def _feed(self, tasks: Iterator[list[NewTask]], label: str) -> None:

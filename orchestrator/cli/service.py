@@ -17,10 +17,17 @@ from orchestrator.cli.exit import print_error
 from orchestrator.cli.options import JournalOption, expand, seconds, size
 from orchestrator.cli.run import journal_location
 from orchestrator.cli.setting_sources import combine
-from orchestrator.integrations.doctor import facts as survey
 from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, run_checks, worst
+from orchestrator.integrations.doctor.facts import collect_facts
 from orchestrator.integrations.probes import client
-from orchestrator.integrations.systemd import unit as units
+from orchestrator.integrations.systemd.unit import (
+    RESTART_SECONDS,
+    STATE,
+    WATCHDOG_SECONDS,
+    ServiceUnit,
+    memory_for,
+    render,
+)
 from orchestrator.journal import path_of, unsupported_reason
 from orchestrator.setting_list import list_settings
 from runtime.errors import UsageError
@@ -67,14 +74,14 @@ def unit(
     directory: DirectoryOption = ".",
     writable: WritableOption = None,
     memory_max: MemoryMaxOption = None,
-    watchdog: WatchdogOption = units.WATCHDOG_SECONDS,
-    restart_delay: RestartOption = units.RESTART_SECONDS,
+    watchdog: WatchdogOption = WATCHDOG_SECONDS,
+    restart_delay: RestartOption = RESTART_SECONDS,
 ) -> None:
     """Print a hardened systemd service for a run: `quiesce unit AGENT --input FILE …`.
 
     Give it the agent and the options of `run` as well, and install what it prints as /etc/systemd/system/NAME.service.
     It resumes the run at every start, and stops within its TimeoutStopSec, which is computed from --grace and
-    --term-grace. Without --journal, the journal lives below /var/lib/quiesce.
+    --term-grace. Without --journal, the journal is stored below /var/lib/quiesce.
     """
     command = run_command.parse(context.args, "quiesce unit")
     home = os.path.abspath(directory)
@@ -85,7 +92,7 @@ def unit(
     read_paths = _read_by(command, program, home)
     hidden = [path for path in (*read_paths, *folders) if path.startswith(_PRIVATE)]
     _warn(command, hidden)
-    service = units.ServiceUnit(
+    service = ServiceUnit(
         run_id=command.run_id,
         agent=command.agent,
         command=command.argv(program, journal),
@@ -97,11 +104,11 @@ def unit(
         bound=[path for path in folders if path in hidden],
         bound_read_only=_outermost(set(hidden) - set(folders)),
         reads_home=any(path.startswith(_HOMES) for path in read_paths),
-        memory_max=memory_max or units.memory_for(command.settings.workers, command.settings.memory_limit),
+        memory_max=memory_max or memory_for(command.settings.workers, command.settings.memory_limit),
         watchdog=watchdog,
         restart_delay=restart_delay,
     )
-    stdout.print_all(units.render(service))
+    stdout.print_all(render(service))
 
 
 def _warn(command: run_command.RunCommand, hidden: Sequence[str]) -> None:
@@ -135,7 +142,7 @@ def doctor(
     Give it the options of the run. It exits with 0 if all works, 1 if something is degraded, 2 if something is broken.
     """
     run = combine(settings, None, os.environ)
-    facts = survey.collect_facts(journal_location(journal))
+    facts = collect_facts(journal_location(journal))
     findings = run_checks(facts, Plan(run.workers, run.ladder, run.memory_limit, run.host_grace))
     verdict = worst(findings)
     if json:
@@ -175,7 +182,7 @@ def _journal(command: run_command.RunCommand) -> tuple[str, str | None, list[str
     """Return the journal's location, the state directory that systemd creates for it, and the folders it writes to."""
     if command.journal is None:
         state = f"quiesce/{run_command.file_name(command.run_id)}"
-        return f"{units.STATE}/{state}/quiesce.db", state, []
+        return f"{STATE}/{state}/quiesce.db", state, []
     given = path_of(command.journal)
     if given is None:
         return command.journal, None, []

@@ -43,10 +43,10 @@ def combine(
 def from_environment(environment: Mapping[str, str], settings: Mapping[str, Setting] | None = None) -> dict[str, Any]:
     """Return the settings in the environment. Raises UsageError, which names the variable."""
     known = list_settings() if settings is None else settings
-    found = {
+    texts = {
         name: environment[setting.variable] for name, setting in known.items() if environment.get(setting.variable)
     }
-    return {name: _parse(known[name], text, known[name].variable) for name, text in found.items()}
+    return {name: _parse(known[name], text, known[name].variable) for name, text in texts.items()}
 
 
 def from_file(directory: str | Path, settings: Mapping[str, Setting] | None = None) -> dict[str, Any]:

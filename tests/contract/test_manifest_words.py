@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cli import app
 from orchestrator.cli.run_command import parse
-from orchestrator.integrations.kubernetes.manifest import Deployment, JournalVolume, job, pod
+from orchestrator.integrations.kubernetes.manifest import Deployment, JournalVolume, job_documents, pod_documents
 from orchestrator.integrations.kubernetes.yaml import dump
 from runtime.errors import UsageError
 
@@ -68,7 +68,7 @@ def test_text_comes_back_as_it_was(words: list[str], path: str, message: str) ->
             ":" in path
         )
         return
-    for documents, argument in ((job(it), kubelet_argument), (pod(it), str)):
+    for documents, argument in ((job_documents(it), kubelet_argument), (pod_documents(it), str)):
         loaded = read(documents)
         assert loaded == documents
         last = loaded[-1]
@@ -111,7 +111,7 @@ def test_names_are_kept_or_refused(field: str, word: str) -> None:
     assert word.isascii()
     assert word.isprintable()
     assert " " not in word
-    for documents in (job(it), pod(it)):
+    for documents in (job_documents(it), pod_documents(it)):
         assert read(documents) == documents
 
 

@@ -251,10 +251,12 @@ def _manager(facts: HostFacts, plan: Plan) -> Finding:
     where = "no service of systemd" if facts.service is None else facts.service.unit
     if facts.service is not None and not facts.notified:
         where += ", without notifications (Type=notify would wait for the first executor)"
-    found = stop_budget.fit(plan.ladder, granted)
-    if not found.fits:
-        return Finding(name, CheckStatus.DEGRADED, where, stop_budget.explain_shortening(found))
-    limit = "no limit to a stop is known" if granted is None else f"{granted:g} s for a stop, {found.needed:g} s needed"
+    fitted = stop_budget.fit(plan.ladder, granted)
+    if not fitted.fits:
+        return Finding(name, CheckStatus.DEGRADED, where, stop_budget.explain_shortening(fitted))
+    limit = (
+        "no limit to a stop is known" if granted is None else f"{granted:g} s for a stop, {fitted.needed:g} s needed"
+    )
     return Finding(name, CheckStatus.WORKS, f"{where}; {limit}")
 
 

@@ -88,7 +88,7 @@ def grace_seconds(needed: float) -> int:
     return math.ceil(needed) + KUBELET_SIGNAL_DELAY
 
 
-def job(deployment: Deployment) -> list[Value]:
+def job_documents(deployment: Deployment) -> list[Value]:
     """Return the documents: a new claim for the journal, if there is one, and the Job."""
     spec: dict[str, Value] = {
         "backoffLimit": deployment.backoff_limit,
@@ -104,7 +104,7 @@ def job(deployment: Deployment) -> list[Value]:
     ]
 
 
-def pod(deployment: Deployment) -> list[Value]:
+def pod_documents(deployment: Deployment) -> list[Value]:
     """Return the documents: a new claim for the journal, if there is one, and the Pod."""
     metadata = {**_metadata(deployment), **_template_metadata(deployment)}
     spec = _pod_spec(deployment, plain=True)

@@ -197,12 +197,12 @@ def current_service() -> ServiceProperties | None:
     invocation = os.environ.get("INVOCATION_ID")
     try:
         with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
-            found = own_unit(file.read())
+            own = own_unit(file.read())
     except OSError:
         return None
-    if invocation is None or found is None:
+    if invocation is None or own is None:
         return None
-    unit, is_user = found
+    unit, is_user = own
     names = "MainPID,KillMode,TimeoutStopUSec,InvocationID"
     shown = _ask("systemctl", *(["--user"] if is_user else []), "show", unit, "-p", names)
     if shown:
@@ -268,7 +268,7 @@ _UNITS: Final = {
 
 def parse_span(text: str) -> float | None:
     """Return the seconds of a time span as systemd prints it (`1min 30s`); None for `infinity` or other text."""
-    found = re.findall(r"([\d.]+)\s*([a-z]*)", text)
-    if not found or any(unit and unit not in _UNITS for _, unit in found):
+    parts = re.findall(r"([\d.]+)\s*([a-z]*)", text)
+    if not parts or any(unit and unit not in _UNITS for _, unit in parts):
         return None
-    return sum(float(number) * _UNITS[unit or "s"] for number, unit in found)
+    return sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
