@@ -53,7 +53,7 @@ def _empty(count: int) -> float:
 
 
 def _looped(call: Callable[[], object]) -> Timed:
-    """The call in a loop, looked up once, as in user code that cares."""
+    """Time the call in a loop, looked up once, as in user code that cares about speed."""
 
     def timed(count: int) -> float:
         begin = time.perf_counter()

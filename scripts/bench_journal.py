@@ -131,7 +131,7 @@ def read_with_fetchall(journal: SqliteJournal, run: int, first: int, count: int)
 
 
 def whole_way(journal: SqliteJournal, run: int, first: int, count: int) -> None:
-    """What one task costs the journal in a run: stored, read, its outcome committed."""
+    """Run what one task costs the journal: it is stored, read, and its outcome committed."""
     add(journal, run, first, count)
     read(journal, run, first, count)
     commit(journal, run, first, count)

@@ -20,7 +20,7 @@ from orchestrator import Supervisor
 
 
 def size_of(data: bytes, task: int, state: Any) -> int:
-    """An agent with a large argument."""
+    """Run an agent with a large argument."""
     return len(data) + task
 
 

@@ -45,7 +45,7 @@ def round_trip(pool: Contender, order: dict[str, Any]) -> None:
 
 
 def first(pool: Contender, order: dict[str, Any]) -> None:
-    """The first result is here; how long that took is the parent's to say."""
+    """Print a line at the first result; the parent measures the time."""
     pool.call(tiny, 1)
     say(at=time.monotonic())
 
@@ -85,7 +85,7 @@ MODES: dict[str, Callable[[Contender, dict[str, Any]], None]] = {
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """What every tutorial says: turn SIGTERM into an exit, so that `finally` runs."""
+    """Turn SIGTERM into an exit, so that `finally` runs, as tutorials advise."""
     raise SystemExit(128 + number)
 
 

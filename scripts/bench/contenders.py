@@ -46,7 +46,7 @@ class _FutureLike(Contender):
     pool: Any
 
     def submit(self, work: Work, value: Any) -> Any:
-        """The future of one task."""
+        """Return the future of one task."""
         return self.pool.submit(work, value)
 
     def call(self, work: Work, value: Any) -> Any:

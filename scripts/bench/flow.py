@@ -55,7 +55,7 @@ def supervised(executors: int, events: int, journal: str | None = None) -> Heard
 
 
 def journalled(executors: int, events: int) -> Heard:
-    """The same, shown when it is committed."""
+    """Run the same, with events shown when they are committed."""
     return supervised(executors, events, os.path.join(os.environ["BENCH_FOLDER"], "flow.db"))
 
 
@@ -108,7 +108,7 @@ def queued(executors: int, events: int) -> Heard:
 
 
 def framed(executors: int, events: int) -> Heard:
-    """The floor: fork, a pipe each, a msgpack frame an event, poll()."""
+    """Run the lower bound: fork, a pipe each, a msgpack frame an event, poll()."""
     poll, rests = select.poll(), {}
     for who in range(executors):
         read, write = os.pipe()

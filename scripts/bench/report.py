@@ -28,7 +28,7 @@ class Table:
     yardstick: str = ""
 
     def add(self, name: str, values: Sequence[float], note: str = "") -> None:
-        """A row with the median of several rounds, and their spread."""
+        """Return a row with the median of several rounds, and their spread."""
         if not values:
             self.rows.append(Row(name, None, note or "no result"))
             return
@@ -36,7 +36,7 @@ class Table:
         self.rows.append(Row(name, statistics.median(values), "; ".join(filter(None, [spread, note]))))
 
     def value(self, name: str) -> float | None:
-        """The median of a row."""
+        """Return the median of a row."""
         return next((row.value for row in self.rows if row.name == name), None)
 
     def as_json(self) -> dict[str, Any]:
@@ -55,12 +55,12 @@ class Table:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` (0 to 1) of the values lie."""
+    """Return the value below which `share` (0 to 1) of the values lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def best(table: Table, names: Sequence[str], *, highest: bool) -> str:
-    """The name of the best of some rows, or nothing when none has a value."""
+    """Return the name of the best row, or an empty string when none has a value."""
     found = [(row.value, row.name) for row in table.rows if row.name in names and row.value is not None]
     return (max(found) if highest else min(found))[1] if found else ""

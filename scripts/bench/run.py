@@ -50,7 +50,7 @@ class Answer:
 
 @contextmanager
 def started(module: str, what: list[str], limit: float) -> Iterator[Running]:
-    """A measurement that runs, with a scratch folder of its own."""
+    """Start a measurement with a scratch folder of its own."""
     with tempfile.TemporaryDirectory(prefix="quiesce-bench-") as folder:
         path = os.pathsep.join([str(SCRIPTS), str(ROOT)])
         env = {"PYTHONPATH": path, "BENCH_FOLDER": folder, "PYTHONFAULTHANDLER": ""}
@@ -73,7 +73,7 @@ def ask(module: str, what: str, *, mode: str | None = None, limit: float = 60.0,
 
 
 def last_line(text: str) -> str:
-    """The line of a traceback that says most: the last that names an exception, else the last."""
+    """Return the most telling line of a traceback: the last that names an exception, else the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|Exit|Expired)\b", line)]
     return (named or lines or ["no word"])[-1][:120]

@@ -37,13 +37,13 @@ def stand(path: str, state: ExecutionState | None = None) -> None:
 
 
 def chatter(order: dict[str, int], state: ExecutionState) -> None:
-    """An agent with a lot to say: events numbered from 0, each sent at once."""
+    """Emit many events, numbered from 0, each sent at once."""
     for number in range(order["events"]):
         state.emit("n", who=order["who"], n=number)
 
 
 def die_once(order: dict[str, Any], state: ExecutionState | None = None) -> int:
-    """A short task; the one that is named to die is SIGKILLed, with its executor, the first time it runs."""
+    """Run a short task; the one named to die is SIGKILLed, with its executor, the first time it runs."""
     time.sleep(NAP)
     if order["dies"] and not os.path.exists(order["mark"]):
         with open(order["mark"], "w"):
@@ -53,7 +53,7 @@ def die_once(order: dict[str, Any], state: ExecutionState | None = None) -> int:
 
 
 def blocked(path: str, state: ExecutionState) -> None:
-    """An agent that tells when its sleep was cut short."""
+    """Sleep, and return the time at which the sleep was cut short."""
     with open(path, "wb", buffering=0) as out:
         out.write(TIME.pack(0))
         try:
@@ -63,7 +63,7 @@ def blocked(path: str, state: ExecutionState) -> None:
 
 
 async def awaiting(path: str, state: ExecutionState) -> None:
-    """An async agent that tells when its await was cut short."""
+    """Await, and return the time at which the await was cut short."""
     with open(path, "wb", buffering=0) as out:  # noqa: ASYNC230 - a FIFO whose other end is open
         out.write(TIME.pack(0))
         try:

@@ -84,30 +84,30 @@ def take(fd: int, count: int) -> list[float]:
 
 
 def by_pipe() -> tuple[Wait, Raise]:
-    """Wake by a byte in a pipe that every process polls and none reads."""
+    """Wake processes by a byte in a pipe that every process polls and none reads."""
     read, write = os.pipe()
     return lambda: poll_pipe(read), lambda: os.write(write, b".")
 
 
 def by_eventfd() -> tuple[Wait, Raise]:
-    """An eventfd on an event loop."""
+    """Wake an event loop by an eventfd."""
     fd = os.eventfd(0)
     return lambda: add_reader(fd), lambda: os.eventfd_write(fd, 1)
 
 
 def by_memory() -> tuple[Wait, Raise]:
-    """A byte of shared memory that is polled."""
+    """Wake by a byte of shared memory that is polled."""
     memory = mmap.mmap(-1, 1)
     return lambda: watch(memory), lambda: memory.write(b"\1")
 
 
 def first(means: Callable[[], tuple[Wait, Raise]]) -> Callable[[int], list[float]]:
-    """A fresh fork's first wake-up: it pays for its first touch of the pages it shares, as an executor does."""
+    """Measure a fresh fork's first wake-up, which copies the pages that it touches, as an executor does."""
     return lambda workers: forked(workers, [means()])[0]
 
 
 def again(means: Callable[[], tuple[Wait, Raise]]) -> Callable[[int], list[float]]:
-    """The wake-ups of a process that has been woken before."""
+    """Measure the wake-ups of a process that has been woken before."""
     return lambda workers: [each for one in forked(workers, [means() for _ in range(_WARM_ROUNDS)])[1:] for each in one]
 
 

@@ -36,7 +36,7 @@ _LARGE = 300_000  # characters: several pipes full
 
 
 def truth(task: dict[str, Any]) -> Any:
-    """The result of a task, None for one that always fails."""
+    """Return the result of a task, None for one that always fails."""
     n, kind = task["n"], task["kind"]
     if kind in ("fails", "poison"):
         return None
@@ -50,7 +50,7 @@ def truth(task: dict[str, Any]) -> Any:
 
 
 def mixed(task: dict[str, Any], state: Any) -> Any:
-    """The sync agent."""
+    """Run a task as the sync agent."""
     _hold(task["proof"])
     with _alone(task):
         return _mixed(task, state)
@@ -71,7 +71,7 @@ def _mixed(task: dict[str, Any], state: Any) -> Any:
 
 
 async def amixed(task: dict[str, Any], state: Any) -> Any:
-    """The async agent: many of these share an executor."""
+    """Run a task as the async agent: many of these share an executor."""
     _hold(task["proof"])
     with _alone(task):
         return await _amixed(task, state)
@@ -193,7 +193,7 @@ def _first(task: dict[str, Any]) -> bool:
 
 
 def _steps(task: dict[str, Any], state: Any) -> Iterator[int]:
-    """A long task: what it has so far is its snapshot, and its result depends on every step."""
+    """Run a long task whose snapshot is its progress, and whose result depends on every step."""
     step, total = state.snapshot or (0, 0)
     while step < STEPS:
         total += (task["n"] + step) ** 2
@@ -239,7 +239,7 @@ def _swallowing(task: dict[str, Any], state: Any) -> None:
 
 
 def _child(task: dict[str, Any], state: Any) -> None:
-    """A child that is waited for."""
+    """Start a child and wait for it."""
     child = subprocess.Popen(["sleep", "60"], pass_fds=_held)
     try:
         state.sleep(task["hold"])
@@ -249,7 +249,7 @@ def _child(task: dict[str, Any], state: Any) -> None:
 
 
 def _orphan(task: dict[str, Any], state: Any) -> None:
-    """A child that is left behind."""
+    """Start a child and leave it behind."""
     subprocess.Popen(["sleep", "60"], pass_fds=_held)
     state.sleep(task["hold"] / 2)
 
@@ -261,7 +261,7 @@ def _daemon(task: dict[str, Any], state: Any) -> None:
 
 
 def _hidden(task: dict[str, Any], state: Any) -> None:
-    """A daemon that execs with an empty environment: nothing in /proc tells whose it was."""
+    """Start a daemon with an empty environment: nothing in /proc tells where it comes from."""
     _detach(lambda: os.execve("/bin/sleep", ["sleep", "60"], {}))
     state.sleep(task["hold"] / 2)
 
@@ -317,7 +317,7 @@ def _work_in_thread(task: dict[str, Any], begun: threading.Event) -> None:
 
 
 def _thread(task: dict[str, Any], state: Any) -> None:
-    """A daemon thread works on when the agent is interrupted."""
+    """Start a daemon thread that works on when the agent is interrupted."""
     begun = threading.Event()
     threading.Thread(target=_work_in_thread, args=(task, begun), daemon=True).start()
     begun.wait()
@@ -332,14 +332,14 @@ _POOL: list[ThreadPoolExecutor] = []
 
 
 async def _pool(task: dict[str, Any]) -> None:
-    """A pool of the agent's own, which outlives the task."""
+    """Use a pool of the agent's own that outlives the task."""
     if not _POOL:
         _POOL.append(ThreadPoolExecutor(2))
     await asyncio.get_running_loop().run_in_executor(_POOL[0], _work_in_thread, task, threading.Event())
 
 
 def _runner(task: dict[str, Any], state: Any) -> None:
-    """A detached chain of forks: each lives a moment, forks the next and exits, so that no look catches it for long."""
+    """Start a detached chain of forks: each forks the next and exits, so that no search meets it for long."""
 
     def run_on() -> None:
         while os.fork():
@@ -356,7 +356,7 @@ def _runner(task: dict[str, Any], state: Any) -> None:
 
 
 def _uninterruptible(task: dict[str, Any], state: Any) -> None:
-    """A read that not even SIGKILL ends, from a file system that does not answer; see chaos.fuse."""
+    """Read from a file system that does not answer (chaos.fuse): not even SIGKILL ends it."""
     with open(task["hung"], "rb") as file:
         file.read()
 

@@ -39,7 +39,7 @@ class Target:
     later: list[threading.Thread] = field(default_factory=list)
 
     def guardian(self) -> psutil.Process | None:
-        """The helper process."""
+        """Return the guardian."""
         with suppress(psutil.Error):
             for child in self.supervisor.children():
                 if "runtime.guardian.guardian" in " ".join(child.cmdline()):
@@ -47,7 +47,7 @@ class Target:
         return None
 
     def executors(self) -> list[psutil.Process]:
-        """The guardian's children that lead a session: adopted daemons do not."""
+        """Return the guardian's children that lead a session: adopted daemons do not."""
         guardian = self.guardian()
         found = []
         with suppress(psutil.Error):
@@ -148,7 +148,7 @@ time.sleep(float(sys.argv[2]))
 
 
 def _hold(target: Target, process: psutil.Process) -> bool:
-    """A tracer (gdb, strace) holds it: SIGCONT does not help. A while later it is let go."""
+    """Hold a process by a tracer, as gdb or strace do: SIGCONT does not help. Release it a while later."""
     tracer = subprocess.Popen([sys.executable, "-S", "-c", _TRACER, str(process.pid), "6"])
     target.soon(0.0, tracer.wait)
     return True
@@ -168,7 +168,7 @@ def _slow(target: Target) -> bool:
 
 
 def _lock(target: Target) -> bool:
-    """A backup tool, or a shell, keeps the journal locked for longer than a commit should take."""
+    """Keep the journal locked for longer than a commit should take, as a backup tool or a shell may."""
     return _lock_journal(target, 2.0, 5.0)
 
 
@@ -209,7 +209,7 @@ def _second_run(target: Target) -> bool:
 
 
 def _truncate(target: Target) -> bool:
-    """A clean-up script empties the write-ahead log: `: > journal.db-wal`."""
+    """Empty the write-ahead log, as a clean-up script may: `: > journal.db-wal`."""
     with suppress(FileNotFoundError):
         os.truncate(f"{target.disk.journal}-wal", 0)
         return True
@@ -224,7 +224,7 @@ def _delete(target: Target) -> bool:
 
 
 def _no_descriptors(target: Target) -> bool:
-    """The supervisor, and sometimes the guardian, gets none beyond those it has. A while later, as many as before."""
+    """Leave the supervisor, and sometimes the guardian, no further descriptor; undo that a while later."""
     for process in (target.supervisor, target.guardian() if target.rng.random() < 0.5 else None):
         if process is not None:
             soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
@@ -255,7 +255,7 @@ def _no_processes_of_user(target: Target) -> bool:
 
 
 def _jump(target: Target) -> bool:
-    """The wall clock jumps by hours, backwards or forwards."""
+    """Let the wall clock jump by hours, backwards or forwards."""
     if target.clock is None:
         return False
     target.clock.jump(target.rng.choice((-1, 1)) * target.rng.randint(1, 48) * 3600)

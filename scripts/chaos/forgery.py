@@ -18,7 +18,7 @@ _HEADER = struct.Struct("<II")  # a frame is its length, the same XOR the pipe's
 
 
 def events_fd() -> int:
-    """The descriptor of the event pipe."""
+    """Return the descriptor of the event pipe."""
     links = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -34,7 +34,7 @@ def events_fd() -> int:
 
 
 def header(length: int) -> bytes:
-    """A true header."""
+    """Return a valid header."""
     key = next(found._key for found in gc.get_objects() if isinstance(found, Outbox))  # noqa: SLF001
     return _HEADER.pack(length, length ^ key)
 
@@ -45,23 +45,23 @@ def garbage() -> None:
 
 
 def oversized() -> None:
-    """A frame that claims four gigabytes."""
+    """Write a frame that claims four gigabytes."""
     os.write(events_fd(), header(0xFFFF_FFFF) + b"x" * 100)
 
 
 def replayed() -> None:
-    """A well-formed frame with a number that was there already."""
+    """Write a well-formed frame with a number that was used already."""
     payload = b"\x92\x01\x90"  # msgpack: [1, []]
     os.write(events_fd(), header(len(payload)) + payload)
 
 
 def torn() -> None:
-    """A frame that claims more than comes: what the executor says next is swallowed by it."""
+    """Write a frame that claims more than follows, so that it swallows the executor's next records."""
     os.write(events_fd(), header(300) + b"\x92\x01")
 
 
 def endless() -> None:
-    """A torn frame of a size that could be true: all that the executor will ever say is swallowed by it."""
+    """Write a torn frame of a plausible size that swallows all further records of the executor."""
     os.write(events_fd(), header(200_000_000) + b"\x92\x01")
 
 
@@ -77,7 +77,7 @@ def closed() -> None:
 
 
 def replaced() -> None:
-    """The event pipe leads elsewhere."""
+    """Make the event pipe lead elsewhere."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, events_fd())
 

@@ -136,7 +136,7 @@ def _lines(path: Path) -> int:
 
 
 def _kept(peer: str, folder: Path) -> int:
-    """What the user has in the end: what the program wrote down as it came; with us, what the journal has."""
+    """Return what the user has in the end: what the program wrote as it came; with quiesce, what the journal has."""
     if peer != "quiesce":
         return _lines(folder / "kept")
     with open_journal(os.fspath(folder / "journal.db"), "read") as journal:

@@ -30,7 +30,7 @@ def run(*command: str) -> bool:
 
 
 def _said(*command: str) -> str:
-    """What a program prints; nothing if there is no such program."""
+    """Return what a program prints; nothing if there is no such program."""
     try:
         return subprocess.run(command, check=False, capture_output=True, timeout=20, text=True).stdout
     except OSError:
@@ -107,7 +107,7 @@ def mount_image(image: Path, folder: Path) -> bool:
 
 @contextmanager
 def disk_for(theme: str, folder: Path) -> Iterator[Disk | None]:
-    """The disk of a theme, below a round's folder. None where this host cannot have it."""
+    """Return the disk of a theme, below a round's folder; None where this host cannot have it."""
     place = folder / "disk"
     place.mkdir()
     mounted = False
@@ -130,7 +130,7 @@ def disk_for(theme: str, folder: Path) -> Iterator[Disk | None]:
 
 @contextmanager
 def few_processes(name: str) -> Iterator[Path | None]:
-    """A cgroup (v1 or v2) whose pids can be limited, None where there is none to be had."""
+    """Return a cgroup (v1 or v2) whose pids can be limited; None where there is none."""
     for root in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")):
         group = root / name
         if not (root / "cgroup.procs").exists():
@@ -149,7 +149,7 @@ def few_processes(name: str) -> Iterator[Path | None]:
 
 
 def without_cgroups() -> list[str]:
-    """A command that runs another one where no cgroup can be made; empty where that is not possible."""
+    """Return a command that runs another one where no cgroup can be made; empty where that is not possible."""
     hide = 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"'
     wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, "sh"]
     return wrapper if run(*wrapper, "true") else []
@@ -174,7 +174,7 @@ _CAN_RUN = "import asyncio, subprocess, sys, orchestrator.cli; subprocess.run([s
 
 
 def as_plain_user(uid: int = PLAIN_USER) -> list[str]:
-    """A command that runs another one as a plain user without capabilities; empty where that is not possible."""
+    """Return a command that runs another one as a plain user without capabilities; empty where that is impossible."""
     if os.geteuid() != 0:
         return []
     user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs"]
@@ -194,13 +194,13 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 def with_blocked_signals() -> list[str]:
-    """A command that runs another one with the stop signals blocked in the mask that it inherits."""
+    """Return a command that runs another one with the stop signals blocked in the mask that it inherits."""
     return [sys.executable, "-S", "-c", _BLOCKED]
 
 
 @contextmanager
 def stopped_terminal() -> Iterator[int]:
-    """The slave of a terminal whose output is stopped (Ctrl-S): a write to it hangs once its buffer is full."""
+    """Return a terminal whose output is stopped (Ctrl-S): a write to it hangs once its buffer is full."""
     master, slave = os.openpty()
     try:
         termios.tcflow(slave, termios.TCOOFF)
@@ -211,7 +211,7 @@ def stopped_terminal() -> Iterator[int]:
 
 
 def with_proc(kind: str, empty: Path) -> list[str]:
-    """A command that runs another one with another /proc and without cgroups; empty where that is not possible.
+    """Return a command that runs another one with another /proc and without cgroups; empty where impossible.
 
     `kind`: "none", that of "another namespace" (the command is not its process 1), or one that hides other users'
     processes from a "plain user" and one that hides them with `hidepid=1` ("plain user, listed"). `empty`: a directory.

@@ -108,7 +108,7 @@ class Plan:
         return OPTIONS.get(self.theme, ())
 
     def tasks(self, folder: str, proof: str) -> list[dict[str, Any]]:
-        """The input lines."""
+        """Return the input lines."""
         return [
             {
                 "key": f"t{n:03}", "n": n, "kind": kind, "seed": self.seed, "marks": f"{folder}/marks", "proof": proof,
@@ -128,7 +128,7 @@ class Plan:
 
 
 def plan_of(seed: int, theme: str | None = None) -> Plan:
-    """The round of a seed. Its first attempt always has a fault, sometimes its second has one too."""
+    """Return the round of a seed. Its first attempt always has a fault, sometimes its second has one too."""
     rng = random.Random(seed)
     drawn = rng.choices(list(THEMES), list(THEMES.values()))[0]
     theme = theme or _extreme_of(seed) or drawn

@@ -234,7 +234,7 @@ class _Round:
         return ["run", agent, *common, *(str(word) for pair in settings.items() for word in pair)]
 
     def _write_input(self, proof: str) -> None:
-        """The proof is another one at every attempt, and the tasks name a link to it."""
+        """Make a new proof for every attempt; the tasks name a link to it."""
         link = self.folder / "proof"
         with suppress(FileNotFoundError):
             link.unlink()
@@ -281,7 +281,7 @@ class _Round:
     # -- the end --------------------------------------------------------------------------------------------
 
     def _end(self, popen: subprocess.Popen[bytes], stopped_at: float | None, proof: EofProof) -> bool:
-        """The supervisor ends; whatever it had started is gone soon after. False: that is not waited for here."""
+        """Wait until the supervisor ends and its processes are gone. Return False where that is not waited for."""
         try:
             popen.wait(LIMIT)
         except subprocess.TimeoutExpired:

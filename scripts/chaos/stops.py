@@ -29,7 +29,7 @@ SHORT = 0.2
 
 
 def work(order: dict[str, Any], state: Any = None) -> int:
-    """A task of any kind, as a pool's function and as an agent."""
+    """Run a task of any kind, as a pool's function and as an agent."""
     if order["kind"] in KINDS:
         _last(order, state)
     else:
@@ -84,7 +84,7 @@ def orders(order: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """What every tutorial says: turn SIGTERM into an exit, so that `finally` runs."""
+    """Turn SIGTERM into an exit, so that `finally` runs, as tutorials advise."""
     raise SystemExit(128 + number)
 
 
