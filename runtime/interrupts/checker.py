@@ -1,4 +1,4 @@
-"""The external interrupt checker: somebody else's word on whether to stop, asked at checkpoints, now and then."""
+"""Ask an external checker, at checkpoints and now and then, whether to stop."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from runtime.model import InterruptReason, InterruptSignal
 log = logging.getLogger("quiesce.checker")
 
 _MIN_POLL_INTERVAL = 0.01
-"""Seconds between two questions of a patrol, also where checkpoints may ask without a pause."""
+"""Seconds between two calls by a poller, also where checkpoints may call without a pause."""
 
 _CANCEL_TIMEOUT = 1.0
-"""Seconds that an async checker gets to end once its question has been taken back."""
+"""Seconds that an async checker gets to end once its call was cancelled."""
 
 CheckerReply = bool | InterruptSignal | None
 _Outcome = tuple[Any, BaseException | None]
@@ -32,7 +32,7 @@ Checker = Callable[[], CheckerReply] | Callable[[], Awaitable[CheckerReply]]
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came of one question."""
+    """The result of one call."""
 
     signal: InterruptSignal | None = None
     failure: BaseException | None = None
@@ -62,14 +62,14 @@ class ExternalChecker:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to ask, nobody is asking, and the last one asked is not stuck."""
+        """Return whether it is time to call the checker, and no earlier call is still running."""
         if self._busy or self._clock() < self._next:
             return False
         return self._question is None and (self._stuck is None or not self._stuck.is_alive())
 
     @property
     def wait(self) -> float:
-        """Seconds until it is time to ask again."""
+        """Return the seconds until it is time to ask again."""
         return max(0.0, self._next - self._clock())
 
     async def poll(self, state: Interruptible) -> None:
@@ -123,7 +123,7 @@ class ExternalChecker:
 
 
 class CheckerPoller:
-    """Asks a checker whenever it is due, for as long as somebody waits in an event loop. Belongs to that loop."""
+    """Asks a checker whenever it is due, while code waits in an event loop. Belongs to that loop."""
 
     def __init__(self, checker: ExternalChecker, state: Interruptible, loop: asyncio.AbstractEventLoop) -> None:
         self._checker = checker

@@ -1,14 +1,14 @@
-"""How one execution is interrupted: the latch, the checkpoint, the cancelled await. (Shields: see shield.py.)
+"""Interrupt one execution: the latch, the checkpoint, the cancelled await. Shields are in shield.py.
 
 Theory. An `Interruptible` has a flag and, once interrupted, a signal. The first signal wins and never changes.
-`trip` may be called from anywhere: the same thread, another thread, a signal handler. So it takes no lock
-(cpython#126434); what must be atomic is one dict.setdefault. Whoever sleeps registers a waker; each waker is
-called at least once after the trip, by the tripping thread, and must itself be safe to call from anywhere.
+`set_signal` may be called from anywhere: the same thread, another thread, a signal handler. So it takes no lock
+(cpython#126434); what must be atomic is one dict.setdefault. Code that sleeps registers a waker; each waker is
+called at least once after `set_signal`, by its thread, and must itself be safe to call from anywhere.
 
 The checkpoint reads one attribute. Locally that is False or True; in an executor it is the byte in shared
-memory (see flag.py). A local trip replaces the byte by True, so one look serves both.
+memory (see flag.py). `set_signal` replaces the byte by True, so one read serves both.
 
-Inside an event loop one asks `when_interrupted`: its callbacks share one waker (see bell.py).
+Code in an event loop uses `when_interrupted`: its callbacks share one waker (see loop_waker.py).
 
 Alternatives rejected: an Event (a lock), a counter (a second read), raising from a thread by
 PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally).
@@ -45,7 +45,7 @@ class Interruptible:
         self.shields = Shields()
         self._guards: dict[asyncio.Task[Any], CancelOnInterrupt] = {}
         self._once: dict[str, Any] = {}
-        """What is made when it is first needed: `setdefault` is one step, whatever threads need it at once."""
+        """Objects made on first use: `setdefault` is atomic, whatever threads need one at once."""
 
     # -- looking ------------------------------------------------------------------------------------
 
@@ -59,7 +59,7 @@ class Interruptible:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether the flag is up, shielded or not. Never raises."""
+        """Return whether the flag is raised, shielded or not. Never raises."""
         return bool(self._flag)
 
     @property
@@ -70,7 +70,7 @@ class Interruptible:
         return self._signal_slot.get("signal")
 
     def _signal_from_flag(self) -> InterruptSignal:
-        """The signal of a flag that is up although nobody called `trip`."""
+        """Return the signal of a flag that was raised without `set_signal`."""
         return self.host.signal()
 
     def _interrupted(self) -> None:
@@ -86,14 +86,14 @@ class Interruptible:
             (self._once.setdefault("told", WeakSet()) if told is None else told).add(place)
 
     def was_raised_in(self, task: asyncio.Task[Any]) -> bool:
-        """Whether a checkpoint has raised in a task, and nobody has turned that into a result since.
+        """Return whether a checkpoint has raised in a task, and no code has turned that into a result since.
 
         Such a task is on its way out: cancelling it too would cut its clean-up short.
         """
         return task in self._once.get("told", ())
 
     def clear_raised(self) -> None:
-        """The running task has turned its ExecutionInterrupted into a result: its next await is fair game again."""
+        """Note that the running task has made its ExecutionInterrupted a result: its next await may be cancelled."""
         told = self._once.get("told")
         if told is not None:
             told.discard(current_task_or_thread())
@@ -101,7 +101,7 @@ class Interruptible:
     # -- interrupting -------------------------------------------------------------------------------
 
     def set_signal(self, signal: InterruptSignal) -> bool:
-        """Interrupt. True if this signal is the one that won; False if another was first.
+        """Interrupt. Return True if this signal is the first; False if another was first.
 
         Safe from any thread and from a Python signal handler. What is no sound signal becomes one (`as_signal`).
         """
@@ -120,7 +120,7 @@ class Interruptible:
         """
         key = object()
         self._wakers[key] = waker
-        if self._signal_slot or self._flag:  # tripped before, or between the caller's look and the line above
+        if self._signal_slot or self._flag:  # interrupted before, or between the caller's check and the line above
             waker()
 
         def remove() -> None:
@@ -154,7 +154,7 @@ class Interruptible:
         return bell, undo
 
     def _on_loop_notified(self) -> None:
-        """A loop has heard that the flag is up; its callbacks come next. Looking is what makes the signal final."""
+        """Set the signal when a loop has noticed the raised flag; the loop's callbacks come next."""
         _ = self.interrupt_signal
 
     def _detach_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -164,22 +164,22 @@ class Interruptible:
     # -- shields ------------------------------------------------------------------------------------
 
     def shield(self) -> Shield:
-        """A critical section, `with state.shield():`, in sync and async code. An interrupt waits until it is left.
+        """Return a critical section, `with state.shield():`, for sync and async code. An interrupt waits for its end.
 
         Leaving the outermost shield is a checkpoint, unless an exception is on its way out of it, or it stood in
         clean-up: in a `finally` or `except` that an interrupt or a cancellation has led to, and must not replace.
         A shield covers what runs inside it, tasks started there included; it does not stop the KILL rung. Do not
-        yield inside one: whoever iterates the generator would stand in it too.
+        yield inside one: the code that iterates the generator would be in it too.
         """
         return Shield(self)
 
     @property
     def is_shielded(self) -> bool:
-        """Whether the code that asks stands in a shield of this state."""
+        """Return whether the calling code is in a shield of this state."""
         return self.shields.is_active
 
     def cancel(self, task: asyncio.Task[Any]) -> None:
-        """Cancel a task of this execution gently: after its shield, and not if a checkpoint has told it already."""
+        """Cancel a task of this execution: after its shield, and not if a checkpoint has raised in it already."""
         if not self.was_raised_in(task):
             self.shields.call_when_exited(task, task.cancel)
 
@@ -188,9 +188,9 @@ class CancelOnInterrupt:
     """`async with CancelOnInterrupt(state):` cancels the body's await when the state is interrupted.
 
     The cancellation is turned into ExecutionInterrupted as the body is left. So is what the body's clean-up raised
-    on the way, which would pass for a failure; it is logged. A cancellation by somebody else stays one, also when
+    on the way, which would pass for a failure; it is logged. A cancellation from outside stays one, also when
     both arrive: the outer one wins, as with asyncio.timeout. A shielded body is left alone; its shield's end raises.
-    One that a checkpoint has told already is cleaning up, and is left alone too. Nested ones in a task cancel it
+    A body in which a checkpoint has raised is cleaning up, and is left alone too. Nested ones in a task cancel it
     once: the innermost does. Use each one once.
     """
 
@@ -206,7 +206,7 @@ class CancelOnInterrupt:
         self._left = False
 
     def caused(self, error: BaseException) -> bool:
-        """Whether an error comes of a cancellation of the body, by this guard or from outside: it is no failure."""
+        """Return whether an error comes of a cancellation of the body, by this guard or from outside."""
         return comes_of_cancellation(error, self._cancelling)
 
     async def __aenter__(self) -> Self:
@@ -247,7 +247,7 @@ class CancelOnInterrupt:
             self._guards.pop(task, None)
         else:
             self._guards[task] = self._outer
-            if self._outer._notified:  # noqa: SLF001 - it held back for us
+            if self._outer._notified:  # noqa: SLF001 - it held back for this one
                 task.get_loop().call_soon(self._outer._cancel)  # noqa: SLF001
 
     async def __aexit__(
@@ -271,7 +271,7 @@ class CancelOnInterrupt:
 
 
 def comes_of_cancellation(error: BaseException, before: int = 0) -> bool:
-    """Whether the running task has been cancelled, and an error is that or was raised by clean-up on the way.
+    """Return whether the running task was cancelled, and an error is that or was raised by clean-up on the way.
 
     Such an error must not be retried. `before` is how many cancellations the task had swallowed already.
     """
