@@ -18,6 +18,9 @@ from runtime.ipc.inheritance import encode_text
 _PACKAGES = ("multiprocessing", "multiprocess")
 """`multiprocess` is the same code under another name, with a state of its own."""
 
+AUTHKEY_SIZE = 32
+"""Bytes of an authkey, as multiprocessing makes it."""
+
 
 def command() -> list[str]:
     """Return the command of an interpreter with the options that this one has."""
@@ -50,20 +53,23 @@ def inheritance() -> Inheritance:
         sys_path=[encode_text(path) for path in search_path()],
         argv=[encode_text(str(word)) for word in getattr(sys, "argv", [])],
         cwd=encode_text(os.getcwd()),
-        packages={package: traits for package in _PACKAGES for traits in _traits(package)},
+        packages={package: _traits(package) for package in _PACKAGES},
     )
 
 
-def _traits(package: str) -> list[ProcessTraits]:
-    """Return the traits of a package: one element, or none if it is not imported."""
+def _traits(package: str) -> ProcessTraits:
+    """Return what a package says of this process; what it would say, where it has not been imported.
+
+    The authkey is then one that is the same in all executors.
+    """
     process: ModuleType | None = sys.modules.get(f"{package}.process")
     whole: ModuleType | None = sys.modules.get(package)
     if process is None or whole is None:
-        return []
+        return ProcessTraits("MainProcess", os.urandom(AUTHKEY_SIZE), original_dir=encode_text(os.getcwd()))
     current = process.current_process()
     original = process.ORIGINAL_DIR
     level, to_stderr = _logging(sys.modules.get(f"{package}.util"))
-    traits = ProcessTraits(
+    return ProcessTraits(
         name=str(current.name),
         authkey=bytes(current.authkey),
         original_dir=None if original is None else encode_text(original),
@@ -71,7 +77,6 @@ def _traits(package: str) -> list[ProcessTraits]:
         log_level=level,
         log_to_stderr=to_stderr,
     )
-    return [traits]
 
 
 def _logging(util: ModuleType | None) -> tuple[int | None, bool]:

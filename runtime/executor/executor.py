@@ -35,6 +35,7 @@ from runtime import native
 from runtime.agents import AgentInfo
 from runtime.errors import ExecutionInterrupted
 from runtime.executor.async_tasks import AsyncTaskSet
+from runtime.executor.child_identity import ChildIdentity, IdentityFinder
 from runtime.executor.control import ControlThread
 from runtime.executor.forks import reset_handlers_in_forks
 from runtime.executor.garbage import BROKEN, end_executor
@@ -105,7 +106,10 @@ def main(
     tree.mark_slot(place.slot, place.incarnation)
     _redirect(stdout_fd, stderr_fd)
     random.seed()
-    take_over(place.inheritance, place.slot, place.parent_fd)
+    inheritance = place.inheritance
+    take_over(inheritance)
+    identity = ChildIdentity(place.slot, inheritance.pid, place.parent_fd)
+    IdentityFinder(identity, inheritance.packages).install()
     take_over_main()
     outbox = Outbox(events_fd, place.pipe_key)
     inbox = Inbox(tasks_fd, place.pipe_key, lambda why: end_executor(outbox, "tasks", why))

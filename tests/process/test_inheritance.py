@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli import QUIESCE, environment
+from tests.process.helpers import look
+from tests.support.cli import QUIESCE, Running, environment
 
 PROBE = """
 import builtins, io, locale, logging, multiprocessing, os, signal, sys, threading, warnings
@@ -134,6 +135,96 @@ def run_program(place: Path, options: list[str], variables: dict[str, str], befo
     assert done.returncode == 0, done.stderr
     result: list[dict[str, Any]] = json.loads(done.stdout)
     return result
+
+
+FACTS = """
+import importlib, os, select
+
+
+def look(package, state=None):
+    whole = importlib.import_module(package)
+    process, util = importlib.import_module(f"{package}.process"), importlib.import_module(f"{package}.util")
+    current, parent = whole.current_process(), whole.parent_process()
+    return {
+        "type": f"{type(current).__module__}.{type(current).__qualname__}",
+        "pid and ident": [current.pid == os.getpid(), current.ident == os.getpid()],
+        "daemon": current.daemon,
+        "exitcode": current.exitcode,
+        "identity": list(current._identity),
+        "configuration": {name: repr(value) for name, value in current._config.items()},
+        "authkey": [type(current.authkey).__name__, bytes(current.authkey).hex()],
+        "parent of": [current._parent_pid, current._parent_name],
+        "parent": [type(parent).__name__, parent.name, parent.pid, parent.ident, parent.is_alive(), parent.daemon],
+        "parent's exit": [parent.exitcode, parent.join(0), select.select([parent.sentinel], [], [], 0)[0]],
+        "children": [whole.active_children(), len(process._children), len(process._dangling)],
+        "next child": [whole.Process().name, process.ORIGINAL_DIR],
+        "start method": whole.get_start_method(),
+        "logging": [util.get_logger().getEffectiveLevel(), util._log_to_stderr, len(util.get_logger().handlers)],
+    }
+
+
+def send(connection, package):
+    connection.send(look(package))
+"""
+
+CHILDREN = """
+import importlib, json
+import facts
+from orchestrator import Supervisor
+
+if __name__ == "__main__":
+    package = "{package}"
+    whole = importlib.import_module(package)
+    whole.set_start_method("spawn")
+    whole.current_process().name = "Boss"
+    whole.log_to_stderr(30)
+    receiver, sender = whole.Pipe(duplex=False)
+    child = whole.Process(target=facts.send, args=(sender, package))
+    child.start()
+    sender.close()
+    theirs = receiver.recv()
+    child.join()
+    with Supervisor(workers=1) as supervisor:
+        print(json.dumps([theirs, supervisor.submit(facts.look, package).result()]))
+"""
+
+
+@pytest.mark.parametrize("package", ["multiprocessing", "multiprocess"])
+def test_an_executor_is_what_a_child_of_the_package_is(tmp_path: Path, package: str) -> None:
+    """But for its name: the child's is Process-1-, the executor's Executor-1-."""
+    (tmp_path / "facts.py").write_text(FACTS)
+    (tmp_path / "program.py").write_text(CHILDREN.replace("{package}", package))
+    done = subprocess.run(
+        [sys.executable, "program.py"], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment(),
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    theirs, ours = json.loads(done.stdout)
+    assert ours == theirs
+
+
+def test_a_package_that_only_a_task_imports_knows_its_place(tmp_path: Path) -> None:
+    """The command imports neither package; and all executors have one authkey."""
+    (tmp_path / "agent.py").write_text(
+        "def look(package, state):\n"
+        "    import importlib, sys\n"
+        "    was_there = package in sys.modules\n"
+        "    whole = importlib.import_module(package)\n"
+        "    current, parent = whole.current_process(), whole.parent_process()\n"
+        "    authkey = bytes(current.authkey).hex()\n"
+        "    return [was_there, current.name, parent.name, parent.pid, parent.is_alive(), authkey]\n"
+    )
+    packages = ["multiprocessing", "multiprocess"]
+    (tmp_path / "in.jsonl").write_text("".join(f'"{package}"\n' for package in packages for _ in range(2)))
+    words = ["run", "agent.py:look", "-i", "in.jsonl", "-w", "2", "-j", "j.db", "--max-tasks-per-executor", "1"]
+    with Running([*QUIESCE, *words], cwd=tmp_path) as command:
+        assert command.wait().returncode == 0
+        pid = command.popen.pid
+    values = [outcome.value for outcome in look(tmp_path / "j.db").outcomes.values()]
+    assert len(values) == 4
+    assert {value[1] for value in values} <= {"Executor-1", "Executor-2"}
+    assert [[*value[:1], *value[2:5]] for value in values] == [[False, "MainProcess", pid, True]] * 4
+    assert len({value[5] for value in values}) == 2  # one for each package
 
 
 @pytest.mark.parametrize(
