@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
 from orchestrator.config import Settings, SettingsOptions
 from orchestrator.core.settings import MaxFailures, ShortOption, Unit
-from orchestrator.units import parse_seconds, parse_size
+from orchestrator.units import format_number, parse_seconds, parse_size
 from runtime.errors import UsageError
 from runtime.limits import show_value
 
@@ -98,11 +97,6 @@ def format_table(model: type[Settings] = Settings) -> str:
         help_text = setting.help.replace("|", "\\|")
         rows.append(f"| `{option}` | `{setting.variable}` | `{setting.name}` | {setting.unit.value} | {help_text} |")
     return "\n".join(rows) + "\n"
-
-
-def format_number(number: float) -> str:
-    """Return a number with all its digits and no exponent, as options and systemd read it."""
-    return f"{Decimal(repr(number)):f}".removesuffix(".0")
 
 
 def _setting(name: str, field: FieldInfo, model: type[Settings]) -> Setting:

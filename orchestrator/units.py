@@ -1,8 +1,9 @@
-"""Read times and sizes that people write with a unit: `90`, `1.5h`, `500M`. Pure."""
+"""Read and write times and sizes as people write them: `90`, `1.5h`, `500M`. Pure."""
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Final
 
 from runtime.limits import LARGEST_SIZE, LONGEST_SECONDS
@@ -31,6 +32,11 @@ def parse_size(text: object) -> int:
     if size > LARGEST_SIZE:
         raise ValueError(f"{_excerpt(text)} is more than {LARGEST_SIZE} bytes")
     return int(size)
+
+
+def format_number(number: float) -> str:
+    """Return a number with all its digits and no exponent, as options and systemd read it."""
+    return f"{Decimal(repr(number)):f}".removesuffix(".0")
 
 
 def _excerpt(value: object) -> str:

@@ -21,7 +21,8 @@ import typer
 from orchestrator.cli import run
 from orchestrator.cli.setting_sources import from_file
 from orchestrator.config import Settings
-from orchestrator.setting_list import format_number, list_settings
+from orchestrator.setting_list import list_settings
+from orchestrator.units import format_number
 from runtime.errors import UsageError
 
 _FORMATTED_BY_CALLER: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})

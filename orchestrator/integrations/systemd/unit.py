@@ -12,7 +12,7 @@ from typing import Final
 
 from orchestrator.core import stop_budget
 from orchestrator.core.ladder import Ladder
-from orchestrator.setting_list import format_number
+from orchestrator.units import format_number
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
 
