@@ -28,10 +28,10 @@ _LARGEST_UNHASHED: Final = 1000
 """Elements of a set that are compared each with each, at most."""
 
 
-def are_equal(one: Any, other: Any) -> bool:
+def are_equal(left: Any, right: Any) -> bool:
     """Compare types and values at every depth. Calls the values' own `__eq__` and `__reduce_ex__`; never raises."""
     try:
-        return _Comparison().equal(one, other)
+        return _Comparison().equal(left, right)
     except Exception:  # noqa: BLE001 - the values' own code, or too deep: what cannot be compared is not known to be equal
         return False
 
@@ -43,69 +43,69 @@ class _Comparison:
         self._seen: set[tuple[int, int]] = set()
         self._alive: list[Any] = []  # an id belongs to its object only as long as that lives
 
-    def equal(self, one: Any, other: Any) -> bool:
-        if one is other:
+    def equal(self, left: Any, right: Any) -> bool:
+        if left is right:
             return True
-        if not _is_same_type(type(one), type(other)):
+        if not _is_same_type(type(left), type(right)):
             return False
-        if type(one) in _ATOMS:
-            return bool(_ATOMS[type(one)](one) == _ATOMS[type(one)](other))
-        pair = (id(one), id(other))
+        if type(left) in _ATOMS:
+            return bool(_ATOMS[type(left)](left) == _ATOMS[type(left)](right))
+        pair = (id(left), id(right))
         if pair in self._seen:
             return True
         self._seen.add(pair)
-        self._alive.append((one, other))
-        return self._by_kind(one, other)
+        self._alive.append((left, right))
+        return self._by_kind(left, right)
 
-    def _by_kind(self, one: Any, other: Any) -> bool:
-        if isinstance(one, _NAMED):
-            return _name(one) == _name(other)
-        if isinstance(one, types.FunctionType):
-            same_code = _instructions(one.__code__) == _instructions(other.__code__)
-            return same_code and _name(one) == _name(other) and self.equal(_bound(one), _bound(other))
-        if isinstance(one, dict):
-            return self._dicts(one, other) and self._attributes(one, other)
-        if isinstance(one, set | frozenset):
-            return self._sets(one, other) and self._attributes(one, other)
-        if isinstance(one, list | tuple):
-            return self._rows(one, other) and self._attributes(one, other)
-        return self._objects(one, other)
+    def _by_kind(self, left: Any, right: Any) -> bool:
+        if isinstance(left, _NAMED):
+            return _name(left) == _name(right)
+        if isinstance(left, types.FunctionType):
+            same_code = _instructions(left.__code__) == _instructions(right.__code__)
+            return same_code and _name(left) == _name(right) and self.equal(_bound(left), _bound(right))
+        if isinstance(left, dict):
+            return self._dicts(left, right) and self._attributes(left, right)
+        if isinstance(left, set | frozenset):
+            return self._sets(left, right) and self._attributes(left, right)
+        if isinstance(left, list | tuple):
+            return self._rows(left, right) and self._attributes(left, right)
+        return self._objects(left, right)
 
-    def _rows(self, one: Iterable[Any], other: Iterable[Any]) -> bool:
-        left, right = list(one), list(other)
+    def _rows(self, left: Iterable[Any], right: Iterable[Any]) -> bool:
+        left, right = list(left), list(right)
         return len(left) == len(right) and all(map(self.equal, left, right))
 
-    def _dicts(self, one: dict[Any, Any], other: dict[Any, Any]) -> bool:
-        if isinstance(one, OrderedDict):
-            return self._rows(one.items(), other.items())
-        if len(one) != len(other):
+    def _dicts(self, left: dict[Any, Any], right: dict[Any, Any]) -> bool:
+        if isinstance(left, OrderedDict):
+            return self._rows(left.items(), right.items())
+        if len(left) != len(right):
             return False
-        if _have_same_elements(one, other):
-            return all(self.equal(value, other[key]) for key, value in one.items())
-        return _match(list(one.items()), list(other.items()))
+        if _have_same_elements(left, right):
+            return all(self.equal(value, right[key]) for key, value in left.items())
+        return _match(list(left.items()), list(right.items()))
 
-    def _sets(self, one: Any, other: Any) -> bool:
-        if len(one) != len(other):
+    def _sets(self, left: Any, right: Any) -> bool:
+        if len(left) != len(right):
             return False
-        return _have_same_elements(one, other) or _match(list(one), list(other))
+        return _have_same_elements(left, right) or _match(list(left), list(right))
 
-    def _attributes(self, one: Any, other: Any) -> bool:
+    def _attributes(self, left: Any, right: Any) -> bool:
         """Compare what an instance of a container's subclass has beside its elements."""
-        if type(one) in _CONTAINERS:
+        if type(left) in _CONTAINERS:
             return True
-        return all(self.equal(getattr(one, name, None), getattr(other, name, None)) for name in _BESIDE)
+        return all(self.equal(getattr(left, name, None), getattr(right, name, None)) for name in _BESIDE)
 
-    def _objects(self, one: Any, other: Any) -> bool:
+    def _objects(self, left: Any, right: Any) -> bool:
         try:
-            states = _reduced(one), _reduced(other)
+            states = _reduced(left), _reduced(right)
         except Exception:  # noqa: BLE001 - the object's own code; only cloudpickle can take it apart, or nothing can
-            return (one == other) is True
+            return (left == right) is True
         return self._states(*states)
 
-    def _states(self, one: Any, other: Any) -> bool:
-        if isinstance(one, str) or isinstance(other, str):  # the name of a global
-            return bool(one == other)
-        left, right = (*one, None, None, None)[:5], (*other, None, None, None)[:5]
+    def _states(self, left: Any, right: Any) -> bool:
+        if isinstance(left, str) or isinstance(right, str):  # the name of a global
+            return bool(left == right)
+        left, right = (*left, None, None, None)[:5], (*right, None, None, None)[:5]
         head = self._rows(left[:3], right[:3])
         return (
             head
@@ -120,21 +120,21 @@ _ATOMS: Final[dict[type, Callable[[Any], Any]]] = {
 """The types whose values are compared as they are. The text of a float tells NaN from nothing, and 0.0 from -0.0."""
 
 
-def _have_same_elements(one: Collection[Any], other: Collection[Any]) -> bool:
+def _have_same_elements(left: Collection[Any], right: Collection[Any]) -> bool:
     """Look each element up by its hash. `1` finds True, and `0.0` finds `-0.0`: so what was found is compared, too."""
-    theirs = {element: element for element in other}
-    return all(element in theirs and are_equal(element, theirs[element]) for element in one)
+    theirs = {element: element for element in right}
+    return all(element in theirs and are_equal(element, theirs[element]) for element in left)
 
 
-def _match(one: list[Any], other: list[Any]) -> bool:
+def _match(left: list[Any], right: list[Any]) -> bool:
     """Pair each element with an equal one; for elements whose hash is their identity."""
-    if len(one) > _LARGEST_UNHASHED:
+    if len(left) > _LARGEST_UNHASHED:
         return False
-    for element in one:
-        place = next((at for at, candidate in enumerate(other) if are_equal(element, candidate)), None)
+    for element in left:
+        place = next((at for at, candidate in enumerate(right) if are_equal(element, candidate)), None)
         if place is None:
             return False
-        del other[place]
+        del right[place]
     return True
 
 
@@ -161,9 +161,9 @@ def _bound(function: types.FunctionType) -> Any:
     return function.__defaults__, function.__kwdefaults__, cells
 
 
-def _is_same_type(one: type, other: type) -> bool:
+def _is_same_type(left: type, right: type) -> bool:
     """Return whether two types are the same: a class that was sent by value is another object with the same name."""
-    return one is other or _name(one) == _name(other)
+    return left is right or _name(left) == _name(right)
 
 
 def _name(value: Any) -> tuple[Any, Any]:

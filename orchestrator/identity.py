@@ -191,12 +191,12 @@ def compare_in_order(
             comparison.check(new, task)
 
 
-def shorten(one: str, other: str) -> tuple[str, str]:
+def shorten(left: str, right: str) -> tuple[str, str]:
     """Shorten two texts to the place where they begin to differ."""
-    length = min(len(one), len(other))
-    same = bisect(range(1, length + 1), False, key=lambda end: one[:end] != other[:end])  # by halves: they may be long
-    start = 0 if max(len(one), len(other)) <= SHOWN else max(0, same - SHOWN // 3)
-    return _short(one, start), _short(other, start)
+    length = min(len(left), len(right))
+    same = bisect(range(1, length + 1), False, key=lambda end: left[:end] != right[:end])  # by halves: they may be long
+    start = 0 if max(len(left), len(right)) <= SHOWN else max(0, same - SHOWN // 3)
+    return _short(left, start), _short(right, start)
 
 
 def _short(text: str, start: int = 0) -> str:

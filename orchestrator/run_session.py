@@ -85,7 +85,7 @@ LONGEST_RUN_ID = 150
 def check_run_id(run_id: str) -> None:
     """Raise UsageError if a run cannot have this id: the environment and the names of files have to take it."""
     if not isinstance(run_id, str):
-        raise UsageError(f"the run id {run_id!r:.80} is no text")
+        raise UsageError(f"the run id {run_id!r:.80} is not a string")
     if escape_surrogates(run_id) != run_id or "\0" in run_id:
         raise UsageError(f"the run id {run_id!r:.80} is not text in UTF-8 without NUL")
     if not run_id.strip() or len(run_id.encode()) > LONGEST_RUN_ID:
@@ -298,7 +298,7 @@ class RunSession:
             self.resume_run(run)
         elif not is_of_program(existing):
             raise RunMismatchError(
-                f"run {self.run_id} was begun by `quiesce run`, not by a program: go on with it by "
+                f"run {self.run_id} was started by `quiesce run`, not by a program: resume it by "
                 f"`{resume_of(existing, journal.location)}`, or choose another run_id"
             )
         else:
@@ -428,8 +428,8 @@ class RunSession:
     def seal(self) -> None:
         """Close the input: the run ends when all tasks are done."""
         if self._resumed_by_program and self._handed_in < self._stored:
-            left = {"run": self.run_id, "tasks": self._stored - self._handed_in}
-            self._note("run.tasks_left", Severity.WARNING, left)
+            fields = {"run": self.run_id, "tasks": self._stored - self._handed_in}
+            self._note("run.tasks_left", Severity.WARNING, fields)
         self._store.seal()
 
     def cancel_start(self) -> None:

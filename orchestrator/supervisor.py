@@ -54,23 +54,23 @@ MAX_OUTSTANDING = 4096
 def _check_rest(journal: object, *, journal_group: object, handle_signals: object, log: object) -> None:
     """Raise UsageError for an argument beside the settings that has a wrong type."""
     if not isinstance(journal, str | os.PathLike | None):
-        raise UsageError(f"journal = {show_value(journal)}: it is a path, or None")
+        raise UsageError(f"journal = {show_value(journal)}: give a path, or None")
     for name, flag in [("journal_group", journal_group), ("handle_signals", handle_signals)]:
         if not isinstance(flag, bool):
-            raise UsageError(f"{name} = {show_value(flag)}: it is True or False")
+            raise UsageError(f"{name} = {show_value(flag)}: give True or False")
     if log is not None and not callable(log):
-        raise UsageError(f"log = {show_value(log)}: it is called as log(event, severity, fields)")
+        raise UsageError(f"log = {show_value(log)}: give a callable log(event, severity, fields)")
 
 
 def _check(key: object, priority: object) -> None:
     """Raise UsageError for a key or a priority that would end an executor, or the run."""
     if key is not None:
         if not isinstance(key, str):
-            raise UsageError(f"a key is text, not {key!r}")
+            raise UsageError(f"a key must be a string, not {key!r}")
         if escape_surrogates(key) != key:
             raise UsageError(f"the key {key!r} is not text in UTF-8")
     if not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
-        raise UsageError(f"a priority is a whole number of at most 53 bits, not {priority!r}")
+        raise UsageError(f"a priority must be an integer of at most 53 bits, not {priority!r}")
 
 
 class _Numbers:
@@ -330,7 +330,7 @@ class Supervisor:
         """
         signal = build_signal(reason, message, triggered_by)
         if key is not None and not isinstance(key, str):
-            raise UsageError(f"a key is text, not {key!r}")
+            raise UsageError(f"a key must be a string, not {key!r}")
         self._require_session().interrupt(signal, None if key is None else escape_surrogates(key))
 
     def events(self, limit: int = 10_000, *, from_seq: int | None = None) -> EventStream:

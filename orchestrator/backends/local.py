@@ -340,11 +340,11 @@ class LocalBackend:
         guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
         seconds = max(LEAST_READING, until - time.monotonic())
-        left = tree.processes_of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
+        leftovers = tree.processes_of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
         if self._leaf is not None:
-            known = {guardian, *(process.pid for process in left)}
-            left += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
-        return left
+            known = {guardian, *(process.pid for process in leftovers)}
+            leftovers += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
+        return leftovers
 
     def _end_left(self, until: float, known: Sequence[str] = ()) -> Cleanup:
         """Kill what is left until nothing is, but for `known`. Return what was found and what could not be ended.
@@ -354,20 +354,20 @@ class LocalBackend:
         """
         if self._settings.keep_children:
             return Cleanup([], [])
-        found: dict[int, str] = {}
+        descriptions: dict[int, str] = {}
         expected = self._executors.pids | {self.guardian_pid}
 
         def look() -> list[tree.Process]:
-            left = [
+            leftovers = [
                 process for process in self._find_leftovers(until) if not known or tree.describe(process) not in known
             ]
-            new = [process for process in left if process.pid not in found and process.pid not in expected]
-            found.update((process.pid, tree.describe(process)) for process in new)
-            return left
+            new = [process for process in leftovers if process.pid not in descriptions and process.pid not in expected]
+            descriptions.update((process.pid, tree.describe(process)) for process in new)
+            return leftovers
 
-        left = end_repeatedly(look, until, least_looks=2)
-        self._is_clean = self._is_clean and not left
-        return Cleanup(list(found.values()), [tree.describe(process) for process in left])
+        leftovers = end_repeatedly(look, until, least_looks=2)
+        self._is_clean = self._is_clean and not leftovers
+        return Cleanup(list(descriptions.values()), [tree.describe(process) for process in leftovers])
 
     def discard_guardian(self, seconds: float) -> Cleanup:
         """Kill the guardian and what it watched, and forget its socket."""

@@ -50,7 +50,7 @@ class PreviousSupervisor:
         """
         if not self._is_local:
             return False
-        if heirs := self._guardians(self._left()):
+        if heirs := self._guardians(self._find_leftovers()):
             log("previous_supervisor.waiting", Severity.WARNING, {"supervisor": self._pid, "guardian": heirs[0].pid})
         end = time.monotonic() + timeout
         while heirs and time.monotonic() < end:
@@ -63,29 +63,31 @@ class PreviousSupervisor:
         return True
 
     def _kill_leftovers(self, log: LogCallback) -> None:
-        found: dict[int, str] = {}
+        descriptions: dict[int, str] = {}
 
         def look() -> list[tree.Process]:
-            left = self._left()
-            if left and self._leaf is not None:  # it may have been frozen
+            leftovers = self._find_leftovers()
+            if leftovers and self._leaf is not None:  # it may have been frozen
                 self._leaf.kill()
                 self._leaf.thaw()
-            found.update((process.pid, tree.describe(process)) for process in left if process.pid not in found)
-            return left
+            descriptions.update(
+                (process.pid, tree.describe(process)) for process in leftovers if process.pid not in descriptions
+            )
+            return leftovers
 
         end_repeatedly(look, time.monotonic() + END_PATIENCE)
-        if found:
-            fields = {"supervisor": self._pid, "count": len(found), "processes": list(found.values())}
+        if descriptions:
+            fields = {"supervisor": self._pid, "count": len(descriptions), "processes": list(descriptions.values())}
             log("previous_supervisor.strays_killed", Severity.WARNING, fields)
         if self._leaf is not None:  # also one that is empty
             self._leaf.remove(LEAF_PATIENCE)
 
-    def _left(self) -> list[tree.Process]:
-        left = tree.of_predecessor(self._token.value, self._token.mark)
-        known = {process.pid for process in left}
-        return left + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)
+    def _find_leftovers(self) -> list[tree.Process]:
+        leftovers = tree.of_predecessor(self._token.value, self._token.mark)
+        known = {process.pid for process in leftovers}
+        return leftovers + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)
 
     @staticmethod
-    def _guardians(left: Sequence[tree.Process]) -> list[tree.Process]:
+    def _guardians(leftovers: Sequence[tree.Process]) -> list[tree.Process]:
         """Return the guardians: only they have the placeholder in the place of a slot."""
-        return [process for process in left if tree.slot_of(process.pid) == tree.SLOT_PLACEHOLDER]
+        return [process for process in leftovers if tree.slot_of(process.pid) == tree.SLOT_PLACEHOLDER]

@@ -440,8 +440,8 @@ class Engine:
             return
         self._mux.open(order.slot, order.incarnation, channels)
 
-    def _on_invalid_frame(self, slot: int, incarnation: int, why: str) -> None:
-        self._handle(stimuli.ProtocolErrorDetected(slot, incarnation, why))
+    def _on_invalid_frame(self, slot: int, incarnation: int, reason: str) -> None:
+        self._handle(stimuli.ProtocolErrorDetected(slot, incarnation, reason))
 
     def _on_line(self, slot: int, stream: str, line: str) -> None:
         self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})

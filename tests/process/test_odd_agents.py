@@ -198,12 +198,12 @@ def test_an_urgent_task_does_not_wait_for_a_long_one(ahead: int) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"key": 5}, "a key is text, not 5"),
-        ({"key": b"x"}, "a key is text, not b'x'"),
+        ({"key": 5}, "a key must be a string, not 5"),
+        ({"key": b"x"}, "a key must be a string, not b'x'"),
         ({"key": "a\ud800"}, "is not text in UTF-8"),
-        ({"priority": None}, "a priority is a whole number of at most 53 bits, not None"),
-        ({"priority": "high"}, "a priority is a whole number of at most 53 bits, not 'high'"),
-        ({"priority": 10**30}, "a priority is a whole number of at most 53 bits, not 1000"),
+        ({"priority": None}, "a priority must be an integer of at most 53 bits, not None"),
+        ({"priority": "high"}, "a priority must be an integer of at most 53 bits, not 'high'"),
+        ({"priority": 10**30}, "a priority must be an integer of at most 53 bits, not 1000"),
     ],
 )
 def test_a_key_or_a_priority_that_is_none_is_refused_where_it_is_given(given: dict[str, Any], message: str) -> None:

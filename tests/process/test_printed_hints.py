@@ -155,7 +155,7 @@ def test_what_a_program_is_told_of_a_run_of_the_command_line(tmp_path: Path) -> 
         Supervisor(journal=tmp_path / "j.db", run_id="r", log=lambda *_: None) as supervisor,
     ):
         supervisor.submit(work, 1)
-    found = re.search("go on with it by `(quiesce .*)`", str(caught.value))
+    found = re.search("resume it by `(quiesce .*)`", str(caught.value))
     assert found is not None
     type_in(found[1], tmp_path)
     assert look(tmp_path / "j.db").record.starts == 2
