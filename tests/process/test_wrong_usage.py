@@ -170,7 +170,7 @@ def test_a_working_directory_that_is_gone(tmp_path: Path, words: list[str]) -> N
     gone = tmp_path / "gone"
     gone.mkdir()
     with Running(["sh", "-c", f"rmdir {gone} && exec {shlex.join([*QUIESCE, *words])}"], cwd=gone) as running:
-        refused(running.wait(), "working directory", "gone")
+        refused(running.wait(), "working directory", "removed")
 
 
 def test_a_resume_of_nothing(tmp_path: Path, source: Path) -> None:
