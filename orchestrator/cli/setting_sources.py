@@ -12,6 +12,7 @@ the shell that it is started from.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +56,9 @@ def from_file(directory: str | Path, settings: Mapping[str, Setting] | None = No
     path, table = _read(Path(directory))
     for key in table:
         if key not in known:
-            raise UsageError(f"{path}: unknown setting {key!r}; there are {', '.join(known)}")
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            raise UsageError(f"{path}: unknown setting {key!r}; {hint}")
     return {name: _parse(known[name], value, path) for name, value in table.items()}
 
 

@@ -70,7 +70,8 @@ def test_no_file_and_a_project_file_without_the_table_give_nothing(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("quiesce.toml", "gracee = 1\n", "quiesce.toml: unknown setting 'gracee'; there are workers, "),
+        ("quiesce.toml", "gracee = 1\n", "quiesce.toml: unknown setting 'gracee'; did you mean grace?"),
+        ("quiesce.toml", "zebra = 1\n", "quiesce.toml: unknown setting 'zebra'; there are workers, "),
         ("quiesce.toml", "kill_patience = 1\n", "quiesce.toml: unknown setting 'kill_patience'"),
         ("quiesce.toml", "grace = -1\n", "quiesce.toml: grace = -1: "),
         ("quiesce.toml", "grace = true\n", "quiesce.toml: grace = True: "),
