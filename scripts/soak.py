@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from chaos.places import run
-from chaos.plan import EXTREMES, THEMES, Plan, plan_of
-from chaos.round import Report, play
 from chaos.table import Table
+from tests.support.chaos.places import run
+from tests.support.chaos.plan import EXTREMES, THEMES, Plan, plan_of
+from tests.support.chaos.round import Report, play
 from tests.support.dispositions import heed_for_children
 
 PRIVATE = "QUIESCE_SOAK_PRIVATE"

@@ -1,13 +1,6 @@
-"""Faults injected into real runs from outside, and the proofs that nothing was lost and nothing is left.
+"""Many rounds of faults, and how other pools stop beside ours. What a round is made of is in tests/support/chaos.
 
-- plan: a seed becomes a round: a mix of agents, workers, graces, and which faults come when
-- agents: what runs inside: one agent that behaves as each task's kind says, and the truth about its result
-- forgery: what an agent can do to the event pipe of its executor
-- faults: what is done to a run from outside
-- places, clock: where its journal lies: a disk that can be full, slow or read-only; a wall clock that jumps
-- truth: what the journal says, compared with what is known without quiesce
-- round: one round from its start to its end, resumed until it is complete
-- table: many rounds as a table
+- table: many rounds as a table (scripts/soak)
 - peers, stops, matrix: how other pools stop, beside ours (scripts/compare_stop)
 """
 
@@ -19,5 +12,5 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[1]
 ROOT = SCRIPTS.parent
 
-if str(ROOT) not in sys.path:  # the rounds use the tests' own helpers
+if str(ROOT) not in sys.path:  # scripts use the tests' own helpers; tests import no scripts
     sys.path.insert(0, str(ROOT))

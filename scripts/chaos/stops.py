@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from chaos.agents import stick_in_c
 from chaos.peers import PEERS
+from tests.support.chaos.agents import stick_in_c
 
 KINDS = ("cooperative", "busy loop", "ignores SIGTERM", "stuck in C", "with child", "with detached grandchild")
 """Kinds of task, two of which run when the stop comes."""

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass, field
 
-from chaos.round import Report
+from tests.support.chaos.round import Report
 
 
 @dataclass

@@ -14,12 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from chaos.faults import Target
-from chaos.places import Disk
-from chaos.round import AGENT
-from chaos.truth import Witness
 from tests.support import procs
-from tests.support.cli import Completed, Running, run_cli, start_cli
+from tests.support.chaos.faults import Target
+from tests.support.chaos.places import Disk
+from tests.support.chaos.round import AGENT
+from tests.support.chaos.truth import Witness
+from tests.support.cli import ROOT, Completed, Running, run_cli, start_cli
 from tests.support.eof import EofProof
 from tests.support.leaks import no_leaks
 from tests.support.wait import wait_until
@@ -80,7 +80,7 @@ class Scenario:
 
     def environment(self) -> dict[str, str]:
         """Agents find the package of their helpers."""
-        return {"PYTHONPATH": f"{Path(AGENT).parents[1]}:{Path(AGENT).parents[2]}"}
+        return {"PYTHONPATH": str(ROOT)}
 
     def target(self, running: Running) -> Target:
         """The run as the injector sees it."""

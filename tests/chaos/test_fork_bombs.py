@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos.places import as_plain_user, few_processes, without_cgroups
 from tests.process.helpers import agent, jsonl
 from tests.support import procs
+from tests.support.chaos.places import as_plain_user, few_processes, without_cgroups
 from tests.support.cli import QUIESCE, Running
 from tests.support.eof import EofProof
 from tests.support.sync import Post

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos.places import as_plain_user, without_cgroups
 from tests.process.helpers import agent, jsonl
+from tests.support.chaos.places import as_plain_user, without_cgroups
 from tests.support.cli import QUIESCE, Running
 from tests.support.eof import EofProof
 from tests.support.sync import Post

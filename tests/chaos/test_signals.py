@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos.faults import inject
 from tests.chaos.conftest import SLACK, Scenario
 from tests.support import procs
+from tests.support.chaos.faults import inject
 from tests.support.wait import wait_until
 
 HOSTILE = [["cooperative", "busy", "stuck"], ["deaf", "swallowing", "child"], ["orphan", "daemon", "hidden"]]

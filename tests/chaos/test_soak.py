@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 
-from chaos import SCRIPTS
-from chaos.agents import HOSTILE, OVERLAP, THREADED
-from chaos.faults import _WORLD
-from chaos.plan import ASYNC_KINDS, ENDING, EXTREMES, LASTING, MENUS, OWN_FAULTS, PASSING, SYNC_KINDS, THEMES, plan_of
-from chaos.round import play
+from tests.support.chaos.agents import HOSTILE, OVERLAP, THREADED
+from tests.support.chaos.faults import _WORLD
+from tests.support.chaos.plan import (
+    ASYNC_KINDS,
+    ENDING,
+    EXTREMES,
+    LASTING,
+    MENUS,
+    OWN_FAULTS,
+    PASSING,
+    SYNC_KINDS,
+    THEMES,
+    plan_of,
+)
+from tests.support.chaos.round import play
 from tests.support.cli import ROOT
 
 ONCE_FAILED = {
@@ -56,13 +66,14 @@ def test_every_kind_that_can_be_planned_can_be_done() -> None:
 
 def test_two_that_execute_one_task_are_found(tmp_path: Path) -> None:
     program = """
-import sys, chaos.agents
-with chaos.agents._alone({"marks": sys.argv[1], "key": "t1"}):
+import sys
+from tests.support.chaos import agents
+with agents._alone({"marks": sys.argv[1], "key": "t1"}):
     print("in", flush=True)
     input()
 """
     command = [sys.executable, "-c", program, str(tmp_path)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (SCRIPTS, ROOT)))}
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": env}
     for together in (False, True):
         with subprocess.Popen(command, **pipes) as first:

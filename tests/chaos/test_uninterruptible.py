@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from chaos.fuse import HungFileSystem, hung_file_system
 from orchestrator.core.ladder import ABANDON_SECONDS
 from tests.chaos.conftest import SLACK, Scenario
+from tests.support.chaos.fuse import HungFileSystem, hung_file_system
 from tests.support.cli import QUIESCE, Running, start_cli
 from tests.support.hold import state_of
 from tests.support.wait import wait_until

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos.fuse import hung_file_system
 from tests.chaos.conftest import SLACK, Scenario
 from tests.process.helpers import agent, jsonl
+from tests.support.chaos.fuse import hung_file_system
 from tests.support.cli import QUIESCE, environment, start_cli
 from tests.support.procs import read_bytes
 from tests.support.sync import Post

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos.clock import Clock
-from chaos.plan import Fault, Plan
-from chaos.round import play
+from tests.support.chaos.clock import Clock
+from tests.support.chaos.plan import Fault, Plan
+from tests.support.chaos.round import play
 
 KINDS = ["cooperative", "snapshot", "snapshot", "large", "busy", *["quick"] * 60, "cooperative", *["quick"] * 60]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -91,3 +92,18 @@ def test_numpy_is_shown_as_numbers_and_never_imported() -> None:
     if done.returncode == 77:
         pytest.skip("numpy is not installed")
     assert done.returncode == 0
+
+
+def imports_of(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return {*modules, *(node.module or "" for node in nodes if isinstance(node, ast.ImportFrom))}
+
+
+def test_scripts_import_tests_and_never_the_other_way() -> None:
+    scripts = {
+        "scripts",
+        *(path.stem for path in (ROOT / "scripts").iterdir() if path.suffix == ".py" or path.is_dir()),
+    }
+    tests = (ROOT / "tests").rglob("*.py")
+    assert [path for path in tests if {name.partition(".")[0] for name in imports_of(path)} & scripts] == []

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos.places import without_cgroups
 from tests.process.agents.drops import NOBODY
 from tests.process.helpers import agent, jsonl
+from tests.support.chaos.places import without_cgroups
 from tests.support.cli import QUIESCE, Running
 from tests.support.eof import EofProof
 from tests.support.sync import Post

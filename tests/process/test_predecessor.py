@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos.places import without_cgroups
 from orchestrator.backends.previous_supervisor import PreviousSupervisor
 from orchestrator.journal import SupervisorRecord
 from runtime.process.tree import SLOT_PLACEHOLDER
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
+from tests.support.chaos.places import without_cgroups
 from tests.support.cli import QUIESCE, ROOT, Running, run_cli, start_cli
 from tests.support.eof import EofProof
 from tests.support.sync import Latch, Post

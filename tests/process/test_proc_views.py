@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos.places import with_proc
 from tests.process.helpers import agent, jsonl, look
+from tests.support.chaos.places import with_proc
 from tests.support.cli import QUIESCE, Running, environment
 from tests.support.eof import EofProof
 from tests.support.sync import Post

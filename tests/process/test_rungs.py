@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from chaos.places import without_cgroups
 from tests.process.agents.rungs import BLOCKS
 from tests.process.helpers import agent, jsonl, look
+from tests.support.chaos.places import without_cgroups
 from tests.support.cli import QUIESCE, Completed, Running, run_cli, start_cli
 from tests.support.sync import Post
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos.places import without_cgroups
 from tests.process.helpers import agent, jsonl, look
+from tests.support.chaos.places import without_cgroups
 from tests.support.cli import QUIESCE, Running
 from tests.support.eof import EofProof
 from tests.support.sandbox import without

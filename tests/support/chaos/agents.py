@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.forgery import FORGERIES
+from tests.support.chaos.forgery import FORGERIES
 
 STEPS = 12
 """Steps of a long task that saves snapshots."""
@@ -356,7 +356,7 @@ def _runner(task: dict[str, Any], state: Any) -> None:
 
 
 def _uninterruptible(task: dict[str, Any], state: Any) -> None:
-    """Read from a file system that does not answer (chaos.fuse): not even SIGKILL ends it."""
+    """Read from a file system that does not answer (tests.support.chaos.fuse): not even SIGKILL ends it."""
     with open(task["hung"], "rb") as file:
         file.read()
 

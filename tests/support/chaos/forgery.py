@@ -35,7 +35,7 @@ def events_fd() -> int:
 
 def header(length: int) -> bytes:
     """Return a valid header."""
-    key = next(found._key for found in gc.get_objects() if isinstance(found, Outbox))  # noqa: SLF001
+    key = next(found._key for found in gc.get_objects() if isinstance(found, Outbox))
     return _HEADER.pack(length, length ^ key)
 
 

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos.places import run
+from tests.support.chaos.places import run
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _OFFSET = struct.Struct("=q")

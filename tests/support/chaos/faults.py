@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from chaos.clock import Clock
-from chaos.places import Disk
+from tests.support.chaos.clock import Clock
+from tests.support.chaos.places import Disk
 
 STORM = 1000
 """Signals in a storm."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.agents import truth
 from orchestrator.core.records import TERMINAL, TaskOutcome
 from orchestrator.journal import RunRecord, open_journal
 from runtime.errors import QuiesceError, UsageError
+from tests.support.chaos.agents import truth
 
 EMPTY = "is empty, not a journal"
 _OUTSIDE = "the executor died"

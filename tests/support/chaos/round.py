@@ -22,12 +22,13 @@ from pathlib import Path
 
 import psutil
 
-from chaos import SCRIPTS
-from chaos.agents import OVERLAP
-from chaos.clock import Clock
-from chaos.faults import Target, inject
-from chaos.fuse import hung_file_system
-from chaos.places import (
+from runtime.process.cgroup import RunCgroup
+from tests.support import procs
+from tests.support.chaos.agents import OVERLAP
+from tests.support.chaos.clock import Clock
+from tests.support.chaos.faults import Target, inject
+from tests.support.chaos.fuse import hung_file_system
+from tests.support.chaos.places import (
     PLAIN_USER,
     Disk,
     as_plain_user,
@@ -37,10 +38,8 @@ from chaos.places import (
     with_blocked_signals,
     without_cgroups,
 )
-from chaos.plan import Fault, Plan
-from chaos.truth import Witness
-from runtime.process.cgroup import RunCgroup
-from tests.support import procs
+from tests.support.chaos.plan import Fault, Plan
+from tests.support.chaos.truth import Witness
 from tests.support.cli import QUIESCE, ROOT
 from tests.support.eof import EofProof
 from tests.support.stacks import autopsy
@@ -60,7 +59,7 @@ LATENESS = {"locked journal": 10.0, "second run": 10.0}
 WRAPPERS = {"no cgroup": without_cgroups, "plain user": as_plain_user, "blocked signals": with_blocked_signals}
 """Commands that give a run its world."""
 
-AGENT = str(SCRIPTS / "chaos" / "agents.py")
+AGENT = str(Path(__file__).with_name("agents.py"))
 _STOPS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
 
 
@@ -194,8 +193,13 @@ class _Round:
     def _start(self, proof: EofProof, stderr: int) -> subprocess.Popen[bytes]:
         self._give_to_plain_user(proof.path, os.path.dirname(proof.path))
         command = [*QUIESCE, *self._words(proof.path)]
-        path = os.pathsep.join([str(ROOT), str(SCRIPTS)])
-        env = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.tmp), self.marker: "1", "PYTHONFAULTHANDLER": "1"}
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(self.tmp),
+            self.marker: "1",
+            "PYTHONFAULTHANDLER": "1",
+        }
         if self.clock is not None:
             env |= self.clock.environment
         self.unread = os.pipe() if self.plan.theme == "unread" else None
