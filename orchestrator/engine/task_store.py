@@ -278,7 +278,7 @@ class JournalWriter:
         try:
             thread.start()
         except RuntimeError as error:  # a limit, or a sandbox
-            raise JournalError(f"there is no thread for the journal: {error}") from error
+            raise JournalError(f"cannot start a thread for the journal: {error}") from error
         self._thread = thread
 
     @property

@@ -53,9 +53,9 @@ print([thread.name for thread in threading.enumerate() if thread.name.startswith
     ("missing", "code", "said"),
     [
         ("quiesce-supervisor", 2, "the guardian cannot be started: can't start new thread"),
-        ("quiesce-probes", 2, "there is no thread for the probes: can't start new thread"),
-        ("quiesce-input", 2, "there is no thread to read standard input with: can't start new thread"),
-        ("quiesce-journal", 75, "there is no thread for the journal: can't start new thread"),
+        ("quiesce-probes", 2, "cannot start a thread for the probes: can't start new thread"),
+        ("quiesce-input", 2, "cannot start a thread that reads standard input: can't start new thread"),
+        ("quiesce-journal", 75, "cannot start a thread for the journal: can't start new thread"),
     ],
 )
 def test_the_command_says_which_thread_it_is_and_ends(tmp_path: Path, missing: str, code: int, said: str) -> None:
@@ -93,7 +93,7 @@ def test_a_program_gets_an_error_and_its_process_back(tmp_path: Path, missing: s
         done = running.wait(25)
     expected = {
         "quiesce-supervisor": "QuiesceError: the guardian cannot be started: can't start new thread",
-        "quiesce-journal": "JournalError: there is no thread for the journal: can't start new thread",
+        "quiesce-journal": "JournalError: cannot start a thread for the journal: can't start new thread",
     }
     is_used = missing == "quiesce-supervisor" or (missing == "quiesce-journal" and with_journal)
     first = expected[missing] if is_used else "42"
