@@ -48,7 +48,7 @@ class Abandonment:
             self._shutdown.abort_run(problem, now, InterruptReason.RESOURCE_LIMIT)
 
     def _abandon(self, slot: Slot, now: float) -> None:
-        where, why = Slot(slot.number, incarnation=slot.incarnation, pid=slot.pid), slot.exit_reason
+        where, exit_reason = Slot(slot.number, incarnation=slot.incarnation, pid=slot.pid), slot.exit_reason
         left = slot.reset()
         if where.pid is not None and self._state.signal is None:  # a stop looks again, and names what is left then
             self._abandoned[where.number, where.incarnation] = now
@@ -61,10 +61,10 @@ class Abandonment:
                 keys=[assignment.task.key for assignment in left][:NAMED_KEYS],
                 hint=f"see what it waits for: /proc/{where.pid}/stack",
             )
-        self._outcomes.record_abandoned(left, where, why, now)
+        self._outcomes.record_abandoned(left, where, exit_reason, now)
 
     def on_guardian_lost(self) -> None:
-        """Forget those that were abandoned: nobody reports their ends any more, so that they would count for ever."""
+        """Forget the abandoned executors: without the guardian nothing reports their ends."""
         self._abandoned.clear()
 
     def on_exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:

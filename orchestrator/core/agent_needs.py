@@ -3,8 +3,8 @@
 A program that submits `partial(f, large)` again and again makes an agent of each, and their pickles would fill the
 supervisor. One is needed by its tasks until each has its outcome, because another executor may have to load it; and by
 a caller that has handed it in and has tasks of it on the way. Small agents are kept: to count them would cost more.
-Those of a run that is resumed are kept too: the tasks of an earlier start are in the journal, and nobody has counted
-them.
+Those of a run that is resumed are kept too: the tasks of an earlier start are in the journal, and were not
+counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def may_be_dropped(*, by_name: bool, source: bytes) -> bool:
 
 
 class AgentNeeds:
-    """The agents of one run by number, those included whose pickle is gone (`source` is empty then)."""
+    """Count the needs of each agent of a run, those included whose pickle is gone (`source` is empty then)."""
 
     def __init__(self, agents: dict[int, LoadAgent]) -> None:
         self._agents = agents
@@ -37,7 +37,7 @@ class AgentNeeds:
         self._keeps_all = True
 
     def add_caller(self, order: LoadAgent) -> None:
-        """Take a pickle from a caller, who says when no more tasks of it are on the way (`remove`)."""
+        """Count a caller that has handed an agent in. It says when no more tasks of it are on the way (`remove`)."""
         if may_be_dropped(by_name=order.by_name, source=order.source):
             self._counts[order.agent] = self._counts.get(order.agent, 0) + 1
 
@@ -50,7 +50,7 @@ class AgentNeeds:
                 self._counts[task.agent] += 1
 
     def remove(self, agent: int) -> None:
-        """Forget a caller, or a task that has its outcome. The last one takes the pickle with it."""
+        """Uncount a caller, or a task that has its outcome. The last one takes the pickle with it."""
         count = self._counts.get(agent)
         if count is None:
             return

@@ -29,7 +29,7 @@ RECLAIM_AFTER_IDLE = 0.02
 
 
 class Dispatcher:
-    """Long tasks one by one; short ones many at a time, so that pipes and frames cost little."""
+    """Send tasks to executors: long ones one by one, short ones many at a time, so that frames cost little."""
 
     def __init__(
         self, state: SupervisorState, outcomes: OutcomeTracker, shutdown: ShutdownController, loading: Loading
@@ -40,7 +40,7 @@ class Dispatcher:
         self._outcomes = outcomes
 
     def dispatch(self) -> None:
-        """Give every executor that has room as much as is good, and none of them more than its share."""
+        """Send every executor that has room as many tasks as pay, and none more than its share."""
         state, average = self._state, self._outcomes.mean_task_seconds
         width = state.concurrency_per_executor
         ahead = 0 if average is None else min(MAX_WINDOW, int(PREFETCH / max(1e-6, average)))
@@ -61,7 +61,7 @@ class Dispatcher:
                 self._assign(slot, state.queue.take(min(share, window - len(slot.assigned))))
 
     def _isolate(self, takers: list[Slot]) -> bool:
-        """Whether some task must be, or is, the only one that runs. It begins when the others have ended."""
+        """Send a task that must be the only one of the run, once the others have ended. Returns whether one is."""
         slots, backlog = self._state.slots, self._state.queue
         if any(assignment.exclusive_in_run for slot in slots for assignment in slot.assigned.values()):
             return True
@@ -74,30 +74,30 @@ class Dispatcher:
         return True
 
     def _blocked_by_lower_priority(self, slot: Slot) -> bool:
-        """Whether the most urgent task would only stand there behind one that it may interrupt."""
+        """Whether the most urgent task would only wait there behind one that it may interrupt."""
         wanted = self._state.queue.most_urgent
         if not wanted or not self._state.settings.preempt or len(slot.assigned) < self._state.concurrency_per_executor:
             return False
         return any(assignment.task.priority < wanted for assignment in self._executing(slot))
 
     def _executing(self, slot: Slot) -> list[Assignment]:
-        """What it executes; the others have not begun."""
+        """Return the tasks that an executor executes. The others that it was sent have not begun."""
         return list(itertools.islice(slot.assigned.values(), self._state.concurrency_per_executor))
 
     @staticmethod
     def _accepts_tasks(slot: Slot) -> bool:
-        """Whether it may be given something."""
+        """Whether an executor may be sent a task."""
         is_open = slot.state is SlotState.READY and slot.intake is Intake.OPEN
         return is_open and slot.escalation is None and not slot.is_exclusive
 
     def _slots_idle_first(self) -> list[Slot]:
-        """What was taken back for an idle executor must not go to the busy one again that had it."""
+        """Return the slots, idle ones first: tasks returned for an idle executor must not go back to the busy one."""
         slots = self._state.slots
         idle = [slot for slot in slots if not slot.assigned]
         return [*idle, *(slot for slot in slots if slot.assigned)] if idle else slots
 
     def _tasks_until_recycle(self, slot: Slot) -> int:
-        """How many tasks an executor may still begin before it is replaced."""
+        """Return how many tasks an executor may still begin before it is replaced."""
         most = self._state.settings.max_tasks_per_executor
         return MAX_WINDOW * 2 + self._state.concurrency_per_executor if most is None else most - slot.executed
 
@@ -132,7 +132,7 @@ class Dispatcher:
     # -- making room --------------------------------------------------------------------------------
 
     def preempt(self, now: float) -> None:
-        """Interrupt a less urgent task for one that waits. Its snapshot is kept, and it goes on later."""
+        """Interrupt a less urgent task for one that waits. Its snapshot is kept, and it continues later."""
         state = self._state
         wanted = state.queue.most_urgent
         if not state.settings.preempt or not wanted or any(slot.escalation is not None for slot in state.slots):
@@ -155,12 +155,12 @@ class Dispatcher:
     # -- taking back --------------------------------------------------------------------------------
 
     def due(self) -> list[float]:
-        """When tasks that wait in one executor may be taken back for an idle one (monotonic seconds)."""
+        """Return when prefetched tasks of one executor may be reclaimed for an idle one (monotonic seconds)."""
         idle = self._idle_since() if self._slots_with_prefetched() else None
         return [] if idle is None else [idle + RECLAIM_AFTER_IDLE]
 
     def reclaim_prefetched(self, now: float) -> None:
-        """Ask for half of them."""
+        """Ask executors to return half of the tasks that wait in them, if another has been idle for long enough."""
         idle = self._idle_since()
         if idle is None or idle + RECLAIM_AFTER_IDLE > now:
             return
@@ -169,14 +169,14 @@ class Dispatcher:
             self._state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(max(1, len(slot.assigned) // 2))))
 
     def _idle_since(self) -> float | None:
-        """When the first of those who have nothing to do ended its last task."""
+        """Return when the first of the idle executors ended its last task, None if none is idle."""
         return min(
             (slot.last_seen_at for slot in self._state.slots if not slot.assigned and self._accepts_tasks(slot)),
             default=None,
         )
 
     def _slots_with_prefetched(self) -> list[Slot]:
-        """Executors that hold more than they execute, while nothing else waits."""
+        """Return the slots whose executors hold more tasks than they execute, while nothing else waits."""
         state = self._state
         width = state.concurrency_per_executor
         rich = [slot for slot in state.slots if len(slot.assigned) > width and not slot.reclaim_pending]

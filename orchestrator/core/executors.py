@@ -28,7 +28,7 @@ FIRST_BACKOFF, MAX_BACKOFF = 0.1, 5.0
 
 
 class ExecutorLifecycle:
-    """Who is in which slot. After the first interrupt nobody is started any more."""
+    """Start, retire and replace executors. After the first interrupt none is started any more."""
 
     def __init__(
         self, state: SupervisorState, outcomes: OutcomeTracker, shutdown: ShutdownController, loading: Loading
@@ -43,7 +43,7 @@ class ExecutorLifecycle:
     # -- they come ----------------------------------------------------------------------------------
 
     def start_missing(self, now: float) -> None:
-        """Start an executor in every empty slot whose time has come."""
+        """Start an executor in every empty slot that need not wait any longer."""
         for slot in self._state.slots:
             if slot.state is SlotState.EMPTY and slot.restart_at <= now:
                 slot.incarnation += 1
@@ -53,7 +53,7 @@ class ExecutorLifecycle:
                 self._state.emit(StartExecutor(slot.number, slot.incarnation))
 
     def add_agent(self, stimulus: stimuli.AgentAdded) -> None:
-        """An agent for every executor that is ready, and for every one that will be."""
+        """Register an agent and have executors load it: those that are ready now, the others when they are."""
         order = executor_protocol.LoadAgent(stimulus.agent, stimulus.by_name, stimulus.source)
         self._state.agents[stimulus.agent] = order
         self._state.needs.add_caller(order)
@@ -61,13 +61,13 @@ class ExecutorLifecycle:
         self._loading.load_new(order)
 
     def on_forked(self, stimulus: stimuli.ExecutorForked, now: float) -> None:
-        """The process exists: from now on it can show a sign of life."""
+        """Note the pid of a new process, which can show a heartbeat from now on."""
         slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is not None:
             slot.pid, slot.last_seen_at = stimulus.pid, now
 
     def on_ready(self, slot: Slot, record: executor_protocol.Ready, now: float) -> None:
-        """Its handlers stand."""
+        """Admit an executor whose signal handlers are set, and have it load agents."""
         if record.version != executor_protocol.VERSION:
             self.fail_protocol(
                 slot, f"it speaks version {record.version} of the wire, not {executor_protocol.VERSION}", now
@@ -87,14 +87,14 @@ class ExecutorLifecycle:
             slot.apply_loading(LoadingEvent.FINISH)
 
     def on_agent_loaded(self, slot: Slot, record: executor_protocol.AgentLoaded, _now: float) -> None:
-        """It has loaded an agent. Raises ValueError, having done nothing, when that cannot be."""
+        """Note that an executor has loaded an agent. Raises ValueError, having done nothing, when that cannot be."""
         self._require_known_agent(record.agent)
         try:
             options = msgspec.json.decode(record.options, type=AgentOptions)
         except msgspec.DecodeError as error:
             raise ValueError(f"the options of agent {record.agent} cannot be read: {error}") from error
         slot.pending_loads -= 1
-        if not slot.pending_loads:  # all of them: one that kills whoever loads it must not hide behind another
+        if not slot.pending_loads:  # all of them: one that kills its executor must not hide behind another
             slot.apply_loading(LoadingEvent.FINISH)
             self._start_failures = 0
         if record.agent not in self._state.loaded_agents:
@@ -107,23 +107,23 @@ class ExecutorLifecycle:
             self._state.emit(ReportAgent(record.agent, record.name))
 
     def _warn_if_grace_too_short(self, agent: int) -> None:
-        """Now it is known how long the ladder is: does the host know too?"""
-        found = self._state.fit_of(agent)
-        if not found.fits:
+        """Log a warning if the ladder, whose length is known now, does not fit into what the host grants."""
+        fitted = self._state.fit_of(agent)
+        if not fitted.fits:
             self._state.log(
                 "ladder.shortened",
                 Severity.WARNING,
-                granted=found.granted,
-                needed=found.needed,
-                hint=explain_shortening(found),
+                granted=fitted.granted,
+                needed=fitted.needed,
+                hint=explain_shortening(fitted),
             )
 
     def _require_known_agent(self, agent: int) -> None:
         if agent not in self._state.agents:
-            raise ValueError(f"nobody has hired agent {agent}")
+            raise ValueError(f"agent {agent} is not one of this run")
 
     def on_agent_load_failed(self, slot: Slot, record: executor_protocol.AgentLoadFailed, now: float) -> None:
-        """It cannot load an agent. Raises ValueError for one that it was not asked to load."""
+        """Note that an executor cannot load an agent. Raises ValueError for one that it was not asked to load."""
         self._require_known_agent(record.agent)
         slot.pending_loads -= 1
         if record.agent in self._state.loaded_agents:  # it loaded elsewhere: this executor is in a changed world
@@ -139,19 +139,19 @@ class ExecutorLifecycle:
     # -- they go ------------------------------------------------------------------------------------
 
     def retire(self, slot: Slot, now: float) -> None:
-        """Have one executor end, by the ladder if it does not."""
+        """Ask one executor to finish and exit. The ladder ends it if it does not."""
         self._state.emit(SendOrder(slot.number, executor_protocol.FinishAndExit()))
         slot.apply(SlotEvent.LEAVE)
         slot.escalation = Escalation(self._state.ladder.for_executor, Rung.FLAG, now)
 
     def on_leaving(self, slot: Slot, _record: executor_protocol.Leaving, now: float) -> None:
-        """It takes no more work. What runs at its exit is the agents', and may hang: the ladder sees to its end."""
+        """Note that an executor takes no more work. Code of agents may hang at its exit: the ladder bounds that."""
         slot.apply(SlotEvent.LEAVE)
         if self._state.phase is Phase.RUNNING:  # else the one of all is on its way
             slot.escalation = slot.escalation or Escalation(self._state.ladder.for_executor, Rung.FLAG, now)
 
     def on_delayed(self, slot: Slot, record: executor_protocol.Delayed, _now: float) -> None:
-        """It would exit, and waits for threads that its agents have left."""
+        """Log that an executor would exit, and waits for threads that its agents have left."""
         self._state.log(
             "executor.delayed",
             Severity.WARNING,
@@ -164,14 +164,14 @@ class ExecutorLifecycle:
         )
 
     def on_protocol_error(self, stimulus: stimuli.ProtocolErrorDetected, now: float) -> None:
-        """What it sent was no frame."""
+        """Distrust an executor that sent what is not a frame."""
         slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is not None and slot.state is not SlotState.DISTRUSTED:
             self.fail_protocol(slot, stimulus.problem, now)
 
-    def fail_protocol(self, slot: Slot, why: str, now: float) -> None:
-        """Nothing that it says is believed any more, and it is killed."""
-        slot.exit_reason = why
+    def fail_protocol(self, slot: Slot, problem: str, now: float) -> None:
+        """Distrust an executor and kill it: nothing that it sends is believed any more."""
+        slot.exit_reason = problem
         slot.apply(SlotEvent.DISTRUST)
         slot.escalation = Escalation(self._state.ladder.for_executor, Rung.KILL, now)
         self._state.log(
@@ -180,12 +180,12 @@ class ExecutorLifecycle:
             slot=slot.number,
             incarnation=slot.incarnation,
             pid=slot.pid,
-            reason=why,
+            reason=problem,
         )
         self._shutdown.kill(slot)
 
     def on_exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:
-        """It is gone, and all that it had said was heard."""
+        """Empty the slot of an executor that has exited. All that it sent was received before."""
         slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is None:
             return
@@ -210,7 +210,7 @@ class ExecutorLifecycle:
             self._count_failed_start(stimulus.exit_text, reason or stimulus.last_line, now)
 
     def on_guardian_lost(self, now: float) -> None:
-        """Its executors die with it, through no fault of theirs; but one that dies again and again is no guardian."""
+        """Count the loss of the guardian, whose executors die with it. One that dies again and again ends the run."""
         self._state.log("guardian.lost", Severity.ERROR)
         self._count_failed_start("the guardian was killed", "", now)
 
@@ -237,7 +237,7 @@ class ExecutorLifecycle:
         )
 
     def on_strays_found(self, stimulus: stimuli.StraysFound) -> None:
-        """It left processes behind, which the guardian is ending."""
+        """Log the processes that an executor left behind, which the guardian is ending."""
         self.strays_ended += len(stimulus.found)
         self._state.log(
             "executor.strays",
@@ -249,5 +249,5 @@ class ExecutorLifecycle:
         )
 
     def due(self) -> list[float]:
-        """When an executor may be started again (monotonic seconds)."""
+        """Return when executors may be started again (monotonic seconds)."""
         return [slot.restart_at for slot in self._state.slots if not slot.is_alive and slot.restart_at]

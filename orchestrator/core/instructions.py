@@ -20,21 +20,21 @@ class StartExecutor(msgspec.Struct, frozen=True):
 
 
 class SendOrder(msgspec.Struct, frozen=True):
-    """An order on a slot's tasks pipe."""
+    """Send an order through a slot's tasks pipe."""
 
     slot: int
     order: TaskOrder
 
 
 class SendControl(msgspec.Struct, frozen=True):
-    """An order on a slot's control pipe."""
+    """Send an order through a slot's control pipe."""
 
     slot: int
     order: Control
 
 
 class RaiseFlag(msgspec.Struct, frozen=True):
-    """Write the signal, raise every slot's byte, wake whoever sleeps."""
+    """Write the signal, raise every slot's byte, and wake every execution that sleeps."""
 
     signal: InterruptSignal
 
@@ -46,21 +46,21 @@ class PublishNextRung(msgspec.Struct, frozen=True):
 
 
 class UpdateGraces(msgspec.Struct, frozen=True):
-    """How long executors are given, in seconds, should the supervisor die: agents may need more than the run's own."""
+    """Set how long the guardian gives executors, in seconds, should the supervisor die: agents may need more."""
 
     grace: float
     term_grace: float
 
 
 class TerminateExecutor(msgspec.Struct, frozen=True):
-    """SIGTERM and SIGCONT to an executor."""
+    """Send SIGTERM and SIGCONT to an executor."""
 
     slot: int
     incarnation: int
 
 
 class KillExecutor(msgspec.Struct, frozen=True):
-    """SIGKILL to an executor and all its descendants."""
+    """Send SIGKILL to an executor and all its descendants."""
 
     slot: int
     incarnation: int
@@ -76,7 +76,7 @@ class FetchTasks(msgspec.Struct, frozen=True):
 
 
 class CommitOutcomes(msgspec.Struct, frozen=True):
-    """Commit outcomes; answered by Committed."""
+    """Commit outcomes. Answered by OutcomesCommitted."""
 
     outcomes: Sequence[TaskOutcome]
 
@@ -88,13 +88,13 @@ class CommitAttempts(msgspec.Struct, frozen=True):
 
 
 class SetJournalDeadline(msgspec.Struct, frozen=True):
-    """Nothing waits for the journal any longer than until then (monotonic seconds)."""
+    """Let nothing wait for the journal any longer than until `at` (monotonic seconds)."""
 
     at: float
 
 
 class ReportAgent(msgspec.Struct, frozen=True):
-    """An agent was loaded (error None) or refused, for the first time."""
+    """Report that an agent was loaded (error None) or refused, for the first time."""
 
     agent: int
     name: str
@@ -103,17 +103,17 @@ class ReportAgent(msgspec.Struct, frozen=True):
 
 
 class SweepProcesses(msgspec.Struct, frozen=True):
-    """Look for whatever process is left, end it, report Swept. Wait for processes `until` then (monotonic seconds)."""
+    """End every process that is left, waiting `until` then (monotonic seconds). Answered by SweepFinished."""
 
     until: float
 
 
 class SweepWithoutGuardian(msgspec.Struct, frozen=True):
-    """The guardian does not answer: kill it and all that it watched, look yourself, report Swept."""
+    """Kill the guardian, which does not answer, end all that it watched, and report SweepFinished."""
 
 
 class EmitLog(msgspec.Struct, frozen=True):
-    """A named log event; `event` ones are also written into the journal's events."""
+    """Write a named log event; `event` ones are also written into the journal's events."""
 
     name: str
     severity: Severity = Severity.INFO
@@ -121,7 +121,7 @@ class EmitLog(msgspec.Struct, frozen=True):
 
 
 class StopLoop(msgspec.Struct, frozen=True):
-    """Nothing is left to do."""
+    """End the engine's loop: nothing is left to do."""
 
 
 Instruction = (

@@ -9,15 +9,15 @@ KILL_SHARE = 0.5
 """The part of `kill_patience` that a stop waits for executors before it looks for whatever process is left."""
 
 ABANDON_SECONDS = 10.0
-"""The least `kill_patience` of one executor's own ladder: large memory takes seconds to unmap, and nobody reports an
-end while the guardian is held (guardianship.LONGEST_SILENCE). Who is given up costs a task its retries."""
+"""The least `kill_patience` of one executor's own ladder: large memory takes seconds to unmap, and no end is
+reported while the guardian is held (guardian_monitor.py). An executor that is given up costs its task the retries."""
 
 LOOK_SHARE = 0.7
 """The part of the last look in which it waits for processes; the rest is for writing down the end."""
 
 
 class Rung(IntEnum):
-    """The rungs, in order. ABANDONED is the end of patience: what is left is reported as unkillable."""
+    """Name the rungs, in order. At ABANDONED, what is left is reported as unkillable."""
 
     NONE = 0
     FLAG = 1
@@ -28,7 +28,7 @@ class Rung(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Seconds each rung is given before the next one.
+    """Hold the seconds that each rung is given before the next one.
 
     `grace` is the FLAG rung's: agents reach a checkpoint and leave by themselves. `term_grace` is the TERM rung's:
     `finally` blocks run. `kill_patience` bounds the wait for processes that even SIGKILL does not end at once.
@@ -47,7 +47,7 @@ class Ladder:
                 raise ValueError(f"{name} must not be negative")
 
     def seconds(self, rung: Rung) -> float:
-        """How long this rung lasts, in seconds."""
+        """Return how long a rung lasts, in seconds."""
         return {
             Rung.FLAG: self.grace,
             Rung.TERM: self.term_grace,
@@ -57,24 +57,24 @@ class Ladder:
 
     @property
     def for_stop(self) -> Ladder:
-        """The same for a stop of everything: `kill_patience` is for the KILL rung and for the last look."""
+        """Return the ladder of a stop of everything: `kill_patience` is for the KILL rung and for the last look."""
         kill_patience = KILL_SHARE * self.kill_patience
         return replace(self, kill_patience=kill_patience, last_look=self.kill_patience - kill_patience)
 
     @property
     def for_executor(self) -> Ladder:
-        """The same for one executor while the run goes on: nothing but its own slot waits for its end."""
+        """Return the ladder of one executor while the run continues: only its own slot waits for its end."""
         return replace(self, kill_patience=max(self.kill_patience, ABANDON_SECONDS))
 
     @property
     def total(self) -> float:
-        """The longest that a stop can take, in seconds."""
+        """Return the longest that a stop can take, in seconds."""
         return self.grace + self.term_grace + self.kill_patience + self.last_look
 
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """Where on the ladder one stop is. Frozen; `next` gives the new one."""
+    """Hold where on the ladder one stop is. Frozen; `next` gives the new one."""
 
     ladder: Ladder
     rung: Rung = Rung.NONE
@@ -82,18 +82,18 @@ class Escalation:
 
     @property
     def due(self) -> float | None:
-        """When the next rung comes (the clock of `now`), None at the ends."""
+        """Return when the next rung comes (the clock of `now`), None at the ends."""
         if self.rung in (Rung.NONE, Rung.ABANDONED):
             return None
         return self.since + self.ladder.seconds(self.rung)
 
     @property
     def ends(self) -> float | None:
-        """When the last rung is over (the clock of `now`), None before the first one."""
+        """Return when the last rung is over (the clock of `now`), None before the first one."""
         if self.rung is Rung.NONE:
             return None
         return self.since + sum(self.ladder.seconds(rung) for rung in Rung if rung >= self.rung)
 
     def next(self, now: float) -> Escalation:
-        """One rung further, at `now`. The last rung is its own next."""
+        """Return the escalation one rung further, at `now`. The last rung is its own next."""
         return Escalation(self.ladder, Rung(min(self.rung + 1, Rung.ABANDONED)), now)

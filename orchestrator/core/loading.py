@@ -22,7 +22,7 @@ EAGER_BYTES: Final = 64 << 10
 
 
 class Loading:
-    """An agent is dropped from one executor, never from the run: it is sent again when a task for it goes there."""
+    """Load agents into executors, and drop them. A dropped one is sent again with the next task that needs it."""
 
     def __init__(self, state: SupervisorState) -> None:
         self._state = state
@@ -51,7 +51,7 @@ class Loading:
             self._send(slot, order)
 
     def require(self, slot: Slot, agents: Iterable[int]) -> None:
-        """See to it that an executor has what tasks need that it is about to be sent."""
+        """Send an executor the agents that it has not loaded and that the tasks it is about to be sent need."""
         needed = dict.fromkeys(agents)
         if len(needed) == len(slot.loaded) == 1 and needed.keys() == slot.loaded.keys():
             return
@@ -60,7 +60,7 @@ class Loading:
                 slot.loaded[agent] = slot.loaded.pop(agent)
         missing = [self._state.agents[agent] for agent in needed if agent not in slot.loaded]
         if missing and not slot.assigned:
-            slot.apply_loading(LoadingEvent.REQUIRE)  # one that kills whoever loads it is found out
+            slot.apply_loading(LoadingEvent.REQUIRE)  # an agent that kills its executor is recognised
         for order in missing:
             self._send(slot, order)
 
@@ -71,7 +71,7 @@ class Loading:
         self._state.emit(SendOrder(slot.number, order))
 
     def trim(self) -> None:
-        """Have executors drop what is too much. No task that one was sent, and that has not ended, needs it."""
+        """Have executors drop agents beyond LOADED_BYTES, but none that a task needs which they were sent."""
         for slot in self._state.slots:
             if slot.loaded_bytes > LOADED_BYTES and slot.state is SlotState.READY:
                 self._drop(slot)

@@ -1,19 +1,19 @@
 """All decisions, and nothing else: stimuli and the time go in, instructions come out. Pure.
 
-The machine has memory (mind.py) but no effect: no os, no signal, no clock. `now` is monotonic seconds. It is not
+The machine has memory (state.py) but no effect: no os, no signal, no clock. `now` is monotonic seconds. It is not
 rebuilt from a copy at every step, because at 50,000 tasks a second the copies would cost more than the work;
 what a pure function buys, tests that feed stimuli and read instructions, stays.
 
 Rules that it keeps:
 - a task is with one executor at most, and an outcome that is final is recorded once;
 - while threads of a task run, it is with its executor, whatever that has said of its end;
-- after the first interrupt no task is handed out and no executor is started;
-- a stop ends at most `ladder.total` later, whatever is or is not heard;
+- after the first interrupt no task is dispatched and no executor is started;
+- a stop ends at most `ladder.total` later, whatever executors and guardian report, or do not;
 - the first signal wins and never changes.
 
-Its parts: roster (executors), handout (tasks to them), ledger (what becomes of tasks), stopping (the ladder),
-abandonment (executors that cannot be killed), watch (what shared memory shows). Each reads the mind and writes what its
-own file is about.
+Its parts: executors (their lives), dispatch (tasks to them), outcomes (what becomes of tasks), shutdown (the ladder),
+abandonment (executors that cannot be killed), watchdog (what shared memory shows). Each reads the whole state and
+writes what its own file is about.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ One that neither answers nor works is replaced sooner (guardian_monitor.py)."""
 
 JOURNAL_TIMEOUT = 10.0
 """Seconds that a stop may take longer because of the journal, all in all. A disk that hangs (NFS) must not keep us for
-ever; nor one that is slow, at every commit. Where nobody stops the run, it may leave us so long without any answer."""
+ever; nor one that is slow, at every commit. While the run is not stopped, it may give no answer for so long."""
 
 _NON_ACTIONABLE_STIMULI = frozenset(
     {
@@ -65,11 +65,11 @@ _NON_ACTIONABLE_STIMULI = frozenset(
         stimuli.JournalAvailable,
     }
 )
-"""What gives nobody anything to do while the run goes on."""
+"""Stimuli after which there is nothing to start, fetch or dispatch while the run continues."""
 
 
 class SupervisorStateMachine:
-    """The supervisor's mind at work. Feed it with `handle`, ask `due` when to send a Tick."""
+    """Decide what the supervisor does. Feed it with `handle`; `due` says when to send a TimerFired."""
 
     def __init__(self, settings: RunSettings) -> None:
         self.state = state = SupervisorState(settings)
@@ -138,7 +138,7 @@ class SupervisorStateMachine:
     # -- the engine's side --------------------------------------------------------------------------
 
     def handle(self, stimulus: stimuli.Stimulus, now: float) -> list[Instruction]:
-        """Take one stimulus at `now` (monotonic seconds); what is to be done, in order. After the end, nothing."""
+        """Take one stimulus at `now` (monotonic seconds). Returns instructions, in order; after the end, none."""
         if self.state.phase is Phase.ENDED:
             return []
         self._handlers[type(stimulus)](stimulus, now)
@@ -151,7 +151,7 @@ class SupervisorStateMachine:
         return self.state.drain_instructions()
 
     def due(self) -> float | None:
-        """When the next Tick is needed (monotonic seconds), None if only a stimulus can change anything."""
+        """Return when the next TimerFired is needed (monotonic seconds), None if only other stimuli count."""
         if self.state.phase is Phase.ENDED:
             return None
         if not self._due_cached:  # asked more often than it changes
@@ -163,14 +163,14 @@ class SupervisorStateMachine:
         return self._due
 
     def slots_without_heartbeat(self, slots: Sequence[tuple[int, float, float]], now: float) -> list[Slot]:
-        """Whose processor time is wanted with the Progress of these `slots`."""
+        """Return the slots whose processor time is wanted with the ProgressSampled of these `slots`."""
         return self._watchdog.slots_without_heartbeat(slots, now)
 
     def status(self, now: float) -> StatusView:
-        """What a person may see of it."""
+        """Return what people may see of the run at `now` (monotonic seconds)."""
         return make_status(self.state, now)
 
-    # -- what it is told ----------------------------------------------------------------------------
+    # -- stimuli ----------------------------------------------------------------------------------
 
     def _on_tasks_added(self, stimulus: stimuli.TasksAdded, _now: float) -> None:
         self.state.accepted += len(stimulus.tasks)
@@ -212,9 +212,9 @@ class SupervisorStateMachine:
             try:
                 self._record_handlers[type(record)](slot, record, now)
             except ValueError as error:  # well-formed, and nonsense all the same: an agent has its hands in the pipe
-                why = " ".join(str(error).split())
+                problem = " ".join(str(error).split())
                 self._executors.fail_protocol(
-                    slot, f"it sent a {type(record).__name__} that makes no sense: {why}", now
+                    slot, f"it sent a {type(record).__name__} that makes no sense: {problem}", now
                 )
 
     def _on_executor_exited(self, stimulus: stimuli.ExecutorExited, now: float) -> None:
@@ -226,7 +226,7 @@ class SupervisorStateMachine:
         self._executors.on_guardian_lost(now)
 
     def _on_guardian_ready(self, stimulus: stimuli.GuardianReady, _now: float) -> None:
-        """The guardian stands. What this host does not give is said once, by the first one."""
+        """Log that the guardian is ready, and once what this host does not give."""
         state = self.state
         state.log("guardian.started", pid=stimulus.pid, containment=list(stimulus.containment))
         if stimulus.missing and not self._is_host_known:
@@ -258,14 +258,14 @@ class SupervisorStateMachine:
         self.state.log("journal.available", Severity.INFO, seconds=round(stimulus.seconds, 1))
 
     def _on_journal_starved(self, stimulus: stimuli.JournalStarved, now: float) -> None:
-        why = f"{stimulus.problem}, for {stimulus.seconds:.0f} s now"
+        problem = f"{stimulus.problem}, for {stimulus.seconds:.0f} s now"
         if self.state.phase is Phase.RUNNING:
-            self._shutdown.abort_run(why, now, InterruptReason.RESOURCE_LIMIT)
+            self._shutdown.abort_run(problem, now, InterruptReason.RESOURCE_LIMIT)
         elif self.state.signal is None:  # all is done, but for the record
-            self._on_journal_failed(stimuli.JournalFailed(why), now)
+            self._on_journal_failed(stimuli.JournalFailed(problem), now)
 
     def _wait_for_journal(self, now: float) -> None:
-        """Executors are gone, outcomes are still on their way to the disk. A stop has one deadline for all that."""
+        """Set how long outcomes may still take to the disk after the last executor. A stop has one deadline for all."""
         state = self.state
         if state.signal is not None or state.hurried:
             self._set_journal_deadline(now)
@@ -288,8 +288,8 @@ class SupervisorStateMachine:
     def _on_timer(self, _: stimuli.TimerFired, now: float) -> None:
         self._shutdown.on_timer(now)
         if self._commit_deadline is not None and self._commit_deadline <= now:
-            why = f"the journal did not answer for {JOURNAL_TIMEOUT:g} s; what it has not confirmed may be lost"
-            self._on_journal_failed(stimuli.JournalFailed(why), now)
+            problem = f"the journal did not answer for {JOURNAL_TIMEOUT:g} s; what it has not confirmed may be lost"
+            self._on_journal_failed(stimuli.JournalFailed(problem), now)
         if self._sweep_deadline is not None and self._sweep_deadline <= now:
             self._sweep_deadline = None
             self.state.log("guardian.unresponsive", Severity.ERROR, seconds=SWEEP_TIMEOUT)
@@ -301,7 +301,7 @@ class SupervisorStateMachine:
     # -- going on -----------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
-        """After every stimulus: start, fetch, hand out; or end, step by step."""
+        """Go on after a stimulus: start executors, fetch and dispatch tasks; or end, step by step."""
         state = self.state
         if state.phase is Phase.RUNNING:
             if state.is_complete:
@@ -339,7 +339,7 @@ class SupervisorStateMachine:
         self._loading.trim()
 
     def _finish(self, now: float) -> None:
-        """All is done: every executor may go."""
+        """Let every executor go: all tasks are done."""
         self._shutdown.finish(now)
         for slot in self.state.slots:
             if slot.state in (SlotState.READY, SlotState.STARTING):

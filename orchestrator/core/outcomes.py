@@ -37,7 +37,7 @@ SLOW_STOP_SECONDS = 1.0
 
 
 class OutcomeTracker:
-    """A task is with one executor at most, and an outcome that is final is recorded once."""
+    """Decide what becomes of tasks. Each is with one executor at most; a final outcome is recorded once."""
 
     def __init__(self, state: SupervisorState, shutdown: ShutdownController) -> None:
         self._state = state
@@ -47,18 +47,18 @@ class OutcomeTracker:
     # -- what executors say -------------------------------------------------------------------------
 
     def on_started(self, slot: Slot, record: executor_protocol.Started, now: float) -> None:
-        """An async task began."""
+        """Note that an async task began."""
         if record.task in slot.assigned:
             slot.assigned[record.task].begin(now)
 
     def on_snapshot(self, slot: Slot, record: executor_protocol.Snapshot, _now: float) -> None:
-        """A task saved its progress: it is handed back if the task runs again."""
+        """Keep the progress that a task saved. It is sent back if the task runs again."""
         assignment = slot.assigned.get(record.task)
         if assignment is not None:
             assignment.task = replace(assignment.task, snapshot=record.data, snapshot_encoding=record.encoding)
 
     def on_tasks_returned(self, slot: Slot, record: executor_protocol.TasksReturned, now: float) -> None:
-        """Tasks that had not begun come back; those of an agent that nobody can load have failed.
+        """Requeue tasks that had not begun. Those of an agent that no executor can load have failed.
 
         Raises ValueError, having done nothing, for one that has ended.
         """
@@ -70,20 +70,20 @@ class OutcomeTracker:
         back: list[Assignment] = []
         for assignment in [slot.assigned.pop(task) for task in record.tasks if task in slot.assigned]:
             assignment.apply(AssignmentEvent.RETURN)
-            why = (
+            load_error = (
                 None
                 if assignment.task.agent in self._state.loaded_agents
                 else self._state.load_errors.get(assignment.task.agent)
             )
-            if why is None:
+            if load_error is None:
                 back.append(assignment)
             else:
-                self._record_outcome(assignment, slot, ExecutionStatus.FAILED, why, now)
+                self._record_outcome(assignment, slot, ExecutionStatus.FAILED, load_error, now)
         self._cancel_escalation_if_idle(slot)
         self._shutdown.requeue_unstarted(back[::-1])
 
     def on_task_done(self, slot: Slot, record: executor_protocol.TaskDone, now: float) -> None:
-        """A task ended. Raises ValueError, having done nothing, for a signal that is none, or a second end."""
+        """Note that a task ended. Raises ValueError, having done nothing, for an invalid signal or a second end."""
         signal = _signal_of(record)
         assignment = slot.assigned.get(record.task)
         if assignment is None:
@@ -102,7 +102,7 @@ class OutcomeTracker:
     # -- threads that a task has left ---------------------------------------------------------------
 
     def on_threads_left(self, slot: Slot, record: executor_protocol.ThreadsLeft, _now: float) -> None:
-        """A task is about to end, and threads of it still run."""
+        """Log that a task is about to end while threads of it still run."""
         assignment = slot.assigned.get(record.task)
         if assignment is None or assignment.is_held:
             return
@@ -120,7 +120,7 @@ class OutcomeTracker:
         )
 
     def on_threads_ended(self, slot: Slot, record: executor_protocol.ThreadsEnded, now: float) -> None:
-        """Nothing of a task runs any more: now its end counts."""
+        """Let the end of a task count: none of its threads runs any more."""
         assignment = slot.assigned.get(record.task)
         if assignment is None:
             return
@@ -129,7 +129,7 @@ class OutcomeTracker:
             self.on_task_done(slot, _prolonged(held_record, now - assignment.held_at), now)
 
     def _hold(self, slot: Slot, assignment: Assignment, record: executor_protocol.TaskDone, now: float) -> None:
-        """Keep the end of a task to itself: what runs must end first, and if it does not, its executor must.
+        """Hold back how a task ended until its threads have ended. If they do not, the ladder ends its executor.
 
         Until then that executor gets nothing, and what waits in it goes to others.
         """
@@ -148,7 +148,7 @@ class OutcomeTracker:
         signal: InterruptSignal | None,
         now: float,
     ) -> None:
-        """What a task's own report means, when nothing of it runs any more."""
+        """Record what a task's own report means, when nothing of it runs any more."""
         self._log_slow_stop(where.number if isinstance(where, Slot) else where.slot, assignment, now)
         if record.status == ExecutionStatus.COMPLETED:
             self._update_mean_duration(record.seconds)
@@ -167,7 +167,7 @@ class OutcomeTracker:
     # -- a loop that does not turn ------------------------------------------------------------------
 
     def on_loop_blocked(self, slot: Slot, record: executor_protocol.LoopBlocked, now: float) -> None:
-        """A step of one task holds the event loop: the clocks of the others stand still, and they are not to blame."""
+        """Excuse the tasks beside one that holds the event loop: their clocks stand still."""
         excuse = Excuse.NEIGHBOUR if record.task else Excuse.UNKNOWN
         others = [
             assignment
@@ -188,7 +188,7 @@ class OutcomeTracker:
                 )
 
     def _cancel_escalation_if_idle(self, slot: Slot) -> None:
-        """A task that was told to end is gone: the ladder is for those that are left, from when they were told."""
+        """End or restart a slot's ladder when an interrupted task is gone: it counts from the oldest that is left."""
         if (
             slot.state is not SlotState.READY
             or slot.intake is Intake.KILLED
@@ -205,7 +205,7 @@ class OutcomeTracker:
             slot.escalation = Escalation(self._state.ladder_for_agent(agent), Rung.FLAG, since)
 
     def _log_slow_stop(self, slot: int, assignment: Assignment, now: float) -> None:
-        """A task that went long without a checkpoint is found out now, and not when it is too late.
+        """Log a task that went long without a checkpoint, so that it is known before it matters.
 
         Also one that was completed all the same, or whose executor had to be killed.
         """
@@ -230,15 +230,15 @@ class OutcomeTracker:
         self,
         left: list[Assignment],
         exited: stimuli.ExecutorExited,
-        why: str | None,
+        exit_reason: str | None,
         escalation: Escalation | None,
         now: float,
         *,
         distrusted: bool = False,
     ) -> None:
-        """Whose fault was it? That task pays an attempt; the others did not begin, or are innocent.
+        """Find the task at fault when an executor died: it uses up an attempt, and the others do not.
 
-        Of a `distrusted` executor nobody knows which tasks have ended: one whose record was lost in the garbage may
+        Of a `distrusted` executor it is not known which tasks have ended: one whose record was lost in the garbage may
         be the one that wrote it, so each is suspected, or the same garbage would come again for ever.
         """
         backlog = self._state.queue
@@ -271,12 +271,12 @@ class OutcomeTracker:
             self._on_guardian_lost(begun)
             return
         elif len(begun := left if distrusted else begun) == 1:
-            self._on_crash(begun[0], exited, why, now)
+            self._on_crash(begun[0], exited, exit_reason, now)
         else:
             backlog.add_suspects([assignment.task for assignment in begun])
         self._shutdown.requeue_unstarted([assignment for assignment in left if assignment not in begun])
 
-    def record_abandoned(self, left: list[Assignment], where: Slot, why: str | None, now: float) -> None:
+    def record_abandoned(self, left: list[Assignment], where: Slot, exit_reason: str | None, now: float) -> None:
         """Record the tasks of an executor that cannot be killed. Those that had begun do not run again in this run."""
         begun = [assignment for assignment in left if assignment.has_begun(executing=0)]
         self._excuse_if_several(begun)
@@ -291,27 +291,27 @@ class OutcomeTracker:
             status = status_of_unkillable(
                 assignment, signal, has_failed=has_failed, stopping=self._state.signal is not None
             )
-            said = (None if record is None else record.error) or why
+            said = (None if record is None else record.error) or exit_reason
             error = unkillable_message(said, signal or self._state.signal)
             self._record_outcome(assignment, where, status, error, now, record)
         self._shutdown.requeue_unstarted([assignment for assignment in left if assignment not in begun])
 
     def _release(self, assignment: Assignment, exited: stimuli.ExecutorExited, now: float) -> None:
-        """The threads of a task that had ended are gone with their process."""
+        """Conclude a task that was held: its threads are gone with their process."""
         if assignment.held_record is not None:
             record = _prolonged(assignment.held_record, now - assignment.held_at)
             self._conclude(assignment, exited, record, _signal_of(record), now)
 
     @staticmethod
     def _excuse_if_several(begun: list[Assignment]) -> None:
-        """Several tasks of one event loop were over their limits, and nobody said which one held it."""
+        """Excuse several tasks of one event loop that were over their limits: it is not known which one held it."""
         blamed = [assignment for assignment in begun if is_over_limit(assignment) and assignment.excuse is None]
         if len(blamed) > 1:
             for assignment in blamed:
                 assignment.excuse = Excuse.UNKNOWN
 
     def _on_guardian_lost(self, begun: list[Assignment]) -> None:
-        """All executors died at once, with the guardian: nobody pays. Where it comes again, each runs by itself."""
+        """Requeue the tasks that died with the guardian, at no cost. Where it comes again, each runs by itself."""
         backlog, again = self._state.queue, []
         for assignment in begun:
             if backlog.count_crash(assignment.task.seq) < self._state.settings.crash_limit:
@@ -320,9 +320,11 @@ class OutcomeTracker:
                 backlog.isolate(assignment.task)
         backlog.put_back(again)
 
-    def _on_crash(self, assignment: Assignment, exited: stimuli.ExecutorExited, why: str | None, now: float) -> None:
+    def _on_crash(
+        self, assignment: Assignment, exited: stimuli.ExecutorExited, exit_reason: str | None, now: float
+    ) -> None:
         crashes = self._state.queue.count_crash(assignment.task.seq)
-        text = crash_message(exited.exit_text, why)
+        text = crash_message(exited.exit_text, exit_reason)
         self._state.log(
             "task.crashed",
             Severity.WARNING,
@@ -353,7 +355,7 @@ class OutcomeTracker:
         now: float,
         record: executor_protocol.TaskDone | None = None,
     ) -> None:
-        """Carry a verdict out: final, again, or kept for the next start."""
+        """Apply a verdict: record the task as final, run it again, or keep it for the next start."""
         if verdict is TaskVerdict.REQUEUE:
             self._requeue_without_attempt(assignment, where, error, now, record)
         elif verdict is TaskVerdict.ALONE:
@@ -378,7 +380,7 @@ class OutcomeTracker:
         now: float,
         record: executor_protocol.TaskDone | None,
     ) -> None:
-        """It made room for another, or somebody sent its executor SIGTERM: that costs nothing, unless it did so itself.
+        """Requeue a task that made room for another, or whose executor got a foreign SIGTERM, at no cost.
 
         Where that comes again and again, it runs alone, so that it is known whose doing it is.
         """
@@ -389,13 +391,13 @@ class OutcomeTracker:
         ):
             backlog.put_back([assignment.task])
         elif assignment.exclusive_on_executor or self._state.concurrency_per_executor == 1:
-            why = f"{error} ({FOREIGN_SIGTERM_LIMIT} times: the task seems to send it itself)"
-            self._record_outcome(assignment, where, ExecutionStatus.FAILED, why, now, record)
+            text = f"{error} ({FOREIGN_SIGTERM_LIMIT} times: the task seems to send it itself)"
+            self._record_outcome(assignment, where, ExecutionStatus.FAILED, text, now, record)
         else:
             backlog.add_suspects([assignment.task])
 
     def _schedule_retry(self, assignment: Assignment, at: float) -> None:
-        """Run a task again; the attempt that it has used is kept in the journal too."""
+        """Run a task again at `at`; the attempt that it has used is kept in the journal too."""
         self._state.emit(CommitAttempts({assignment.task.seq: assignment.attempt}))
         self._state.queue.retry_at(replace(assignment.task, attempts=assignment.attempt), at)
 
@@ -426,7 +428,7 @@ class OutcomeTracker:
             )
 
     def on_committed(self, stimulus: stimuli.OutcomesCommitted) -> None:
-        """Outcomes are in the journal: now they count."""
+        """Count outcomes that are in the journal now."""
         counts = self._state.counts
         self._state.uncommitted -= stimulus.submitted
         counts[ExecutionStatus.COMPLETED] += stimulus.completed
@@ -435,10 +437,10 @@ class OutcomeTracker:
 
 
 def _prolonged(record: executor_protocol.TaskDone, seconds: float) -> executor_protocol.TaskDone:
-    """The end of a task whose threads ended so much later."""
+    """Return the end of a task whose threads ended so many seconds later."""
     return replace(record, seconds=record.seconds + seconds)
 
 
 def _signal_of(record: executor_protocol.TaskDone) -> InterruptSignal | None:
-    """What interrupted it, as it says: the run's signal, or one of its own (a time limit, a checker)."""
+    """Return the signal that a record gives as its cause: the run's, or one of the task's own (a limit, a checker)."""
     return InterruptSignal.model_validate_json(record.signal) if record.signal else None

@@ -12,11 +12,11 @@ TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Task states that never change. INTERRUPTED is not one: the task runs again on resume."""
 
 MAX_PRIORITY = 1 << 53
-"""Priorities are whole numbers up to here, and down to as far below zero: journals and JSON have words for them."""
+"""Priorities are whole numbers up to here, and down to as far below zero: journals and JSON can carry them."""
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """One input on its way into the journal. `input` is encoded as `encoding` says.
+    """Hold one input on its way into the journal. `input` is encoded as `encoding` says.
 
     `seq` is its place in the run's input, rising (the line number of a file); 0 means the one after the last.
     """
@@ -30,7 +30,7 @@ class NewTask(msgspec.Struct, frozen=True):
 
 
 class TaskSnapshot(msgspec.Struct, frozen=True):
-    """A task's own saved progress, on its way into the journal. The latest one replaces those before it.
+    """Hold a task's own saved progress, on its way into the journal. The latest one replaces those before it.
 
     `projection` is the JSON that readers are shown of `data` that is not JSON.
     """
@@ -42,7 +42,7 @@ class TaskSnapshot(msgspec.Struct, frozen=True):
 
 
 class PendingTask(msgspec.Struct, frozen=True):
-    """A task that is not terminal, as the journal hands it out. `attempts` are the ones already used up."""
+    """Hold a task that is not terminal, as the journal returns it. `attempts` are the ones already used up."""
 
     seq: int
     key: str
@@ -56,14 +56,14 @@ class PendingTask(msgspec.Struct, frozen=True):
 
 
 class StoredTask(msgspec.Struct, frozen=True):
-    """A task that a run has already, and its terminal outcome, or None when it has none yet."""
+    """Hold a task that a run has already, and its terminal outcome, or None when it has none yet."""
 
     task: PendingTask
     outcome: TaskOutcome | None = None
 
 
 def to_pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
-    """New tasks as the store hands them out; one without a seq gets the next one, the first of them `after` + 1."""
+    """Return new tasks as the store returns them. One without a seq gets the next one, from `after` + 1 on."""
     found = []
     for task in tasks:
         after = task.seq or after + 1
@@ -105,7 +105,7 @@ class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a run. `seq` is given by the journal, from 1 without gaps; `data` is a JSON object."""
+    """Hold one event of a run. `seq` is given by the journal, from 1 without gaps; `data` is a JSON object."""
 
     kind: str
     at: float

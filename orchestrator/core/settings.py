@@ -34,7 +34,7 @@ their number (scripts/bench_stop_many.py)."""
 
 
 class MaxFailures(BaseModel):
-    """How many failed tasks a run bears: a count, or a share of the tasks that ended (percent)."""
+    """Hold how many failed tasks a run bears: a count, or a share of the tasks that ended (percent)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,12 +47,12 @@ class MaxFailures(BaseModel):
 
     @classmethod
     def parse(cls, text: str | int, name: str) -> MaxFailures:
-        """From `N` or `P%`. Raises UsageError, which calls it by `name`."""
+        """Parse `N` or `P%`. Raises UsageError, which calls it by `name`."""
         try:
-            words = str(text).strip()
-            if words.endswith("%"):
-                return cls(percent=float(words[:-1]))
-            return cls(count=int(words))
+            limit = str(text).strip()
+            if limit.endswith("%"):
+                return cls(percent=float(limit[:-1]))
+            return cls(count=int(limit))
         except ValueError:
             raise UsageError(f"{name} {show_value(text)} is neither a count nor a percentage like 10%") from None
 
@@ -159,27 +159,27 @@ class RunSettings(BaseModel):
 
     @property
     def ladder(self) -> Ladder:
-        """The run's own graces, shortened to what the host grants; an agent may ask for others (SupervisorState)."""
+        """Return the run's graces, shortened to what the host grants. An agent may ask for others (SupervisorState)."""
         return self.fit(self.grace, self.term_grace).ladder
 
     def fit(self, grace: float, term_grace: float) -> FittedLadder:
-        """How these graces fit into what the host grants."""
+        """Return how these graces fit into what the host grants."""
         crowd = max(0, self.workers - FEW_EXECUTORS) * KILL_SECONDS
         return fit(Ladder(grace, term_grace, self.kill_patience + crowd), self.host_grace)
 
     @property
     def heartbeat(self) -> float:
-        """Seconds between two heartbeats of an executor: one may be lost, and one late, before it is silent."""
+        """Return the seconds between two heartbeats: one may be lost, and one late, before an executor is silent."""
         return self._within_silence(LONGEST_HEARTBEAT, 1 / 4)
 
     @property
     def sample_interval(self) -> float:
-        """Seconds between two looks at the executors: a busy one is looked at twice before it can count as silent."""
+        """Return the seconds between two samples: a busy executor is sampled twice before it counts as silent."""
         return self._within_silence(LONGEST_SAMPLE, 1 / 8)
 
     @property
     def pause_limit(self) -> float:
-        """Seconds that the supervisor itself may lose before no executor is blamed for a silence in that time."""
+        """Return the seconds that the supervisor may lose before it blames no executor for a silence meanwhile."""
         return self._within_silence(LONGEST_LAPSE, 1 / 4)
 
     def _within_silence(self, longest: float, share: float) -> float:
@@ -187,5 +187,5 @@ class RunSettings(BaseModel):
 
     @property
     def report_above(self) -> int | None:
-        """Bytes from which on somebody wants to know how large an executor's tree is."""
+        """Return the bytes from which on the size of an executor's tree is wanted, None if it is not."""
         return min((size for size in (self.memory_limit, self.max_memory_per_executor) if size), default=None)

@@ -25,7 +25,7 @@ DEBOUNCE = 0.5
 
 
 class ShutdownController:
-    """The first signal wins; what follows hurries. A stop ends at most `ladder.total` after it began."""
+    """Stop the run. The first signal wins; later ones hurry. A stop ends at most `ladder.total` after it began."""
 
     def __init__(self, state: SupervisorState) -> None:
         self._state = state
@@ -33,15 +33,15 @@ class ShutdownController:
         self._ends_at: float | None = None
         self.began_at = 0.0
 
-    # -- why ----------------------------------------------------------------------------------------
+    # -- causes -------------------------------------------------------------------------------------
 
     def on_run_started(self, now: float) -> None:
-        """The run has begun."""
+        """Set the deadline of the run, which begins now."""
         deadline = self._state.settings.deadline
         self._ends_at = None if deadline is None else now + deadline
 
     def on_os_signal(self, stimulus: stimuli.OsSignalReceived, now: float) -> None:
-        """An OS signal: the first stops, a later one skips to the next rung."""
+        """Stop at the first OS signal, and skip to the next rung at a later one."""
         if self._last_signal_at is not None and now - self._last_signal_at < DEBOUNCE:
             return
         self._last_signal_at = now
@@ -55,7 +55,7 @@ class ShutdownController:
             self._escalate(now)
 
     def on_interrupt_requested(self, stimulus: stimuli.InterruptRequested, now: float) -> None:
-        """A request from the program, the journal or a limit."""
+        """Stop the run or one task, as the program, the journal or a limit asks."""
         if stimulus.task is None:
             self.stop(stimulus.signal, now)
             return
@@ -73,19 +73,19 @@ class ShutdownController:
             )
 
     def record_cancelled(self, unwanted: CancelledTasks) -> None:
-        """Tasks that were told to end while they were still in the store, and that have come now."""
+        """Record tasks that were cancelled while they were still in the store, and that have come now."""
         for task, signal in unwanted:
             self._state.record_outcome(outcome_of_unstarted(task, signal), task.agent)
 
-    def abort_run(self, why: str, now: float, reason: InterruptReason = InterruptReason.ERROR_THRESHOLD) -> None:
-        """Something that the run cannot go on without is broken."""
-        self._state.error = self._state.error or why
-        self.stop(InterruptSignal(reason=reason, message=why, triggered_by="supervisor"), now)
+    def abort_run(self, problem: str, now: float, reason: InterruptReason = InterruptReason.ERROR_THRESHOLD) -> None:
+        """Stop the run with an error: something that it needs is broken."""
+        self._state.error = self._state.error or problem
+        self.stop(InterruptSignal(reason=reason, message=problem, triggered_by="supervisor"), now)
 
     # -- everything ---------------------------------------------------------------------------------
 
     def stop(self, signal: InterruptSignal, now: float) -> None:
-        """The flag goes up at once; the rest of the ladder follows by the clock."""
+        """Raise the flag at once, and begin the ladder, which follows by the clock."""
         state = self._state
         if state.phase is not Phase.RUNNING:  # also FINISHING: what is complete is not interrupted any more
             return
@@ -109,13 +109,13 @@ class ShutdownController:
         self._escalate(now)
 
     def finish(self, now: float) -> None:
-        """All is done and every executor was told to go; the ladder is for those that do not."""
+        """Begin the ladder for executors that do not leave although all is done."""
         self._state.phase = Phase.FINISHING
         self._ends_at = None
         self._state.escalation = Escalation(self._state.ladder, Rung.FLAG, now)
 
     def _escalate(self, now: float) -> None:
-        """The next rung, for everybody who is left."""
+        """Apply the next rung to all executors that are left."""
         state = self._state
         state.escalation = state.escalation.next(now)
         state.emit(PublishNextRung(state.escalation.due))
@@ -144,13 +144,13 @@ class ShutdownController:
             self._state.to_abandon.append(slot)
 
     def kill(self, slot: Slot) -> None:
-        """An end of an executor and its tree; once, whichever ladder comes there first."""
+        """Kill an executor and its tree, once, whichever ladder comes there first."""
         if slot.intake is not Intake.KILLED:
             slot.apply_intake(IntakeEvent.KILL)
             self._state.emit(KillExecutor(slot.number, slot.incarnation))
 
     def requeue_unstarted(self, left: Sequence[Assignment]) -> None:
-        """Tasks that an executor had and had not begun are ready again, but for those that nobody wants any more."""
+        """Requeue tasks that had not begun; record those that a caller has interrupted."""
         for assignment in left:
             if assignment.by_user and assignment.interrupt_signal is not None:
                 self._state.record_outcome(
@@ -165,7 +165,7 @@ class ShutdownController:
     ) -> None:
         """Interrupt one task; if it does not end, its executor goes down the ladder.
 
-        `requested`: somebody meant this very task, so that it does not go on later, whatever else it was asked for.
+        `requested`: a caller named this very task, so that it does not run again, whatever else interrupted it.
         """
         if assignment.interrupt_signal is not None:
             if requested and assignment.interrupt_signal.reason is InterruptReason.PRIORITY_OVERRIDE:
@@ -191,7 +191,7 @@ class ShutdownController:
         self._state.emit(SendControl(slot.number, order))
 
     def on_suspension(self, seconds: float) -> None:
-        """The supervisor, and perhaps everybody, stood still for so long: every climb goes on where it was."""
+        """Move every escalation on by the seconds in which the supervisor did not run."""
         state = self._state
         if state.escalation.due is not None:
             state.escalation = replace(state.escalation, since=state.escalation.since + seconds)
@@ -204,7 +204,7 @@ class ShutdownController:
     # -- time ---------------------------------------------------------------------------------------
 
     def due(self) -> list[float | None]:
-        """When something here is due (monotonic seconds)."""
+        """Return when something of a stop is due (monotonic seconds)."""
         escalations = (
             [slot.escalation.due for slot in self._state.slots if slot.escalation] if self._state.signal is None else []
         )
@@ -217,7 +217,7 @@ class ShutdownController:
         return min(begins + LOOK_SHARE * last_look, now + LOOK_PATIENCE)
 
     def on_timer(self, now: float) -> None:
-        """Whatever is due."""
+        """Apply what is due: the deadline of the run, rungs of the stop, rungs of single executors."""
         state = self._state
         if self._ends_at is not None and now >= self._ends_at:
             message = f"the run's deadline of {state.settings.deadline:g} s is over"
@@ -229,7 +229,7 @@ class ShutdownController:
                 self._escalate_slot_if_due(slot, now)
 
     def _escalate_slot_if_due(self, slot: Slot, now: float) -> None:
-        """One executor's own climb: a task of it was told to end, or it was told to go, and did not."""
+        """Apply the next rung to one executor that did not end, or whose task did not."""
         due = slot.escalation.due if slot.escalation is not None else None
         if slot.escalation is not None and due is not None and due <= now:
             slot.escalation = slot.escalation.next(now)

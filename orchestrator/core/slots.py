@@ -27,7 +27,7 @@ from runtime.model import InterruptSignal
 
 
 class Excuse(StrEnum):
-    """Why a task that was interrupted for a limit runs again at no cost."""
+    """Name why a task that was interrupted for a limit runs again at no cost."""
 
     NEIGHBOUR = "a task beside it held the event loop"
     UNKNOWN = "it is not known which task was at fault"
@@ -35,7 +35,7 @@ class Excuse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A step that has held the event loop since a time: of this task, 0 = unknown."""
+    """Hold a step that has held the event loop since a time: of this task, 0 = unknown."""
 
     task: int
     since: float
@@ -108,7 +108,7 @@ class Slot:
     """One place for an executor, and the incarnation that is in it now.
 
     `reclaim_pending`: it was asked to return tasks, and has not answered or had none. `loaded`: the agents that it was
-    told to load and not to drop, with their bytes, the one used last at the end; `pending_loads`: how many of them it
+    sent and not asked to drop, with their bytes, the one used last at the end; `pending_loads`: how many of them it
     has not answered. `block`: its event loop does not turn.
     """
 
@@ -180,7 +180,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorView:
-    """One executor as the console shows it; `since` on the machine's clock."""
+    """Hold what the display shows of one executor; `since` on the machine's clock."""
 
     slot: int
     pid: int | None

@@ -20,7 +20,7 @@ from runtime.model import ExecutionStatus, InterruptSignal, Severity
 
 
 class SupervisorState:
-    """The memory. Only the parts of the machine write it, each what its file is about."""
+    """Hold what the parts of the state machine share. Each part writes only what its own file is about."""
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
@@ -53,17 +53,17 @@ class SupervisorState:
 
     @property
     def outstanding(self) -> int:
-        """Tasks that are with an executor."""
+        """Return the number of tasks that executors were sent and that have not ended."""
         return sum(len(slot.assigned) for slot in self.slots)
 
     @property
     def running(self) -> int:
-        """Tasks that executors execute; the others were handed to them in advance."""
+        """Return the number of tasks that executors execute; the others were sent in advance."""
         return sum(min(len(slot.assigned), self.concurrency_per_executor) for slot in self.slots)
 
     @property
     def alive(self) -> list[Slot]:
-        """Slots with a process in them."""
+        """Return the slots with a process in them."""
         return [slot for slot in self.slots if slot.is_alive]
 
     @property
@@ -72,7 +72,7 @@ class SupervisorState:
         return self.sealed and self.queue.is_exhausted and not self.outstanding
 
     def record_agent_loaded(self, record: AgentLoaded, options: AgentOptions) -> None:
-        """An executor has loaded an agent, the first one to do so. `width`: how many tasks each executes at once."""
+        """Register an agent that the first executor has loaded, and with it how many tasks each executes at once."""
         self.loaded_agents[record.agent] = record
         self.options[record.agent] = options
         if record.asynchronous:
@@ -80,15 +80,15 @@ class SupervisorState:
 
     @property
     def ladder(self) -> Ladder:
-        """The run's: an agent that says how long it needs gets that, the longest where there are several."""
+        """Return the run's ladder, with the longest graces that an agent asks for."""
         return self._ladder(list(self.options))
 
     def ladder_for_agent(self, agent: int) -> Ladder:
-        """One executor's, whose task of this agent is to end."""
+        """Return the ladder of one executor, a task of which is to end."""
         return self._ladder([agent]).for_executor
 
     def fit_of(self, agent: int) -> FittedLadder:
-        """How what the agent wants fits into what the host grants."""
+        """Return how the graces that an agent wants fit into what the host grants."""
         return self._fit([agent])
 
     def _ladder(self, agents: Sequence[int]) -> Ladder:
@@ -103,17 +103,17 @@ class SupervisorState:
         return settings.fit(grace, term_grace)
 
     def timeout_of(self, agent: int) -> float | None:
-        """Seconds that a task of this agent may take, None = no limit."""
+        """Return the seconds that a task of this agent may take, None = no limit."""
         said = self.options[agent].timeout if agent in self.options else None
         return self.settings.timeout if said is None else said
 
     def retries_of(self, agent: int) -> int:
-        """How often a failed task of this agent is tried again."""
+        """Return how often a failed task of this agent is tried again."""
         said = self.options[agent].retries if agent in self.options else None
         return self.settings.retries if said is None else said
 
     def slot(self, number: int, incarnation: int) -> Slot | None:
-        """The slot, if it still holds that incarnation."""
+        """Return the slot if it still holds that incarnation, else None."""
         slot = self.slots[number]
         return slot if slot.incarnation == incarnation and slot.is_alive else None
 
@@ -136,7 +136,7 @@ class SupervisorState:
 
     @property
     def failures(self) -> int:
-        """Failed tasks, those included that the journal has not confirmed yet."""
+        """Return the number of failed tasks, those included that the journal has not confirmed yet."""
         return self.ended[ExecutionStatus.FAILED]
 
     def flush_outcomes(self) -> None:
@@ -147,6 +147,6 @@ class SupervisorState:
             self._outcomes = []
 
     def drain_instructions(self) -> list[Instruction]:
-        """Everything that is to be done, in order."""
+        """Return everything that is to be done, in order, and forget it."""
         out, self._out = self._out, []
         return out

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Phase(StrEnum):
-    """Where a run is. FINISHING: all done, executors leave. SWEEPING: the last look."""
+    """Name where a run is. FINISHING: all done, executors leave. SWEEPING: the last look for processes."""
 
     RUNNING = "running"
     FINISHING = "finishing"
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """A run at one moment, `at` (monotonic seconds). `next_rung` and `bound`, the end of the last rung, are in
+    """Hold a run at one moment, `at` (monotonic seconds). `next_rung` and `bound`, the end of the last rung, are in
     seconds from then.
 
     `loaded`: some executor has loaded an agent. `restarts`: executors that took the place of an earlier one.
@@ -56,7 +56,7 @@ class StatusView:
 
 
 def make_status(state: SupervisorState, now: float) -> StatusView:
-    """The mind at `now` (monotonic seconds)."""
+    """Return what people may see of a run at `now` (monotonic seconds)."""
     counts = state.counts
     due, ends = state.escalation.due, state.escalation.ends
     return StatusView(

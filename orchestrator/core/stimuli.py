@@ -1,4 +1,4 @@
-"""What the machine is told: everything that happens outside it, as records."""
+"""Everything that happens outside the state machine, as frozen records: its input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AgentAdded(msgspec.Struct, frozen=True):
 
 
 class AgentReleased(msgspec.Struct, frozen=True):
-    """A caller that has handed an agent in has no more tasks of it on the way; those that it had were told before."""
+    """A caller that has handed an agent in has no more tasks of it on the way; those that it had were added before."""
 
     agent: int
 
@@ -45,7 +45,7 @@ class TasksAdded(msgspec.Struct, frozen=True):
 
 
 class RunResumed(msgspec.Struct, frozen=True):
-    """The run that is taken up: its last seq, and its tasks by how they stand.
+    """The run is resumed: its last seq, and its tasks by status.
 
     `by_program`: a program hands its tasks in again. Each comes as Recalled then, and none is fetched.
     """
@@ -58,13 +58,13 @@ class RunResumed(msgspec.Struct, frozen=True):
 
 
 class TasksRecalled(msgspec.Struct, frozen=True):
-    """Tasks of an earlier start that were handed in again, and are what they were."""
+    """Tasks of an earlier start were handed in again, and are what they were."""
 
     tasks: Sequence[PendingTask]
 
 
 class LogRequested(msgspec.Struct, frozen=True):
-    """Something that another thread has found is to be logged, and nothing else."""
+    """Another thread has something to log, and nothing else."""
 
     name: str
     severity: Severity
@@ -72,7 +72,7 @@ class LogRequested(msgspec.Struct, frozen=True):
 
 
 class TasksFetched(msgspec.Struct, frozen=True):
-    """The answer to Fetch: tasks in order, and up to which seq the store was read.
+    """The store has answered FetchTasks: tasks in order, and up to which seq it was read.
 
     `urgent`: only the urgent ones were asked for.
     """
@@ -87,7 +87,7 @@ class InputClosed(msgspec.Struct, frozen=True):
 
 
 class GuardianReady(msgspec.Struct, frozen=True):
-    """The guardian is ready; by what it holds on to processes, the best first, and what the host does not give."""
+    """The guardian is ready: by what it holds on to processes, the best first, and what the host does not give."""
 
     pid: int
     containment: Sequence[str]
@@ -103,7 +103,7 @@ class ExecutorForked(msgspec.Struct, frozen=True):
 
 
 class RecordsReceived(msgspec.Struct, frozen=True):
-    """Records of one executor, in order."""
+    """An executor sent records, in order."""
 
     slot: int
     incarnation: int
@@ -111,7 +111,7 @@ class RecordsReceived(msgspec.Struct, frozen=True):
 
 
 class ProtocolErrorDetected(msgspec.Struct, frozen=True):
-    """An executor sent what is not a frame; it must not be heard any more."""
+    """An executor sent what is not a frame; it must not be believed any more."""
 
     slot: int
     incarnation: int
@@ -119,9 +119,9 @@ class ProtocolErrorDetected(msgspec.Struct, frozen=True):
 
 
 class ExecutorExited(msgspec.Struct, frozen=True):
-    """An executor is gone and all it had sent was heard. `code` is negative for a signal, None if unknown.
+    """An executor is gone, and all it had sent was received. `code` is negative for a signal, None if unknown.
 
-    `in_hand` is the task that shared memory says it was executing, 0 = none; `how` says the code in words, and
+    `executing` is the task that shared memory shows for it, 0 = none; `exit_text` describes the code, and
     `last_line` is what it wrote to standard error last. `with_guardian`: it died because that did.
     """
 
@@ -138,7 +138,7 @@ class ExecutorExited(msgspec.Struct, frozen=True):
 
 
 class GuardianLost(msgspec.Struct, frozen=True):
-    """Whoever watched the processes has died; the Exited of those that died with it follow."""
+    """The guardian has died; ExecutorExited of the executors that died with it follow."""
 
 
 class StraysFound(msgspec.Struct, frozen=True):
@@ -159,7 +159,7 @@ class MemoryExceeded(msgspec.Struct, frozen=True):
 
 
 class SweepFinished(msgspec.Struct, frozen=True):
-    """The last look: processes found after everything should have been gone; `processes` names some of them."""
+    """The last look is over: how many processes it found and ended; `processes` names some of them."""
 
     found: int
     ended: int
@@ -168,7 +168,7 @@ class SweepFinished(msgspec.Struct, frozen=True):
 
 
 class OutcomesCommitted(msgspec.Struct, frozen=True):
-    """`asked` outcomes went to the journal; the other fields count the ones that it accepted, by status."""
+    """The journal was given `submitted` outcomes; the other fields count the ones that it accepted, by status."""
 
     submitted: int
     completed: int
@@ -183,7 +183,7 @@ class JournalFailed(msgspec.Struct, frozen=True):
 
 
 class JournalContended(msgspec.Struct, frozen=True):
-    """Somebody else has the journal locked, the `holders`, as far as they are known: what is to be written waits."""
+    """Another process holds the lock of the journal, one of `holders` as far as they are known: writes wait."""
 
     holders: Sequence[str]
     seconds: float
@@ -209,7 +209,7 @@ class HostFailed(msgspec.Struct, frozen=True):
 
 
 class InterruptRequested(msgspec.Struct, frozen=True):
-    """Somebody asks for a stop, of everything or of one task."""
+    """A caller, the journal or a limit asks for a stop, of everything or of one task."""
 
     signal: InterruptSignal
     task: str | None = None
@@ -223,7 +223,7 @@ class OsSignalReceived(msgspec.Struct, frozen=True):
 
 
 class ProgressSampled(msgspec.Struct, frozen=True):
-    """What shared memory shows: for each slot the task in hand, since when, the last heartbeat (monotonic).
+    """Shared memory was read: for each slot its task, since when, the last heartbeat (monotonic seconds).
 
     `cpu`: seconds of processor time that the executors of some slots have used, those of `Machine.quiet`. `runnable`:
     those of them that had a processor, or waited for one, just now.
@@ -235,7 +235,7 @@ class ProgressSampled(msgspec.Struct, frozen=True):
 
 
 class SuspensionNoticed(msgspec.Struct, frozen=True):
-    """The supervisor itself did not run for so many seconds: it was stopped or frozen, and perhaps the whole run."""
+    """The supervisor did not run for so many seconds: it was stopped or frozen, and perhaps the whole run."""
 
     seconds: float
 

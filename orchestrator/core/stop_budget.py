@@ -21,7 +21,7 @@ _PATIENCE: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class FittedLadder:
-    """A ladder, and the one that fits. Seconds; `granted` None is no limit."""
+    """Hold a ladder, and the one that fits. Seconds; `granted` None is no limit."""
 
     wanted: Ladder
     ladder: Ladder
@@ -34,12 +34,12 @@ class FittedLadder:
 
     @property
     def needed(self) -> float:
-        """What the host should grant."""
+        """Return what the host should grant, in seconds."""
         return self.wanted.total + MARGIN
 
 
 def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
-    """The ladder, shrunk as far as it must be."""
+    """Return the ladder, shrunk as far as it must be."""
     if granted is None or ladder.total + margin_of(granted) <= granted:
         return FittedLadder(ladder, ladder, granted)
     room = max(0.0, granted - margin_of(granted))
@@ -54,12 +54,12 @@ def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
 
 
 def margin_of(granted: float) -> float:
-    """What is kept of a grant for what comes after the rungs: of a short one, a fifth."""
+    """Return what is kept of a grant for what comes after the rungs: of a short one, a fifth."""
     return min(MARGIN, granted / 5)
 
 
 def explain_shortening(fitted: FittedLadder) -> str:
-    """The numbers and the cure, in one sentence."""
+    """Return the numbers and what to do, in one sentence."""
     got = fitted.ladder
     return (
         f"the host kills {fitted.granted:g} s after its SIGTERM, but the ladder needs {fitted.needed:g} s "
@@ -70,7 +70,7 @@ def explain_shortening(fitted: FittedLadder) -> str:
 
 
 def describe_rungs(ladder: Ladder) -> str:
-    """What the time of a stop is for."""
+    """Return what the time of a stop is for, in one sentence."""
     return (
         f"{ladder.grace:g} s until SIGTERM, {ladder.term_grace:g} s until SIGKILL, "
         f"{ladder.kill_patience:g} s for what is left, {MARGIN:g} s to write down the end"

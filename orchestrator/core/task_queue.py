@@ -13,7 +13,7 @@ from orchestrator.core.stimuli import TasksAdded
 from runtime.model import InterruptSignal
 
 CancelledTasks = list[tuple[PendingTask, InterruptSignal]]
-"""Tasks that somebody has told to end before they came, and why."""
+"""Tasks that were cancelled before they were fetched, each with its signal."""
 
 Rank = TypeVar("Rank", int, float)
 
@@ -25,7 +25,7 @@ WINDOW_BYTES = 16 << 20
 
 
 class TaskQueue:
-    """First in, first out; what comes back goes to the front; retries wait for their time."""
+    """Queue tasks: first in, first out; returned ones go to the front; retries wait for their time."""
 
     def __init__(self) -> None:
         self._ready: deque[PendingTask] = deque()
@@ -50,30 +50,31 @@ class TaskQueue:
 
     @property
     def is_exhausted(self) -> bool:
-        """Nothing here, nothing on its way, nothing in the store that was not fetched."""
+        """Whether no task is queued, being fetched, or in the store and not fetched."""
         return not (len(self) or self._retry_heap or self._fetching) and self._read_to >= self._last_seq
 
     @property
     def due(self) -> float | None:
-        """When the next waiting task may run again."""
+        """Return when the next waiting task may run again, None if none waits."""
         return self._retry_heap[0][0] if self._retry_heap else None
 
     # -- from the store -----------------------------------------------------------------------------
 
     def on_run_resumed(self, last_seq: int, *, by_program: bool = False) -> None:
-        """The store has tasks up to here from before. `by_program`: they come as `recalled`, and are not fetched."""
+        """Note that the store has tasks up to `last_seq`. `by_program`: they come as recalled, and are not fetched."""
         self._last_seq = last_seq
         if by_program:
             self._read_to = last_seq
 
     def on_tasks_recalled(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
-        """Take in tasks of an earlier start that were handed in again. What is not wanted any more comes back."""
+        """Queue tasks of an earlier start that were handed in again. Returns those that were cancelled."""
         return self._take_in(tasks, agents)
 
     def on_tasks_added(self, news: TasksAdded, agents: Container[int]) -> CancelledTasks:
-        """The store has new tasks. If nothing older is still to be fetched and there is room, or if this is the only
-        chance, they are taken in at once, which spares the store the reading; else they are fetched later. Those
-        that are not wanted any more come back.
+        """Queue new tasks of the store, or note that they are to be fetched later. Returns those that were cancelled.
+
+        They are queued at once if nothing older is still to be fetched and there is room, which spares the store the
+        reading, or if the store does not keep them.
         """
         is_next = not self._fetching and self._read_to >= self._last_seq
         self._last_seq = max(self._last_seq, news.last_seq)
@@ -89,7 +90,7 @@ class TaskQueue:
         return len(self) + len(tasks) <= WINDOW_TASKS and size <= WINDOW_BYTES
 
     def next_fetch(self) -> FetchTasks | None:
-        """What to fetch now, or None. The answer must come back through `fetched`."""
+        """Return what to fetch now, or None. The answer must come back through `on_tasks_fetched`."""
         if self._urgent_to > self._urgent_after:  # they do not wait for their turn in the queue
             request = FetchTasks(max(self._urgent_after, self._read_to), self._urgent_to, WINDOW_TASKS, urgent=True)
             self._urgent_after = self._urgent_to
@@ -101,7 +102,7 @@ class TaskQueue:
         return FetchTasks(self._read_to, self._last_seq, limit)
 
     def on_tasks_fetched(self, tasks: Sequence[PendingTask], read_to: int, agents: Container[int]) -> CancelledTasks:
-        """The answer to a fetch, which has read the store up to `read_to`. What is not wanted any more comes back.
+        """Queue the answer to a fetch, which has read the store up to `read_to`. Returns those that were cancelled.
 
         Tasks of an agent that is not there (an earlier start had it, this one has not yet) are put aside.
         """
@@ -126,7 +127,7 @@ class TaskQueue:
         return unwanted
 
     def on_urgent_tasks_fetched(self, tasks: Sequence[PendingTask], agents: Container[int]) -> CancelledTasks:
-        """The answer to a fetch of the urgent ones. As `fetched`."""
+        """Queue the answer to a fetch of the urgent ones. As `on_tasks_fetched`."""
         fresh = [task for task in tasks if task.seq > self._read_to and task.seq not in self._prefetched_urgent]
         unwanted = self._take_in(fresh, agents)
         self._prefetched_urgent.update(task.seq for task in fresh)
@@ -140,18 +141,18 @@ class TaskQueue:
 
     @property
     def most_urgent(self) -> int:
-        """The highest priority that waits, 0 when nothing urgent does."""
+        """Return the highest priority that waits, 0 when nothing urgent does."""
         return -self._urgent[0][0] if self._urgent else 0
 
     def on_agent_loaded(self, agent: int) -> None:
-        """An agent is there now: what was put aside for it is ready."""
+        """Queue the tasks that were put aside for an agent, which is registered now."""
         for task in self._awaiting_agent.pop(agent, ()):
             self._add(task)
 
     # -- back again ---------------------------------------------------------------------------------
 
     def put_back(self, tasks: Sequence[PendingTask]) -> None:
-        """Tasks that had not begun, or are to begin again at once: in front, in their order."""
+        """Put tasks in front, in their order: they had not begun, or are to begin again at once."""
         for task in reversed(tasks):
             if task.priority > 0:
                 self._add(task)
@@ -159,17 +160,17 @@ class TaskQueue:
                 self._ready.appendleft(task)
 
     def add_suspects(self, tasks: Sequence[PendingTask]) -> None:
-        """Tasks one of which killed its executor: each runs alone from now on, so that the culprit is known."""
+        """Queue tasks one of which killed its executor. Each runs alone from now on, so that the culprit is known."""
         self._suspects.extend(tasks)
 
     def isolate(self, task: PendingTask) -> None:
-        """A task that may end every executor: it runs when nothing else does."""
+        """Queue a task that may end every executor: it runs when nothing else does."""
         self._isolated.add(task.seq)
         self._suspects.append(task)
 
     @property
     def has_isolated(self) -> bool:
-        """Whether there ever was such a one."""
+        """Whether a task was ever isolated."""
         return bool(self._isolated)
 
     @property
@@ -178,30 +179,30 @@ class TaskQueue:
         return bool(self._suspects) and self._suspects[0].seq in self._isolated
 
     def retry_at(self, task: PendingTask, at: float) -> None:
-        """A task that runs again, not before `at`."""
+        """Run a task again, not before `at`."""
         heapq.heappush(self._retry_heap, (at, task.seq, task))
 
     def count_crash(self, seq: int) -> int:
-        """Count a crash of this task; how many it has now."""
+        """Count a crash of this task. Returns how many it has now."""
         self._crashes[seq] += 1
         return self._crashes[seq]
 
     def count_foreign_sigterm(self, seq: int) -> int:
-        """Count an end of this task by a SIGTERM from nowhere; how many it has now."""
+        """Count an end of this task by a SIGTERM that is none of ours. Returns how many it has now."""
         self._foreign_sigterms[seq] += 1
         return self._foreign_sigterms[seq]
 
     # -- not wanted any more ------------------------------------------------------------------------
 
     def cancel_when_fetched(self, key: str, signal: InterruptSignal) -> bool:
-        """Take a task out, by its key, when it comes from the store. False: nothing more is there to come."""
+        """Cancel a task by its key when it comes from the store. False: nothing more is there to come."""
         if self._read_to >= self._last_seq and not self._fetching:
             return False
         self._cancelled[key] = (self._last_seq, signal)
         return True
 
     def cancel(self, key: str) -> PendingTask | None:
-        """Take one task out by its key; None when it is not here (it may not have been fetched yet)."""
+        """Remove one task by its key. None when it is not queued (it may not have been fetched yet)."""
         for tasks in (self._ready, self._suspects, *self._awaiting_agent.values()):
             found = next((task for task in tasks if task.key == key), None)
             if found is not None:
@@ -212,12 +213,12 @@ class TaskQueue:
     # -- out ----------------------------------------------------------------------------------------
 
     def release_due_retries(self, now: float) -> None:
-        """Let the retries run whose time has come."""
+        """Queue the retries whose time has come."""
         while self._retry_heap and self._retry_heap[0][0] <= now:
             self.put_back([heapq.heappop(self._retry_heap)[2]])
 
     def take(self, count: int) -> list[PendingTask]:
-        """Up to `count` tasks: the urgent ones first, then in order."""
+        """Remove and return up to `count` tasks: the urgent ones first, then in order."""
         ready = self._ready
         if self._urgent:
             found = [heapq.heappop(self._urgent)[2] for _ in range(min(count, len(self._urgent)))]
@@ -225,7 +226,7 @@ class TaskQueue:
         return [ready.popleft() for _ in range(min(count, len(ready)))]
 
     def take_suspect(self) -> PendingTask | None:
-        """A task that must run alone, or None."""
+        """Remove and return a task that must run alone, or None."""
         return self._suspects.popleft() if self._suspects else None
 
 

@@ -37,19 +37,19 @@ def next_state(table: Mapping[tuple[State, Event], State], state: State, event: 
 
 
 class SlotState(StrEnum):
-    """The process of a slot: the life of one incarnation."""
+    """Name the states of the process of a slot: the life of one incarnation."""
 
     EMPTY = "empty"
     STARTING = "starting"
     READY = "ready"
     LEAVING = "leaving"
-    """It was told to exit, or says that it will."""
+    """It was asked to exit, or says that it will."""
     DISTRUSTED = "distrusted"
     """It broke the protocol. Nothing that it sends is believed."""
 
 
 class SlotEvent(StrEnum):
-    """What changes the process of a slot."""
+    """Name what changes the process of a slot."""
 
     START = "start"
     READY = "ready"
@@ -75,7 +75,7 @@ SLOT_TABLE: Final[Mapping[tuple[SlotState, SlotEvent], SlotState]] = {
 
 
 class Intake(StrEnum):
-    """What still goes to the executor of a slot."""
+    """Name what still goes to the executor of a slot."""
 
     OPEN = "open"
     DRAINING = "draining"
@@ -85,7 +85,7 @@ class Intake(StrEnum):
 
 
 class IntakeEvent(StrEnum):
-    """What changes the intake of a slot."""
+    """Name what changes the intake of a slot."""
 
     DRAIN = "drain"
     KILL = "kill"
@@ -105,7 +105,7 @@ INTAKE_TABLE: Final[Mapping[tuple[Intake, IntakeEvent], Intake]] = {
 
 
 class AgentLoading(StrEnum):
-    """Whether the executor of a slot has loaded all agents that it was asked for."""
+    """Name whether the executor of a slot has loaded all agents that it was asked for."""
 
     PENDING = "pending"
     DONE = "done"
@@ -114,7 +114,7 @@ class AgentLoading(StrEnum):
 
 
 class LoadingEvent(StrEnum):
-    """What changes the loading of agents."""
+    """Name what changes the loading of agents."""
 
     REQUIRE = "require"
     FINISH = "finish"
@@ -138,7 +138,7 @@ LOADING_TABLE: Final[Mapping[tuple[AgentLoading, LoadingEvent], AgentLoading]] =
 
 
 class AssignmentState(StrEnum):
-    """A task that an executor was sent, as far as the supervisor knows."""
+    """Name the states of a task that an executor was sent, as far as the supervisor knows."""
 
     SENT = "sent"
     RUNNING = "running"
@@ -151,7 +151,7 @@ class AssignmentState(StrEnum):
 
 
 class AssignmentEvent(StrEnum):
-    """What changes a task that an executor was sent."""
+    """Name what changes a task that an executor was sent."""
 
     BEGIN = "begin"
     LEAVE_THREADS = "leave threads"

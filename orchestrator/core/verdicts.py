@@ -15,7 +15,7 @@ UNKILLABLE = "its executor cannot be killed"
 
 
 class TaskVerdict(Enum):
-    """FAILED is final once the retries are used up; INTERRUPTED waits for the next start; AGAIN costs nothing.
+    """FAILED is final once the retries are used up; INTERRUPTED waits for the next start; REQUEUE costs nothing.
 
     ALONE costs nothing either; the task runs with nothing beside it, so that it is known whose fault it is.
     """
@@ -30,11 +30,11 @@ _FAILURES = frozenset({InterruptReason.TIMEOUT, InterruptReason.RESOURCE_LIMIT})
 
 
 def classify_interrupted(assignment: Assignment, signal: InterruptSignal | None, *, stopping: bool) -> TaskVerdict:
-    """What an interrupted task's end means.
+    """Return what the end of an interrupted task means.
 
-    While the run stops it is kept for the next start, and so is one that somebody asked to end by its key. A task that
-    was over its own limit has failed, unless it is excused: a task beside it may be to blame. One whose executor was
-    told to end by a stray SIGTERM, or that made room for another, runs again.
+    While the run stops it is kept for the next start, and so is one that a caller interrupted by its key. A task that
+    was over its own limit has failed, unless it is excused: a task beside it may be to blame. One whose executor
+    got a foreign SIGTERM, or that made room for another, runs again.
     """
     if assignment.by_user:
         return TaskVerdict.INTERRUPTED
@@ -65,7 +65,7 @@ def status_of_unkillable(
 
 
 def is_over_limit(assignment: Assignment) -> bool:
-    """Whether it was told to end because of a limit of its own, and by nobody else."""
+    """Whether a task was interrupted because of a limit of its own, and for no other reason."""
     return (
         assignment.interrupt_signal is not None
         and not assignment.by_user
@@ -74,40 +74,41 @@ def is_over_limit(assignment: Assignment) -> bool:
 
 
 def outcome_of_unstarted(task: PendingTask, signal: InterruptSignal) -> TaskOutcome:
-    """The outcome of a task that was interrupted before any executor had it."""
+    """Return the outcome of a task that was interrupted before any executor had it."""
     return TaskOutcome(
         seq=task.seq, key=task.key, status=ExecutionStatus.INTERRUPTED, attempts=task.attempts,
         error=str(ExecutionInterrupted(signal)), signal=signal,
     )  # fmt: skip
 
 
-def crash_message(how: str, why: str | None) -> str:
-    """The one line of a task whose executor died under it."""
-    return f"the executor died: {how}" + (f" ({why})" if why else "")
+def crash_message(exit_text: str, exit_reason: str | None) -> str:
+    """Return the one line of a task whose executor died under it."""
+    return f"the executor died: {exit_text}" + (f" ({exit_reason})" if exit_reason else "")
 
 
-def kill_message(how: str, signal: InterruptSignal | None) -> str:
-    """The one line of a task that was told to end, did not, and whose executor was ended: first why, then how."""
+def kill_message(exit_text: str, signal: InterruptSignal | None) -> str:
+    """Return the one line of a task that was interrupted, did not end, and whose executor was ended."""
     if signal is None:
-        return f"ended by {how}"
-    return f"{ExecutionInterrupted(signal)} (ended by {how})"
+        return f"ended by {exit_text}"
+    return f"{ExecutionInterrupted(signal)} (ended by {exit_text})"
 
 
-def unkillable_message(why: str | None, signal: InterruptSignal | None) -> str:
+def unkillable_message(exit_reason: str | None, signal: InterruptSignal | None) -> str:
     """Return the one line of a task whose executor cannot be killed."""
-    cause = why or (None if signal is None else str(ExecutionInterrupted(signal)))
+    cause = exit_reason or (None if signal is None else str(ExecutionInterrupted(signal)))
     return f"{cause} ({UNKILLABLE})" if cause else UNKILLABLE
 
 
 def backoff_seconds(first: float, times: int, most: float) -> float:
-    """Seconds to wait: `first`, doubled so many times, and never more than `most`."""
+    """Return the seconds to wait: `first`, doubled so many times, and never more than `most`."""
     return min(most, first * 2.0 ** min(times, 20))
 
 
-def startup_failure_message(times: int, how: str, last_line: str) -> str:
-    """The one line of a run whose executors do not come up."""
-    words = f"; it said: {last_line.strip()[:200]}" if last_line.strip() else ""
-    return f"{times} executors in a row died before they were ready (the last: {how}{words}); the environment is broken"
+def startup_failure_message(times: int, exit_text: str, last_line: str) -> str:
+    """Return the one line of a run whose executors do not start."""
+    last_words = f"; it said: {last_line.strip()[:200]}" if last_line.strip() else ""
+    died = f"{times} executors in a row died before they were ready (the last: {exit_text}{last_words})"
+    return f"{died}; the environment is broken"
 
 
 def make_outcome(
@@ -118,7 +119,7 @@ def make_outcome(
     error: str | None = None,
     signal: InterruptSignal | None = None,
 ) -> TaskOutcome:
-    """The outcome of a task, from what its executor reported, or from nothing when it died."""
+    """Return the outcome of a task, from what its executor reported, or from nothing when it died."""
     number = where.number if isinstance(where, Slot) else where.slot
     task, attempt = assignment.task, assignment.attempt
     if record is None:

@@ -25,7 +25,7 @@ that counted. Many executors share a core; a native thread that only wakes up no
 
 
 class Watchdog:
-    """The supervisor's clock decides, never the executor's: a thread there cannot run while C code holds the GIL.
+    """Watch executors by the supervisor's clock: a thread of theirs cannot run while C code holds the GIL.
 
     Work is not silence: an executor without a heartbeat that uses the processor is busy (a regular expression, numpy,
     an import: all may hold the GIL for minutes), and only the task's time limit ends it. Nor does one count as silent
@@ -38,7 +38,7 @@ class Watchdog:
         self._executors = executors
 
     def on_progress(self, stimulus: stimuli.ProgressSampled, now: float) -> None:
-        """What shared memory shows."""
+        """Compare what shared memory shows with the limits."""
         for slot, (task, since, beat) in zip(self._state.slots, stimulus.slots, strict=True):
             assignment = slot.assigned.get(task)
             if assignment is not None:
@@ -52,7 +52,7 @@ class Watchdog:
             self._check_task_timeouts(now)
 
     def slots_without_heartbeat(self, slots: Sequence[tuple[int, float, float]], now: float) -> list[Slot]:
-        """Whose processor time is wanted with the Progress of these `slots`."""
+        """Return the slots whose processor time is wanted with the ProgressSampled of these `slots`."""
         silence = self._state.settings.heartbeat_timeout
         if silence is None or self._state.phase is not Phase.RUNNING:
             return []
@@ -73,7 +73,7 @@ class Watchdog:
             slot.worked_at = now
 
     def on_suspension(self, stimulus: stimuli.SuspensionNoticed, now: float) -> None:
-        """Nothing that happened, or did not happen, meanwhile is held against anybody: clocks stood still.
+        """Move all clocks on, so that nothing that happened, or did not, meanwhile counts against an executor.
 
         Not the deadline's, which is about when the run must be over, whatever it does until then.
         """
@@ -102,10 +102,10 @@ class Watchdog:
                     self._shutdown.interrupt_task(slot, assignment, signal, now)
 
     def _check_heartbeat(self, slot: Slot, last: float, now: float) -> None:
-        """An executor without a heartbeat that does not work either is stopped or deadlocked: the ladder is for it."""
+        """Drain and escalate an executor that shows no heartbeat and does not work either."""
         silence = self._state.settings.heartbeat_timeout
         if silence is None or slot.pid is None or slot.escalation is not None or now - last < silence:
-            return  # without a pid nothing has been forked yet, and nobody can show a sign of life
+            return  # without a pid nothing has been forked yet, and there is no heartbeat
         slot.exit_reason = (
             f"it showed no sign of life and used no processor for {now - last:.1f} s, "
             f"--heartbeat-timeout is {silence:g} s"
@@ -124,7 +124,7 @@ class Watchdog:
         slot.escalation = Escalation(self._state.ladder.for_executor, Rung.FLAG, now - self._state.ladder.grace)
 
     def on_memory_exceeded(self, stimulus: stimuli.MemoryExceeded, now: float) -> None:
-        """An executor's tree holds much memory: it is replaced; above the limit, what it executes has failed too."""
+        """Replace an executor whose tree holds much memory. Above the limit, its running tasks have failed, too."""
         slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is None or self._state.phase is not Phase.RUNNING:
             return
@@ -166,7 +166,7 @@ class Watchdog:
         )
 
     def recycle_drained(self, now: float) -> None:
-        """Executors that are to be replaced go when they have nothing in hand."""
+        """Retire executors that are to be replaced and have no task."""
         most = self._state.settings.max_tasks_per_executor
         for slot in self._state.slots:
             if most is not None and slot.executed >= most:
@@ -186,7 +186,7 @@ def _can_be_blamed(slot: Slot, assignment: Assignment) -> bool:
 
 
 def _format_bytes(count: float) -> str:
-    """Bytes for people."""
+    """Return a size for people."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"
