@@ -38,7 +38,7 @@ from orchestrator.hints import is_of_program
 from orchestrator.hints import resumption as resume_of
 from orchestrator.identity import AgentNumbers, Comparison, RunMismatchError
 from orchestrator.journal import Contention, Journal, JournalError, RunRecord, wait_at_most
-from orchestrator.journal.sqlite.contention import LIMIT
+from orchestrator.journal.contention import LIMIT
 from orchestrator.logging.sinks import PATIENCE, LogCallback, buffer_of
 from orchestrator.words import resumed_log_fields
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError

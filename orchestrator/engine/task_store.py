@@ -21,7 +21,7 @@ from orchestrator.core.instructions import FetchTasks
 from orchestrator.core.records import NewTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.engine.hub import Hub
 from orchestrator.journal import Contention, DuplicateKeyError, Journal, JournalError
-from orchestrator.journal.sqlite.contention import REPORT_AFTER
+from orchestrator.journal.contention import REPORT_AFTER
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 

@@ -1,4 +1,4 @@
-"""The durable record of every run, and its work queue. `open_journal` chooses the kind by where it is."""
+"""Keep the durable record of every run, and its work queue. `open_journal` chooses the kind by the location."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from orchestrator.journal.base import (
     RunRecord,
     SupervisorRecord,
 )
+from orchestrator.journal.contention import Contention, ContentionError, Handler, wait_at_most
 from orchestrator.journal.sqlite.connect import Mode
-from orchestrator.journal.sqlite.contention import Contention, ContentionError, Handler, wait_at_most
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.journal.sqlite.locks import GROUP, PRIVATE
 from runtime.errors import UsageError
 
 DEFAULT_JOURNAL: Final = "quiesce.db"
-"""In the working directory, unless --journal or QUIESCE_JOURNAL say otherwise."""
+"""A file in the working directory, unless --journal or QUIESCE_JOURNAL name another one."""
 
 __all__ = [
     "DEFAULT_JOURNAL",
@@ -50,32 +50,33 @@ __all__ = [
 
 
 def open_journal(
-    where: str | os.PathLike[str], mode: Mode = "create", handler: Handler | None = None, *, group: bool = False
+    location: str | os.PathLike[str], mode: Mode = "create", handler: Handler | None = None, *, group: bool = False
 ) -> Journal:
-    """The journal at a path (or `sqlite:///PATH`). Raises UsageError, in one line, if it cannot be used.
+    """Open the journal at a path (or `sqlite:///PATH`). Raises UsageError, in one line, if it cannot be used.
 
-    `create` makes a new one if there is none; `write` wants one that is there; `read` also changes nothing.
-    `handler` is asked while somebody else has it locked. A new one is its owner's alone, or, `group`, also its group's.
+    `create` makes a new journal if there is none; `write` needs one that exists; `read` does too, and changes nothing.
+    `handler` is called while another process has it locked. A new journal can be read and written by its owner only,
+    with `group` also by its group.
     """
-    path = path_of(where)
+    path = path_of(location)
     if path is None:
-        raise UsageError(unsupported_reason(where))
+        raise UsageError(unsupported_reason(location))
     return SqliteJournal(path, mode, handler, permissions=GROUP if group else PRIVATE)
 
 
-def path_of(where: str | os.PathLike[str]) -> str | None:
-    """The path of a journal that is a file; None for a URL of another kind."""
-    scheme, separator, rest = os.fspath(where).partition("://")
+def path_of(location: str | os.PathLike[str]) -> str | None:
+    """Return the path of a journal that is a file; None for a URL of another kind."""
+    scheme, separator, rest = os.fspath(location).partition("://")
     if not separator:
         return scheme
     return rest.removeprefix("/") if scheme == "sqlite" else None
 
 
-def unsupported_reason(where: str | os.PathLike[str]) -> str | None:
-    """Why a URL names no journal that can be opened, without trying; None if there is no such reason."""
-    if path_of(where) is not None:
+def unsupported_reason(location: str | os.PathLike[str]) -> str | None:
+    """Return why a URL names no journal that can be opened, without trying; None if there is no such reason."""
+    if path_of(location) is not None:
         return None
-    scheme = os.fspath(where).partition("://")[0]
+    scheme = os.fspath(location).partition("://")[0]
     if scheme in ("postgres", "postgresql"):
         return "a journal in PostgreSQL is not supported yet: give the path of a file"
     return f"there is no kind of journal called {scheme!r}: give the path of a file"

@@ -1,7 +1,7 @@
-"""What a journal is: the durable record of runs, tasks, results, snapshots and events, and the work queue.
+"""Define the journal: the durable record of runs, tasks, results, snapshots and events, and the work queue.
 
 Every method blocks and is called from one thread at a time. Methods that write raise JournalError when the
-journal cannot be written (disk full, input/output error, file deleted underneath); what was committed stays.
+journal cannot be written (disk full, input/output error, connection lost); what was committed stays.
 A task's `seq` is its place in its run's input (the line number of a file); `run` is always `RunRecord.id`.
 """
 
@@ -18,40 +18,41 @@ from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
 if TYPE_CHECKING:
-    from orchestrator.journal.sqlite.contention import Handler
+    from orchestrator.journal.contention import Handler
 
 RUN_ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Run states that never change. An INTERRUPTED run, or one left STARTED by a dead supervisor, can be resumed."""
 
 
 class JournalError(QuiesceError):
-    """The journal failed in mid-run: disk full, input/output error, corrupt, deleted underneath."""
+    """The journal failed during a run: disk full, input/output error, damage, connection lost."""
 
 
 class ClaimedError(UsageError):
-    """A living supervisor has the run. `pid` is its process id, or None when that cannot be known."""
+    """A living supervisor has the run. `pid` is its process id, None if that cannot be known."""
 
-    def __init__(self, run_id: str, pid: int | None, where: str) -> None:
+    def __init__(self, run_id: str, pid: int | None, host: str | None = None) -> None:
         owner = f"process {pid}" if pid else "another process"
-        super().__init__(f"run {run_id} is being executed by {owner}{where}; stop that one first")
+        place = f" on {host}" if host else ""
+        super().__init__(f"run {run_id} is being executed by {owner}{place}; stop that one first")
         self.run_id = run_id
         self.pid = pid
 
 
 class DuplicateKeyError(UsageError):
-    """Two tasks of one run have the same key: task `seq` (the line number, for files) and `first` before it."""
+    """Two tasks of one run have the same key: task `seq` (the line number, for files) and an earlier one, `first`."""
 
     def __init__(self, key: str, seq: int, first: int) -> None:
         unnamed = ": a task without a key is named by its number, so give every task a key, or none"
-        why = unnamed if key in (str(seq), str(first)) else ""
-        super().__init__(f"duplicate key {key!r}: task {seq} has the key of task {first}{why}")
+        explanation = unnamed if key in (str(seq), str(first)) else ""
+        super().__init__(f"duplicate key {key!r}: task {seq} has the key of task {first}{explanation}")
         self.key = key
         self.seq = seq
         self.first = first
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The supervisor that has, or last had, a run. `alive` means that it holds the run's lock right now."""
+    """The supervisor that has, or last had, a run. `alive`: it holds the run's claim now."""
 
     pid: int
     host: str
@@ -61,7 +62,7 @@ class Owner(msgspec.Struct, frozen=True):
 class SupervisorRecord(msgspec.Struct, frozen=True):
     """A supervisor of a run that may have left processes behind.
 
-    `token`: by which they are known, and only they (`backends/run_token.py`).
+    `token` marks these processes and no others (`backends/run_token.py`).
     """
 
     token: str
@@ -70,10 +71,10 @@ class SupervisorRecord(msgspec.Struct, frozen=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, as the journal has it. Times are Unix seconds; `agent` and `config` are what create_run was given.
+    """A run in the journal. Times are Unix seconds; `agent` and `config` are what `create_run` was given.
 
     `status` is AWAITING until the first claim, then STARTED, and in the end COMPLETED, FAILED or INTERRUPTED.
-    `sealed`: its input has been read to the end. `starts` counts the claims.
+    `sealed`: its input is complete. `starts` counts the claims.
     """
 
     id: int
@@ -92,12 +93,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ended(self) -> bool:
-        """Whether it is over for good."""
+        """Return whether the run is over for good."""
         return self.status in RUN_ENDED
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Tasks of a run by status. `pending` have no outcome yet; `interrupted` run again on resume."""
+    """The number of a run's tasks by status. `pending` ones have no outcome; `interrupted` ones run again on resume."""
 
     pending: int = 0
     completed: int = 0
@@ -106,12 +107,12 @@ class Counts(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """All tasks known so far."""
+        """Return the number of all tasks known so far."""
         return self.pending + self.completed + self.failed + self.interrupted
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Somebody asks a living run, or one `task` of it, to stop."""
+    """A request from outside to stop a living run, or one `task` of it."""
 
     signal: InterruptSignal
     task: int | None = None
@@ -119,61 +120,62 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """What a commit did: the outcomes that were accepted, and the sequence numbers its events got, in order."""
+    """The result of a commit: the outcomes that were accepted, and the sequence numbers of its events, in order."""
 
     accepted: Sequence[TaskOutcome]
     events: range
 
 
 class Journal(Protocol):
-    """See the module's docstring."""
+    """A store of runs (see the module). The contract of all kinds is tested by one suite."""
 
     @property
     def location(self) -> str:
-        """Where it is, for messages and for `--journal`."""
+        """Return the place of the journal, for messages and for `--journal`."""
         ...
 
     def handle_contention(self, handler: Handler) -> None:
-        """Who is asked from now on while somebody else has the journal locked."""
+        """Call this handler from now on while another process has the journal locked."""
         ...
 
     # -- runs ----------------------------------------------------------------------------------------------
 
     def create_run(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> RunRecord:
-        """A new run. `agent` and `config` are JSON-able and come back as they are. UsageError: the id is taken."""
+        """Record a new run. `agent` and `config` are plain JSON values. Raises UsageError if the id is taken."""
         ...
 
     def draft(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> AbstractContextManager[RunRecord]:
-        """A new run that nobody sees before the block has ended well; if it raises, there is none.
+        """Record a new run that is invisible to others until the block ends; it is dropped if the block raises.
 
-        For many tasks: each `add_tasks` in the block is a transaction of its own, so that others can write meanwhile.
+        For many tasks: each `add_tasks` in the block is a separate transaction, so that other processes can write
+        meanwhile.
         """
         ...
 
     def get_run(self, run_id: str | None = None) -> RunRecord:
-        """The run with this id or unique prefix of one; the latest for None. UsageError: none, or several."""
+        """Return the run with this id or unique prefix of an id, the latest for None. Raises UsageError otherwise."""
         ...
 
     def latest_resumable(self) -> RunRecord | None:
-        """The latest run that is not over; one without a living supervisor goes first."""
+        """Return the latest run that is not over, preferably one without a living supervisor; None if there is none."""
         ...
 
     def runs(self) -> list[RunRecord]:
-        """All of them, oldest first."""
+        """Return all runs, oldest first."""
         ...
 
     def claim(self, run: int, token: str = "") -> RunRecord:
-        """Become the run's only supervisor until `release`, `close` or death. ClaimedError: another one has it.
+        """Make the caller the run's only supervisor until `release`, `close` or its death.
 
-        `token`: by which its processes are known. It is kept until `finish_run` or `remove_supervisor` says that they
-        are gone. In a `transaction` that fails the run stays as it was, and whoever asked releases the claim.
-
-        Counts one start and forgets interrupt requests that nobody took. A run that is over stays so.
+        `token` marks its processes. It is kept until `finish_run` or `remove_supervisor` records that they are gone.
+        In a `transaction` that fails the run stays as it was, and the caller releases the claim. Counts one start, and
+        drops interrupt requests that were not taken. A run that is over stays so. Raises ClaimedError if another
+        supervisor has it.
         """
         ...
 
     def release(self, run: int) -> None:
-        """Give up a claim. Harmless if there is none."""
+        """Release a claim. Has no effect if there is none."""
         ...
 
     def other_supervisors(self, run: int, token: str) -> list[SupervisorRecord]:
@@ -181,7 +183,7 @@ class Journal(Protocol):
         ...
 
     def remove_supervisor(self, run: int, token: str) -> None:
-        """Record that a supervisor has left no process behind. Harmless if it is not known."""
+        """Record that a supervisor has left no process behind. Has no effect if it is not known."""
         ...
 
     def finish_run(
@@ -195,21 +197,21 @@ class Journal(Protocol):
     ) -> RunRecord:
         """Record how a claimed run ended, with its last events. COMPLETED and FAILED never change: the first stays.
 
-        `token`: of the supervisor that ends here, if it leaves no process behind.
+        `token`: the token of the ending supervisor, if it leaves no process behind.
         """
         ...
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing for the create_run, claim, add_agents, add_tasks and seal calls inside. Not for commit."""
+        """Make the calls of create_run, claim, add_agents, add_tasks and seal in the block atomic. Not for commit."""
         ...
 
     def add_tasks(self, run: int, tasks: Sequence[NewTask]) -> tuple[int, int]:
-        """Append tasks; the first and last seq that they got. A task without `seq` gets the one after the last.
+        """Append tasks, and return their first and last seq. A task without `seq` gets the one after the last.
 
-        Nothing is added when one of them is refused. DuplicateKeyError: a key exists already.
-        UsageError: a seq that does not rise, a sealed run, a key that is not text.
+        Raises DuplicateKeyError for a key that exists, and UsageError for a seq that does not rise, a sealed run, or a
+        key that is not text. Then no task is added.
         """
         ...
 
@@ -230,22 +232,23 @@ class Journal(Protocol):
         ...
 
     def last_seq(self, run: int) -> int:
-        """The seq of its last task, 0 when it has none."""
+        """Return the seq of the run's last task, 0 if it has none."""
         ...
 
     def seal(self, run: int) -> None:
-        """The input is read to its end: no more tasks."""
+        """Record that the input is complete: the run takes no more tasks."""
         ...
 
     def pending(self, run: int, after_seq: int = 0, limit: int = 1000, *, urgent: bool = False) -> list[PendingTask]:
-        """The next tasks with `seq > after_seq` that are not terminal, in order, with attempts and snapshot.
+        """Return the next tasks with `seq > after_seq` that are not terminal, in order, with attempts and snapshot.
 
-        At most `limit`, fewer when they are large; empty only when there are none.
+        At most `limit` tasks, fewer when they are large; an empty list only when there are none. `urgent`: those with a
+        priority above 0 only.
         """
         ...
 
     def counts(self, run: int) -> Counts:
-        """Its tasks by status."""
+        """Return the number of the run's tasks by status."""
         ...
 
     # -- what happened -------------------------------------------------------------------------------------
@@ -259,40 +262,41 @@ class Journal(Protocol):
         events: Sequence[RunEvent] = (),
         attempts: Mapping[int, int] | None = None,
     ) -> Committed:
-        """Make all of it durable at once, for a claimed run. When it returns, it survives a power cut.
+        """Make all of this durable in one transaction of a claimed run: it survives a power cut afterwards.
 
-        An outcome for a task that is terminal already is left out of `accepted`. `attempts` maps a seq to the
-        attempts used up. A terminal outcome drops its task's snapshot.
+        An outcome of a task that is terminal already is left out of `accepted`. `attempts` maps a seq to the
+        attempts used up. A terminal outcome drops its task's snapshot. Raises RuntimeError without a claim, and inside
+        of `transaction`.
         """
         ...
 
     def last_event(self, run: int) -> int:
-        """The sequence number of a claimed run's last event."""
+        """Return the sequence number of a claimed run's last event."""
         ...
 
     def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[TaskOutcome]:
-        """Every task that has an outcome, once, in seq order; of these statuses only, if given."""
+        """Iterate over the outcomes, one a task, in seq order; those of these statuses only, if given."""
         ...
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
-        """The events from a sequence number on (inclusive), in order, as far as they are committed."""
+        """Iterate over the committed events from a sequence number on (inclusive), in order."""
         ...
 
     # -- from outside --------------------------------------------------------------------------------------
 
     def add_request(self, run: int, signal: InterruptSignal, key: str | None = None) -> Owner | None:
-        """Ask the run's living supervisor to stop it, or one task. None, and nothing done, when there is none.
+        """Ask the run's living supervisor to stop it, or one task; return the supervisor.
 
-        UsageError: no task has this key.
+        Returns None, and keeps no request, if there is none. Raises UsageError if no task has this key.
         """
         ...
 
     def take_requests(self, run: int) -> list[Request]:
-        """What was asked since the last call, each once, oldest first."""
+        """Return the requests since the last call, oldest first."""
         ...
 
     def data_version(self) -> int:
-        """A number that changes when another connection has committed something. Cheap to poll."""
+        """Return a number that changes when another connection has committed. Cheap to poll."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -300,5 +304,5 @@ class Journal(Protocol):
     def __exit__(self, *exc_info: object) -> None: ...
 
     def close(self) -> None:
-        """Give up all claims and tidy up. Harmless twice."""
+        """Release all claims and close the connection. A second call has no effect."""
         ...

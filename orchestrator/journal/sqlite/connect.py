@@ -1,4 +1,4 @@
-"""Open an SQLite file as a journal, or say in one line why that cannot be."""
+"""Open an SQLite file as a journal, or refuse it in one line that says why."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 
+from orchestrator.journal.contention import Contention, ContentionError, Handler
 from orchestrator.journal.sqlite import migrations
-from orchestrator.journal.sqlite.contention import SLICE, Contention, ContentionError, Handler, patiently
+from orchestrator.journal.sqlite.contention import SLICE, patiently
 from orchestrator.journal.sqlite.locks import RunLocks, setup_holder
 from orchestrator.journal.sqlite.queries import APPLICATION_ID, SCHEMA_VERSION, TABLES, VIEWS
 from runtime.errors import UsageError
@@ -19,19 +20,19 @@ from runtime.errors import UsageError
 T = TypeVar("T")
 
 Mode = Literal["create", "write", "read"]
-"""`create`: write, and make a new one if there is none; `write` and `read`: there must be one."""
+"""`create` writes, and makes a new journal if there is none; `write` and `read` need one that exists."""
 
 EMPTY: Final = 0
 """The schema of a file without any content, which becomes a journal."""
 
 OLDEST_SQLITE: Final = (3, 33, 0)
-"""Of 2020: the first with UPDATE FROM."""
+"""The first version with UPDATE FROM (2020)."""
 
 _PRAGMAS: Final = (
     "PRAGMA synchronous=FULL",  # every commit reaches the disk
-    "PRAGMA fullfsync=ON",  # on macOS too, where fsync alone does not see to that
+    "PRAGMA fullfsync=ON",  # on macOS too, where fsync alone does not suffice
     "PRAGMA wal_autocheckpoint=4000",  # pages: 16 MB; small ones make every commit pay for a checkpoint
-    "PRAGMA journal_size_limit=67108864",  # bytes: a WAL that a slow reader made grow shrinks again
+    "PRAGMA journal_size_limit=67108864",  # bytes: a WAL that has grown because of a slow reader is cut
     "PRAGMA cache_size=-16384",  # KiB
     "PRAGMA temp_store=MEMORY",
 )
@@ -51,18 +52,18 @@ _EXPLANATIONS: Final = {
 
 
 def explain(error: sqlite3.Error) -> str:
-    """An SQLite error in words. `SQLITE_IOERR_WRITE` and its like read as their family."""
+    """Return an SQLite error in plain words. An extended code (`SQLITE_IOERR_WRITE`) is explained as its family."""
     name: str = getattr(error, "sqlite_errorname", "")
     family = "_".join(name.split("_")[:2])
-    words = _EXPLANATIONS.get(family)
-    return f"{words} ({name})" if words else " ".join(str(error).split()) or type(error).__name__
+    explanation = _EXPLANATIONS.get(family)
+    return f"{explanation} ({name})" if explanation else " ".join(str(error).split()) or type(error).__name__
 
 
 class Opened(NamedTuple):
     """A verified connection in autocommit mode, and the locks.
 
-    `rest`: the journal was at rest when it was opened for reading, in this state; SQLite takes that for granted from
-    then on, so whoever reads compares.
+    `rest`: the journal was at rest, in this state, when it was opened for reading. SQLite relies on that from then on,
+    so a reader compares.
     """
 
     connection: sqlite3.Connection
@@ -71,7 +72,7 @@ class Opened(NamedTuple):
 
 
 def connect(path: str, mode: Mode, handler: Handler, permissions: int) -> Opened:
-    """Open. Raises UsageError, in one line, for everything that is wrong with the file."""
+    """Open a journal. Raises UsageError, in one line, for everything that is wrong with the file."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(map(str, OLDEST_SQLITE))
         raise UsageError(f"this Python has SQLite {sqlite3.sqlite_version}; a journal needs {oldest} or later")
@@ -82,7 +83,7 @@ def connect(path: str, mode: Mode, handler: Handler, permissions: int) -> Opened
         return _connect_writer(path, handler, permissions if mode == "create" else None)
     except sqlite3.Error as error:
         raise UsageError(f"cannot open journal {path}: {explain(error)}") from error
-    except UnicodeDecodeError as error:  # of SQLite's own message: it quotes what it cannot read
+    except UnicodeDecodeError as error:  # in SQLite's own message, which quotes the damage
         raise UsageError(f"cannot open journal {path}: the file is corrupt") from error
     except OSError as error:
         raise UsageError(f"cannot open journal {path}: {error.strerror or error}") from error
@@ -91,9 +92,9 @@ def connect(path: str, mode: Mode, handler: Handler, permissions: int) -> Opened
 
 
 def _precheck(path: str, mode: Mode) -> None:
-    """Refuse what SQLite would have only vague words for."""
+    """Refuse a path for which SQLite's own error would be vague."""
     parent = os.path.dirname(path)
-    kind = _kind_of(path)  # once: somebody may be creating it right now
+    kind = _kind_of(path)  # once: another process may be creating it
     if kind is not None and stat.S_ISREG(kind):
         if not os.access(path, os.R_OK):
             raise UsageError(f"cannot open journal {path}: permission denied")
@@ -114,12 +115,12 @@ def _precheck(path: str, mode: Mode) -> None:
 def _kind_of(path: str) -> int | None:
     try:
         return os.stat(path).st_mode
-    except OSError:  # what it is will be told by whoever opens it
+    except OSError:  # opening it will report the reason
         return None
 
 
 def _refuse_other_names(path: str) -> None:
-    """Each name of a file has a write-ahead log of its own: what is committed under one is not seen under another."""
+    """Refuse a file with several names: each has its own write-ahead log, which the others do not see."""
     links = os.stat(path).st_nlink
     if links > 1:
         raise UsageError(
@@ -134,17 +135,17 @@ def _refuse_other_names(path: str) -> None:
 
 
 def _is_mounted_alone(path: str) -> bool:
-    """Whether a single file is a mount point (`docker run -v FILE:FILE`)."""
+    """Return whether a single file is a mount point (`docker run -v FILE:FILE`)."""
     here, above = _mount_of(path), _mount_of(os.path.dirname(path))
     return None not in (here, above) and here != above
 
 
 def _mount_of(path: str) -> str | None:
-    """The kernel's number of the mount that a path is on; None where it does not tell."""
+    """Return the kernel's number of the mount that a path is on; None if it does not show it."""
     if not hasattr(os, "O_PATH"):
         return None
     try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opens nothing: its end costs no lock
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # O_PATH: closing it releases no POSIX lock
         try:
             with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
                 return next((line.split()[1] for line in file if line.startswith("mnt_id:")), None)
@@ -162,36 +163,36 @@ def _connect_writer(path: str, handler: Handler, permissions: int | None) -> Ope
         connection = _open(path, "mode=rw")
         undo.callback(connection.close)
 
-        def do(act: Callable[[], T]) -> T:
+        def retry(act: Callable[[], T]) -> T:
             return patiently(act, path, handler)
 
-        version = do(lambda: _verify(connection, path))  # before anything is written beside another program's file
+        version = retry(lambda: _verify(connection, path))  # before anything is written beside another program's file
         if version == EMPTY and permissions is None:
             raise UsageError(f"{path} is empty, not a journal")
         for pragma in _PRAGMAS:
             connection.execute(pragma).close()
-        with locks.setup(lambda seconds: handler(Contention(path, seconds, finder=setup_holders))):
-            version = do(lambda: _verify(connection, path))
+        with locks.setup(lambda seconds: handler(Contention(path, seconds, setup_holders))):
+            version = retry(lambda: _verify(connection, path))
             if version == EMPTY:
-                do(lambda: _initialise(connection))
+                retry(lambda: _initialise(connection))
             elif version < SCHEMA_VERSION:
-                do(lambda: migrations.convert_file(connection, path, locks))
-            do(lambda: connection.execute("BEGIN IMMEDIATE"))  # proves that it can be written
+                retry(lambda: migrations.convert_file(connection, path, locks))
+            retry(lambda: connection.execute("BEGIN IMMEDIATE"))  # proves that it can be written
             connection.execute("ROLLBACK")
-            if do(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()) != ("wal",):
+            if retry(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()) != ("wal",):
                 raise UsageError(f"cannot open journal {path}: its file system cannot share memory between processes")
         undo.pop_all()
         return Opened(connection, locks)
 
 
 def setup_holders(path: str) -> list[int]:
-    """Who has been creating or opening the journal for so long."""
+    """Return the process that is creating or opening the journal."""
     holder = setup_holder(path)
     return [] if holder is None else [holder]
 
 
 class Rest(NamedTuple):
-    """A journal's file while nobody writes it: its inode, size and time. Only `None` in its place means a writer."""
+    """The inode, size and time of change of a journal's file that no process writes."""
 
     inode: int
     size: int
@@ -199,7 +200,7 @@ class Rest(NamedTuple):
 
 
 def rest_of(path: str) -> Rest | None:
-    """The state of a journal that is at rest: all of it is in its file, and there is nothing beside it."""
+    """Return the state of a journal at rest (all of it is in its file, without files beside it), None for another."""
     if _is_filled(path + "-wal") or os.path.exists(path + "-shm") or os.path.exists(path + "-journal"):
         return None
     status = os.stat(path)
@@ -207,7 +208,7 @@ def rest_of(path: str) -> Rest | None:
 
 
 def _connect_reader(path: str, handler: Handler) -> Opened:
-    """A connection that changes nothing and creates nothing; also on a read-only disk."""
+    """Open a connection that changes nothing and creates nothing; also on a read-only disk."""
     with contextlib.ExitStack() as undo:
         locks = RunLocks.open(path)
         undo.callback(locks.close)
@@ -219,7 +220,7 @@ def _connect_reader(path: str, handler: Handler) -> Opened:
 
 
 def _reading_options(path: str) -> str:
-    """Who died while he created the journal has left it to others to undo that (`-journal`), which is a change."""
+    """Return options for a file in use. A creator that died left a `-journal`, and rolling that back is a write."""
     return "mode=rw" if os.path.exists(path + "-journal") and os.access(path, os.W_OK) else "mode=ro"
 
 

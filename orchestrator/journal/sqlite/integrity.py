@@ -1,8 +1,8 @@
-"""Whether somebody has cut the journal's files short while we write (`: > quiesce.db-wal`, a clean-up script).
+"""Detect that the journal's files were cut short while this process writes (`: > quiesce.db-wal`, a clean-up script).
 
-SQLite does not look: it goes on behind the end of what is there, and what it has committed before is gone. So the
-sizes are compared with what it believes, with the write lock held, when nobody else may change them. Formats: SQLite's
-"WAL-mode File Format" and "Database File Format".
+*Theory.* SQLite does not check this: it continues behind the end of the file, and what it has committed before is gone.
+So the sizes are compared with SQLite's own index while this process holds the write lock, when no other process may
+change them. Sources: SQLite's "WAL-mode File Format" and "Database File Format".
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from orchestrator.journal.base import JournalError
 from orchestrator.journal.sqlite.locks import RunLocks
 
 _INDEX: Final = struct.Struct("=12xB1xHI12x8s")
-"""The first header of `-shm`, in the machine's byte order."""
+"""The first header in `-shm`, in the machine's byte order."""
 
 _WAL_HEADER: Final = 32
 _FRAME_HEADER: Final = 24
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER: Final = struct.Struct(">16sH10xI")
-"""Of the database: magic, page size and the number of pages, which is written by checkpoints only."""
+"""The header of the database: magic, page size and number of pages, which checkpoints alone write."""
 
 
 class TruncatedError(JournalError):
-    """What was committed may be lost."""
+    """The journal's files were cut short: what was committed may be lost."""
 
 
 class _Index(NamedTuple):
@@ -36,9 +36,9 @@ class _Index(NamedTuple):
 
 
 class FileWatch:
-    """Of one connection that writes. `locks` has descriptors of the database and of its `-shm`.
+    """Watches the files of one connection that writes. `locks` has descriptors of the database and of its `-shm`.
 
-    Those are not opened here, because closing them ends SQLite's locks in this process.
+    They are not opened by this class, because closing them would release SQLite's POSIX locks in this process.
     """
 
     def __init__(self, path: str, locks: RunLocks) -> None:
@@ -49,17 +49,17 @@ class FileWatch:
         self._wal: int | None = None
 
     def close(self) -> None:
-        """Let go of the write-ahead log, on which there are no locks."""
+        """Close the write-ahead log, which has no locks."""
         if self._wal is not None:
             os.close(self._wal)
             self._wal = None
 
     def restore_index(self) -> None:
-        """Before a transaction: `-shm` can be made anew out of the log, but touching what is cut off is a SIGBUS.
+        """Fill a `-shm` that was cut short with zeros, before a transaction: SQLite then makes it anew from the log.
 
-        Filled with zeros it is no valid index, so that SQLite makes it anew. Within a transaction nothing can be done.
+        Access behind the end of the mapped file would be a SIGBUS. Within a transaction there is no cure.
         """
-        if self._shared_size == 0:  # before the first transaction there is none
+        if self._shared_size == 0:  # there is none before the first transaction
             return
         shared = self._locks.shared_memory()
         size = os.fstat(shared).st_size
@@ -69,7 +69,7 @@ class FileWatch:
             self._shared_size = size
 
     def check(self) -> None:
-        """Within a transaction that has written nothing yet. Raises TruncatedError."""
+        """Check the files within a transaction that has written nothing yet. Raises TruncatedError."""
         try:
             whole = self._is_log_whole(self._read_index()) and self._is_database_whole()
         except FileNotFoundError:  # deleted
@@ -90,7 +90,7 @@ class FileWatch:
         return _Index(bool(is_valid), 65536 if page_size == 1 else page_size, frames, salt)
 
     def _is_log_whole(self, index: _Index) -> bool:
-        """Its header and its last committed frame are there, and of this generation."""
+        """Return whether the log's header and last committed frame exist and are of this generation."""
         if not index.is_valid or index.frames == 0:
             return True
         if self._wal is None:
@@ -102,7 +102,7 @@ class FileWatch:
         return salts == (index.salt, index.salt)
 
     def _is_database_whole(self) -> bool:
-        """A checkpoint may be writing it at this moment, so that only what has become shorter is suspicious."""
+        """Return whether the file has all its pages. A checkpoint may be writing it: a longer one passes."""
         size = os.fstat(self._locks.fd).st_size
         if size >= self._size:
             self._size = size

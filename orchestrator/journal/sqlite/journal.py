@@ -25,10 +25,10 @@ from orchestrator.journal.base import (
     RunRecord,
     SupervisorRecord,
 )
+from orchestrator.journal.contention import Handler, wait_at_most
 from orchestrator.journal.sqlite import queries, rows
 from orchestrator.journal.sqlite.connect import Mode
 from orchestrator.journal.sqlite.connection import Database
-from orchestrator.journal.sqlite.contention import Handler, wait_at_most
 from orchestrator.journal.sqlite.locks import PRIVATE
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
@@ -515,9 +515,8 @@ class SqliteJournal:
 def _claimed(run: RunRecord, holder: int | None = None) -> ClaimedError:
     owner = run.owner
     if owner is None or holder:
-        return ClaimedError(run.run_id, holder or None, "")
-    here = owner.host == socket.gethostname()
-    return ClaimedError(run.run_id, owner.pid or None, "" if here else f" on {owner.host}")
+        return ClaimedError(run.run_id, holder or None)
+    return ClaimedError(run.run_id, owner.pid or None, None if owner.host == socket.gethostname() else owner.host)
 
 
 def _assign_seqs(tasks: Sequence[NewTask], last: int) -> list[int]:

@@ -1,13 +1,13 @@
-"""Who has a run: one byte of the journal's file, locked by the kernel.
+"""Claim a run by a kernel lock on one byte of the journal's file.
 
-It is the file (its inode) that is locked, not its name, and by an open file description (OFD locks): a POSIX lock ends
-as soon as its process closes any descriptor of the file, so that a program which copies its own journal would give
-up its claim. The lock goes away with its process, however that ends. A forked child would share it, so it closes the
+*Theory.* The file (its inode) is locked, not its name, and by an open file description (OFD lock, man 2 fcntl): a POSIX
+lock ends as soon as its process closes any descriptor of the file, so a program that copies its own journal would
+release its claim. The lock ends with its process, however that ends. A forked child would share it, so it closes the
 descriptor at once.
 
-The bytes lie far behind the end of any file and are never written; SQLite's own locks are elsewhere. For their sake
-the descriptor is opened once in a process, and closed when no connection to the file is left: closing it ends SQLite's
-locks, which are POSIX ones. Where a host has no OFD locks, a sidecar file, `-lock`, is locked the POSIX way.
+The bytes lie far behind the end of any file and are never written; SQLite's own locks are elsewhere. The descriptor is
+opened once in a process, and closed when no connection to the file is left, because closing it releases SQLite's locks,
+which are POSIX locks. On a host without OFD locks a sidecar file, `-lock`, gets POSIX locks.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ _OFD_SET: Final[int] = getattr(fcntl, "F_OFD_SETLK", -1)
 _OFD_GET: Final[int] = getattr(fcntl, "F_OFD_GETLK", -1)
 
 FIRST_BYTE: Final = 1 << 62
-"""Of those that are locked in the journal's file."""
+"""The first byte that is locked in the journal's file."""
 
 SETUP: Final = 0
 """The byte that is held while a journal is created. Runs are numbered from 1."""
 
 PRIVATE, GROUP = 0o600, 0o660
-"""Permissions of a new journal; SQLite gives its other files the same."""
+"""Permissions of a new journal; SQLite gives the same to its other files."""
 
 _NO_PERMISSIONS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What a file system without permissions says to a change of them."""
+"""Errors of a file system without permissions when they are changed."""
 
-_LOOK_AGAIN: Final = 0.02
-"""Seconds between two tries for a byte that somebody else has."""
+_RETRY_INTERVAL: Final = 0.02
+"""Seconds between two tries for a byte that another process has."""
 
 
 class RunLocks:
-    """The locks of one journal. Use `RunLocks.open`, and `close` once for each time, after the connection."""
+    """The locks of one journal. Call `RunLocks.open`, and `close` once for each call, after closing the connection."""
 
     _shared: ClassVar[dict[tuple[int, int], RunLocks]] = {}
     _guard: ClassVar[threading.Lock] = threading.Lock()
@@ -65,10 +65,10 @@ class RunLocks:
 
     @classmethod
     def open(cls, path: str, *, to_claim: bool = False, create: int | None = None) -> RunLocks:
-        """Those of the journal at `path`, which is created with the permissions `create`, if given. Raises OSError.
+        """Return the locks of the journal at `path`, which is created with the permissions `create`, if given.
 
-        `to_claim`: they are no use if the file cannot be written, because the kernel locks nothing for who may only
-        read.
+        `to_claim`: fail if the file cannot be written, because the kernel grants no write lock on a descriptor that can
+        only be read. Raises OSError.
         """
         with cls._guard:
             known = cls._find(path)
@@ -93,14 +93,14 @@ class RunLocks:
 
     @classmethod
     def forget_in_child(cls) -> None:
-        """A forked child has no part in what its parent holds."""
+        """Close the descriptors in a forked child, so that it does not share its parent's locks."""
         cls._guard = threading.Lock()
         for locks in cls._shared.values():
             locks.abandon()
         cls._shared.clear()
 
     def abandon(self) -> None:
-        """Without a word to the kernel."""
+        """Close the descriptors without releasing a lock first."""
         for fd in (self._fd, self._shared_memory):
             if fd is not None and fd >= 0:
                 os.close(fd)
@@ -108,7 +108,7 @@ class RunLocks:
         self._held.clear()
 
     def close(self) -> None:
-        """Let go. The last user's close gives up whatever is held."""
+        """End one use. The last one releases all locks."""
         with self._guard:
             self._users -= 1
             if self._users:
@@ -119,18 +119,18 @@ class RunLocks:
 
     @property
     def fd(self) -> int:
-        """A descriptor of the journal's file, to look at it."""
+        """Return a descriptor of the journal's file, for reading."""
         return self._fd
 
     def shared_memory(self) -> int:
-        """A descriptor of SQLite's `-shm`, to look at it; as long as anybody here has the journal open."""
+        """Return a descriptor of SQLite's `-shm`, valid while this process has the journal open."""
         with self._guard:
             if self._shared_memory is None:
                 self._shared_memory = os.open(self.path + "-shm", os.O_RDWR | os.O_CLOEXEC)
             return self._shared_memory
 
     def claim(self, byte: int) -> bool:
-        """Take a byte, without waiting. False when it is taken, by this process or another."""
+        """Lock a byte without waiting. Return False if it is locked, by this process or another."""
         with self._guard:
             if byte in self._held or not self._lock(byte):
                 return False
@@ -138,37 +138,37 @@ class RunLocks:
             return True
 
     def release(self, byte: int) -> None:
-        """Give a byte back. Harmless if it is not held."""
+        """Unlock a byte. Has no effect if it is not held."""
         with self._guard:
             if byte in self._held:
                 self._held.discard(byte)
                 self._unlock(byte)
 
     def owner(self, byte: int) -> int | None:
-        """The process that holds a byte, without touching the lock: None for nobody, 0 for one the kernel hides."""
+        """Return the process that holds a byte, without touching the lock: None if it is free, 0 for a hidden one."""
         if byte in self._held:
             return os.getpid()
         kind, pid = self._ask(byte)
         return None if kind == fcntl.F_UNLCK else max(pid, 0)
 
     def find_owner(self, byte: int) -> int | None:
-        """As `owner`, with a look at every process where the kernel does not say."""
+        """Return the owner; where the kernel does not name it, search all processes."""
         owner = self.owner(byte)
         return owner if owner or self._sidecar else open_file_lock_holder(self.path, FIRST_BYTE + byte) or owner
 
     @contextlib.contextmanager
     def setup(self, wait: Callable[[float], None]) -> Iterator[None]:
-        """Alone, among threads and processes, while a journal is created or opened for writing.
+        """Exclude other threads and processes while a journal is created or opened for writing.
 
-        `wait` is told now and then for how many seconds this has waited, and raises to give up.
+        `wait` is called repeatedly with the seconds that this has waited, and raises to give up.
         """
         began = time.monotonic()
-        while not self._setup_guard.acquire(timeout=_LOOK_AGAIN):
+        while not self._setup_guard.acquire(timeout=_RETRY_INTERVAL):
             wait(time.monotonic() - began)
         try:
             while not self._lock(SETUP):
                 wait(time.monotonic() - began)
-                time.sleep(_LOOK_AGAIN)
+                time.sleep(_RETRY_INTERVAL)
             try:
                 yield
             finally:
@@ -176,7 +176,7 @@ class RunLocks:
         finally:
             self._setup_guard.release()
 
-    # -- the kernel's words ----------------------------------------------------------------------------------
+    # -- system calls ----------------------------------------------------------------------------------------
 
     def _lock(self, byte: int) -> bool:
         try:
@@ -207,12 +207,12 @@ os.register_at_fork(after_in_child=RunLocks.forget_in_child)
 
 
 def setup_holder(path: str) -> int | None:
-    """The process that creates or opens the journal right now, as far as the host tells."""
+    """Return the process that is creating or opening the journal, None if the host does not show it."""
     return open_file_lock_holder(path, FIRST_BYTE + SETUP)
 
 
 def stat_mode(status: os.stat_result) -> int:
-    """Permissions alone."""
+    """Return the permissions alone."""
     return status.st_mode & 0o777
 
 
@@ -249,21 +249,21 @@ def _open(path: str, create: int | None, *, may_read_only: bool) -> int:
 
 
 def _open_or_create(path: str, flags: int, permissions: int) -> int:
-    """The umask has no say in the permissions of a new file, nor have we in those of an old one."""
+    """Open a file; a new one gets `permissions` regardless of the umask, an old one keeps its own."""
     while True:
         try:
             return os.open(path, os.O_RDWR | flags)
         except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):  # somebody was quicker
+            with contextlib.suppress(FileExistsError):  # another process was faster
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, PRIVATE)
                 _set_permissions(fd, permissions)
                 return fd
 
 
 def _set_permissions(fd: int, permissions: int) -> None:
-    """Of a new file. Closes it and raises OSError if it cannot have them.
+    """Set the permissions of a new file. Closes it and raises OSError if that fails.
 
-    A file system that has none (vfat, some FUSE ones) refuses any change: the default is not insisted on there.
+    A file system without permissions (vfat, some FUSE ones) refuses any change; the default is not enforced there.
     """
     try:
         os.fchmod(fd, permissions)

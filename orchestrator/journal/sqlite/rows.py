@@ -275,7 +275,7 @@ class CountsRow(Stored, frozen=True):
 # -- tasks -------------------------------------------------------------------------------------------------
 
 
-class TaskRow(msgspec.Struct, frozen=True, array_like=True):
+class TaskRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A row of `tasks`, when it is new. On its way to SQLite its columns are in the order of ADD_TASKS."""
 
     seq: int
@@ -363,7 +363,7 @@ def _detailed(task: PendingTask, row: _TaskDetails) -> PendingTask:
 # -- outcomes ----------------------------------------------------------------------------------------------
 
 
-class OutcomeRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class OutcomeRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The column `record` of `outcomes`. It repeats the row's seq and status, so that damage to either shows."""
 
     seq: _Number
@@ -454,7 +454,7 @@ def check_rising(seqs: Sequence[int], after: int) -> None:
 # -- snapshots and events ----------------------------------------------------------------------------------
 
 
-class SnapshotRow(msgspec.Struct, frozen=True, array_like=True):
+class SnapshotRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A row of `snapshots`. On its way to SQLite its columns are in the order of PUT_SNAPSHOTS."""
 
     seq: int
@@ -469,7 +469,7 @@ def snapshot_row(snapshot: TaskSnapshot) -> SnapshotRow:
     return SnapshotRow(snapshot.seq, *to_text(snapshot.data, snapshot.encoding), projection)
 
 
-class EventRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class EventRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The column `record` of `events`."""
 
     kind: str
