@@ -10,10 +10,8 @@ from typing import Any
 from orchestrator.core.records import RunEvent, TaskOutcome
 from orchestrator.journal import Counts, RunRecord
 from runtime.ipc import codec
+from runtime.ipc.executor_protocol import BROKEN
 from runtime.model import ExecutionStatus, Severity
-
-BROKEN = 70
-"""What an executor ends with that cannot go on (runtime.executor.garbage.BROKEN)."""
 
 
 def event_from_outcome(outcome: TaskOutcome) -> RunEvent:

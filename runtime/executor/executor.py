@@ -38,7 +38,7 @@ from runtime.executor.async_tasks import AsyncTaskSet
 from runtime.executor.child_identity import ChildIdentity, IdentityFinder
 from runtime.executor.control import ControlThread
 from runtime.executor.forks import reset_handlers_in_forks
-from runtime.executor.garbage import BROKEN, end_executor
+from runtime.executor.garbage import end_executor
 from runtime.executor.inbox import Inbox
 from runtime.executor.loader import AgentLoadError, InterruptibleImport, load
 from runtime.executor.outbox import EventPipeLost, Outbox
@@ -48,6 +48,7 @@ from runtime.executor.task_runner import ExecutorResources, TaskRunner
 from runtime.executor.threads import give_context_to_pools
 from runtime.heap import trim_heap
 from runtime.ipc.executor_protocol import (
+    BROKEN,
     VERSION,
     AgentLoaded,
     AgentLoadFailed,

@@ -7,9 +7,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from runtime.executor.outbox import EventPipeLost, Outbox
-
-BROKEN = 70
-"""Exit code (EX_SOFTWARE, sysexits.h) of an executor that cannot go on: something happened to its pipes."""
+from runtime.ipc.executor_protocol import BROKEN
 
 
 def end_executor(outbox: Outbox, pipe: str, why: str) -> NoReturn:

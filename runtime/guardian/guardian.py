@@ -29,12 +29,12 @@ from typing import Any
 import msgspec
 
 from runtime.executor import executor
-from runtime.executor.garbage import BROKEN
 from runtime.guardian import sentinel
 from runtime.guardian.sentinel import Sentinel
 from runtime.guardian.stdio import StdioKeeper
 from runtime.guardian.strays import KILL_TIMEOUT, STRAY_GRACE, StrayReaper
 from runtime.guardian.supervisor_socket import SupervisorSocket
+from runtime.ipc.executor_protocol import BROKEN
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import (
     EXECUTOR_FDS,

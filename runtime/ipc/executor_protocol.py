@@ -18,7 +18,7 @@ Four channels, each one way:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -30,6 +30,9 @@ VERSION = 4
 
 MAX_FRAME = 512 * 1024 * 1024
 """Bytes. A larger frame is refused by its writer and ends an executor that sends one."""
+
+BROKEN = 70
+"""Exit code (EX_SOFTWARE, sysexits.h) of an executor that cannot go on: something happened to its pipes."""
 
 _HEADER = struct.Struct("<II")
 HEADER_SIZE = _HEADER.size
@@ -298,8 +301,3 @@ class FrameReader(Generic[T]):
                     raise WireError(f"a frame of {length} bytes is not of version {VERSION}: {error}") from error
         finally:
             self._rest = bytearray(rest[at:])
-
-
-def read_all(reader: FrameReader[T], chunks: Iterable[bytes]) -> list[T]:
-    """Every payload of a finished stream. For tests and tools."""
-    return [payload for chunk in chunks for payload in reader.feed(chunk)]

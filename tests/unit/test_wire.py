@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +35,6 @@ from runtime.ipc.executor_protocol import (
     TasksReturned,
     UpFrame,
     pack,
-    read_all,
 )
 
 NUMBER = st.integers(0, 2**63 - 1)
@@ -72,6 +73,11 @@ down = st.one_of(
     st.just(FinishAndExit()),
 )
 control = st.one_of(st.builds(Interrupt, NUMBER, NUMBER, BYTES), st.builds(ReturnTasks, NUMBER))
+
+
+def read_all(reader: FrameReader[Any], chunks: Iterable[bytes]) -> list[Any]:
+    """Every payload of a finished stream."""
+    return [payload for chunk in chunks for payload in reader.feed(chunk)]
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
