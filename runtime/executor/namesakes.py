@@ -107,4 +107,4 @@ def _wants_ours(error: BaseException, name: str, submodule: str) -> bool:
         top = _HOME / name / submodule.partition(".")[0]
         return top.is_dir() or top.with_suffix(".py").is_file()
     text, init = str(error), (_HOME / name / "__init__.py").read_text(encoding="utf-8")
-    return any(f'"{word}"' in init for word in text.split("'")[1::2])
+    return any(f" import {word} as {word}\n" in init for word in text.split("'")[1::2])
