@@ -1,0 +1,35 @@
+"""Every stimulus and every record has a handler, every instruction an effect, and none has one that is not needed."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+from typing import Any, get_args
+
+import msgspec
+
+from orchestrator.config import Settings
+from orchestrator.core import instructions, stimuli
+from orchestrator.core.machine import SupervisorStateMachine
+from orchestrator.engine.loop import Engine
+from runtime.ipc.executor_protocol import ExecutorRecord, TaskEvent
+
+
+def records_of(module: ModuleType) -> set[Any]:
+    """The records that a module defines."""
+    classes = (value for _, value in inspect.getmembers(module, inspect.isclass))
+    return {cls for cls in classes if issubclass(cls, msgspec.Struct) and cls.__module__ == module.__name__}
+
+
+def test_every_stimulus_and_record_of_an_executor_has_a_handler() -> None:
+    machine = SupervisorStateMachine(Settings.from_options(workers=1))
+    assert set(get_args(stimuli.Stimulus)) == records_of(stimuli) == set(machine._handlers)
+    events = {TaskEvent}  # which the multiplexer sends to the journal
+    assert set(machine._record_handlers) == set(get_args(ExecutorRecord)) - events
+
+
+def test_every_instruction_has_an_effect() -> None:
+    engine = object.__new__(Engine)  # without the descriptors of a real one
+    engine._on_agent = lambda _: None
+    effects = engine._make_effects()
+    assert set(get_args(instructions.Instruction)) == records_of(instructions) == set(effects)
