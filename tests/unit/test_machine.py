@@ -19,14 +19,14 @@ from orchestrator.core.status import Phase
 from orchestrator.core.transitions import SlotState
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
-from tests.unit.orchestrator.core.world import STOP, World
+from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 
 TIMEOUT = InterruptSignal(reason=InterruptReason.TIMEOUT, message="too long", triggered_by="timeout")
 
 
-def started(tasks: int, *, asynchronous: bool = False, **settings: Any) -> World:
+def started(tasks: int, *, asynchronous: bool = False, **settings: Any) -> SimulatedRun:
     """A world whose executors are up and have their first tasks."""
-    world = World(tasks, **settings)
+    world = SimulatedRun(tasks, **settings)
     world.begin(asynchronous=asynchronous)
     for slot in list(world.executors):
         world.come_up(slot)
@@ -35,7 +35,7 @@ def started(tasks: int, *, asynchronous: bool = False, **settings: Any) -> World
     return world
 
 
-def wind_up(world: World) -> None:
+def wind_up(world: SimulatedRun) -> None:
     """Let every executor follow its orders, to the end."""
     for _ in range(10_000):
         if world.finished:
@@ -51,7 +51,7 @@ def wind_up(world: World) -> None:
     raise AssertionError("it does not end")
 
 
-def _step(world: World) -> bool:
+def _step(world: SimulatedRun) -> bool:
     """Something that some executor can do now."""
     for slot, executor in list(world.executors.items()):
         if executor.killed:
@@ -81,14 +81,14 @@ def test_all_tasks_are_completed_and_everybody_leaves() -> None:
 
 
 def test_nothing_to_do_ends_at_once() -> None:
-    world = World(0)
+    world = SimulatedRun(0)
     world.begin()
     wind_up(world)
     assert world.finished
 
 
 def test_executors_are_told_the_agent_before_any_task() -> None:
-    world = World(3)
+    world = SimulatedRun(3)
     world.begin()
     world.answer_fetch()
     assert all(not executor.tasks for executor in world.executors.values())
@@ -162,7 +162,7 @@ def test_of_several_in_flight_none_is_blamed_before_it_ran_alone() -> None:
 
 
 def test_an_environment_in_which_no_executor_comes_up_ends_the_run() -> None:
-    world = World(1, workers=1)
+    world = SimulatedRun(1, workers=1)
     world.begin()
     for _ in range(START_FAILURES):
         world.tick(10)
@@ -173,7 +173,7 @@ def test_an_environment_in_which_no_executor_comes_up_ends_the_run() -> None:
 
 def test_an_agent_whose_import_kills_the_executor_ends_the_run() -> None:
     """Ready is not enough: who dies while it loads the agent has not come up."""
-    world = World(1, workers=1)
+    world = SimulatedRun(1, workers=1)
     world.begin()
     for _ in range(START_FAILURES):
         world.tick(10)
@@ -185,7 +185,7 @@ def test_an_agent_whose_import_kills_the_executor_ends_the_run() -> None:
 
 
 def test_an_executor_of_another_version_is_not_trusted() -> None:
-    world = World(1, workers=1)
+    world = SimulatedRun(1, workers=1)
     world.begin()
     world.executors[0].ready = True
     world.hear(0, executor_protocol.Ready(executor_protocol.VERSION + 1, 100))
@@ -290,7 +290,7 @@ def test_a_failure_that_may_be_tried_again_is_tried_at_the_next_start() -> None:
 
 
 def test_a_stop_while_executors_start() -> None:
-    world = World(3)
+    world = SimulatedRun(3)
     world.begin()
     world.tell(stimuli.OsSignalReceived("SIGTERM", user=False))
     wind_up(world)

@@ -14,15 +14,15 @@ from orchestrator.core.verdicts import UNKILLABLE
 from orchestrator.engine.guardian_monitor import LONGEST_SILENCE
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason
+from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 from tests.unit.orchestrator.core.test_machine_threads import start_all, world_at_work
-from tests.unit.orchestrator.core.world import STOP, World
 
-STOP_LADDER = 3.0  # of tests.unit.orchestrator.core.world: 1 + 1 + 1
+STOP_LADDER = 3.0  # of tests.unit.orchestrator.core.simulated_run: 1 + 1 + 1
 
 LADDER = 2.0 + ABANDON_SECONDS  # of one executor, there
 
 
-def over_time(world: World) -> None:
+def over_time(world: SimulatedRun) -> None:
     """Let the task that slot 0 executes be over its time, and its executor not end."""
     world.look(beat=world.now)
     world.tick(2.0)

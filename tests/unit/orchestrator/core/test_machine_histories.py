@@ -14,19 +14,19 @@ from orchestrator.core.records import TERMINAL
 from orchestrator.core.status import Phase
 from runtime.ipc import executor_protocol
 from tests.support.examples import scaled
-from tests.unit.orchestrator.core.world import STOP, World
+from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 
 SLOTS = 3
 _STATUSES = ("completed", "completed", "failed", "interrupted")
 _CODES = (-9, -11, 0, 3)
 
 
-def _comes_up(world: World, slot: int, _: int) -> None:
+def _comes_up(world: SimulatedRun, slot: int, _: int) -> None:
     if slot in world.executors:
         world.come_up(slot)
 
 
-def _ends_a_task(world: World, slot: int, number: int) -> None:
+def _ends_a_task(world: SimulatedRun, slot: int, number: int) -> None:
     executor = world.executors.get(slot)
     if executor is not None and executor.ready and not executor.hires and executor.tasks:
         which = number % len(executor.tasks)
@@ -35,56 +35,56 @@ def _ends_a_task(world: World, slot: int, number: int) -> None:
         world.end_task(slot, status, which, STOP if status == "interrupted" else None)
 
 
-def _begins_a_task(world: World, slot: int, number: int) -> None:
+def _begins_a_task(world: SimulatedRun, slot: int, number: int) -> None:
     executor = world.executors.get(slot)
     if executor is not None and executor.ready and executor.tasks:
         world.hear(slot, executor_protocol.Started(executor.tasks[number % len(executor.tasks)]))
 
 
-def _gives_back(world: World, slot: int, number: int) -> None:
+def _gives_back(world: SimulatedRun, slot: int, number: int) -> None:
     executor = world.executors.get(slot)
     if executor is not None and executor.ready:
         world.give_back(slot, number % 4)
 
 
-def _dies(world: World, slot: int, number: int) -> None:
+def _dies(world: SimulatedRun, slot: int, number: int) -> None:
     if slot in world.executors:
         world.die(slot, _CODES[number % 4])
 
 
-def _leaves(world: World, slot: int, _: int) -> None:
+def _leaves(world: SimulatedRun, slot: int, _: int) -> None:
     executor = world.executors.get(slot)
     if executor is not None and executor.ready and (executor.retiring or world.flags):
         world.leave(slot)
 
 
-def _sends_garbage(world: World, slot: int, _: int) -> None:
+def _sends_garbage(world: SimulatedRun, slot: int, _: int) -> None:
     executor = world.executors.get(slot)
     if executor is not None:
         world.tell(stimuli.ProtocolErrorDetected(slot, executor.incarnation, "noise"))
 
 
-def _store_answers(world: World, _slot: int, _number: int) -> None:
+def _store_answers(world: SimulatedRun, _slot: int, _number: int) -> None:
     if world.fetches:
         world.answer_fetch()
     if world.records:
         world.answer_commit()
 
 
-def _time_passes(world: World, _slot: int, number: int) -> None:
+def _time_passes(world: SimulatedRun, _slot: int, number: int) -> None:
     world.tick((0.01, 0.3, 1.0, 3.0)[number % 4])
 
 
-def _one_task_is_interrupted(world: World, _slot: int, number: int) -> None:
+def _one_task_is_interrupted(world: SimulatedRun, _slot: int, number: int) -> None:
     world.tell(stimuli.InterruptRequested(STOP, f"k{number + 1}"))
 
 
-def _signal(world: World, _slot: int, number: int) -> None:
+def _signal(world: SimulatedRun, _slot: int, number: int) -> None:
     name = ("SIGTERM", "SIGINT")[number % 2]
     world.tell(stimuli.OsSignalReceived(name, user=name == "SIGINT"))
 
 
-_PEACE: tuple[Callable[[World, int, int], None], ...] = (
+_PEACE: tuple[Callable[[SimulatedRun, int, int], None], ...] = (
     _comes_up, _comes_up, _ends_a_task, _ends_a_task, _begins_a_task, _gives_back, _dies, _leaves, _sends_garbage,
     _store_answers, _store_answers, _time_passes,
 )  # fmt: skip
@@ -106,10 +106,10 @@ def lived(
     made: dict[str, Any],
     asynchronous: bool,
     steps: list[tuple[int, int, int]],
-    events: tuple[Callable[[World, int, int], None], ...],
-) -> World:
+    events: tuple[Callable[[SimulatedRun, int, int], None], ...],
+) -> SimulatedRun:
     """A world in which these things have happened; the world itself checks each instruction."""
-    world = World(workers=SLOTS, **made)
+    world = SimulatedRun(workers=SLOTS, **made)
     world.begin(asynchronous=asynchronous)
     for what, slot, number in steps:
         if world.finished:
@@ -158,7 +158,7 @@ def test_left_in_peace_every_task_comes_to_its_end(
     assert state.phase is Phase.ENDED
 
 
-def _settle(world: World) -> None:
+def _settle(world: SimulatedRun) -> None:
     """Every executor does what is expected of it."""
     _store_answers(world, 0, 0)
     if world.sweeps:

@@ -14,22 +14,22 @@ from orchestrator.core.records import NewTask, PendingTask
 from orchestrator.core.settings import MaxFailures
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
-from tests.unit.orchestrator.core.world import STOP, World
+from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 from tests.unit.test_machine import TIMEOUT, started, wind_up
 
 STRAY = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="sent", triggered_by="signal:SIGTERM")
 
 
-def ask(world: World, key: str, reason: InterruptReason = InterruptReason.CUSTOM) -> None:
+def ask(world: SimulatedRun, key: str, reason: InterruptReason = InterruptReason.CUSTOM) -> None:
     """Interrupt this task."""
     world.tell(
         stimuli.InterruptRequested(InterruptSignal(reason=reason, message="not this one", triggered_by="test"), key)
     )
 
 
-def with_many_ahead(**settings: Any) -> World:
+def with_many_ahead(**settings: Any) -> SimulatedRun:
     """One executor, for which tiny tasks have ended, so that it holds more than it executes."""
-    world = World(30, workers=1, fresh=True, **settings)
+    world = SimulatedRun(30, workers=1, fresh=True, **settings)
     world.begin()
     world.come_up(0)
     while len(world.executors[0].tasks) < 3:
@@ -51,7 +51,7 @@ def test_a_task_that_waits_is_interrupted_without_ever_running() -> None:
 
 
 def test_a_task_that_is_still_in_the_store_is_interrupted_when_it_comes() -> None:
-    world = World(3, workers=1)
+    world = SimulatedRun(3, workers=1)
     world.begin()
     world.come_up(0)
     ask(world, "k3")
@@ -84,7 +84,7 @@ def test_whoever_asks_for_one_task_to_end_gets_that_whatever_reason_he_gives(rea
 
 
 def test_a_task_that_makes_room_and_is_then_told_to_end_does_not_go_on_later() -> None:
-    world = World(1, workers=1, preempt=True, fresh=True)
+    world = SimulatedRun(1, workers=1, preempt=True, fresh=True)
     world.begin()
     world.come_up(0)
     world.machine.state.sealed = False
@@ -102,7 +102,7 @@ def test_a_task_that_makes_room_and_is_then_told_to_end_does_not_go_on_later() -
 # -- making room --------------------------------------------------------------------------------------------
 
 
-def urgent(world: World, priority: int = 5) -> int:
+def urgent(world: SimulatedRun, priority: int = 5) -> int:
     """One more task, which is more urgent than the others. Its number."""
     seq = max(world.pending) + 1
     world.pending[seq] = PendingTask(seq, f"k{seq}", b"1", priority=priority)
@@ -163,7 +163,7 @@ def test_nothing_is_handed_to_an_executor_that_is_being_killed() -> None:
 
 
 def test_large_inputs_travel_in_several_frames() -> None:
-    world = World(4, workers=1, concurrency=4)
+    world = SimulatedRun(4, workers=1, concurrency=4)
     world.pending = {seq: PendingTask(seq, f"k{seq}", bytes(FRAME_BYTES * 2 // 5)) for seq in world.pending}
     sent: list[executor_protocol.Tasks] = []
     send = world._send
@@ -198,7 +198,7 @@ def test_a_task_that_always_ends_by_a_sigterm_from_nowhere_is_taken_for_its_send
 
 
 def test_crashes_of_an_earlier_start_count() -> None:
-    world = World(1, workers=1)
+    world = SimulatedRun(1, workers=1)
     world.pending = {1: PendingTask(1, "k1", b"1", attempts=2)}
     world.begin()
     world.come_up(0)
@@ -267,7 +267,7 @@ def test_an_agent_that_can_be_loaded_no_more_ends_the_run() -> None:
 
 
 def test_an_executor_that_dies_of_itself_before_it_did_anything_is_started_ever_later() -> None:
-    world = World(0, workers=1)
+    world = SimulatedRun(0, workers=1)
     world.asynchronous = False
     world.tell(stimuli.RunStarted())
     world.tell(stimuli.AgentAdded(0, by_name=True, source=b"m:f"))
@@ -285,7 +285,7 @@ def test_an_executor_that_dies_of_itself_before_it_did_anything_is_started_ever_
 
 @pytest.mark.parametrize("ready", [False, True])
 def test_an_executor_that_never_shows_a_sign_of_life_is_found(ready: bool) -> None:
-    world = World(1, workers=1, heartbeat_timeout=2.0)
+    world = SimulatedRun(1, workers=1, heartbeat_timeout=2.0)
     world.begin()
     if ready:
         world.come_up(0)
@@ -299,7 +299,7 @@ def test_an_executor_that_never_shows_a_sign_of_life_is_found(ready: bool) -> No
 
 def test_an_executor_that_is_not_forked_yet_is_not_silent() -> None:
     """A guardian that is slow to start says nothing of the executors that were ordered."""
-    world = World(1, workers=1, heartbeat_timeout=2.0)
+    world = SimulatedRun(1, workers=1, heartbeat_timeout=2.0)
     world.begin()
     for _ in range(10):
         world.tell(stimuli.ProgressSampled([(0, 0.0, 0.0)]))
@@ -308,7 +308,7 @@ def test_an_executor_that_is_not_forked_yet_is_not_silent() -> None:
 
 
 def test_a_guardian_that_is_killed_before_anything_was_asked_of_its_executors_ends_nothing() -> None:
-    world = World(0, workers=START_FAILURES + 1)
+    world = SimulatedRun(0, workers=START_FAILURES + 1)
     world.tell(stimuli.RunStarted())
     for slot in list(world.executors):
         world.hear(slot, executor_protocol.Ready(executor_protocol.VERSION, 100 + slot))
@@ -325,7 +325,7 @@ def test_a_guardian_that_is_killed_before_anything_was_asked_of_its_executors_en
 
 
 def test_a_guardian_that_dies_again_and_again_ends_the_run() -> None:
-    world = World(1, workers=1)
+    world = SimulatedRun(1, workers=1)
     world.begin()
     for _ in range(START_FAILURES):
         assert world.flags == []
@@ -356,7 +356,7 @@ def test_a_task_that_is_given_back_unbegun_stays_told_to_end() -> None:
 
 
 def test_a_slot_that_fails_for_hours_is_still_tried() -> None:
-    world = World(0, workers=1)
+    world = SimulatedRun(0, workers=1)
     world.asynchronous = False
     world.tell(stimuli.RunStarted())
     world.tell(stimuli.AgentAdded(0, by_name=True, source=b"m:f"))
@@ -367,7 +367,7 @@ def test_a_slot_that_fails_for_hours_is_still_tried() -> None:
     assert world.executors
 
 
-def lose_guardian(world: World) -> None:
+def lose_guardian(world: SimulatedRun) -> None:
     """All executors die with it, one after the other is reported."""
     hands = {slot: (executor.tasks or [0])[0] for slot, executor in world.executors.items()}
     world.tell(stimuli.GuardianLost())

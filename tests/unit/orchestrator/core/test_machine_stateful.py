@@ -20,7 +20,7 @@ from orchestrator.core.status import Phase
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.support.examples import scaled
-from tests.unit.orchestrator.core.world import STOP, Executor, World
+from tests.unit.orchestrator.core.simulated_run import STOP, Executor, SimulatedRun
 
 SLOTS = 3
 _ORDER = [Phase.RUNNING, Phase.FINISHING, Phase.STOPPING, Phase.SWEEPING, Phase.ENDED]
@@ -65,14 +65,14 @@ _NONSENSE = [
 ]
 
 
-class Anything(RuleBasedStateMachine):
+class SupervisorStateMachineRules(RuleBasedStateMachine):
     """One run."""
 
-    world: World
+    world: SimulatedRun
 
     @initialize(made=_WORLDS, asynchronous=st.booleans())
     def begin(self, made: dict[str, Any], asynchronous: bool) -> None:
-        self.world = World(workers=SLOTS, **made)
+        self.world = SimulatedRun(workers=SLOTS, **made)
         self.world.begin(asynchronous=asynchronous)
         self.phase = Phase.RUNNING
         self.signal: InterruptSignal | None = None
@@ -320,5 +320,7 @@ class Anything(RuleBasedStateMachine):
         assert world.finished, world.machine.state.phase
 
 
-Anything.TestCase.settings = settings(max_examples=scaled(60), stateful_step_count=50)
-TestAnything = pytest.mark.timeout(300)(Anything.TestCase)  # a failing history takes a while to be made short
+SupervisorStateMachineRules.TestCase.settings = settings(max_examples=scaled(60), stateful_step_count=50)
+TestSupervisorStateMachineRules = pytest.mark.timeout(300)(
+    SupervisorStateMachineRules.TestCase
+)  # a failing history takes a while to be made short

@@ -7,14 +7,14 @@ from typing import Any
 from orchestrator.core import stimuli
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
-from tests.unit.orchestrator.core.world import STOP, World
+from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 
 OVER_TIME = InterruptSignal(reason=InterruptReason.TIMEOUT, message="late", triggered_by="timeout")
 
 
-def world_at_work(tasks: int, **settings: Any) -> World:
+def world_at_work(tasks: int, **settings: Any) -> SimulatedRun:
     """Every executor is up, and has what it was given."""
-    world = World(tasks, **settings)
+    world = SimulatedRun(tasks, **settings)
     world.begin(asynchronous=bool(settings.get("concurrency")))
     for slot in range(world.settings.workers):
         world.come_up(slot)
@@ -23,7 +23,7 @@ def world_at_work(tasks: int, **settings: Any) -> World:
     return world
 
 
-def start_all(world: World, slot: int = 0) -> None:
+def start_all(world: SimulatedRun, slot: int = 0) -> None:
     """Its tasks have begun."""
     world.hear(slot, *[executor_protocol.Started(task) for task in world.executors[slot].tasks])
 
@@ -120,19 +120,19 @@ def test_a_task_that_is_asked_for_by_name_while_its_threads_run_does_not_run_aga
 # -- one loop, several tasks ------------------------------------------------------------------------------
 
 
-def blocked_world(**settings: Any) -> World:
+def blocked_world(**settings: Any) -> SimulatedRun:
     """Three tasks on one loop since a moment, each with two seconds."""
     world = world_at_work(3, workers=1, concurrency=3, timeout=2.0, **settings)
     start_all(world)
     return world
 
 
-def look(world: World) -> None:
+def look(world: SimulatedRun) -> None:
     """Shared memory shows no task of an async executor, only a sign of life."""
     world.tell(stimuli.ProgressSampled([(0, 0.0, world.now)]))
 
 
-def asked(world: World) -> list[int]:
+def asked(world: SimulatedRun) -> list[int]:
     """Return the tasks that were interrupted."""
     return [order.task for _, order in world.controls if isinstance(order, executor_protocol.Interrupt)]
 

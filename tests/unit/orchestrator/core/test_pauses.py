@@ -6,12 +6,12 @@ from typing import Any
 
 from orchestrator.core import stimuli
 from orchestrator.core.ladder import Rung
-from tests.unit.orchestrator.core.world import STOP, World
+from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 
 
-def quiet_world(**settings: Any) -> World:
+def quiet_world(**settings: Any) -> SimulatedRun:
     """One executor that began its task at 1000 and has shown no heartbeat since."""
-    world = World(1, workers=1, heartbeat_timeout=2.0, **settings)
+    world = SimulatedRun(1, workers=1, heartbeat_timeout=2.0, **settings)
     world.begin()
     world.come_up(0)
     while world.fetches:
@@ -20,7 +20,7 @@ def quiet_world(**settings: Any) -> World:
     return world
 
 
-def watch(world: World, seconds: float, *, share: float, began: float = 1000.0) -> None:
+def watch(world: SimulatedRun, seconds: float, *, share: float, began: float = 1000.0) -> None:
     """Look four times a second; of that time the executor has the processor for a share."""
     for _ in range(int(seconds * 4)):
         world.tick(0.25)

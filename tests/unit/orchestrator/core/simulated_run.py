@@ -37,7 +37,7 @@ class Executor:
         self.revoked = 0
 
 
-class World:
+class SimulatedRun:
     """Slots, store and clock around one machine. `fresh`: its tasks are new, and not those of a run that is resumed."""
 
     def __init__(self, tasks: int, *, fresh: bool = False, **settings: Any) -> None:
