@@ -97,7 +97,9 @@ def _panel(event: InterruptEvent) -> RenderableType:
     table.add_column(overflow="fold")
     for label, text in rows:
         table.add_row(label, Text(printable(text)))
-    return Panel(table, title="interrupted", title_align="left", box=SQUARE, padding=0, width=_WIDTH, style="yellow")
+    return Panel(
+        table, title="interrupted", title_align="left", box=SQUARE, padding=(0, 1), width=_WIDTH, style="yellow"
+    )
 
 
 def _snapshot(event: InterruptEvent) -> str:
