@@ -37,7 +37,7 @@ def _affinity() -> int:
 
 
 def _chosen() -> int | None:
-    """What the user told Python, by option or environment; the option wins."""
+    """Return the count given to Python by option or environment (the option wins), or None."""
     text = sys._xoptions.get("cpu_count")  # noqa: SLF001 - documented under -X: "accessible through sys._xoptions"
     if text is None and not sys.flags.ignore_environment:
         text = os.environ.get("PYTHON_CPU_COUNT")
@@ -70,7 +70,7 @@ def _mounts(text: str) -> Iterator[tuple[str, str, str, list[str]]]:
 
 
 def _folders(kind: str, path: str, mounts: list[tuple[str, str, str, list[str]]]) -> Iterator[Path]:
-    """The directories of a cgroup and of those above it, as far as they are mounted."""
+    """Yield the directories of a cgroup and of those above it, as far as they are mounted."""
     for mounted, root, place, options in mounts:
         if mounted != kind or (kind == "cgroup" and "cpu" not in options):
             continue

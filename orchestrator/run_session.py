@@ -28,6 +28,7 @@ from orchestrator.core.machine import JOURNAL_TIMEOUT
 from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import StatusView
+from orchestrator.descriptions import resumed_log_fields
 from orchestrator.engine.clock import Clock, SystemClock
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.loop import Engine, Observer
@@ -40,7 +41,6 @@ from orchestrator.identity import AgentNumbers, Comparison, RunMismatchError
 from orchestrator.journal import Contention, Journal, JournalError, RunRecord, wait_at_most
 from orchestrator.journal.contention import LIMIT
 from orchestrator.logging.sinks import PATIENCE, LogCallback, buffer_of
-from orchestrator.words import resumed_log_fields
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.ipc import codec
 from runtime.model import ExecutionStatus, InterruptSignal, Severity, escape_surrogates

@@ -15,7 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from orchestrator import late
+from orchestrator import lazy_imports
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import SettingsOptions
@@ -166,7 +166,7 @@ class Supervisor:
         self._session.start()
         if self._log is None:
             try:
-                held.release(late.default_log())
+                held.release(lazy_imports.default_log())
             except BaseException as error:  # a Ctrl-C of the program's own: a block that was not entered is not left
                 self._on_block_exit(error)
                 self._session.finish()
@@ -199,9 +199,9 @@ class Supervisor:
         self._on_block_exit(error)
         while True:
             try:
-                if await late.asyncio().to_thread(self._require_session().join, 3600.0):
+                if await lazy_imports.asyncio().to_thread(self._require_session().join, 3600.0):
                     break
-            except late.asyncio().CancelledError as interruption:  # as if that had left the block
+            except lazy_imports.asyncio().CancelledError as interruption:  # as if that had left the block
                 error = error or interruption
                 self._on_block_exit(interruption)
             except BaseException as interruption:  # noqa: BLE001 - the event loop is over: nothing runs this coroutine
@@ -302,12 +302,12 @@ class Supervisor:
     ) -> AsyncIterator[Outcome]:
         """Execute as `map` does, for `async for`. Never blocks the event loop; `inputs` may be an async iterable."""
         if isinstance(inputs, AsyncIterable):
-            number = await late.asyncio().to_thread(self._register_agent, agent)
+            number = await lazy_imports.asyncio().to_thread(self._register_agent, agent)
             async for outcome in self._outcomes_of_stream(number, inputs, None if keys is None else iter(keys)):
                 yield outcome
             return
-        outcomes = await late.asyncio().to_thread(self._map, agent, inputs, keys)
-        while (outcome := await late.asyncio().to_thread(next, outcomes, None)) is not None:
+        outcomes = await lazy_imports.asyncio().to_thread(self._map, agent, inputs, keys)
+        while (outcome := await lazy_imports.asyncio().to_thread(next, outcomes, None)) is not None:
             yield outcome
 
     def submit(
@@ -468,9 +468,9 @@ class Supervisor:
         self, agent: int, inputs: AsyncIterable[Any], keys: Iterator[str] | None
     ) -> AsyncIterator[Outcome]:
         """Do as `_outcomes`, for inputs that come one by one."""
-        loop = late.asyncio().get_running_loop()
-        arrived: asyncio.Queue[TaskOutcome | None] = late.asyncio().Queue()
-        room = late.asyncio().Semaphore(MAX_OUTSTANDING)
+        loop = lazy_imports.asyncio().get_running_loop()
+        arrived: asyncio.Queue[TaskOutcome | None] = lazy_imports.asyncio().Queue()
+        room = lazy_imports.asyncio().Semaphore(MAX_OUTSTANDING)
         count = 0
         unwritten: list[Future[None]] = []
 
@@ -485,15 +485,15 @@ class Supervisor:
                 task = self._task(agent, task_input, None if keys is None else next(keys), self._numbers.take()[0])
                 known: Known = {}
                 if self._require_session().is_resumed_by_program:
-                    known = await late.asyncio().to_thread(self._require_session().compare, [task])
+                    known = await lazy_imports.asyncio().to_thread(self._require_session().compare, [task])
                 self._wait_for([task], tell)
                 count += 1
                 unwritten[:] = [self._spool([task], known)]
-                await late.asyncio().shield(
-                    late.asyncio().wrap_future(unwritten[0])
+                await lazy_imports.asyncio().shield(
+                    lazy_imports.asyncio().wrap_future(unwritten[0])
                 )  # written, also when the caller leaves
 
-        feeding = late.asyncio().create_task(feed())
+        feeding = lazy_imports.asyncio().create_task(feed())
         feeding.add_done_callback(lambda _: arrived.put_nowait(None))
         given = 0
         try:

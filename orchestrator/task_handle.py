@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import late
+from orchestrator import lazy_imports
 from orchestrator.outcome import Outcome
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.limits import check_seconds
@@ -63,7 +63,7 @@ class TaskHandle:
 
     async def outcome_async(self) -> Outcome:
         """Wait for the outcome without blocking the event loop."""
-        loop = late.asyncio().get_running_loop()
+        loop = lazy_imports.asyncio().get_running_loop()
         arrived: asyncio.Future[Outcome | None] = loop.create_future()
 
         def settle(outcome: Outcome | None) -> None:

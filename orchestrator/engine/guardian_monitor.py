@@ -8,10 +8,10 @@ from contextlib import suppress
 
 from orchestrator.backends import Backend, Cleanup
 from orchestrator.core import stimuli
+from orchestrator.descriptions import describe_exit
 from orchestrator.engine.memory import MemoryMeasurer
 from orchestrator.engine.multiplexer import PipeMultiplexer
 from orchestrator.logging.sinks import LogCallback
-from orchestrator.words import describe_exit
 from runtime.errors import WireError
 from runtime.ipc import guardian_protocol
 from runtime.model import Severity

@@ -24,6 +24,7 @@ from orchestrator.core.machine import SupervisorStateMachine
 from orchestrator.core.records import RunEvent, TaskSnapshot
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import Phase, StatusView
+from orchestrator.descriptions import event_from_outcome
 from orchestrator.engine.clock import Clock, PauseDetector, SystemClock
 from orchestrator.engine.guardian_monitor import GuardianMonitor
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
@@ -32,7 +33,6 @@ from orchestrator.engine.task_store import TaskStore, WriteBatch
 from orchestrator.engine.wakeup import Wakeup
 from orchestrator.logging.output_stream import Lost
 from orchestrator.logging.sinks import LogCallback, buffer_of, standard_error
-from orchestrator.words import event_from_outcome
 from runtime.ipc import codec, executor_protocol
 from runtime.limits import clamp_wait
 from runtime.model import Severity

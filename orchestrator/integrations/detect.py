@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator import late
+from orchestrator import lazy_imports
 from orchestrator.engine.loop import Observer
 from orchestrator.integrations.systemd.notify import SdNotifyObserver, current_service
 from orchestrator.logging import journald
@@ -27,4 +27,4 @@ def log(run_id: str, sink: Sink, log_format: str, level: Severity, *, colors: bo
     native = journald.journald_log(run_id, level) if log_format == "console" else None
     if native is not None:
         return BackgroundLog(native)
-    return late.make_log(sink, log_format, level, colors=colors)
+    return lazy_imports.make_log(sink, log_format, level, colors=colors)

@@ -15,7 +15,7 @@ from orchestrator.core.settings import MaxFailures
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
-from tests.unit.test_machine import TIMEOUT, started, wind_up
+from tests.unit.orchestrator.core.test_machine import TIMEOUT, started, wind_up
 
 STRAY = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="sent", triggered_by="signal:SIGTERM")
 

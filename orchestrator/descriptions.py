@@ -1,4 +1,4 @@
-"""What happened, as the journal's events and in words."""
+"""Describe outcomes, resumed runs and exits: as journal events, log fields and text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime.model import ExecutionStatus, Severity
 
 
 def event_from_outcome(outcome: TaskOutcome) -> RunEvent:
-    """`task.completed`, `task.failed` or `task.interrupted`."""
+    """Return the event of an outcome: `task.completed`, `task.failed` or `task.interrupted`."""
     data: dict[str, Any] = {"key": outcome.key, "attempts": outcome.attempts}
     if outcome.started_at is not None and outcome.ended_at is not None:
         data["seconds"] = round(outcome.ended_at - outcome.started_at, 6)
@@ -32,7 +32,7 @@ def event_from_outcome(outcome: TaskOutcome) -> RunEvent:
 
 
 def resumed_log_fields(before: RunRecord, start: int, counts: Counts) -> tuple[Severity, Mapping[str, Any]]:
-    """What there is to say of a run that is taken up again, and how loudly; `before` as the last start left it."""
+    """Return severity and fields of the `run.resumed` log line. `before`: the run as its last start left it."""
     owner = before.owner if before.status is ExecutionStatus.STARTED else None
     if owner is not None:
         how = f"its supervisor, process {owner.pid} on {owner.host}, ended without a word"
@@ -47,7 +47,7 @@ def resumed_log_fields(before: RunRecord, start: int, counts: Counts) -> tuple[S
 
 
 def describe_exit(code: int) -> str:
-    """An exit code in words: `SIGSEGV`, `exit code 3`."""
+    """Return an exit code as text: `SIGSEGV`, `exit code 3`."""
     if code == BROKEN:
         return f"exit code {code}, as when an agent closes or writes into an executor's pipes, or breaks its event loop"
     if code >= 0:

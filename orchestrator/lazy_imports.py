@@ -1,7 +1,7 @@
-"""What takes long to load and is needed only once the guardian is starting, which takes as long: loaded when called.
+"""Load slow modules on first use: while the guardian starts, which takes as long as loading them.
 
-structlog (with rich) and asyncio are a third of the supervisor's imports. Whoever calls here has started the guardian,
-or has asyncio already.
+structlog (with rich) and asyncio are a third of the supervisor's imports. Callers have started the guardian, or have
+asyncio already.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from runtime.model import Severity
 
 
 def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool) -> TimedLog:
-    """See orchestrator.logging.setup."""
+    """Return the log that `orchestrator.logging.setup.make_log` makes."""
     made: TimedLog = importlib.import_module("orchestrator.logging.setup").make_log(
         sink, log_format, level, colors=colors
     )
@@ -22,11 +22,11 @@ def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool) -> T
 
 
 def default_log() -> TimedLog:
-    """See orchestrator.logging.setup."""
+    """Return the log that `orchestrator.logging.setup.default_log` makes."""
     made: TimedLog = importlib.import_module("orchestrator.logging.setup").default_log()
     return made
 
 
 def asyncio() -> Any:
-    """The module; for code that runs in an event loop, so that it is there."""
+    """Return the asyncio module; for code that runs in an event loop, which has loaded it."""
     return importlib.import_module("asyncio")
