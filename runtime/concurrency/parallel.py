@@ -1,6 +1,6 @@
 """Parallel groups: `async with state.parallel() as group: group.add(...); await group.gather()`.
 
-Nothing runs until the group is started, by `gather`, `stream` or the end of its block. How it runs is in group.py.
+Nothing runs until the group is started, by `gather`, `stream` or the end of its block. See group_runner.py.
 """
 
 from __future__ import annotations

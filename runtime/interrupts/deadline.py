@@ -1,6 +1,6 @@
 """A time limit of an execution, as something whose truth value is "the flag is up, or it is too late".
 
-It stands where the flag stands (see interrupt.py), so a sync agent that never enters an event loop meets its time
+It stands where the flag stands (see interruptible.py), so a sync agent that never enters an event loop meets its time
 limit at its next checkpoint, without a timer thread. The price, about a clock look at each checkpoint, is paid only
 while a limit is set. Event loops are woken by a timer of their own.
 """

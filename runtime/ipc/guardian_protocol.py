@@ -1,4 +1,4 @@
-"""Records between the supervisor and its guardian, in the frames of wire.py. A leaf: both sides share it."""
+"""Records between the supervisor and its guardian, in the frames of executor_protocol.py. A leaf."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXECUTOR_FDS = 5
 """An executor's: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
 
 FDS_PER_EXECUTOR = EXECUTOR_FDS + 2
-"""Sent along with Fork: those, and for the guardian itself the other ends of stdout and stderr (output.py)."""
+"""Sent along with Fork: those, and for the guardian itself the other ends of stdout and stderr (stdio.py)."""
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True):
@@ -90,7 +90,7 @@ PLUGINS_VARIABLE = "PYDANTIC_DISABLE_PLUGINS"
 class Fork(_Record, frozen=True, tag=1):
     """Start an executor; FDS_PER_EXECUTOR descriptors come with the frame's first byte (SCM_RIGHTS).
 
-    `pipe_key` is in every frame on its pipes (wire.py).
+    `pipe_key` is in every frame on its pipes (executor_protocol.py).
     """
 
     slot: int

@@ -1,6 +1,6 @@
 """Pickles of what JSON cannot say, and of agents.
 
-Classes and functions travel by name: those of modules as everywhere, those of a script as mainfile.py says. By value
+Classes and functions travel by name: those of modules as everywhere, those of a script as main_module.py says. By value
 go a lambda, a closure, a local class, and what was typed at a prompt or into a notebook; cloudpickle does that, and
 knows a class again that it has met, so one class stays one class in each process.
 
