@@ -253,13 +253,13 @@ def double(order, state):
         "        print([one.value.number for one in supervisor.map(double, [Order(2)])])\n"
     )
     (tmp_path / "reader.py").write_text(
-        "from orchestrator import Supervisor\n"
+        "from orchestrator import Outcome, Supervisor\n"
         "from orchestrator.journal import open_journal\n"
         "def read(order, state): return [order.number, type(order).__qualname__, order]\n"
         'if __name__ == "__main__":\n'
         '    with open_journal("j.db", "read") as journal:\n'
         "        (outcome,) = journal.results(journal.runs()[0].id)\n"
-        "    order = outcome.value\n"
+        "    order = Outcome.from_record(outcome).value\n"
         "    with Supervisor(workers=1) as supervisor:\n"
         "        number, name, again = supervisor.submit(read, order).result()\n"
         "    print(number, name, type(again) is type(order))\n"

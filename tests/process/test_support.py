@@ -133,6 +133,7 @@ def test_another_programs_run_of_the_same_id_is_not_found() -> None:
 
 def test_a_terminal_shows_the_screen_and_takes_keys() -> None:
     with Terminal() as terminal:
-        terminal.run("sleep 60")
+        terminal.run("sh -c 'echo begun; exec sleep 60'")  # until it has the terminal, Ctrl-C goes to the shell
+        terminal.expect("^begun")
         terminal.press("C-c")
         assert terminal.status() == 128 + signal.SIGINT
