@@ -33,9 +33,12 @@ def hold_claim(path: str, fork: str = "") -> None:
     journal = SqliteJournal(path)
     journal.claim(journal.get_run().id)
     if fork:
+        begun, begin = os.pipe()
         child = os.fork()
         if child == 0:
+            os.write(begin, b"!")  # os.fork has called what drops the claim in a child
             signal.pause()
+        os.read(begun, 1)
         print("forked", child)
     print("claimed")
     signal.pause()
