@@ -12,13 +12,13 @@ from orchestrator.journal.base import (
     DuplicateKeyError,
     Journal,
     JournalError,
+    Mode,
     Owner,
     Request,
     RunRecord,
     SupervisorRecord,
 )
 from orchestrator.journal.contention import Contention, ContentionError, Handler, wait_at_most
-from orchestrator.journal.sqlite.connect import Mode
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.journal.sqlite.locks import GROUP, PRIVATE
 from runtime.errors import UsageError

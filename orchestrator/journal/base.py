@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 
 import msgspec
 
@@ -19,6 +19,12 @@ from runtime.model import ExecutionStatus, InterruptSignal
 
 if TYPE_CHECKING:
     from orchestrator.journal.contention import Handler
+
+Mode = Literal["create", "write", "read"]
+"""`create` writes, and makes a new journal if there is none; `write` and `read` need one that exists."""
+
+INVALID: Final = "invalid"
+"""The encoding of a value that claimed to be JSON and is not UTF-8. It is kept as bytes and cannot be decoded."""
 
 RUN_ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Run states that never change. An INTERRUPTED run, or one left STARTED by a dead supervisor, can be resumed."""
@@ -127,7 +133,7 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 class Journal(Protocol):
-    """A store of runs (see the module). The contract of all kinds is tested by one suite."""
+    """A store of runs (see the module). All kinds pass one suite, `tests/support/journal_conformance`."""
 
     @property
     def location(self) -> str:

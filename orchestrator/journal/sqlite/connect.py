@@ -8,8 +8,9 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
+from orchestrator.journal.base import Mode
 from orchestrator.journal.contention import Contention, ContentionError, Handler
 from orchestrator.journal.sqlite import migrations
 from orchestrator.journal.sqlite.contention import SLICE, patiently
@@ -18,9 +19,6 @@ from orchestrator.journal.sqlite.queries import APPLICATION_ID, SCHEMA_VERSION, 
 from runtime.errors import UsageError
 
 T = TypeVar("T")
-
-Mode = Literal["create", "write", "read"]
-"""`create` writes, and makes a new journal if there is none; `write` and `read` need one that exists."""
 
 EMPTY: Final = 0
 """The schema of a file without any content, which becomes a journal."""

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator.journal.base import JournalError
+from orchestrator.journal.base import JournalError, Mode
 from orchestrator.journal.contention import Handler
 from orchestrator.journal.sqlite import rows
-from orchestrator.journal.sqlite.connect import Mode, connect, explain, open_to_read, rest_of
+from orchestrator.journal.sqlite.connect import connect, explain, open_to_read, rest_of
 from orchestrator.journal.sqlite.contention import patiently
 from orchestrator.journal.sqlite.integrity import FileWatch
 from orchestrator.journal.sqlite.locks import PRIVATE

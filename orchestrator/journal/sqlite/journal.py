@@ -20,6 +20,7 @@ from orchestrator.journal.base import (
     Committed,
     Counts,
     DuplicateKeyError,
+    Mode,
     Owner,
     Request,
     RunRecord,
@@ -27,7 +28,6 @@ from orchestrator.journal.base import (
 )
 from orchestrator.journal.contention import Handler, wait_at_most
 from orchestrator.journal.sqlite import queries, rows
-from orchestrator.journal.sqlite.connect import Mode
 from orchestrator.journal.sqlite.connection import Database
 from orchestrator.journal.sqlite.locks import PRIVATE
 from runtime.errors import QuiesceError, UsageError
@@ -41,7 +41,7 @@ _TASK_STATUSES = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionSt
 
 
 class SqliteJournal:
-    """See Journal."""
+    """Keep the runs of a Journal in one SQLite file."""
 
     def __init__(
         self, path: str, mode: Mode = "create", handler: Handler | None = None, *, permissions: int = PRIVATE
@@ -55,15 +55,15 @@ class SqliteJournal:
 
     @property
     def location(self) -> str:
-        """See Journal. A path, with symbolic links resolved."""
+        """Return the path of the file, with symbolic links resolved."""
         return self._db.path
 
     def handle_contention(self, handler: Handler) -> None:
-        """See Journal."""
+        """Call this handler from now on while another process has the file locked."""
         self._db.on_contention = handler
 
     def close(self) -> None:
-        """See Journal."""
+        """Release all claims and close the file. A second call has no effect."""
         for run in tuple(self._claims):
             self.release(run)
         self._db.close(tidy=bool(self._last_event))  # a connection with a claim has written much
@@ -77,7 +77,7 @@ class SqliteJournal:
     # -- runs ----------------------------------------------------------------------------------------------
 
     def create_run(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> RunRecord:
-        """See Journal."""
+        """Insert a run. Raises UsageError if its id is taken."""
         with self._db.writing():
             return self._insert_run(queries.CREATE_RUN, run_id, agent, config, cwd)
 
@@ -93,7 +93,7 @@ class SqliteJournal:
 
     @contextlib.contextmanager
     def draft(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> Iterator[RunRecord]:
-        """See Journal."""
+        """Insert a run that `ready` hides from others until the block ends; remove it if the block raises."""
         self._remove_abandoned_drafts()
         with self._db.writing():
             number = self._insert_run(queries.DRAFT_RUN, run_id, agent, config, cwd).id
@@ -133,7 +133,7 @@ class SqliteJournal:
                         return
 
     def get_run(self, run_id: str | None = None) -> RunRecord:
-        """See Journal."""
+        """Return the run with this id or prefix, the latest for None. Raises UsageError otherwise."""
         matches = self._find_runs(run_id)
         if not matches:
             raise UsageError(f"there is no run {run_id or 'at all'} in {self.location}")
@@ -149,20 +149,20 @@ class SqliteJournal:
         return exact or self._db.fetch_rows(queries.RUNS_BY_PREFIX, rows.RunRow, {"prefix": run_id})
 
     def latest_resumable(self) -> RunRecord | None:
-        """See Journal."""
+        """Return the latest run that is not over, preferably one whose lock is free."""
         runs = self._fetch_runs(queries.RESUMABLE_RUNS)
         free = [run for run in runs if run.owner is None or not run.owner.alive]
         return next(iter(free or runs), None)
 
     def runs(self) -> list[RunRecord]:
-        """See Journal."""
+        """Return all runs, oldest first."""
         return self._fetch_runs(queries.ALL_RUNS)
 
     def _fetch_runs(self, statement: str) -> list[RunRecord]:
         return [self._record(row) for row in self._db.fetch_rows(statement, rows.RunRow)]
 
     def claim(self, run: int, token: str = "") -> RunRecord:
-        """See Journal."""
+        """Lock the run and record its supervisor. Raises ClaimedError if another process has the lock."""
         locks = self._db.locks
         if not locks.claim(self._run(run).id):
             raise _claimed(self._run(run), locks.find_owner(run))
@@ -183,20 +183,20 @@ class SqliteJournal:
         return self._run(run)
 
     def release(self, run: int) -> None:
-        """See Journal."""
+        """Unlock the run, if this connection has claimed it."""
         if run in self._claims:
             self._claims.discard(run)
             self._has_snapshots.discard(run)
             self._db.locks.release(run)
 
     def other_supervisors(self, run: int, token: str) -> list[SupervisorRecord]:
-        """See Journal."""
+        """Return the supervisors of a run with another token. Raises JournalError for a damaged token."""
         supervisors = self._db.fetch_rows(queries.OTHER_SUPERVISORS, rows.SupervisorRow, (run, token))
         with self._db.decoding():
             return [row.record() for row in supervisors]
 
     def remove_supervisor(self, run: int, token: str) -> None:
-        """See Journal."""
+        """Delete a supervisor of a run."""
         with self._db.writing():
             self._db.execute(queries.REMOVE_SUPERVISOR, (run, token))
 
@@ -209,7 +209,7 @@ class SqliteJournal:
         *,
         token: str = "",
     ) -> RunRecord:
-        """See Journal."""
+        """Record the end of a run, and its last events, unless it is over already."""
         text = None if signal is None else signal.model_dump_json()
         with self._db.writing():
             values = {"run": run, "status": status.value, "now": time.time(), "signal": text}
@@ -236,7 +236,7 @@ class SqliteJournal:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """See Journal."""
+        """Make the calls in the block one transaction."""
         try:
             with self._db.writing():
                 yield
@@ -245,7 +245,7 @@ class SqliteJournal:
             raise
 
     def add_tasks(self, run: int, tasks: Sequence[NewTask]) -> tuple[int, int]:
-        """See Journal."""
+        """Insert tasks and return their first and last seq. Raises UsageError if one is refused."""
         with self._db.writing():
             last = self._last_of_unsealed(run)
             seqs = _assign_seqs(tasks, last)
@@ -268,7 +268,7 @@ class SqliteJournal:
                 self._db.execute(statement, {"run": run, "rows": text, "first": tasks[at].seq})
 
     def look_up(self, run: int, keys: Sequence[str]) -> dict[str, StoredTask]:
-        """See Journal."""
+        """Return the tasks with these keys, and their terminal outcomes, by key."""
         plain = rows.to_json([key for key in keys if "\0" not in key])
         tasks = list(self._tasks(queries.TASKS_OF_KEYS, run, keys=plain))
         for key in keys:
@@ -278,7 +278,7 @@ class SqliteJournal:
         return {task.key: StoredTask(task, outcomes.get(task.seq)) for task in tasks}
 
     def tasks(self, run: int) -> Iterator[PendingTask]:
-        """See Journal. Each page is a separate transaction."""
+        """Iterate over all tasks of a run, in seq order. Each page is a separate transaction."""
         return self._tasks(queries.ALL_TASKS, run)
 
     def _tasks(self, statement: str, run: int, **which: str) -> Iterator[PendingTask]:
@@ -299,17 +299,17 @@ class SqliteJournal:
         return {outcome.seq: outcome for outcome in self._outcomes(queries.RESULTS_OF_SEQS, run, wanted)}
 
     def agents(self, run: int) -> dict[int, str]:
-        """See Journal."""
+        """Return the identities of a run's agents by their numbers."""
         return {row.number: row.identity for row in self._db.fetch_rows(queries.AGENTS, rows.AgentRow, (run,))}
 
     def add_agents(self, run: int, agents: Mapping[int, str]) -> None:
-        """See Journal."""
+        """Insert the identities of agents."""
         with self._db.writing():
             for number, identity in agents.items():
                 self._db.execute(queries.ADD_AGENT, (run, number, rows.escape_surrogates(identity)))
 
     def last_seq(self, run: int) -> int:
-        """See Journal."""
+        """Return the highest seq of a run's tasks, 0 if it has none."""
         return self._db.fetch_value(queries.LAST_TASK, rows.Count, (run,))
 
     def _last_of_unsealed(self, run: int) -> int:
@@ -331,19 +331,19 @@ class SqliteJournal:
             if "\0" in key:  # SQLite would cut it out of the JSON
                 known.update((key, seq) for seq in self._db.fetch_values(queries.SEQ_OF_KEY, int, (run, key)))
         for task in tasks:
-            if task.key in known:
-                return DuplicateKeyError(task.key, task.seq, known[task.key])
-            known[task.key] = task.seq
+            first = known.setdefault(task.key, task.seq)  # its own, if a statement before the refused one had it
+            if first != task.seq:
+                return DuplicateKeyError(task.key, task.seq, first)
         return None
 
     def seal(self, run: int) -> None:
-        """See Journal."""
+        """Mark the run's input as complete."""
         with self._db.writing():
             self._db.execute(queries.SEAL_RUN, (run,))
         self._last_task.pop(run, None)
 
     def pending(self, run: int, after_seq: int = 0, limit: int = 1000, *, urgent: bool = False) -> list[PendingTask]:
-        """See Journal."""
+        """Return a page of the tasks that have no terminal outcome, with their snapshots."""
         parameters = {"run": run, "after": after_seq}
         page = self._db.page(queries.URGENT if urgent else queries.PENDING, self._pending_pager, parameters, limit)
         with self._db.decoding():
@@ -352,7 +352,7 @@ class SqliteJournal:
             return tasks
 
     def counts(self, run: int) -> Counts:
-        """See Journal."""
+        """Return the number of the run's tasks by status."""
         (row,) = self._db.fetch_rows(queries.COUNTS, rows.CountsRow, {"run": run})
         return Counts(row.pending, row.completed, row.failed, row.interrupted)
 
@@ -367,7 +367,7 @@ class SqliteJournal:
         events: Sequence[RunEvent] = (),
         attempts: Mapping[int, int] | None = None,
     ) -> Committed:
-        """See Journal."""
+        """Write all of this in one transaction. Raises RuntimeError without a claim, and inside of `transaction`."""
         if run not in self._claims or self._db.busy:
             raise RuntimeError("commit() needs a claimed run, outside of transaction()")
         numbers = range(self._last_event[run] + 1, self._last_event[run] + 1 + len(events))
@@ -381,7 +381,7 @@ class SqliteJournal:
         return Committed(accepted, numbers)
 
     def last_event(self, run: int) -> int:
-        """See Journal."""
+        """Return the sequence number of the claimed run's last event."""
         return self._last_event[run]
 
     def _put_outcomes(self, run: int, outcomes: Sequence[TaskOutcome]) -> Sequence[TaskOutcome]:
@@ -446,7 +446,7 @@ class SqliteJournal:
                 self._db.execute(queries.PUT_EVENTS, {"run": run, "first": first + at, "rows": text})
 
     def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[TaskOutcome]:
-        """See Journal. Each page is a separate transaction, so that a slow reader does not make the WAL grow."""
+        """Iterate over outcomes. Each page is a separate transaction: a slow reader does not make the WAL grow."""
         wanted = rows.to_json(list(_TASK_STATUSES if statuses is None else statuses))
         return self._outcomes(queries.RESULTS, run, {"statuses": wanted})
 
@@ -463,7 +463,7 @@ class SqliteJournal:
             after = outcomes[-1].seq
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
-        """See Journal. Each page is a separate transaction."""
+        """Iterate over events from a sequence number on. Each page is a separate transaction."""
         pager, after = rows.AdaptivePageSize(), from_seq - 1
         left = rows.UNLIMITED if limit is None else limit
         while left > 0 and (page := self._events(run, after, left, pager)):
@@ -487,7 +487,7 @@ class SqliteJournal:
     # -- from outside --------------------------------------------------------------------------------------
 
     def add_request(self, run: int, signal: InterruptSignal, key: str | None = None) -> Owner | None:
-        """See Journal."""
+        """Insert a request to the living supervisor of a run, and return that; None if there is none."""
         with self._db.writing():
             record, task = self._run(run), None
             if key is not None:
@@ -500,7 +500,7 @@ class SqliteJournal:
             return record.owner
 
     def take_requests(self, run: int) -> list[Request]:
-        """See Journal."""
+        """Return the requests to a run's supervisor, oldest first, and delete them."""
         requests = self._db.fetch_rows(queries.REQUESTS, rows.RequestRow, (run,))
         if requests:
             with self._db.writing():
@@ -508,7 +508,7 @@ class SqliteJournal:
         return [row.record() for row in requests]
 
     def data_version(self) -> int:
-        """See Journal."""
+        """Return a number that changes when another connection has committed."""
         return self._db.version()
 
 

@@ -18,15 +18,12 @@ from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
 import msgspec
 
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, TaskOutcome, TaskSnapshot
-from orchestrator.journal.base import Owner, Request, RunRecord, SupervisorRecord
+from orchestrator.journal.base import INVALID, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.sqlite.queries import EVENT_LAYOUT, OUTCOME_LAYOUT
 from runtime.errors import UsageError
 from runtime.interrupt_signal import read_signal
 from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
-
-INVALID: Final = "invalid"
-"""The encoding of a value that claimed to be JSON and is not UTF-8. It is kept as bytes and cannot be decoded."""
 
 CHUNK: Final = 16 << 20
 """Approximate bytes of JSON in one statement. A larger row is bound on its own."""

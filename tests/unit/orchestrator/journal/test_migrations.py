@@ -18,7 +18,7 @@ from orchestrator.journal.sqlite.queries import EVENT_LAYOUT, LAYOUTS, OUTCOME_L
 from orchestrator.journal.sqlite.rows import EventRow, OutcomeRow
 from runtime.errors import UsageError
 from tests.support.journal_fixture import SCHEMAS, known, read_all, restore
-from tests.unit.orchestrator.journal.helpers import FAILED, outcome
+from tests.support.journal_records import FAILED, outcome
 
 
 def structure(path: Path) -> list[tuple[str, ...]]:

@@ -17,7 +17,7 @@ from orchestrator.journal.sqlite import connect
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.journal.sqlite.queries import SCHEMA_VERSION
 from runtime.errors import UsageError
-from tests.unit.orchestrator.journal.helpers import outcome
+from tests.support.journal_records import outcome
 
 
 def _foreign(path: Path) -> None:
@@ -133,6 +133,12 @@ def test_a_path_may_hold_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(os.listdir(odd)) == [DEFAULT_JOURNAL]
 
 
+def test_a_url_names_the_file_too(path: Path) -> None:
+    open_journal(path).close()
+    with open_journal(f"sqlite:///{path}", "read") as journal:
+        assert journal.location == str(path)
+
+
 def test_reading_changes_nothing(path: Path) -> None:
     """The query commands cannot write, by construction."""
     with open_journal(path) as journal:
@@ -175,14 +181,15 @@ def test_a_row_that_is_no_record_is_one_line_too(path: Path) -> None:
                 look()
 
 
-def test_text_that_is_not_unicode_is_refused_by_name(path: Path) -> None:
-    """Such as bytes on a command line that are not UTF-8."""
-    with open_journal(path) as journal:
-        with pytest.raises(UsageError, match=r"'r\\udcff' is not valid text"):
-            journal.create_run("r\udcff", agent=None)
-        with pytest.raises(UsageError, match="is not valid text"):
-            journal.get_run("\udcff")
-        assert journal.create_run("r", agent=None, cwd="/\udcff").cwd == "/\\udcff"
+@pytest.mark.parametrize("token", ["a/b", "a\0b", b"\xff"])
+def test_a_damaged_token_is_refused(journal: SqliteJournal, path: Path, token: object) -> None:
+    """It names a cgroup: nothing else must be meant by it."""
+    run = journal.create_run("r", agent=None).id
+    journal.claim(run, "1-a")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE supervisors SET token = ?", (token,))
+    with pytest.raises(JournalError, match="the file is corrupt"):
+        journal.other_supervisors(run, "")
 
 
 def test_the_views_spell_it_out_for_people(path: Path) -> None:

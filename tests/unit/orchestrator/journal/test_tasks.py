@@ -1,95 +1,19 @@
-"""Tasks go in, each key once, and come out in order: as they were, and only those that are not done."""
+"""How SQLite is given tasks, and how much of them is read at once."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from orchestrator.core.records import NewTask, PendingTask, TaskSnapshot
-from orchestrator.journal import DuplicateKeyError
+from orchestrator.core.records import NewTask, TaskSnapshot
 from orchestrator.journal.sqlite import rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
-from runtime.errors import UsageError
-from tests.support.examples import scaled
-from tests.unit.orchestrator.journal.helpers import FAILED, INTERRUPTED, add, outcome, seqs
-
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-_DATA = st.one_of(
-    st.sampled_from([b"null", b'{"a": [1,  2]}', b'"\\u0000 \\ud83d\\ude00"', '"é\u2028"'.encode(), b'{"big": 1e400}']),
-    st.binary(max_size=12),
-)
-_TASK = st.builds(
-    NewTask,
-    key=_TEXT,
-    input=_DATA,
-    encoding=st.sampled_from(["json", "dill"]),
-    priority=st.integers(-2, 2),
-    agent=st.integers(0, 2),
-)
+from tests.support.journal_records import INTERRUPTED, add, outcome
 
 
-def _expected(task: NewTask, seq: int) -> PendingTask:
-    encoding = task.encoding
-    if encoding == "json":
-        try:
-            task.input.decode()
-        except UnicodeDecodeError:
-            encoding = rows.INVALID
-    return PendingTask(seq, task.key, task.input, encoding, agent=task.agent, priority=task.priority)
-
-
-@settings(max_examples=scaled(20))  # each makes a journal of its own
-@given(tasks=st.lists(_TASK, min_size=1, max_size=12, unique_by=lambda task: task.key), gap=st.integers(1, 3))
-def test_tasks_come_out_as_they_went_in(
-    tasks: list[NewTask], gap: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Any bytes, any text, blobs, garbage that claims to be JSON; with gaps between the line numbers."""
-    numbered = [
-        NewTask(task.key, task.input, task.encoding, task.priority, n * gap, task.agent)
-        for n, task in enumerate(tasks, 1)
-    ]
-    with SqliteJournal(str(tmp_path_factory.mktemp("journal") / "runs.db")) as journal:
-        run = journal.create_run("r", agent=None).id
-        assert journal.add_tasks(run, numbered) == (gap, len(tasks) * gap)
-        assert journal.pending(run) == [_expected(task, task.seq) for task in numbered]
-
-
-def test_tasks_named_by_their_line_take_the_short_way(journal: SqliteJournal, run: int) -> None:
-    """Keys that are the numbers are not sent to SQLite at all, and still are there."""
+def test_tasks_named_by_their_line_take_the_short_way() -> None:
+    """Keys that are the numbers are not sent to SQLite at all."""
     tasks = [NewTask(str(n), b'{"n": %d}' % n) for n in range(1, 301)]
     assert rows.are_default_tasks(tasks, range(1, 301))
-    assert journal.add_tasks(run, tasks) == (1, 300)
-    assert journal.pending(run, limit=5) == [PendingTask(n, str(n), b'{"n": %d}' % n) for n in range(1, 6)]
-    assert journal.last_seq(run) == 300
-    with pytest.raises(DuplicateKeyError):
-        add(journal, run, "77")
-
-
-@pytest.mark.parametrize("chunk", [1, 200, 1000])
-def test_large_batches_are_cut_into_statements(
-    journal: SqliteJournal, run: int, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The order and the numbers stay right across the cuts, in the short way and the long one."""
-    monkeypatch.setattr(rows, "CHUNK", chunk)
-    plain = [NewTask(str(n), b'"%s"' % (b"x" * (n % 7 * 50))) for n in range(1, 41)]
-    named = [NewTask(f"k{n}", b"%d" % n, "json", 1) for n in range(41, 81)]
-    journal.add_tasks(run, plain)
-    journal.add_tasks(run, named)
-    tasks = journal.pending(run)
-    assert [task.seq for task in tasks] == list(range(1, 81))
-    assert [(task.key, task.input) for task in tasks] == [(task.key, task.input) for task in plain + named]
-
-
-def test_reading_goes_on_behind_a_seq_and_page_by_page(journal: SqliteJournal, run: int) -> None:
-    """The cursor is the last seq that was seen; the end is an empty page."""
-    add(journal, run, *"abcdefg")
-    assert seqs(journal.pending(run, 0, 3)) == [1, 2, 3]
-    assert seqs(journal.pending(run, 3, 3)) == [4, 5, 6]
-    assert seqs(journal.pending(run, 6, 3)) == [7]
-    assert journal.pending(run, 7, 3) == []
 
 
 def test_pages_shrink_when_tasks_are_large(journal: SqliteJournal, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,95 +29,11 @@ def test_pages_shrink_when_tasks_are_large(journal: SqliteJournal, run: int, mon
     assert sum(sizes) == 600
 
 
-def test_terminal_tasks_are_not_pending_and_interrupted_ones_are(journal: SqliteJournal, run: int) -> None:
-    """Resume is a read of what is pending."""
-    add(journal, run, *"abcd")
-    journal.commit(run, outcomes=[outcome(1), outcome(2, FAILED), outcome(3, INTERRUPTED)], attempts={3: 2, 4: 1})
-    assert [(task.key, task.attempts) for task in journal.pending(run)] == [("c", 2), ("d", 1)]
-
-
-def test_a_snapshot_is_handed_out_until_its_task_is_done(journal: SqliteJournal, run: int, path: Path) -> None:
-    """JSON or blob, the latest one, also after a restart; a terminal outcome drops it."""
+def test_a_terminal_outcome_drops_its_tasks_snapshot(journal: SqliteJournal, run: int) -> None:
     add(journal, run, *"abc")
-    journal.commit(
-        run, snapshots=[TaskSnapshot(1, b"1"), TaskSnapshot(1, b'{"at": 2}'), TaskSnapshot(2, b"\x80", "dill")]
-    )
-    expected = [(b'{"at": 2}', "json"), (b"\x80", "dill"), (None, "")]
-    assert [(task.snapshot, task.snapshot_encoding) for task in journal.pending(run)] == expected
+    journal.commit(run, snapshots=[TaskSnapshot(1, b'{"at": 2}'), TaskSnapshot(2, b"\x80", "dill")])
     journal.close()
-    with SqliteJournal(str(path)) as again:
+    with SqliteJournal(journal.location) as again:
         again.claim(run)
         again.commit(run, outcomes=[outcome(1), outcome(2, INTERRUPTED)])
-        assert [task.snapshot for task in again.pending(run)] == [b"\x80", None]
         assert again._db.fetch_values("SELECT seq FROM snapshots", int) == [2]
-
-
-# -- refused ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("first", "second"), [(["a", "b"], ["c", "b"]), (["a"], ["x", "y", "x"]), (["1"], ["z", "1"])])
-def test_a_duplicate_key_is_named_and_nothing_is_added(
-    journal: SqliteJournal, run: int, first: list[str], second: list[str]
-) -> None:
-    """Within a batch, or across batches: which key, which task, and which one had it before."""
-    add(journal, run, *first)
-    with pytest.raises(DuplicateKeyError) as caught:
-        add(journal, run, *second)
-    everything = first + second
-    assert caught.value.key == second[-1]
-    assert caught.value.seq == len(everything)
-    assert everything[caught.value.first - 1] == second[-1]
-    assert str(caught.value).count("\n") == 0
-    assert journal.counts(run).total == len(first)
-    assert journal.add_tasks(run, [NewTask("new", b"1")]) == (len(first) + 1, len(first) + 1)
-
-
-def test_the_same_key_in_two_runs_is_no_duplicate(journal: SqliteJournal, run: int) -> None:
-    """Keys are unique inside their run only."""
-    other = journal.create_run("r2", agent=None).id
-    add(journal, run, "a")
-    add(journal, other, "a")
-    assert seqs(journal.pending(other)) == [1]
-
-
-def test_keys_that_differ_behind_a_nul_are_different(journal: SqliteJournal, run: int) -> None:
-    """SQLite's JSON functions cut text at a NUL; such rows take another way."""
-    add(journal, run, "a\0b", "a\0c", "a", "\0")
-    assert [task.key for task in journal.pending(run)] == ["a\0b", "a\0c", "a", "\0"]
-    with pytest.raises(DuplicateKeyError):
-        add(journal, run, "a\0c")
-
-
-def test_what_makes_no_sense_is_refused_in_one_line(journal: SqliteJournal, run: int) -> None:
-    """A seq that does not rise, a key that is not text, a sealed run, a run that is not there."""
-    add(journal, run, "a", "b")
-    for bad in (NewTask("c", b"1", seq=2), NewTask("\ud800", b"1")):
-        with pytest.raises(UsageError):
-            journal.add_tasks(run, [bad])
-    with pytest.raises(UsageError, match="no run number 99"):
-        journal.add_tasks(99, [NewTask("c", b"1")])
-    journal.seal(run)
-    with pytest.raises(UsageError, match="r1 takes no more tasks"):
-        add(journal, run, "c")
-    assert journal.counts(run).total == 2
-
-
-def test_a_file_is_ingested_whole_or_not_at_all(journal: SqliteJournal) -> None:
-    """An error in line one million leaves no run behind."""
-    with pytest.raises(DuplicateKeyError), journal.transaction():
-        run = journal.create_run("file", agent=None).id
-        add(journal, run, "a", "b")
-        add(journal, run, "c", "a")
-    assert journal.runs() == []
-    with journal.transaction():
-        run = journal.create_run("file", agent=None).id
-        add(journal, run, "a", "b")
-        journal.seal(run)
-    assert journal.get_run("file").sealed
-    assert seqs(journal.pending(run)) == [1, 2]
-
-
-def test_no_tasks_are_no_tasks(journal: SqliteJournal, run: int) -> None:
-    """An empty batch changes nothing."""
-    assert journal.add_tasks(run, []) == (1, 0)
-    assert journal.pending(run) == []

@@ -1,17 +1,17 @@
-"""Short words for tasks and outcomes."""
+"""Make and read tasks, outcomes and events of tests of a journal, in few words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from orchestrator.core.records import NewTask, RunEvent, TaskOutcome
-from orchestrator.journal.sqlite.journal import SqliteJournal
+from orchestrator.journal import Journal
 from runtime.model import ExecutionStatus
 
 COMPLETED, FAILED, INTERRUPTED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.INTERRUPTED
 
 
-def add(journal: SqliteJournal, run: int, *keys: str) -> None:
+def add(journal: Journal, run: int, *keys: str) -> None:
     journal.add_tasks(run, [NewTask(key, b"null") for key in keys])
 
 
@@ -23,7 +23,7 @@ def event(kind: str) -> RunEvent:
     return RunEvent(kind=kind, at=1.5)
 
 
-def found(journal: SqliteJournal, run: int) -> list[tuple[int, str, bytes | None]]:
+def found(journal: Journal, run: int) -> list[tuple[int, str, bytes | None]]:
     """Every result as seq, status and value."""
     return [(each.seq, each.status.value, each.encoded) for each in journal.results(run)]
 
