@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, TaskOutcome
-from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite import columns, rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from runtime.model import ExecutionStatus
 
@@ -103,14 +103,14 @@ def commit_with_executemany(journal: SqliteJournal, run: int, first: int, count:
     values = [rows.outcome_row(outcome) for outcome in make_outcomes(first, count)]
     connection = journal._db._connection  # noqa: SLF001 - the same connection, so that only the statement differs
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(_ONE_BY_ONE, [(run, row.seq, row.status, rows.to_json(row)) for row in values])
+    connection.executemany(_ONE_BY_ONE, [(run, row.seq, row.status, columns.to_json(row)) for row in values])
     connection.execute("COMMIT")
 
 
 def commit_with_values(journal: SqliteJournal, run: int, first: int, count: int) -> None:
     values = [rows.outcome_row(outcome) for outcome in make_outcomes(first, count)]
     connection = journal._db._connection  # noqa: SLF001 - (likewise)
-    bound = [column for row in values for column in (run, row.seq, row.status, rows.to_json(row))]
+    bound = [column for row in values for column in (run, row.seq, row.status, columns.to_json(row))]
     connection.execute("BEGIN IMMEDIATE")
     for at in range(0, len(bound), 32000):  # SQLite allows some 32,766 variables
         part = bound[at : at + 32000]

@@ -15,7 +15,8 @@ import msgspec
 
 from orchestrator.journal.base import JournalError, Mode
 from orchestrator.journal.contention import Handler
-from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite.batches import UNLIMITED, AdaptivePageSize, Page
+from orchestrator.journal.sqlite.columns import Stored, not_text
 from orchestrator.journal.sqlite.connect import connect, explain, open_to_read, rest_of
 from orchestrator.journal.sqlite.contention import patiently
 from orchestrator.journal.sqlite.integrity import FileWatch
@@ -23,7 +24,7 @@ from orchestrator.journal.sqlite.locks import PRIVATE
 from runtime.text import single_line
 
 T = TypeVar("T")
-S = TypeVar("S", bound=rows.Stored)
+S = TypeVar("S", bound=Stored)
 Parameters = Sequence[Any] | Mapping[str, Any]
 """The parameters of a statement: in order for `?`, by name for `:name`."""
 
@@ -65,7 +66,7 @@ class Database:
         try:
             return self._connection.execute(statement, parameters).rowcount
         except UnicodeEncodeError as error:  # from a command line, or a Python caller
-            raise rows.not_text(error) from error
+            raise not_text(error) from error
 
     def fetch_value(self, statement: str, kind: type[T], parameters: Parameters = ()) -> T:
         """Return the first column of the only row."""
@@ -94,7 +95,7 @@ class Database:
             with self.reading():
                 return self._steadily(fetch)
         except UnicodeEncodeError as error:
-            raise rows.not_text(error) from error
+            raise not_text(error) from error
 
     def _steadily(self, read: Callable[[], T]) -> T:
         """Call `read`, again on a new connection if a writer came: one to a journal at rest does not notice that."""
@@ -121,15 +122,15 @@ class Database:
         return self.fetch_value("PRAGMA data_version", int) + (self._reopened << 32)
 
     def page(
-        self, statement: str, pager: rows.AdaptivePageSize, parameters: Mapping[str, Any], limit: int = rows.UNLIMITED
-    ) -> rows.Page:
+        self, statement: str, pager: AdaptivePageSize, parameters: Mapping[str, Any], limit: int = UNLIMITED
+    ) -> Page:
         """Return the next rows as columns of JSON text: fewer rows than `limit` when they are large."""
         while True:
             pager.asked = min(limit, pager.limit)
             bound = {**parameters, "limit": pager.asked}
             try:
                 with self.reading():
-                    page: rows.Page = self._steadily(lambda: self._connection.execute(statement, bound).fetchone())  # noqa: B023
+                    page: Page = self._steadily(lambda: self._connection.execute(statement, bound).fetchone())  # noqa: B023
             except JournalError as error:
                 if not isinstance(error.__cause__, sqlite3.DataError) or pager.asked == 1:
                     raise

@@ -14,7 +14,9 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from orchestrator.core.records import TERMINAL, NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
+import msgspec
+
+from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.journal.base import (
     ClaimedError,
     Committed,
@@ -27,17 +29,17 @@ from orchestrator.journal.base import (
     SupervisorRecord,
 )
 from orchestrator.journal.contention import Handler, wait_at_most
-from orchestrator.journal.sqlite import queries, rows
+from orchestrator.journal.sqlite import batches, queries, rows, run_rows
+from orchestrator.journal.sqlite.columns import Count, escape_surrogates, to_json
+from orchestrator.journal.sqlite.commits import TASK_STATUSES, CommitWriter
 from orchestrator.journal.sqlite.connection import Database
 from orchestrator.journal.sqlite.locks import PRIVATE
+from orchestrator.journal.sqlite.pages import PageReader
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
 
 REMOVED_AT_ONCE = 2000
 """Tasks of a draft that are removed in one transaction."""
-
-_TASK_STATUSES = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.INTERRUPTED)
-"""The statuses that an outcome can have."""
 
 
 class SqliteJournal:
@@ -50,8 +52,8 @@ class SqliteJournal:
         self._claims: set[int] = set()
         self._last_event: dict[int, int] = {}
         self._last_task: dict[int, int] = {}
-        self._has_snapshots: set[int] = set()
-        self._pending_pager = rows.AdaptivePageSize()
+        self._reader = PageReader(self._db)
+        self._writer = CommitWriter(self._db)
 
     @property
     def location(self) -> str:
@@ -82,9 +84,9 @@ class SqliteJournal:
             return self._insert_run(queries.CREATE_RUN, run_id, agent, config, cwd)
 
     def _insert_run(self, statement: str, run_id: str, agent: Any, config: Any, cwd: str) -> RunRecord:
-        parameters = (run_id, rows.to_json(agent), rows.to_json(config), rows.escape_surrogates(cwd), time.time())
+        parameters = (run_id, to_json(agent), to_json(config), escape_surrogates(cwd), time.time())
         inserted = self._db.execute(statement, parameters)
-        (run,) = self._db.fetch_rows(queries.RUN_BY_ID, rows.RunRow, (run_id,))
+        (run,) = self._db.fetch_rows(queries.RUN_BY_ID, run_rows.RunRow, (run_id,))
         if inserted:
             return self._record(run)
         if not run.ready:
@@ -142,11 +144,11 @@ class SqliteJournal:
             raise UsageError(f"{len(matches)} runs in {self.location} begin with {run_id!r}: {names}")
         return self._record(matches[0])
 
-    def _find_runs(self, run_id: str | None) -> list[rows.RunRow]:
+    def _find_runs(self, run_id: str | None) -> list[run_rows.RunRow]:
         if run_id is None:
-            return self._db.fetch_rows(queries.LATEST_RUN, rows.RunRow)
-        exact = [row for row in self._db.fetch_rows(queries.RUN_BY_ID, rows.RunRow, (run_id,)) if row.ready]
-        return exact or self._db.fetch_rows(queries.RUNS_BY_PREFIX, rows.RunRow, {"prefix": run_id})
+            return self._db.fetch_rows(queries.LATEST_RUN, run_rows.RunRow)
+        exact = [row for row in self._db.fetch_rows(queries.RUN_BY_ID, run_rows.RunRow, (run_id,)) if row.ready]
+        return exact or self._db.fetch_rows(queries.RUNS_BY_PREFIX, run_rows.RunRow, {"prefix": run_id})
 
     def latest_resumable(self) -> RunRecord | None:
         """Return the latest run that is not over, preferably one whose lock is free."""
@@ -159,7 +161,7 @@ class SqliteJournal:
         return self._fetch_runs(queries.ALL_RUNS)
 
     def _fetch_runs(self, statement: str) -> list[RunRecord]:
-        return [self._record(row) for row in self._db.fetch_rows(statement, rows.RunRow)]
+        return [self._record(row) for row in self._db.fetch_rows(statement, run_rows.RunRow)]
 
     def claim(self, run: int, token: str = "") -> RunRecord:
         """Lock the run and record its supervisor. Raises ClaimedError if another process has the lock."""
@@ -173,9 +175,8 @@ class SqliteJournal:
                 if token:
                     self._db.execute(queries.ADD_SUPERVISOR, (run, token, pid, host))
                 self._db.execute(queries.FORGET_REQUESTS, (run,))
-                self._last_event[run] = self._db.fetch_value(queries.LAST_EVENT, rows.Count, (run,))
-                if self._db.fetch_value(queries.ANY_SNAPSHOT, int, (run,)):
-                    self._has_snapshots.add(run)
+                self._last_event[run] = self._db.fetch_value(queries.LAST_EVENT, Count, (run,))
+                self._writer.look_for_snapshots(run)
         except BaseException:
             locks.release(run)
             raise
@@ -186,12 +187,11 @@ class SqliteJournal:
         """Unlock the run, if this connection has claimed it."""
         if run in self._claims:
             self._claims.discard(run)
-            self._has_snapshots.discard(run)
             self._db.locks.release(run)
 
     def other_supervisors(self, run: int, token: str) -> list[SupervisorRecord]:
         """Return the supervisors of a run with another token. Raises JournalError for a damaged token."""
-        supervisors = self._db.fetch_rows(queries.OTHER_SUPERVISORS, rows.SupervisorRow, (run, token))
+        supervisors = self._db.fetch_rows(queries.OTHER_SUPERVISORS, run_rows.SupervisorRow, (run, token))
         with self._db.decoding():
             return [row.record() for row in supervisors]
 
@@ -209,7 +209,7 @@ class SqliteJournal:
         *,
         token: str = "",
     ) -> RunRecord:
-        """Record the end of a run, and its last events, unless it is over already."""
+        """Record the end of a run that is not over yet, and its last events."""
         text = None if signal is None else signal.model_dump_json()
         with self._db.writing():
             values = {"run": run, "status": status.value, "now": time.time(), "signal": text}
@@ -217,18 +217,18 @@ class SqliteJournal:
             if token:
                 self._db.execute(queries.REMOVE_SUPERVISOR, (run, token))
             if events:
-                self._put_events(run, events, self._last_event[run] + 1)
+                self._writer.put_events(run, events, self._last_event[run] + 1)
         if events:
             self._last_event[run] += len(events)
         return self._run(run)
 
     def _run(self, run: int) -> RunRecord:
-        matches = self._db.fetch_rows(queries.RUN_BY_NUMBER, rows.RunRow, (run,))
+        matches = self._db.fetch_rows(queries.RUN_BY_NUMBER, run_rows.RunRow, (run,))
         if not matches:
             raise UsageError(f"there is no run number {run} in {self.location}")
         return self._record(matches[0])
 
-    def _record(self, row: rows.RunRow) -> RunRecord:
+    def _record(self, row: run_rows.RunRow) -> RunRecord:
         with self._db.decoding():
             return row.record(self._db.locks.owner(row.id))
 
@@ -261,56 +261,44 @@ class SqliteJournal:
 
     def _insert_tasks(self, run: int, tasks: Sequence[rows.TaskRow], *, default: bool) -> None:
         pack, statement = (rows.inputs, queries.ADD_PLAIN_TASKS) if default else (list, queries.ADD_TASKS)
-        for at, text in rows.split_for_statements(tasks, pack):
+        for at, text in batches.split_for_statements(tasks, pack):
             if text is None:
-                self._db.execute(queries.ADD_TASK, {"run": run, **rows.columns(tasks[at])})
+                self._db.execute(queries.ADD_TASK, {"run": run, **msgspec.structs.asdict(tasks[at])})
             else:
                 self._db.execute(statement, {"run": run, "rows": text, "first": tasks[at].seq})
 
     def look_up(self, run: int, keys: Sequence[str]) -> dict[str, StoredTask]:
         """Return the tasks with these keys, and their terminal outcomes, by key."""
-        plain = rows.to_json([key for key in keys if "\0" not in key])
-        tasks = list(self._tasks(queries.TASKS_OF_KEYS, run, keys=plain))
+        plain = to_json([key for key in keys if "\0" not in key])
+        tasks = list(self._reader.tasks(queries.TASKS_OF_KEYS, run, keys=plain))
         for key in keys:
             if "\0" in key:  # SQLite would cut it out of the JSON
-                tasks += self._tasks(queries.TASK_OF_KEY, run, key=key)
+                tasks += self._reader.tasks(queries.TASK_OF_KEY, run, key=key)
         outcomes = self._outcomes_of(run, [task.seq for task in tasks]) if tasks else {}
         return {task.key: StoredTask(task, outcomes.get(task.seq)) for task in tasks}
 
     def tasks(self, run: int) -> Iterator[PendingTask]:
         """Iterate over all tasks of a run, in seq order. Each page is a separate transaction."""
-        return self._tasks(queries.ALL_TASKS, run)
-
-    def _tasks(self, statement: str, run: int, **which: str) -> Iterator[PendingTask]:
-        pager, after = rows.AdaptivePageSize(), 0
-        while True:
-            page = self._db.page(statement, pager, {"run": run, "after": after, **which})
-            with self._db.decoding():
-                tasks = rows.pending_tasks(page)
-                rows.check_rising([task.seq for task in tasks], after)
-            if not tasks:
-                return
-            yield from tasks
-            after = tasks[-1].seq
+        return self._reader.tasks(queries.ALL_TASKS, run)
 
     def _outcomes_of(self, run: int, seqs: Sequence[int]) -> dict[int, TaskOutcome]:
         """Return terminal outcomes by seq."""
-        wanted = {"seqs": rows.to_json(seqs)}
-        return {outcome.seq: outcome for outcome in self._outcomes(queries.RESULTS_OF_SEQS, run, wanted)}
+        outcomes = self._reader.outcomes(queries.RESULTS_OF_SEQS, run, seqs=to_json(seqs))
+        return {outcome.seq: outcome for outcome in outcomes}
 
     def agents(self, run: int) -> dict[int, str]:
         """Return the identities of a run's agents by their numbers."""
-        return {row.number: row.identity for row in self._db.fetch_rows(queries.AGENTS, rows.AgentRow, (run,))}
+        return {row.number: row.identity for row in self._db.fetch_rows(queries.AGENTS, run_rows.AgentRow, (run,))}
 
     def add_agents(self, run: int, agents: Mapping[int, str]) -> None:
         """Insert the identities of agents."""
         with self._db.writing():
             for number, identity in agents.items():
-                self._db.execute(queries.ADD_AGENT, (run, number, rows.escape_surrogates(identity)))
+                self._db.execute(queries.ADD_AGENT, (run, number, escape_surrogates(identity)))
 
     def last_seq(self, run: int) -> int:
         """Return the highest seq of a run's tasks, 0 if it has none."""
-        return self._db.fetch_value(queries.LAST_TASK, rows.Count, (run,))
+        return self._db.fetch_value(queries.LAST_TASK, Count, (run,))
 
     def _last_of_unsealed(self, run: int) -> int:
         last = self._last_task.get(run)
@@ -324,9 +312,7 @@ class SqliteJournal:
     def _duplicate(self, run: int, tasks: Sequence[rows.TaskRow]) -> DuplicateKeyError | None:
         """Return the error for the first key of a refused batch, in input order, that exists already."""
         keys = [task.key for task in tasks]
-        known = rows.known_keys(
-            self._db.fetch_value(queries.SEQS_OF_KEYS, str, {"run": run, "keys": rows.to_json(keys)})
-        )
+        known = rows.known_keys(self._db.fetch_value(queries.SEQS_OF_KEYS, str, {"run": run, "keys": to_json(keys)}))
         for key in keys:
             if "\0" in key:  # SQLite would cut it out of the JSON
                 known.update((key, seq) for seq in self._db.fetch_values(queries.SEQ_OF_KEY, int, (run, key)))
@@ -344,16 +330,11 @@ class SqliteJournal:
 
     def pending(self, run: int, after_seq: int = 0, limit: int = 1000, *, urgent: bool = False) -> list[PendingTask]:
         """Return a page of the tasks that have no terminal outcome, with their snapshots."""
-        parameters = {"run": run, "after": after_seq}
-        page = self._db.page(queries.URGENT if urgent else queries.PENDING, self._pending_pager, parameters, limit)
-        with self._db.decoding():
-            tasks = rows.pending_tasks(page)
-            rows.check_rising([task.seq for task in tasks], after_seq)
-            return tasks
+        return self._reader.pending(queries.URGENT if urgent else queries.PENDING, run, after_seq, limit)
 
     def counts(self, run: int) -> Counts:
         """Return the number of the run's tasks by status."""
-        (row,) = self._db.fetch_rows(queries.COUNTS, rows.CountsRow, {"run": run})
+        (row,) = self._db.fetch_rows(queries.COUNTS, run_rows.CountsRow, {"run": run})
         return Counts(row.pending, row.completed, row.failed, row.interrupted)
 
     # -- what happened -------------------------------------------------------------------------------------
@@ -372,11 +353,11 @@ class SqliteJournal:
             raise RuntimeError("commit() needs a claimed run, outside of transaction()")
         numbers = range(self._last_event[run] + 1, self._last_event[run] + 1 + len(events))
         with self._db.writing():
-            accepted = self._put_outcomes(run, outcomes)
-            self._put_snapshots(run, snapshots, accepted)
-            self._put_events(run, events, numbers.start)
+            accepted = self._writer.put_outcomes(run, outcomes)
+            self._writer.put_snapshots(run, snapshots, accepted)
+            self._writer.put_events(run, events, numbers.start)
             if attempts:
-                self._db.execute(queries.USE_ATTEMPTS, {"run": run, "attempts": rows.to_json(attempts)})
+                self._db.execute(queries.USE_ATTEMPTS, {"run": run, "attempts": to_json(attempts)})
         self._last_event[run] += len(events)
         return Committed(accepted, numbers)
 
@@ -384,105 +365,14 @@ class SqliteJournal:
         """Return the sequence number of the claimed run's last event."""
         return self._last_event[run]
 
-    def _put_outcomes(self, run: int, outcomes: Sequence[TaskOutcome]) -> Sequence[TaskOutcome]:
-        """Store the outcomes of tasks that are not terminal, which are nearly always all; return them."""
-        if not outcomes:
-            return outcomes
-        if len({outcome.seq for outcome in outcomes}) == len(outcomes) == self._insert_outcomes(run, outcomes):
-            return outcomes
-        self._db.restart_transaction()  # they come first in their transaction: nothing else is undone
-        accepted = self._without_terminal(run, outcomes)
-        self._insert_outcomes(run, {outcome.seq: outcome for outcome in accepted}.values())
-        return accepted
-
-    def _insert_outcomes(self, run: int, outcomes: Collection[TaskOutcome]) -> int:
-        """Insert one outcome a task; return how many tasks changed: fewer if one was terminal already."""
-        changed = 0
-        for status in _TASK_STATUSES:
-            new = [rows.outcome_row(outcome) for outcome in outcomes if outcome.status is status]
-            parameters = {"run": run, "status": status.value}
-            for at, text in rows.split_for_statements(new, rows.by_seq) if new else ():
-                if text is None:
-                    record = {"seq": new[at].seq, "record": rows.to_json(new[at])}
-                    changed += self._db.execute(queries.PUT_OUTCOME, parameters | record)
-                else:
-                    changed += self._db.execute(queries.PUT_OUTCOMES, {**parameters, "rows": text})
-        return changed
-
-    def _without_terminal(self, run: int, outcomes: Sequence[TaskOutcome]) -> list[TaskOutcome]:
-        seqs = rows.to_json([outcome.seq for outcome in outcomes])
-        terminal = rows.terminal_seqs(self._db.fetch_value(queries.TERMINAL_OF, str, {"run": run, "seqs": seqs}))
-        accepted = []
-        for outcome in outcomes:
-            if outcome.seq not in terminal:
-                accepted.append(outcome)
-                if outcome.status in TERMINAL:
-                    terminal.add(outcome.seq)
-        return accepted
-
-    def _put_snapshots(self, run: int, snapshots: Sequence[TaskSnapshot], outcomes: Sequence[TaskOutcome]) -> None:
-        """Store new snapshots, and drop those of tasks that have ended."""
-        if snapshots:
-            self._has_snapshots.add(run)
-            self._insert_snapshots(run, [rows.snapshot_row(snapshot) for snapshot in snapshots])
-        if outcomes and run in self._has_snapshots:
-            done = [outcome.seq for outcome in outcomes if outcome.status in TERMINAL]
-            self._db.execute(queries.DROP_SNAPSHOTS, {"run": run, "seqs": rows.to_json(done)})
-
-    def _insert_snapshots(self, run: int, snapshots: Sequence[rows.SnapshotRow]) -> None:
-        for at, text in rows.split_for_statements(snapshots):
-            if text is None:
-                self._db.execute(queries.PUT_SNAPSHOT, {"run": run, **rows.columns(snapshots[at])})
-            else:
-                self._db.execute(queries.PUT_SNAPSHOTS, {"run": run, "rows": text})
-
-    def _put_events(self, run: int, events: Sequence[RunEvent], first: int) -> None:
-        new = [rows.event_row(event) for event in events]
-        for at, text in rows.split_for_statements(new) if new else ():
-            if text is None:
-                parameters = {"run": run, "seq": first + at, "record": rows.to_json(new[at])}
-                self._db.execute(queries.PUT_EVENT, parameters)
-            else:
-                self._db.execute(queries.PUT_EVENTS, {"run": run, "first": first + at, "rows": text})
-
     def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[TaskOutcome]:
         """Iterate over outcomes. Each page is a separate transaction: a slow reader does not make the WAL grow."""
-        wanted = rows.to_json(list(_TASK_STATUSES if statuses is None else statuses))
-        return self._outcomes(queries.RESULTS, run, {"statuses": wanted})
-
-    def _outcomes(self, statement: str, run: int, which: Mapping[str, str]) -> Iterator[TaskOutcome]:
-        pager, after = rows.AdaptivePageSize(), 0
-        while True:
-            page = self._db.page(statement, pager, {"run": run, "after": after, **which})
-            with self._db.decoding():
-                outcomes = rows.outcomes(page, self._read_layouts)
-                rows.check_rising([outcome.seq for outcome in outcomes], after)
-            if not outcomes:
-                return
-            yield from outcomes
-            after = outcomes[-1].seq
+        wanted = to_json(list(TASK_STATUSES if statuses is None else statuses))
+        return self._reader.outcomes(queries.RESULTS, run, statuses=wanted)
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
         """Iterate over events from a sequence number on. Each page is a separate transaction."""
-        pager, after = rows.AdaptivePageSize(), from_seq - 1
-        left = rows.UNLIMITED if limit is None else limit
-        while left > 0 and (page := self._events(run, after, left, pager)):
-            yield from page
-            after = page[-1].seq
-            left -= len(page)
-
-    def _events(self, run: int, after: int, limit: int, pager: rows.AdaptivePageSize) -> list[RunEvent]:
-        page = self._db.page(queries.EVENTS, pager, {"run": run, "after": after}, limit)
-        with self._db.decoding():
-            events = rows.events(page, self._read_layouts)
-            rows.check_rising([event.seq for event in events], after)
-            return events
-
-    def _read_layouts(self) -> rows.Layouts:
-        layouts: dict[int, list[str]] = {}
-        for row in self._db.fetch_rows(queries.STORED_LAYOUTS, rows.LayoutRow):
-            layouts.setdefault(row.id, []).append(row.name)
-        return layouts
+        return self._reader.events(run, from_seq - 1, batches.UNLIMITED if limit is None else limit)
 
     # -- from outside --------------------------------------------------------------------------------------
 
@@ -501,7 +391,7 @@ class SqliteJournal:
 
     def take_requests(self, run: int) -> list[Request]:
         """Return the requests to a run's supervisor, oldest first, and delete them."""
-        requests = self._db.fetch_rows(queries.REQUESTS, rows.RequestRow, (run,))
+        requests = self._db.fetch_rows(queries.REQUESTS, run_rows.RequestRow, (run,))
         if requests:
             with self._db.writing():
                 self._db.execute(queries.DROP_REQUESTS, (run, requests[-1].id))

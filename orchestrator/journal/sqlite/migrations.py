@@ -8,7 +8,7 @@ How to add a migration:
 
 1. Run `python -m tests.support.journal_fixture` on the code before the change, and commit the two files that it
    writes: a journal of the old schema, and what the old code read from it.
-2. Change TABLES and VIEWS in queries.py, and the rows in rows.py. Add one to SCHEMA_VERSION.
+2. Change TABLES and VIEWS in queries.py, and the rows in rows.py and run_rows.py. Add one to SCHEMA_VERSION.
    A new member of a `record` is a new layout: rows that exist keep theirs, and are read by its names.
 3. Append a Step to STEPS. `statements` change the tables; triggers and views are absent meanwhile, and are made anew
    afterwards. `selects` are the same change for readers: a SELECT for each changed table. A step uses no definitions of

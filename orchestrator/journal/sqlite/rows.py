@@ -1,273 +1,25 @@
-"""Convert records to the rows of the SQLite journal and back. Pure.
+"""Convert the records of tasks, outcomes, snapshots and events to rows, many at once, and back. Pure.
 
 A row is a struct whose field names are the names in the file: columns, or the members of a `record`. Everything that
-is read is checked by the types here, whatever wrote it. A `record` is decoded by the names of its layout; for the
-layout of new rows these are the fields in their order, so that no name is looked up.
-
-*Theory.* SQLite's `json_extract` cuts text at a NUL character, and parsing a text of many megabytes as part of a batch
-wastes memory; `split_for_statements` puts such rare rows aside, so that their columns are bound one by one.
+is read is checked by the types here, whatever wrote it.
 """
 
 from __future__ import annotations
 
-import json
-from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
+from collections.abc import Sequence
 
 import msgspec
 
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, TaskOutcome, TaskSnapshot
-from orchestrator.journal.base import INVALID, Owner, Request, RunRecord, SupervisorRecord
+from orchestrator.journal.sqlite.batches import Page
+from orchestrator.journal.sqlite.columns import Count, Number, Time, escape_surrogates, from_text, readable, to_text
+from orchestrator.journal.sqlite.layouts import LayoutReader, RecordDecoder
 from orchestrator.journal.sqlite.queries import EVENT_LAYOUT, OUTCOME_LAYOUT
-from runtime.errors import UsageError
 from runtime.interrupt_signal import read_signal
 from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
 
-CHUNK: Final = 16 << 20
-"""Approximate bytes of JSON in one statement. A larger row is bound on its own."""
-
-PAGE: Final = 4 << 20
-"""Approximate characters of JSON that are read at once."""
-
-UNLIMITED: Final = (1 << 63) - 1
-"""A number of rows that no table reaches: SQLite's largest integer."""
-
-Page = tuple[str, ...]
-"""Many rows that were read at once: each column is JSON text."""
-
-R = TypeVar("R", bound=msgspec.Struct)
-
-_encode = msgspec.json.Encoder().encode
-
-
-def to_text(data: bytes, encoding: str) -> tuple[str, str]:
-    """Return encoded bytes as they are stored (JSON unchanged, anything else as base64), and their encoding."""
-    if encoding != JSON:
-        return b2a_base64(data, newline=False).decode("ascii"), encoding
-    try:
-        return data.decode(), encoding
-    except UnicodeDecodeError:
-        return b2a_base64(data, newline=False).decode("ascii"), INVALID
-
-
-def from_text(text: str, encoding: str) -> bytes:
-    """Return the bytes that were given to `to_text`."""
-    return text.encode() if encoding == JSON else a2b_base64(text)
-
-
-def readable(projection: bytes) -> str:
-    """Return a projection as it is stored. A broken executor may send bytes that are not UTF-8."""
-    return projection.decode("utf-8", "backslashreplace")
-
-
-def escape_surrogates(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 cannot encode, by escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def to_json(value: Any) -> str:
-    """Return JSON text of a plain value. Raises UsageError if it holds a lone surrogate."""
-    try:
-        return _encode(value).decode()
-    except UnicodeEncodeError as error:
-        raise not_text(error) from error
-
-
-def not_text(error: UnicodeEncodeError) -> UsageError:
-    """Return the error for text that UTF-8 cannot encode, such as a command-line argument that is not UTF-8."""
-    return UsageError(f"{error.object[max(0, error.start - 20) : error.end + 20]!r} is not valid text")
-
-
-class Piece(NamedTuple):
-    """Part of a batch for one statement: rows from `at` on as JSON `text`, or the single row `at` if that is None."""
-
-    at: int
-    text: str | None
-
-
-def split_for_statements(rows: Sequence[R], pack: Callable[[Sequence[R]], Any] = list) -> Iterator[Piece]:
-    """Cut rows, in order, into statements. `pack` makes the JSON value. Raises UsageError for a lone surrogate."""
-    text = to_json(pack(rows))
-    if len(text) <= CHUNK and "\\u0000" not in text:  # nearly always
-        yield Piece(0, text)
-        return
-    start, size = 0, 0
-    for at, row in enumerate(rows):
-        texts = [value for value in msgspec.structs.astuple(row) if isinstance(value, str)]
-        length = 64 + sum(map(len, texts))
-        rare = length > CHUNK or any("\0" in text for text in texts)
-        if start < at and (rare or size + length > CHUNK):
-            yield Piece(start, to_json(pack(rows[start:at])))
-            start, size = at, 0
-        size += length
-        if rare:
-            yield Piece(at, None)
-            start, size = at + 1, 0
-    if start < len(rows):
-        yield Piece(start, to_json(pack(rows[start:])))
-
-
-class AdaptivePageSize:
-    """The number of rows to read at once, so that a page has about `PAGE` characters however large the rows are."""
-
-    def __init__(self) -> None:
-        self.limit = 256
-        self.asked = 0
-
-    def saw(self, characters: int) -> None:
-        """Adapt the limit: a page of at most `asked` rows had so many characters."""
-        if characters > PAGE:
-            self.limit = max(1, self.asked * PAGE // characters)
-        elif characters < PAGE // 4 and self.asked == self.limit:
-            self.limit = min(4096, self.limit * 2)
-
-
-_Number = Annotated[int, msgspec.Meta(ge=1, lt=1 << 62)]
-_Time = Annotated[float, msgspec.Meta(ge=0, lt=250_000_000_000)]
-"""Unix seconds of years that a calendar has."""
-_Pid = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
-Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
-
-
-_decode_seqs = msgspec.json.Decoder(list[_Number]).decode
-_decode_layouts = msgspec.json.Decoder(dict[int, int]).decode
-
-Layouts = Mapping[int, Sequence[str]]
-"""The names of the members of a `record`, by number of layout."""
-
-LayoutReader = Callable[[], Layouts]
-"""Returns the layouts that are in the file. Is called only for rows of a layout that new rows do not have."""
-
-
-class RecordDecoder(Generic[R]):
-    """Decodes many `record` columns of one kind."""
-
-    def __init__(self, layout: int, kind: type[R]) -> None:
-        self._layout = layout
-        self._kind = kind
-        self._decode: Callable[[str], list[R]] = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
-
-    def __call__(self, records: str, others: str, seqs: Sequence[int], read_layouts: LayoutReader) -> list[R]:
-        """Return the rows. `others`: the layouts, by seq, of rows that have another one than new rows, as JSON."""
-        layouts = _decode_layouts(others)
-        if not layouts:
-            return self._decode(records)
-        stored = read_layouts()
-        return [
-            self._arrange(dict(zip(stored[layouts.get(seq, self._layout)], values, strict=False)))
-            for seq, values in zip(seqs, msgspec.json.decode(records, type=list[list[Any]]), strict=True)
-        ]
-
-    def _arrange(self, members: Mapping[str, Any]) -> R:
-        """Return the row of named members; one that is missing has its default value."""
-        defaults = {field.name: field.default for field in msgspec.structs.fields(self._kind)}
-        return msgspec.convert([members.get(name, default) for name, default in defaults.items()], self._kind)
-
-
-class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row that is read column by column."""
-
-
-class LayoutRow(Stored, frozen=True):
-    """A row of `layouts`."""
-
-    id: int
-    position: Count
-    name: str
-
-
-# -- runs --------------------------------------------------------------------------------------------------
-
-
-class RunRow(Stored, frozen=True):
-    """A row of `runs`."""
-
-    id: _Number
-    run_id: str
-    agent: str
-    config: str
-    cwd: str
-    status: ExecutionStatus
-    created_at: _Time
-    started_at: _Time | None
-    ended_at: _Time | None
-    sealed: Literal[0, 1]
-    signal: str | None
-    starts: Count
-    owner_pid: _Pid | None
-    owner_host: str | None
-    ready: Literal[0, 1]
-
-    def record(self, holder: int | None) -> RunRecord:
-        """Return the record. `holder`: the process that holds the run's lock (None: no process, 0: a hidden one)."""
-        if "\0" in self.run_id or "\0" in self.cwd:
-            raise ValueError("a run's name and directory hold no NUL")
-        return RunRecord(
-            id=self.id,
-            run_id=self.run_id,
-            agent=json.loads(self.agent),
-            config=json.loads(self.config),
-            cwd=self.cwd,
-            status=self.status,
-            created_at=self.created_at,
-            started_at=self.started_at,
-            ended_at=self.ended_at,
-            sealed=bool(self.sealed),
-            signal=None if self.signal is None else read_signal(self.signal),
-            starts=self.starts,
-            owner=self._owner(holder),
-        )
-
-    def _owner(self, holder: int | None) -> Owner | None:
-        if self.owner_pid is None and holder is None:
-            return None
-        return Owner(holder or self.owner_pid or 0, self.owner_host or "", alive=holder is not None)
-
-
-class SupervisorRow(Stored, frozen=True):
-    """A row of `supervisors`."""
-
-    token: str
-    pid: _Pid
-    host: str
-
-    def record(self) -> SupervisorRecord:
-        """Return the record. Raises ValueError for a token that is no name of a cgroup."""
-        if "\0" in self.token or "/" in self.token:
-            raise ValueError("a supervisor's token holds no NUL and no slash")
-        return SupervisorRecord(self.token, self.pid, self.host)
-
-
-class RequestRow(Stored, frozen=True):
-    """A row of `requests`."""
-
-    id: int
-    signal: str
-    task: int | None
-    key: str | None
-
-    def record(self) -> Request:
-        """Return the record."""
-        return Request(read_signal(self.signal), self.task, self.key)
-
-
-class AgentRow(Stored, frozen=True):
-    """A row of `agents`."""
-
-    number: Count
-    identity: str
-
-
-class CountsRow(Stored, frozen=True):
-    """The tasks of a run, by status."""
-
-    pending: Count
-    completed: Count
-    failed: Count
-    interrupted: Count
-
+_decode_seqs = msgspec.json.Decoder(list[Number]).decode
 
 # -- tasks -------------------------------------------------------------------------------------------------
 
@@ -305,7 +57,7 @@ def inputs(tasks: Sequence[TaskRow]) -> list[str]:
 class _TaskDetails(msgspec.Struct, frozen=True):
     """The columns of a task that is not a default one, and its snapshot."""
 
-    seq: _Number
+    seq: Number
     attempts: Count
     priority: int
     agent: Count
@@ -314,7 +66,7 @@ class _TaskDetails(msgspec.Struct, frozen=True):
     snapshot_encoding: str | None
 
 
-_decode_keys = msgspec.json.Decoder(dict[str, _Number]).decode
+_decode_keys = msgspec.json.Decoder(dict[str, Number]).decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
 _decode_details = msgspec.json.Decoder(list[_TaskDetails]).decode
 
@@ -363,15 +115,15 @@ def _detailed(task: PendingTask, row: _TaskDetails) -> PendingTask:
 class OutcomeRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The column `record` of `outcomes`. It repeats the row's seq and status, so that damage to either shows."""
 
-    seq: _Number
+    seq: Number
     status: ExecutionStatus
     attempts: Count
     value: str | None = None
     encoding: str = JSON
     error: str | None = None
     detail: str | None = None
-    started_at: _Time | None = None
-    ended_at: _Time | None = None
+    started_at: Time | None = None
+    ended_at: Time | None = None
     slot: int | None = None
     incarnation: int | None = None
     signal: str | None = None
@@ -437,17 +189,6 @@ def outcomes(page: Page, read_layouts: LayoutReader) -> list[TaskOutcome]:
 _decode_marks = msgspec.json.Decoder(dict[int, ExecutionStatus]).decode
 
 
-def check_rising(seqs: Sequence[int], after: int) -> None:
-    """Check that numbers rise. A page whose last number is not behind its first would be read for ever.
-
-    Raises ValueError.
-    """
-    for seq in seqs:
-        if seq <= after:
-            raise ValueError(f"number {seq} comes after number {after}")
-        after = seq
-
-
 # -- snapshots and events ----------------------------------------------------------------------------------
 
 
@@ -470,7 +211,7 @@ class EventRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """The column `record` of `events`."""
 
     kind: str
-    at: _Time
+    at: Time
     data: str = "{}"
     address: str = ""
     task: int = 0
@@ -512,8 +253,3 @@ def events(page: Page, read_layouts: LayoutReader) -> list[RunEvent]:
         )
         for seq, row in zip(seqs, rows, strict=True)
     ]
-
-
-def columns(row: msgspec.Struct) -> Mapping[str, Any]:
-    """Return the columns of a row that is bound on its own, by name."""
-    return msgspec.structs.asdict(row)

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.core.records import NewTask
 from orchestrator.journal import JournalError
-from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite import batches
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from tests.support.journal_records import COMPLETED, add, event, found, outcome
 
@@ -29,7 +29,7 @@ def test_long_results_and_events_come_in_pages(
     journal: SqliteJournal, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each once, in order, however the pages fall; the reader holds no transaction open between them."""
-    monkeypatch.setattr(rows, "PAGE", 2000)
+    monkeypatch.setattr(batches, "PAGE", 2000)
     journal.add_tasks(run, [NewTask(str(n), b"0") for n in range(1, 701)])
     big = b'"%s"' % (b"x" * 300)
     journal.commit(

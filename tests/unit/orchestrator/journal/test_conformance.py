@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from orchestrator.journal import open_journal
-from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite import batches
 from tests.support.journal_conformance import CommitConformance, JournalConformance, NewStore, TaskConformance
 
 
@@ -21,8 +21,8 @@ def journals(tmp_path_factory: pytest.TempPathFactory) -> NewStore:
 def small_pieces(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let few rows fit into a statement or a page, and none into a statement of one byte."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "CHUNK", request.param)
-        patch.setattr(rows, "PAGE", 2000)
+        patch.setattr(batches, "CHUNK", request.param)
+        patch.setattr(batches, "PAGE", 2000)
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core.records import NewTask, TaskSnapshot
-from orchestrator.journal.sqlite import rows
+from orchestrator.journal.sqlite import batches, rows
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from tests.support.journal_records import INTERRUPTED, add, outcome
 
@@ -18,7 +18,7 @@ def test_tasks_named_by_their_line_take_the_short_way() -> None:
 
 def test_pages_shrink_when_tasks_are_large(journal: SqliteJournal, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by bytes, not by a number of tasks; nothing is left out."""
-    monkeypatch.setattr(rows, "PAGE", 1000)
+    monkeypatch.setattr(batches, "PAGE", 1000)
     journal.add_tasks(run, [NewTask(f"k{n}", b'"%s"' % (b"x" * 500)) for n in range(600)])
     sizes, after = [], 0
     while page := journal.pending(run, after):
