@@ -81,8 +81,8 @@ class Terminal:
 
     def status(self, *, deadline: float = 15.0) -> int:
         """The exit status of the last command, as the shell sees it (128+n for a death by signal n)."""
-        self.run('echo "status=$?"')
-        return int(self.expect(r"^status=\d+", deadline=deadline).partition("=")[2])
+        self.run('echo "status=$?"')  # typed before the prompt is there, its output stands behind the prompt
+        return int(self.expect(r"status=\d+", deadline=deadline).partition("=")[2])
 
     def size(self, columns: int, rows: int) -> None:
         """Resize the terminal (its programs get SIGWINCH)."""
