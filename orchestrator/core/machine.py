@@ -87,7 +87,13 @@ class SupervisorStateMachine:
         self._due: float | None = None
         self._is_host_known = False
         self._due_cached = False
-        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
+        self._handlers = self._make_handlers()
+        self._record_handlers = self._make_record_handlers()
+
+    def _make_handlers(self) -> dict[type[Any], Callable[[Any, float], None]]:
+        """Return what handles each kind of stimulus."""
+        state = self.state
+        return {
             stimuli.RunStarted: lambda _, now: self._shutdown.on_run_started(now),
             stimuli.AgentAdded: lambda stimulus, _: self._executors.add_agent(stimulus),
             stimuli.AgentReleased: lambda stimulus, _: state.needs.remove(stimulus.agent),
@@ -120,7 +126,10 @@ class SupervisorStateMachine:
             stimuli.LogRequested: lambda stimulus, _: state.log(stimulus.name, stimulus.severity, **stimulus.fields),
             stimuli.TimerFired: self._on_timer,
         }
-        self._record_handlers: dict[type[Any], Callable[[Slot, Any, float], None]] = {
+
+    def _make_record_handlers(self) -> dict[type[Any], Callable[[Slot, Any, float], None]]:
+        """Return what handles each kind of record of an executor."""
+        return {
             executor_protocol.TaskDone: self._outcomes.on_task_done,
             executor_protocol.Started: self._outcomes.on_started,
             executor_protocol.TasksReturned: self._outcomes.on_tasks_returned,

@@ -13,7 +13,7 @@ from orchestrator.core.stop_budget import FittedLadder, fit
 from runtime.errors import UsageError
 from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, MAX_SLOTS, show_value
 
-SHORTEST_SILENCE = 0.5
+SHORTEST_HEARTBEAT_TIMEOUT = 0.5
 """Seconds: a busy host may well keep an executor waiting for a fifth of that, and a heartbeat must not be late then."""
 
 LONGEST_HEARTBEAT = 1.0
@@ -117,7 +117,7 @@ class RunSettings(BaseModel):
     )
     heartbeat_timeout: float | None = Field(
         default=60.0,
-        ge=SHORTEST_SILENCE,
+        ge=SHORTEST_HEARTBEAT_TIMEOUT,
         le=LONGEST_SECONDS,
         description="Seconds (0.5 or more) without a heartbeat or use of the processor before an executor is replaced.",
     )

@@ -27,8 +27,8 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """Hold a run at one moment, `at` (monotonic seconds). `next_rung` and `bound`, the end of the last rung, are in
-    seconds from then.
+    """Hold a run at one moment, `at` (monotonic seconds). `next_rung` and `stop_bound`, the end of the last rung,
+    are in seconds from then.
 
     `loaded`: some executor has loaded an agent. `restarts`: executors that took the place of an earlier one.
     `error`: what the run could not go on without, in one line. `remaining`: processes that SIGKILL did not end.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Supervisor
-from orchestrator.core.settings import SHORTEST_SILENCE
+from orchestrator.core.settings import SHORTEST_HEARTBEAT_TIMEOUT
 from tests.process.agents.plain import meet
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
@@ -64,7 +64,7 @@ def test_one_that_holds_the_lock_and_does_nothing_is_killed_and_the_option_is_na
     assert "--heartbeat-timeout 3" in done.stderr
 
 
-@pytest.mark.parametrize("silence", [SHORTEST_SILENCE, 1.0])
+@pytest.mark.parametrize("silence", [SHORTEST_HEARTBEAT_TIMEOUT, 1.0])
 def test_a_short_limit_ends_no_executor_that_is_idle(tmp_path: Path, silence: float) -> None:
     """One waits in its task, the others for one; the heartbeats are as short as the limit asks for."""
     names: list[str] = []
@@ -96,11 +96,11 @@ def test_a_short_limit_on_the_command_line(tmp_path: Path) -> None:
             "-w",
             "3",
             "--heartbeat-timeout",
-            str(SHORTEST_SILENCE),
+            str(SHORTEST_HEARTBEAT_TIMEOUT),
         ]
         with Running([*QUIESCE, *map(str, words), *QUICK], timeout=120) as command:
             post.expect(1, 30)
-            time.sleep(8 * SHORTEST_SILENCE)
+            time.sleep(8 * SHORTEST_HEARTBEAT_TIMEOUT)
             latch.open()
             assert command.wait().returncode == 0
     seen = look(journal)

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import Supervisor
 from orchestrator.config import Settings
-from orchestrator.core.settings import SHORTEST_SILENCE
+from orchestrator.core.settings import SHORTEST_HEARTBEAT_TIMEOUT
 from orchestrator.engine.hub import Hub
 from runtime import CircuitBreaker, EventBus, ExecutionState, RetryPolicy, agent
 from runtime.errors import UsageError
@@ -129,7 +129,7 @@ def test_errors_to_retry_are_classes(name: str, bad: Any) -> None:
 def test_the_shortest_silence_is_one_that_a_heartbeat_can_keep() -> None:
     with pytest.raises(UsageError, match=r"heartbeat_timeout = 0\.49.* 0\.5"):
         Settings.from_options(heartbeat_timeout=0.49)
-    for silence in (SHORTEST_SILENCE, 1, 2, 60, LONGEST_SECONDS):
+    for silence in (SHORTEST_HEARTBEAT_TIMEOUT, 1, 2, 60, LONGEST_SECONDS):
         settings = Settings.from_options(heartbeat_timeout=silence)
         limit = float(silence)
         busy_is_seen = limit / 2 + settings.sample_interval + settings.pause_limit  # watch.quiet
