@@ -23,8 +23,8 @@ from orchestrator.backends.run_token import RunToken
 from orchestrator.core.settings import RunSettings
 from orchestrator.journal import SupervisorRecord
 from orchestrator.logging.sinks import LogCallback
-from runtime.ipc.executor_protocol import FrameReader
 from runtime.ipc.flag import InterruptFlag, anonymous_file
+from runtime.ipc.frames import FrameReader
 from runtime.ipc.guardian_protocol import (
     PLUGINS_VARIABLE,
     STACK_DUMP_SIGNAL,

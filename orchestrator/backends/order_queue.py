@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from runtime.ipc.executor_protocol import pack
+from runtime.ipc.frames import pack
 from runtime.ipc.guardian_protocol import Order
 
 MAX_OPTIONAL = 64

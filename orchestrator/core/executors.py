@@ -17,7 +17,7 @@ from orchestrator.core.stop_budget import explain_shortening
 from orchestrator.core.transitions import AgentLoading, LoadingEvent, SlotEvent, SlotState
 from orchestrator.core.verdicts import backoff_seconds, startup_failure_message
 from runtime.agents import AgentOptions
-from runtime.ipc import executor_protocol
+from runtime.ipc import executor_protocol, frames
 from runtime.model import Severity
 
 START_FAILURES = 5
@@ -68,10 +68,8 @@ class ExecutorLifecycle:
 
     def on_ready(self, slot: Slot, record: executor_protocol.Ready, now: float) -> None:
         """Admit an executor whose signal handlers are set, and have it load agents."""
-        if record.version != executor_protocol.VERSION:
-            self.fail_protocol(
-                slot, f"it speaks version {record.version} of the wire, not {executor_protocol.VERSION}", now
-            )
+        if record.version != frames.VERSION:
+            self.fail_protocol(slot, f"it speaks version {record.version} of the wire, not {frames.VERSION}", now)
             return
         slot.apply(SlotEvent.READY)
         slot.pid = record.pid

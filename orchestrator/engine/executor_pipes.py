@@ -10,7 +10,8 @@ from contextlib import suppress
 from orchestrator.backends import Channels
 from orchestrator.logging.output_stream import OutputStream
 from runtime.errors import WireError
-from runtime.ipc.executor_protocol import Control, ExecutorRecord, FrameReader, TaskOrder, UpFrame, pack
+from runtime.ipc.executor_protocol import Control, ExecutorRecord, TaskOrder, UpFrame
+from runtime.ipc.frames import FrameReader, pack
 
 READ_SIZE = 1 << 18
 """Bytes taken from a pipe at a time."""

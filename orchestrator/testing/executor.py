@@ -29,14 +29,12 @@ from runtime.execution.state import ExecutionState
 from runtime.interrupts.interruptible import CancelOnInterrupt
 from runtime.ipc import codec, pickling
 from runtime.ipc.executor_protocol import (
-    VERSION,
     AgentLoaded,
     AgentLoadFailed,
     Control,
     Drop,
     ExecutorRecord,
     FinishAndExit,
-    FrameReader,
     Interrupt,
     Leaving,
     LoadAgent,
@@ -51,8 +49,8 @@ from runtime.ipc.executor_protocol import (
     Tasks,
     TasksReturned,
     UpFrame,
-    pack,
 )
+from runtime.ipc.frames import VERSION, FrameReader, pack
 from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal
 
 Agent = Callable[[Any, Any], Any]

@@ -21,8 +21,9 @@ from runtime.executor.loop_watch import BLOCKED_SECONDS
 from runtime.executor.outbox import Outbox
 from runtime.executor.requested_stacks import write_requested_stacks
 from runtime.executor.task_runner import TaskRunner
-from runtime.ipc.executor_protocol import Control, FrameReader, Interrupt, ReturnTasks, TaskDone, TasksReturned
+from runtime.ipc.executor_protocol import Control, Interrupt, ReturnTasks, TaskDone, TasksReturned
 from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.frames import FrameReader
 from runtime.ipc.guardian_protocol import MAIN_THREAD_SIGNALS
 from runtime.model import InterruptSignal
 from runtime.process import tree

@@ -49,7 +49,6 @@ from runtime.executor.threads import give_context_to_pools
 from runtime.heap import trim_heap
 from runtime.ipc.executor_protocol import (
     BROKEN,
-    VERSION,
     AgentLoaded,
     AgentLoadFailed,
     Drop,
@@ -62,6 +61,7 @@ from runtime.ipc.executor_protocol import (
     TasksReturned,
 )
 from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.frames import VERSION
 from runtime.ipc.guardian_protocol import STACK_DUMP_SIGNALS, Inheritance
 from runtime.ipc.inheritance import take_over
 from runtime.ipc.main_module import take_over_main
@@ -78,7 +78,7 @@ TERM_SECONDS, TERM_LOOK = 5.0, 0.001
 class ExecutorConfig:
     """The identity and settings of one executor. `parent_fd` becomes readable when the supervisor dies; may be None.
 
-    `pipe_key` is in every frame on its pipes (executor_protocol.py). `heartbeat`: seconds between two heartbeats.
+    `pipe_key` is in every frame on its pipes (frames.py). `heartbeat`: seconds between two heartbeats.
     """
 
     slot: int

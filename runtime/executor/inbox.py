@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable
 
 from runtime.errors import WireError
-from runtime.ipc.executor_protocol import Drop, FinishAndExit, FrameReader, LoadAgent, Task, TaskOrder, Tasks
+from runtime.ipc.executor_protocol import Drop, FinishAndExit, LoadAgent, Task, TaskOrder, Tasks
+from runtime.ipc.frames import FrameReader
 
 _CHUNK = 1 << 18
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from runtime import native
-from runtime.ipc.executor_protocol import ExecutorRecord, TaskDone, UpFrame, pack
+from runtime.ipc.executor_protocol import ExecutorRecord, TaskDone, UpFrame
+from runtime.ipc.frames import pack
 
 HOLD_SECONDS = 0.001
 """A finished task's record waits at most this long for the next one's, as long as tasks keep ending…"""

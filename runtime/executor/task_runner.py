@@ -34,9 +34,9 @@ from runtime.ipc.executor_protocol import (
     ThreadsEnded,
     ThreadsLeft,
     UpFrame,
-    pack,
 )
 from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.frames import pack
 from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal, escape_surrogates
 
 _UNSET: Final = object()

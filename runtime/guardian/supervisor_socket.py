@@ -10,7 +10,7 @@ import selectors
 import socket
 from contextlib import suppress
 
-from runtime.ipc.executor_protocol import HEADER_SIZE, FrameReader, pack
+from runtime.ipc.frames import HEADER_SIZE, FrameReader, pack
 from runtime.ipc.guardian_protocol import FDS_PER_EXECUTOR, Order, Report
 
 

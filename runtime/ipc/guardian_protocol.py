@@ -1,4 +1,4 @@
-"""Records between the supervisor and its guardian, in the frames of executor_protocol.py. A leaf."""
+"""Records between the supervisor and its guardian, in the frames of frames.py. A leaf."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ PLUGINS_VARIABLE = "PYDANTIC_DISABLE_PLUGINS"
 class Fork(_Record, frozen=True, tag=1):
     """Start an executor; FDS_PER_EXECUTOR descriptors come with the frame's first byte (SCM_RIGHTS).
 
-    `pipe_key` is in every frame on its pipes (executor_protocol.py).
+    `pipe_key` is in every frame on its pipes (frames.py).
     """
 
     slot: int

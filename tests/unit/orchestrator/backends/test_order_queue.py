@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.backends.order_queue import MAX_OPTIONAL, OrderQueue
-from runtime.ipc.executor_protocol import FrameReader, pack
+from runtime.ipc.frames import FrameReader, pack
 from runtime.ipc.guardian_protocol import Fork, Graces, Order, Ping
 
 

@@ -14,7 +14,7 @@ from orchestrator.core import stimuli as told
 from orchestrator.core.machine import SupervisorStateMachine
 from orchestrator.core.records import TERMINAL, NewTask, PendingTask, TaskOutcome
 from orchestrator.core.verdicts import UNKILLABLE
-from runtime.ipc import executor_protocol
+from runtime.ipc import executor_protocol, frames
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 STOP = InterruptSignal(reason=InterruptReason.CUSTOM, message="enough", triggered_by="test")
@@ -107,7 +107,7 @@ class SimulatedRun:
         executor = self.executors[slot]
         if not executor.ready:
             executor.ready = True
-            self.hear(slot, executor_protocol.Ready(executor_protocol.VERSION, 100 + slot))
+            self.hear(slot, executor_protocol.Ready(frames.VERSION, 100 + slot))
         self.load(slot)
 
     def load(self, slot: int) -> None:

@@ -17,7 +17,7 @@ from orchestrator.core.shutdown import DEBOUNCE, ShutdownController
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.transitions import SlotState
-from runtime.ipc import executor_protocol
+from runtime.ipc import executor_protocol, frames
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 
@@ -93,7 +93,7 @@ def test_executors_are_told_the_agent_before_any_task() -> None:
     world.answer_fetch()
     assert all(not executor.tasks for executor in world.executors.values())
     world.executors[0].ready = True
-    world.hear(0, executor_protocol.Ready(executor_protocol.VERSION, 100))
+    world.hear(0, executor_protocol.Ready(frames.VERSION, 100))
     assert world.executors[0].hires == [0]
 
 
@@ -178,7 +178,7 @@ def test_an_agent_whose_import_kills_the_executor_ends_the_run() -> None:
     for _ in range(START_FAILURES):
         world.tick(10)
         world.executors[0].ready = True
-        world.hear(0, executor_protocol.Ready(executor_protocol.VERSION, 100))
+        world.hear(0, executor_protocol.Ready(frames.VERSION, 100))
         world.die(0, 3)
     assert world.machine.state.phase is not Phase.RUNNING
     assert "exit code 3" in (world.machine.state.error or "")
@@ -188,7 +188,7 @@ def test_an_executor_of_another_version_is_not_trusted() -> None:
     world = SimulatedRun(1, workers=1)
     world.begin()
     world.executors[0].ready = True
-    world.hear(0, executor_protocol.Ready(executor_protocol.VERSION + 1, 100))
+    world.hear(0, executor_protocol.Ready(frames.VERSION + 1, 100))
     assert world.killed == [0]
 
 

@@ -12,7 +12,7 @@ from orchestrator.core.executors import START_FAILURES
 from orchestrator.core.outcomes import FOREIGN_SIGTERM_LIMIT
 from orchestrator.core.records import NewTask, PendingTask
 from orchestrator.core.settings import MaxFailures
-from runtime.ipc import executor_protocol
+from runtime.ipc import executor_protocol, frames
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 from tests.unit.orchestrator.core.test_machine import TIMEOUT, started, wind_up
@@ -240,7 +240,7 @@ def test_an_agent_that_kills_whoever_loads_it_does_not_hide_behind_another() -> 
         if world.executors:
             world.hear(
                 0,
-                executor_protocol.Ready(executor_protocol.VERSION, 100),
+                executor_protocol.Ready(frames.VERSION, 100),
                 executor_protocol.AgentLoaded(0, "m:f", asynchronous=False, options=b"{}"),
             )
             world.executors[0].hires.clear()
@@ -257,7 +257,7 @@ def test_an_agent_that_can_be_loaded_no_more_ends_the_run() -> None:
         world.tick(10)
         world.hear(
             0,
-            executor_protocol.Ready(executor_protocol.VERSION, 100),
+            executor_protocol.Ready(frames.VERSION, 100),
             executor_protocol.AgentLoadFailed(0, "cannot load m:f: changed", ""),
         )
         world.executors[0].hires.clear()
@@ -311,7 +311,7 @@ def test_a_guardian_that_is_killed_before_anything_was_asked_of_its_executors_en
     world = SimulatedRun(0, workers=START_FAILURES + 1)
     world.tell(stimuli.RunStarted())
     for slot in list(world.executors):
-        world.hear(slot, executor_protocol.Ready(executor_protocol.VERSION, 100 + slot))
+        world.hear(slot, executor_protocol.Ready(frames.VERSION, 100 + slot))
     world.tell(stimuli.GuardianLost())
     for slot, executor in list(world.executors.items()):
         del world.executors[slot]

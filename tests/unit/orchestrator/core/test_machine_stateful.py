@@ -17,7 +17,7 @@ from orchestrator.core import stimuli
 from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from orchestrator.core.records import TERMINAL
 from orchestrator.core.status import Phase
-from runtime.ipc import executor_protocol
+from runtime.ipc import executor_protocol, frames
 from runtime.model import InterruptReason, InterruptSignal
 from tests.support.examples import scaled
 from tests.unit.orchestrator.core.simulated_run import STOP, Executor, SimulatedRun
@@ -51,7 +51,7 @@ _NONSENSE = [
     executor_protocol.TaskDone(1, "failed", None, "", "E", None, 0.0, 1.0, b"{"),
     executor_protocol.TasksReturned([1, 2, 99]),
     executor_protocol.Started(99),
-    executor_protocol.Ready(executor_protocol.VERSION, 1),
+    executor_protocol.Ready(frames.VERSION, 1),
     executor_protocol.Ready(0, 1),
     executor_protocol.AgentLoaded(9, "x", asynchronous=False, options=b"{}"),
     executor_protocol.AgentLoaded(0, "x", asynchronous=False, options=b"?"),

@@ -15,7 +15,7 @@ from orchestrator.engine.hub import Hub
 from orchestrator.engine.loop import Engine
 from orchestrator.engine.multiplexer import RECORD_WEIGHT
 from orchestrator.engine.task_store import MemoryStore, WriteBatch
-from runtime.ipc import executor_protocol
+from runtime.ipc import executor_protocol, frames
 from runtime.model import Severity
 
 COUNT, SIZE = 20, 1000
@@ -46,7 +46,7 @@ def test_what_is_dropped_is_not_in_the_weight_of_what_is_kept(dropped: bool) -> 
     engine._mux.open(0, 1, Channels(tasks, control, events, out, err))
     engine._is_dropping_events = dropped
     emitted = executor_protocol.TaskEvent(1, "said", "", time.time(), b'"' + b"x" * SIZE + b'"')
-    os.write(events_w, executor_protocol.pack(executor_protocol.UpFrame(1, [emitted] * COUNT)))
+    os.write(events_w, frames.pack(executor_protocol.UpFrame(1, [emitted] * COUNT)))
     engine._mux._on_events(engine._mux._pipes[0])
     engine.log("run.suspended", Severity.INFO, {})
     engine._flush()

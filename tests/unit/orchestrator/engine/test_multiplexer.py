@@ -23,7 +23,7 @@ from orchestrator.engine.multiplexer import (
     PipeMultiplexer,
 )
 from orchestrator.logging.output_stream import LINE_LIMIT, Lost, OutputStream
-from runtime.ipc import executor_protocol
+from runtime.ipc import executor_protocol, frames
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Far:
 
     def send(self, *records: executor_protocol.ExecutorRecord) -> None:
         self.seq += 1
-        os.write(self.events, executor_protocol.pack(executor_protocol.UpFrame(self.seq, list(records))))
+        os.write(self.events, frames.pack(executor_protocol.UpFrame(self.seq, list(records))))
 
     def turn(self) -> None:
         """Everything that is ready now."""
@@ -97,7 +97,7 @@ def far() -> Iterator[Far]:
 
 def test_records_come_in_order_and_a_frame_in_pieces_is_one(far: Far) -> None:
     far.send(executor_protocol.Started(1), executor_protocol.Started(2))
-    frame = executor_protocol.pack(executor_protocol.UpFrame(2, [executor_protocol.Started(3)]))
+    frame = frames.pack(executor_protocol.UpFrame(2, [executor_protocol.Started(3)]))
     for at in range(len(frame)):
         os.write(far.events, frame[at : at + 1])
         far.turn()
@@ -113,15 +113,13 @@ def test_a_turn_reads_so_much_in_turn_for_all(far: Far) -> None:
     far.mux.open(1, 1, Channels(tasks, control, read, stdout, stderr))
     a_turns_worth = TURN_EVENTS // RECORD_WEIGHT
     far.send(*[executor_protocol.Started(1)] * a_turns_worth)
-    os.write(
-        write, executor_protocol.pack(executor_protocol.UpFrame(1, [executor_protocol.Started(2)] * a_turns_worth))
-    )
+    os.write(write, frames.pack(executor_protocol.UpFrame(1, [executor_protocol.Started(2)] * a_turns_worth)))
     far.one_turn()
     assert len(far.heard) == a_turns_worth
     first = far.heard[0]
     assert far.mux.take_byte_count() >= TURN_EVENTS
     far.send(executor_protocol.Started(1))
-    os.write(write, executor_protocol.pack(executor_protocol.UpFrame(2, [executor_protocol.Started(2)])))
+    os.write(write, frames.pack(executor_protocol.UpFrame(2, [executor_protocol.Started(2)])))
     far.one_turn()
     assert far.heard[a_turns_worth] != first
     far.turn()
@@ -146,7 +144,7 @@ def test_a_replayed_frame_is_garbage_and_nothing_behind_it_is_read(far: Far) -> 
 @pytest.mark.parametrize(
     "noise",
     [
-        struct.pack("<II", executor_protocol.MAX_FRAME + 1, executor_protocol.MAX_FRAME + 1),
+        struct.pack("<II", frames.MAX_FRAME + 1, frames.MAX_FRAME + 1),
         struct.pack("<II", 3, 3) + b"abc",
         b"\xff" * 64,
     ],
@@ -213,9 +211,7 @@ def test_orders_that_do_not_fit_are_sent_when_there_is_room(far: Far) -> None:
     orders = [executor_protocol.LoadAgent(number, by_name=True, source=b"x" * 50_000) for number in range(10)]
     for order in orders:
         far.mux.send(0, order)
-    reader: executor_protocol.FrameReader[executor_protocol.TaskOrder] = executor_protocol.FrameReader(
-        executor_protocol.TaskOrder
-    )
+    reader: frames.FrameReader[executor_protocol.TaskOrder] = frames.FrameReader(executor_protocol.TaskOrder)
     got: list[executor_protocol.TaskOrder] = []
     while len(got) < len(orders):
         got += reader.feed(os.read(far.tasks, 1 << 16))

@@ -11,8 +11,9 @@ import pytest
 from runtime.executor.control import ControlThread
 from runtime.executor.inbox import Inbox
 from runtime.executor.outbox import Outbox
-from runtime.ipc.executor_protocol import FrameReader, Interrupt, Task, TaskDone, Tasks, UpFrame, pack
+from runtime.ipc.executor_protocol import Interrupt, Task, TaskDone, Tasks, UpFrame
 from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.frames import FrameReader, pack
 from runtime.model import InterruptReason, InterruptSignal
 
 SIGNAL = InterruptSignal(reason=InterruptReason.CUSTOM, message="no more").model_dump_json().encode()

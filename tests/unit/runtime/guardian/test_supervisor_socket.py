@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from runtime.guardian.supervisor_socket import SupervisorSocket
-from runtime.ipc.executor_protocol import FrameReader, pack
+from runtime.ipc.frames import FrameReader, pack
 from runtime.ipc.guardian_protocol import ExitedReport, KillTree, Order, Report
 
 MANY = 5000

@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 
 from runtime.errors import WireError
 from runtime.ipc.executor_protocol import (
-    MAX_FRAME,
     AgentLoaded,
     AgentLoadFailed,
     Control,
     Drop,
     FinishAndExit,
-    FrameReader,
     Interrupt,
     Leaving,
     LoadAgent,
@@ -34,8 +32,8 @@ from runtime.ipc.executor_protocol import (
     Tasks,
     TasksReturned,
     UpFrame,
-    pack,
 )
+from runtime.ipc.frames import MAX_FRAME, FrameReader, pack
 
 NUMBER = st.integers(0, 2**63 - 1)
 TEXT = st.text(max_size=20)
