@@ -27,7 +27,6 @@ from runtime.ipc.flag import InterruptFlag, anonymous_file
 from runtime.ipc.frames import FrameReader
 from runtime.ipc.guardian_protocol import (
     PLUGINS_VARIABLE,
-    STACK_DUMP_SIGNAL,
     Continue,
     ExitedReport,
     Fork,
@@ -44,6 +43,7 @@ from runtime.ipc.guardian_protocol import (
     Signal,
     Sweep,
 )
+from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.model import InterruptSignal
 from runtime.process import tree
 from runtime.process.cgroup import RunCgroup

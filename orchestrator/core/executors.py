@@ -17,7 +17,7 @@ from orchestrator.core.stop_budget import explain_shortening
 from orchestrator.core.transitions import AgentLoading, LoadingEvent, SlotEvent, SlotState
 from orchestrator.core.verdicts import backoff_seconds, startup_failure_message
 from runtime.agents import AgentOptions
-from runtime.ipc import executor_protocol, frames
+from runtime.ipc import executor_protocol, frames, guardian_protocol
 from runtime.model import Severity
 
 START_FAILURES = 5
@@ -60,7 +60,7 @@ class ExecutorLifecycle:
         self._state.queue.on_agent_loaded(stimulus.agent)
         self._loading.load_new(order)
 
-    def on_forked(self, stimulus: stimuli.ExecutorForked, now: float) -> None:
+    def on_forked(self, stimulus: guardian_protocol.ForkedReport, now: float) -> None:
         """Note the pid of a new process, which can show a heartbeat from now on."""
         slot = self._state.slot(stimulus.slot, stimulus.incarnation)
         if slot is not None:
@@ -234,7 +234,7 @@ class ExecutorLifecycle:
             **({"reason": slot.exit_reason} if slot.exit_reason else {}),
         )
 
-    def on_strays_found(self, stimulus: stimuli.StraysFound) -> None:
+    def on_strays_found(self, stimulus: guardian_protocol.StraysReport) -> None:
         """Log the processes that an executor left behind, which the guardian is ending."""
         self.strays_ended += len(stimulus.found)
         self._state.log(

@@ -103,13 +103,13 @@ class ReportAgent(msgspec.Struct, frozen=True):
 
 
 class SweepProcesses(msgspec.Struct, frozen=True):
-    """End every process that is left, waiting `until` then (monotonic seconds). Answered by SweepFinished."""
+    """End every process that is left, waiting `until` then (monotonic seconds). Answered by SweepReport."""
 
     until: float
 
 
 class SweepWithoutGuardian(msgspec.Struct, frozen=True):
-    """Kill the guardian, which does not answer, end all that it watched, and report SweepFinished."""
+    """Kill the guardian, which does not answer, end all that it watched, and answer with a SweepReport."""
 
 
 class EmitLog(msgspec.Struct, frozen=True):

@@ -42,9 +42,9 @@ from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase, StatusView, make_status
 from orchestrator.core.transitions import SlotState
 from orchestrator.core.watchdog import Watchdog
-from runtime.ipc import executor_protocol
+from runtime.capabilities import losses
+from runtime.ipc import executor_protocol, guardian_protocol
 from runtime.model import ExecutionStatus, InterruptReason, Severity
-from runtime.process.capabilities import losses
 
 SWEEP_TIMEOUT = 5.0
 """Seconds that the guardian may take for its last look: of a crowd it takes up to 4 (remains.CROWD_SECONDS and then
@@ -58,8 +58,8 @@ ever; nor one that is slow, at every commit. While the run is not stopped, it ma
 _NON_ACTIONABLE_STIMULI = frozenset(
     {
         stimuli.OutcomesCommitted,
-        stimuli.GuardianReady,
-        stimuli.ExecutorForked,
+        guardian_protocol.ReadyReport,
+        guardian_protocol.ForkedReport,
         stimuli.LogRequested,
         stimuli.JournalContended,
         stimuli.JournalAvailable,
@@ -102,14 +102,14 @@ class SupervisorStateMachine:
             stimuli.TasksRecalled: self._on_tasks_recalled,
             stimuli.TasksFetched: self._on_tasks_fetched,
             stimuli.InputClosed: self._on_input_closed,
-            stimuli.GuardianReady: self._on_guardian_ready,
-            stimuli.ExecutorForked: self._executors.on_forked,
+            guardian_protocol.ReadyReport: self._on_guardian_ready,
+            guardian_protocol.ForkedReport: self._executors.on_forked,
             stimuli.RecordsReceived: self._on_records,
             stimuli.ProtocolErrorDetected: self._executors.on_protocol_error,
             stimuli.ExecutorExited: self._on_executor_exited,
             stimuli.GuardianLost: self._on_guardian_lost,
-            stimuli.StraysFound: lambda stimulus, _: self._executors.on_strays_found(stimulus),
-            stimuli.SweepFinished: self._on_sweep_finished,
+            guardian_protocol.StraysReport: lambda stimulus, _: self._executors.on_strays_found(stimulus),
+            guardian_protocol.SweepReport: self._on_sweep_finished,
             stimuli.OutcomesCommitted: self._on_outcomes_committed,
             stimuli.JournalFailed: self._on_journal_failed,
             stimuli.JournalContended: self._on_journal_contended,
@@ -234,7 +234,7 @@ class SupervisorStateMachine:
         self._abandonment.on_guardian_lost()
         self._executors.on_guardian_lost(now)
 
-    def _on_guardian_ready(self, stimulus: stimuli.GuardianReady, _now: float) -> None:
+    def _on_guardian_ready(self, stimulus: guardian_protocol.ReadyReport, _now: float) -> None:
         """Log that the guardian is ready, and once what this host does not give."""
         state = self.state
         state.log("guardian.started", pid=stimulus.pid, containment=list(stimulus.containment))
@@ -354,7 +354,7 @@ class SupervisorStateMachine:
             if slot.state in (SlotState.READY, SlotState.STARTING):
                 self.state.emit(SendOrder(slot.number, executor_protocol.FinishAndExit()))
 
-    def _on_sweep_finished(self, stimulus: stimuli.SweepFinished, now: float) -> None:
+    def _on_sweep_finished(self, stimulus: guardian_protocol.SweepReport, now: float) -> None:
         state = self.state
         state.phase = Phase.ENDED
         self._sweep_deadline = None

@@ -1,4 +1,8 @@
-"""Everything that happens outside the state machine, as frozen records: its input."""
+"""Everything that happens outside the state machine, as frozen records: its input.
+
+What the guardian reports goes in as it comes (guardian_protocol.py), unless more than the report belongs to it: a
+process's exit (ExecutorExited), memory above the limit (MemoryExceeded).
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ import msgspec
 
 from orchestrator.core.records import NewTask, PendingTask
 from runtime.ipc.executor_protocol import ExecutorRecord
+from runtime.ipc.guardian_protocol import ForkedReport, ReadyReport, StraysReport, SweepReport
 from runtime.model import InterruptSignal, Severity
-from runtime.process.capabilities import Missing
 
 
 class RunStarted(msgspec.Struct, frozen=True):
@@ -86,22 +90,6 @@ class InputClosed(msgspec.Struct, frozen=True):
     """No more tasks will come."""
 
 
-class GuardianReady(msgspec.Struct, frozen=True):
-    """The guardian is ready: by what it holds on to processes, the best first, and what the host does not give."""
-
-    pid: int
-    containment: Sequence[str]
-    missing: Sequence[Missing] = ()
-
-
-class ExecutorForked(msgspec.Struct, frozen=True):
-    """An executor process exists."""
-
-    slot: int
-    incarnation: int
-    pid: int
-
-
 class RecordsReceived(msgspec.Struct, frozen=True):
     """An executor sent records, in order."""
 
@@ -141,14 +129,6 @@ class GuardianLost(msgspec.Struct, frozen=True):
     """The guardian has died; ExecutorExited of the executors that died with it follow."""
 
 
-class StraysFound(msgspec.Struct, frozen=True):
-    """An executor left processes behind, which are being ended."""
-
-    slot: int
-    incarnation: int
-    found: Sequence[str]
-
-
 class MemoryExceeded(msgspec.Struct, frozen=True):
     """An executor's tree held more memory than it may, at `measured_at` (monotonic seconds): `size` bytes."""
 
@@ -156,15 +136,6 @@ class MemoryExceeded(msgspec.Struct, frozen=True):
     incarnation: int
     size: int
     measured_at: float = math.inf
-
-
-class SweepFinished(msgspec.Struct, frozen=True):
-    """The last look is over: how many processes it found and ended; `processes` names some of them."""
-
-    found: int
-    ended: int
-    remaining: Sequence[str]
-    processes: Sequence[str] = ()
 
 
 class OutcomesCommitted(msgspec.Struct, frozen=True):
@@ -253,15 +224,11 @@ Stimulus = (
     | TasksRecalled
     | TasksFetched
     | InputClosed
-    | GuardianReady
-    | ExecutorForked
     | RecordsReceived
     | ProtocolErrorDetected
     | ExecutorExited
     | GuardianLost
-    | StraysFound
     | MemoryExceeded
-    | SweepFinished
     | OutcomesCommitted
     | JournalFailed
     | JournalContended
@@ -274,4 +241,8 @@ Stimulus = (
     | SuspensionNoticed
     | LogRequested
     | TimerFired
+    | ReadyReport
+    | ForkedReport
+    | StraysReport
+    | SweepReport
 )

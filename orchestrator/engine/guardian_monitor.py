@@ -13,9 +13,17 @@ from orchestrator.engine.memory import MemoryMeasurer
 from orchestrator.engine.multiplexer import PipeMultiplexer
 from orchestrator.logging.sinks import LogCallback
 from runtime.errors import WireError
-from runtime.ipc import guardian_protocol
+from runtime.ipc.guardian_protocol import (
+    ExitedReport,
+    ForkedReport,
+    HaltedReport,
+    MemoryReport,
+    ReadyReport,
+    Report,
+    StraysReport,
+    SweepReport,
+)
 from runtime.model import Severity
-from runtime.process.capabilities import Missing
 
 LONGEST_SILENCE = 5.0
 """Seconds for which a guardian may neither answer nor work while the run goes on, before it is replaced."""
@@ -104,31 +112,27 @@ class GuardianMonitor:
         for report in reports:
             self._on_report(report)
 
-    def _on_report(self, report: guardian_protocol.Report) -> None:
-        if isinstance(report, guardian_protocol.ReadyReport):
-            self._handle(stimuli.GuardianReady(report.pid, report.containment, list(map(Missing, report.missing))))
-        elif isinstance(report, guardian_protocol.ForkedReport):
-            self._handle(stimuli.ExecutorForked(report.slot, report.incarnation, report.pid))
-        elif isinstance(report, guardian_protocol.ExitedReport):
+    def _on_report(self, report: Report) -> None:
+        if isinstance(report, ReadyReport | ForkedReport | StraysReport):
+            self._handle(report)
+        elif isinstance(report, ExitedReport):
             self._on_exit(report)
-        elif isinstance(report, guardian_protocol.StraysReport):
-            self._handle(stimuli.StraysFound(report.slot, report.incarnation, report.found))
-        elif isinstance(report, guardian_protocol.MemoryReport):
+        elif isinstance(report, MemoryReport):
             self._memory.measure(report)
-        elif isinstance(report, guardian_protocol.HaltedReport):
+        elif isinstance(report, HaltedReport):
             self._on_halted()
-        elif isinstance(report, guardian_protocol.SweepReport) and self._sweeping and not self._guardian_lost:
+        elif isinstance(report, SweepReport) and self._sweeping and not self._guardian_lost:
             self._on_swept(report)
 
-    def _on_swept(self, report: guardian_protocol.SweepReport) -> None:
+    def _on_swept(self, report: SweepReport) -> None:
         """End what the guardian could not see and still carries the run's token, and add it to the report."""
         found, unkillable = self._backend.kill_by_run_token(report.remaining)
         late = [process for process in found if process not in report.remaining]
         ended = report.ended + sum(process not in unkillable for process in late)
         remaining = list(dict.fromkeys([*report.remaining, *unkillable]))
-        self._handle(stimuli.SweepFinished(report.found + len(late), ended, remaining, [*report.processes, *late]))
+        self._handle(SweepReport(report.found + len(late), ended, remaining, [*report.processes, *late]))
 
-    def _on_exit(self, report: guardian_protocol.ExitedReport) -> None:
+    def _on_exit(self, report: ExitedReport) -> None:
         """Handle the executor's last records first, then its exit."""
         in_hand = self._backend.progress(report.slot)[0]
         last_line = self._drain(report.slot, report.incarnation)
@@ -208,7 +212,7 @@ class GuardianMonitor:
     def sweep(self, until: float) -> None:
         """Have the guardian end what is left, and wait for that `until` then (monotonic seconds).
 
-        A SweepFinished follows.
+        A SweepReport follows.
         """
         self._sweeping = True
         self._sweep_until = until
@@ -225,7 +229,7 @@ class GuardianMonitor:
         before = self._lost.found
         found, remaining = self._backend.discard_guardian(self._seconds_until(self._sweep_until))
         found = list({text.partition(" ")[0]: text for text in [*found, *before, *remaining]}.values())  # each pid once
-        self._post(stimuli.SweepFinished(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
+        self._post(SweepReport(len(found), len(found) - len(remaining), remaining, found[:NAMED]))
 
     def _seconds_until(self, time: float) -> float:
         return max(0.0, time - self._now())

@@ -24,7 +24,7 @@ from runtime.executor.task_runner import TaskRunner
 from runtime.ipc.executor_protocol import Control, Interrupt, ReturnTasks, TaskDone, TasksReturned
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.frames import FrameReader
-from runtime.ipc.guardian_protocol import MAIN_THREAD_SIGNALS
+from runtime.ipc.signals import MAIN_THREAD_SIGNALS
 from runtime.model import InterruptSignal
 from runtime.process import tree
 

@@ -62,9 +62,10 @@ from runtime.ipc.executor_protocol import (
 )
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.frames import VERSION
-from runtime.ipc.guardian_protocol import STACK_DUMP_SIGNALS, Inheritance
+from runtime.ipc.guardian_protocol import Inheritance
 from runtime.ipc.inheritance import take_over
 from runtime.ipc.main_module import take_over_main
+from runtime.ipc.signals import STACK_DUMP_SIGNALS
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.process import tree
 

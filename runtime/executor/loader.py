@@ -22,8 +22,8 @@ from runtime.errors import UsageError, error_text
 from runtime.executor.namesakes import explain, step_aside
 from runtime.ipc import pickling
 from runtime.ipc.executor_protocol import LoadAgent
-from runtime.ipc.guardian_protocol import MAIN_THREAD_SIGNALS
 from runtime.ipc.main_module import importing, load_file
+from runtime.ipc.signals import MAIN_THREAD_SIGNALS
 
 _OURS = ("runtime/executor/loader.py", "runtime/ipc/main_module.py")  # frames that do not help the user
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import msgspec
 
+from runtime.capabilities import Missing
 from runtime.executor import executor
 from runtime.guardian import sentinel
 from runtime.guardian.sentinel import Sentinel
@@ -39,8 +40,6 @@ from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import (
     EXECUTOR_FDS,
     PLUGINS_VARIABLE,
-    STACK_DUMP_SIGNAL,
-    STACK_DUMP_SIGNALS,
     Continue,
     ExitedReport,
     Fork,
@@ -60,10 +59,10 @@ from runtime.ipc.guardian_protocol import (
     Sweep,
     SweepReport,
 )
+from runtime.ipc.signals import STACK_DUMP_SIGNAL, STACK_DUMP_SIGNALS
 from runtime.limits import clamp_wait
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.process import tree
-from runtime.process.capabilities import Missing
 from runtime.process.cgroup import RunCgroup
 from runtime.process.executor_process import ExecutorProcess
 from runtime.process.procfs import Visibility
@@ -101,7 +100,7 @@ class Guardian:
         leaf: RunCgroup | None,
         parent: int | None,
         sentinel_handle: Sentinel | None,
-        missing: list[str],
+        missing: list[Missing],
     ) -> None:
         self._settings = settings
         self._sentinel = sentinel_handle
@@ -491,16 +490,16 @@ def main() -> None:
     os._exit(0)
 
 
-def _find_missing(*, has_prctl: bool, has_pidfds: bool) -> list[str]:
-    """Return the names of the host's missing capabilities (capabilities.py)."""
-    missing = []
+def _find_missing(*, has_prctl: bool, has_pidfds: bool) -> list[Missing]:
+    """Return the capabilities that the host lacks."""
+    missing: list[Missing] = []
     if not tree.VISIBILITY.is_usable:
         missing.append(Missing.PROC)
     elif tree.VISIBILITY is Visibility.RESTRICTED:
         missing.append(Missing.PROC_OF_OTHERS)
     missing += [] if has_prctl else [Missing.PRCTL]
     missing += [] if has_pidfds else [Missing.PIDFD]
-    return [str(capability) for capability in missing]
+    return missing
 
 
 def _start_sentinel(settings: GuardianSettings, parent: int | None, leaf: RunCgroup | None) -> Sentinel | None:

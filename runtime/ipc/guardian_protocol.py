@@ -1,24 +1,10 @@
-"""Records between the supervisor and its guardian, in the frames of frames.py. A leaf."""
+"""Records between the supervisor and its guardian, in the frames of frames.py. Pure."""
 
 from __future__ import annotations
 
-import signal
-
 import msgspec
 
-STACK_DUMP_SIGNAL = int(signal.SIGRTMAX) - 2 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR1)
-"""Has a thread of an executor that runs no Python code write its Python stack, before SIGTERM (executor_process.py).
-
-Its number is higher than SIGTERM's: of two that are pending the kernel delivers the lower one first, and that one's
-flags decide whether a system call is begun again (signal(7)). faulthandler's say so (SA_RESTART); SIGTERM's must not,
-or the rung's exception waits for the call to end.
-"""
-
-STACK_DUMP_SIGNALS = frozenset({STACK_DUMP_SIGNAL, int(signal.SIGUSR1)})
-"""People know the other one. The guardian blocks both, so that neither ends an executor that cannot answer yet."""
-
-MAIN_THREAD_SIGNALS = STACK_DUMP_SIGNALS | {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
-"""Signals that an executor's other threads block."""
+from runtime.capabilities import Missing
 
 EXECUTOR_FDS = 5
 """An executor's: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
@@ -61,8 +47,9 @@ class GuardianSettings(_Record, frozen=True):
     Not from its arguments or environment, which others can see: an authkey is among it. And it may be of any size.
 
     `grace` and `term_grace` in seconds are for the day it is the heir. An executor shows a sign of life every
-    `heartbeat` seconds. It says Grown when the RSS of an executor's tree is more than `report_above` bytes. `mark` is
-    that of run_mark.py. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is to be again.
+    `heartbeat` seconds. The guardian sends a MemoryReport when the RSS of an executor's tree is more than
+    `report_above` bytes. `mark` is that of run_mark.py. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is
+    to be again.
     """
 
     run_id: str
@@ -118,7 +105,7 @@ class KillTree(_Record, frozen=True, tag=3):
 
 
 class Sweep(_Record, frozen=True, tag=4):
-    """End every process that is left, waiting `until` then (monotonic seconds), report Swept, and exit."""
+    """End every process that is left, waiting `until` then (monotonic seconds), answer with a SweepReport, and exit."""
 
     until: float
 
@@ -131,7 +118,7 @@ class Graces(_Record, frozen=True, tag=5):
 
 
 class Halt(_Record, frozen=True, tag=6):
-    """Stop every process below the guardian by SIGSTOP, and report Halted: the supervisor is about to be stopped."""
+    """Stop every process below the guardian by SIGSTOP, and answer with a HaltedReport: the supervisor stops next."""
 
 
 class Continue(_Record, frozen=True, tag=7):
@@ -165,7 +152,7 @@ class ReadyReport(_Record, frozen=True, tag=16):
     pid: int
     containment: list[str]
     sentinel: int = 0
-    missing: list[str] = []
+    missing: list[Missing] = []
 
 
 class ForkedReport(_Record, frozen=True, tag=11):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from runtime.ipc.flag import InterruptFlag
-from runtime.ipc.guardian_protocol import STACK_DUMP_SIGNAL
+from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.process import tree
 from runtime.process.descendants import Descendants
 

@@ -11,7 +11,7 @@ from typing import Final
 from orchestrator.core import stop_budget
 from orchestrator.core.ladder import Ladder
 from orchestrator.integrations.doctor.facts import HostFacts
-from runtime.process.capabilities import Missing, losses
+from runtime.capabilities import Missing, losses
 from runtime.process.procfs import Visibility
 
 _FILES_A_WORKER: Final = 5

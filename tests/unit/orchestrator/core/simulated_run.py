@@ -14,7 +14,7 @@ from orchestrator.core import stimuli as told
 from orchestrator.core.machine import SupervisorStateMachine
 from orchestrator.core.records import TERMINAL, NewTask, PendingTask, TaskOutcome
 from orchestrator.core.verdicts import UNKILLABLE
-from runtime.ipc import executor_protocol, frames
+from runtime.ipc import executor_protocol, frames, guardian_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 
 STOP = InterruptSignal(reason=InterruptReason.CUSTOM, message="enough", triggered_by="test")
@@ -201,7 +201,7 @@ class SimulatedRun:
     def answer_sweep(self) -> None:
         """The guardian's last word."""
         self.sweeps -= 1
-        self.tell(told.SweepFinished(0, 0, []))
+        self.tell(guardian_protocol.SweepReport(0, 0, []))
 
     # -- the rules ----------------------------------------------------------------------------------
 

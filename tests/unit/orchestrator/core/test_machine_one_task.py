@@ -12,7 +12,7 @@ from orchestrator.core.executors import START_FAILURES
 from orchestrator.core.outcomes import FOREIGN_SIGTERM_LIMIT
 from orchestrator.core.records import NewTask, PendingTask
 from orchestrator.core.settings import MaxFailures
-from runtime.ipc import executor_protocol, frames
+from runtime.ipc import executor_protocol, frames, guardian_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 from tests.unit.orchestrator.core.test_machine import TIMEOUT, started, wind_up
@@ -290,7 +290,7 @@ def test_an_executor_that_never_shows_a_sign_of_life_is_found(ready: bool) -> No
     if ready:
         world.come_up(0)
     else:
-        world.tell(stimuli.ExecutorForked(0, world.executors[0].incarnation, 100))
+        world.tell(guardian_protocol.ForkedReport(0, world.executors[0].incarnation, 100))
     for _ in range(10):
         world.tell(stimuli.ProgressSampled([(0, 0.0, 0.0)]))
         world.tick(0.25)

@@ -17,7 +17,7 @@ from orchestrator.core import stimuli
 from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from orchestrator.core.records import TERMINAL
 from orchestrator.core.status import Phase
-from runtime.ipc import executor_protocol, frames
+from runtime.ipc import executor_protocol, frames, guardian_protocol
 from runtime.model import InterruptReason, InterruptSignal
 from tests.support.examples import scaled
 from tests.unit.orchestrator.core.simulated_run import STOP, Executor, SimulatedRun
@@ -180,7 +180,7 @@ class SupervisorStateMachineRules(RuleBasedStateMachine):
                 stimuli.RecordsReceived,
                 stimuli.ProtocolErrorDetected,
                 stimuli.MemoryExceeded,
-                stimuli.ExecutorForked,
+                guardian_protocol.ForkedReport,
             ]
         ),
     )
@@ -191,7 +191,7 @@ class SupervisorStateMachineRules(RuleBasedStateMachine):
             stimuli.RecordsReceived: ([executor_protocol.Leaving()],),
             stimuli.ProtocolErrorDetected: ("old",),
             stimuli.MemoryExceeded: (10_000,),
-            stimuli.ExecutorForked: (7,),
+            guardian_protocol.ForkedReport: (7,),
         }
         self.world.tell(stimulus(slot, 0, *words[stimulus]))
 
@@ -215,7 +215,7 @@ class SupervisorStateMachineRules(RuleBasedStateMachine):
     @precondition(_alive)
     @rule(slot=_SLOT)
     def strays_are_found(self, slot: int) -> None:
-        self.world.tell(stimuli.StraysFound(slot, 1, ["7 (sleep)"]))
+        self.world.tell(guardian_protocol.StraysReport(slot, 1, ["7 (sleep)"]))
 
     @precondition(_alive)
     @rule(slot=_SLOT, rss=st.sampled_from([900, 2000]))
@@ -264,7 +264,7 @@ class SupervisorStateMachineRules(RuleBasedStateMachine):
         stimulus=st.sampled_from(
             [
                 stimuli.TimerFired(),
-                stimuli.SweepFinished(1, 1, []),
+                guardian_protocol.SweepReport(1, 1, []),
                 stimuli.OsSignalReceived("SIGTERM", user=False),
                 stimuli.InterruptRequested(STOP),
                 stimuli.JournalFailed("too late"),
