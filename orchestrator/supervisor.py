@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import queue
-import threading
-import weakref
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from orchestrator import lazy_imports
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import SettingsOptions
-from orchestrator.core.records import MAX_PRIORITY, NewTask, RunEvent, TaskOutcome
+from orchestrator.core.records import RunEvent
 from orchestrator.core.status import StatusView
 from orchestrator.engine.hub import EventStream
 from orchestrator.engine.signals import reraise
-from orchestrator.engine.task_store import Known
-from orchestrator.identity import identify_agent
+from orchestrator.feeding.async_feed import AsyncFeed
+from orchestrator.feeding.task_feed import TaskFeed
 from orchestrator.journal import open_journal
 from orchestrator.logging.sinks import BufferedLog, LogCallback
 from orchestrator.outcome import Outcome
-from orchestrator.run_session import SPOOL_AHEAD, RunResult, RunSession, check_run_id, new_run_id
+from orchestrator.run_session import RunResult, RunSession, check_run_id, new_run_id
 from orchestrator.setting_list import settings_from_options
 from orchestrator.task_handle import TaskHandle
-from runtime.agents import describe
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
-from runtime.ipc import codec
 from runtime.ipc.main_module import refuse_start_while_importing
 from runtime.limits import LARGEST_SIZE, check_count, show_value
 from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
 
-if TYPE_CHECKING:
-    import asyncio
-
 T = TypeVar("T")
-
-FIRST_CHUNK, LAST_CHUNK = 1, 512
-"""Inputs are handed in a few at a time: the first result comes soon, and many cost little."""
-
-MAX_OUTSTANDING = 4096
-"""Tasks that `map` has handed in beyond what was taken from it, at most: any iterable may be endless."""
 
 
 def _check_rest(journal: object, *, journal_group: object, handle_signals: object, log: object) -> None:
@@ -60,38 +41,6 @@ def _check_rest(journal: object, *, journal_group: object, handle_signals: objec
             raise UsageError(f"{name} = {show_value(flag)}: give True or False")
     if log is not None and not callable(log):
         raise UsageError(f"log = {show_value(log)}: give a callable log(event, severity, fields)")
-
-
-def _check(key: object, priority: object) -> None:
-    """Raise UsageError for a key or a priority that would end an executor, or the run."""
-    if key is not None:
-        if not isinstance(key, str):
-            raise UsageError(f"a key must be a string, not {key!r}")
-        if escape_surrogates(key) != key:
-            raise UsageError(f"the key {key!r} is not text in UTF-8")
-    if not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
-        raise UsageError(f"a priority must be an integer of at most 53 bits, not {priority!r}")
-
-
-class _Numbers:
-    """Number tasks: the number names a task that has no key. Inputs of known length get theirs at once.
-
-    So the numbers do not depend on how far a `map` has come when something else is handed in.
-    """
-
-    def __init__(self) -> None:
-        self._next = 1
-        self._lock = threading.Lock()
-
-    def take(self, count: int = 1) -> range:
-        with self._lock:
-            numbers = range(self._next, self._next + count)
-            self._next += count
-        return numbers
-
-    def one_by_one(self) -> Iterator[int]:
-        while True:
-            yield self.take()[0]
 
 
 class Supervisor:
@@ -137,39 +86,29 @@ class Supervisor:
         self._handle_signals = handle_signals
         self._log = log
         self._backend = backend or LocalBackend
-        self._session: RunSession | None = None
-        self._pid = 0
-        self._numbers = _Numbers()
-        self._feeding = threading.Lock()
-        self._first_agent_loaded = False
-        self._agents: dict[int, tuple[Callable[[], object], str, str, bytes]] = {}
+        self._feed: TaskFeed | None = None
         self.ending: RunResult | None = None
 
     # -- the block ----------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        if self._session is not None:
+        if self._feed is not None:
             raise QuiesceError("a Supervisor is used once; make another one")
         refuse_start_while_importing()
         journal = None if self._where is None else open_journal(self._where, group=self._journal_group)
         held = BufferedLog()
         log = self._log or held
-        self._session = RunSession(
-            self.settings,
-            self.run_id,
-            log,
-            journal,
-            handle_signals=self._handle_signals,
-            backend=self._backend,
+        session = RunSession(
+            self.settings, self.run_id, log, journal, handle_signals=self._handle_signals, backend=self._backend
         )
-        self._pid = os.getpid()
-        self._session.start()
+        self._feed = TaskFeed(session)
+        session.start()
         if self._log is None:
             try:
                 held.release(lazy_imports.default_log())
             except BaseException as error:  # a Ctrl-C of the program's own: a block that was not entered is not left
                 self._on_block_exit(error)
-                self._session.finish()
+                session.finish()
                 raise
         return self
 
@@ -241,15 +180,15 @@ class Supervisor:
 
     @property
     def _is_forked(self) -> bool:
-        """Whether this is a child that was forked inside the block: the run, and its end, belong to the parent."""
-        return self._pid not in (0, os.getpid())
+        return self._feed is not None and self._feed.is_forked
+
+    def _require_feed(self) -> TaskFeed:
+        if self._feed is None:
+            raise QuiesceError("a Supervisor works inside its block: `with Supervisor(...) as supervisor:`")
+        return self._feed
 
     def _require_session(self) -> RunSession:
-        if self._is_forked:
-            raise QuiesceError(f"the run belongs to process {self._pid}, which has forked this one")
-        if self._session is None:
-            raise QuiesceError("a Supervisor works inside its block: `with Supervisor(...) as supervisor:`")
-        return self._session
+        return self._require_feed().session
 
     # -- tasks --------------------------------------------------------------------------------------
 
@@ -268,30 +207,7 @@ class Supervisor:
         ValueError) when the run was begun with other agents or inputs, ExecutionInterrupted when the run was
         stopped before the last outcome (those that were interrupted are handed out first, with their status).
         """
-        return self._map(agent, inputs, keys)
-
-    def _map(
-        self, agent: Callable[..., Any], inputs: Iterable[Any], keys: Iterable[str] | None
-    ) -> Generator[Outcome, None, None]:
-        number = self._register_agent(agent)
-        try:
-            tasks = self._numbered(number, inputs, keys)
-        except Exception:  # it was begun with other inputs
-            self._require_session().release(number)
-            raise
-        return self._outcomes(number, tasks)
-
-    def _numbered(self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None) -> Iterator[NewTask]:
-        """Yield the tasks of these inputs. A collection is compared as a whole with what the run has."""
-        numbers: Iterable[int] = self._numbers.one_by_one()
-        if isinstance(inputs, Collection):
-            numbers = itertools.chain(self._numbers.take(len(inputs)), numbers)
-            if self._require_session().is_resumed_by_program and (keys is None or isinstance(keys, Collection)):
-                numbers, again = itertools.tee(numbers)
-                tasks = self._tasks(agent, inputs, keys, again)
-                while chunk := list(itertools.islice(tasks, LAST_CHUNK)):
-                    self._require_session().compare(chunk)
-        return self._tasks(agent, inputs, keys, numbers)
+        return self._require_feed().map(agent, inputs, keys)
 
     async def amap(
         self,
@@ -301,20 +217,23 @@ class Supervisor:
         keys: Iterable[str] | None = None,
     ) -> AsyncIterator[Outcome]:
         """Execute as `map` does, for `async for`. Never blocks the event loop; `inputs` may be an async iterable."""
+        feed, to_thread = self._require_feed(), lazy_imports.asyncio().to_thread
         if isinstance(inputs, AsyncIterable):
-            number = await lazy_imports.asyncio().to_thread(self._register_agent, agent)
-            async for outcome in self._outcomes_of_stream(number, inputs, None if keys is None else iter(keys)):
+            number = await to_thread(feed.register, agent)
+            async for outcome in AsyncFeed(feed, number, inputs, None if keys is None else iter(keys)).outcomes():
                 yield outcome
             return
-        outcomes = await lazy_imports.asyncio().to_thread(self._map, agent, inputs, keys)
-        while (outcome := await lazy_imports.asyncio().to_thread(next, outcomes, None)) is not None:
+        outcomes = await to_thread(feed.map, agent, inputs, keys)
+        while (outcome := await to_thread(next, outcomes, None)) is not None:
             yield outcome
 
     def submit(
         self, agent: Callable[[T, Any], Any], task_input: T, *, key: str | None = None, priority: int = 0
     ) -> TaskHandle:
         """Hand in one task, from any thread, also while others run. Return the handle of its result."""
-        return self._submit(self._register_agent(agent), task_input, key, priority)
+        feed = self._require_feed()
+        name, future = feed.submit(feed.register(agent), task_input, key, priority)
+        return TaskHandle(name, future, feed.end_error, lambda: self.interrupt(key=name))
 
     def interrupt(
         self,
@@ -358,191 +277,3 @@ class Supervisor:
     def status(self) -> StatusView:
         """The run as it stands: renewed a few times a second, and at once when its phase, signal or error changes."""
         return self._require_session().status
-
-    # -- internals ----------------------------------------------------------------------------------
-
-    def _register_agent(self, agent: Callable[..., Any]) -> int:
-        """Register an agent. Block until an executor has loaded the first one: a broken one leaves no run behind.
-
-        Executors may be busy when others follow; one that cannot be loaded then fails its own tasks.
-        """
-        known = self._agents.get(id(agent))
-        if known is None or known[0]() is not agent:
-            known = (self._refer_to(agent), describe(agent).name, identify_agent(agent), codec.encode_blob(agent))
-            self._agents[id(agent)] = known
-        _, name, identity, source = known
-        number, loaded = self._require_session().register_agent(by_name=False, source=source, identity=identity)
-        if loaded.done() or not self._first_agent_loaded:
-            loaded.result()
-        self._first_agent_loaded = True
-        with self._feeding:
-            self._require_session().begin_run({"name": name})
-            self._require_session().start_tasks()
-        return number
-
-    def _refer_to(self, agent: object) -> Callable[[], object]:
-        """Return a reference to the agent, weak where it can be: the caller may drop a large one."""
-        forget = partial(self._agents.pop, id(agent), None)
-        try:
-            return weakref.ref(agent, lambda _: forget())
-        except TypeError:
-            return lambda: agent
-
-    def _tasks(
-        self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None, numbers: Iterable[int]
-    ) -> Iterator[NewTask]:
-        if keys is None:
-            return (
-                self._task(agent, task_input, None, number) for task_input, number in zip(inputs, numbers, strict=False)
-            )
-        pairs = zip(zip(inputs, keys, strict=True), numbers, strict=False)
-        return (self._task(agent, task_input, key, number) for (task_input, key), number in pairs)
-
-    def _task(self, agent: int, task_input: Any, key: str | None, number: int, priority: int = 0) -> NewTask:
-        if key is None and isinstance(task_input, dict) and isinstance(task_input.get("key"), str):
-            key = task_input["key"]
-        _check(key, priority)
-        data, encoding = codec.encode(task_input)
-        return NewTask(str(number) if key is None else key, data, encoding, priority, agent=agent)
-
-    @contextmanager
-    def _handing_in(self, agent: int) -> Iterator[deque[Future[None]]]:
-        """Enter a block that hands in tasks of an agent and appends the futures of those that are not written yet.
-
-        The agent is released when the last of them is done, however the block is left. A Ctrl-C may come before the
-        last one is noted: then it is kept.
-        """
-        unwritten: deque[Future[None]] = deque()
-        try:
-            yield unwritten
-        except (Exception, GeneratorExit):
-            self._release_after(unwritten, agent)
-            raise
-        self._release_after(unwritten, agent)
-
-    def _release_after(self, unwritten: Sequence[Future[None]], agent: int) -> None:
-        if self._is_forked:  # which has got the block's generators, too
-            return
-        session = self._require_session()
-        if unwritten:
-            unwritten[-1].add_done_callback(lambda _: session.release(agent))
-        else:
-            session.release(agent)
-
-    def _submit(self, agent: int, task_input: Any, key: str | None, priority: int = 0) -> TaskHandle:
-        with self._handing_in(agent) as unwritten, self._feeding:
-            task = self._task(agent, task_input, key, self._numbers.take()[0], priority)
-            future: Future[Outcome | None] = Future()
-            known = self._require_session().compare([task])
-            self._require_session().hub.add_waiter(
-                task.key, lambda record: future.set_result(None if record is None else Outcome.from_record(record))
-            )
-            unwritten.append(self._spool([task], known))
-            unwritten[-1].result()
-        return TaskHandle(task.key, future, self._end_error, lambda: self.interrupt(key=task.key))
-
-    def _spool(self, tasks: Sequence[NewTask], known: Known) -> Future[None]:
-        hub = self._require_session().hub
-        spooled = self._require_session().spool(tasks, known)
-
-        def forget(done: Future[None]) -> None:
-            if done.cancelled() or done.exception() is not None:
-                for task in tasks:
-                    hub.remove_waiter(task.key)
-
-        spooled.add_done_callback(forget)
-        return spooled
-
-    def _wait_for(self, tasks: Sequence[NewTask], sink: Callable[[TaskOutcome | None], None]) -> None:
-        """Wait for all of these tasks, or, when a key is refused, for none."""
-        hub = self._require_session().hub
-        for number, task in enumerate(tasks):
-            try:
-                hub.add_waiter(task.key, sink)
-            except UsageError:
-                for earlier in tasks[:number]:
-                    hub.remove_waiter(earlier.key)
-                raise
-
-    async def _outcomes_of_stream(
-        self, agent: int, inputs: AsyncIterable[Any], keys: Iterator[str] | None
-    ) -> AsyncIterator[Outcome]:
-        """Do as `_outcomes`, for inputs that come one by one."""
-        loop = lazy_imports.asyncio().get_running_loop()
-        arrived: asyncio.Queue[TaskOutcome | None] = lazy_imports.asyncio().Queue()
-        room = lazy_imports.asyncio().Semaphore(MAX_OUTSTANDING)
-        count = 0
-        unwritten: list[Future[None]] = []
-
-        def tell(outcome: TaskOutcome | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed: no coroutine waits any more
-                loop.call_soon_threadsafe(arrived.put_nowait, outcome)
-
-        async def feed() -> None:
-            nonlocal count
-            async for task_input in inputs:
-                await room.acquire()
-                task = self._task(agent, task_input, None if keys is None else next(keys), self._numbers.take()[0])
-                known: Known = {}
-                if self._require_session().is_resumed_by_program:
-                    known = await lazy_imports.asyncio().to_thread(self._require_session().compare, [task])
-                self._wait_for([task], tell)
-                count += 1
-                unwritten[:] = [self._spool([task], known)]
-                await lazy_imports.asyncio().shield(
-                    lazy_imports.asyncio().wrap_future(unwritten[0])
-                )  # written, also when the caller leaves
-
-        feeding = lazy_imports.asyncio().create_task(feed())
-        feeding.add_done_callback(lambda _: arrived.put_nowait(None))
-        given = 0
-        try:
-            while not feeding.done() or given < count:
-                outcome = await arrived.get()
-                if outcome is not None:
-                    yield Outcome.from_record(outcome)
-                    given += 1
-                    room.release()
-                elif not feeding.done() or self._require_session().has_ended:
-                    raise self._end_error()
-                else:
-                    feeding.result()
-        finally:
-            feeding.cancel()
-            self._release_after(unwritten, agent)
-        if self._require_session().was_interrupted:
-            raise self._end_error()
-
-    def _outcomes(self, agent: int, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
-        """Hand in tasks, and yield their outcomes; a bounded number of them is on the way."""
-        session = self._require_session()
-        arrived: queue.SimpleQueue[TaskOutcome | None] = queue.SimpleQueue()
-        waiting, size = 0, FIRST_CHUNK
-        with self._handing_in(agent) as unwritten:
-            while chunk := list(itertools.islice(tasks, size)):
-                with self._feeding:
-                    known = session.compare(chunk)
-                    self._wait_for(chunk, arrived.put)
-                    unwritten.append(self._spool(chunk, known))
-                while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
-                    unwritten.popleft().result()
-                waiting += len(chunk)
-                size = min(LAST_CHUNK, size * 2)
-                while waiting and (waiting > MAX_OUTSTANDING or not arrived.empty()):
-                    yield self._require_outcome(arrived.get())
-                    waiting -= 1
-            for spooled in unwritten:
-                spooled.result()
-        while waiting:
-            yield self._require_outcome(arrived.get())
-            waiting -= 1
-        if session.was_interrupted:
-            raise self._end_error()
-
-    def _require_outcome(self, outcome: TaskOutcome | None) -> Outcome:
-        if outcome is None:
-            raise self._end_error()
-        return Outcome.from_record(outcome)
-
-    def _end_error(self) -> BaseException:
-        return self._require_session().end_error()

@@ -33,8 +33,7 @@ def is_trimmed() -> bool:
 
 def held(supervisor: Supervisor) -> int:
     """Bytes of pickled agents that the supervisor holds."""
-    session = supervisor._session
-    assert session is not None
+    session = supervisor._require_session()
     return sum(len(order.source) for order in tuple(session._engine.machine.state.agents.values()))
 
 

@@ -1,0 +1,190 @@
+"""Hand in the tasks of a run, and deliver their outcomes to the caller, a bounded number of them at a time."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from orchestrator.core.records import NewTask, TaskOutcome
+from orchestrator.engine.hub import OutcomeCallback
+from orchestrator.engine.task_store import Known
+from orchestrator.feeding.agent_sources import AgentSources
+from orchestrator.feeding.task_builder import TaskBuilder
+from orchestrator.outcome import Outcome
+from orchestrator.run_session import SPOOL_AHEAD, RunSession
+from runtime.errors import QuiesceError, UsageError
+
+FIRST_CHUNK, LAST_CHUNK = 1, 512
+"""Inputs are handed in a few at a time: the first result comes soon, and many cost little."""
+
+MAX_OUTSTANDING = 4096
+"""Tasks that `map` has handed in beyond what was taken from it, at most: any iterable may be endless."""
+
+
+class TaskFeed:
+    """Feed one run. Any thread may call any method; all but `session`, `spool` and `release_after` may block."""
+
+    def __init__(self, session: RunSession) -> None:
+        self._session = session
+        self._pid = os.getpid()
+        self._sources = AgentSources()
+        self.builder = TaskBuilder()
+        self._lock = threading.Lock()
+        self._first_agent_loaded = False
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child that was forked inside the block: the run, and its end, belong to the parent."""
+        return self._pid != os.getpid()
+
+    @property
+    def session(self) -> RunSession:
+        """The run. Raises QuiesceError in a child that was forked inside the block."""
+        if self.is_forked:
+            raise QuiesceError(f"the run belongs to process {self._pid}, which has forked this one")
+        return self._session
+
+    # -- agents -------------------------------------------------------------------------------------
+
+    def register(self, agent: Callable[..., Any]) -> int:
+        """Register an agent, and return its number. A broken first one leaves no run behind: wait until it is loaded.
+
+        Executors may be busy when others follow; one that cannot be loaded then fails its own tasks.
+        """
+        name, identity, source = self._sources.encode(agent)
+        number, loaded = self.session.register_agent(by_name=False, source=source, identity=identity)
+        if loaded.done() or not self._first_agent_loaded:
+            loaded.result()
+        self._first_agent_loaded = True
+        with self._lock:
+            self.session.begin_run({"name": name})
+            self.session.start_tasks()
+        return number
+
+    @contextmanager
+    def _handing_in(self, agent: int) -> Iterator[deque[Future[None]]]:
+        """Enter a block that hands in tasks of an agent and appends the futures of those that are not written yet.
+
+        The agent is released when the last of them is done, however the block is left. A Ctrl-C may come before the
+        last one is noted: then it is kept.
+        """
+        unwritten: deque[Future[None]] = deque()
+        try:
+            yield unwritten
+        except (Exception, GeneratorExit):
+            self.release_after(unwritten, agent)
+            raise
+        self.release_after(unwritten, agent)
+
+    def release_after(self, unwritten: Sequence[Future[None]], agent: int) -> None:
+        """Release an agent when the last of these futures is done."""
+        if self.is_forked:  # which has got the block's generators, too
+            return
+        if unwritten:
+            unwritten[-1].add_done_callback(lambda _: self._session.release(agent))
+        else:
+            self._session.release(agent)
+
+    # -- tasks --------------------------------------------------------------------------------------
+
+    def map(
+        self, agent: Callable[..., Any], inputs: Iterable[Any], keys: Iterable[str] | None
+    ) -> Generator[Outcome, None, None]:
+        """Execute an agent for every input, as Supervisor.map says. A collection is compared before any of it runs."""
+        number = self.register(agent)
+        try:
+            numbers = self.builder.numbers(inputs)
+            if self.session.is_resumed_by_program and isinstance(inputs, Collection) and _is_repeatable(keys):
+                numbers, again = itertools.tee(numbers)
+                tasks = self.builder.tasks(number, inputs, keys, again)
+                while chunk := list(itertools.islice(tasks, LAST_CHUNK)):
+                    self.session.compare(chunk)
+        except Exception:  # it was begun with other inputs
+            self.session.release(number)
+            raise
+        return self._outcomes(number, self.builder.tasks(number, inputs, keys, numbers))
+
+    def _outcomes(self, agent: int, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
+        """Hand in tasks, and yield their outcomes; a bounded number of them is on the way."""
+        session = self.session
+        arrived: queue.SimpleQueue[TaskOutcome | None] = queue.SimpleQueue()
+        waiting, size = 0, FIRST_CHUNK
+        with self._handing_in(agent) as unwritten:
+            while chunk := list(itertools.islice(tasks, size)):
+                with self._lock:
+                    known = session.compare(chunk)
+                    self.wait_for(chunk, arrived.put)
+                    unwritten.append(self.spool(chunk, known))
+                while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
+                    unwritten.popleft().result()
+                waiting += len(chunk)
+                size = min(LAST_CHUNK, size * 2)
+                while waiting and (waiting > MAX_OUTSTANDING or not arrived.empty()):
+                    yield self._require_outcome(arrived.get())
+                    waiting -= 1
+            for spooled in unwritten:
+                spooled.result()
+        while waiting:
+            yield self._require_outcome(arrived.get())
+            waiting -= 1
+        if session.was_interrupted:
+            raise self.end_error()
+
+    def submit(
+        self, agent: int, task_input: Any, key: str | None = None, priority: int = 0
+    ) -> tuple[str, Future[Outcome | None]]:
+        """Hand in one task. Return its key, and a future of its outcome (None if there will be none)."""
+        with self._handing_in(agent) as unwritten, self._lock:
+            task = self.builder.task(agent, task_input, key, priority=priority)
+            future: Future[Outcome | None] = Future()
+            known = self.session.compare([task])
+            self.session.hub.add_waiter(
+                task.key, lambda record: future.set_result(None if record is None else Outcome.from_record(record))
+            )
+            unwritten.append(self.spool([task], known))
+            unwritten[-1].result()
+        return task.key, future
+
+    def wait_for(self, tasks: Sequence[NewTask], sink: OutcomeCallback) -> None:
+        """Wait for all of these tasks, or, when a key is refused, for none."""
+        hub = self.session.hub
+        for number, task in enumerate(tasks):
+            try:
+                hub.add_waiter(task.key, sink)
+            except UsageError:
+                for earlier in tasks[:number]:
+                    hub.remove_waiter(earlier.key)
+                raise
+
+    def spool(self, tasks: Sequence[NewTask], known: Known) -> Future[None]:
+        """Hand in tasks as RunSession.spool does. Those that cannot be written are not waited for any more."""
+        hub = self.session.hub
+        spooled = self.session.spool(tasks, known)
+
+        def forget(done: Future[None]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                for task in tasks:
+                    hub.remove_waiter(task.key)
+
+        spooled.add_done_callback(forget)
+        return spooled
+
+    def _require_outcome(self, outcome: TaskOutcome | None) -> Outcome:
+        if outcome is None:
+            raise self.end_error()
+        return Outcome.from_record(outcome)
+
+    def end_error(self) -> BaseException:
+        """Return what to raise in a caller that waits for what will not come."""
+        return self.session.end_error()
+
+
+def _is_repeatable(keys: Iterable[str] | None) -> bool:
+    return keys is None or isinstance(keys, Collection)
