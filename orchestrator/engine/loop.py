@@ -1,6 +1,6 @@
 """The supervisor's loop: wait, turn what happens into stimuli, perform the machine's instructions. One inbox.
 
-It holds no policy (core/machine.py), knows no SQL (task_store.py), starts no process itself (backends/). Everything
+It holds no policy (core/machine.py), knows no SQL (journal_writer.py), starts no process itself (backends/). Everything
 that may block is elsewhere: the journal's thread, the caller's thread, the executors.
 """
 

@@ -13,8 +13,9 @@ from orchestrator.backends.local import LocalBackend
 from orchestrator.config import Settings
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.loop import Engine
+from orchestrator.engine.memory_store import MemoryStore
 from orchestrator.engine.multiplexer import RECORD_WEIGHT
-from orchestrator.engine.task_store import MemoryStore, WriteBatch
+from orchestrator.engine.task_store import WriteBatch
 from runtime.ipc import executor_protocol, frames
 from runtime.model import Severity
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.loop import HIGH_PRESSURE
-from orchestrator.engine.task_store import MemoryStore, WriteBatch
+from orchestrator.engine.memory_store import MemoryStore
+from orchestrator.engine.task_store import WriteBatch
 from runtime.model import ExecutionStatus
 from tests.support.fake_run import STOP, FakeRun
 from tests.support.recorded_log import PATIENCE

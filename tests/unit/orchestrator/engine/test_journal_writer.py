@@ -11,7 +11,8 @@ import pytest
 from orchestrator.core import stimuli
 from orchestrator.core.records import NewTask
 from orchestrator.engine.hub import Hub
-from orchestrator.engine.task_store import JournalWriter, WriteBatch
+from orchestrator.engine.journal_writer import JournalWriter
+from orchestrator.engine.task_store import WriteBatch
 from orchestrator.journal import Journal, JournalError
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.model import InterruptReason, InterruptSignal
