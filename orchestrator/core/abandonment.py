@@ -12,7 +12,7 @@ Every one of them may be followed by another: they are counted while they last, 
 from __future__ import annotations
 
 from orchestrator.core import stimuli
-from orchestrator.core.outcomes import OutcomeTracker
+from orchestrator.core.lost_tasks import LostTasks
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
@@ -29,9 +29,9 @@ NAMED_KEYS = 10
 class Abandonment:
     """Give up executors that the ladder could not end, and notice when one of them ends after all."""
 
-    def __init__(self, state: SupervisorState, outcomes: OutcomeTracker, shutdown: ShutdownController) -> None:
+    def __init__(self, state: SupervisorState, lost_tasks: LostTasks, shutdown: ShutdownController) -> None:
         self._state = state
-        self._outcomes = outcomes
+        self._lost_tasks = lost_tasks
         self._shutdown = shutdown
         self._abandoned: dict[tuple[int, int], float] = {}
 
@@ -61,7 +61,7 @@ class Abandonment:
                 keys=[assignment.task.key for assignment in left][:NAMED_KEYS],
                 hint=f"see what it waits for: /proc/{where.pid}/stack",
             )
-        self._outcomes.record_abandoned(left, where, exit_reason, now)
+        self._lost_tasks.record_abandoned(left, where, exit_reason, now)
 
     def on_guardian_lost(self) -> None:
         """Forget the abandoned executors: without the guardian nothing reports their ends."""

@@ -8,7 +8,7 @@ from orchestrator.core import stimuli
 from orchestrator.core.instructions import ReportAgent, SendOrder, StartExecutor, UpdateGraces
 from orchestrator.core.ladder import Escalation, Rung
 from orchestrator.core.loading import Loading
-from orchestrator.core.outcomes import OutcomeTracker
+from orchestrator.core.lost_tasks import LostTasks
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
@@ -31,11 +31,11 @@ class ExecutorLifecycle:
     """Start, retire and replace executors. After the first interrupt none is started any more."""
 
     def __init__(
-        self, state: SupervisorState, outcomes: OutcomeTracker, shutdown: ShutdownController, loading: Loading
+        self, state: SupervisorState, lost_tasks: LostTasks, shutdown: ShutdownController, loading: Loading
     ) -> None:
         self._state = state
         self._loading = loading
-        self._outcomes = outcomes
+        self._lost_tasks = lost_tasks
         self._shutdown = shutdown
         self._start_failures = 0
         self.strays_ended = 0
@@ -198,7 +198,7 @@ class ExecutorLifecycle:
         )
         idle = state is SlotState.READY and not has_worked  # it died of itself
         self._log_exit(slot, stimulus)
-        self._outcomes.on_executor_lost(slot.reset(), stimulus, reason, escalation, now, distrusted=distrusted)
+        self._lost_tasks.on_executor_lost(slot.reset(), stimulus, reason, escalation, now, distrusted=distrusted)
         failed = unborn or idle or (reason is not None and state in (SlotState.LEAVING, SlotState.DISTRUSTED))
         if stimulus.with_guardian:
             unborn = failed = False

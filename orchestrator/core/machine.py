@@ -34,12 +34,14 @@ from orchestrator.core.instructions import (
     SweepWithoutGuardian,
 )
 from orchestrator.core.loading import Loading
+from orchestrator.core.lost_tasks import LostTasks
 from orchestrator.core.outcomes import OutcomeTracker
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase, StatusView, make_status
+from orchestrator.core.task_reports import TaskReports
 from orchestrator.core.transitions import SlotState
 from orchestrator.core.watchdog import Watchdog
 from runtime.capabilities import losses
@@ -76,9 +78,11 @@ class SupervisorStateMachine:
         self.settings = settings
         self._shutdown = ShutdownController(state)
         self._outcomes = OutcomeTracker(state, self._shutdown)
+        self._task_reports = TaskReports(state, self._outcomes, self._shutdown)
+        lost_tasks = LostTasks(state, self._outcomes, self._shutdown)
         self._loading = loading = Loading(state)
-        self._executors = ExecutorLifecycle(state, self._outcomes, self._shutdown, loading)
-        self._abandonment = Abandonment(state, self._outcomes, self._shutdown)
+        self._executors = ExecutorLifecycle(state, lost_tasks, self._shutdown, loading)
+        self._abandonment = Abandonment(state, lost_tasks, self._shutdown)
         self._dispatcher = Dispatcher(state, self._outcomes, self._shutdown, loading)
         self._watchdog = Watchdog(state, self._shutdown, self._executors)
         self._sweep_deadline: float | None = None
@@ -130,17 +134,17 @@ class SupervisorStateMachine:
     def _make_record_handlers(self) -> dict[type[Any], Callable[[Slot, Any, float], None]]:
         """Return what handles each kind of record of an executor."""
         return {
-            executor_protocol.TaskDone: self._outcomes.on_task_done,
-            executor_protocol.Started: self._outcomes.on_started,
-            executor_protocol.TasksReturned: self._outcomes.on_tasks_returned,
-            executor_protocol.Snapshot: self._outcomes.on_snapshot,
+            executor_protocol.TaskDone: self._task_reports.on_task_done,
+            executor_protocol.Started: self._task_reports.on_started,
+            executor_protocol.TasksReturned: self._task_reports.on_tasks_returned,
+            executor_protocol.Snapshot: self._task_reports.on_snapshot,
             executor_protocol.Ready: self._executors.on_ready,
             executor_protocol.AgentLoaded: self._executors.on_agent_loaded,
             executor_protocol.AgentLoadFailed: self._executors.on_agent_load_failed,
             executor_protocol.Leaving: self._executors.on_leaving,
-            executor_protocol.ThreadsLeft: self._outcomes.on_threads_left,
-            executor_protocol.ThreadsEnded: self._outcomes.on_threads_ended,
-            executor_protocol.LoopBlocked: self._outcomes.on_loop_blocked,
+            executor_protocol.ThreadsLeft: self._task_reports.on_threads_left,
+            executor_protocol.ThreadsEnded: self._task_reports.on_threads_ended,
+            executor_protocol.LoopBlocked: self._task_reports.on_loop_blocked,
             executor_protocol.Delayed: self._executors.on_delayed,
         }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from msgspec.structs import replace
+
 from orchestrator.core.records import PendingTask, TaskOutcome
 from orchestrator.core.slots import Assignment, Excuse, Slot
 from orchestrator.core.stimuli import ExecutorExited
@@ -134,3 +136,13 @@ def make_outcome(
         started_at=record.started_at, ended_at=record.started_at + record.seconds, slot=number,
         incarnation=where.incarnation, signal=signal,
     )  # fmt: skip
+
+
+def prolong(record: TaskDone, seconds: float) -> TaskDone:
+    """Return the end of a task whose threads ended so many seconds later."""
+    return replace(record, seconds=record.seconds + seconds)
+
+
+def signal_of(record: TaskDone) -> InterruptSignal | None:
+    """Return the signal that a record gives as its cause: the run's, or one of the task's own (a limit, a checker)."""
+    return InterruptSignal.model_validate_json(record.signal) if record.signal else None
