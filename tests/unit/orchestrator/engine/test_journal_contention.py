@@ -17,11 +17,11 @@ def lasting(seconds: float, *, over: bool = False) -> Contention:
 def test_a_wait_is_reported_once_and_so_is_its_end() -> None:
     posted: list[stimuli.Stimulus] = []
     contention = JournalContention(posted.append)
-    for seconds in (REPORT_AFTER / 2, REPORT_AFTER, 2 * REPORT_AFTER):
-        contention.handle(lasting(seconds))
-    assert contention.is_contended
-    contention.handle(lasting(3 * REPORT_AFTER, over=True))
-    assert not contention.is_contended
+    seen = []
+    for seconds in (0.5, 1, 2, 3):
+        contention.handle(lasting(seconds * REPORT_AFTER, over=seconds == 3))
+        seen.append(contention.is_contended)
+    assert seen == [False, True, True, False]
     assert [type(stimulus) for stimulus in posted] == [stimuli.JournalContended, stimuli.JournalAvailable]
 
 
