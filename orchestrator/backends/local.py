@@ -347,10 +347,11 @@ class LocalBackend:
         return leftovers
 
     def _end_left(self, until: float, known: Sequence[str] = ()) -> Cleanup:
-        """Kill what is left until nothing is, but for `known`. Return what was found and what could not be ended.
+        """Kill what is left until nothing is. Return what was found and what could not be ended.
 
-        They are looked at twice at least, and `until` then (monotonic seconds). A guardian that was killed, and
-        executors that die with it, are nothing that was left.
+        Processes are looked for twice at least, and `until` then (monotonic seconds). `known`: what the guardian could
+        not end; it is killed, too, but not waited for. A guardian that was killed, and executors that die with it, are
+        nothing that was left.
         """
         if self._settings.keep_children:
             return Cleanup([], [])
@@ -358,9 +359,11 @@ class LocalBackend:
         expected = self._executors.pids | {self.guardian_pid}
 
         def look() -> list[tree.Process]:
-            leftovers = [
-                process for process in self._find_leftovers(until) if not known or tree.describe(process) not in known
-            ]
+            leftovers = self._find_leftovers(until)
+            if known:  # the guardian may have had no time to kill them
+                not_waited_for = [process for process in leftovers if tree.describe(process) in known]
+                tree.send_signal(not_waited_for, signal.SIGKILL)
+                leftovers = [process for process in leftovers if process not in not_waited_for]
             new = [process for process in leftovers if process.pid not in descriptions and process.pid not in expected]
             descriptions.update((process.pid, tree.describe(process)) for process in new)
             return leftovers
@@ -398,7 +401,7 @@ class LocalBackend:
         was_lost = self._socket is None
         self._hang_up()
         if self._guardian is not None:
-            if was_lost:  # and waited for already
+            if was_lost or not self._is_clean:  # waited for already, or it goes on with what is left
                 self._guardian.poll()
             else:
                 _await(self._guardian)

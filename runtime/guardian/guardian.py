@@ -177,14 +177,22 @@ class Guardian:
         orders, fds = read
         for order in orders:
             if isinstance(order, Sweep):
-                self._socket.stop_reading()
-                swept = self._sweep(until=order.until)
-                self.is_clean = not swept.remaining
-                self._socket.report(swept)
-                self._socket.flush_blocking(KILL_TIMEOUT)
+                self._finish(order)
                 return False
             self._execute(order, fds)
         return True
+
+    def _finish(self, order: Sweep) -> None:
+        """Sweep, and report it. What multiplies on a host without processor time is ended after that report."""
+        self._socket.stop_reading()
+        swept = self._sweep(until=order.until)
+        self.is_clean = not swept.remaining
+        self._socket.report(swept)
+        self._socket.flush_blocking(KILL_TIMEOUT)
+        if not self.is_clean:
+            self._leave_supervisor()
+            _let_go_of_stdio()
+            self.is_clean = not self._sweep(kill_by=time.monotonic()).remaining
 
     def _execute(self, order: Order, fds: list[int]) -> None:
         if isinstance(order, Fork):
@@ -389,10 +397,8 @@ class Guardian:
 
         The flag rung has at least half of the grace; SIGTERM and SIGKILL follow.
         """
-        self._socket.disconnect()
+        self._leave_supervisor()
         self._resume()
-        if self._parent is not None:
-            self._selector.unregister(self._parent)
         self._output.listen()
         self._measure_at = None
         began, grace = time.monotonic(), self._graces.grace
@@ -415,6 +421,12 @@ class Guardian:
         if self._settings.keep_children:  # the sweep ends no process then
             self._wait_for_executors(time.monotonic() + KILL_TIMEOUT)
         self._sweep(kill_by=began + grace + STRAY_GRACE)
+
+    def _leave_supervisor(self) -> None:
+        """Stop listening to the supervisor: to its socket, and to its end."""
+        self._socket.disconnect()
+        if self._parent is not None:
+            self._selector.unregister(self._parent)
 
     def _wait_for_executors(self, until: float) -> None:
         while self._executors and (left := until - time.monotonic()) > 0:
@@ -441,6 +453,14 @@ def _wait_for_any() -> tuple[int, int, Any] | None:
     except ChildProcessError:
         return None
     return (pid, status, usage) if pid else None
+
+
+def _let_go_of_stdio() -> None:
+    """Replace the standard streams by /dev/null: a reader of the supervisor's output waits for its last holder."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (1, 2):
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def _read_settings() -> GuardianSettings:

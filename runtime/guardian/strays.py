@@ -252,6 +252,9 @@ class StrayReaper:
             wait(0.02)
             if (left := len(self._roots())) < fewest:
                 fewest, seen_at = left, time.monotonic()
+        if self._all.pids:  # the last search was not the last one in time: what it has stopped must not stay so
+            self._all.kill()
+            wait(0.02)
 
     def _is_alone(self) -> bool:
         """Return whether the kernel knows of no child, and of no other process in the cgroup.

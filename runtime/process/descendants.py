@@ -164,7 +164,7 @@ def end_repeatedly(look: Callable[[], list[tree.Process]], until: float, *, leas
         looks += 1
         if not _stop_or_kill(left, stopped, until):
             time.sleep(LOOK_SECONDS)
-    tree.send_signal(left, signal.SIGKILL)  # a search may outlast the limit: no process may stay stopped
+    tree.send_signal({*stopped, *left}, signal.SIGKILL)  # a search may outlast the limit: none may stay stopped
     return left
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
+import psutil
 import pytest
 
 from orchestrator.backends.local import LEAST_READING, LocalBackend
 from orchestrator.config import Settings
-from runtime.process import environments
+from runtime.process import environments, tree
 
 
 @pytest.fixture
@@ -33,3 +36,21 @@ def test_environments_are_read_no_longer_than_the_stop_may_take(
     assert backend.discard_guardian(left) == ([], [])
     assert asked
     assert max(asked) <= most
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def test_what_the_guardian_had_no_time_to_end_is_killed(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    """It may only be stopped. It is not waited for: what the guardian did kill may not die."""
+    process = psutil.Process(sleeper.pid)
+    process.suspend()
+    monkeypatch.setattr(backend, "_find_leftovers", lambda _: [process])
+    assert backend.kill_by_run_token([tree.describe(process)]) == ([], [])
+    assert sleeper.wait(10) == -signal.SIGKILL

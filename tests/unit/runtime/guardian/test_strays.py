@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+import signal
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -101,6 +102,34 @@ def test_those_that_multiply_are_killed_when_the_stop_must_end(monkeypatch: pyte
         StrayReaper(None, StdioKeeper(selector), keep=False).sweep([], pass_time, until=until)
     assert killed
     assert killed[0] < until + strays.STOP_SECONDS  # a look that has begun is ended
+
+
+def test_what_was_stopped_is_killed_also_when_the_last_search_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would stay, stopped, after the end of the guardian. (The clock is the test's.)"""
+    clock, stopped, killed = [100.0], [], []
+
+    def pass_time(seconds: float) -> None:
+        clock[0] += seconds
+
+    def stop(descendants: Descendants, _: float) -> bool:
+        descendants._parents[7] = 1
+        stopped.append(7)
+        pass_time(strays.CROWD_KILL_TIMEOUT)  # on a host without processor time
+        return False
+
+    def signal_one(_: Descendants, pid: int, _parent: int, signum: int) -> bool:
+        killed.extend([pid] * (signum == signal.SIGKILL))
+        return True
+
+    monkeypatch.setattr(strays, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(tree, "has_children", lambda: True)
+    monkeypatch.setattr(tree, "children", lambda *_: [])
+    monkeypatch.setattr(tree, "child_pids", lambda *_: [])
+    monkeypatch.setattr(Descendants, "stop", stop)
+    monkeypatch.setattr(Descendants, "_signal", signal_one)
+    with selectors.DefaultSelector() as selector:
+        StrayReaper(None, StdioKeeper(selector), keep=False).sweep([], pass_time, until=clock[0] + 2)
+    assert set(killed) == set(stopped) == {7}
 
 
 def test_while_more_and_more_end_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
