@@ -109,7 +109,7 @@ class ControlThread:
             self._report_blocked_loop()
             if self._pending_interrupts:
                 self._retry_pending_interrupts()
-            if self._tasks.must_look and self._tasks.look_at_threads():
+            if self._tasks.lingering.must_look and self._tasks.lingering.look():
                 self._wake_main()
             if self._fd not in ready:
                 continue
@@ -154,7 +154,7 @@ class ControlThread:
         patience = self._heartbeat if flush_in is None else flush_in
         if self._tasks.loop_watch.is_watching:
             patience = min(patience, BLOCKED_SECONDS)
-        return min(patience, EARLY_LOOK) if self._pending_interrupts or self._tasks.must_look else patience
+        return min(patience, EARLY_LOOK) if self._pending_interrupts or self._tasks.lingering.must_look else patience
 
     def _retry_pending_interrupts(self) -> None:
         """Retry interrupts that overtook their task (which is larger than a pipe) or came after its end."""

@@ -44,7 +44,8 @@ from runtime.executor.loader import AgentLoadError, InterruptibleImport, load
 from runtime.executor.outbox import EventPipeLost, Outbox
 from runtime.executor.requested_stacks import write_requested_stacks
 from runtime.executor.restoration import CannotRestore, Surroundings
-from runtime.executor.task_runner import ExecutorResources, TaskRunner
+from runtime.executor.task_link import ExecutorResources
+from runtime.executor.task_runner import TaskRunner
 from runtime.executor.threads import give_context_to_pools
 from runtime.heap import trim_heap
 from runtime.ipc.executor_protocol import (
@@ -297,7 +298,7 @@ class Executor:
         with asyncio.Runner() as runner:
             give_context_to_pools(runner.get_loop())
             while not self._ending:
-                if self._tasks.has_threads_left:
+                if self._tasks.lingering.is_any_left:
                     self._wait_for_threads()
                     continue
                 order = self._inbox.take()
@@ -318,7 +319,7 @@ class Executor:
                     poll.poll()
                     self._drain_wake_pipe()
                     self._inbox.fill()
-            self._tasks.begin_leaving()
+            self._tasks.lingering.begin_leaving()
             runner.run(_noop())  # so that what the agents left on the loop is cancelled as the runner closes
         self._return_unstarted()
 
@@ -333,7 +334,7 @@ class Executor:
         poll = select.poll()
         poll.register(self._place.wake_fd, select.POLLIN)
         poll.register(self._wake_pipe[0], select.POLLIN)
-        while self._tasks.has_threads_left and not self._ending:
+        while self._tasks.lingering.is_any_left and not self._ending:
             poll.poll()
             self._drain_wake_pipe()
 
@@ -459,13 +460,13 @@ class Executor:
     def _sources(self, session: AsyncTaskSet) -> list[int]:
         """Return the descriptors to wait for. They stay readable until they are read, the wake-up socket for ever."""
         sources = [] if self._ending else [self._place.wake_fd, self._wake_pipe[0]]
-        is_open = len(session) < self._place.concurrency and not self._tasks.has_threads_left
+        is_open = len(session) < self._place.concurrency and not self._tasks.lingering.is_any_left
         if is_open and not len(self._inbox) and not self._inbox.closed:
             sources.append(self._inbox.fd)
         return sources
 
     def _next_async(self, session: AsyncTaskSet) -> Task | None:
-        if len(session) >= self._place.concurrency or self._tasks.has_threads_left:
+        if len(session) >= self._place.concurrency or self._tasks.lingering.is_any_left:
             return None
         self._inbox.fill()
         while isinstance(order := self._inbox.take(), Drop):

@@ -1,0 +1,64 @@
+"""Link a task's execution state to the supervisor: the shared flag, and the event pipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import ResultError
+from runtime.executor.outbox import Outbox
+from runtime.ipc import codec
+from runtime.ipc.executor_protocol import Snapshot, TaskEvent
+from runtime.ipc.flag import InterruptFlag
+from runtime.model import Event, InterruptSignal, escape_surrogates
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorResources:
+    """The resources that all tasks of one executor share."""
+
+    run_id: str
+    slot: int
+    flag: InterruptFlag
+    raised: object
+    wake_fd: int
+    outbox: Outbox
+
+
+class TaskLink:
+    """The SupervisorLink of a task's execution state: the shared flag, and the event pipe."""
+
+    def __init__(self, cell: ExecutorResources, task: int, wake_fd: int | None) -> None:
+        self.flag: object = cell.raised
+        self._wake_fd = wake_fd
+        self._cell = cell
+        self._task = task
+
+    def signal(self) -> InterruptSignal:
+        """Return the signal that the supervisor wrote before it raised the flag."""
+        return self._cell.flag.signal(self._cell.slot)
+
+    def wake_fd(self) -> int | None:
+        """Return the run's wake-up socket; None where the executor's own loop watches it for every task."""
+        return self._wake_fd
+
+    def next_rung_at(self) -> float | None:
+        """Return the time of the ladder's next rung (monotonic seconds), or None."""
+        return self._cell.flag.next_rung_at()
+
+    def emit(self, event: Event) -> None:
+        """Send an event up; waits while the pipe is full. Raises ResultError for data that is not JSON-able."""
+        try:
+            data = codec.encode_json(event.data)
+        except (TypeError, NotImplementedError, ValueError) as error:
+            raise ResultError(f"the data of event {event.kind!r} is not JSON-able: {error}") from error
+        if len(data) > codec.MAX_VALUE:
+            raise ResultError(f"the data of event {event.kind!r} cannot travel: {codec.too_large(len(data))}")
+        self._cell.outbox.send(
+            TaskEvent(self._task, escape_surrogates(event.kind), escape_surrogates(event.address), event.at, data)
+        )
+
+    def save_snapshot(self, snapshot: Any) -> bool:
+        """Send a snapshot up; it is handed back when the task runs again."""
+        self._cell.outbox.send(Snapshot(self._task, *codec.encode_for_readers(snapshot)))
+        return True
