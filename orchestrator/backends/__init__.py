@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from runtime.ipc.guardian_protocol import Report
 from runtime.model import InterruptSignal
-from runtime.process.tree import ProcessorUse
+from runtime.process.usage import ProcessorUse
 
 if TYPE_CHECKING:
     from orchestrator.core.settings import RunSettings

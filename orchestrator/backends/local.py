@@ -45,7 +45,7 @@ from runtime.ipc.guardian_protocol import (
 )
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.model import InterruptSignal
-from runtime.process import tree
+from runtime.process import marked_processes, marks, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 
@@ -231,7 +231,7 @@ class LocalBackend:
         if self._pulse is None or self._guardian is None:
             return 0.0
         self.flush()  # orders that had no room
-        ping = self._pulse.look(time.monotonic(), tree.activity(self._guardian.pid))
+        ping = self._pulse.look(time.monotonic(), usage.activity(self._guardian.pid))
         if ping is not None:
             self._order(Ping(ping), optional=True)
         if self._is_held:
@@ -307,9 +307,9 @@ class LocalBackend:
         """Order the guardian to continue the executors."""
         self._order(Continue())
 
-    def processor_use(self, pid: int) -> tree.ProcessorUse | None:
+    def processor_use(self, pid: int) -> usage.ProcessorUse | None:
         """Read it from /proc, or from what the host has instead."""
-        return tree.processor_use(pid)
+        return usage.processor_use(pid)
 
     def dump_stacks(self, slot: int) -> None:
         """Order the guardian to request the stacks: it can where C code holds the GIL, too."""
@@ -340,7 +340,7 @@ class LocalBackend:
         guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
         seconds = max(LEAST_READING, until - time.monotonic())
-        leftovers = tree.processes_of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
+        leftovers = marked_processes.of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in leftovers)}
             leftovers += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
@@ -458,9 +458,9 @@ def _await(process: subprocess.Popen[bytes]) -> None:
 def _environment(run_id: str, token: str) -> dict[str, str]:
     """Return the environment of every process of the run. A service manager's sockets are the supervisor's alone."""
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN}
-    environment[tree.RUN_VARIABLE] = run_id
-    environment[tree.SUPERVISOR_VARIABLE] = token
-    environment[tree.SLOT_VARIABLE] = tree.SLOT_PLACEHOLDER
+    environment[marks.RUN_VARIABLE] = run_id
+    environment[marks.SUPERVISOR_VARIABLE] = token
+    environment[marks.SLOT_VARIABLE] = marks.SLOT_PLACEHOLDER
     environment[PLUGINS_VARIABLE] = "__all__"
     return environment
 

@@ -18,7 +18,7 @@ from orchestrator.backends.run_token import RunToken
 from orchestrator.journal import SupervisorRecord
 from orchestrator.logging.sinks import LogCallback
 from runtime.model import Severity
-from runtime.process import tree
+from runtime.process import marked_processes, marks, tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 
@@ -83,11 +83,11 @@ class PreviousSupervisor:
             self._leaf.remove(LEAF_PATIENCE)
 
     def _find_leftovers(self) -> list[tree.Process]:
-        leftovers = tree.of_predecessor(self._token.value, self._token.mark)
+        leftovers = marked_processes.of_predecessor(self._token.value, self._token.mark)
         known = {process.pid for process in leftovers}
         return leftovers + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)
 
     @staticmethod
     def _guardians(leftovers: Sequence[tree.Process]) -> list[tree.Process]:
         """Return the guardians: only they have the placeholder in the place of a slot."""
-        return [process for process in leftovers if tree.slot_of(process.pid) == tree.SLOT_PLACEHOLDER]
+        return [process for process in leftovers if marks.slot_of(process.pid) == marks.SLOT_PLACEHOLDER]

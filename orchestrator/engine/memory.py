@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from orchestrator.core import stimuli
 from runtime.ipc import guardian_protocol
-from runtime.process import tree
+from runtime.process import usage
 
 REST = 20
 """How many times as long as the last look at one executor took passes at least before the next."""
@@ -27,7 +27,7 @@ class MemoryMeasurer:
         self,
         limit: int | None,
         post: Callable[[stimuli.Stimulus], None],
-        measure: Callable[[int, int], int] = lambda pid, above: tree.memory_of_tree(pid, above=above),
+        measure: Callable[[int, int], int] = lambda pid, above: usage.memory_of_tree(pid, above=above),
     ) -> None:
         self._limit = limit
         self._post = post

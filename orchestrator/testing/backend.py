@@ -28,7 +28,7 @@ from runtime.ipc.guardian_protocol import (
     SweepReport,
 )
 from runtime.model import InterruptSignal
-from runtime.process.tree import ProcessorUse
+from runtime.process.usage import ProcessorUse
 
 if TYPE_CHECKING:
     from orchestrator.core.settings import RunSettings

@@ -26,7 +26,7 @@ from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.frames import FrameReader
 from runtime.ipc.signals import MAIN_THREAD_SIGNALS
 from runtime.model import InterruptSignal
-from runtime.process import tree
+from runtime.process import descendants, parent_process
 
 ORPHAN_LOOK = 0.25
 """Seconds between looks at the guardian, once the supervisor is gone."""
@@ -88,8 +88,8 @@ class ControlThread:
             self._obey_orders()
         while True:  # the guardian ends everything, unless it is stopped itself
             if os.getppid() != guardian:  # it was killed, and this process has changed its user (PR_SET_PDEATHSIG)
-                tree.end_with_descendants()
-            tree.wake_parent()
+                descendants.end_with_descendants()
+            parent_process.wake_parent()
             write_requested_stacks(self._flag, self._slot, None)
             native.sleep(ORPHAN_LOOK)
 

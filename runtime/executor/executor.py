@@ -68,7 +68,7 @@ from runtime.ipc.inheritance import take_over
 from runtime.ipc.main_module import take_over_main
 from runtime.ipc.signals import STACK_DUMP_SIGNALS
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.process import tree
+from runtime.process import marks, parent_process
 
 _SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
 
@@ -106,7 +106,7 @@ def main(
     """Run an executor and return its exit code. Signals are blocked when this is called, and handled afterwards."""
     flag.restrict(place.slot)
     os.setsid()
-    tree.mark_slot(place.slot, place.incarnation)
+    marks.mark_slot(place.slot, place.incarnation)
     _redirect(stdout_fd, stderr_fd)
     random.seed()
     inheritance = place.inheritance
@@ -130,7 +130,7 @@ def main(
         sys.stderr.write("quiesce: the agent closed or replaced the executor's pipes; it cannot go on\n")
         code = BROKEN
     _run_exit_hooks(outbox)
-    tree.wake_parent()  # the guardian may be stopped, and must reap this executor and perhaps take over
+    parent_process.wake_parent()  # the guardian may be stopped, and must reap this executor and perhaps take over
     return code
 
 

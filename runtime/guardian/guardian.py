@@ -62,7 +62,7 @@ from runtime.ipc.guardian_protocol import (
 from runtime.ipc.signals import STACK_DUMP_SIGNAL, STACK_DUMP_SIGNALS
 from runtime.limits import clamp_wait
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.process import tree
+from runtime.process import libc, marks, parent_process, procfs, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.executor_process import ExecutorProcess
 from runtime.process.procfs import Visibility
@@ -119,7 +119,7 @@ class Guardian:
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._output = StdioKeeper(self._selector)
-        token = None if "subreaper" in containment else os.environ.get(tree.SUPERVISOR_VARIABLE)
+        token = None if "subreaper" in containment else os.environ.get(marks.SUPERVISOR_VARIABLE)
         keep = settings.keep_children
         self._stray_reaper = StrayReaper(
             leaf, self._output, keep=keep, helper=self._sentinel_pid, token=token, mark=settings.mark
@@ -269,7 +269,7 @@ class Guardian:
         """Turn the forked child into an executor: close the guardian's descriptors, run, and exit. Never returns."""
         code = BROKEN
         try:
-            tree.die_with_parent(guardian)
+            parent_process.die_with_parent(guardian)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()
@@ -323,16 +323,16 @@ class Guardian:
             if ended is None:
                 self._must_reap = False
                 break
-            pid, status, usage = ended
+            pid, status, rusage = ended
             if os.WIFSTOPPED(status):  # an executor asked to be traced by its parent: detach, and it continues
-                tree.stop_tracing(pid, os.WSTOPSIG(status))
+                libc.stop_tracing(pid, os.WSTOPSIG(status))
                 continue
             self._stray_reaper.reaped(pid)
             if pid == self._sentinel_pid and self._sentinel is not None:
                 self._sentinel.reaped()
             child = self._executors.pop(pid, None)
             if child is not None:
-                dead.append((child, os.waitstatus_to_exitcode(status), usage))
+                dead.append((child, os.waitstatus_to_exitcode(status), rusage))
         if dead:
             self._on_executors_reaped(dead)
 
@@ -343,10 +343,10 @@ class Guardian:
         left = self._stray_reaper.find_strays([child for child, *_ in dead], self._executors)
         now = time.monotonic()
         self._reap_at = now + min(LONGEST_REAP_PAUSE, REAP_PAUSE * (now - began))
-        for child, code, usage in dead:
+        for child, code, rusage in dead:
             del self._by_slot[child.slot, child.incarnation]
             self._end_strays(child, left[child.pid])
-            max_rss = usage.ru_maxrss * scale
+            max_rss = rusage.ru_maxrss * scale
             self._socket.report(
                 ExitedReport(child.slot, child.incarnation, child.pid, code, now - child.since, max_rss)
             )
@@ -374,7 +374,7 @@ class Guardian:
             return
         self._measure_at = now + MEMORY_SECONDS
         for child in self._executors.values():
-            rss = tree.tree_rss(child.pid)
+            rss = usage.tree_rss(child.pid)
             if rss > limit:
                 self._socket.report(MemoryReport(child.slot, child.incarnation, child.pid, rss))
 
@@ -449,10 +449,10 @@ class Guardian:
 def _wait_for_any() -> tuple[int, int, Any] | None:
     """Return pid, status and resource usage of a child that has ended or was stopped by a tracer's signal."""
     try:
-        pid, status, usage = os.wait4(-1, os.WNOHANG)
+        pid, status, rusage = os.wait4(-1, os.WNOHANG)
     except ChildProcessError:
         return None
-    return (pid, status, usage) if pid else None
+    return (pid, status, rusage) if pid else None
 
 
 def _let_go_of_stdio() -> None:
@@ -486,8 +486,8 @@ def main() -> None:
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, (signal.SIGCHLD,)
     )  # the program may have blocked it: no exit would be seen
-    has_death_signal = tree.sigcont_on_parent_death()
-    parent = tree.open_parent_pidfd()
+    has_death_signal = parent_process.sigcont_on_parent_death()
+    parent = parent_process.open_parent_pidfd()
     leaf = RunCgroup(settings.leaf) if settings.leaf is not None else None
     leaf = leaf if leaf is not None and leaf.create() else None
     gc.collect()
@@ -495,10 +495,10 @@ def main() -> None:
     is_marked = set_mark(settings.mark)
     sentinel_handle = _start_sentinel(settings, parent, leaf)
     containment = ["cgroup"] if leaf is not None and leaf.join() else []
-    is_subreaper = tree.become_subreaper()
+    is_subreaper = libc.become_subreaper()
     containment += ["subreaper"] if is_subreaper else []
     containment += ["limits"] if is_marked else []
-    containment += ["sessions"] if not tree.VISIBILITY.is_usable else ["sessions", "environment"]
+    containment += ["sessions"] if not procfs.VISIBILITY.is_usable else ["sessions", "environment"]
     missing = _find_missing(has_prctl=has_death_signal and is_subreaper, has_pidfds=sentinel_handle is not None)
     entered = leaf if "cgroup" in containment else None
     guardian = Guardian(settings, containment, entered, parent, sentinel_handle, missing)
@@ -513,9 +513,9 @@ def main() -> None:
 def _find_missing(*, has_prctl: bool, has_pidfds: bool) -> list[Missing]:
     """Return the capabilities that the host lacks."""
     missing: list[Missing] = []
-    if not tree.VISIBILITY.is_usable:
+    if not procfs.VISIBILITY.is_usable:
         missing.append(Missing.PROC)
-    elif tree.VISIBILITY is Visibility.RESTRICTED:
+    elif procfs.VISIBILITY is Visibility.RESTRICTED:
         missing.append(Missing.PROC_OF_OTHERS)
     missing += [] if has_prctl else [Missing.PRCTL]
     missing += [] if has_pidfds else [Missing.PIDFD]
@@ -524,6 +524,6 @@ def _find_missing(*, has_prctl: bool, has_pidfds: bool) -> list[Missing]:
 
 def _start_sentinel(settings: GuardianSettings, parent: int | None, leaf: RunCgroup | None) -> Sentinel | None:
     """Start the sentinel. Called before the guardian enters the cgroup, so that the sentinel is not frozen with it."""
-    token = None if settings.keep_children else os.environ.get(tree.SUPERVISOR_VARIABLE)
+    token = None if settings.keep_children else os.environ.get(marks.SUPERVISOR_VARIABLE)
     ours = (settings.socket_fd, settings.flag_fd, settings.wake_read_fd, settings.wake_write_fd)
     return sentinel.start(parent, settings.grace, token, settings.mark, leaf, ours)

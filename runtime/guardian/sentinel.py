@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from runtime.native import is_readable
-from runtime.process import tree
+from runtime.process import marked_processes, tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 
@@ -184,6 +184,6 @@ class _SentinelProcess:
         if self._leaf is not None:
             self._leaf.kill()
             self._leaf.thaw()
-        left = [] if self._token is None else tree.processes_of_supervisor(self._token, self._mark, since=self._since)
+        left = [] if self._token is None else marked_processes.of_supervisor(self._token, self._mark, since=self._since)
         known = {process.pid for process in left}
         return left + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)

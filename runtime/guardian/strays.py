@@ -16,7 +16,7 @@ from functools import partial
 
 from runtime.guardian.stdio import StdioKeeper
 from runtime.ipc.guardian_protocol import SweepReport
-from runtime.process import tree
+from runtime.process import marked_processes, marks, tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import Descendants
 from runtime.process.executor_process import ExecutorProcess
@@ -143,13 +143,13 @@ class StrayReaper:
         There may be thousands, of many executors. Each child is read once, unless it has no readable mark: a process
         that is just being exec'd has none for a moment.
         """
-        sessions = {family.pid: tree.slot_mark(family.slot, family.incarnation) for family in families}
+        sessions = {family.pid: marks.slot_mark(family.slot, family.incarnation) for family in families}
         executors_by_mark = {mark: executor for executor, mark in sessions.items()}
         found: dict[int, list[int]] = {family.pid: [] for family in families}
         for pid in tree.child_pids(os.getpid()):
             if pid in executors or pid == self._helper:
                 continue
-            owner = self._owners.get(pid) or sessions.get(tree.session_of(pid) or 0) or tree.slot_of(pid)
+            owner = self._owners.get(pid) or sessions.get(tree.session_of(pid) or 0) or marks.slot_of(pid)
             self._owners[pid] = owner
             if owner in executors_by_mark:
                 found[executors_by_mark[owner]].append(pid)
@@ -306,7 +306,7 @@ class StrayReaper:
         """Return the processes that carry the supervisor's token, where orphans become children of another process."""
         if self._token is None:
             return []
-        return tree.processes_of_supervisor(
+        return marked_processes.of_supervisor(
             self._token, self._mark, since=tree.start_time(os.getpid()), besides=[self._helper]
         )
 

@@ -33,7 +33,7 @@ from typing import Any, Protocol, Self
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE, check_count, check_seconds
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.process import tree
+from runtime.process import usage
 
 log = logging.getLogger("quiesce.resources")
 
@@ -196,7 +196,7 @@ class ResourceMonitor:
         self._state = state
         self._limit = rss_limit
         self._interval = interval
-        self._measure = measure or partial(tree.memory_of_tree, os.getpid(), above=rss_limit)
+        self._measure = measure or partial(usage.memory_of_tree, os.getpid(), above=rss_limit)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="quiesce-resources", daemon=True)
 

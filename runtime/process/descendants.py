@@ -24,8 +24,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import NoReturn
 
-from runtime.process import tree
+from runtime.process import procfs, tree, unlisted
+from runtime.process.libc import become_subreaper
+
+_END_SECONDS = 1.0
+"""Seconds for which an executor repeats ending its own descendants."""
 
 
 class Descendants:
@@ -177,3 +182,15 @@ def _stop_or_kill(left: Sequence[tree.Process], stopped: set[tree.Process], unti
         return True
     tree.send_signal(left, signal.SIGKILL)
     return False
+
+
+def end_with_descendants() -> NoReturn:
+    """Kill every descendant of this process, and the process itself."""
+    try:
+        if procfs.IS_BLIND:
+            become_subreaper()
+            unlisted.end_children(_END_SECONDS)
+        tree.send_signal(tree.children(), signal.SIGKILL)
+    finally:  # in any case: a process that has changed its user may not even be able to import a codec
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError  # not reached

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
-from runtime.process import tree
+from runtime.process import libc, procfs, tree
 from runtime.process.descendants import Descendants
 
 STOP_SECONDS = 0.3
@@ -46,7 +46,7 @@ class ExecutorProcess:
         end the system call that the main thread is in.
         """
         with suppress(OSError):  # it is gone, or (setuid) may not be signalled
-            tree.signal_thread(self.pid, self.pid, signum)
+            libc.signal_thread(self.pid, self.pid, signum)
 
     def terminate(self, flag: InterruptFlag) -> None:
         """Execute the TERM rung: mark it in the flag, ask for the stacks, send SIGTERM and SIGCONT.
@@ -85,12 +85,12 @@ class ExecutorProcess:
         Never all stacks from one thread: if Python code does run, the others' frames move while they are read.
         """
         until = time.monotonic() + STACKS_SECONDS
-        for thread in tree.thread_ids(self.pid):
-            if tree.is_signal_held(self.pid, thread, STACK_DUMP_SIGNAL):  # the executor's own, which tells nothing
+        for thread in procfs.thread_ids(self.pid):
+            if procfs.is_signal_held(self.pid, thread, STACK_DUMP_SIGNAL):  # the executor's own, which tells nothing
                 continue
             with suppress(OSError):
-                tree.signal_thread(self.pid, thread, STACK_DUMP_SIGNAL)
-            while tree.is_signal_held(self.pid, thread, STACK_DUMP_SIGNAL) and time.monotonic() < until:
+                libc.signal_thread(self.pid, thread, STACK_DUMP_SIGNAL)
+            while procfs.is_signal_held(self.pid, thread, STACK_DUMP_SIGNAL) and time.monotonic() < until:
                 time.sleep(STACKS_LOOK)
 
     def kill(self, flag: InterruptFlag) -> None:

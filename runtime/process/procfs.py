@@ -50,6 +50,33 @@ def held_signals(pid: int, thread: int) -> int:
     return held
 
 
+def waits_for_disk(pid: int) -> bool:
+    """Return whether a thread of a process is in uninterruptible sleep. Never blocks."""
+    if not HAS_PROC:
+        return False
+    with suppress(OSError):
+        threads = map(int, os.listdir(f"/proc/{pid}/task"))
+        return any(stat_fields(pid, thread)[:1] == [b"D"] for thread in threads)
+    return False
+
+
+def thread_ids(pid: int) -> list[int]:
+    """Return the thread ids of a process, its main thread's first; only that one where the host shows no others."""
+    try:
+        listed = sorted(map(int, os.listdir(f"/proc/{pid}/task"))) if HAS_PROC else []
+    except (OSError, ValueError):
+        listed = []
+    return [pid, *(thread for thread in listed if thread != pid)]
+
+
+def is_signal_held(pid: int, thread: int, signum: int) -> bool:
+    """Return whether a signal is pending for a thread or blocked by it, as while its handler runs (proc(5)).
+
+    False where the host does not say.
+    """
+    return bool(held_signals(pid, thread) >> (signum - 1) & 1) if HAS_PROC else False
+
+
 def inspect(root: str = "/proc") -> Visibility:
     """Return what /proc shows to this process. Outside of Linux, where psutil does not need it: FULL."""
     if sys.platform != "linux":
@@ -88,3 +115,15 @@ def _can_read(path: str) -> bool:
             return bool(file.read(1))
     except OSError:
         return False
+
+
+VISIBILITY = inspect()
+SEES_ALL = VISIBILITY is Visibility.FULL
+IS_BLIND = not VISIBILITY.is_usable
+"""Whether nothing may be read from /proc."""
+
+HAS_PROC = not IS_BLIND and os.path.exists(f"/proc/{os.getpid()}/stat")
+"""Whether there is a /proc (Linux) to read from."""
+
+HAS_CHILDREN_FILES = HAS_PROC and os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+"""Whether the kernel lists the children of a thread (CONFIG_PROC_CHILDREN)."""

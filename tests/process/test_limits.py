@@ -12,7 +12,7 @@ import pytest
 from orchestrator import Supervisor
 from orchestrator.outcome import Outcome
 from runtime.model import ExecutionStatus, InterruptReason
-from runtime.process import tree
+from runtime.process import usage
 from tests.process.agents import limited
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import run_cli
@@ -51,14 +51,14 @@ def test_a_task_over_the_memory_limit_fails_with_the_size_and_its_executor_is_re
 def test_memory_that_processes_share_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block of 100 MiB in five processes: their RSS is above 500 MiB, and what they take a little above 100 MiB."""
     looks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
-    measure = tree.memory_of_tree
+    measure = usage.memory_of_tree
 
     def spy(pid: int, *, above: int) -> int:
-        rss, size = tree.tree_rss(pid), measure(pid, above=above)
+        rss, size = usage.tree_rss(pid), measure(pid, above=above)
         looks.put((rss, size))
         return size
 
-    monkeypatch.setattr(tree, "memory_of_tree", spy)
+    monkeypatch.setattr(usage, "memory_of_tree", spy)
     log: list[str] = []
     with (
         Post(tmp_path / "post") as post,

@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.backends.previous_supervisor import PreviousSupervisor
 from orchestrator.journal import SupervisorRecord
-from runtime.process.tree import SLOT_PLACEHOLDER
+from runtime.process.marks import SLOT_PLACEHOLDER
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.chaos.places import without_cgroups

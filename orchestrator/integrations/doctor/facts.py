@@ -16,7 +16,7 @@ from typing import Final
 from orchestrator.integrations.systemd.notify import ServiceProperties, current_service
 from orchestrator.journal import open_journal, path_of
 from runtime.errors import QuiesceError
-from runtime.process import tree
+from runtime.process import procfs
 from runtime.process.cgroup import RunCgroup
 from runtime.process.procfs import Visibility
 
@@ -78,7 +78,7 @@ def collect_facts(journal: str) -> HostFacts:
         leaf=_can_make_leaf(),
         kills_cgroups=kills,
         subreaper=_has_subreaper(),
-        visibility=tree.VISIBILITY,
+        visibility=procfs.VISIBILITY,
         pidfd=_has_pidfd(),
         memfd=_has_memfd(),
         files=files,
@@ -86,7 +86,7 @@ def collect_facts(journal: str) -> HostFacts:
         processes=_processes_left(),
         memory=_memory(),
         pid=os.getpid(),
-        parent=_read(f"/proc/{os.getppid()}/comm").strip() if tree.VISIBILITY.is_usable else "",
+        parent=_read(f"/proc/{os.getppid()}/comm").strip() if procfs.VISIBILITY.is_usable else "",
         ignored=tuple(signum.name for signum in _STOPS if signal.getsignal(signum) is signal.SIG_IGN),
         service=current_service(),
         notified="NOTIFY_SOCKET" in os.environ,

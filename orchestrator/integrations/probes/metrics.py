@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.core.transitions import SlotState
 from orchestrator.integrations.probes.health import Health
-from runtime.process import tree
+from runtime.process import usage
 
 MEMORY_SECONDS = 1.0
 """Least seconds between two measurements of memory, each of which reads every process of the machine."""
@@ -76,7 +76,7 @@ class _RunCollector(Collector):
     def _measured(self, now: float) -> int:
         at, size = self._memory
         if now - at >= MEMORY_SECONDS:
-            size = tree.memory_of_tree(os.getpid())
+            size = usage.memory_of_tree(os.getpid())
             self._memory = (now, size)
         return size
 

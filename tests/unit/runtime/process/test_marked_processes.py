@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from runtime.process import tree
+from runtime.process import marked_processes
 
 
 def _list_nothing() -> list[int]:
@@ -14,5 +14,5 @@ def _list_nothing() -> list[int]:
 
 def test_nobody_is_found_where_no_process_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "pids", _list_nothing)
-    assert tree.processes_of_supervisor("1-0") == []
-    assert tree.of_predecessor("1-0", 0) == []
+    assert marked_processes.of_supervisor("1-0") == []
+    assert marked_processes.of_predecessor("1-0", 0) == []
