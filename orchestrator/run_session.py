@@ -174,7 +174,7 @@ class RunSession:
 
     def while_stopped(self, around: Callable[[], AbstractContextManager[object]]) -> None:
         """Enter `around()`, in the loop's thread, for as long as a Ctrl-Z stops this process."""
-        self._engine.around_stop = around
+        self._engine.suspension.around_stop = around
 
     def post(self, stimulus: stimuli.Stimulus) -> None:
         """Hand a stimulus to the loop, from any thread."""

@@ -1,6 +1,6 @@
 """The supervisor's loop: wait, turn what happens into stimuli, perform the machine's instructions. One inbox.
 
-It holds no policy (core/machine.py), knows no SQL (journal_writer.py), starts no process itself (backends/). Everything
+It holds no policy (core/machine.py), performs nothing itself (effects.py), knows no SQL (journal_writer.py). Everything
 that may block is elsewhere: the journal's thread, the caller's thread, the executors.
 """
 
@@ -13,40 +13,30 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from orchestrator.backends import Backend
 from orchestrator.core import instructions, stimuli
 from orchestrator.core.machine import SupervisorStateMachine
-from orchestrator.core.records import RunEvent, TaskSnapshot
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import Phase, StatusView
-from orchestrator.descriptions import event_from_outcome
+from orchestrator.engine.back_pressure import BackPressure
 from orchestrator.engine.clock import Clock, PauseDetector, SystemClock
+from orchestrator.engine.effects import Effects
 from orchestrator.engine.guardian_monitor import GuardianMonitor
-from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
+from orchestrator.engine.multiplexer import PipeMultiplexer
+from orchestrator.engine.pending_writes import PendingWrites
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
-from orchestrator.engine.task_store import TaskStore, WriteBatch
+from orchestrator.engine.suspension import Suspension
+from orchestrator.engine.task_store import TaskStore
 from orchestrator.engine.wakeup import Wakeup
 from orchestrator.logging.output_stream import Lost
-from orchestrator.logging.sinks import LogCallback, buffer_of, standard_error
-from runtime.ipc import codec, executor_protocol
+from orchestrator.logging.sinks import LogCallback, standard_error
+from runtime.ipc import executor_protocol
 from runtime.limits import clamp_wait
 from runtime.model import Severity
 from runtime.stacks import format_stacks
-
-HALT_SECONDS = 1.0
-"""Seconds that a Ctrl-Z waits for the guardian to have stopped everything."""
-
-HIGH_PRESSURE, LOW_PRESSURE = 8 << 20, 4 << 20
-"""Bytes of events that may wait for the disk before executors have to wait, and below which they go on."""
-
-STOP_PRESSURE = 2 * HIGH_PRESSURE
-"""Bytes of events that may wait for the disk while the run stops and no executor may be made to wait. What is emitted
-beyond that is counted, not kept. Outcomes and snapshots are never dropped."""
 
 CONGESTED_SECONDS = 0.02
 """Seconds until the next look at whether the log keeps up."""
@@ -88,74 +78,47 @@ class Engine:
         self._settings = settings
         self._backend = backend
         self._log = log
-        self._buffer = buffer_of(log)
-        self._on_agent = on_agent
         self._signals = signals
         self._observers = observers
         self._on_end = on_end
-        self._store: TaskStore | None = None
         self._inbox: queue.SimpleQueue[stimuli.Stimulus] = queue.SimpleQueue()
         self._wakeup = Wakeup()
         self._turn_lock = threading.Lock()
         self._turning_in: int | None = None
         self._wakeup_at = 0.0
         self._selector = selectors.DefaultSelector()
-        self._mux = PipeMultiplexer(
+        self._mux = mux = PipeMultiplexer(
             self._selector, self._on_records, self._on_invalid_frame, self._on_line, self._on_lost_output
         )
-        self._guardian = GuardianMonitor(
+        self._writes = writes = PendingWrites(log)
+        self._pressure = BackPressure(mux, writes, log)
+        self.suspension = Suspension(backend, signals, self._now)
+        self._guardian = guardian = GuardianMonitor(
             backend,
-            self._mux,
+            mux,
             self._selector,
             self._handle,
             self.post,
-            self.log,
+            writes.log,
             self._stop_process,
             settings.report_above,
             self._is_stopping,
             self._now,
         )
-        self._batch = WriteBatch()
-        self._is_dropping_events = False
-        self._lost_events: Counter[int] = Counter()
-        self._dropped_weight = 0
+        self._effects = Effects(
+            backend, mux, guardian, writes, post=self.post, on_agent=on_agent, end=self._finish, now=self._now
+        )
         self._ended = False
         self._finished = threading.Event()
         self._sample_at = 0.0
         self._pauses = PauseDetector(self._clock)
-        self._suspension: tuple[float, float] | None = None
-        self.around_stop: Callable[[], AbstractContextManager[object]] = nullcontext
-        """What the loop enters while this process is stopped: the terminal is the shell's then."""
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
-        self._effects = self._make_effects()
-
-    def _make_effects(self) -> dict[type[Any], Callable[[Any], None]]:
-        """Return what performs each kind of instruction."""
-        return {
-            instructions.StartExecutor: self._start,
-            instructions.SendOrder: lambda order: self._mux.send(order.slot, order.order),
-            instructions.SendControl: lambda order: self._mux.send_control(order.slot, order.order),
-            instructions.RaiseFlag: self._raise_flag,
-            instructions.PublishNextRung: self._publish_next_rung,
-            instructions.UpdateGraces: lambda order: self._backend.set_graces(order.grace, order.term_grace),
-            instructions.TerminateExecutor: lambda order: self._backend.terminate(order.slot, order.incarnation),
-            instructions.KillExecutor: lambda order: self._backend.kill_tree(order.slot, order.incarnation),
-            instructions.FetchTasks: lambda order: self._require_store().fetch(order),
-            instructions.CommitOutcomes: self._record,
-            instructions.CommitAttempts: lambda order: self._batch.attempts.update(order.attempts),
-            instructions.SetJournalDeadline: lambda order: self._require_store().set_deadline(order.at),
-            instructions.ReportAgent: self._on_agent,
-            instructions.SweepProcesses: lambda order: self._sweep(order.until),
-            instructions.SweepWithoutGuardian: lambda _: self._guardian.sweep_without_guardian(),
-            instructions.EmitLog: lambda order: self.log(order.name, order.severity, order.fields),
-            instructions.StopLoop: lambda _: self._finish(),
-        }
 
     # -- from other threads -------------------------------------------------------------------------
 
     def start(self, store: TaskStore) -> None:
         """Start the guardian and the loop. Raises OSError, or RuntimeError when there is no thread to be had."""
-        self._store = store
+        self._effects.store = store
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._wakeup.reset)
         if self._signals is not None:
             self._selector.register(self._signals.fileno(), selectors.EVENT_READ, self._on_signals)
@@ -256,7 +219,7 @@ class Engine:
             if self._mux.has_output:
                 self._mux.show_output()
             now = self._now()
-            if self._suspension is not None and now >= self._suspension[1]:
+            if now >= self.suspension.stops_at:
                 self._stop_process()
             due = self.machine.due()
             if due is not None and due <= now:
@@ -267,7 +230,8 @@ class Engine:
             while not self._ended and not self._inbox.empty():  # what this turn has posted
                 self._read_inbox()
                 self._flush()
-            self._apply_backpressure()
+            unwritten = self._effects.require_store().unwritten_bytes
+            self._pressure.apply(unwritten, is_stopping=self._is_stopping())
             self._guardian.send_orders()
         finally:
             self._turning_in = None
@@ -291,8 +255,7 @@ class Engine:
     def _select_timeout(self) -> float:
         now = self._now()
         due = self.machine.due()
-        halted_by = math.inf if self._suspension is None else self._suspension[1]
-        self._wakeup_at = min(self._sample_at, halted_by, math.inf if due is None else due)
+        self._wakeup_at = min(self._sample_at, self.suspension.stops_at, math.inf if due is None else due)
         if self._mux.has_output:
             return 0.0
         if self._mux.is_output_paused:
@@ -332,36 +295,10 @@ class Engine:
         if state.phase is not status.phase or state.signal is not status.signal or state.error is not status.error:
             self._notify_observers(now)  # other threads read the status: before they see what follows from this
         for order in orders:
-            self._effects[type(order)](order)
+            self._effects.perform(order)
 
     def _flush(self) -> None:
-        """Hand what this turn produced to the store, as one batch."""
-        batch, self._batch = self._batch, WriteBatch()
-        if batch and self._store is not None:
-            batch.weight = max(0, self._mux.take_byte_count() - self._dropped_weight)
-            self._dropped_weight = 0
-            self._store.commit(batch)
-
-    def _apply_backpressure(self) -> None:
-        """Read no faster than the disk writes; in a stop read everything: an executor that waits for us cannot end."""
-        pressure = self._require_store().unwritten_bytes
-        self._is_dropping_events = self._is_stopping() and pressure > STOP_PRESSURE
-        if self._mux.paused:
-            if pressure < LOW_PRESSURE or self._state.phase is not Phase.RUNNING:
-                self._mux.resume_reading()
-        elif pressure > HIGH_PRESSURE and self._state.phase is Phase.RUNNING:
-            self._mux.pause()
-        self._balance_output()
-
-    def _balance_output(self) -> None:
-        """Read output no faster than the log is written, for as long as the log is and the run is not stopped."""
-        if self._buffer is None:
-            return
-        congested = self._state.phase is Phase.RUNNING and self._buffer.is_congested()
-        if congested and not self._mux.is_output_paused:
-            self._mux.pause_output()
-        elif self._mux.is_output_paused and not congested:
-            self._mux.resume_output()
+        self._writes.flush(self._effects.store, self._mux)
 
     def _finish_output(self) -> None:
         """Log what is left of the output at the end, for a limited time."""
@@ -373,22 +310,6 @@ class Engine:
 
     def _is_stopping(self) -> bool:
         return self._state.phase is not Phase.RUNNING
-
-    def _require_store(self) -> TaskStore:
-        assert self._store is not None
-        return self._store
-
-    def log(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
-        """Write one named event to the log and into the journal."""
-        data = codec.encode_json(dict(fields))  # first: a program's own log may change what it is given
-        self._log(name, severity, fields)
-        slot, incarnation = fields.get("slot"), fields.get("incarnation")
-        self._batch.events.append(RunEvent(kind=name, at=time.time(), data=data, slot=slot, incarnation=incarnation))
-
-    def _record(self, order: instructions.CommitOutcomes) -> None:
-        """Commit outcomes together with the events that report them."""
-        self._batch.outcomes.extend(order.outcomes)
-        self._batch.events.extend(map(event_from_outcome, order.outcomes))
 
     # -- signals ------------------------------------------------------------------------------------
 
@@ -407,38 +328,20 @@ class Engine:
 
     def _suspend(self) -> None:
         """Stop the processes below (Ctrl-Z) and then, once they are stopped or in HALT_SECONDS, this one."""
-        if self._suspension is None:
-            now = self._now()
-            self._suspension = (now, now + HALT_SECONDS)
-            self.log("run.suspended", Severity.INFO, {})
-            self._backend.suspend()
+        if self.suspension.begin():
+            self._writes.log("run.suspended", Severity.INFO, {})
 
     def _stop_process(self) -> None:
         """Stop this process, and return when it goes on. Signals that came meanwhile are read next."""
-        if self._suspension is None or self._signals is None:
+        if self.suspension.stops_at == math.inf:
             return
         self._flush()
-        with self.around_stop():
-            self._signals.stop_process()
-        (began, _), self._suspension = self._suspension, None
-        self._backend.resume()
+        seconds = self.suspension.stop_process()
         self._pauses.reset()
-        seconds = self._now() - began
         self._handle(stimuli.SuspensionNoticed(seconds))
-        self.log("run.continued", Severity.INFO, {"seconds": round(seconds, 3)})
+        self._writes.log("run.continued", Severity.INFO, {"seconds": round(seconds, 3)})
 
     # -- executors ----------------------------------------------------------------------------------
-
-    def _start(self, order: instructions.StartExecutor) -> None:
-        try:
-            channels = self._backend.start(order.slot, order.incarnation)
-        except OSError as error:
-            reason = (
-                f"it could not be started: {error.strerror or error}"  # posted: the machine is in the middle of a turn
-            )
-            self.post(stimuli.ExecutorExited(order.slot, order.incarnation, 0, None, 0.0, 0, 0, reason))
-            return
-        self._mux.open(order.slot, order.incarnation, channels)
 
     def _on_invalid_frame(self, slot: int, incarnation: int, reason: str) -> None:
         self._handle(stimuli.ProtocolErrorDetected(slot, incarnation, reason))
@@ -448,49 +351,13 @@ class Engine:
 
     def _on_lost_output(self, slot: int, stream: str, lost: Lost) -> None:
         fields = {"slot": slot, "stream": stream, "lines": lost.lines, "bytes": lost.bytes}
-        self.log("executor.output_lost", Severity.WARNING, fields)
-
-    def _publish_next_rung(self, order: instructions.PublishNextRung) -> None:
-        self._backend.publish_next_rung(None if order.at is None else max(0.0, order.at - self._now()))
-
-    def _raise_flag(self, order: instructions.RaiseFlag) -> None:
-        self._backend.raise_flag(order.signal)
-        self._mux.limit_output()
+        self._writes.log("executor.output_lost", Severity.WARNING, fields)
 
     def _on_records(self, slot: int, incarnation: int, records: list[executor_protocol.ExecutorRecord]) -> None:
         """Hand events and snapshots to the store, and what decides something to the machine."""
-        batch = self._batch
-        decisive = []
-        for record in records:
-            if isinstance(record, executor_protocol.TaskEvent):
-                if self._is_dropping_events:
-                    self._drop(slot, record)
-                    continue
-                batch.events.append(
-                    RunEvent(
-                        kind=record.kind, at=record.at, data=record.data, address=record.address, task=record.task,
-                        slot=slot, incarnation=incarnation,
-                    )
-                )  # fmt: skip
-                continue
-            if isinstance(record, executor_protocol.Snapshot):
-                batch.snapshots[record.task] = TaskSnapshot(
-                    record.task, record.data, record.encoding, record.projection
-                )
-            decisive.append(record)
+        decisive = self._writes.add_records(slot, incarnation, records)
         if decisive:
             self._handle(stimuli.RecordsReceived(slot, incarnation, decisive))
-
-    def _drop(self, slot: int, record: executor_protocol.TaskEvent) -> None:
-        """Count an event that is not kept. It is no load for the disk."""
-        self._lost_events[slot] += 1
-        self._dropped_weight += RECORD_WEIGHT + len(record.data)
-
-    def _sweep(self, until: float) -> None:
-        """Report what was dropped, and have the guardian look for what is left. No executor is alive any more."""
-        for slot, count in sorted(self._lost_events.items()):
-            self.log("executor.events_lost", Severity.WARNING, {"slot": slot, "events": count})
-        self._guardian.sweep(until)
 
     def _finish(self) -> None:
         self._notify_observers(self._now())

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator import QuiesceError, Supervisor
 from orchestrator.core import machine
+from orchestrator.engine.back_pressure import HIGH_PRESSURE
 from orchestrator.engine.executor_pipes import READ_SIZE
-from orchestrator.engine.loop import HIGH_PRESSURE
 from orchestrator.journal import open_journal
 from orchestrator.journal.base import Committed
 from orchestrator.journal.sqlite.journal import SqliteJournal

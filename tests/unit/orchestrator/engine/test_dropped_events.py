@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, cast
 
 import pytest
 
@@ -38,18 +37,18 @@ def test_what_is_dropped_is_not_in_the_weight_of_what_is_kept(dropped: bool) -> 
     backend = LocalBackend("r", Settings.from_options(workers=1))
     engine = Engine(Settings.from_options(workers=1), backend, lambda *_: None, lambda _: None)
     store = Weights()
-    engine._store = cast("Any", store)
+    engine._effects.store = store
     (tasks_r, tasks), (control_r, control), (events, events_w), (out, out_w), (err, err_w) = (
         os.pipe() for _ in range(5)
     )
     for fd in (events, out, err):
         os.set_blocking(fd, False)
     engine._mux.open(0, 1, Channels(tasks, control, events, out, err))
-    engine._is_dropping_events = dropped
+    engine._writes.is_dropping_events = dropped
     emitted = executor_protocol.TaskEvent(1, "said", "", time.time(), b'"' + b"x" * SIZE + b'"')
     os.write(events_w, frames.pack(executor_protocol.UpFrame(1, [emitted] * COUNT)))
     engine._mux._on_events(engine._mux._pipes[0])
-    engine.log("run.suspended", Severity.INFO, {})
+    engine._writes.log("run.suspended", Severity.INFO, {})
     engine._flush()
     (weight,) = store.weights
     assert (weight > COUNT * (RECORD_WEIGHT + SIZE)) is not dropped

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.loop import HIGH_PRESSURE
+from orchestrator.engine.back_pressure import HIGH_PRESSURE
 from orchestrator.engine.memory_store import MemoryStore
 from orchestrator.engine.task_store import WriteBatch
 from runtime.model import ExecutionStatus

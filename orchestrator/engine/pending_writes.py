@@ -1,0 +1,84 @@
+"""Collect what a turn of the loop is to make durable, and hand it to the store as one batch."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.core import instructions
+from orchestrator.core.records import RunEvent, TaskSnapshot
+from orchestrator.descriptions import event_from_outcome
+from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
+from orchestrator.engine.task_store import TaskStore, WriteBatch
+from orchestrator.logging.sinks import LogCallback
+from runtime.ipc import codec, executor_protocol
+from runtime.model import Severity
+
+
+class PendingWrites:
+    """Collect a turn's outcomes, events, snapshots and attempts. Belongs to the loop."""
+
+    def __init__(self, log: LogCallback) -> None:
+        self._log = log
+        self._batch = WriteBatch()
+        self._lost_events: Counter[int] = Counter()
+        self._dropped_weight = 0
+        self.is_dropping_events = False
+        """Whether what tasks emit is counted, not kept."""
+
+    def log(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+        """Write one named event to the log and into the journal."""
+        data = codec.encode_json(dict(fields))  # first: a program's own log may change what it is given
+        self._log(name, severity, fields)
+        slot, incarnation = fields.get("slot"), fields.get("incarnation")
+        self._batch.events.append(RunEvent(kind=name, at=time.time(), data=data, slot=slot, incarnation=incarnation))
+
+    def add_outcomes(self, order: instructions.CommitOutcomes) -> None:
+        """Add outcomes together with the events that report them."""
+        self._batch.outcomes.extend(order.outcomes)
+        self._batch.events.extend(map(event_from_outcome, order.outcomes))
+
+    def add_attempts(self, order: instructions.CommitAttempts) -> None:
+        """Add the attempts that tasks have used up."""
+        self._batch.attempts.update(order.attempts)
+
+    def add_records(
+        self, slot: int, incarnation: int, records: Sequence[executor_protocol.ExecutorRecord]
+    ) -> list[executor_protocol.ExecutorRecord]:
+        """Add events and snapshots. Return the records that decide something."""
+        batch = self._batch
+        decisive: list[executor_protocol.ExecutorRecord] = []
+        for record in records:
+            if isinstance(record, executor_protocol.TaskEvent):
+                if self.is_dropping_events:  # it is no load for the disk
+                    self._lost_events[slot] += 1
+                    self._dropped_weight += RECORD_WEIGHT + len(record.data)
+                    continue
+                batch.events.append(
+                    RunEvent(
+                        kind=record.kind, at=record.at, data=record.data, address=record.address, task=record.task,
+                        slot=slot, incarnation=incarnation,
+                    )
+                )  # fmt: skip
+                continue
+            if isinstance(record, executor_protocol.Snapshot):
+                batch.snapshots[record.task] = TaskSnapshot(
+                    record.task, record.data, record.encoding, record.projection
+                )
+            decisive.append(record)
+        return decisive
+
+    def log_lost_events(self) -> None:
+        """Report what was dropped."""
+        for slot, count in sorted(self._lost_events.items()):
+            self.log("executor.events_lost", Severity.WARNING, {"slot": slot, "events": count})
+
+    def flush(self, store: TaskStore | None, mux: PipeMultiplexer) -> None:
+        """Hand what was collected to the store, as one batch; its weight is what `mux` has read for it."""
+        batch, self._batch = self._batch, WriteBatch()
+        if batch and store is not None:
+            batch.weight = max(0, mux.take_byte_count() - self._dropped_weight)
+            self._dropped_weight = 0
+            store.commit(batch)
