@@ -64,7 +64,7 @@ def test_who_writes_faster_than_the_disk_has_to_wait(tmp_path: Path, disk: threa
         assert session._store.unwritten_bytes < HIGH_PRESSURE + 2 * READ_SIZE
         disk.set()
         assert handle.result() == 1
-        assert not paused(session)
+        wait_until(lambda: not paused(session), what="executors are read again")
     with open_journal(journal, "read") as found:
         run = found.get_run("talk").id
         said = [json.loads(event.data)["n"] for event in found.events(run) if event.kind == "word"]

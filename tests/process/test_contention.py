@@ -33,6 +33,7 @@ def linger(n, state):
 def wait(n, state):
     while not os.path.exists(f"go-{n}"):
         state.sleep(0.02)
+    open(f"done-{n}", "w").close()
     return n * 2
 
 def deaf(n, state):
@@ -118,6 +119,7 @@ def test_a_stop_keeps_what_is_finished_until_it_can_be_written(folder: Path) -> 
         run.expect("executor.started", count=2)
         with locked(folder):
             go(folder, 1, 2)
+            wait_until(lambda: (folder / "done-1").exists() and (folder / "done-2").exists(), what="two are finished")
             run.expect("journal.waiting")
             run.send(signal.SIGTERM)
             run.expect("executor.exited", count=2)

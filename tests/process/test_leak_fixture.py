@@ -189,10 +189,12 @@ def test_a_stuck_test_fails_with_the_stacks_of_its_children(inner: pytest.Pytest
             """
             import pytest
 
-            @pytest.mark.timeout(2)
+            @pytest.mark.timeout(50)
             def test_stuck():
-                code = "import time\\ndef stuck_here():\\n    time.sleep(60)\\nstuck_here()"
-                subprocess.run([sys.executable, "-c", code])
+                code = "import time\\ndef stuck_here():\\n    print(flush=True)\\n    time.sleep(60)\\nstuck_here()"
+                child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+                child.stdout.readline()
+                signal.raise_signal(signal.SIGALRM)  # as the timer does when the time is over
             """
         )
     )

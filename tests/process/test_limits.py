@@ -120,15 +120,17 @@ def test_an_urgent_task_makes_room_for_itself_and_the_other_goes_on_from_its_sna
     for journal in (None, tmp_path / "j.db"):
         with (
             Post(tmp_path / f"post-{journal is None}") as post,
+            Latch(tmp_path / f"latch-{journal is None}") as latch,
             Supervisor(workers=1, preempt=True, journal=journal, log=silent) as supervisor,
         ):
-            task = {"post": post.path, "steps": 5, "pause": 0.1}
-            first = supervisor.submit(limited.counts, {"key": "first", **task})
+            task = {"post": post.path, "steps": 5}
+            first = supervisor.submit(limited.counts, {"key": "first", **task, "latch": latch.path})
             second = supervisor.submit(limited.counts, {"key": "second", **task})
             assert post.expect() == ["first from 0"]
-            urgent = supervisor.submit(limited.counts, {"key": "urgent", **task, "pause": 0}, priority=7)
+            urgent = supervisor.submit(limited.counts, {"key": "urgent", **task}, priority=7)
             assert urgent.result()[0] == 5
             assert not first.done()
+            latch.open()
             assert first.result()[0] == second.result()[0] == 5
             words = post.seen + post.expect(3)
         assert words[1] == "urgent from 0"
@@ -138,11 +140,16 @@ def test_an_urgent_task_makes_room_for_itself_and_the_other_goes_on_from_its_sna
 
 
 def test_without_preemption_an_urgent_task_is_only_the_next_one(tmp_path: Path) -> None:
-    with Post(tmp_path / "post") as post, Supervisor(workers=1, log=silent) as supervisor:
-        task = {"post": post.path, "steps": 2, "pause": 0.05}
+    with (
+        Post(tmp_path / "post") as post,
+        Latch(tmp_path / "latch") as latch,
+        Supervisor(workers=1, log=silent) as supervisor,
+    ):
+        task = {"post": post.path, "latch": latch.path, "steps": 2}
         handles = [supervisor.submit(limited.counts, {"key": f"n{number}", **task}) for number in range(3)]
         post.expect()
         handles.append(supervisor.submit(limited.counts, {"key": "urgent", **task}, priority=1))
+        latch.open()
         for handle in handles:
             handle.result()
         post.expect(3)
@@ -154,7 +161,7 @@ def test_an_agents_own_limits_are_kept() -> None:
         outcomes = by_key(supervisor.map(limited.own_limits, ["quick", "slow"], keys=["quick", "slow"]))
     assert outcomes["quick"].value == "quick"
     assert outcomes["slow"].attempts == 2
-    assert outcomes["slow"].error == "timeout: the task took longer than 0.3 s"
+    assert outcomes["slow"].error == "timeout: the task took longer than 1 s"
 
 
 def test_what_c_code_says_when_the_stop_has_cut_it_short_is_no_result(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.process.helpers import agent, jsonl, look
@@ -62,7 +63,10 @@ def supervisor(running: Running) -> int:
 
     def find() -> int:
         for each in running.tree():
-            words = each.cmdline() if each.is_running() else []
+            try:
+                words = each.cmdline()
+            except psutil.Error:  # it has ended
+                continue
             if str(QUIESCE[0]) in words[:2] or str(QUIESCE[0]) in words[:3]:
                 return each.pid
         return 0

@@ -108,8 +108,10 @@ def test_what_enters_the_container_and_orphans_a_child_leaves_no_zombie(tmp_path
         place.wait_begun()
         first = first_of(running)
         enter = ["nsenter", "-t", str(first.pid), "-m", "-p", "sh", "-c", "(sleep 0.05 &) ; (sleep 0.05 &)"]
+        first.suspend()  # else the first one may be waited for before the second one has ended
         subprocess.run(enter, check=True)
         wait_until(lambda: len(zombies_of(first)) == 2, what="both came to process 1 and ended")
+        first.resume()
         wait_until(lambda: not zombies_of(first), what="process 1 waited for them")
         place.go.touch()
         done = running.wait()

@@ -7,7 +7,7 @@ import json
 import re
 import signal
 import socket
-import time
+import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -100,20 +100,26 @@ def test_it_is_not_ready_from_the_moment_a_stop_begins_but_stays_live(tmp_path: 
     assert "To resume: quiesce resume r" in place.message.read_text() or "completed" in place.message.read_text()
 
 
+PATIENT = """
+from orchestrator.entry import main
+from orchestrator.integrations.probes import server
+server.CLOSE_SECONDS = server.CONNECTION_TIMEOUT = server._Handler.timeout = 3600
+main()
+"""
+"""The command, with limits for its clients that no test outlasts."""
+
+
 def test_clients_that_say_nothing_do_not_delay_the_end(tmp_path: Path) -> None:
     place = Place(tmp_path, "held")
-    with place.start() as running, ExitStack() as stack:
+    with Running([sys.executable, "-c", PATIENT, *place.words]) as running, ExitStack() as stack:
         place.wait_begun()
         port = port_of(running)
         for _ in range(50):
             stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), timeout=10)))
         assert ask(port, "/livez")[0] == 200
-        began = time.monotonic()
         running.send(signal.SIGTERM)
         done = running.wait()
-        took = time.monotonic() - began
     assert done.signal == signal.SIGTERM, done
-    assert took < 2.0, f"it took {took:.2f} s"
 
 
 def test_nobody_inherits_the_port(tmp_path: Path) -> None:

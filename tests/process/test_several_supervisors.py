@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -55,28 +56,39 @@ print([name for name, _ in logs if name in ("guardian.lost", "task.crashed")])
 
 OVERLAP = """
 before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.getswitchinterval()
-async def one(wait, seconds, then=None):
-    await asyncio.sleep(wait)
+def held(path, state):
+    open(f"{path}-began", "w").close()
+    while not os.path.exists(f"{path}-ends"):
+        state.sleep(0.02)
+async def one(path):
     async with Supervisor(workers=1, grace=1, log=logged([])) as supervisor:
-        async for outcome in supervisor.amap(nap, [seconds]):
+        async for outcome in supervisor.amap(held, [path]):
             print(outcome.status.value, flush=True)
+async def start(path):
+    task = asyncio.create_task(one(path))
+    while not os.path.exists(f"{path}-began"):
+        await asyncio.sleep(0.02)
+    return task
 async def main():
-    first = asyncio.create_task(one(0, 0.5))
-    second = asyncio.create_task(one(0.2, float(sys.argv[1])))
+    paths = [os.path.join(sys.argv[1], name) for name in ("first", "second")]
+    first, second = [await start(path) for path in paths]
+    open(f"{paths[0]}-ends", "w").close()
     await first
     print("the first is over", flush=True)
+    if sys.argv[2] == "to its end":
+        open(f"{paths[1]}-ends", "w").close()
     await second
 asyncio.run(main())
 print((signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.getswitchinterval()) == before)
 """
 
 
-def test_two_that_overlap_give_back_what_the_first_one_found() -> None:
-    assert said(OVERLAP, "1") == ["completed", "the first is over", "completed", "True"]
+def test_two_that_overlap_give_back_what_the_first_one_found(tmp_path: Path) -> None:
+    assert said(OVERLAP, str(tmp_path), "to its end") == ["completed", "the first is over", "completed", "True"]
 
 
-def test_the_second_of_two_that_overlap_is_still_told_to_stop() -> None:
-    with program(OVERLAP, "60") as running:
+def test_the_second_of_two_that_overlap_is_still_told_to_stop(tmp_path: Path) -> None:
+    with program(OVERLAP, str(tmp_path), "until it is stopped") as running:
         running.expect("the first is over", stream="stdout")
         running.send(signal.SIGTERM)
         done = running.wait(10)
@@ -126,9 +138,10 @@ def test_a_block_that_is_broken_off_while_it_ends_is_stopped(how: str) -> None:
 logs = []
 before = sys.getswitchinterval()
 async def main():
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(None) as limit:
         async with Supervisor(workers=1, grace=1, log=logged(logs)) as supervisor:
             supervisor.submit(nap, 60)
+            limit.reschedule(asyncio.get_running_loop().time() + 0.5)
 def alone():
     with Supervisor(workers=1, grace=1, log=logged(logs), handle_signals=False) as supervisor:
         supervisor.submit(nap, 60)
@@ -179,11 +192,11 @@ logs = []
 async def main():
     async with Supervisor(workers=1, grace=1, log=logged(logs)) as supervisor:
         supervisor.submit(nap, 60)
+        loop.call_later(0.5, loop.stop)
         await asyncio.sleep(60)
 loop = asyncio.new_event_loop()
 coroutine = main()
 task = loop.create_task(coroutine)
-loop.call_later(1.0, loop.stop)
 loop.run_forever()
 asyncio.events._set_running_loop(None)
 try:

@@ -53,14 +53,15 @@ def test_expect_blocks_until_a_line_is_there_and_fails_once_it_cannot_come() -> 
 def test_a_stuck_command_fails_with_its_stacks_and_leaves_nothing() -> None:
     code = """
         import faulthandler, signal, subprocess, sys
-        child = "import time\\ndef stuck_child():\\n  time.sleep(60)\\nstuck_child()"
+        child = "import time\\ndef stuck_child():\\n  print('up', flush=True)\\n  time.sleep(60)\\nstuck_child()"
         def stuck_parent():
             subprocess.run([sys.executable, "-c", child])
         faulthandler.register(signal.SIGUSR1)
         stuck_parent()
     """
-    with Running(python(code), timeout=2) as running, pytest.raises(AssertionError) as caught:
-        running.wait()
+    with Running(python(code)) as running, pytest.raises(AssertionError) as caught:
+        running.expect("up", stream="stdout")
+        running.wait(0.1)
     text = str(caught.value)
     assert "did not end in time" in text
     assert "in stuck_child" in text

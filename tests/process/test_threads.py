@@ -130,7 +130,7 @@ def test_a_thread_that_cannot_be_reached_costs_both_graces_and_no_innocent_anyth
         {"key": "b", "how": "innocent", "seconds": 1.2},
         {"key": "c", "how": "innocent", "seconds": 0},
     ]
-    options = ("-w", "1", "--concurrency", "2", "--timeout", "1.5", "--grace", "0.5", "--term-grace", "0.5")
+    options = ("-w", "1", "--concurrency", "2", "--timeout", "4", "--grace", "0.5", "--term-grace", "0.5")
     done = run_agent(tmp_path, "leaves_a_thread", tasks, *options)
     assert done.returncode == 1, done
     assert done.seconds < 30

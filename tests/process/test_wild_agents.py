@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,18 @@ def test_what_kills_its_executor_is_failed_in_the_end(tmp_path: Path, wild: dict
     assert len(seen.named("task.crashed")) == 3
 
 
-def test_fifty_megabytes_of_result_arrive_in_reasonable_time(tmp_path: Path) -> None:
+def processor_seconds() -> float:
+    """What all that this process has started and waited for has used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_fifty_megabytes_of_result_take_a_reasonable_time(tmp_path: Path) -> None:
+    before = processor_seconds()
     done, seen = run_among_good(tmp_path, {"do": "returns_much", "bytes": 50_000_000})
     assert done.returncode == 0
     assert len(seen.values["wild"]) == 50_000_000
-    assert done.seconds < 10
+    assert processor_seconds() - before < 10
 
 
 def test_an_orphan_that_writes_for_ever_does_not_hold_the_run_up(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class EofProof:
             os.close(self.fd)
             self.fd = -1
 
-    def held(self, count: int = 1, deadline: float = 10.0) -> None:
+    def held(self, count: int = 1, deadline: float = 30.0) -> None:
         """Block until `count` calls of `hold` have happened: from here on the proof covers those processes."""
         end = time.monotonic() + deadline
         while count > 0:

@@ -49,7 +49,7 @@ class Post(_Fifo):
         self._rest = b""
         self.seen: list[str] = []
 
-    def expect(self, count: int = 1, deadline: float = 10.0) -> list[str]:
+    def expect(self, count: int = 1, deadline: float = 30.0) -> list[str]:
         """Block until `count` more lines have come and hand them back, in the order of their arrival."""
         end = time.monotonic() + deadline
         while self._rest.count(b"\n") < count:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 _PAUSE = 0.002
 
 
-def wait_until(predicate: Callable[[], T], deadline: float = 10.0, what: str | Callable[[], str] = "") -> T:
+def wait_until(predicate: Callable[[], T], deadline: float = 30.0, what: str | Callable[[], str] = "") -> T:
     """Look at `predicate` until it is true and hand its value back.
 
     `deadline` is in seconds from now; when it passes, AssertionError names `what` (or calls it, so that the

@@ -40,7 +40,7 @@ def change(what: str) -> None:
         "cwd": lambda: os.chdir("/"),
         "umask": lambda: os.umask(0o7),
         "alarm": lambda: signal.alarm(1),
-        "timer": lambda: signal.setitimer(signal.ITIMER_REAL, 0.4, 0.4),
+        "timer": lambda: signal.setitimer(signal.ITIMER_REAL, 1, 1),
         "profile timer": lambda: signal.setitimer(signal.ITIMER_PROF, 0.05, 0.05),
         "handler": lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
         "ignored": lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL),

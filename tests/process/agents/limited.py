@@ -93,13 +93,15 @@ def freezes(task_input: dict[str, Any], state: ExecutionState) -> str:
 
 
 def counts(task_input: dict[str, Any], state: ExecutionState) -> list[int]:
-    """Steps forward, a snapshot at each; tells when it begins and from where."""
+    """Steps forward, at each a snapshot, a latch if there is one, and a pause; tells when it begins and from where."""
     done = state.snapshot or 0
     announce(task_input["post"], f"{task_input['key']} from {done}")
     while done < task_input["steps"]:
         done += 1
         state.save_snapshot(done)
-        state.sleep(task_input["pause"])
+        while "latch" in task_input and not is_open(task_input["latch"]):
+            state.sleep(0.02)
+        state.sleep(task_input.get("pause", 0))
     return [done, os.getpid()]
 
 
@@ -108,7 +110,7 @@ def pid(task_input: Any, state: ExecutionState) -> int:
     return os.getpid()
 
 
-@agent(timeout=0.3, retries=1, name="short of time")
+@agent(timeout=1, retries=1, name="short of time")
 def own_limits(task_input: Any, state: ExecutionState) -> Any:
     """Brings its own time limit and retries."""
     if task_input == "slow":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from runtime import ExecutionState, agent
@@ -28,6 +29,13 @@ def square_slowly(task: int, state: ExecutionState) -> int:
     for _ in range(5):
         state.sleep(0.002)
     return task * task
+
+
+def square_below_limit(task: int, state: ExecutionState) -> int:
+    """Likewise, when the number in the file QM_LIMIT is above that of the task."""
+    while task >= int(Path(os.environ["QM_LIMIT"]).read_text()):
+        state.sleep(0.002)
+    return square_slowly(task, state)
 
 
 def meet(task: dict[str, Any], state: ExecutionState) -> str:

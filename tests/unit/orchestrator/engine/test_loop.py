@@ -101,7 +101,10 @@ def test_output_beyond_the_allowance_of_a_stop_is_counted() -> None:
     began = threading.Event()
 
     def loud(_input: str, state: Any) -> None:
+        stops = threading.Event()
+        state.add_waker(stops.set)
         began.set()
+        assert stops.wait(PATIENCE)
         with state.shield():
             for _ in range(20_000):
                 run.backend.executor(0).write_output("stdout", b"a line of output that an agent prints\n")

@@ -191,28 +191,32 @@ def test_a_checker_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> N
 def test_a_sync_checker_that_hangs_is_not_asked_again_until_it_is_back() -> None:
     """Else every interval would leave one more thread behind."""
     asked: list[int] = []
-    release = threading.Event()
+    began, release = threading.Event(), threading.Event()
 
     def checker() -> bool:
         asked.append(1)
+        began.set()
         release.wait()
         return False
+
+    def threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "quiesce-checker"]
 
     async def main() -> None:
         state = ExecutionState()
         state.set_interrupt_checker(checker, min_interval=0, time_limit=0.01)
         for _ in range(3):
             await state.check_interrupt()
-        assert len(asked) == 1
+        assert began.wait(10)  # a thread that was started need not have run within the limit
+        assert len(asked) == len(threads()) == 1
         release.set()
         while len(asked) < 2:
             await state.check_interrupt()
             await asyncio.sleep(0.001)
 
     run_real(main)
-    for thread in threading.enumerate():
-        if thread.name == "quiesce-checker":
-            thread.join()
+    for thread in threads():
+        thread.join()
 
 
 @virtual_time
