@@ -58,7 +58,7 @@ import sys
 home, *more = sys.argv[1:]
 own = sys.path[not sys.flags.safe_path:]
 sys.path[:] = [home, *own, *(path for path in more if path not in own)]
-from runtime.guardian.guardian import main
+from runtime.guardian.main import main
 main()
 """
 """Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own.

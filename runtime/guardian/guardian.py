@@ -15,7 +15,6 @@ waits for any child loses their exit codes); a thread in each executor (cannot r
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import selectors
@@ -26,20 +25,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from runtime.capabilities import Missing
 from runtime.executor import executor
-from runtime.guardian import sentinel
+from runtime.guardian.child_watch import ChildWatch, wait_for_any
 from runtime.guardian.sentinel import Sentinel
 from runtime.guardian.stdio import StdioKeeper
 from runtime.guardian.strays import KILL_TIMEOUT, STRAY_GRACE, StrayReaper
 from runtime.guardian.supervisor_socket import SupervisorSocket
+from runtime.guardian.suspension import Suspension
 from runtime.ipc.executor_protocol import BROKEN
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import (
     EXECUTOR_FDS,
-    PLUGINS_VARIABLE,
     Continue,
     ExitedReport,
     Fork,
@@ -59,20 +56,15 @@ from runtime.ipc.guardian_protocol import (
     Sweep,
     SweepReport,
 )
-from runtime.ipc.signals import STACK_DUMP_SIGNAL, STACK_DUMP_SIGNALS
+from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.limits import clamp_wait
 from runtime.model import InterruptReason, InterruptSignal
-from runtime.process import libc, marks, parent_process, procfs, tree, usage
+from runtime.process import libc, marks, parent_process, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.executor_process import ExecutorProcess
-from runtime.process.procfs import Visibility
-from runtime.process.run_mark import set_mark
 
 NO_PROCESS = 71
 """Exit code (EX_OSERR, sysexits.h) that is reported for an executor that the host had no process for."""
-
-HALT_ROUNDS = 20
-"""Upper bound of the rounds in which descendants are searched for and stopped."""
 
 MEMORY_SECONDS = 0.25
 """Seconds between two measurements of memory, when there is a limit."""
@@ -84,10 +76,6 @@ REAP_PAUSE, LONGEST_REAP_PAUSE = 4.0, 0.05
 """Pause after a search for strays, as a multiple of the search's own duration, and its upper bound in seconds. A search
 costs time in proportion to the number of children; with the pause one search serves several executors that end one
 after the other."""
-
-CGROUP_TIMEOUT, ORPHANED_CGROUP_TIMEOUT = 0.5, 5.0
-"""Seconds to wait until the kernel releases the cgroup whose last process was just killed: while a supervisor waits for
-the guardian, and after the supervisor's death."""
 
 
 class Guardian:
@@ -115,7 +103,7 @@ class Guardian:
         self.is_supervised = True
         self.is_clean = True
         """Whether the sweep has left no process."""
-        self._suspended: list[tree.Process] = []
+        self._suspension = Suspension()
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._output = StdioKeeper(self._selector)
@@ -124,23 +112,12 @@ class Guardian:
         self._stray_reaper = StrayReaper(
             leaf, self._output, keep=keep, helper=self._sentinel_pid, token=token, mark=settings.mark
         )
-        self._child_died = self._watch_children()
+        self._children = ChildWatch(self._selector)
         self._socket = SupervisorSocket(settings.socket_fd, self._selector)
         self._parent = parent
         if parent is not None:  # what the supervisor has forked keeps its socket open
             self._selector.register(parent, selectors.EVENT_READ)
         self._socket.report(ReadyReport(os.getpid(), containment, self._sentinel_pid, missing))
-
-    def _watch_children(self) -> int:
-        """Return a descriptor that becomes readable on SIGCHLD."""
-        read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
-        os.set_blocking(read_fd, False)
-        os.set_blocking(write_fd, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        self._selector.register(read_fd, selectors.EVENT_READ)
-        self._wakeup = (read_fd, write_fd)
-        return read_fd
 
     @property
     def _sentinel_pid(self) -> int:
@@ -153,8 +130,8 @@ class Guardian:
         """Execute orders until the supervisor orders the sweep, or is gone."""
         while self.is_supervised:
             for key, events in self._selector.select(clamp_wait(self._seconds_until_due())):
-                if key.fd == self._child_died:
-                    self._drain_wakeups()
+                if key.fd == self._children.fd:
+                    self._children.drain()
                     self._must_reap = True
                 elif key.fd == self._parent:
                     self.is_supervised = False
@@ -210,30 +187,9 @@ class Guardian:
         elif isinstance(order, Ping):
             self._socket.report(Pong(order.number))
         elif isinstance(order, Halt):
-            self._socket.report(HaltedReport(self._suspend()))
+            self._socket.report(HaltedReport(self._suspension.suspend(self._sentinel_pid)))
         elif isinstance(order, Continue):
-            self._resume()
-
-    def _suspend(self) -> int:
-        """Stop all descendants, parents first, until no new ones are found: a stopped process cannot fork.
-
-        Processes that were stopped already are not recorded, so that `_resume` leaves them stopped. Return how many
-        the guardian has stopped.
-        """
-        known = {process.pid for process in self._suspended} | {self._sentinel_pid}
-        for _ in range(HALT_ROUNDS):
-            found = [process for process in tree.children() if process.pid not in known]
-            if not found:
-                break
-            known.update(process.pid for process in found)
-            running = [process for process in found if not tree.is_stopped(process)]
-            tree.send_signal(running[::-1], signal.SIGSTOP)
-            self._suspended += running
-        return len(self._suspended)
-
-    def _resume(self) -> None:
-        suspended, self._suspended = self._suspended, []
-        tree.send_signal(suspended, signal.SIGCONT)
+            self._suspension.resume()
 
     def _seconds_until_due(self) -> float | None:
         """Return the seconds until something is due (a SIGKILL, a measurement, a reaping), or None."""
@@ -270,12 +226,11 @@ class Guardian:
         code = BROKEN
         try:
             parent_process.die_with_parent(guardian)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._children.close()
             self._selector.close()
             self._socket.close()
             others = [] if self._sentinel is None else [self._sentinel.fd]
-            for fd in (*self._wakeup, *others, self._settings.wake_write_fd, *self._output):
+            for fd in (*others, self._settings.wake_write_fd, *self._output):
                 os.close(fd)
             place = executor.ExecutorConfig(
                 slot=order.slot,
@@ -309,17 +264,12 @@ class Guardian:
 
     # -- reaping ------------------------------------------------------------------------------------
 
-    def _drain_wakeups(self) -> None:
-        with suppress(BlockingIOError):
-            while os.read(self._child_died, 4096):
-                pass
-
     def _reap(self) -> None:
         """Reap the children that have ended. Nothing else in this process waits, so waiting for any child is safe."""
         dead: list[tuple[ExecutorProcess, int, Any]] = []
         self._must_reap = True
         for _ in range(REAP_BATCH):
-            ended = _wait_for_any()
+            ended = wait_for_any()
             if ended is None:
                 self._must_reap = False
                 break
@@ -382,7 +332,7 @@ class Guardian:
 
     def _sweep(self, kill_by: float = math.inf, until: float = math.inf) -> SweepReport:
         """End all descendants and return the report. Times are monotonic seconds (StrayReaper.sweep)."""
-        self._resume()
+        self._suspension.resume()
         self._end_sentinel()
         self._reap()
         return self._stray_reaper.sweep(self._executors, self._wait, kill_by, until)
@@ -398,7 +348,7 @@ class Guardian:
         The flag rung has at least half of the grace; SIGTERM and SIGKILL follow.
         """
         self._leave_supervisor()
-        self._resume()
+        self._suspension.resume()
         self._output.listen()
         self._measure_at = None
         began, grace = time.monotonic(), self._graces.grace
@@ -442,17 +392,8 @@ class Guardian:
                 self._socket.flush()
             else:
                 self._output.discard(key.fd)
-        self._drain_wakeups()
+        self._children.drain()
         self._reap()
-
-
-def _wait_for_any() -> tuple[int, int, Any] | None:
-    """Return pid, status and resource usage of a child that has ended or was stopped by a tracer's signal."""
-    try:
-        pid, status, rusage = os.wait4(-1, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return (pid, status, rusage) if pid else None
 
 
 def _let_go_of_stdio() -> None:
@@ -461,69 +402,3 @@ def _let_go_of_stdio() -> None:
     for fd in (1, 2):
         os.dup2(null, fd)
     os.close(null)
-
-
-def _read_settings() -> GuardianSettings:
-    """Read the settings from standard input, and replace it by /dev/null, so that executors do not inherit them."""
-    with open(0, "rb", closefd=False) as file:
-        settings = msgspec.msgpack.decode(file.read(), type=GuardianSettings)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    return settings
-
-
-def main() -> None:
-    """Run the guardian: standard input is GuardianSettings as msgpack."""
-    settings = _read_settings()
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
-    if settings.pydantic_plugins is None:  # agents' own models may need plugins
-        os.environ.pop(PLUGINS_VARIABLE, None)
-    else:
-        os.environ[PLUGINS_VARIABLE] = settings.pydantic_plugins
-    signal.pthread_sigmask(signal.SIG_BLOCK, STACK_DUMP_SIGNALS)
-    signal.pthread_sigmask(
-        signal.SIG_UNBLOCK, (signal.SIGCHLD,)
-    )  # the program may have blocked it: no exit would be seen
-    has_death_signal = parent_process.sigcont_on_parent_death()
-    parent = parent_process.open_parent_pidfd()
-    leaf = RunCgroup(settings.leaf) if settings.leaf is not None else None
-    leaf = leaf if leaf is not None and leaf.create() else None
-    gc.collect()
-    gc.freeze()  # what is warm stays shared with every executor
-    is_marked = set_mark(settings.mark)
-    sentinel_handle = _start_sentinel(settings, parent, leaf)
-    containment = ["cgroup"] if leaf is not None and leaf.join() else []
-    is_subreaper = libc.become_subreaper()
-    containment += ["subreaper"] if is_subreaper else []
-    containment += ["limits"] if is_marked else []
-    containment += ["sessions"] if not procfs.VISIBILITY.is_usable else ["sessions", "environment"]
-    missing = _find_missing(has_prctl=has_death_signal and is_subreaper, has_pidfds=sentinel_handle is not None)
-    entered = leaf if "cgroup" in containment else None
-    guardian = Guardian(settings, containment, entered, parent, sentinel_handle, missing)
-    guardian.run()
-    if leaf is not None:
-        leaf.leave()
-        timeout = CGROUP_TIMEOUT if guardian.is_supervised else ORPHANED_CGROUP_TIMEOUT
-        leaf.remove(timeout if guardian.is_clean else 0.0)
-    os._exit(0)
-
-
-def _find_missing(*, has_prctl: bool, has_pidfds: bool) -> list[Missing]:
-    """Return the capabilities that the host lacks."""
-    missing: list[Missing] = []
-    if not procfs.VISIBILITY.is_usable:
-        missing.append(Missing.PROC)
-    elif procfs.VISIBILITY is Visibility.RESTRICTED:
-        missing.append(Missing.PROC_OF_OTHERS)
-    missing += [] if has_prctl else [Missing.PRCTL]
-    missing += [] if has_pidfds else [Missing.PIDFD]
-    return missing
-
-
-def _start_sentinel(settings: GuardianSettings, parent: int | None, leaf: RunCgroup | None) -> Sentinel | None:
-    """Start the sentinel. Called before the guardian enters the cgroup, so that the sentinel is not frozen with it."""
-    token = None if settings.keep_children else os.environ.get(marks.SUPERVISOR_VARIABLE)
-    ours = (settings.socket_fd, settings.flag_fd, settings.wake_read_fd, settings.wake_write_fd)
-    return sentinel.start(parent, settings.grace, token, settings.mark, leaf, ours)

@@ -42,7 +42,7 @@ class Target:
         """Return the guardian."""
         with suppress(psutil.Error):
             for child in self.supervisor.children():
-                if "runtime.guardian.guardian" in " ".join(child.cmdline()):
+                if "runtime.guardian.main" in " ".join(child.cmdline()):
                     return child
         return None
 
