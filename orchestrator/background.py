@@ -15,8 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-PATIENCE = 1.0
-"""Seconds without any progress after which the other side counts as hanging."""
+from runtime.stop_limits import OUTPUT_TIMEOUT
 
 CAPACITY = 1 << 20
 """How much may wait: bytes, or what else `put` counts in `size`."""
@@ -75,9 +74,9 @@ class Background(Generic[T]):
 
     def is_congested(self) -> bool:
         """Return whether much waits and goes on: a sender that can wait should. One does not wait for what hangs."""
-        return self._size > HIGH_WATER and time.monotonic() - self._moved_at < PATIENCE
+        return self._size > HIGH_WATER and time.monotonic() - self._moved_at < OUTPUT_TIMEOUT
 
-    def flush(self, patience: float = PATIENCE, limit: float | None = None) -> bool:
+    def flush(self, patience: float = OUTPUT_TIMEOUT, limit: float | None = None) -> bool:
         """Wait until everything is carried out: `patience` seconds a step, `limit` in all. Return whether it is.
 
         What has hung once is not waited for again before it moves.
@@ -102,7 +101,7 @@ class Background(Generic[T]):
             thread, self._is_dismissed = self._thread, True
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(PATIENCE)
+            thread.join(OUTPUT_TIMEOUT)
 
     def _wait_for_move(self, until: float) -> bool:
         """Wait with the lock. Return whether anything moved."""

@@ -24,7 +24,6 @@ from orchestrator.backends.local import LocalBackend
 from orchestrator.core import stimuli
 from orchestrator.core.agent_needs import may_be_dropped
 from orchestrator.core.instructions import ReportAgent
-from orchestrator.core.machine import JOURNAL_TIMEOUT
 from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import StatusView
@@ -43,13 +42,11 @@ from orchestrator.hints import resumption as resume_of
 from orchestrator.identity import AgentNumbers, Comparison, RunMismatchError
 from orchestrator.journal import Contention, Journal, JournalError, RunRecord, wait_at_most
 from orchestrator.journal.contention import LIMIT
-from orchestrator.logging.sinks import PATIENCE, LogCallback, buffer_of
+from orchestrator.logging.sinks import LogCallback, buffer_of
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.ipc import codec
 from runtime.model import ExecutionStatus, InterruptSignal, Severity, escape_surrogates
-
-FAILED_JOURNAL_CLOSE_TIMEOUT = 1.0
-"""Seconds that a journal which has failed gets to refuse what is still waiting."""
+from runtime.stop_limits import FAILED_JOURNAL_TIMEOUT, JOURNAL_TIMEOUT, OUTPUT_TIMEOUT
 
 CLOSE_SLICE = 0.1
 """Seconds between two looks at what holds up the journal's last write."""
@@ -469,7 +466,7 @@ class RunSession:
             self._release_process_state()
         buffer = buffer_of(self._log)
         if buffer is not None:  # a reader that goes on reading gets all of it, unless the run was stopped
-            buffer.flush(None if ending.signal is None else PATIENCE)
+            buffer.flush(None if ending.signal is None else OUTPUT_TIMEOUT)
         return ending
 
     def _release_process_state(self) -> None:
@@ -540,7 +537,7 @@ class RunSession:
         """
         view, now = self.status, time.monotonic()
         seconds = self._journal_seconds()
-        until = now + (min(FAILED_JOURNAL_CLOSE_TIMEOUT, seconds) if view.journal_broken else seconds)
+        until = now + (min(FAILED_JOURNAL_TIMEOUT, seconds) if view.journal_broken else seconds)
         last = until if view.journal_deadline is not None else now + CONTENTION_LIMIT
         while not self._store.close(min(CLOSE_SLICE, max(0.0, until - now))):
             now = time.monotonic()

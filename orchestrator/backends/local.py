@@ -48,6 +48,13 @@ from runtime.model import InterruptSignal
 from runtime.process import marked_processes, marks, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
+from runtime.stop_limits import (
+    CGROUP_TIMEOUT,
+    ENVIRONMENTS_TIMEOUT,
+    GUARDIAN_EXIT_TIMEOUT,
+    GUARDIAN_TIMEOUT_IN_STOP,
+    TAKEOVER_SLACK,
+)
 
 _BLOCKED_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -66,23 +73,8 @@ main()
 What this interpreter has found only by a longer `sys.path` is found there, too, but after everything else.
 """
 
-GUARDIAN_TAKEOVER_SLACK = 60.0
-"""Seconds beyond the ladder that the guardian of a dead supervisor is given: it may have had a longer one."""
-
-HELD_SECONDS = 1.0
-"""Seconds of silence after which the guardian counts as held, and the supervisor sends its signals itself."""
-
 LOOK_SECONDS = 0.01
 """Seconds between two looks at whether the guardian has ended."""
-
-LEAST_READING = 0.3
-"""Seconds for which a last look reads environments at least: it takes a process of its own, which must start."""
-
-LEAF_SECONDS = 0.5
-"""Seconds that the kernel has to let go of the run's cgroup, where no process is known to be left in it."""
-
-EXIT_SECONDS = 1.0
-"""Seconds that the guardian may take to exit after its last report."""
 
 
 class LocalBackend:
@@ -163,7 +155,7 @@ class LocalBackend:
     def wait_for_previous(self, previous: SupervisorRecord, log: LogCallback, check: Callable[[], None]) -> bool:
         """Wait for a dead supervisor's guardian, as PreviousSupervisor does it."""
         supervisor = PreviousSupervisor(self._run_id, previous)
-        timeout = self._settings.ladder.total + GUARDIAN_TAKEOVER_SLACK
+        timeout = self._settings.ladder.total + TAKEOVER_SLACK
         return supervisor.wait_and_clean_up(log, check, timeout, keep_children=self._settings.keep_children)
 
     @property
@@ -240,7 +232,7 @@ class LocalBackend:
 
     @property
     def _is_held(self) -> bool:
-        return self._pulse is not None and self._pulse.silence >= HELD_SECONDS
+        return self._pulse is not None and self._pulse.silence >= GUARDIAN_TIMEOUT_IN_STOP
 
     @property
     def has_executors(self) -> bool:
@@ -339,7 +331,7 @@ class LocalBackend:
         """
         guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
-        seconds = max(LEAST_READING, until - time.monotonic())
+        seconds = max(ENVIRONMENTS_TIMEOUT, until - time.monotonic())
         leftovers = marked_processes.of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in leftovers)}
@@ -407,7 +399,7 @@ class LocalBackend:
                 _await(self._guardian)
         if self._leaf is not None and not self._leaf.remove():
             self._leaf.kill()  # cannot happen after a sweep; after a crash of ours it can
-            self._leaf.remove(LEAF_SECONDS if self._is_clean else 0.0)
+            self._leaf.remove(CGROUP_TIMEOUT if self._is_clean else 0.0)
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._flag.close()
@@ -444,15 +436,15 @@ def _wake_up_ends() -> tuple[int, int]:
 
 
 def _await(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process, EXIT_SECONDS at most: it may be in D state. One that is stopped at its end is continued."""
-    end = time.monotonic() + EXIT_SECONDS
+    """Wait for the guardian's exit. It may be in D state: kill it then. One that is stopped at its end is continued."""
+    end = time.monotonic() + GUARDIAN_EXIT_TIMEOUT
     while time.monotonic() < end:
         process.send_signal(signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.1)
             return
     process.kill()
-    _wait_until_dead(process, time.monotonic() + EXIT_SECONDS)
+    _wait_until_dead(process, time.monotonic() + GUARDIAN_EXIT_TIMEOUT)
 
 
 def _environment(run_id: str, token: str) -> dict[str, str]:

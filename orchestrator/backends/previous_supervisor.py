@@ -21,15 +21,10 @@ from runtime.model import Severity
 from runtime.process import marked_processes, marks, tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
+from runtime.stop_limits import CGROUP_TIMEOUT, PREVIOUS_END_TIMEOUT
 
 LOOK_SECONDS = 0.05
 """Seconds between two looks at its guardian."""
-
-END_PATIENCE = 2.0
-"""Seconds for which what is left is killed again and again."""
-
-LEAF_PATIENCE = 0.5
-"""Seconds that the kernel has to release its cgroup."""
 
 
 class PreviousSupervisor:
@@ -75,12 +70,12 @@ class PreviousSupervisor:
             )
             return leftovers
 
-        end_repeatedly(look, time.monotonic() + END_PATIENCE)
+        end_repeatedly(look, time.monotonic() + PREVIOUS_END_TIMEOUT)
         if descriptions:
             fields = {"supervisor": self._pid, "count": len(descriptions), "processes": list(descriptions.values())}
             log("previous_supervisor.strays_killed", Severity.WARNING, fields)
         if self._leaf is not None:  # also one that is empty
-            self._leaf.remove(LEAF_PATIENCE)
+            self._leaf.remove(CGROUP_TIMEOUT)
 
     def _find_leftovers(self) -> list[tree.Process]:
         leftovers = marked_processes.of_predecessor(self._token.value, self._token.mark)

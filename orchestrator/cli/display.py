@@ -19,7 +19,8 @@ from rich.text import Text
 from orchestrator.core.ladder import Rung
 from orchestrator.core.slots import ExecutorView
 from orchestrator.core.status import Phase, StatusView
-from orchestrator.logging.sinks import PATIENCE, DescriptorSink, Sink, standard_error
+from orchestrator.logging.sinks import DescriptorSink, Sink, standard_error
+from runtime.stop_limits import OUTPUT_TIMEOUT
 from runtime.text import single_line
 
 _SHOWN_EXECUTORS = 8
@@ -160,7 +161,7 @@ class LiveDisplay:
             if was_shown:
                 self._print_lines()
                 self._live.stop()
-                self._output.flush(PATIENCE)  # now, because a stopped process writes nothing
+                self._output.flush(OUTPUT_TIMEOUT)  # now, because a stopped process writes nothing
             try:
                 yield
             finally:

@@ -16,11 +16,12 @@ from orchestrator.engine.signals import exit_by_signal
 from orchestrator.integrations.kubernetes.termination import REASON_LENGTH, TerminationMessage
 from orchestrator.integrations.systemd.notify import notify_already_finished
 from orchestrator.journal import Journal, RunRecord
-from orchestrator.logging.sinks import PATIENCE, DescriptorSink, standard_error
+from orchestrator.logging.sinks import DescriptorSink, standard_error
 from orchestrator.run_session import RunResult
 from runtime.errors import QuiesceError
 from runtime.ipc.codec import encode_json
 from runtime.model import ExecutionStatus
+from runtime.stop_limits import OUTPUT_TIMEOUT
 from runtime.text import printable, printable_json, printable_lines, single_line
 
 FAILED = 1
@@ -155,13 +156,13 @@ def print_json(record: dict[str, Any]) -> None:
     """Print one JSON object on standard output, as far as it is read."""
     output = DescriptorSink(1)
     output.write_line(printable_json(encode_json(record).decode()))
-    output.flush(PATIENCE)
+    output.flush(OUTPUT_TIMEOUT)
 
 
 def print_error(text: str) -> None:
     """Print lines on standard error, as far as it is read."""
     standard_error().write_line(printable_lines(text), urgent=True)
-    standard_error().flush(PATIENCE)
+    standard_error().flush(OUTPUT_TIMEOUT)
 
 
 def outlive_stack_requests() -> None:
@@ -186,6 +187,6 @@ def flush_and_exit_by_signal(signum: int) -> NoReturn:
 
 
 def _flush() -> None:
-    """Flush standard output and error; wait for standard error at most PATIENCE seconds."""
+    """Flush standard output and error; wait for standard error at most OUTPUT_TIMEOUT seconds."""
     sys.stdout.flush()
-    standard_error().flush(PATIENCE)
+    standard_error().flush(OUTPUT_TIMEOUT)

@@ -5,15 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-KILL_SHARE = 0.5
-"""The part of `kill_patience` that a stop waits for executors before it looks for whatever process is left."""
-
-ABANDON_SECONDS = 10.0
-"""The least `kill_patience` of one executor's own ladder: large memory takes seconds to unmap, and no end is
-reported while the guardian is held (guardian_monitor.py). An executor that is given up costs its task the retries."""
-
-LOOK_SHARE = 0.7
-"""The part of the last look in which it waits for processes; the rest is for writing down the end."""
+from runtime.stop_limits import ABANDON_TIMEOUT, KILL_SHARE, KILL_TIMEOUT
 
 
 class Rung(IntEnum):
@@ -38,7 +30,7 @@ class Ladder:
 
     grace: float = 10.0
     term_grace: float = 5.0
-    kill_patience: float = 2.0
+    kill_patience: float = KILL_TIMEOUT
     last_look: float = 0.0
 
     def __post_init__(self) -> None:
@@ -64,7 +56,7 @@ class Ladder:
     @property
     def for_executor(self) -> Ladder:
         """Return the ladder of one executor while the run continues: only its own slot waits for its end."""
-        return replace(self, kill_patience=max(self.kill_patience, ABANDON_SECONDS))
+        return replace(self, kill_patience=max(self.kill_patience, ABANDON_TIMEOUT))
 
     @property
     def total(self) -> float:

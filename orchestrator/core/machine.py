@@ -47,15 +47,7 @@ from orchestrator.core.watchdog import Watchdog
 from runtime.capabilities import losses
 from runtime.ipc import executor_protocol, guardian_protocol
 from runtime.model import ExecutionStatus, InterruptReason, Severity
-
-SWEEP_TIMEOUT = 5.0
-"""Seconds that the guardian may take for its last look: of a crowd it takes up to 4 (remains.CROWD_SECONDS and then
-CROWD_KILL_TIMEOUT), after the sentinel's end.
-One that neither answers nor works is replaced sooner (guardian_monitor.py)."""
-
-JOURNAL_TIMEOUT = 10.0
-"""Seconds that a stop may take longer because of the journal, all in all. A disk that hangs (NFS) must not keep us for
-ever; nor one that is slow, at every commit. While the run is not stopped, it may give no answer for so long."""
+from runtime.stop_limits import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 
 _NON_ACTIONABLE_STIMULI = frozenset(
     {

@@ -12,6 +12,7 @@ from orchestrator.core.ladder import Ladder
 from orchestrator.core.stop_budget import FittedLadder, fit
 from runtime.errors import UsageError
 from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, MAX_SLOTS, show_value
+from runtime.stop_limits import FEW_EXECUTORS, KILL_TIMEOUT, SECONDS_PER_EXECUTOR
 
 SHORTEST_HEARTBEAT_TIMEOUT = 0.5
 """Seconds: a busy host may well keep an executor waiting for a fifth of that, and a heartbeat must not be late then."""
@@ -26,11 +27,6 @@ LONGEST_SAMPLE = 0.25
 LONGEST_LAPSE = 1.0
 """How many seconds later than it wanted the supervisor's loop runs again, without having worked, before that counts as
 a pause, at most: it was stopped or frozen, and perhaps the whole run was."""
-
-
-FEW_EXECUTORS, KILL_SECONDS = 64, 0.01
-"""Seconds that each executor beyond these few adds to `kill_patience`: what it costs to end many is in proportion to
-their number (scripts/bench_stop_many.py)."""
 
 
 class MaxFailures(BaseModel):
@@ -107,7 +103,7 @@ class RunSettings(BaseModel):
         default=10.0, ge=0, le=LONGEST_SECONDS, description="Seconds between the interrupt flag and SIGTERM."
     )
     term_grace: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS, description="Seconds between SIGTERM and SIGKILL.")
-    kill_patience: float = Field(default=2.0, gt=0, le=LONGEST_SECONDS)
+    kill_patience: float = Field(default=KILL_TIMEOUT, gt=0, le=LONGEST_SECONDS)
     retries: int = Field(default=0, ge=0, le=LARGEST_COUNT, description="How often a failed task is tried again.")
     max_failures: MaxFailures | None = Field(
         default=None, description="Stop the run when more tasks than this have failed."
@@ -164,7 +160,7 @@ class RunSettings(BaseModel):
 
     def fit(self, grace: float, term_grace: float) -> FittedLadder:
         """Return how these graces fit into what the host grants."""
-        crowd = max(0, self.workers - FEW_EXECUTORS) * KILL_SECONDS
+        crowd = max(0, self.workers - FEW_EXECUTORS) * SECONDS_PER_EXECUTOR
         return fit(Ladder(grace, term_grace, self.kill_patience + crowd), self.host_grace)
 
     @property

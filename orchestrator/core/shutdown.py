@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import KillExecutor, PublishNextRung, RaiseFlag, SendControl, TerminateExecutor
-from orchestrator.core.ladder import LOOK_SHARE, Escalation, Rung
+from orchestrator.core.ladder import Escalation, Rung
 from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
@@ -16,9 +16,7 @@ from orchestrator.core.transitions import Intake, IntakeEvent
 from orchestrator.core.verdicts import outcome_of_unstarted
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal, Severity
-
-LOOK_PATIENCE = 3.0
-"""Seconds that the last look may take at most, however much of the ladder is left: the loop may have to wait for it."""
+from runtime.stop_limits import LOOK_SHARE, LOOK_TIMEOUT
 
 DEBOUNCE = 0.5
 """Seconds in which a second signal counts as the same press: a terminal and a parent may both send one."""
@@ -214,7 +212,7 @@ class ShutdownController:
         """Return until when the last look, which begins now, may wait for processes (monotonic seconds)."""
         last_look, ends = self._state.ladder.for_stop.last_look, self._state.escalation.ends
         begins = now if ends is None else max(now, ends - last_look)
-        return min(begins + LOOK_SHARE * last_look, now + LOOK_PATIENCE)
+        return min(begins + LOOK_SHARE * last_look, now + LOOK_TIMEOUT)
 
     def on_timer(self, now: float) -> None:
         """Apply what is due: the deadline of the run, rungs of the stop, rungs of single executors."""

@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.core.ladder import Ladder
-
-MARGIN: Final = 3.0
-"""Seconds that are needed beside the rungs: the last sweep, the last commit, an interpreter's end."""
+from runtime.stop_limits import HOST_MARGIN
 
 _PATIENCE: Final = 0.5
 """Seconds of `kill_patience` that are kept: the kernel ends a process within that, or not at all."""
@@ -35,7 +33,7 @@ class FittedLadder:
     @property
     def needed(self) -> float:
         """Return what the host should grant, in seconds."""
-        return self.wanted.total + MARGIN
+        return self.wanted.total + HOST_MARGIN
 
 
 def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
@@ -55,7 +53,7 @@ def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
 
 def margin_of(granted: float) -> float:
     """Return what is kept of a grant for what comes after the rungs: of a short one, a fifth."""
-    return min(MARGIN, granted / 5)
+    return min(HOST_MARGIN, granted / 5)
 
 
 def explain_shortening(fitted: FittedLadder) -> str:
@@ -73,5 +71,5 @@ def describe_rungs(ladder: Ladder) -> str:
     """Return what the time of a stop is for, in one sentence."""
     return (
         f"{ladder.grace:g} s until SIGTERM, {ladder.term_grace:g} s until SIGKILL, "
-        f"{ladder.kill_patience:g} s for what is left, {MARGIN:g} s to write down the end"
+        f"{ladder.kill_patience:g} s for what is left, {HOST_MARGIN:g} s to write down the end"
     )

@@ -24,15 +24,7 @@ from runtime.ipc.guardian_protocol import (
     SweepReport,
 )
 from runtime.model import Severity
-
-LONGEST_SILENCE = 5.0
-"""Seconds for which a guardian may neither answer nor work while the run goes on, before it is replaced."""
-
-SILENCE_IN_STOP = 1.0
-"""Likewise in a stop; after them it is replaced as soon as no executor is left whose end it would have to report."""
-
-LOSE_SECONDS = 1.0
-"""Seconds that a killed guardian, and what it watched, get to be gone: the loop waits meanwhile."""
+from runtime.stop_limits import GUARDIAN_LOSS_TIMEOUT, GUARDIAN_TIMEOUT, GUARDIAN_TIMEOUT_IN_STOP
 
 NAMED = 20
 """How many of the processes that a dead guardian has left are named."""
@@ -163,7 +155,7 @@ class GuardianMonitor:
             return
         self._backend.ensure_running()
         silence, stopping = self._backend.silence(), self._is_stopping()
-        if silence < (SILENCE_IN_STOP if stopping else LONGEST_SILENCE):
+        if silence < (GUARDIAN_TIMEOUT_IN_STOP if stopping else GUARDIAN_TIMEOUT):
             return
         if stopping and not self._sweeping and self._backend.has_executors:
             return
@@ -183,7 +175,7 @@ class GuardianMonitor:
             return
         in_hand = {slot: self._backend.progress(slot)[0] for slot in self._mux.slots}
         self._handle(stimuli.GuardianLost())
-        seconds = 0.0 if self._is_stopping() else LOSE_SECONDS  # a stop looks again at its end
+        seconds = 0.0 if self._is_stopping() else GUARDIAN_LOSS_TIMEOUT  # a stop looks again at its end
         self._lost = found, remaining = self._backend.discard_guardian(seconds)
         if found and not self._is_stopping():  # else the last look reports them
             fields = {"count": len(found), "processes": found[:NAMED], "remaining": remaining}

@@ -37,12 +37,10 @@ from runtime.ipc import executor_protocol
 from runtime.limits import clamp_wait
 from runtime.model import Severity
 from runtime.stacks import format_stacks
+from runtime.stop_limits import LAST_OUTPUT_TIMEOUT
 
 CONGESTED_SECONDS = 0.02
 """Seconds until the next look at whether the log keeps up."""
-
-OUTPUT_SECONDS = 2.0
-"""Seconds for which the executors' last output is logged at the end of a run; a quarter of it after a stop."""
 
 Observer = Callable[[StatusView], None]
 """Take the status at every sample and change of phase. The loop itself calls it, so a watchdog's pings that come from
@@ -302,7 +300,7 @@ class Engine:
 
     def _finish_output(self) -> None:
         """Log what is left of the output at the end, for a limited time."""
-        seconds = OUTPUT_SECONDS if self._state.signal is None else OUTPUT_SECONDS / 4
+        seconds = LAST_OUTPUT_TIMEOUT if self._state.signal is None else LAST_OUTPUT_TIMEOUT / 4
         end = time.monotonic() + seconds
         while self._mux.has_output and time.monotonic() < end:
             self._mux.show_output()

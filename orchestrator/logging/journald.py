@@ -22,8 +22,9 @@ from typing import Any, Final
 
 import msgspec
 
-from orchestrator.logging.sinks import PATIENCE, LogCallback
+from orchestrator.logging.sinks import LogCallback
 from runtime.model import Severity
+from runtime.stop_limits import OUTPUT_TIMEOUT
 
 SOCKET: Final = "/run/systemd/journal/socket"
 
@@ -56,7 +57,7 @@ def journald_log(run_id: str, level: Severity) -> LogCallback | None:
 
 
 class JournalLog:
-    """Log callback for systemd's journal. Waits up to PATIENCE seconds for a busy journal, then drops and counts."""
+    """Log callback for systemd's journal. Waits OUTPUT_TIMEOUT at most for a busy journal, then drops and counts."""
 
     def __init__(self, run_id: str, level: Severity, address: str = SOCKET) -> None:
         self._run_id = run_id
@@ -91,7 +92,7 @@ class JournalLog:
         except BlockingIOError:
             poll = select.poll()
             poll.register(self._socket, select.POLLOUT)
-            if not poll.poll(0 if self.dropped else PATIENCE * 1000):
+            if not poll.poll(0 if self.dropped else OUTPUT_TIMEOUT * 1000):
                 return False
             self._socket.sendto(data, self._address)
         except OSError as error:

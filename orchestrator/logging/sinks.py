@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from orchestrator.background import PATIENCE, Background
+from orchestrator.background import Background
 from runtime.model import Severity
+from runtime.stop_limits import OUTPUT_TIMEOUT
 
-__all__ = ["PATIENCE", "BackgroundLog", "Buffer", "BufferedLog", "DescriptorSink", "LogCallback", "Sink", "TimedLog"]
+__all__ = ["BackgroundLog", "Buffer", "BufferedLog", "DescriptorSink", "LogCallback", "Sink", "TimedLog"]
 
 LogCallback = Callable[[str, Severity, Mapping[str, Any]], None]
 """Log one event: its name, its severity and its fields. Must not raise."""
@@ -96,12 +97,12 @@ class DescriptorSink:
 
     def flush(self, limit: float | None = None) -> bool:
         """Wait until all is written: `limit` seconds at most, and only while writing advances. Return if all is."""
-        written = self._background.flush(PATIENCE, limit)
+        written = self._background.flush(OUTPUT_TIMEOUT, limit)
         with self._lock:
             if written and self.dropped:
                 notice, self.dropped = self._notice(), 0
                 self._background.put(notice, len(notice))
-                written = self._background.flush(PATIENCE, limit)
+                written = self._background.flush(OUTPUT_TIMEOUT, limit)
         return written
 
     def _notice(self) -> bytes:
@@ -142,7 +143,7 @@ class DescriptorSink:
 def standard_error() -> DescriptorSink:
     """Return the one sink for standard error. It is flushed when the interpreter exits."""
     sink = DescriptorSink(2)
-    atexit.register(sink.flush, PATIENCE)
+    atexit.register(sink.flush, OUTPUT_TIMEOUT)
     return sink
 
 
@@ -172,7 +173,7 @@ class BackgroundLog:
 
     def flush(self, limit: float | None = None) -> bool:
         """Wait as DescriptorSink.flush does."""
-        return self._background.flush(PATIENCE, limit)
+        return self._background.flush(OUTPUT_TIMEOUT, limit)
 
     def _log_all(self, events: list[tuple[str, Severity, Mapping[str, Any]]]) -> None:
         for name, severity, fields in events:

@@ -69,11 +69,12 @@ from runtime.ipc.main_module import take_over_main
 from runtime.ipc.signals import STACK_DUMP_SIGNALS
 from runtime.model import InterruptReason, InterruptSignal
 from runtime.process import marks, parent_process
+from runtime.stop_limits import TERM_TIMEOUT
 
 _SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
 
-TERM_SECONDS, TERM_LOOK = 5.0, 0.001
-"""Seconds that an executor waits for a SIGTERM that the guardian has announced, and seconds between two checks."""
+TERM_LOOK = 0.001
+"""Seconds between two checks for a SIGTERM that the guardian has announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +406,7 @@ class Executor:
 
         C code may mistake that for the end of what it waited for, and the next task's outcome would be wrong.
         """
-        until = time.monotonic() + TERM_SECONDS
+        until = time.monotonic() + TERM_TIMEOUT
         while self._is_term_coming() and not self._asked_to_end:
             native.sleep(TERM_LOOK)
             if time.monotonic() > until:

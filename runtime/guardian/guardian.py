@@ -30,7 +30,7 @@ from runtime.executor import executor
 from runtime.guardian.child_watch import ChildWatch, wait_for_any
 from runtime.guardian.sentinel import Sentinel
 from runtime.guardian.stdio import StdioKeeper
-from runtime.guardian.strays import KILL_TIMEOUT, STRAY_GRACE, StrayReaper
+from runtime.guardian.strays import StrayReaper
 from runtime.guardian.supervisor_socket import SupervisorSocket
 from runtime.guardian.suspension import Suspension
 from runtime.ipc.executor_protocol import BROKEN
@@ -62,6 +62,7 @@ from runtime.model import InterruptReason, InterruptSignal
 from runtime.process import libc, marks, parent_process, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.executor_process import ExecutorProcess
+from runtime.stop_limits import STRAY_GRACE, SWEEP_END_TIMEOUT
 
 NO_PROCESS = 71
 """Exit code (EX_OSERR, sysexits.h) that is reported for an executor that the host had no process for."""
@@ -165,7 +166,7 @@ class Guardian:
         swept = self._sweep(until=order.until)
         self.is_clean = not swept.remaining
         self._socket.report(swept)
-        self._socket.flush_blocking(KILL_TIMEOUT)
+        self._socket.flush_blocking(SWEEP_END_TIMEOUT)
         if not self.is_clean:
             self._leave_supervisor()
             _let_go_of_stdio()
@@ -369,7 +370,7 @@ class Guardian:
         for child in list(self._executors.values()):
             child.kill(self._flag)
         if self._settings.keep_children:  # the sweep ends no process then
-            self._wait_for_executors(time.monotonic() + KILL_TIMEOUT)
+            self._wait_for_executors(time.monotonic() + SWEEP_END_TIMEOUT)
         self._sweep(kill_by=began + grace + STRAY_GRACE)
 
     def _leave_supervisor(self) -> None:

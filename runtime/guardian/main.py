@@ -18,10 +18,7 @@ from runtime.process import libc, marks, parent_process, procfs
 from runtime.process.cgroup import RunCgroup
 from runtime.process.procfs import Visibility
 from runtime.process.run_mark import set_mark
-
-CGROUP_TIMEOUT, ORPHANED_CGROUP_TIMEOUT = 0.5, 5.0
-"""Seconds to wait until the kernel releases the cgroup whose last process was just killed: while a supervisor waits for
-the guardian, and after the supervisor's death."""
+from runtime.stop_limits import CGROUP_TIMEOUT, ORPHANED_CGROUP_TIMEOUT
 
 
 def _read_settings() -> GuardianSettings:

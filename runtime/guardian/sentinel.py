@@ -27,15 +27,7 @@ from runtime.native import is_readable
 from runtime.process import marked_processes, tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
-
-MARGIN = 0.5
-"""Seconds beyond the grace within which the guardian must have begun its sweep."""
-
-END_TIMEOUT = 2.0
-"""Seconds for which the killing is repeated."""
-
-REAP_TIMEOUT = 0.25
-"""Seconds that the guardian waits for the end of a sentinel that it has killed."""
+from runtime.stop_limits import CGROUP_TIMEOUT, SENTINEL_END_TIMEOUT, SENTINEL_MARGIN, SENTINEL_REAP_TIMEOUT
 
 _LOOK = 0.25
 _GRACE = struct.Struct("=d")
@@ -55,14 +47,14 @@ class Sentinel:
             os.write(self.fd, _GRACE.pack(seconds))
 
     def end(self) -> None:
-        """End the sentinel and reap it, waiting at most REAP_TIMEOUT; the guardian ends what is left itself.
+        """End the sentinel and reap it, waiting at most SENTINEL_REAP_TIMEOUT; the guardian ends what is left itself.
 
         A sentinel that a tracer or a frozen cgroup holds ends when it is released, and can do nothing until then.
         """
         if not self._is_watching:
             return
         self._is_watching = False
-        until = time.monotonic() + REAP_TIMEOUT
+        until = time.monotonic() + SENTINEL_REAP_TIMEOUT
         with suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
             while os.waitpid(self.pid, os.WNOHANG)[0] == 0 and time.monotonic() < until:
@@ -139,7 +131,7 @@ class _SentinelProcess:
     def run(self) -> None:
         """Wait for the supervisor's death, then for the guardian's end or the end of its time; then end everything."""
         self._wait_for_supervisor()
-        end = time.monotonic() + self._grace + MARGIN
+        end = time.monotonic() + self._grace + SENTINEL_MARGIN
         while (left := end - time.monotonic()) > 0 and not is_readable(self._guardian_fd, min(left, _LOOK)):
             self._signal_guardian(signal.SIGCONT)  # it may have been stopped
         self._end_everything()
@@ -175,9 +167,9 @@ class _SentinelProcess:
     def _end_everything(self) -> None:
         """Kill the guardian, with which the kernel kills its executors; then every process that is left."""
         self._signal_guardian(signal.SIGKILL)
-        end_repeatedly(self._find_processes, time.monotonic() + END_TIMEOUT)
+        end_repeatedly(self._find_processes, time.monotonic() + SENTINEL_END_TIMEOUT)
         if self._leaf is not None:
-            self._leaf.remove(MARGIN)
+            self._leaf.remove(CGROUP_TIMEOUT)
 
     def _find_processes(self) -> list[tree.Process]:
         """Return the processes that are left. The kernel kills those in the cgroup."""

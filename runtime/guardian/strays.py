@@ -20,18 +20,17 @@ from runtime.process import marked_processes, marks, tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import Descendants
 from runtime.process.executor_process import ExecutorProcess
-
-STRAY_GRACE = 0.5
-"""Seconds between SIGTERM and SIGKILL for what an executor left behind."""
-
-KILL_TIMEOUT = 2.0
-"""Seconds that the end waits for SIGKILLed processes before it reports them as unkillable (D state)."""
-
-KILL_SECONDS = 0.2
-"""Seconds before its time limit at which the sweep sends SIGKILL at the latest; the strays' grace is shorter then."""
-
-PROGRESS_SECONDS = 0.1
-"""Seconds to go on waiting after the number of processes fell: the kernel needs a while to end thousands."""
+from runtime.stop_limits import (
+    CROWD_KILL_TIMEOUT,
+    CROWD_TIMEOUT,
+    ORPHANED_KILL_TIMEOUT,
+    STRAY_GRACE,
+    STRAY_SEARCH_TIMEOUT,
+    SWEEP_END_TIMEOUT,
+    SWEEP_KILL_MARGIN,
+    SWEEP_LAST_MARGIN,
+    SWEEP_PROGRESS_TIMEOUT,
+)
 
 UNSEEN = "processes that come and go more quickly than they can be looked at"
 """What the report names when no process is seen although the kernel says that there is one."""
@@ -42,19 +41,6 @@ MAX_NAMED = 20
 CROWD = 32
 """Number of orphans from which they are stopped before they are listed: they may be a fork bomb, whose processes are
 faster than the listing."""
-
-CROWD_SECONDS = 1.0
-"""Seconds that stopping a crowd may take. It takes milliseconds, if the crowd leaves any processor time."""
-
-STOP_SECONDS = 0.2
-"""Seconds of searching for processes to stop, before ended children are reaped."""
-
-CROWD_KILL_TIMEOUT, ORPHANED_KILL_TIMEOUT = 3.0, 30.0
-"""Like KILL_TIMEOUT, while new processes are still found: with a supervisor that waits, and after its death."""
-
-LAST_SECONDS = 0.7
-"""Seconds before that limit, or before the end of the stop, from which on processes are killed although new ones still
-appear."""
 
 
 @dataclass
@@ -128,7 +114,7 @@ class StrayReaper:
             if _is_crowd(roots):
                 family = by_pid[pid]
                 below = Descendants(partial(self._orphans_of_one, family, executors))
-                below.stop(time.monotonic() + CROWD_SECONDS)
+                below.stop(time.monotonic() + CROWD_TIMEOUT)
                 self._crowds[pid] = below
 
     def _orphans_of_one(self, family: ExecutorProcess, executors: Container[int]) -> list[int]:
@@ -162,7 +148,7 @@ class StrayReaper:
         if below is not None:
             below.release()
         kill_at = time.monotonic() + STRAY_GRACE
-        self._pending.append(_PendingKill(processes, below, kill_at, kill_at + KILL_TIMEOUT, output))
+        self._pending.append(_PendingKill(processes, below, kill_at, kill_at + SWEEP_END_TIMEOUT, output))
 
     def reaped(self, pid: int) -> None:
         """Forget a pid that was reaped: another process may get it from now on."""
@@ -185,7 +171,7 @@ class StrayReaper:
         for pending in tuple(self._pending):
             if pending.kill_at <= now:
                 if pending.below is not None:
-                    if not pending.below.stop(now + STOP_SECONDS) and now < pending.give_up_at:
+                    if not pending.below.stop(now + STRAY_SEARCH_TIMEOUT) and now < pending.give_up_at:
                         continue
                     pending.below.kill()
                 left = filter(tree.is_running, pending.processes)
@@ -217,11 +203,11 @@ class StrayReaper:
             return SweepReport(0, 0, [])
         found: dict[int, str] = {}
         began = time.monotonic()
-        kill_at = min(kill_by, began + STRAY_GRACE, until - KILL_SECONDS)
+        kill_at = min(kill_by, began + STRAY_GRACE, until - SWEEP_KILL_MARGIN)
         if began < kill_at:
             told = self._already_signalled()  # a second SIGTERM would interrupt the handler of the first one
             if _is_crowd(self._roots()):
-                self._all.stop(began + CROWD_SECONDS)
+                self._all.stop(began + CROWD_TIMEOUT)
             left = self._scan(found)
             tree.send_signal([process for process in left if process.pid not in told], signal.SIGTERM, fresh=True)
             tree.send_signal([process for process in left if process.pid in told], signal.SIGCONT, fresh=True)
@@ -239,15 +225,15 @@ class StrayReaper:
     ) -> None:
         """Kill from `kill_at` on, until no process is left or the time is over; longer while new ones appear."""
         began = max(kill_at, time.monotonic())
-        last, limit = began + KILL_TIMEOUT, began + (ORPHANED_KILL_TIMEOUT if is_orphaned else CROWD_KILL_TIMEOUT)
+        last, limit = began + SWEEP_END_TIMEOUT, began + (ORPHANED_KILL_TIMEOUT if is_orphaned else CROWD_KILL_TIMEOUT)
         fewest, seen_at = math.inf, time.monotonic()
         while not self._is_alone() and (now := time.monotonic()) < last:
-            if now >= until and now >= seen_at + PROGRESS_SECONDS:
+            if now >= until and now >= seen_at + SWEEP_PROGRESS_TIMEOUT:
                 break
             if now >= kill_at:
-                is_last = now >= min(limit, max(until, began)) - LAST_SECONDS
+                is_last = now >= min(limit, max(until, began)) - SWEEP_LAST_MARGIN
                 if not self._kill_all(found, is_last=is_last, is_counted=not is_orphaned):
-                    last = min(now + KILL_TIMEOUT, limit)
+                    last = min(now + SWEEP_END_TIMEOUT, limit)
                     fewest, seen_at = math.inf, time.monotonic()
             wait(0.02)
             if (left := len(self._roots())) < fewest:
@@ -276,7 +262,7 @@ class StrayReaper:
             self._leaf.kill()
             self._has_killed = True
             return True
-        is_complete = self._all.stop(time.monotonic() + STOP_SECONDS)
+        is_complete = self._all.stop(time.monotonic() + STRAY_SEARCH_TIMEOUT)
         if is_complete or is_last:
             if is_counted:
                 self._count(tree.processes(self._all.pids), found)

@@ -28,6 +28,7 @@ from typing import NoReturn
 
 from runtime.process import procfs, tree, unlisted
 from runtime.process.libc import become_subreaper
+from runtime.stop_limits import SEARCH_LAST_MARGIN
 
 _END_SECONDS = 1.0
 """Seconds for which an executor repeats ending its own descendants."""
@@ -150,9 +151,6 @@ def _find_group(pid: int) -> int | None:
     return None
 
 
-LAST_SECONDS = 0.3
-"""Seconds before its limit from which on `end_repeatedly` kills although new processes still appear."""
-
 LOOK_SECONDS = 0.01
 """Seconds between two searches."""
 
@@ -176,7 +174,7 @@ def end_repeatedly(look: Callable[[], list[tree.Process]], until: float, *, leas
 def _stop_or_kill(left: Sequence[tree.Process], stopped: set[tree.Process], until: float) -> bool:
     """Stop those that are not `stopped` yet; kill all if there are none, or little time. True: search again."""
     new = [process for process in left if process not in stopped]
-    if new and time.monotonic() < until - LAST_SECONDS:
+    if new and time.monotonic() < until - SEARCH_LAST_MARGIN:
         tree.send_signal(new, signal.SIGSTOP)
         stopped.update(new)
         return True

@@ -11,9 +11,7 @@ from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.process import libc, procfs, tree
 from runtime.process.descendants import Descendants
-
-STOP_SECONDS = 0.3
-"""Upper bound in seconds of stopping an executor's descendants before the KILL rung."""
+from runtime.stop_limits import DESCENDANTS_TIMEOUT
 
 LOOK_SECONDS = 0.05
 """Upper bound in seconds of the search for an executor's descendants before SIGTERM."""
@@ -101,7 +99,7 @@ class ExecutorProcess:
         if flag.are_stacks_requested(self.slot):
             self._signal_stacks()
         below = Descendants(lambda: [self.pid])
-        below.stop(time.monotonic() + STOP_SECONDS)
+        below.stop(time.monotonic() + DESCENDANTS_TIMEOUT)
         self._snapshot_descendants()
         below.kill()
         tree.send_signal(self.descendants, signal.SIGKILL)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from orchestrator.logging.sinks import PATIENCE
+from runtime.stop_limits import OUTPUT_TIMEOUT
 from tests.chaos.conftest import SLACK, Scenario
 from tests.support.cli import QUIESCE, environment
 
@@ -47,7 +47,7 @@ def test_an_unread_pipe_holds_nobody_up(scenario: Scenario) -> None:
     """No process reads the supervisor's output, and it has a lot to say."""
     # The last one outlasts the second for which a line may wait for its reader, or all is done before the stop is seen;
     # and it is short, because the stop may come before it begins.
-    tasks = scenario.tasks(["talk", "talk", "cooperative"], hold=4 * PATIENCE)
+    tasks = scenario.tasks(["talk", "talk", "cooperative"], hold=4 * OUTPUT_TIMEOUT)
     env = environment(scenario.environment())
     read, write = os.pipe()
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.ladder import ABANDON_SECONDS
+from runtime.stop_limits import ABANDON_TIMEOUT
 from tests.chaos.conftest import SLACK, Scenario
 from tests.support.chaos.fuse import HungFileSystem, hung_file_system
 from tests.support.cli import QUIESCE, Running, start_cli
@@ -58,7 +58,7 @@ def test_a_task_over_its_time_has_failed_and_the_run_goes_on_and_ends(scenario: 
     """One worker: what comes after it needs another executor. With retries: none of them runs beside what is left."""
     write_tasks(scenario, hung)
     with start(scenario, "--timeout", "0.5", "--retries", "2", workers=1) as running:
-        pid = pid_in(running.expect(r"executor\.abandoned .*", deadline=ABANDON_SECONDS + 15))
+        pid = pid_in(running.expect(r"executor\.abandoned .*", deadline=ABANDON_TIMEOUT + 15))
         done = running.wait()
         assert state_of(pid) == "D"
         hung.release()
@@ -75,7 +75,7 @@ def test_one_that_comes_back_to_life_is_reaped_while_the_run_goes_on(scenario: S
     tasks[0]["hung"] = str(hung.file)
     (scenario.folder / "input.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
     with start(scenario, "--timeout", "0.5", workers=1) as running:
-        pid = pid_in(running.expect(r"executor\.abandoned .*", deadline=ABANDON_SECONDS + 15))
+        pid = pid_in(running.expect(r"executor\.abandoned .*", deadline=ABANDON_TIMEOUT + 15))
         hung.release()
         assert pid_in(running.expect(r"executor\.ended_late .*")) == pid
         wait_until(lambda: state_of(pid) == "", what="it is reaped")

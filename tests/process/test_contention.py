@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
+from runtime.stop_limits import JOURNAL_TIMEOUT, KILL_TIMEOUT, SWEEP_TIMEOUT
 from tests.process.helpers import jsonl, look
 from tests.support.cli import QUIESCE, Running, run_cli
 from tests.support.wait import wait_until
@@ -157,7 +157,7 @@ def stop(run: Running) -> float:
 
 def bound() -> float:
     """Seconds that docs/stopping.md grants."""
-    return GRACE + GRACE + 2 + JOURNAL_TIMEOUT + SWEEP_TIMEOUT
+    return GRACE + GRACE + KILL_TIMEOUT + JOURNAL_TIMEOUT + SWEEP_TIMEOUT
 
 
 def test_two_runs_share_a_journal_while_one_takes_a_large_input_in(folder: Path) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 
-from orchestrator.background import PATIENCE, Background
+from orchestrator.background import Background
 from orchestrator.core.status import Phase, StatusView
+from runtime.stop_limits import OUTPUT_TIMEOUT
 from runtime.text import printable_lines, single_line
 
 DEFAULT_PATH = "/dev/termination-log"
@@ -50,8 +51,8 @@ class TerminationMessage:
             self._background.put(data, len(data))
 
     def flush(self) -> None:
-        """Wait until the text is written, at most PATIENCE seconds; after that, set `problem`."""
-        if not self._background.flush(limit=PATIENCE):
+        """Wait until the text is written, at most OUTPUT_TIMEOUT seconds; after that, set `problem`."""
+        if not self._background.flush(limit=OUTPUT_TIMEOUT):
             self.problem = f"cannot write the termination message {self._path}: it does not answer"
 
     def _write_last(self, texts: list[bytes]) -> None:

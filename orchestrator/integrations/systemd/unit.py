@@ -15,6 +15,7 @@ from orchestrator.core.ladder import Ladder
 from orchestrator.units import format_number
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
+from runtime.stop_limits import HOST_MARGIN
 
 WATCHDOG_SECONDS: Final = 30.0
 """The supervision loop turns four times a second; a stall that is longer than this justifies a restart."""
@@ -89,7 +90,7 @@ def memory_for(workers: int, limit: int | None) -> int | None:
 
 def stop_seconds(ladder: Ladder) -> int:
     """Return TimeoutStopSec for a ladder, in whole seconds."""
-    return math.ceil(ladder.total + stop_budget.MARGIN)
+    return math.ceil(ladder.total + HOST_MARGIN)
 
 
 def render(service: ServiceUnit) -> str:

@@ -14,6 +14,7 @@ from orchestrator import background
 from orchestrator.background import CAPACITY, HIGH_WATER, Background
 from orchestrator.logging.sinks import BackgroundLog, BufferedLog, DescriptorSink
 from runtime.model import Severity
+from runtime.stop_limits import OUTPUT_TIMEOUT
 from tests.support.wait import wait_until
 
 
@@ -87,7 +88,7 @@ def test_it_is_congested_while_it_goes_on_and_not_when_it_hangs(disk: Disk, monk
     one = Background("test", disk.write)
     one.put("a", HIGH_WATER + 1)
     assert one.is_congested()
-    later = time.monotonic() + background.PATIENCE
+    later = time.monotonic() + OUTPUT_TIMEOUT
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert not one.is_congested()
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as some
 
 from orchestrator.config import Settings
 from orchestrator.core.ladder import Escalation, Ladder
-from orchestrator.core.stop_budget import MARGIN, explain_shortening, fit, margin_of
+from orchestrator.core.stop_budget import explain_shortening, fit, margin_of
+from runtime.stop_limits import HOST_MARGIN
 
 times = some.floats(0, 1000)
 
@@ -23,7 +24,7 @@ def test_a_ladder_that_fits_is_left_alone() -> None:
     ladder = Ladder(10, 5, 2)
     assert fit(ladder, 20).fits
     assert not fit(ladder, 19.9).fits
-    assert fit(ladder, 19.9).needed == 17 + MARGIN
+    assert fit(ladder, 19.9).needed == 17 + HOST_MARGIN
 
 
 def test_patience_goes_before_the_graces() -> None:

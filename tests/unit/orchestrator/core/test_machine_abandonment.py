@@ -6,20 +6,17 @@ import pytest
 
 from orchestrator.core import stimuli
 from orchestrator.core.abandonment import MOST_ABANDONED
-from orchestrator.core.ladder import ABANDON_SECONDS
-from orchestrator.core.machine import SWEEP_TIMEOUT
-from orchestrator.core.shutdown import LOOK_PATIENCE
 from orchestrator.core.status import Phase
 from orchestrator.core.verdicts import UNKILLABLE
-from orchestrator.engine.guardian_monitor import LONGEST_SILENCE
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason
+from runtime.stop_limits import ABANDON_TIMEOUT, GUARDIAN_TIMEOUT, LOOK_TIMEOUT, SWEEP_TIMEOUT
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 from tests.unit.orchestrator.core.test_machine_threads import start_all, world_at_work
 
 STOP_LADDER = 3.0  # of tests.unit.orchestrator.core.simulated_run: 1 + 1 + 1
 
-LADDER = 2.0 + ABANDON_SECONDS  # of one executor, there
+LADDER = 2.0 + ABANDON_TIMEOUT  # of one executor, there
 
 
 def over_time(world: SimulatedRun) -> None:
@@ -182,12 +179,12 @@ def test_those_whose_guardian_was_lost_do_not_count() -> None:
 
 def test_one_that_dies_slowly_costs_its_task_one_attempt() -> None:
     """Its memory takes seconds to unmap, or its guardian was held meanwhile."""
-    assert ABANDON_SECONDS > LONGEST_SILENCE
+    assert ABANDON_TIMEOUT > GUARDIAN_TIMEOUT
     world = world_at_work(1, workers=1, timeout=2.0, retries=3)
     world.look(beat=world.now)
     world.tick(2.0)
     world.look(beat=world.now)
-    world.tick(2.0 + LONGEST_SILENCE)
+    world.tick(2.0 + GUARDIAN_TIMEOUT)
     world.die(0)
     assert not world.named("executor.abandoned")
     assert (world.attempts, world.outcomes) == ({1: 1}, {})
@@ -242,7 +239,7 @@ def test_the_last_look_does_not_wait_for_the_end_of_a_ladder_that_nobody_needed(
         world.leave(0)
     world.answer_commit()
     assert world.swept == 1
-    assert world.now < world.sweep_until <= world.now + LOOK_PATIENCE < world.now + SWEEP_TIMEOUT
+    assert world.now < world.sweep_until <= world.now + LOOK_TIMEOUT < world.now + SWEEP_TIMEOUT
 
 
 def test_a_last_look_that_a_slow_journal_has_delayed_has_its_time_all_the_same() -> None:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core import stimuli
-from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from orchestrator.core.records import TERMINAL
 from orchestrator.core.status import Phase
 from runtime.ipc import executor_protocol
+from runtime.stop_limits import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from tests.support.examples import scaled
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.core import stimuli
-from orchestrator.core.machine import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from orchestrator.core.records import TERMINAL
 from orchestrator.core.status import Phase
 from runtime.ipc import executor_protocol, frames, guardian_protocol
 from runtime.model import InterruptReason, InterruptSignal
+from runtime.stop_limits import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 from tests.support.examples import scaled
 from tests.unit.orchestrator.core.simulated_run import STOP, Executor, SimulatedRun
 

@@ -122,7 +122,7 @@ def test_a_journal_that_is_gone_costs_entries_not_time(server: socket.socket) ->
 
 def test_a_journal_that_is_stuck_costs_a_moment_once(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full queue is waited for once, then not any more until something gets through."""
-    monkeypatch.setattr(journald, "PATIENCE", 0.05)
+    monkeypatch.setattr(journald, "OUTPUT_TIMEOUT", 0.05)
     log = JournalLog("r", Severity.INFO, server.getsockname())
     for _ in range(100_000):
         log("e", Severity.INFO, {})

@@ -17,6 +17,7 @@ from runtime.ipc.guardian_protocol import SweepReport
 from runtime.process import tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import Descendants
+from runtime.stop_limits import STRAY_SEARCH_TIMEOUT
 
 
 class ChainLeaf(RunCgroup):
@@ -45,7 +46,7 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(*, can_end: bool) -> ChainLeaf:
         if not can_end:
-            monkeypatch.setattr(strays, "KILL_TIMEOUT", 0.05)
+            monkeypatch.setattr(strays, "SWEEP_END_TIMEOUT", 0.05)
         leaf = ChainLeaf(can_end=can_end)
         monkeypatch.setattr(tree, "has_children", lambda: leaf.is_running)
         return leaf
@@ -72,7 +73,7 @@ def test_a_chain_that_does_not_end_remains(chain: Any) -> None:
 
 def test_it_gives_up_when_the_stop_must_end(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would go on for longer than a test may take."""
-    monkeypatch.setattr(strays, "KILL_TIMEOUT", 1e6)
+    monkeypatch.setattr(strays, "SWEEP_END_TIMEOUT", 1e6)
     leaf = chain(can_end=False)
     with selectors.DefaultSelector() as selector:
         looker = StrayReaper(leaf, StdioKeeper(selector), keep=False)
@@ -101,7 +102,7 @@ def test_those_that_multiply_are_killed_when_the_stop_must_end(monkeypatch: pyte
     with selectors.DefaultSelector() as selector:
         StrayReaper(None, StdioKeeper(selector), keep=False).sweep([], pass_time, until=until)
     assert killed
-    assert killed[0] < until + strays.STOP_SECONDS  # a look that has begun is ended
+    assert killed[0] < until + STRAY_SEARCH_TIMEOUT  # a look that has begun is ended
 
 
 def test_what_was_stopped_is_killed_also_when_the_last_search_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:

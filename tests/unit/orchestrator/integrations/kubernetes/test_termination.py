@@ -114,7 +114,7 @@ def test_a_place_that_does_not_answer_holds_nobody_up(tmp_path: Path, monkeypatc
         answers.wait()
 
     monkeypatch.setattr(termination, "_replace", hang)
-    monkeypatch.setattr(termination, "PATIENCE", 0.05)
+    monkeypatch.setattr(termination, "OUTPUT_TIMEOUT", 0.05)
     message = chosen(str(tmp_path / "log"))
     message(replace(VIEW, phase=Phase.STOPPING, signal=STOP))
     assert asked.wait(10)

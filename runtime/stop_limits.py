@@ -1,0 +1,156 @@
+"""List every time limit that bounds a stop, for supervisor, guardian, sentinel and executor alike. Frozen: a leaf.
+
+*Theory.* A stop is promised to take `grace + term_grace + KILL_TIMEOUT` seconds, and `SECONDS_PER_EXECUTOR` more for
+each executor beyond `FEW_EXECUTORS`; README.md and docs/stopping.md say so, and tests/contract/test_stop_limits.py
+compares them. The promise holds because each wait in each process fits into the wait of the process that waits for it.
+With the limits in one file, the inner and the outer one are seen together.
+
+Each docstring says who waits for what, in seconds, and the part of the promise it belongs to:
+*kill* and *look* are the two halves of KILL_TIMEOUT; *journal* and *crowd* are the documented extensions; *end* comes
+after the last process is gone; *run* is no part of a stop of everything; *orphan* is a stop without a supervisor.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- the promise ------------------------------------------------------------------------------------
+
+KILL_TIMEOUT: Final = 2.0
+"""Kill and look: what a stop may take after the graces. The default of the setting `kill_patience`."""
+
+KILL_SHARE: Final = 0.5
+"""Kill: the part of `kill_patience` in which the supervisor waits for executors to die of SIGKILL. The rest is the
+last look at whatever process is left."""
+
+LOOK_SHARE: Final = 0.7
+"""Look: the part of the last look in which it waits for processes; the rest is for recording the end."""
+
+FEW_EXECUTORS: Final = 64
+"""Kill and look: the number of executors (no seconds) that KILL_TIMEOUT is enough for."""
+
+SECONDS_PER_EXECUTOR: Final = 0.01
+"""Kill and look: what each executor beyond FEW_EXECUTORS adds to `kill_patience`: ending many costs time in proportion
+to their number (scripts/bench_stop_many.py)."""
+
+LOOK_TIMEOUT: Final = 3.0
+"""Look: what the supervisor allows the last look at most, however much of the ladder is left when it begins."""
+
+JOURNAL_TIMEOUT: Final = 10.0
+"""Journal: what a stop may take longer because of the journal, all in all. A disk that hangs (NFS) must not keep the
+supervisor for ever; nor one that is slow, at every commit. While the run is not stopped, the journal may give no
+answer for so long."""
+
+HOST_MARGIN: Final = 3.0
+"""End: what a host should grant beyond the ladder: the last sweep, the last commit, an interpreter's end."""
+
+# -- the supervisor waits for the guardian ----------------------------------------------------------
+
+SWEEP_TIMEOUT: Final = 5.0
+"""Crowd: how long the supervisor waits for the report of the guardian's last look. For a crowd the guardian takes up to
+CROWD_TIMEOUT and then CROWD_KILL_TIMEOUT, after SENTINEL_REAP_TIMEOUT. A guardian that neither answers nor works is
+replaced sooner (GUARDIAN_TIMEOUT_IN_STOP)."""
+
+GUARDIAN_TIMEOUT: Final = 5.0
+"""Run: how long a guardian may neither answer nor work while the run goes on, before the supervisor replaces it."""
+
+GUARDIAN_TIMEOUT_IN_STOP: Final = 1.0
+"""Kill: likewise in a stop. From then on the supervisor signals the executors itself, and it replaces the guardian as
+soon as no executor is left whose end the guardian would have to report."""
+
+GUARDIAN_LOSS_TIMEOUT: Final = 1.0
+"""Run: how long the supervisor waits for a killed guardian, and what it watched, to be gone. Its loop waits meanwhile;
+in a stop it does not."""
+
+GUARDIAN_EXIT_TIMEOUT: Final = 1.0
+"""End: how long the supervisor waits for the guardian to exit after its last report, and then once more for its death
+of SIGKILL."""
+
+CGROUP_TIMEOUT: Final = 0.5
+"""End: how long guardian, sentinel or supervisor waits for the kernel to release the cgroup whose last process is
+gone."""
+
+ENVIRONMENTS_TIMEOUT: Final = 0.3
+"""Look: what a last look without a guardian takes at least to read environments, by a process that must start."""
+
+SEARCH_LAST_MARGIN: Final = 0.3
+"""Look: how long before its end a look without a guardian kills processes although new ones still appear."""
+
+# -- the supervisor's own end -----------------------------------------------------------------------
+
+LAST_OUTPUT_TIMEOUT: Final = 2.0
+"""End: how long the supervisor logs the executors' last output after a run that was not stopped; a quarter of it after
+a stop."""
+
+OUTPUT_TIMEOUT: Final = 1.0
+"""End: how long the supervisor waits for a log, a terminal or a reader that takes nothing."""
+
+FAILED_JOURNAL_TIMEOUT: Final = 1.0
+"""End: how long a journal that has failed gets to refuse what still waits to be written."""
+
+# -- the guardian waits for processes ---------------------------------------------------------------
+
+STRAY_GRACE: Final = 0.5
+"""Look: how long the guardian waits between SIGTERM and SIGKILL for what an executor left behind."""
+
+SWEEP_KILL_MARGIN: Final = 0.2
+"""Look: how long before the end of the last look the guardian sends SIGKILL at the latest; STRAY_GRACE is shorter
+then."""
+
+SWEEP_PROGRESS_TIMEOUT: Final = 0.1
+"""Crowd: how long the guardian goes on waiting after the number of processes fell: the kernel needs a while to end
+thousands."""
+
+SWEEP_END_TIMEOUT: Final = 2.0
+"""Crowd: how long the guardian waits for processes that SIGKILL was sent to, if it finds that more and more of them
+end, before it reports them as unkillable (D state); and for the supervisor to take the report."""
+
+CROWD_TIMEOUT: Final = 1.0
+"""Crowd: how long the guardian may take to stop a crowd of processes before it lists them. It takes milliseconds, if
+the crowd leaves any processor time."""
+
+CROWD_KILL_TIMEOUT: Final = 3.0
+"""Crowd: like SWEEP_END_TIMEOUT, while new processes are still found and a supervisor waits."""
+
+SWEEP_LAST_MARGIN: Final = 0.7
+"""Crowd: how long before that limit, or before the end of the stop, the guardian kills processes although new ones
+still appear."""
+
+STRAY_SEARCH_TIMEOUT: Final = 0.2
+"""Look: how long the guardian searches for processes to stop before it reaps ended children."""
+
+DESCENDANTS_TIMEOUT: Final = 0.3
+"""Kill: how long the guardian takes at most to stop an executor's descendants before it kills them."""
+
+SENTINEL_REAP_TIMEOUT: Final = 0.25
+"""Look: how long the guardian waits for the end of the sentinel, which it has killed."""
+
+# -- one executor -----------------------------------------------------------------------------------
+
+ABANDON_TIMEOUT: Final = 10.0
+"""Run: the least `kill_patience` of one executor's own ladder: large memory takes seconds to unmap, and no end is
+reported while the guardian is held. An executor that is given up costs its task the retries."""
+
+TERM_TIMEOUT: Final = 5.0
+"""Run: how long an executor waits between two tasks for a SIGTERM that the guardian has announced."""
+
+# -- without a supervisor ---------------------------------------------------------------------------
+
+SENTINEL_MARGIN: Final = 0.5
+"""Orphan: how long beyond the grace the guardian may take to begin its sweep before the sentinel ends everything."""
+
+SENTINEL_END_TIMEOUT: Final = 2.0
+"""Orphan: how long the sentinel repeats its killing."""
+
+ORPHANED_KILL_TIMEOUT: Final = 30.0
+"""Orphan: like CROWD_KILL_TIMEOUT, when no supervisor waits for the guardian."""
+
+ORPHANED_CGROUP_TIMEOUT: Final = 5.0
+"""Orphan: like CGROUP_TIMEOUT, for the guardian of a dead supervisor."""
+
+TAKEOVER_SLACK: Final = 60.0
+"""Orphan: how long beyond the ladder `resume` waits for the guardian of a dead supervisor, whose ladder may have been
+longer."""
+
+PREVIOUS_END_TIMEOUT: Final = 2.0
+"""Orphan: how long `resume` kills again and again what a dead supervisor has left."""
