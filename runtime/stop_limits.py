@@ -5,9 +5,9 @@ each executor beyond `FEW_EXECUTORS`; README.md and docs/stopping.md say so, and
 compares them. The promise holds because each wait in each process fits into the wait of the process that waits for it.
 With the limits in one file, the inner and the outer one are seen together.
 
-Each docstring says who waits for what, in seconds, and the part of the promise it belongs to:
-*kill* and *look* are the two halves of KILL_TIMEOUT; *journal* and *crowd* are the documented extensions; *end* comes
-after the last process is gone; *run* is no part of a stop of everything; *orphan* is a stop without a supervisor.
+Each docstring says who waits for what, in seconds, and the part of the promise it belongs to: *flag* and *term* are the
+graces; *kill* and *look* are the two halves of KILL_TIMEOUT; *journal* and *crowd* are the documented extensions; *end*
+comes after the last process is gone; *run* is no part of a stop of everything; *orphan* is a stop without a supervisor.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from __future__ import annotations
 from typing import Final
 
 # -- the promise ------------------------------------------------------------------------------------
+
+GRACE: Final = 10.0
+"""Flag: what a stop waits between the interrupt flag and SIGTERM. The default of the setting `grace`."""
+
+TERM_GRACE: Final = 5.0
+"""Term: what a stop waits between SIGTERM and SIGKILL. The default of the setting `term_grace`."""
 
 KILL_TIMEOUT: Final = 2.0
 """Kill and look: what a stop may take after the graces. The default of the setting `kill_patience`."""
@@ -41,8 +47,15 @@ JOURNAL_TIMEOUT: Final = 10.0
 supervisor for ever; nor one that is slow, at every commit. While the run is not stopped, the journal may give no
 answer for so long."""
 
+LEAST_KILL_TIMEOUT: Final = 0.5
+"""Kill and look: what is kept of `kill_patience` where the host grants too little for the ladder: the kernel ends a
+process within that, or not at all."""
+
 HOST_MARGIN: Final = 3.0
 """End: what a host should grant beyond the ladder: the last sweep, the last commit, an interpreter's end."""
+
+SERVICE_MARGIN: Final = 10.0
+"""Journal and end: how long beyond the ladder systemd is asked for more time (EXTEND_TIMEOUT_USEC)."""
 
 # -- the supervisor waits for the guardian ----------------------------------------------------------
 
@@ -70,8 +83,11 @@ CGROUP_TIMEOUT: Final = 0.5
 """End: how long guardian, sentinel or supervisor waits for the kernel to release the cgroup whose last process is
 gone."""
 
-ENVIRONMENTS_TIMEOUT: Final = 0.3
-"""Look: what a last look without a guardian takes at least to read environments, by a process that must start."""
+ENVIRONMENTS_TIMEOUT: Final = 4.0
+"""Look: what one search through the environments of processes may take, where its reader gets no processor time."""
+
+LEAST_ENVIRONMENTS_TIMEOUT: Final = 0.3
+"""Look: what the supervisor allows such a search at least when it looks without a guardian: the reader must start."""
 
 SEARCH_LAST_MARGIN: Final = 0.3
 """Look: how long before its end a look without a guardian kills processes although new ones still appear."""
@@ -79,14 +95,19 @@ SEARCH_LAST_MARGIN: Final = 0.3
 # -- the supervisor's own end -----------------------------------------------------------------------
 
 LAST_OUTPUT_TIMEOUT: Final = 2.0
-"""End: how long the supervisor logs the executors' last output after a run that was not stopped; a quarter of it after
-a stop."""
+"""End: how long the supervisor logs the executors' last output after a run that was not stopped."""
+
+LAST_OUTPUT_TIMEOUT_IN_STOP: Final = 0.5
+"""End: likewise after a stop."""
 
 OUTPUT_TIMEOUT: Final = 1.0
 """End: how long the supervisor waits for a log, a terminal or a reader that takes nothing."""
 
 FAILED_JOURNAL_TIMEOUT: Final = 1.0
 """End: how long a journal that has failed gets to refuse what still waits to be written."""
+
+PROBES_CLOSE_TIMEOUT: Final = 1.0
+"""End: how long the supervisor waits for the threads that answer HTTP."""
 
 # -- the guardian waits for processes ---------------------------------------------------------------
 
@@ -119,6 +140,12 @@ still appear."""
 STRAY_SEARCH_TIMEOUT: Final = 0.2
 """Look: how long the guardian searches for processes to stop before it reaps ended children."""
 
+TERM_SEARCH_TIMEOUT: Final = 0.05
+"""Term: how long the guardian searches for an executor's descendants before it sends SIGTERM."""
+
+STACKS_TIMEOUT: Final = 0.25
+"""Kill: how long the guardian waits for the threads of an executor that runs no Python code to write their stacks."""
+
 DESCENDANTS_TIMEOUT: Final = 0.3
 """Kill: how long the guardian takes at most to stop an executor's descendants before it kills them."""
 
@@ -134,6 +161,10 @@ reported while the guardian is held. An executor that is given up costs its task
 TERM_TIMEOUT: Final = 5.0
 """Run: how long an executor waits between two tasks for a SIGTERM that the guardian has announced."""
 
+REASON_TIMEOUT: Final = 2.0
+"""Term: how long a task that was in C code waits for the reason of its interrupt, which the control thread reads once
+it gets the GIL."""
+
 # -- without a supervisor ---------------------------------------------------------------------------
 
 SENTINEL_MARGIN: Final = 0.5
@@ -148,9 +179,15 @@ ORPHANED_KILL_TIMEOUT: Final = 30.0
 ORPHANED_CGROUP_TIMEOUT: Final = 5.0
 """Orphan: like CGROUP_TIMEOUT, for the guardian of a dead supervisor."""
 
+EXECUTOR_END_TIMEOUT: Final = 1.0
+"""Orphan: how long an executor without a supervisor repeats ending its own descendants, where it cannot list them."""
+
 TAKEOVER_SLACK: Final = 60.0
 """Orphan: how long beyond the ladder `resume` waits for the guardian of a dead supervisor, whose ladder may have been
 longer."""
 
 PREVIOUS_END_TIMEOUT: Final = 2.0
 """Orphan: how long `resume` kills again and again what a dead supervisor has left."""
+
+PREVIOUS_SEARCH_TIMEOUT: Final = 10.0
+"""Orphan: like ENVIRONMENTS_TIMEOUT, for the search of `resume` for the processes of a dead supervisor."""

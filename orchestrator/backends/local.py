@@ -50,9 +50,9 @@ from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 from runtime.stop_limits import (
     CGROUP_TIMEOUT,
-    ENVIRONMENTS_TIMEOUT,
     GUARDIAN_EXIT_TIMEOUT,
     GUARDIAN_TIMEOUT_IN_STOP,
+    LEAST_ENVIRONMENTS_TIMEOUT,
     TAKEOVER_SLACK,
 )
 
@@ -331,7 +331,7 @@ class LocalBackend:
         """
         guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
-        seconds = max(ENVIRONMENTS_TIMEOUT, until - time.monotonic())
+        seconds = max(LEAST_ENVIRONMENTS_TIMEOUT, until - time.monotonic())
         leftovers = marked_processes.of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
         if self._leaf is not None:
             known = {guardian, *(process.pid for process in leftovers)}

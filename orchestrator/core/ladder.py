@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from runtime.stop_limits import ABANDON_TIMEOUT, KILL_SHARE, KILL_TIMEOUT
+from runtime.stop_limits import ABANDON_TIMEOUT, GRACE, KILL_SHARE, KILL_TIMEOUT, TERM_GRACE
 
 
 class Rung(IntEnum):
@@ -28,8 +28,8 @@ class Ladder:
     own is `for_executor`.
     """
 
-    grace: float = 10.0
-    term_grace: float = 5.0
+    grace: float = GRACE
+    term_grace: float = TERM_GRACE
     kill_patience: float = KILL_TIMEOUT
     last_look: float = 0.0
 

@@ -12,7 +12,7 @@ from orchestrator.core.ladder import Ladder
 from orchestrator.core.stop_budget import FittedLadder, fit
 from runtime.errors import UsageError
 from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, MAX_SLOTS, show_value
-from runtime.stop_limits import FEW_EXECUTORS, KILL_TIMEOUT, SECONDS_PER_EXECUTOR
+from runtime.stop_limits import FEW_EXECUTORS, GRACE, KILL_TIMEOUT, SECONDS_PER_EXECUTOR, TERM_GRACE
 
 SHORTEST_HEARTBEAT_TIMEOUT = 0.5
 """Seconds: a busy host may well keep an executor waiting for a fifth of that, and a heartbeat must not be late then."""
@@ -100,9 +100,11 @@ class RunSettings(BaseModel):
         default=None, gt=0, le=LONGEST_SECONDS, description="Seconds that the whole run may take."
     )
     grace: float = Field(
-        default=10.0, ge=0, le=LONGEST_SECONDS, description="Seconds between the interrupt flag and SIGTERM."
+        default=GRACE, ge=0, le=LONGEST_SECONDS, description="Seconds between the interrupt flag and SIGTERM."
     )
-    term_grace: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS, description="Seconds between SIGTERM and SIGKILL.")
+    term_grace: float = Field(
+        default=TERM_GRACE, ge=0, le=LONGEST_SECONDS, description="Seconds between SIGTERM and SIGKILL."
+    )
     kill_patience: float = Field(default=KILL_TIMEOUT, gt=0, le=LONGEST_SECONDS)
     retries: int = Field(default=0, ge=0, le=LARGEST_COUNT, description="How often a failed task is tried again.")
     max_failures: MaxFailures | None = Field(

@@ -8,13 +8,9 @@ proportion.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 from orchestrator.core.ladder import Ladder
-from runtime.stop_limits import HOST_MARGIN
-
-_PATIENCE: Final = 0.5
-"""Seconds of `kill_patience` that are kept: the kernel ends a process within that, or not at all."""
+from runtime.stop_limits import HOST_MARGIN, LEAST_KILL_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
     if granted is None or ladder.total + margin_of(granted) <= granted:
         return FittedLadder(ladder, ladder, granted)
     room = max(0.0, granted - margin_of(granted))
-    patience = min(ladder.kill_patience, max(_PATIENCE, room - ladder.grace - ladder.term_grace), room)
+    patience = min(ladder.kill_patience, max(LEAST_KILL_TIMEOUT, room - ladder.grace - ladder.term_grace), room)
     graces = ladder.grace + ladder.term_grace
     share = min(1.0, (room - patience) / graces) if graces else 0.0
     return FittedLadder(

@@ -37,7 +37,7 @@ from runtime.ipc import executor_protocol
 from runtime.limits import clamp_wait
 from runtime.model import Severity
 from runtime.stacks import format_stacks
-from runtime.stop_limits import LAST_OUTPUT_TIMEOUT
+from runtime.stop_limits import LAST_OUTPUT_TIMEOUT, LAST_OUTPUT_TIMEOUT_IN_STOP
 
 CONGESTED_SECONDS = 0.02
 """Seconds until the next look at whether the log keeps up."""
@@ -300,7 +300,7 @@ class Engine:
 
     def _finish_output(self) -> None:
         """Log what is left of the output at the end, for a limited time."""
-        seconds = LAST_OUTPUT_TIMEOUT if self._state.signal is None else LAST_OUTPUT_TIMEOUT / 4
+        seconds = LAST_OUTPUT_TIMEOUT if self._state.signal is None else LAST_OUTPUT_TIMEOUT_IN_STOP
         end = time.monotonic() + seconds
         while self._mux.has_output and time.monotonic() < end:
             self._mux.show_output()

@@ -28,11 +28,9 @@ from runtime.ipc import codec
 from runtime.ipc.executor_protocol import Task, TaskDone, UpFrame
 from runtime.ipc.frames import pack
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.stop_limits import REASON_TIMEOUT
 
 _UNSET: Final = object()
-
-REASON_SECONDS = 2.0
-"""Seconds that a task on the TERM rung waits for the reason, which the control thread reads once it gets the GIL."""
 
 _current: ContextVar[RunningTask | None] = ContextVar("quiesce_current_task", default=None)
 
@@ -141,7 +139,7 @@ class TaskRunner:
         unknown = native.allocate_lock()
         unknown.acquire()
         forget = running.state.add_waker(partial(_release, unknown))
-        unknown.acquire(timeout=REASON_SECONDS)
+        unknown.acquire(timeout=REASON_TIMEOUT)
         forget()
         signal = running.state.interrupt_signal  # None: it was for the task before
         return None if signal is None else ExecutionInterrupted(signal)

@@ -28,10 +28,7 @@ from typing import NoReturn
 
 from runtime.process import procfs, tree, unlisted
 from runtime.process.libc import become_subreaper
-from runtime.stop_limits import SEARCH_LAST_MARGIN
-
-_END_SECONDS = 1.0
-"""Seconds for which an executor repeats ending its own descendants."""
+from runtime.stop_limits import EXECUTOR_END_TIMEOUT, SEARCH_LAST_MARGIN
 
 
 class Descendants:
@@ -187,7 +184,7 @@ def end_with_descendants() -> NoReturn:
     try:
         if procfs.IS_BLIND:
             become_subreaper()
-            unlisted.end_children(_END_SECONDS)
+            unlisted.end_children(EXECUTOR_END_TIMEOUT)
         tree.send_signal(tree.children(), signal.SIGKILL)
     finally:  # in any case: a process that has changed its user may not even be able to import a codec
         os.kill(os.getpid(), signal.SIGKILL)

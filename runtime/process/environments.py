@@ -22,9 +22,7 @@ from select import POLLIN
 
 from runtime.native import poll
 from runtime.process.procfs import stat_fields
-
-PATIENCE = 4.0
-"""Upper bound in seconds of one call, where a reader gets no processor time."""
+from runtime.stop_limits import ENVIRONMENTS_TIMEOUT
 
 _LOOK, _LOOKS = 0.1, 3
 """Seconds without output after which a reader is checked, and checks that find it waiting before it counts as hung."""
@@ -62,7 +60,9 @@ _unreaped: list[int] = []
 """Pids of readers that hung and could not be killed at once."""
 
 
-def read(pids: Iterable[int], names: Sequence[str], *, seconds: float = PATIENCE) -> dict[int, Mapping[str, str]]:
+def read(
+    pids: Iterable[int], names: Sequence[str], *, seconds: float = ENVIRONMENTS_TIMEOUT
+) -> dict[int, Mapping[str, str]]:
     """Return the variables `names` of the processes, empty strings for those they do not have.
 
     Processes that could not be read in time, or at all, are left out or have empty strings. `seconds` bounds the call.

@@ -11,16 +11,13 @@ from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.process import libc, procfs, tree
 from runtime.process.descendants import Descendants
-from runtime.stop_limits import DESCENDANTS_TIMEOUT
-
-LOOK_SECONDS = 0.05
-"""Upper bound in seconds of the search for an executor's descendants before SIGTERM."""
+from runtime.stop_limits import DESCENDANTS_TIMEOUT, STACKS_TIMEOUT, TERM_SEARCH_TIMEOUT
 
 UNRESPONSIVE_SECONDS = 3.0
 """An executor without a heartbeat for so long (three, at least) runs no Python code: C code holds the GIL."""
 
-STACKS_SECONDS, STACKS_LOOK = 0.25, 0.001
-"""At most so long the threads of such an executor write their stacks, and how often each is looked at meanwhile."""
+STACKS_LOOK = 0.001
+"""Seconds between two looks at whether a thread of such an executor has written its stack."""
 
 
 @dataclass
@@ -82,7 +79,7 @@ class ExecutorProcess:
 
         Never all stacks from one thread: if Python code does run, the others' frames move while they are read.
         """
-        until = time.monotonic() + STACKS_SECONDS
+        until = time.monotonic() + STACKS_TIMEOUT
         for thread in procfs.thread_ids(self.pid):
             if procfs.is_signal_held(self.pid, thread, STACK_DUMP_SIGNAL):  # the executor's own, which tells nothing
                 continue
@@ -111,5 +108,5 @@ class ExecutorProcess:
         Bounded in time: below a fork bomb the search never ends, and the guardian finds orphans by other means, too.
         """
         before = set(self.descendants)
-        found = tree.children(self.pid, until=time.monotonic() + LOOK_SECONDS)
+        found = tree.children(self.pid, until=time.monotonic() + TERM_SEARCH_TIMEOUT)
         self.descendants.extend(process for process in found if process not in before)

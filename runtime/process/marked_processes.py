@@ -15,9 +15,7 @@ from runtime.process import environments, procfs
 from runtime.process.marks import SUPERVISOR_VARIABLE, variable_of
 from runtime.process.run_mark import has_mark
 from runtime.process.tree import Process, processes, start_time
-
-_START_SECONDS = 10.0
-"""Upper bound in seconds of the search for an earlier supervisor's processes, on a host without processor time."""
+from runtime.stop_limits import ENVIRONMENTS_TIMEOUT, PREVIOUS_SEARCH_TIMEOUT
 
 
 def of_supervisor(
@@ -25,7 +23,7 @@ def of_supervisor(
     mark: int = 0,
     since: int = 0,
     besides: Collection[int] = (),
-    seconds: float = environments.PATIENCE,
+    seconds: float = ENVIRONMENTS_TIMEOUT,
 ) -> list[Process]:
     """Return the living processes with a supervisor's token in their environment, or with its mark, except this one.
 
@@ -48,12 +46,12 @@ def of_predecessor(token: str, mark: int) -> list[Process]:
     that an agent runs as another user is found by the run's cgroup.)
     """
     ours = [pid for pid in _others() if _is_of_this_user(pid)]
-    found = _variables(ours, SUPERVISOR_VARIABLE, seconds=_START_SECONDS)
+    found = _variables(ours, SUPERVISOR_VARIABLE, seconds=PREVIOUS_SEARCH_TIMEOUT)
     return processes(pid for pid in ours if has_mark(pid, mark) or found[pid][SUPERVISOR_VARIABLE] == token)
 
 
 def _variables(
-    pids: Iterable[int], *names: str, seconds: float = environments.PATIENCE
+    pids: Iterable[int], *names: str, seconds: float = ENVIRONMENTS_TIMEOUT
 ) -> Mapping[int, Mapping[str, str]]:
     """Return environment variables of processes of any kind; none of those that cannot be read."""
     asked = list(pids)

@@ -17,6 +17,9 @@ PROMISES = [
     ("README.md", r"at most `--grace` \+ `--term-grace` \+ ([\d.]+) s", limits.KILL_TIMEOUT),
     ("docs/stopping.md", r"At most `grace` \+ `term_grace` \+ ([\d.]+) s", limits.KILL_TIMEOUT),
     ("docs/stopping.md", r"`grace` \+ `term_grace` \+ ([\d.]+) s \+ \(N - \d+\)", limits.KILL_TIMEOUT),
+    ("docs/stopping.md", r"`--grace` \(([\d.]+) s\)", limits.GRACE),
+    ("docs/stopping.md", r"`--term-grace` \(([\d.]+) s\)", limits.TERM_GRACE),
+    ("docs/stopping.md", r"a whole search takes at most ([\d.]+) s", limits.ENVIRONMENTS_TIMEOUT),
     ("docs/stopping.md", r"\(N - (\d+)\) . \d+ ms, and the host", limits.FEW_EXECUTORS),
     ("docs/stopping.md", r"\(N - \d+\) . (\d+) ms, and the host", 1000 * limits.SECONDS_PER_EXECUTOR),
     ("docs/stopping.md", r"with more than (\d+) the bound is", limits.FEW_EXECUTORS),
@@ -39,6 +42,7 @@ PROMISES = [
     ("docs/stopping.md", r"the sentinel ends the guardian (half a second) after", limits.SENTINEL_MARGIN),
     ("docs/systemd.md", r"`--grace` \+ `--term-grace` \+ ([\d.]+) s", limits.KILL_TIMEOUT),
     ("docs/systemd.md", r"`--grace` \+ `--term-grace` \+ \d s \+ ([\d.]+) s", limits.HOST_MARGIN),
+    ("docs/systemd.md", r"for (ten) seconds more for the last sweep", limits.SERVICE_MARGIN),
 ]
 
 
@@ -52,9 +56,9 @@ def test_the_documents_name_the_numbers_of_the_table(document: str, pattern: str
 
 @pytest.mark.parametrize("executors", [1, 64, 65, 1000])
 def test_a_stop_lasts_as_long_as_the_documents_say(executors: int) -> None:
-    sum_of_table = 10 + 5 + limits.KILL_TIMEOUT
+    sum_of_table = limits.GRACE + limits.TERM_GRACE + limits.KILL_TIMEOUT
     sum_of_table += max(0, executors - limits.FEW_EXECUTORS) * limits.SECONDS_PER_EXECUTOR
-    ladder = RunSettings(workers=executors, grace=10, term_grace=5).ladder
+    ladder = RunSettings(workers=executors).ladder
     assert ladder.total == pytest.approx(sum_of_table)
     assert ladder.for_stop.total == pytest.approx(sum_of_table)
 
@@ -69,3 +73,18 @@ def test_each_wait_fits_into_the_wait_for_the_process_that_waits() -> None:
     assert limits.LOOK_SHARE * last_look > limits.SENTINEL_REAP_TIMEOUT + limits.SWEEP_KILL_MARGIN
     assert limits.DESCENDANTS_TIMEOUT < limits.KILL_SHARE * limits.KILL_TIMEOUT
     assert limits.GUARDIAN_TIMEOUT_IN_STOP <= limits.KILL_SHARE * limits.KILL_TIMEOUT
+    assert limits.ENVIRONMENTS_TIMEOUT < limits.SWEEP_TIMEOUT
+    assert limits.STACKS_TIMEOUT + limits.DESCENDANTS_TIMEOUT < limits.KILL_SHARE * limits.KILL_TIMEOUT
+    assert limits.LEAST_KILL_TIMEOUT < limits.KILL_TIMEOUT
+
+
+def test_each_limit_is_defined_in_the_table_alone_and_used() -> None:
+    source = {
+        path: path.read_text()
+        for folder in ("runtime", "orchestrator")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "stop_limits.py"
+    }
+    for name in filter(str.isupper, vars(limits)):
+        assert not [path for path, text in source.items() if re.search(rf"^{name}\b.*=", text, re.MULTILINE)], name
+        assert any(re.search(rf"\b{name}\b", text) for text in source.values()), f"{name} is used nowhere"

@@ -3,7 +3,7 @@
 The supervision loop passes each view to this module (an observer: one assignment that never waits); requests are
 answered from the latest view. A stop must not wait for a client, and a silent client must not block the server:
 - a connection lasts at most CONNECTION_TIMEOUT, and at most CONNECTIONS are open: a new one ends the oldest;
-- all threads are daemons, and `close` waits for them at most CLOSE_SECONDS.
+- all threads are daemons, and `close` waits for them at most PROBES_CLOSE_TIMEOUT.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 from orchestrator.core.status import StatusView
 from orchestrator.integrations.probes.health import Answer, Health
 from runtime.errors import UsageError
+from runtime.stop_limits import PROBES_CLOSE_TIMEOUT
 
 EVERYWHERE = "*"
 """The address that means every interface, IPv6 and IPv4."""
@@ -36,9 +37,6 @@ CONNECTIONS = 32
 
 FULL_PAUSE = 0.1
 """Seconds until the next attempt to accept a connection when no descriptor is left for it."""
-
-CLOSE_SECONDS = 1.0
-"""Most seconds that `close` waits."""
 
 NO_METRICS = "metrics need the package prometheus-client: pip install 'quiesce[metrics]'"
 
@@ -81,11 +79,11 @@ class Probes:
             raise UsageError(f"cannot start a thread for the probes: {error}") from error
 
     def close(self) -> None:
-        """End the server and its connections. Waits at most CLOSE_SECONDS."""
-        end = time.monotonic() + CLOSE_SECONDS
+        """End the server and its connections. Waits at most PROBES_CLOSE_TIMEOUT."""
+        end = time.monotonic() + PROBES_CLOSE_TIMEOUT
         os.close(self._wake_write)
         if self._thread.ident is not None:
-            self._thread.join(CLOSE_SECONDS)
+            self._thread.join(PROBES_CLOSE_TIMEOUT)
         self._server.server_close()
         self._server.drop_all(end)
         os.close(self._wake_read)

@@ -21,6 +21,7 @@ from typing import Final
 
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.core.transitions import SlotState
+from runtime.stop_limits import SERVICE_MARGIN
 from runtime.text import single_line
 
 STATUS_SECONDS: Final = 1.0
@@ -28,9 +29,6 @@ STATUS_SECONDS: Final = 1.0
 
 EXTENSION: Final = 10.0
 """Seconds by which each EXTEND_TIMEOUT_USEC message extends systemd's stop timeout during a stop."""
-
-MARGIN: Final = 10.0
-"""Seconds beyond the ladder during which the timeout is still extended, for the last sweep and commit."""
 
 _REASON_LENGTH: Final = 200
 """Most characters of a reason in a status: systemd ignores a datagram that is longer than 4 KiB."""
@@ -92,7 +90,7 @@ def next_messages(sent: NotifyState, view: StatusView, watchdog: float | None) -
     now = view.at
     if view.phase is not Phase.RUNNING:
         if not sent.stopping:
-            sent = replace(sent, stopping=True, ends_at=now + (view.stop_bound or 0.0) + MARGIN)
+            sent = replace(sent, stopping=True, ends_at=now + (view.stop_bound or 0.0) + SERVICE_MARGIN)
             assignments.append("STOPPING=1")
         if now < sent.ends_at and now - sent.extended_at >= EXTENSION / 10:
             sent = replace(sent, extended_at=now)

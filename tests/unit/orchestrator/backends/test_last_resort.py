@@ -12,7 +12,7 @@ import pytest
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import Settings
 from runtime.process import environments, tree
-from runtime.stop_limits import ENVIRONMENTS_TIMEOUT
+from runtime.stop_limits import LEAST_ENVIRONMENTS_TIMEOUT
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def backend() -> Iterator[LocalBackend]:
     backend.close()
 
 
-@pytest.mark.parametrize(("left", "most"), [(-5.0, ENVIRONMENTS_TIMEOUT), (2.0, 2.0)])
+@pytest.mark.parametrize(("left", "most"), [(-5.0, LEAST_ENVIRONMENTS_TIMEOUT), (2.0, 2.0)])
 def test_environments_are_read_no_longer_than_the_stop_may_take(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, left: float, most: float
 ) -> None:

@@ -17,7 +17,7 @@ from runtime.ipc.guardian_protocol import SweepReport
 from runtime.process import tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import Descendants
-from runtime.stop_limits import STRAY_SEARCH_TIMEOUT
+from runtime.stop_limits import CROWD_KILL_TIMEOUT, STRAY_SEARCH_TIMEOUT
 
 
 class ChainLeaf(RunCgroup):
@@ -115,7 +115,7 @@ def test_what_was_stopped_is_killed_also_when_the_last_search_took_too_long(monk
     def stop(descendants: Descendants, _: float) -> bool:
         descendants._parents[7] = 1
         stopped.append(7)
-        pass_time(strays.CROWD_KILL_TIMEOUT)  # on a host without processor time
+        pass_time(CROWD_KILL_TIMEOUT)  # on a host without processor time
         return False
 
     def signal_one(_: Descendants, pid: int, _parent: int, signum: int) -> bool:

@@ -22,6 +22,7 @@ from orchestrator.integrations.systemd.notify import (
     read_files,
     read_service,
 )
+from runtime.stop_limits import SERVICE_MARGIN
 from tests.unit.orchestrator.integrations.views import STOP, view
 
 # -- what is said -----------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def test_more_time_is_asked_for_again_and_again_but_not_for_ever() -> None:
             name, _, value = word.partition("=")
             if name == "EXTEND_TIMEOUT_USEC":
                 asked[at] = int(value)
-    ends = 17 + notify.MARGIN
+    ends = 17 + SERVICE_MARGIN
     assert min(asked) == 0.0
     assert max(asked) == ends - 1.0
     assert all(later - sooner <= 1.0 for sooner, later in zip(list(asked), list(asked)[1:], strict=False))
