@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.hub import EventStream as EventStream
     from orchestrator.identity import RunMismatchError as RunMismatchError
     from orchestrator.outcome import Outcome as Outcome
-    from orchestrator.run_session import RunResult as RunResult
+    from orchestrator.run_result import RunResult as RunResult
     from orchestrator.supervisor import Supervisor as Supervisor
     from orchestrator.task_handle import TaskFailed as TaskFailed
     from orchestrator.task_handle import TaskHandle as TaskHandle

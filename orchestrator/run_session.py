@@ -5,16 +5,13 @@ Supervisor (for Python) and the command line have this in common. Blocking calls
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -22,7 +19,6 @@ import msgspec
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.core import stimuli
-from orchestrator.core.agent_needs import may_be_dropped
 from orchestrator.core.instructions import ReportAgent
 from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.core.settings import RunSettings
@@ -30,7 +26,6 @@ from orchestrator.core.status import StatusView
 from orchestrator.descriptions import resumed_log_fields
 from orchestrator.engine.clock import Clock, SystemClock
 from orchestrator.engine.hub import Hub
-from orchestrator.engine.journal_contention import CONTENTION_LIMIT
 from orchestrator.engine.journal_writer import JournalWriter
 from orchestrator.engine.loop import Engine, Observer
 from orchestrator.engine.memory_store import MemoryStore
@@ -39,58 +34,21 @@ from orchestrator.engine.switch_interval import short_switch_interval
 from orchestrator.engine.task_store import NOTHING_KNOWN, Known
 from orchestrator.hints import is_of_program
 from orchestrator.hints import resumption as resume_of
-from orchestrator.identity import AgentNumbers, Comparison, RunMismatchError
+from orchestrator.identity import Comparison, RunMismatchError
 from orchestrator.journal import Contention, Journal, JournalError, RunRecord, wait_at_most
 from orchestrator.journal.contention import LIMIT
 from orchestrator.logging.sinks import LogCallback, buffer_of
+from orchestrator.run_id import check_run_id
+from orchestrator.run_result import RunResult, final_status
+from orchestrator.session.agents import AgentRegistry
+from orchestrator.session.last_write import LastWrite
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.ipc import codec
 from runtime.model import ExecutionStatus, InterruptSignal, Severity, escape_surrogates
-from runtime.stop_limits import FAILED_JOURNAL_TIMEOUT, JOURNAL_TIMEOUT, OUTPUT_TIMEOUT
-
-CLOSE_SLICE = 0.1
-"""Seconds between two looks at what holds up the journal's last write."""
+from runtime.stop_limits import OUTPUT_TIMEOUT
 
 SPOOL_AHEAD = 8
 """Batches that may wait to be written; a caller that feeds more is slowed down to the disk's pace."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """Hold how a run ended. `remaining` names processes that SIGKILL did not end; `error` is one line or None."""
-
-    status: ExecutionStatus
-    signal: InterruptSignal | None
-    error: str | None
-    view: StatusView
-    remaining: Sequence[str]
-    seconds: float
-
-    @property
-    def signal_name(self) -> str | None:
-        """`SIGTERM` and the like, if an OS signal was the cause."""
-        by = self.signal.triggered_by if self.signal is not None else ""
-        return by.removeprefix("signal:") if by.startswith("signal:") else None
-
-
-def new_run_id() -> str:
-    """Return an id for a run: the time, so that ids sort, and a random suffix."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-
-
-LONGEST_RUN_ID = 150
-"""Bytes of a run id: with what is added to it, it names a cgroup, and a name in a file system has at most 255."""
-
-
-def check_run_id(run_id: str) -> None:
-    """Raise UsageError if a run cannot have this id: the environment and the names of files have to take it."""
-    if not isinstance(run_id, str):
-        raise UsageError(f"the run id {run_id!r:.80} is not a string")
-    if escape_surrogates(run_id) != run_id or "\0" in run_id:
-        raise UsageError(f"the run id {run_id!r:.80} is not text in UTF-8 without NUL")
-    if not run_id.strip() or len(run_id.encode()) > LONGEST_RUN_ID:
-        size = len(run_id.encode())
-        raise UsageError(f"a run id has 1 to {LONGEST_RUN_ID} bytes, not {size}, and is not blank: {run_id!r:.40}")
 
 
 class RunSession:
@@ -122,23 +80,17 @@ class RunSession:
         self._log = log
         self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
         self._backend = backend(run_id, settings)
+        self._agents = agents = AgentRegistry(self.post, self._stored_agents, self._keep_agent)
         self._engine = Engine(
-            settings, self._backend, log, self._on_agent, self._signals, observers, self._fail_waiters, clock=clock
+            settings, self._backend, log, agents.on_report, self._signals, observers, self._fail_waiters, clock=clock
         )
         self._store = MemoryStore(self.hub, self._post_here) if journal is None else JournalWriter(self.hub, self.post)
-        self._agents: dict[tuple[bool, bytes], tuple[int, Future[ReportAgent]]] = {}
-        self._counted_agents: set[int] = set()
-        self._numbers: dict[int, Future[ReportAgent]] = {}
-        self._identities: dict[int, str] = {}
-        self._stored_agents: Mapping[int, str] = {}
-        self._agent_numbers: AgentNumbers | None = None
         self._resumed_by_program = False
         self._is_writing = False
         self._report = wait_at_most(LIMIT, self._say_waiting)
         self._stored = 0
         self._handed_in = 0
         self._ending: RunResult | None = None
-        self._lock = threading.Lock()
         self._process_state = ExitStack()
 
     # -- start ------------------------------------------------------------------------------
@@ -165,9 +117,7 @@ class RunSession:
         error = self.end_error()
         self.hub.fail_waiters()
         self._store.fail_pending(error)
-        for future in list(self._numbers.values()):
-            with suppress(InvalidStateError):  # it has a result, or `register_agent` has failed it just now
-                future.set_exception(error)
+        self._agents.fail_pending(error)
 
     def while_stopped(self, around: Callable[[], AbstractContextManager[object]]) -> None:
         """Enter `around()`, in the loop's thread, for as long as a Ctrl-Z stops this process."""
@@ -203,52 +153,23 @@ class RunSession:
         `identity`: by what later starts of the run know it. Call `release` when no more tasks of it are on the way, so
         that a large agent can be dropped when its tasks have ended; until then it is kept.
         """
-        with self._lock:
-            is_counted = may_be_dropped(by_name=by_name, source=source)
-            key = (by_name, hashlib.sha256(source).digest() if is_counted else source)
-            is_new = key not in self._agents
-            if is_new:
-                number = self._number_of(identity)
-                self._numbers[number] = Future()
-                self._agents[key] = (number, self._numbers[number])
-            number, future = self._agents[key]
-            if is_counted:
-                self._counted_agents.add(number)
-            if is_new or is_counted:
-                self.post(stimuli.AgentAdded(number, by_name, source))
+        number, future = self._agents.register(by_name=by_name, source=source, identity=identity)
         if self.has_ended:
-            with suppress(InvalidStateError):
-                future.set_exception(self.end_error())
+            self._agents.fail_pending(self.end_error())
         return number, future
 
     def release(self, agent: int) -> None:
         """Note that a caller of `register_agent` has handed in all tasks that it had for an agent."""
-        if agent in self._counted_agents:
-            self.post(stimuli.AgentReleased(agent))
+        self._agents.release(agent)
 
-    def _number_of(self, identity: str) -> int:
-        """Return the number that an earlier start of the run gave to this agent, or a new one."""
-        if self._agent_numbers is None:
-            existing = self._find_run()
-            if existing is not None and self.journal is not None:
-                self._stored_agents = self.journal.agents(existing.id)
-            self._agent_numbers = AgentNumbers(self._stored_agents)
-            self._identities.update(self._stored_agents)
-        number = self._agent_numbers.take(identity)
-        self._identities[number] = identity
-        if identity and number not in self._stored_agents and isinstance(self._store, JournalWriter):
+    def _keep_agent(self, number: int, identity: str) -> None:
+        if isinstance(self._store, JournalWriter):
             self._store.add_agent(number, identity)
-        return number
 
-    def _on_agent(self, report: ReportAgent) -> None:
-        future = self._numbers[report.agent]
-        if future.done():  # one executor could not load it, another one can: the first report counts
-            return
-        with suppress(InvalidStateError):  # failed just now: the run is over
-            if report.error is None:
-                future.set_result(report)
-            else:
-                future.set_exception(UsageError(report.error))
+    def _stored_agents(self) -> Mapping[int, str]:
+        """Return the agents by which an earlier start of the run is known."""
+        run = self._find_run()
+        return {} if run is None or self.journal is None else self.journal.agents(run.id)
 
     @property
     def was_interrupted(self) -> bool:
@@ -323,7 +244,7 @@ class RunSession:
         try:
             with self.journal.transaction():  # a supervisor that is refused has not changed the run
                 claimed = self.journal.claim(run.id, self._backend.token)
-                if again and self.journal.agents(run.id) != self._stored_agents:
+                if again and self.journal.agents(run.id) != self._agents.stored:
                     raise UsageError(f"another supervisor has changed run {run.run_id} just now: start again")
                 if complete is not None:
                     complete(self.journal, run.id)
@@ -393,7 +314,7 @@ class RunSession:
         """
         if not self._resumed_by_program or self.run is None:
             return NOTHING_KNOWN
-        comparison = Comparison(self.run_id, agents=self._identities)
+        comparison = Comparison(self.run_id, agents=self._agents.identities)
         known = self._store.look_up([task.key for task in tasks]).result()
         for task in tasks:
             stored = known.get(task.key)
@@ -453,7 +374,7 @@ class RunSession:
         self._engine.join()
         view = self.status
         ending = RunResult(
-            status=self._final_status(),
+            status=final_status(view, has_defect=self._engine.error is not None),
             signal=view.signal,
             error=view.error if self._engine.error is None else f"a defect in quiesce: {self._engine.error!r}",
             view=view,
@@ -477,24 +398,8 @@ class RunSession:
             self._signals.restore()
             self._signals.close()
 
-    def _final_status(self) -> ExecutionStatus:
-        view = self.status
-        is_complete = view.completed + view.failed >= view.accepted
-        if view.signal is not None or self._engine.error is not None or not is_complete:
-            return ExecutionStatus.INTERRUPTED
-        return ExecutionStatus.FAILED if view.failed else ExecutionStatus.COMPLETED
-
     def _write_end(self, ending: RunResult) -> RunResult:
-        view = ending.view
-        fields: Mapping[str, Any] = {
-            "run": self.run_id,
-            "status": ending.status.value,
-            "completed": view.completed,
-            "failed": view.failed,
-            "interrupted": view.interrupted,
-            "pending": view.accepted - view.completed - view.failed - view.interrupted,
-            "seconds": round(ending.seconds, 3),
-        }
+        fields = ending.log_fields(self.run_id)
         event = RunEvent(kind="run.finished", at=time.time(), data=codec.encode_json(fields))
         try:
             self._log("run.finished", Severity.INFO, fields)
@@ -507,42 +412,9 @@ class RunSession:
         return replace(ending, status=ExecutionStatus.INTERRUPTED, error=ending.error or problem)
 
     def _write_last(self, event: RunEvent, ending: RunResult) -> str | None:
-        """Record the end in the journal, and close it. Return what went wrong, unless that is known already."""
-        is_known = self.status.journal_broken
+        """Record the end in the journal, and close it. Return what went wrong."""
         token = "" if ending.remaining or self._engine.error is not None else self._backend.token
+        last_write = LastWrite(self._store, ending.view, self._signals, self._now)
         if self.journal is None or self._is_writing:
-            self._store.finish([event], ending.status, ending.signal, token)
-            is_closed = self._close_store()
-            problem = self._store.failure if is_closed else "the journal did not answer; how the run ended is not in it"
-            return None if is_known else problem
-        try:  # its thread never had it
-            if self.run is not None:
-                self.journal.handle_contention(wait_at_most(self._journal_seconds()))
-                self.journal.finish_run(self.run.id, ending.status, ending.signal, token=token)
-        except QuiesceError as error:
-            return str(error)
-        finally:
-            self.journal.close()
-        return None
-
-    def _journal_seconds(self) -> float:
-        """Return the seconds that a stop has left for the journal."""
-        until = self.status.journal_deadline
-        return JOURNAL_TIMEOUT if until is None else max(0.0, until - self._now())
-
-    def _close_store(self) -> bool:
-        """Wait for the last write: as long as a stop may take, or, without one, while another process has it locked.
-
-        Return whether the journal is closed.
-        """
-        view, now = self.status, time.monotonic()
-        seconds = self._journal_seconds()
-        until = now + (min(FAILED_JOURNAL_TIMEOUT, seconds) if view.journal_broken else seconds)
-        last = until if view.journal_deadline is not None else now + CONTENTION_LIMIT
-        while not self._store.close(min(CLOSE_SLICE, max(0.0, until - now))):
-            now = time.monotonic()
-            if self._signals is not None and self._signals.read():
-                last = min(last, now + JOURNAL_TIMEOUT)
-            if now >= (last if self._store.is_contended else until):
-                return False
-        return True
+            return last_write.through_store(event, ending, token)
+        return last_write.into(self.journal, self.run, ending, token)

@@ -20,7 +20,9 @@ from orchestrator.feeding.task_feed import TaskFeed
 from orchestrator.journal import open_journal
 from orchestrator.logging.sinks import BufferedLog, LogCallback
 from orchestrator.outcome import Outcome
-from orchestrator.run_session import RunResult, RunSession, check_run_id, new_run_id
+from orchestrator.run_id import check_run_id, new_run_id
+from orchestrator.run_result import RunResult
+from orchestrator.run_session import RunSession
 from orchestrator.setting_list import settings_from_options
 from orchestrator.task_handle import TaskHandle
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError

@@ -17,7 +17,7 @@ from orchestrator.integrations.kubernetes.termination import REASON_LENGTH, Term
 from orchestrator.integrations.systemd.notify import notify_already_finished
 from orchestrator.journal import Journal, RunRecord
 from orchestrator.logging.sinks import DescriptorSink, standard_error
-from orchestrator.run_session import RunResult
+from orchestrator.run_result import RunResult
 from runtime.errors import QuiesceError
 from runtime.ipc.codec import encode_json
 from runtime.model import ExecutionStatus

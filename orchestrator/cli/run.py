@@ -25,7 +25,7 @@ from orchestrator.identity import Comparison, RunMismatchError, compare_in_order
 from orchestrator.integrations import detect
 from orchestrator.integrations.kubernetes.termination import TerminationMessage
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
-from orchestrator.run_session import check_run_id, new_run_id
+from orchestrator.run_id import check_run_id, new_run_id
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
 

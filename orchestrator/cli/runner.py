@@ -22,7 +22,8 @@ from orchestrator.core.records import NewTask
 from orchestrator.integrations import detect
 from orchestrator.journal import Counts, Journal, RunRecord
 from orchestrator.logging.sinks import BufferedLog, TimedLog
-from orchestrator.run_session import RunResult, RunSession
+from orchestrator.run_result import RunResult
+from orchestrator.run_session import RunSession
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity
 

@@ -10,7 +10,8 @@ from typing import Any, Self
 from orchestrator.config import Settings
 from orchestrator.core.records import NewTask, TaskOutcome
 from orchestrator.journal import Journal
-from orchestrator.run_session import RunResult, RunSession
+from orchestrator.run_result import RunResult
+from orchestrator.run_session import RunSession
 from orchestrator.testing import FakeBackend, ManualClock
 from runtime.model import InterruptReason, InterruptSignal
 from tests.support.recorded_log import PATIENCE, RecordedLog

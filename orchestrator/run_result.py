@@ -1,0 +1,49 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.core.status import StatusView
+from runtime.model import ExecutionStatus, InterruptSignal
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """Hold how a run ended. `remaining` names processes that SIGKILL did not end; `error` is one line or None."""
+
+    status: ExecutionStatus
+    signal: InterruptSignal | None
+    error: str | None
+    view: StatusView
+    remaining: Sequence[str]
+    seconds: float
+
+    @property
+    def signal_name(self) -> str | None:
+        """`SIGTERM` and the like, if an OS signal was the cause."""
+        by = self.signal.triggered_by if self.signal is not None else ""
+        return by.removeprefix("signal:") if by.startswith("signal:") else None
+
+    def log_fields(self, run_id: str) -> dict[str, Any]:
+        """Return the fields of the log event `run.finished`."""
+        view = self.view
+        return {
+            "run": run_id,
+            "status": self.status.value,
+            "completed": view.completed,
+            "failed": view.failed,
+            "interrupted": view.interrupted,
+            "pending": view.accepted - view.completed - view.failed - view.interrupted,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def final_status(view: StatusView, *, has_defect: bool) -> ExecutionStatus:
+    """Return the status of a run that has ended so; `has_defect`: the supervisor's loop has raised."""
+    is_complete = view.completed + view.failed >= view.accepted
+    if view.signal is not None or has_defect or not is_complete:
+        return ExecutionStatus.INTERRUPTED
+    return ExecutionStatus.FAILED if view.failed else ExecutionStatus.COMPLETED
