@@ -9,14 +9,17 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.dispositions import heed_for_children
 from tests.support.examples import FULL
 from tests.support.private_shm import make_private_shm
 from tests.support.stacks import tell_children
 
-settings.register_profile("ci", deadline=None, database=None, max_examples=FULL)
+# how fast values are made is a matter of what else the machine does
+settings.register_profile(
+    "ci", deadline=None, database=None, max_examples=FULL, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("dev", settings.get_profile("ci"), max_examples=FULL // 10)
 settings.load_profile("ci")  # `scripts/test unit` takes the other one
 

@@ -48,7 +48,7 @@ class CommitConformance(StoreFixtures):
     # -- outcomes ------------------------------------------------------------------------------------------
 
     # each example makes a store of its own; each kind of journal is another executor
-    @settings(max_examples=scaled(20), suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=scaled(20), suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
     @given(outcomes=st.lists(_OUTCOME, min_size=1, max_size=8))
     def test_outcomes_come_back_as_they_went_in(self, journals: NewStore, outcomes: list[TaskOutcome]) -> None:
         """Every field, in the order of the input, with the key that the task has."""
@@ -59,7 +59,7 @@ class CommitConformance(StoreFixtures):
             assert journal.commit(run, outcomes=list(reversed(given_))).accepted == list(reversed(given_))
             assert list(journal.results(run)) == given_
 
-    @settings(max_examples=scaled(20), suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=scaled(20), suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
     @given(commits=_COMMITS)
     def test_the_first_terminal_outcome_wins(
         self, journals: NewStore, commits: list[list[tuple[int, ExecutionStatus]]]

@@ -41,7 +41,7 @@ def _expected(task: NewTask, seq: int) -> PendingTask:
 
 class TaskConformance(StoreFixtures):
     # each example makes a store of its own; each kind of journal is another executor
-    @settings(max_examples=scaled(20), suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=scaled(20), suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
     @given(tasks=st.lists(_TASK, min_size=1, max_size=12, unique_by=lambda task: task.key), gap=st.integers(1, 3))
     def test_tasks_come_out_as_they_went_in(self, journals: NewStore, tasks: list[NewTask], gap: int) -> None:
         """Any bytes, any text, blobs, garbage that claims to be JSON; with gaps between the line numbers."""
