@@ -174,7 +174,7 @@ SENTINEL_END_TIMEOUT: Final = 2.0
 """Orphan: how long the sentinel repeats its killing."""
 
 ORPHANED_KILL_TIMEOUT: Final = 30.0
-"""Orphan: like CROWD_KILL_TIMEOUT, when no supervisor waits for the guardian."""
+"""Orphan: like CROWD_KILL_TIMEOUT, when no supervisor waits for the guardian: it is gone, or has its report already."""
 
 ORPHANED_CGROUP_TIMEOUT: Final = 5.0
 """Orphan: like CGROUP_TIMEOUT, for the guardian of a dead supervisor."""
