@@ -26,7 +26,8 @@ from contextlib import suppress
 from typing import Any
 
 from runtime.capabilities import Missing
-from runtime.executor import executor
+from runtime.executor.executor import ExecutorConfig
+from runtime.executor.main import run_executor
 from runtime.guardian.child_watch import ChildWatch, wait_for_any
 from runtime.guardian.sentinel import Sentinel
 from runtime.guardian.stdio import StdioKeeper
@@ -233,7 +234,7 @@ class Guardian:
             others = [] if self._sentinel is None else [self._sentinel.fd]
             for fd in (*others, self._settings.wake_write_fd, *self._output):
                 os.close(fd)
-            place = executor.ExecutorConfig(
+            place = ExecutorConfig(
                 slot=order.slot,
                 incarnation=order.incarnation,
                 run_id=self._settings.run_id,
@@ -244,7 +245,7 @@ class Guardian:
                 parent_fd=self._parent,
                 pipe_key=order.pipe_key,
             )
-            code = executor.main(place, self._flag, *fds)
+            code = run_executor(place, self._flag, *fds)
         except BaseException:  # noqa: BLE001 - no exception may return into the guardian's frames
             sys.excepthook(*sys.exc_info())
         finally:

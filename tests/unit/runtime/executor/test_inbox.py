@@ -35,7 +35,7 @@ def wakes_up(flag: InterruptFlag, fds: list[int]) -> bool:
     wait_until(lambda: sleeps(thread), what="the main loop to wait")
     inbox._orders.append(FinishAndExit())  # as the control thread's look into the pipe would
     ControlThread(
-        -1, 0, flag, inbox, outbox, executor._tasks, executor._wake_main, executor._interrupt_blocked_syscall
+        -1, 0, flag, inbox, outbox, executor._tasks, executor._wake_main, executor.signals.interrupt_blocked_syscall
     )._execute(ReturnTasks(0))
     thread.join(10)
     return not thread.is_alive()
