@@ -8,22 +8,20 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-import msgspec
-
-from orchestrator.backends import Channels, Cleanup, SlotProgress, interpreter
+from orchestrator.backends import Channels, Cleanup, SlotProgress, guardian_process, interpreter
 from orchestrator.backends.executor_signals import ExecutorSignals
+from orchestrator.backends.leftovers import Leftovers
 from orchestrator.backends.order_queue import OrderQueue
 from orchestrator.backends.previous_supervisor import PreviousSupervisor
 from orchestrator.backends.pulse import Pulse
 from orchestrator.backends.run_token import RunToken
+from orchestrator.backends.wakeup_socket import WakeupSocket
 from orchestrator.core.settings import RunSettings
 from orchestrator.journal import SupervisorRecord
 from orchestrator.logging.sinks import LogCallback
-from runtime.ipc.flag import InterruptFlag, anonymous_file
+from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.frames import FrameReader
 from runtime.ipc.guardian_protocol import (
     PLUGINS_VARIABLE,
@@ -45,36 +43,11 @@ from runtime.ipc.guardian_protocol import (
 )
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.model import InterruptSignal
-from runtime.process import marked_processes, marks, tree, usage
-from runtime.process.cgroup import RunCgroup
-from runtime.process.descendants import end_repeatedly
+from runtime.process import tree, usage
 from runtime.stop_limits import (
-    CGROUP_TIMEOUT,
-    GUARDIAN_EXIT_TIMEOUT,
     GUARDIAN_TIMEOUT_IN_STOP,
-    LEAST_ENVIRONMENTS_TIMEOUT,
     TAKEOVER_SLACK,
 )
-
-_BLOCKED_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-_NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
-
-_PACKAGE_ROOT = str(Path(tree.__file__).parents[2])
-_GUARDIAN = """\
-import sys
-home, *more = sys.argv[1:]
-own = sys.path[not sys.flags.safe_path:]
-sys.path[:] = [home, *own, *(path for path in more if path not in own)]
-from runtime.guardian.main import main
-main()
-"""
-"""Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own.
-
-What this interpreter has found only by a longer `sys.path` is found there, too, but after everything else.
-"""
-
-LOOK_SECONDS = 0.01
-"""Seconds between two looks at whether the guardian has ended."""
 
 
 class LocalBackend:
@@ -85,7 +58,7 @@ class LocalBackend:
         self._token = RunToken.make()
         self._settings = settings
         self._flag = InterruptFlag(settings.workers)
-        self._wake_read, self._wake_write = _wake_up_ends()
+        self._wakeup = WakeupSocket()
         self._socket: socket.socket | None = None
         self._orders: OrderQueue | None = None
         self._pulse: Pulse | None = None
@@ -93,31 +66,27 @@ class LocalBackend:
         self._executors = ExecutorSignals(self._flag)
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: FrameReader[Report] = FrameReader(Report)
-        self._leaf = None if settings.keep_children else RunCgroup.at_own_cgroup(self._token.leaf_name(run_id))
+        self._leftovers = Leftovers(run_id, self._token, keep_children=settings.keep_children)
         self._incarnations: dict[int, int] = {}
         self._graces = Graces(settings.ladder.grace, settings.ladder.term_grace)
         self._closed = False
-        self._since = 0
-        """The start time of the first guardian."""
         self._look_until = 0.0
-        self._is_clean = True
-        """Whether the last search has left no process."""
 
     # -- the guardian -------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Start the guardian, with the stop signals blocked from its first instruction on."""
+        """Start a guardian, the first one or one that takes its place."""
         if self._guardian is not None:  # an earlier guardian has sealed it
             self._flag.renew()
         ours, theirs = socket.socketpair()
-        _check_descriptor_passing(ours, theirs)
+        guardian_process.check_descriptor_passing(ours, theirs)
         settings = GuardianSettings(
             run_id=self._run_id,
             slots=self._settings.workers,
             flag_fd=self._flag.fd,
             socket_fd=theirs.fileno(),
-            wake_read_fd=self._wake_read,
-            wake_write_fd=self._wake_write,
+            wake_read_fd=self._wakeup.read_fd,
+            wake_write_fd=self._wakeup.write_fd,
             concurrency=self._settings.concurrency,
             grace=self._graces.grace,
             term_grace=self._graces.term_grace,
@@ -125,26 +94,18 @@ class LocalBackend:
             inheritance=interpreter.inheritance(),
             keep_children=self._settings.keep_children,
             report_above=self._settings.report_above,
-            leaf=None if self._leaf is None else str(self._leaf.path),
+            leaf=self._leftovers.cgroup,
             mark=self._token.mark,
             pydantic_plugins=os.environ.get(PLUGINS_VARIABLE),
         )
-        inherited = (theirs.fileno(), self._flag.fd, self._wake_read, self._wake_write)
+        inherited = (theirs.fileno(), self._flag.fd, self._wakeup.read_fd, self._wakeup.write_fd)
         try:
-            with theirs, _anonymous_file(msgspec.msgpack.encode(settings)) as file, _signals_blocked():
-                self._guardian = subprocess.Popen(
-                    [*interpreter.command(), "-c", _GUARDIAN, _PACKAGE_ROOT, *interpreter.search_path()],
-                    stdin=file,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=inherited,
-                    start_new_session=True,
-                    env=_environment(self._run_id, self._token.value),
-                )
+            with theirs:
+                self._guardian = guardian_process.start(settings, inherited, self._token.value)
         except OSError:
             ours.close()
             raise
-        if not self._since:
-            self._since = tree.start_time(self._guardian.pid)
+        self._leftovers.note_guardian(self._guardian.pid)
         ours.setblocking(False)
         self._socket = ours
         self._orders = OrderQueue(ours)
@@ -273,10 +234,9 @@ class LocalBackend:
         self._executors.expect(slot, incarnation, signal.SIGKILL, now=self._is_held)
 
     def raise_flag(self, signal: InterruptSignal) -> None:
-        """Write the flags first, then one byte into the shared wake-up socket, which is never read: all see it."""
+        """Write the flags first, then wake all."""
         self._flag.raise_all(signal)
-        with suppress(BlockingIOError):
-            os.write(self._wake_write, b"!")
+        self._wakeup.wake()
 
     def publish_next_rung(self, seconds: float | None) -> None:
         """Write the time of the next rung beside the flag."""
@@ -321,61 +281,22 @@ class LocalBackend:
 
     def kill_by_run_token(self, known: Sequence[str]) -> Cleanup:
         """End what carries the token although guardian and executors are gone."""
-        self._is_clean = not known
         return self._end_left(self._look_until, known)
 
-    def _find_leftovers(self, until: float) -> list[tree.Process]:
-        """Return what still carries the token or is in its cgroup, without a guardian at work.
-
-        The loop waits meanwhile: environments are read `until` then (monotonic seconds), or a little longer.
-        """
-        guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
-        others = [pid for pid in (guardian, *(process.pid for process in self._sentinel)) if pid is not None]
-        seconds = max(LEAST_ENVIRONMENTS_TIMEOUT, until - time.monotonic())
-        leftovers = marked_processes.of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
-        if self._leaf is not None:
-            known = {guardian, *(process.pid for process in leftovers)}
-            leftovers += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
-        return leftovers
-
     def _end_left(self, until: float, known: Sequence[str] = ()) -> Cleanup:
-        """Kill what is left until nothing is. Return what was found and what could not be ended.
-
-        Processes are looked for twice at least, and `until` then (monotonic seconds). `known`: what the guardian could
-        not end; it is killed, too, but not waited for. A guardian that was killed, and executors that die with it, are
-        nothing that was left.
-        """
-        if self._settings.keep_children:
-            return Cleanup([], [])
-        descriptions: dict[int, str] = {}
+        guardian = None if self._guardian is None or self._socket is None else self._guardian.pid
         expected = self._executors.pids | {self.guardian_pid}
-
-        def look() -> list[tree.Process]:
-            leftovers = self._find_leftovers(until)
-            if known:  # the guardian may have had no time to kill them
-                not_waited_for = [process for process in leftovers if tree.describe(process) in known]
-                tree.send_signal(not_waited_for, signal.SIGKILL)
-                leftovers = [process for process in leftovers if process not in not_waited_for]
-            new = [process for process in leftovers if process.pid not in descriptions and process.pid not in expected]
-            descriptions.update((process.pid, tree.describe(process)) for process in new)
-            return leftovers
-
-        leftovers = end_repeatedly(look, until, least_looks=2)
-        self._is_clean = self._is_clean and not leftovers
-        return Cleanup(list(descriptions.values()), [tree.describe(process) for process in leftovers])
+        return self._leftovers.end(until, guardian, self._sentinel, expected=expected, known=known)
 
     def discard_guardian(self, seconds: float) -> Cleanup:
         """Kill the guardian and what it watched, and forget its socket."""
         until = time.monotonic() + seconds
         if self._guardian is not None and self._socket is not None:  # else it was lost before
             self._guardian.kill()
-            _wait_until_dead(self._guardian, until)
+            guardian_process.wait_until_dead(self._guardian, until)
         self._hang_up()
         tree.send_signal(self._sentinel, signal.SIGKILL)  # its work is done here
-        if self._leaf is not None:
-            self._leaf.kill()
-            self._leaf.thaw()  # else the next guardian would freeze in it, too
-        self._is_clean = True
+        self._leftovers.kill_cgroup()
         return self._end_left(until)
 
     def _hang_up(self) -> None:
@@ -393,88 +314,10 @@ class LocalBackend:
         was_lost = self._socket is None
         self._hang_up()
         if self._guardian is not None:
-            if was_lost or not self._is_clean:  # waited for already, or it goes on with what is left
+            if was_lost or not self._leftovers.is_clean:  # waited for already, or it goes on with what is left
                 self._guardian.poll()
             else:
-                _await(self._guardian)
-        if self._leaf is not None and not self._leaf.remove():
-            self._leaf.kill()  # cannot happen after a sweep; after a crash of ours it can
-            self._leaf.remove(CGROUP_TIMEOUT if self._is_clean else 0.0)
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+                guardian_process.wait_for_exit(self._guardian)
+        self._leftovers.remove_cgroup()
+        self._wakeup.close()
         self._flag.close()
-
-
-def _check_descriptor_passing(sender: socket.socket, receiver: socket.socket) -> None:
-    """Raise OSError where a sandbox refuses to pass descriptors: executors would never get their pipes."""
-    try:
-        socket.send_fds(sender, [b"!"], [sender.fileno()])
-        for fd in socket.recv_fds(receiver, 1, 1)[1]:
-            os.close(fd)
-    except OSError as error:
-        sender.close()
-        receiver.close()
-        what = "a sandbox refuses to pass descriptors over a socket (sendmsg, recvmsg with SCM_RIGHTS): allow that"
-        raise OSError(error.errno, what) from error
-
-
-def _wait_until_dead(process: subprocess.Popen[bytes], until: float) -> None:
-    """Wait until a process is a zombie at least: a traced one can be reaped only after its tracer has."""
-    while process.poll() is None and tree.pid_exists(process.pid) and time.monotonic() < until:
-        time.sleep(LOOK_SECONDS)
-
-
-def _wake_up_ends() -> tuple[int, int]:
-    """Return the ends of the wake-up socket: one for executors to poll, one to write to.
-
-    A socket, because a pipe's reader can open its other end through /proc/self/fd and wake all; this one cannot, and
-    writing to the first end fails (shutdown(2)).
-    """
-    read, write = socket.socketpair()
-    write.shutdown(socket.SHUT_RD)
-    return read.detach(), write.detach()
-
-
-def _await(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the guardian's exit. It may be in D state: kill it then. One that is stopped at its end is continued."""
-    end = time.monotonic() + GUARDIAN_EXIT_TIMEOUT
-    while time.monotonic() < end:
-        process.send_signal(signal.SIGCONT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.1)
-            return
-    process.kill()
-    _wait_until_dead(process, time.monotonic() + GUARDIAN_EXIT_TIMEOUT)
-
-
-def _environment(run_id: str, token: str) -> dict[str, str]:
-    """Return the environment of every process of the run. A service manager's sockets are the supervisor's alone."""
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN}
-    environment[marks.RUN_VARIABLE] = run_id
-    environment[marks.SUPERVISOR_VARIABLE] = token
-    environment[marks.SLOT_VARIABLE] = marks.SLOT_PLACEHOLDER
-    environment[PLUGINS_VARIABLE] = "__all__"
-    return environment
-
-
-@contextmanager
-def _anonymous_file(data: bytes) -> Iterator[int]:
-    """Open a descriptor to read this data from."""
-    fd = anonymous_file("quiesce-settings")
-    try:
-        with open(fd, "wb", closefd=False) as file:
-            file.write(data)
-        os.lseek(fd, 0, os.SEEK_SET)
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block the stop signals. The child inherits the mask: none arrives before it has installed its handlers."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -52,6 +52,6 @@ def test_what_the_guardian_had_no_time_to_end_is_killed(
     """It may only be stopped. It is not waited for: what the guardian did kill may not die."""
     process = psutil.Process(sleeper.pid)
     process.suspend()
-    monkeypatch.setattr(backend, "_find_leftovers", lambda _: [process])
+    monkeypatch.setattr(backend._leftovers, "find", lambda *_: [process])
     assert backend.kill_by_run_token([tree.describe(process)]) == ([], [])
     assert sleeper.wait(10) == -signal.SIGKILL
