@@ -25,6 +25,7 @@ from orchestrator.core import stimuli
 from orchestrator.core.abandonment import Abandonment
 from orchestrator.core.dispatch import Dispatcher
 from orchestrator.core.executors import ExecutorLifecycle
+from orchestrator.core.history import History
 from orchestrator.core.instructions import (
     Instruction,
     SendOrder,
@@ -68,6 +69,7 @@ class SupervisorStateMachine:
     def __init__(self, settings: RunSettings) -> None:
         self.state = state = SupervisorState(settings)
         self.settings = settings
+        self.history = History()
         self._shutdown = ShutdownController(state)
         self._outcomes = OutcomeTracker(state, self._shutdown)
         self._task_reports = TaskReports(state, self._outcomes, self._shutdown)
@@ -146,6 +148,7 @@ class SupervisorStateMachine:
         """Take one stimulus at `now` (monotonic seconds). Returns instructions, in order; after the end, none."""
         if self.state.phase is Phase.ENDED:
             return []
+        self.history.add(stimulus, now)  # first: if it makes the machine raise, it is the last one there
         self._handlers[type(stimulus)](stimulus, now)
         if self.state.to_abandon:
             self._abandonment.abandon_due(now)

@@ -25,6 +25,7 @@ from orchestrator.engine.back_pressure import BackPressure
 from orchestrator.engine.clock import Clock, PauseDetector, SystemClock
 from orchestrator.engine.effects import Effects
 from orchestrator.engine.guardian_monitor import GuardianMonitor
+from orchestrator.engine.history_file import HistoryFile
 from orchestrator.engine.multiplexer import PipeMultiplexer
 from orchestrator.engine.pending_writes import PendingWrites
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
@@ -37,7 +38,7 @@ from runtime.ipc import executor_protocol
 from runtime.limits import clamp_wait
 from runtime.model import Severity
 from runtime.stacks import format_stacks
-from runtime.stop_limits import LAST_OUTPUT_TIMEOUT, LAST_OUTPUT_TIMEOUT_IN_STOP
+from runtime.stop_limits import LAST_OUTPUT_TIMEOUT, LAST_OUTPUT_TIMEOUT_IN_STOP, OUTPUT_TIMEOUT
 
 CONGESTED_SECONDS = 0.02
 """Seconds until the next look at whether the log keeps up."""
@@ -74,6 +75,7 @@ class Engine:
         self.status: StatusView = self.machine.status(self._now())
         self.error: BaseException | None = None
         self._settings = settings
+        self._history_file = HistoryFile(settings, self.machine.history)
         self._backend = backend
         self._log = log
         self._signals = signals
@@ -190,7 +192,8 @@ class Engine:
 
     def _shut_down(self) -> None:
         """Take every step, whatever those before it raise: a log that has failed once may fail again."""
-        for step in (self._finish_output, self._flush, self._mux.close, self._backend.close, self._renew_status):
+        steps = (self._finish_output, self._flush, self._mux.close, self._backend.close, self._renew_status)
+        for step in (*steps, self._write_history_of_crash):  # last: the disk may hang
             try:
                 step()
             except BaseException as error:  # noqa: BLE001 - as in _run
@@ -323,6 +326,22 @@ class Engine:
                 for slot in self._mux.slots:
                     self._backend.dump_stacks(slot)
                 standard_error().write_line(format_stacks(sys._getframe()))  # noqa: SLF001
+                self._history_file.write(lambda *event: self.post(stimuli.LogRequested(*event)))
+
+    def _write_history_of_crash(self) -> None:
+        """After a defect, write the last stimuli into a file and log where it is. Wait OUTPUT_TIMEOUT at most."""
+        if self.error is None:
+            return
+        reports: queue.SimpleQueue[stimuli.LogRequested] = queue.SimpleQueue()
+        self._history_file.write(lambda *event: reports.put(stimuli.LogRequested(*event)))
+        with suppress(queue.Empty):
+            report = reports.get(timeout=OUTPUT_TIMEOUT)
+            try:
+                self._writes.log(report.name, report.severity, report.fields)
+            except BaseException:  # it may be what has ended the loop
+                standard_error().write_line(f"{report.name} {report.fields}")
+                raise
+            self._flush()
 
     def _suspend(self) -> None:
         """Stop the processes below (Ctrl-Z) and then, once they are stopped or in HALT_SECONDS, this one."""

@@ -50,8 +50,11 @@ print(signal.getsignal(signal.SIGTERM) is before)
 def test_a_log_that_raises_leaves_no_process_behind(tmp_path: Path, failing: str) -> None:
     """The guardian got no order to end: its executors went on, and no supervisor recorded their outcomes."""
     words = [str(tmp_path / "j.db"), str(tmp_path / "written"), failing]
-    with Running([sys.executable, "-c", PROGRAM, *words], env=environment()) as running:
+    with Running([sys.executable, "-c", PROGRAM, *words], env={**environment(), "TMPDIR": str(tmp_path)}) as running:
         done = running.wait(25)
     assert done.returncode == 0, done
     assert done.stdout.splitlines() == ["ValueError: the log is full", "[]", "True"], done
+    logged = look(tmp_path / "j.db").named("history.written")
+    where = done.stderr if failing == "everything" else logged[0]["path"]
+    assert str(next(tmp_path.glob("quiesce-history-*.jsonl"))) in where
     assert look(tmp_path / "j.db").named("run.finished")[0]["status"] == "interrupted"

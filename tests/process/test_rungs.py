@@ -60,7 +60,8 @@ def test_a_child_that_an_agent_forks_ends_when_it_is_told_to(tmp_path: Path) -> 
     assert look(journal).values == {"1": -signal.SIGTERM}
 
 
-def test_stacks_that_are_asked_for_at_any_moment_end_nobody(tmp_path: Path) -> None:
+def test_stacks_that_are_asked_for_at_any_moment_end_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # the histories are there
     journal = tmp_path / "j.db"
     source = jsonl(tmp_path / "in.jsonl", range(60))
     arguments = (

@@ -44,7 +44,8 @@ def test_an_executor_whose_lock_is_held_shows_who_holds_it(tmp_path: Path, name:
     assert "Fatal Python error" not in log
 
 
-def test_an_executor_at_work_shows_its_threads_on_request(tmp_path: Path) -> None:
+def test_an_executor_at_work_shows_its_threads_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # the histories are there
     with Post(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"post": post.path}])
         words = ("run", agent("busy:wait_beside_thread"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
@@ -52,12 +53,16 @@ def test_an_executor_at_work_shows_its_threads_on_request(tmp_path: Path) -> Non
             post.expect(1, deadline=20)
             running.send(signal.SIGUSR1)
             running.expect("in wait_in_thread", deadline=10)
+            running.expect("history.written", deadline=10)
             running.send(signal.SIGTERM)
             running.wait(20)
 
 
-def test_no_request_for_stacks_ends_an_executor_whose_frames_come_and_go(tmp_path: Path) -> None:
+def test_no_request_for_stacks_ends_an_executor_whose_frames_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A signal handler that reads other threads' frames without the GIL crashes it within the first second."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # the histories are there
     journal = tmp_path / "j.db"
     source = jsonl(tmp_path / "in.jsonl", [{"seconds": 5}] * 2)
     with start_cli("run", agent("threads:churn"), "-i", source, "-w", "2", "-j", journal, timeout=60) as running:

@@ -45,6 +45,7 @@ class SimulatedRun:
             **{"workers": 2, "grace": 1.0, "term_grace": 1.0, "kill_patience": 1.0, **settings}
         )
         self.machine = SupervisorStateMachine(self.settings)
+        self.given: list[list[instructions.Instruction]] = []
         self.now = 1000.0
         self.executors: dict[int, Executor] = {}
         self.fresh = fresh
@@ -68,6 +69,7 @@ class SimulatedRun:
     def tell(self, stimulus: told.Stimulus) -> list[instructions.Instruction]:
         """Feed, and carry out what is said."""
         out = self.machine.handle(stimulus, self.now)
+        self.given.append(out)
         for instruction in out:
             self._perform(instruction)
         return out

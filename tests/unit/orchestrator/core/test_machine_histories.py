@@ -8,11 +8,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core import stimuli
+from orchestrator.core import history_text, stimuli
 from orchestrator.core.records import TERMINAL
+from orchestrator.core.replay import comparable, replay
 from orchestrator.core.status import Phase
 from runtime.ipc import executor_protocol
 from runtime.stop_limits import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
+from tests.support.described import describe
 from tests.support.examples import scaled
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 
@@ -137,6 +139,19 @@ def test_a_stop_ends_in_bounded_time_although_nobody_answers(
     if world.sweeps:
         world.answer_sweep()
     assert world.finished, world.machine.state.phase
+
+
+@settings(max_examples=scaled(50))
+@given(_worlds, st.booleans(), st.lists(_steps, max_size=80))
+def test_a_replay_of_a_history_gives_the_same_instructions_and_state(
+    made: dict[str, Any], asynchronous: bool, steps: list[tuple[int, int, int]]
+) -> None:
+    world = lived(made, asynchronous, steps, _TROUBLE)
+    read_settings, history = history_text.load(history_text.dump(world.settings, world.machine.history))
+    machine, given = replay(read_settings, history)
+    assert list(map(comparable, given)) == list(map(comparable, world.given))
+    assert machine.due() == world.machine.due()
+    assert describe(machine) == describe(world.machine)
 
 
 @settings(max_examples=scaled(150))

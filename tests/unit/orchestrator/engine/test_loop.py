@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,7 +122,8 @@ def test_output_beyond_the_allowance_of_a_stop_is_counted() -> None:
     assert lost
 
 
-def test_a_defect_in_a_turn_ends_the_run_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_in_a_turn_ends_the_run_and_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the history is there
     with FakeRun({"nothing": lambda _input, _state: None}) as run:
         run.load("nothing")
 

@@ -1,0 +1,50 @@
+"""Describe an object's whole state as text, to compare two that went the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+
+from orchestrator.core.history import PAYLOAD_LIMIT
+
+
+def describe(value: Any, seen: dict[int, tuple[int, Any]] | None = None) -> Any:
+    """Return nested lists and texts that are equal for equal states.
+
+    Payloads count by their length, texts by their beginning; `triggered_at` of a signal is the wall clock's.
+    """
+    seen = {} if seen is None else seen
+    if value is None or isinstance(value, bool | int | float | Enum):
+        return repr(value)
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, str):
+        return f"{len(value)} characters: {value[:PAYLOAD_LIMIT]}"
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    if id(value) in seen:
+        return f"object {seen[id(value)][0]}"
+    seen[id(value)] = len(seen), value  # kept, so that no other gets its id
+    if isinstance(value, Mapping):
+        return ["mapping", *([describe(key, seen), describe(item, seen)] for key, item in value.items())]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(str(describe(item, seen)) for item in value)]
+    members = _members(value)
+    if members is None:
+        return ["sequence", *(describe(item, seen) for item in value)]
+    name = "model" if isinstance(value, BaseModel) else type(value).__name__  # a program's settings, or a run's
+    return [name, *([name, describe(member, seen)] for name, member in members.items())]
+
+
+def _members(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude={"triggered_at"})
+    if isinstance(value, msgspec.Struct):
+        return {name: getattr(value, name) for name in value.__struct_fields__}
+    names = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    members = {name: getattr(value, name) for name in names if hasattr(value, name)} | getattr(value, "__dict__", {})
+    return members or None
