@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from chaos.matrix import WAYS, Cell, available, stop, summary, table
 from chaos.peers import PEERS
 from chaos.stops import KINDS
-from tests.support.dispositions import heed_for_children
+from tests.support.dispositions import reset_ignored_signals
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
     parser.add_argument("--markdown", action="store_true", help="tables for a document")
     options = parser.parse_args()
-    heed_for_children()
+    reset_ignored_signals()
     peers = []
     for peer in options.only or PEERS:
         if available(peer):

@@ -27,7 +27,7 @@ from chaos.table import Table
 from tests.support.chaos.places import run
 from tests.support.chaos.plan import EXTREMES, THEMES, Plan, plan_of
 from tests.support.chaos.round import Report, play
-from tests.support.dispositions import heed_for_children
+from tests.support.dispositions import reset_ignored_signals
 
 PRIVATE = "QUIESCE_SOAK_PRIVATE"
 SHARED = "/dev/shm"  # noqa: S108 - looked at, not written to
@@ -110,7 +110,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="print every round")
     options = parser.parse_args()
     private_memory()
-    heed_for_children()
+    reset_ignored_signals()
     signal.signal(signal.SIGTERM, stop)
     rounds = 10 if options.quick else options.rounds
     began = time.monotonic()

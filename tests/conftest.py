@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.dispositions import heed_for_children
+from tests.support.dispositions import reset_ignored_signals
 from tests.support.examples import FULL
 from tests.support.private_shm import make_private_shm
-from tests.support.stacks import tell_children
+from tests.support.stacks import dump_and_kill_children
 
 # how fast values are made is a matter of what else the machine does
 settings.register_profile(
@@ -26,7 +26,7 @@ settings.load_profile("ci")  # `scripts/test unit` takes the other one
 
 def pytest_configure() -> None:
     """Let programs under test obey the stop signals, and keep their shared memory apart from that of other programs."""
-    heed_for_children()
+    reset_ignored_signals()
     make_private_shm()
 
 
@@ -37,7 +37,7 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _children_tell_their_stacks() -> Generator[None]:
+def _children_dump_their_stacks() -> Generator[None]:
     """Children write the stacks of all threads when they crash or are aborted (see tests.support.stacks)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONFAULTHANDLER", "1")
@@ -57,7 +57,7 @@ def pytest_timeout_set_timer() -> Generator[None, Any, Any]:
     fail = signal.getsignal(signal.SIGALRM)
 
     def tell_then_fail(number: int, frame: FrameType | None) -> None:
-        tell_children()
+        dump_and_kill_children()
         if callable(fail):
             fail(number, frame)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import ROOT, SCRIPTS
 from tests.support.cli import Running
-from tests.support.eof import EofProof
+from tests.support.eof import ExitDetector
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Stood:
 
 def stand_and_fall(name: str, workers: int, limit: float, *, fall: bool) -> Stood:
     """Start a pool, wait until every worker is in a task, then (if `fall`) send SIGTERM to its main process only."""
-    with EofProof() as proof:
+    with ExitDetector() as proof:
         began = time.monotonic()
         words = ["stand", name, json.dumps({"workers": workers, "proof": proof.path})]
         with started("bench.child", words, limit * 4 + 60) as running:
@@ -109,12 +109,12 @@ def stand_and_fall(name: str, workers: int, limit: float, *, fall: bool) -> Stoo
             return Stood(ready=ready, gone=time.monotonic() - began)
 
 
-def all_stand(proof: EofProof, workers: int, running: Running, deadline: float = 60.0) -> bool:
+def all_stand(proof: ExitDetector, workers: int, running: Running, deadline: float = 60.0) -> bool:
     """Block until every worker holds the proof; False when that cannot come any more."""
     end = time.monotonic() + deadline
     while workers and time.monotonic() < end and running.popen.poll() is None:
         try:
-            proof.held(1, deadline=0.25)
+            proof.wait_until_held(1, deadline=0.25)
             workers -= 1
         except AssertionError:
             continue

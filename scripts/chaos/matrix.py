@@ -24,7 +24,7 @@ from orchestrator.journal import open_journal
 from runtime.model import ExecutionStatus
 from tests.support import procs
 from tests.support.cli import Running
-from tests.support.eof import EofProof
+from tests.support.eof import ExitDetector
 
 WAYS = ("TERM to main", "INT to the group", "KILL of main")
 """How it is stopped."""
@@ -72,18 +72,18 @@ def available(peer: str) -> bool:
 
 def stop(peer: str, kind: str, way: str, limit: float) -> Cell:
     """Start a program, wait until the tasks of the kind stand, stop it, and look."""
-    with tempfile.TemporaryDirectory(prefix="quiesce-stop-") as name, EofProof() as proof:
+    with tempfile.TemporaryDirectory(prefix="quiesce-stop-") as name, ExitDetector() as proof:
         folder = Path(name)
         order = {"kind": kind, "done": f"{name}/done", "kept": f"{name}/kept", "proof": proof.path}
         env = {"PYTHONPATH": f"{SCRIPTS}:{ROOT}", "BENCH_FOLDER": name, "PYTHONFAULTHANDLER": "", "TMPDIR": name}
         words = [sys.executable, "-m", "chaos.stops", peer, json.dumps(order)]
         with Running(words, env=env, timeout=limit * 3 + 60) as running:
             try:
-                proof.held(1, deadline=40)
+                proof.wait_until_held(1, deadline=40)
             except AssertionError:
                 return Cell(peer, kind, way, problem=f"did not start: {' '.join(running.stderr.split())[-80:]}")
             with suppress(AssertionError):  # it may be queued behind the first one, which holds everything up
-                proof.held(1, deadline=1)
+                proof.wait_until_held(1, deadline=1)
             before = _lines(folder / "done")
             time.sleep(MOMENT)
             began = time.monotonic()
@@ -109,7 +109,7 @@ def _wait(popen: subprocess.Popen[bytes], limit: float) -> int | None:
         return None
 
 
-def _watch(running: Running, proof: EofProof, began: float, patience: float) -> tuple[float, int]:
+def _watch(running: Running, proof: ExitDetector, began: float, patience: float) -> tuple[float, int]:
     """Seconds from the signal until main and all that it started were gone; how many were not, in the end."""
     end = time.monotonic() + patience
     while (left := _left(running, proof)) and time.monotonic() < end:
@@ -117,7 +117,7 @@ def _watch(running: Running, proof: EofProof, began: float, patience: float) -> 
     return time.monotonic() - began, len(left)
 
 
-def _left(running: Running, proof: EofProof) -> set[int]:
+def _left(running: Running, proof: ExitDetector) -> set[int]:
     """Find every process but main: by the tree, by the environment, by the proof's descriptor."""
     holders = procs.select(lambda pid: bool(procs.holds(pid, proof.path)))
     found = {each for each in (*running.tree(), *holders) if each.pid != running.pid}

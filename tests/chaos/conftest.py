@@ -18,9 +18,9 @@ from tests.support import procs
 from tests.support.chaos.faults import Target
 from tests.support.chaos.places import Disk
 from tests.support.chaos.round import AGENT
-from tests.support.chaos.truth import Witness
+from tests.support.chaos.truth import JournalAuditor
 from tests.support.cli import ROOT, Completed, Running, run_cli, start_cli
-from tests.support.eof import EofProof
+from tests.support.eof import ExitDetector
 from tests.support.leaks import no_leaks
 from tests.support.wait import wait_until
 
@@ -35,7 +35,7 @@ class Scenario:
     """One run under attack."""
 
     folder: Path
-    proof: EofProof
+    proof: ExitDetector
     run_id: str = field(default_factory=lambda: f"scenario-{secrets.token_hex(4)}")
 
     @property
@@ -44,9 +44,9 @@ class Scenario:
         return self.folder / "journal.db"
 
     @property
-    def witness(self) -> Witness:
+    def auditor(self) -> JournalAuditor:
         """A fresh look at the journal."""
-        return Witness(self.journal, self.run_id)
+        return JournalAuditor(self.journal, self.run_id)
 
     def tasks(self, kinds: list[str], hold: float = 30.0) -> list[dict[str, Any]]:
         """Write the input: one task a kind."""
@@ -61,7 +61,7 @@ class Scenario:
         (self.folder / "input.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
         return tasks
 
-    def words(self, workers: int = 2, grace: float = 0.3, term_grace: float = 0.3) -> list[str]:
+    def arguments(self, workers: int = 2, grace: float = 0.3, term_grace: float = 0.3) -> list[str]:
         """Return the arguments of `quiesce`."""
         return [
             "run", f"{AGENT}:mixed", "--input", str(self.folder / "input.jsonl"), "--journal", str(self.journal),
@@ -70,7 +70,7 @@ class Scenario:
 
     def start(self, **settings: Any) -> Running:
         """`quiesce run` in the background."""
-        return start_cli(*self.words(**settings), env=self.environment(), cwd=self.folder)
+        return start_cli(*self.arguments(**settings), env=self.environment(), cwd=self.folder)
 
     def resume(self) -> Completed:
         """`quiesce resume` to its end. No agent is hostile or slow any more."""
@@ -86,7 +86,7 @@ class Scenario:
         """The run as the injector sees it."""
         return Target(psutil.Process(running.pid), Disk(self.folder), random.Random(0))
 
-    def gone(self, within: float) -> float:
+    def wait_until_gone(self, within: float) -> float:
         """Wait until every process that held the proof is gone; seconds. No process carries the run's id either."""
         end = time.monotonic() + within
         seconds = self.proof.wait(within)
@@ -97,22 +97,22 @@ class Scenario:
         )
         return seconds
 
-    def complete(self, tasks: list[dict[str, Any]]) -> None:
+    def resume_to_the_end(self, tasks: list[dict[str, Any]]) -> None:
         """Resume until it is over, and compare with the truth."""
         for _ in range(4):
-            run = self.witness.look()
+            run = self.auditor.read()
             if run is not None and run.ended:
                 break
             done = self.resume()
             assert done.returncode in (0, 1), done
-        witness = self.witness
-        witness.look()
-        assert witness.wrong(tasks, kills=0) == []
-        assert witness.twice() == []
+        auditor = self.auditor
+        auditor.read()
+        assert auditor.find_wrong_outcomes(tasks, kills=0) == []
+        assert auditor.find_double_ends() == []
 
 
 @pytest.fixture
 def scenario(tmp_path: Path) -> Iterator[Scenario]:
     """A run's folder and proof; at the end nothing may be left (tests.support.leaks sees to that)."""
-    with EofProof() as proof:
+    with ExitDetector() as proof:
         yield Scenario(tmp_path, proof)

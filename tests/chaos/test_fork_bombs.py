@@ -19,8 +19,8 @@ from tests.process.helpers import agent, jsonl
 from tests.support import procs
 from tests.support.chaos.places import as_plain_user, few_processes, without_cgroups
 from tests.support.cli import QUIESCE, Running
-from tests.support.eof import EofProof
-from tests.support.sync import Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe
 from tests.support.user_folder import user_folder
 
 pytestmark = [
@@ -48,7 +48,7 @@ def user() -> int:
 class Attack:
     """A run as a plain user with one hostile agent."""
 
-    def __init__(self, folder: Path, user: int, post: Post, proof: EofProof) -> None:
+    def __init__(self, folder: Path, user: int, post: AnnouncementPipe, proof: ExitDetector) -> None:
         self.folder, self.user, self.post, self.proof = folder, user, post, proof
         for path in (post.path, proof.path, os.path.dirname(proof.path)):
             os.chown(path, user, user)
@@ -63,12 +63,12 @@ class Attack:
 
 @pytest.fixture
 def attack(user: int) -> Iterator[Attack]:
-    with user_folder(user) as folder, Post(folder / "post") as post, EofProof() as proof:
+    with user_folder(user) as folder, AnnouncementPipe(folder / "post") as post, ExitDetector() as proof:
         try:
             yield Attack(folder, user, post, proof)
         finally:
             if proof.fd >= 0 or proof.holders():  # it has failed, and what is left must not take the machine with it
-                proof.let_go()
+                proof.close_write_end()
                 end_holders(proof.path)
 
 

@@ -30,7 +30,7 @@ def test_a_forgery_costs_one_executor_and_no_result(scenario: Scenario, forgery:
         done = running.wait()
     assert done.returncode == 0, done
     running.expect(SAID[forgery])
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_frame_that_never_ends_is_not_waited_for(scenario: Scenario) -> None:
@@ -40,7 +40,7 @@ def test_a_frame_that_never_ends_is_not_waited_for(scenario: Scenario) -> None:
         done = running.wait()
     assert done.returncode == 0, done
     assert "did not finish it within" in done.stderr
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_an_unread_pipe_holds_nobody_up(scenario: Scenario) -> None:
@@ -52,7 +52,7 @@ def test_an_unread_pipe_holds_nobody_up(scenario: Scenario) -> None:
     read, write = os.pipe()
     try:
         popen = subprocess.Popen(
-            [*QUIESCE, *scenario.words()],
+            [*QUIESCE, *scenario.arguments()],
             stdin=subprocess.DEVNULL,
             stdout=write,
             stderr=write,
@@ -60,14 +60,14 @@ def test_an_unread_pipe_holds_nobody_up(scenario: Scenario) -> None:
             env=env,
         )
         try:
-            scenario.proof.held(1)
+            scenario.proof.wait_until_held(1)
             popen.send_signal(signal.SIGTERM)
             assert popen.wait(15) == -signal.SIGTERM
         finally:
             popen.kill()
             popen.wait()
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     finally:
         os.close(read)
         os.close(write)
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)

@@ -43,18 +43,18 @@ def wait_until_begun(scenario: Scenario, task: dict[str, Any]) -> None:
 def test_a_stop_takes_its_graces_and_no_longer(scenario: Scenario, hold: Hold, kinds: list[str]) -> None:
     tasks = scenario.tasks(kinds)
     with scenario.start(workers=len(kinds)) as running:
-        scenario.proof.held(len(kinds))
+        scenario.proof.wait_until_held(len(kinds))
         with hold(guardian_of(scenario, running)):
             running.send(signal.SIGTERM)
             running.popen.wait(0.6 + 2 + SLACK)
             scenario.proof.wait(0.5)
         done = running.wait()
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     assert done.signal is signal.SIGTERM
     assert "guardian.held" in done.stderr
     assert "cleanup.verified" in done.stderr
     assert "ended=-" not in done.stderr  # who could not be ended was found as well
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 @pytest.mark.parametrize("hold", HOLDS)
@@ -67,9 +67,9 @@ def test_while_the_run_goes_on_it_is_replaced(scenario: Scenario, hold: Hold) ->
             running.expect("guardian.held")
             running.popen.wait(20)
         done = running.wait()
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     assert done.returncode == 0, done
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def freezer_of(pid: int) -> Path | None:
@@ -88,16 +88,16 @@ def test_an_agent_that_freezes_its_own_cgroup_is_ended_when_the_supervisor_is_ki
     """Its guardian, its heir, is frozen with it. Nothing is left, no cgroup either, and the next start goes on."""
     tasks = scenario.tasks(kinds)
     with scenario.start() as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         file = freezer_of(guardian_of(scenario, running))
         if file is None:
             pytest.skip("no cgroup of its own here")
         file.write_text("1")
         running.send(signal.SIGKILL)
         scenario.proof.wait(0.3 + 1 + SLACK)
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
         wait_until(lambda: not file.exists(), SLACK, "the cgroup is removed")
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_an_agent_that_freezes_its_own_cgroup_does_not_hang_the_run(scenario: Scenario) -> None:
@@ -111,7 +111,7 @@ def test_an_agent_that_freezes_its_own_cgroup_does_not_hang_the_run(scenario: Sc
         running.expect("guardian.held")
         done = running.wait(20)
     assert done.returncode == 0, done
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 @pytest.mark.parametrize("hold", HOLDS)
@@ -119,12 +119,12 @@ def test_an_agent_that_freezes_its_own_cgroup_does_not_hang_the_run(scenario: Sc
 def test_when_the_supervisor_is_killed_executors_end_without_it(scenario: Scenario, hold: Hold, kind: str) -> None:
     tasks = scenario.tasks([kind, kind])
     with scenario.start() as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         with hold(guardian_of(scenario, running)):
             running.send(signal.SIGKILL)
             scenario.proof.wait(0.3 + 1 + SLACK)
-        scenario.gone(SLACK)
-    scenario.complete(tasks)
+        scenario.wait_until_gone(SLACK)
+    scenario.resume_to_the_end(tasks)
 
 
 @pytest.mark.parametrize("hold", HOLDS)
@@ -133,10 +133,10 @@ def test_a_sentinel_that_is_held_holds_up_no_end(scenario: Scenario, hold: Hold,
     """The guardian ends it before its last look, and does not wait for it beyond measure."""
     tasks = scenario.tasks(["stuck", "busy"])
     with scenario.start() as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         with hold(sentinel_of(guardian_of(scenario, running))):
             running.send(signum)
             scenario.proof.wait(0.6 + 2 + SLACK)
             running.popen.wait(0.6 + 2 + 4 + SLACK)
-        scenario.gone(SLACK)
-    scenario.complete(tasks)
+        scenario.wait_until_gone(SLACK)
+    scenario.resume_to_the_end(tasks)

@@ -18,8 +18,8 @@ import pytest
 from tests.process.helpers import agent, jsonl
 from tests.support.chaos.places import as_plain_user, without_cgroups
 from tests.support.cli import QUIESCE, Running
-from tests.support.eof import EofProof
-from tests.support.sync import Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe
 from tests.support.user_folder import user_folder
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide cgroups, or become a plain user")
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide cg
 class Hidden:
     """A run with one agent that has detached a process that hides."""
 
-    def __init__(self, folder: Path, uid: int, wrapper: list[str], post: Post, proof: EofProof) -> None:
+    def __init__(self, folder: Path, uid: int, wrapper: list[str], post: AnnouncementPipe, proof: ExitDetector) -> None:
         self.folder, self.wrapper, self.post, self.proof = folder, wrapper, post, proof
         for path in (post.path, proof.path, os.path.dirname(proof.path)):
             os.chown(path, uid, uid)
@@ -45,7 +45,7 @@ def hidden(request: pytest.FixtureRequest) -> Iterator[Hidden]:
     wrapper = as_plain_user(uid) if uid else without_cgroups()
     if not wrapper:
         pytest.skip("there is no such world here")
-    with user_folder(uid) as folder, Post(folder / "post") as post, EofProof() as proof:
+    with user_folder(uid) as folder, AnnouncementPipe(folder / "post") as post, ExitDetector() as proof:
         yield Hidden(folder, uid, wrapper, post, proof)
 
 

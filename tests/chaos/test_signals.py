@@ -24,12 +24,12 @@ HOSTILE = [["cooperative", "busy", "stuck"], ["deaf", "swallowing", "child"], ["
 def test_after_sigterm_everything_is_gone_within_the_graces(scenario: Scenario, kinds: list[str]) -> None:
     tasks = scenario.tasks([*kinds, *["quick"] * 20])
     with scenario.start(workers=3) as running:
-        scenario.proof.held(3)
+        scenario.proof.wait_until_held(3)
         running.send(signal.SIGTERM)
         done = running.wait(0.6 + SLACK + 2)
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     assert done.signal is signal.SIGTERM
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 @pytest.mark.parametrize("kinds", HOSTILE, ids=" ".join)
@@ -38,22 +38,22 @@ def test_after_the_supervisors_death_everything_is_gone_within_the_grace_and_a_s
 ) -> None:
     tasks = scenario.tasks([*kinds, *["quick"] * 20])
     with scenario.start(workers=3) as running:
-        scenario.proof.held(3)
+        scenario.proof.wait_until_held(3)
         running.send(signal.SIGKILL)
-        scenario.gone(0.3 + 1 + SLACK)
-    scenario.complete(tasks)
+        scenario.wait_until_gone(0.3 + 1 + SLACK)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_stopped_executors_are_continued_terminated_and_killed(scenario: Scenario) -> None:
     tasks = scenario.tasks(["cooperative", "cooperative"])
     with scenario.start() as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         for executor in scenario.target(running).executors():
             executor.suspend()
         running.send(signal.SIGTERM)
         running.wait(0.6 + SLACK + 2)
-        scenario.gone(SLACK)
-    scenario.complete(tasks)
+        scenario.wait_until_gone(SLACK)
+    scenario.resume_to_the_end(tasks)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
@@ -61,15 +61,15 @@ def test_a_stopped_guardian_holds_nothing_up(scenario: Scenario, end: signal.Sig
     """Its supervisor continues it with every order; when that is dead, its executors do."""
     tasks = scenario.tasks(["cooperative", "cooperative"])
     with scenario.start() as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         guardian = scenario.target(running).guardian()
         assert guardian is not None
         guardian.suspend()
         running.send(end)
         if end == signal.SIGTERM:
             assert running.wait(0.6 + SLACK + 2).signal is end
-        scenario.gone(0.6 + SLACK + 1)
-    scenario.complete(tasks)
+        scenario.wait_until_gone(0.6 + SLACK + 1)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_guardian_that_is_stopped_again_and_again_holds_no_stop_up(scenario: Scenario) -> None:
@@ -77,7 +77,7 @@ def test_a_guardian_that_is_stopped_again_and_again_holds_no_stop_up(scenario: S
     no process is left that could.)"""
     tasks = scenario.tasks(["cooperative", "busy", "orphan"])
     with scenario.start(workers=3) as running:
-        scenario.proof.held(3)
+        scenario.proof.wait_until_held(3)
         guardian = scenario.target(running).guardian()
         assert guardian is not None
         running.send(signal.SIGTERM)
@@ -86,15 +86,15 @@ def test_a_guardian_that_is_stopped_again_and_again_holds_no_stop_up(scenario: S
                 guardian.suspend()
                 time.sleep(0.1)
         assert running.wait(0.6 + SLACK + 2).signal is signal.SIGTERM
-        scenario.gone(SLACK)
-    scenario.complete(tasks)
+        scenario.wait_until_gone(SLACK)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_stopped_guardian_hides_no_death(scenario: Scenario) -> None:
     """It alone hears of an executor's end; an executor that is killed cannot wake it any more."""
     tasks = scenario.tasks(["cooperative", *["quick"] * 20])
     with scenario.start(workers=1) as running:
-        scenario.proof.held(1)
+        scenario.proof.wait_until_held(1)
         target = scenario.target(running)
         guardian, (executor,) = target.guardian(), target.executors()
         assert guardian is not None
@@ -102,75 +102,75 @@ def test_a_stopped_guardian_hides_no_death(scenario: Scenario) -> None:
         executor.kill()
         done = running.wait()
     assert done.returncode == 0, done
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_killed_guardian_costs_no_result(scenario: Scenario) -> None:
     """Its executors die with it; a new one is started, and the run goes on by itself."""
     tasks = scenario.tasks(["cooperative", "daemon", *["quick"] * 50])
     with scenario.start() as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         assert inject("guardian KILL", scenario.target(running))
         running.expect("guardian.lost")
         done = running.wait()
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     assert done.returncode == 0, done
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_killed_executor_costs_no_result(scenario: Scenario) -> None:
     tasks = scenario.tasks(["cooperative", *["quick"] * 50], hold=0.5)
     with scenario.start(workers=1) as running:
-        scenario.proof.held(1)
+        scenario.proof.wait_until_held(1)
         assert inject("executor KILL", scenario.target(running))
         done = running.wait()
     assert done.returncode == 0, done
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_thousand_signals_stop_it_once(scenario: Scenario) -> None:
     tasks = scenario.tasks(["cooperative", "cooperative", *["quick"] * 20])
     with scenario.start() as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         assert inject("supervisor storm", scenario.target(running))
         done = running.wait(0.6 + SLACK + 2)
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     assert done.signal in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     assert done.stderr.count("interrupt.requested") == 1
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 @pytest.mark.parametrize("who", ["guardian", "executor"])
 def test_storms_at_its_helpers_change_nothing(scenario: Scenario, who: str) -> None:
     tasks = scenario.tasks(["cooperative", "snapshot", *["quick"] * 50], hold=0.5)
     with scenario.start() as running:
-        scenario.proof.held(1)
+        scenario.proof.wait_until_held(1)
         assert inject(f"{who} storm", scenario.target(running))
         done = running.wait()
     assert done.returncode == 0, done
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_stopped_supervisor_goes_on_where_it_was(scenario: Scenario) -> None:
     tasks = scenario.tasks(["snapshot", *["quick"] * 100], hold=0.5)
     with scenario.start() as running:
-        scenario.proof.held(1)
+        scenario.proof.wait_until_held(1)
         os.kill(running.pid, signal.SIGSTOP)
         wait_until(lambda: scenario.target(running).supervisor.status() == "stopped", what="the supervisor to stop")
         os.kill(running.pid, signal.SIGCONT)
         done = running.wait()
     assert done.returncode == 0, done
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_snapshot_survives_the_supervisors_death(scenario: Scenario) -> None:
     tasks = scenario.tasks(["snapshot"], hold=2.0)
     with scenario.start(workers=1) as running:
-        scenario.proof.held(1)
+        scenario.proof.wait_until_held(1)
         wait_until(lambda: b"\x00" in scenario.journal.read_bytes(), what="the journal to have something")
         running.send(signal.SIGKILL)
-        scenario.gone(0.3 + 1 + SLACK)
-    scenario.complete(tasks)
+        scenario.wait_until_gone(0.3 + 1 + SLACK)
+    scenario.resume_to_the_end(tasks)
 
 
 @pytest.mark.parametrize("after", [0.12, 0.16, 0.2, 0.24, 0.28, 0.32, 0.36, 0.4, 0.5, 0.6])
@@ -187,10 +187,10 @@ def test_killed_at_any_moment_of_its_start_it_leaves_nothing(scenario: Scenario,
             0.3 + 1 + SLACK,
             lambda: f"{procs.processes_of_run(scenario.run_id)} {leaves_of(scenario.run_id)}",
         )
-    if scenario.witness.look() is None:  # there is no run yet: a first start
+    if scenario.auditor.read() is None:  # there is no run yet: a first start
         with scenario.start() as running:
             assert running.wait(20).returncode == 0
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def leaves_of(run_id: str) -> list[str]:

@@ -43,7 +43,7 @@ def write_tasks(scenario: Scenario, hung: HungFileSystem, count: int = 1, quick:
 
 
 def start(scenario: Scenario, *options: str, **settings: Any) -> Running:
-    words = [*scenario.words(**settings), *options]
+    words = [*scenario.arguments(**settings), *options]
     return start_cli(*words, env=scenario.environment(), cwd=scenario.folder, timeout=60)
 
 
@@ -62,12 +62,12 @@ def test_a_task_over_its_time_has_failed_and_the_run_goes_on_and_ends(scenario: 
         done = running.wait()
         assert state_of(pid) == "D"
         hung.release()
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     assert done.returncode == 1, done
     assert re.search(rf"cleanup\.verified .*remaining=\['{pid} ", done.stderr)
-    witness = scenario.witness
-    witness.look()
-    assert Counter(str(outcome.status) for outcome in witness.seen.values()) == {"completed": 6, "failed": 1}
+    auditor = scenario.auditor
+    auditor.read()
+    assert Counter(str(outcome.status) for outcome in auditor.seen.values()) == {"completed": 6, "failed": 1}
 
 
 def test_one_that_comes_back_to_life_is_reaped_while_the_run_goes_on(scenario: Scenario, hung: HungFileSystem) -> None:
@@ -89,7 +89,7 @@ def test_too_many_of_them_end_the_run(scenario: Scenario, hung: HungFileSystem) 
     with start(scenario, "--timeout", "0.3", workers=4, grace=0.1, term_grace=0.1) as running:
         done = running.wait()
         hung.release()
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     assert done.returncode == 75, done
     assert "executors cannot be killed" in done.stderr
 
@@ -97,15 +97,15 @@ def test_too_many_of_them_end_the_run(scenario: Scenario, hung: HungFileSystem) 
 def test_a_stop_does_not_wait_for_them(scenario: Scenario, hung: HungFileSystem) -> None:
     tasks = write_tasks(scenario, hung, count=2)
     with start(scenario) as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         running.send(signal.SIGTERM)
         running.popen.wait(0.6 + 2 + SLACK)
         done = running.wait()
         hung.release()
-        scenario.gone(SLACK)
+        scenario.wait_until_gone(SLACK)
     assert done.signal is signal.SIGTERM
     assert "rung=ABANDONED" in done.stderr
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_log_that_is_never_written_holds_up_its_own_process_alone(scenario: Scenario, hung: HungFileSystem) -> None:
@@ -113,7 +113,7 @@ def test_a_log_that_is_never_written_holds_up_its_own_process_alone(scenario: Sc
     scenario.tasks(["quick"] * 4)
     log = os.open(hung.file, os.O_WRONLY | os.O_APPEND)
     popen = subprocess.Popen(
-        [*QUIESCE, *scenario.words()],
+        [*QUIESCE, *scenario.arguments()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=log,
@@ -124,10 +124,10 @@ def test_a_log_that_is_never_written_holds_up_its_own_process_alone(scenario: Sc
     try:
         wait_until(lambda: state_of(popen.pid) == "Z", 25.0, "its main thread has ended")
         assert popen.poll() is None
-        scenario.gone(SLACK)
-        witness = scenario.witness
-        witness.look()
-        assert Counter(str(outcome.status) for outcome in witness.seen.values()) == {"completed": 4}
+        scenario.wait_until_gone(SLACK)
+        auditor = scenario.auditor
+        auditor.read()
+        assert Counter(str(outcome.status) for outcome in auditor.seen.values()) == {"completed": 4}
     finally:
         hung.release()
         code = popen.wait(10)

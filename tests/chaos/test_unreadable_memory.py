@@ -23,7 +23,7 @@ from tests.process.helpers import agent, jsonl
 from tests.support.chaos.fuse import hung_file_system
 from tests.support.cli import QUIESCE, environment, start_cli
 from tests.support.procs import read_bytes
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 from tests.support.wait import wait_until
 
 GRACES = ("--grace", "0.3", "--term-grace", "0.3")
@@ -75,7 +75,7 @@ def task_files(pid: int, name: str) -> bytes:
 def test_a_stop_takes_its_graces_and_no_longer(scenario: Scenario) -> None:
     tasks = scenario.tasks(["cooperative", "stuck"])
     with scenario.start(workers=2) as running:
-        scenario.proof.held(2)
+        scenario.proof.wait_until_held(2)
         with unreadable_process(scenario.folder):
             running.send(signal.SIGTERM)
             running.popen.wait(0.6 + 2 + 2 + SLACK)
@@ -83,12 +83,12 @@ def test_a_stop_takes_its_graces_and_no_longer(scenario: Scenario) -> None:
         done = running.wait()
     assert done.signal is signal.SIGTERM
     assert "remaining=[]" in done.stderr
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_one_of_the_run_is_named_as_remaining(scenario: Scenario) -> None:
     """Not even SIGKILL ends it; a process that reads it does not wait for it."""
-    with hung_file_system(scenario.folder / "hung") as system, Post(scenario.folder / "post") as post:
+    with hung_file_system(scenario.folder / "hung") as system, AnnouncementPipe(scenario.folder / "post") as post:
         if system is None:
             pytest.skip("there is no FUSE here")
         task = {"post": post.path, "command": [sys.executable, "-S", "-E", "-c", _HOLD_LOCK, str(system.file)]}
@@ -120,7 +120,7 @@ def test_a_guardian_that_is_killed_is_replaced(scenario: Scenario) -> None:
         done = running.wait()
     assert done.returncode == 0, done
     assert "guardian.lost" in done.stderr
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)
 
 
 def test_a_run_whose_supervisor_was_killed_is_resumed(scenario: Scenario) -> None:
@@ -137,4 +137,4 @@ def test_a_run_whose_supervisor_was_killed_is_resumed(scenario: Scenario) -> Non
                 check=False,
             )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
-    scenario.complete(tasks)
+    scenario.resume_to_the_end(tasks)

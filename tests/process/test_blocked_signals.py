@@ -13,7 +13,7 @@ import pytest
 from orchestrator.supervisor import Supervisor
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import QUIESCE, environment
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 EXEC = "import os, signal, sys; {}; os.execvp(sys.argv[1], sys.argv[1:])"
@@ -23,7 +23,7 @@ IGNORED_AND_BLOCKED = EXEC.format(
 )
 
 
-def begin(tmp_path: Path, post: Post, tasks: list[Any], name: str, starter: str) -> subprocess.Popen[bytes]:
+def begin(tmp_path: Path, post: AnnouncementPipe, tasks: list[Any], name: str, starter: str) -> subprocess.Popen[bytes]:
     words = ["run", agent(name), "-i", jsonl(tmp_path / "in.jsonl", tasks), "-j", tmp_path / "j.db", "-w", "1"]
     command = [sys.executable, "-c", starter, *QUIESCE, *map(str, words), "--grace", "2", "--term-grace", "2"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
@@ -31,7 +31,7 @@ def begin(tmp_path: Path, post: Post, tasks: list[Any], name: str, starter: str)
 
 @pytest.mark.parametrize("signum", STOPPING, ids=lambda signum: signum.name)
 def test_a_blocked_signal_stops_the_run(tmp_path: Path, signum: signal.Signals) -> None:
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         tasks = [{"key": "a", "post": post.path}]
         with begin(tmp_path, post, tasks, "plain:wait", BLOCKED) as command:
             try:
@@ -44,7 +44,7 @@ def test_a_blocked_signal_stops_the_run(tmp_path: Path, signum: signal.Signals) 
 
 
 def test_one_that_is_ignored_and_blocked_stays_ignored(tmp_path: Path) -> None:
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         tasks = [{"key": "a", "post": post.path}]
         with begin(tmp_path, post, tasks, "plain:wait", IGNORED_AND_BLOCKED) as command:
             try:
@@ -58,7 +58,7 @@ def test_one_that_is_ignored_and_blocked_stays_ignored(tmp_path: Path) -> None:
 
 def test_a_query_can_be_interrupted_too(tmp_path: Path) -> None:
     """`events --follow` of a run that goes on."""
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         tasks = [{"key": "a", "post": post.path}]
         with begin(tmp_path, post, tasks, "plain:wait", BLOCKED) as run:
             try:

@@ -13,8 +13,8 @@ from tests.process.agents.drops import NOBODY
 from tests.process.helpers import agent, jsonl
 from tests.support.chaos.places import without_cgroups
 from tests.support.cli import QUIESCE, Running
-from tests.support.eof import EofProof
-from tests.support.sync import Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe
 from tests.support.user_folder import user_folder
 
 GRACES = ("--grace", "0.3", "--term-grace", "0.3")
@@ -42,7 +42,7 @@ def test_what_they_had_detached_is_ended(tmp_path: Path, world: str) -> None:
     wrapper = without_cgroups() if world == "no cgroup" else []
     if world == "no cgroup" and not wrapper:
         pytest.skip("cgroups cannot be hidden here")
-    with Post(tmp_path / "post") as post, EofProof() as proof:
+    with AnnouncementPipe(tmp_path / "post") as post, ExitDetector() as proof:
         place = {"post": post.path, "proof": proof.path, "done": str(tmp_path / "done")}
         words = ["run", agent("left:leaves_a_daemon"), "-i", str(jsonl(tmp_path / "in.jsonl", [place])), "-w", "1"]
         with Running([*wrapper, *QUIESCE, *words, "-j", str(tmp_path / "j.db"), *GRACES]) as running:
@@ -55,7 +55,7 @@ def test_what_they_had_detached_is_ended(tmp_path: Path, world: str) -> None:
 @pytest.mark.parametrize("where", ["in Python", "in C"])
 def test_an_agent_that_has_changed_its_user_is_ended(where: str) -> None:
     """That clears what has the kernel kill it with its parent."""
-    with user_folder(NOBODY) as folder, Post(folder / "post") as post, EofProof() as proof:
+    with user_folder(NOBODY) as folder, AnnouncementPipe(folder / "post") as post, ExitDetector() as proof:
         os.chmod(os.path.dirname(proof.path), 0o755)
         os.chmod(post.path, 0o666)
         source = jsonl(folder / "in.jsonl", [{"post": post.path, "proof": proof.path, "c": where == "in C"}])
@@ -68,7 +68,7 @@ def test_an_agent_that_has_changed_its_user_is_ended(where: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_and_by_its_own_control_thread_if_nobody_else_is_left() -> None:
-    with user_folder(NOBODY) as folder, Post(folder / "post") as post, EofProof() as proof:
+    with user_folder(NOBODY) as folder, AnnouncementPipe(folder / "post") as post, ExitDetector() as proof:
         os.chmod(post.path, 0o666)
         source = jsonl(folder / "in.jsonl", [{"post": post.path, "proof": proof.path, "c": False}])
         words = ["run", agent("drops:changes_user"), "-i", str(source), "-w", "1", "-j", str(folder / "j.db")]

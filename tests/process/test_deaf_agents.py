@@ -12,8 +12,8 @@ import pytest
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import start_cli
-from tests.support.eof import EofProof
-from tests.support.sync import Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe
 from tests.support.wait import wait_until
 
 GRACE = TERM_GRACE = 0.4
@@ -27,7 +27,7 @@ DEAF = [
 @pytest.mark.parametrize("deed", DEAF)
 def test_it_is_gone_in_time_and_what_was_completed_is_kept(tmp_path: Path, deed: str) -> None:
     run = f"{deed}-{secrets.token_hex(4)}"
-    with Post(tmp_path / "post") as post, EofProof() as proof:
+    with AnnouncementPipe(tmp_path / "post") as post, ExitDetector() as proof:
         source = jsonl(
             tmp_path / "in.jsonl",
             [{"key": "before"}, {"key": "deaf", "do": deed, "post": post.path, "proof": proof.path}, {"key": "after"}],
@@ -54,7 +54,7 @@ def test_it_is_gone_in_time_and_what_was_completed_is_kept(tmp_path: Path, deed:
 def test_when_the_supervisor_is_killed_nothing_of_it_survives(tmp_path: Path, deed: str) -> None:
     run = f"{deed}-{secrets.token_hex(4)}"
     """Gone within the grace and a second; and what was completed is in the journal."""
-    with Post(tmp_path / "post") as post, EofProof() as proof:
+    with AnnouncementPipe(tmp_path / "post") as post, ExitDetector() as proof:
         wild = {"key": "deaf", "do": deed, "post": post.path, "proof": proof.path}
         source = jsonl(tmp_path / "in.jsonl", [{"key": "before"}, wild, {"key": "after"}])
         journal = tmp_path / "j.db"

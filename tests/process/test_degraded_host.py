@@ -11,7 +11,7 @@ import pytest
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import run_cli, start_cli
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 
 POORER = """
 import ctypes, os, signal
@@ -52,7 +52,7 @@ def test_a_run_completes_and_says_what_it_has_to_do_without(tmp_path: Path, poor
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="it is such a host")
 def test_it_stops_and_leaves_nothing(tmp_path: Path, poorer: Path) -> None:
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "post": post.path}])
         words = ("run", agent("plain:wait"), "-i", source, "-j", tmp_path / "j.db", "-w", "1", "--run-id", "poor-host")
         with start_cli(*words) as running:

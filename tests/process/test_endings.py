@@ -19,21 +19,21 @@ from orchestrator.core.shutdown import DEBOUNCE
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import QUIESCE, Completed, Running, run_cli, start_cli
-from tests.support.eof import EofProof
-from tests.support.sync import Latch, Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe, Gate
 
 SHORT = ("--grace", "0.3", "--term-grace", "0.3")
 
 
 @dataclass
 class Waiting:
-    """A run whose task `b` waits until it is interrupted (wait) or the latch opens (meet); `a` is completed."""
+    """A run whose task `b` waits until it is interrupted (wait) or the gate opens (meet); `a` is completed."""
 
     running: Running
     journal: Path
-    post: Post
-    latch: Latch
-    proof: EofProof
+    post: AnnouncementPipe
+    gate: Gate
+    proof: ExitDetector
 
     def ends(self, deadline: float = 10) -> Completed:
         done = self.running.wait(deadline)
@@ -43,17 +43,17 @@ class Waiting:
 
 
 def waiting(tmp_path: Path, name: str, *options: str, prefix: tuple[str, ...] = ()) -> Iterator[Waiting]:
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch, EofProof() as proof:
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate, ExitDetector() as proof:
         source = jsonl(
             tmp_path / "in.jsonl",
-            [{"key": "a"}, {"key": "b", "post": post.path, "latch": latch.path, "proof": proof.path}, {"key": "c"}],
+            [{"key": "a"}, {"key": "b", "post": post.path, "gate": gate.path, "proof": proof.path}, {"key": "c"}],
         )
         journal = tmp_path / "j.db"
         arguments: list[str | os.PathLike[str]] = ["run", agent(name), "-i", source, "-w", "1", "-j", journal]
         arguments += ["--run-id", "r", *options]
         with Running([*prefix, *QUIESCE, *arguments], timeout=30) as running:
             post.expect()
-            yield Waiting(running, journal, post, latch, proof)
+            yield Waiting(running, journal, post, gate, proof)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_two_signals_at_once_count_once(deaf: Waiting) -> None:
     deaf.running.send(signal.SIGTERM)
     deaf.running.send(signal.SIGINT)
     deaf.running.expect("interrupt.requested")
-    deaf.latch.open()
+    deaf.gate.open()
     done = deaf.ends()
     assert done.returncode == -signal.SIGTERM, done
     assert "interrupt.escalated" not in done.stderr
@@ -152,7 +152,7 @@ def test_a_second_press_skips_to_term(deaf: Waiting) -> None:
 
 def test_a_third_press_skips_to_kill(tmp_path: Path) -> None:
     """The agent ignores SIGTERM: only the third press, long before the graces are over, ends it."""
-    with Post(tmp_path / "post") as post, EofProof() as proof:
+    with AnnouncementPipe(tmp_path / "post") as post, ExitDetector() as proof:
         source = jsonl(
             tmp_path / "in.jsonl", [{"key": "a"}, {"do": "ignores_term", "post": post.path, "proof": proof.path}]
         )
@@ -184,7 +184,7 @@ def test_an_inherited_ignored_signal_stays_ignored(tmp_path: Path, number: signa
     )
     for it in waiting(tmp_path, "plain:meet", prefix=(sys.executable, "-c", ignore)):
         it.running.send(number)
-        it.latch.open()
+        it.gate.open()
         done = it.ends()
         assert done.returncode == 0, done
         assert len(look(it.journal).values) == 3
@@ -205,12 +205,12 @@ def test_as_pid_1_it_ends_with_128_plus_n(tmp_path: Path) -> None:
 
 def test_a_signal_while_the_agent_is_imported(tmp_path: Path) -> None:
     """There is no run yet: nothing is left of it, and the ending is the signal all the same."""
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
         module = tmp_path / "slow_import.py"
         module.write_text(
-            "from tests.support.sync import announce, pass_latch\n"
+            "from tests.support.sync import announce, wait_for_gate\n"
             f"announce({post.path!r})\n"
-            f"pass_latch({latch.path!r})\n"
+            f"wait_for_gate({gate.path!r})\n"
         )
         source = jsonl(tmp_path / "in.jsonl", [1])
         long = ("--grace", "60", "--term-grace", "60")  # which there is no need for: an import has nothing to lose
@@ -232,9 +232,9 @@ def test_a_signal_while_a_resumed_runs_agent_is_imported(tmp_path: Path) -> None
     module.write_text(function)
     done = run_cli("run", f"{module}:f", "-i", source, "-w", "1", "-j", journal, "--run-id", "r")
     assert done.returncode == 75, done
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        words = f"announce({post.path!r})\npass_latch({latch.path!r})\n"
-        module.write_text(f"from tests.support.sync import announce, pass_latch\n{words}{function}")
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        words = f"announce({post.path!r})\nwait_for_gate({gate.path!r})\n"
+        module.write_text(f"from tests.support.sync import announce, wait_for_gate\n{words}{function}")
         with start_cli("resume", "-j", journal) as running:
             post.expect(1)
             running.send(signal.SIGTERM)

@@ -17,7 +17,7 @@ from tests.process.agents.plain import meet
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import QUIESCE, Running
-from tests.support.sync import Latch, Post
+from tests.support.sync import AnnouncementPipe, Gate
 from tests.support.wait import wait_until
 
 QUICK = ("--grace", "0.2", "--term-grace", "0.2")
@@ -69,14 +69,14 @@ def test_a_short_limit_ends_no_executor_that_is_idle(tmp_path: Path, silence: fl
     """One waits in its task, the others for one; the heartbeats are as short as the limit asks for."""
     names: list[str] = []
     with (
-        Post(tmp_path / "post") as post,
-        Latch(tmp_path / "latch") as latch,
+        AnnouncementPipe(tmp_path / "post") as post,
+        Gate(tmp_path / "gate") as gate,
         Supervisor(workers=3, heartbeat_timeout=silence, log=lambda name, *_: names.append(name)) as supervisor,
     ):
-        handle = supervisor.submit(meet, {"key": "held", "post": post.path, "latch": latch.path})
+        handle = supervisor.submit(meet, {"key": "held", "post": post.path, "gate": gate.path})
         post.expect(1, 30)
         time.sleep(8 * silence)
-        latch.open()
+        gate.open()
         assert handle.outcome(30).attempts == 1
     assert "executor.heartbeat_lost" not in names
     assert names.count("executor.started") == 3
@@ -84,8 +84,8 @@ def test_a_short_limit_ends_no_executor_that_is_idle(tmp_path: Path, silence: fl
 
 def test_a_short_limit_on_the_command_line(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        source = jsonl(tmp_path / "in.jsonl", [{"key": "held", "post": post.path, "latch": latch.path}])
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "held", "post": post.path, "gate": gate.path}])
         words = [
             "run",
             agent("plain:meet"),
@@ -101,7 +101,7 @@ def test_a_short_limit_on_the_command_line(tmp_path: Path) -> None:
         with Running([*QUIESCE, *map(str, words), *QUICK], timeout=120) as command:
             post.expect(1, 30)
             time.sleep(8 * SHORTEST_HEARTBEAT_TIMEOUT)
-            latch.open()
+            gate.open()
             assert command.wait().returncode == 0
     seen = look(journal)
     assert seen.named("executor.heartbeat_lost") == []
@@ -139,8 +139,8 @@ def stopped(pids: list[int]) -> Iterator[None]:
 def test_a_pause_of_the_whole_run_costs_no_task_anything(tmp_path: Path) -> None:
     """Longer than the silence and the time limit."""
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        tasks = [{"key": key, "post": post.path, "latch": latch.path} for key in ("a", "b")]
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        tasks = [{"key": key, "post": post.path, "gate": gate.path} for key in ("a", "b")]
         source = jsonl(tmp_path / "in.jsonl", tasks)
         words = ["run", agent("plain:meet"), "-i", source, "-j", journal, "-w", "2", *QUICK]
         limits = ["--heartbeat-timeout", "3", "--timeout", "30"]
@@ -151,7 +151,7 @@ def test_a_pause_of_the_whole_run_costs_no_task_anything(tmp_path: Path) -> None
                 time.sleep(5)
             wait_until(lambda: look(journal).named("supervisor.paused"), 30, "the pause is noticed")
             time.sleep(1)  # several looks at the heartbeats
-            latch.open()
+            gate.open()
             assert command.wait().returncode == 0
     seen = look(journal)
     assert seen.named("executor.heartbeat_lost") == []

@@ -16,7 +16,7 @@ import pytest
 from tests.process.agents.loud import HOSTILE
 from tests.process.helpers import agent, jsonl
 from tests.support.cli import QUIESCE, environment, run_cli
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 
 OURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r\n")
 """What a live display and our own colours consist of, and a terminal's line ends."""
@@ -84,7 +84,7 @@ def test_json_for_machines_and_the_log_of_a_stop(tmp_path: Path) -> None:
     """The values are the same, in a notation that no terminal obeys; what to type next can be typed."""
     run_id = f"x{HOSTILE}".replace("\0", "")
     message = tmp_path / "message"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         tasks = [{"key": f"k{HOSTILE}"}, {"key": f"f{HOSTILE}", "post": post.path}]
         source, journal = jsonl(tmp_path / "in.jsonl", tasks), tmp_path / "j.db"
         words = [*QUIESCE, "run", agent("loud:hostile"), "-i", str(source), "-j", str(journal), "-w", "1"]

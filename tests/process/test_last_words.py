@@ -10,7 +10,7 @@ import pytest
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import start_cli
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 from tests.support.wait import wait_until
 
 
@@ -18,7 +18,7 @@ from tests.support.wait import wait_until
 def test_output_in_a_clean_up_does_not_break_it(tmp_path: Path, end: signal.Signals) -> None:
     """Of a child too, which is sent SIGTERM when its executor has gone; and when the supervisor is dead."""
     run_id = f"goodbye-{end.name}"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         task = {"post": post.path, "agent": str(tmp_path / "agent"), "child": str(tmp_path / "child")}
         source = jsonl(tmp_path / "in.jsonl", [task])
         words = ("run", agent("goodbye:says_goodbye"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
@@ -32,7 +32,7 @@ def test_output_in_a_clean_up_does_not_break_it(tmp_path: Path, end: signal.Sign
 
 
 def test_an_agent_that_needs_longer_gets_it_from_the_heir_too(tmp_path: Path) -> None:
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"post": post.path, "agent": str(tmp_path / "agent")}])
         words = ("run", agent("goodbye:needs_long"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
         with start_cli(*words, "--run-id", "needs-long", "--grace", "0.2", "--term-grace", "0.1") as running:
@@ -43,7 +43,7 @@ def test_an_agent_that_needs_longer_gets_it_from_the_heir_too(tmp_path: Path) ->
 
 
 def test_hundreds_of_grandchildren_are_named_and_ended(tmp_path: Path) -> None:
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"post": post.path, "count": 100}] * 4)
         words = ("run", agent("goodbye:has_many"), "-i", source, "-w", "4", "-j", tmp_path / "j.db")
         with start_cli(*words, "--run-id", "many", "--grace", "5") as running:

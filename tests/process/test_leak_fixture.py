@@ -181,7 +181,7 @@ def test_a_stuck_test_fails_with_the_stacks_of_its_children(inner: pytest.Pytest
     """The time limit ends the test; the child's Python stack says where it stood."""
     inner.makeconftest(
         "from tests.conftest import *\nfrom tests.conftest import pytest_timeout_set_timer, "
-        "_children_tell_their_stacks\n"
+        "_children_dump_their_stacks\n"
     )
     inner.makepyfile(
         PRELUDE

@@ -16,7 +16,7 @@ from runtime.process import usage
 from tests.process.agents import limited
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import run_cli
-from tests.support.sync import Latch, Post
+from tests.support.sync import AnnouncementPipe, Gate
 
 MEBIBYTE = 1 << 20
 
@@ -61,16 +61,16 @@ def test_memory_that_processes_share_counts_once(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(usage, "memory_of_tree", spy)
     log: list[str] = []
     with (
-        Post(tmp_path / "post") as post,
-        Latch(tmp_path / "latch") as latch,
+        AnnouncementPipe(tmp_path / "post") as post,
+        Gate(tmp_path / "gate") as gate,
         Supervisor(workers=1, memory_limit=300 * MEBIBYTE, log=lambda name, *_: log.append(name)) as supervisor,
     ):
-        task = {"bytes": 100 * MEBIBYTE, "children": 4, "post": post.path, "latch": latch.path}
+        task = {"bytes": 100 * MEBIBYTE, "children": 4, "post": post.path, "gate": gate.path}
         handle = supervisor.submit(limited.shares, task)
         post.expect()
         while (seen := looks.get(timeout=30))[0] < 500 * MEBIBYTE:  # a look from before they were all there
             pass
-        latch.open()
+        gate.open()
         assert handle.result() == "shared"
     assert 100 * MEBIBYTE < seen[1] < 300 * MEBIBYTE
     assert "executor.memory_exceeded" not in log
@@ -78,10 +78,10 @@ def test_memory_that_processes_share_counts_once(tmp_path: Path, monkeypatch: py
 
 def test_memory_that_processes_share_counts(tmp_path: Path) -> None:
     with (
-        Latch(tmp_path / "latch") as latch,
+        Gate(tmp_path / "gate") as gate,
         Supervisor(workers=1, memory_limit=80 * MEBIBYTE, term_grace=1, log=silent) as supervisor,
     ):
-        task = {"bytes": 100 * MEBIBYTE, "children": 4, "latch": latch.path}
+        task = {"bytes": 100 * MEBIBYTE, "children": 4, "gate": gate.path}
         outcome = supervisor.submit(limited.shares, task).outcome()
     assert outcome.status is ExecutionStatus.FAILED
     assert outcome.signal is not None
@@ -119,18 +119,18 @@ def test_an_executor_that_grew_is_replaced_and_nothing_fails() -> None:
 def test_an_urgent_task_makes_room_for_itself_and_the_other_goes_on_from_its_snapshot(tmp_path: Path) -> None:
     for journal in (None, tmp_path / "j.db"):
         with (
-            Post(tmp_path / f"post-{journal is None}") as post,
-            Latch(tmp_path / f"latch-{journal is None}") as latch,
+            AnnouncementPipe(tmp_path / f"post-{journal is None}") as post,
+            Gate(tmp_path / f"gate-{journal is None}") as gate,
             Supervisor(workers=1, preempt=True, journal=journal, log=silent) as supervisor,
         ):
             task = {"post": post.path, "steps": 5}
-            first = supervisor.submit(limited.counts, {"key": "first", **task, "latch": latch.path})
+            first = supervisor.submit(limited.counts, {"key": "first", **task, "gate": gate.path})
             second = supervisor.submit(limited.counts, {"key": "second", **task})
             assert post.expect() == ["first from 0"]
             urgent = supervisor.submit(limited.counts, {"key": "urgent", **task}, priority=7)
             assert urgent.result()[0] == 5
             assert not first.done()
-            latch.open()
+            gate.open()
             assert first.result()[0] == second.result()[0] == 5
             words = post.seen + post.expect(3)
         assert words[1] == "urgent from 0"
@@ -141,15 +141,15 @@ def test_an_urgent_task_makes_room_for_itself_and_the_other_goes_on_from_its_sna
 
 def test_without_preemption_an_urgent_task_is_only_the_next_one(tmp_path: Path) -> None:
     with (
-        Post(tmp_path / "post") as post,
-        Latch(tmp_path / "latch") as latch,
+        AnnouncementPipe(tmp_path / "post") as post,
+        Gate(tmp_path / "gate") as gate,
         Supervisor(workers=1, log=silent) as supervisor,
     ):
-        task = {"post": post.path, "latch": latch.path, "steps": 2}
+        task = {"post": post.path, "gate": gate.path, "steps": 2}
         handles = [supervisor.submit(limited.counts, {"key": f"n{number}", **task}) for number in range(3)]
         post.expect()
         handles.append(supervisor.submit(limited.counts, {"key": "urgent", **task}, priority=1))
-        latch.open()
+        gate.open()
         for handle in handles:
             handle.result()
         post.expect(3)
@@ -247,7 +247,7 @@ def test_an_agent_that_no_executor_can_load_fails_its_own_tasks_only() -> None:
 
 
 def test_a_second_agent_can_be_handed_in_while_every_executor_is_busy(tmp_path: Path) -> None:
-    with Post(tmp_path / "post") as post, Supervisor(workers=1, log=silent) as supervisor:
+    with AnnouncementPipe(tmp_path / "post") as post, Supervisor(workers=1, log=silent) as supervisor:
         task = {"key": "long", "post": post.path, "steps": 1000, "pause": 0.1}
         long = supervisor.submit(limited.counts, task)
         post.expect()

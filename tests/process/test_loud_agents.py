@@ -11,7 +11,7 @@ import pytest
 
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import start_cli
-from tests.support.sync import Latch, Post
+from tests.support.sync import AnnouncementPipe, Gate
 
 EXECUTORS = 8
 
@@ -20,7 +20,7 @@ EXECUTORS = 8
 @pytest.mark.parametrize("name", ["prints", "warns", "blank"])
 def test_a_flood_does_not_delay_a_stop(tmp_path: Path, name: str, log_format: str) -> None:
     """Each wrote far more than can be logged; the end of it is logged, with the stacks of who did not listen."""
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"post": post.path}] * EXECUTORS)
         words = ("run", agent(f"loud:{name}"), "-i", source, "-w", str(EXECUTORS), "-j", tmp_path / "j.db")
         graces = ("--grace", "0.5", "--term-grace", "1", "--log-format", log_format)
@@ -42,7 +42,7 @@ def test_a_flood_does_not_delay_a_stop(tmp_path: Path, name: str, log_format: st
 
 def test_events_that_cannot_be_written_in_time_are_counted_and_not_kept(tmp_path: Path) -> None:
     """As output: memory does not grow with the grace, and the end does not wait for all that was emitted in it."""
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"post": post.path}] * EXECUTORS)
         words = ("run", agent("loud:emits"), "-i", source, "-w", str(EXECUTORS), "-j", tmp_path / "j.db")
         graces = ("--grace", "2", "--term-grace", "1", "--log-format", "json")
@@ -60,13 +60,13 @@ def test_events_that_cannot_be_written_in_time_are_counted_and_not_kept(tmp_path
 
 
 def test_a_long_load_is_named_and_its_output_seen(tmp_path: Path) -> None:
-    with Latch(tmp_path / "latch") as latch:
+    with Gate(tmp_path / "gate") as gate:
         source = jsonl(tmp_path / "in.jsonl", [1])
         words = ("run", agent("waiting_import:quick"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
-        with start_cli(*words, "--log-format", "json", env={"QM_LATCH": latch.path}, timeout=60) as running:
+        with start_cli(*words, "--log-format", "json", env={"QM_GATE": gate.path}, timeout=60) as running:
             told = json.loads(running.expect(r".*agent\.loading.*", deadline=30))
             running.expect("this module waits")
-            latch.open()
+            gate.open()
             done = running.wait()
     assert done.returncode == 0, done
     assert told["agent"] == agent("waiting_import:quick")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import start_cli
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 
 COUNT = 200
 
@@ -17,7 +17,7 @@ COUNT = 200
 @pytest.mark.parametrize(("name", "rung"), [("plain:wait", "FLAG"), ("left:swallows_beside_a_child", "KILL")])
 def test_hundreds_of_executors_all_end(tmp_path: Path, name: str, rung: str) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         tasks = [{"key": f"k{number}", "post": post.path} for number in range(COUNT)]
         words = ("-i", jsonl(tmp_path / "in.jsonl", tasks), "-w", str(COUNT), "-j", journal)
         graces = ("--grace", "60", "--term-grace", "60") if rung == "FLAG" else ("--grace", "0", "--term-grace", "0")

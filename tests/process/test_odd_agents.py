@@ -16,7 +16,7 @@ from runtime import InterruptReason
 from runtime.errors import UsageError
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import QUIESCE, environment, run_cli, start_cli
-from tests.support.sync import Latch, Post
+from tests.support.sync import AnnouncementPipe, Gate
 from tests.support.wait import wait_until
 
 
@@ -112,7 +112,7 @@ def test_a_snapshot_that_cannot_be_read_fails_its_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["exit", "stop", "thread", "cancel", "snapshot"])
 def test_who_shares_a_loop_with_one_that_breaks_it_loses_nothing(tmp_path: Path, what: str) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         places = {"post": post.path, "go": str(tmp_path / "go"), "over": str(tmp_path / "over")}
         source = jsonl(
             tmp_path / "in.jsonl",
@@ -154,9 +154,9 @@ def test_an_executor_that_is_silent_from_its_first_second_on_is_found(tmp_path: 
 def test_a_task_that_has_not_begun_is_interrupted_and_the_one_in_front_is_not(tmp_path: Path, place: str) -> None:
     """One tiny task is enough for the next ones to be handed out ahead."""
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
         first = [{"key": "tiny"}] if place == "in the executor" else []
-        held = {"key": "held", "post": post.path, "latch": latch.path}
+        held = {"key": "held", "post": post.path, "gate": gate.path}
         source = jsonl(tmp_path / "in.jsonl", [*first, held, {"key": "waits"}, {"key": "last"}])
         arguments = ("run", agent("plain:meet"), "-i", source, "-w", "1", "-j", journal, "--grace", "0.2")
         with start_cli(*arguments, "--term-grace", "0.2", "--run-id", "r") as running:
@@ -164,7 +164,7 @@ def test_a_task_that_has_not_begun_is_interrupted_and_the_one_in_front_is_not(tm
             asked = run_cli("interrupt", "r", "--task", "waits", "-j", journal)
             assert asked.returncode == 0, asked
             wait_until(lambda: look(journal).statuses().get("waits") == "interrupted", what="the interrupt")
-            latch.open()
+            gate.open()
             done = running.wait(15)
     seen = look(journal)
     assert seen.values == {key: key for key in ("tiny", "held", "last") if key != "tiny" or first}, done
@@ -246,7 +246,7 @@ def test_an_urgent_line_of_a_stream_makes_room_for_itself(tmp_path: Path) -> Non
     journal = tmp_path / "j.db"
     options = ("-i", "-", "-w", "1", "--preempt", "--priority-field", "urgency", "-j", journal)
     with (
-        Post(tmp_path / "post") as post,
+        AnnouncementPipe(tmp_path / "post") as post,
         start_cli("run", agent("odd:makes_room"), *options, stdin=subprocess.PIPE) as running,
     ):
         running.write(json.dumps({"key": "long", "post": post.path}) + "\n")

@@ -22,7 +22,7 @@ import pytest
 
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import QUIESCE, ROOT, Completed, Running, run_cli
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 from tests.support.wait import wait_until
 
 HELD = agent("parents:held")
@@ -31,14 +31,14 @@ PICKY = agent("parents:picky")
 
 
 @pytest.fixture
-def post(tmp_path: Path) -> Iterator[Post]:
+def post(tmp_path: Path) -> Iterator[AnnouncementPipe]:
     """Where agents say that they have begun."""
-    with Post(tmp_path / "post") as opened:
+    with AnnouncementPipe(tmp_path / "post") as opened:
         yield opened
 
 
 @pytest.fixture
-def held(tmp_path: Path, post: Post) -> list[str]:
+def held(tmp_path: Path, post: AnnouncementPipe) -> list[str]:
     """A run of two tasks that go on until they are interrupted."""
     return command(HELD, jsonl(tmp_path / "held.jsonl", [{"post": post.path}] * 2), tmp_path / "q.db")
 
@@ -81,7 +81,7 @@ def status(journal: Path) -> str:
 # -- tools that start a program ---------------------------------------------------------------------------------
 
 
-def test_nohup_keeps_it_from_a_hangup(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_nohup_keeps_it_from_a_hangup(tmp_path: Path, post: AnnouncementPipe, held: list[str]) -> None:
     """An ignored SIGHUP is a wish; SIGTERM still stops it."""
     with Running([require("nohup"), *held]) as running:
         post.expect(2)
@@ -93,7 +93,7 @@ def test_nohup_keeps_it_from_a_hangup(tmp_path: Path, post: Post, held: list[str
     assert [each["message"] for each in seen.named("interrupt.requested")] == ["received SIGTERM"]
 
 
-def test_setsid_changes_nothing(post: Post, held: list[str]) -> None:
+def test_setsid_changes_nothing(post: AnnouncementPipe, held: list[str]) -> None:
     """A session of its own, without a terminal; `--wait` passes the death on as 128 + n."""
     with Running([require("setsid"), "--fork", "--wait", *held]) as running:
         post.expect(2)
@@ -101,7 +101,7 @@ def test_setsid_changes_nothing(post: Post, held: list[str]) -> None:
         assert running.wait().returncode in (128 + signal.SIGTERM, signal.SIGTERM)
 
 
-def test_timeout_stops_it_in_good_order(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_timeout_stops_it_in_good_order(tmp_path: Path, post: AnnouncementPipe, held: list[str]) -> None:
     """It signals its child and then the group: that is one stop. It reports 124, and the run can be resumed."""
     with Running([require("timeout"), "--kill-after=20", "1000", *held]) as running:
         post.expect(2)
@@ -131,7 +131,7 @@ def test_xargs_reports_failures(tmp_path: Path) -> None:
     assert status(tmp_path / "good.jsonl.db") == "completed"
 
 
-def test_xargs_stops_when_a_command_died_by_a_signal(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_xargs_stops_when_a_command_died_by_a_signal(tmp_path: Path, post: AnnouncementPipe, held: list[str]) -> None:
     """125, and what was still to come is not started."""
     require("xargs")
     with Running(["sh", "-c", f"echo 1 2 | xargs -n1 sh -c 'exec {shell(*held)} --run-id run$0'"]) as running:
@@ -141,7 +141,7 @@ def test_xargs_stops_when_a_command_died_by_a_signal(tmp_path: Path, post: Post,
     assert look(tmp_path / "q.db").record.run_id == "run1"
 
 
-def test_make_is_interrupted_with_it(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_make_is_interrupted_with_it(tmp_path: Path, post: AnnouncementPipe, held: list[str]) -> None:
     """Ctrl-C in a build: make sees that its recipe was interrupted, deletes the target, and ends by SIGINT too."""
     (tmp_path / "Makefile").write_text(f"results:\n\ttouch results; {shell(*held)}\nnext: results\n\ttouch next\n")
     with Running([require("make"), "-C", str(tmp_path), "next"]) as running:
@@ -174,7 +174,7 @@ def test_parallel_counts_failures(tmp_path: Path) -> None:
     assert [status(Path(f"{source}.db")) for source in sources] == ["completed", "completed", "failed"]
 
 
-def test_parallel_passes_a_stop_on(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_parallel_passes_a_stop_on(tmp_path: Path, post: AnnouncementPipe, held: list[str]) -> None:
     """`--halt now,fail=1` sends SIGTERM to the jobs that are left: they end in good order."""
     bad = jsonl(tmp_path / "bad.jsonl", [{"bad": True}])
     waits = f"while [ ! -s {tmp_path}/begun ]; do sleep 0.05; done; "
@@ -209,7 +209,7 @@ def test_cron_needs_no_terminal_and_no_environment(tmp_path: Path) -> None:
 # -- shells -----------------------------------------------------------------------------------------------------
 
 
-def test_a_shell_sees_the_signal(post: Post, held: list[str]) -> None:
+def test_a_shell_sees_the_signal(post: AnnouncementPipe, held: list[str]) -> None:
     """128 + n in `$?`."""
     with Running(["sh", "-c", f"{shell(*held)}; echo status=$?"]) as running:
         post.expect(2)
@@ -217,7 +217,9 @@ def test_a_shell_sees_the_signal(post: Post, held: list[str]) -> None:
         assert "status=143" in running.wait().stdout
 
 
-def test_a_background_job_of_a_script_is_deaf_to_ctrl_c(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_a_background_job_of_a_script_is_deaf_to_ctrl_c(
+    tmp_path: Path, post: AnnouncementPipe, held: list[str]
+) -> None:
     """A shell without job control starts it with SIGINT ignored, and means it; SIGTERM stops it."""
     with Running(["sh", "-c", f"trap '' INT; {shell(*held)} & wait $!; echo status=$?"]) as running:
         post.expect(2)
@@ -227,7 +229,7 @@ def test_a_background_job_of_a_script_is_deaf_to_ctrl_c(tmp_path: Path, post: Po
     assert look(tmp_path / "q.db").named("interrupt.requested")[0]["message"] == "received SIGTERM"
 
 
-def test_a_closed_terminal_ends_it(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_a_closed_terminal_ends_it(tmp_path: Path, post: AnnouncementPipe, held: list[str]) -> None:
     """The window is closed under a live display: SIGHUP, a clean end, death by that signal."""
     ours, theirs = os.openpty()
     try:
@@ -353,7 +355,7 @@ def heard(listening: socket.socket, word: str) -> list[str]:
     return lines
 
 
-def test_what_a_service_manager_hears(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_what_a_service_manager_hears(tmp_path: Path, post: AnnouncementPipe, held: list[str]) -> None:
     """READY with the first executor, pings, the status in words, STOPPING and more time; the same without a systemd."""
     with notified(tmp_path / "n") as listening:
         told = {"NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "4000000"}
@@ -396,7 +398,7 @@ def test_executors_inherit_nothing_of_it(tmp_path: Path) -> None:
 # -- what the host grants ---------------------------------------------------------------------------------------
 
 
-def test_a_run_that_exists_goes_on_where_it_ended(tmp_path: Path, post: Post, held: list[str]) -> None:
+def test_a_run_that_exists_goes_on_where_it_ended(tmp_path: Path, post: AnnouncementPipe, held: list[str]) -> None:
     """`--or-resume`: the same command starts it, resumes it, and finds it done."""
     again = [*held, "--run-id", "r", "--or-resume"]
     for _ in range(2):
@@ -426,7 +428,7 @@ def test_a_stream_cannot_be_resumed(tmp_path: Path) -> None:
         assert "--or-resume needs --run-id ID and --input FILE" in done.stderr
 
 
-def test_a_ladder_shrinks_into_what_the_host_grants(tmp_path: Path, post: Post) -> None:
+def test_a_ladder_shrinks_into_what_the_host_grants(tmp_path: Path, post: AnnouncementPipe) -> None:
     """The warning has the numbers and the cure; the journal keeps the graces that were asked for."""
     source = jsonl(tmp_path / "held.jsonl", [{"post": post.path}] * 2)
     line = command(HELD, source, tmp_path / "q.db", "--grace", "60", "--term-grace", "30", "--host-grace", "4")

@@ -21,15 +21,15 @@ from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.chaos.places import without_cgroups
 from tests.support.cli import QUIESCE, ROOT, Running, run_cli, start_cli
-from tests.support.eof import EofProof
-from tests.support.sync import Latch, Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe, Gate
 from tests.support.wait import wait_until
 
 
 def test_the_next_start_says_what_happened(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch, EofProof() as proof:
-        held = {"key": "held", "post": post.path, "latch": latch.path, "proof": proof.path}
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate, ExitDetector() as proof:
+        held = {"key": "held", "post": post.path, "gate": gate.path, "proof": proof.path}
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a"}, held, {"key": "b"}])
         arguments = ("run", agent("plain:meet"), "-i", source, "-w", "1", "-j", journal, "--grace", "0.2")
         with start_cli(*arguments, "--run-id", "r") as running:
@@ -43,7 +43,7 @@ def test_the_next_start_says_what_happened(tmp_path: Path) -> None:
             post.expect()
             running.send(signal.SIGTERM)
             running.wait(10)
-        latch.open()
+        gate.open()
         done = run_cli("resume", "-j", journal)
     assert done.returncode == 0, done
     assert "warning" in said
@@ -56,11 +56,11 @@ def test_the_next_start_says_what_happened(tmp_path: Path) -> None:
 
 
 @contextmanager
-def resumed_while_it_leaves(tmp_path: Path) -> Iterator[tuple[Running, Latch, Post]]:
-    """A run whose supervisor was killed and whose agent leaves when the latch opens, and the resume that waits."""
+def resumed_while_it_leaves(tmp_path: Path) -> Iterator[tuple[Running, Gate, AnnouncementPipe]]:
+    """A run whose supervisor was killed and whose agent leaves when the gate opens, and the resume that waits."""
     journal, source = tmp_path / "j.db", tmp_path / "in.jsonl"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        jsonl(source, [{"key": "a", "post": post.path, "latch": latch.path, "done": str(tmp_path / "done")}])
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        jsonl(source, [{"key": "a", "post": post.path, "gate": gate.path, "done": str(tmp_path / "done")}])
         arguments = ("run", agent("left:slow_to_leave"), "-i", source, "-w", "1", "-j", journal, "--grace", "20")
         with start_cli(*arguments) as first:
             post.expect()
@@ -68,13 +68,13 @@ def resumed_while_it_leaves(tmp_path: Path) -> Iterator[tuple[Running, Latch, Po
             (tmp_path / "done").touch()
             with start_cli("resume", "-j", journal) as second:
                 second.expect(r"previous_supervisor\.waiting")
-                yield second, latch, post
+                yield second, gate, post
 
 
 def test_who_is_still_leaving_is_waited_for(tmp_path: Path) -> None:
     """An agent that has 20 s to clean up is not met by its own next attempt."""
-    with resumed_while_it_leaves(tmp_path) as (second, latch, post):
-        latch.open()
+    with resumed_while_it_leaves(tmp_path) as (second, gate, post):
+        gate.open()
         done = second.wait(15)
         assert post.expect(3) == ["left", "begun", "left"]
     assert done.returncode == 0, done
@@ -82,10 +82,10 @@ def test_who_is_still_leaving_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_stop_ends_the_waiting_too(tmp_path: Path) -> None:
-    with resumed_while_it_leaves(tmp_path) as (second, latch, post):
+    with resumed_while_it_leaves(tmp_path) as (second, gate, post):
         second.send(signal.SIGINT)
         done = second.wait(10)
-        latch.open()
+        gate.open()
         assert post.expect() == ["left"]
     assert done.returncode == -signal.SIGINT, done
     assert "interrupted" in done.stderr.splitlines()[-2]
@@ -95,13 +95,13 @@ def test_a_stop_ends_the_waiting_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_who_waited_and_was_ended_leaves_the_waiting_to_the_next(tmp_path: Path, number: signal.Signals) -> None:
     """The third start had lost the first one's agent, which was still cleaning up, and executed its task beside it."""
-    with resumed_while_it_leaves(tmp_path) as (second, latch, post):
+    with resumed_while_it_leaves(tmp_path) as (second, gate, post):
         first = second.expect(r"supervisor=\d+")
         second.send(number)
         second.popen.wait(10)
         with start_cli("resume", "-j", tmp_path / "j.db") as third:
             third.expect(rf"previous_supervisor\.waiting.*\b{first}\b")
-            latch.open()
+            gate.open()
             done = third.wait(15)
             assert post.expect(3) == ["left", "begun", "left"]
     assert done.returncode == 0, done
@@ -114,8 +114,8 @@ from orchestrator import Supervisor
 from tests.process.agents.left import slow_to_leave
 def log(name, severity, fields):
     print(name, flush=True)
-journal, post, latch, done = sys.argv[1:]
-task = {"post": post, "latch": latch, "done": done}
+journal, post, gate, done = sys.argv[1:]
+task = {"post": post, "gate": gate, "done": done}
 with Supervisor(workers=1, journal=journal, run_id="r", grace=20, handle_signals=False, log=log) as supervisor:
     try:
         handle = supervisor.submit(slow_to_leave, task, key="a")
@@ -128,9 +128,9 @@ with Supervisor(workers=1, journal=journal, run_id="r", grace=20, handle_signals
 
 def test_a_program_whose_waiting_is_cut_short_waits_again(tmp_path: Path) -> None:
     """Its next `submit` had neither waited nor begun to write the journal: the result never came."""
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
         done = tmp_path / "done"
-        program = [sys.executable, "-c", SLOW_TO_LEAVE, str(tmp_path / "j.db"), post.path, latch.path, str(done)]
+        program = [sys.executable, "-c", SLOW_TO_LEAVE, str(tmp_path / "j.db"), post.path, gate.path, str(done)]
         with Running(program, cwd=ROOT) as first:
             post.expect()
             first.send(signal.SIGKILL)
@@ -141,7 +141,7 @@ def test_a_program_whose_waiting_is_cut_short_waits_again(tmp_path: Path) -> Non
                 second.send(signal.SIGINT)
                 second.expect("cut short", stream="stdout")
                 second.expect(r"previous_supervisor\.waiting", stream="stdout", count=2)
-                latch.open()
+                gate.open()
                 ended = second.wait(15)
                 assert post.expect(3) == ["left", "begun", "left"]
     assert ended.returncode == 0, ended
@@ -154,7 +154,7 @@ def test_what_both_the_supervisor_and_its_guardian_left_is_ended(tmp_path: Path,
     if world == "no cgroup" and not wrapper:
         pytest.skip("cgroups cannot be hidden here")
     journal, source = tmp_path / "j.db", tmp_path / "in.jsonl"
-    with Post(tmp_path / "post") as post, EofProof() as proof:
+    with AnnouncementPipe(tmp_path / "post") as post, ExitDetector() as proof:
         jsonl(source, [{"post": post.path, "proof": proof.path, "done": str(tmp_path / "done")}])
         words = ["run", agent("left:leaves_a_daemon"), "-i", str(source), "-w", "1", "-j", str(journal)]
         with Running([*wrapper, *QUIESCE, *words, "--run-id", "r"]) as running:
@@ -178,8 +178,8 @@ def test_what_both_the_supervisor_and_its_guardian_left_is_ended(tmp_path: Path,
 
 def test_another_supervisors_run_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
     """Two journals may each have a run `r`; the dead one's successor does not touch the living one's executors."""
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "post": post.path, "latch": latch.path}])
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "post": post.path, "gate": gate.path}])
         command = ("run", agent("plain:meet"), "-i", source, "-w", "1", "--run-id", "r", "--grace", "0.2")
         with start_cli(*command, "-j", tmp_path / "other.db") as other:
             post.expect()
@@ -189,7 +189,7 @@ def test_another_supervisors_run_of_the_same_name_is_left_alone(tmp_path: Path) 
                 running.popen.wait()
             with start_cli("resume", "-j", tmp_path / "j.db") as running:
                 post.expect()
-                latch.open()
+                gate.open()
                 assert running.wait(15).returncode == 0
             done = other.wait(15)
     assert done.returncode == 0, done

@@ -17,7 +17,7 @@ from orchestrator import RunMismatchError, Supervisor
 from runtime.text import shell_word
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import QUIESCE, Completed, environment, run_cli, start_cli
-from tests.support.sync import Latch, Post
+from tests.support.sync import AnnouncementPipe, Gate
 
 IDS = ["r", "a b'c", "-dash", "exp[/2026]", "$HOME;%s", "ü"]
 
@@ -47,8 +47,8 @@ def hint(done: Completed, before: str) -> str:
 
 def interrupted(tmp_path: Path, run_id: str, how: signal.Signals) -> Completed:
     """A run of two tasks that is ended while the first is held."""
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        held = {"key": "held", "post": post.path, "latch": latch.path}
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        held = {"key": "held", "post": post.path, "gate": gate.path}
         source = jsonl(tmp_path / "in.jsonl", [held, {"key": "b"}])
         with start_cli(
             "run", agent("plain:meet"), "-i", source, "-w", "1", "-j", tmp_path / "j.db", f"--run-id={run_id}",
@@ -57,8 +57,8 @@ def interrupted(tmp_path: Path, run_id: str, how: signal.Signals) -> Completed:
             post.expect()
             running.send(how)
             done = running.wait(15)
-        latch.open()
-    (tmp_path / "latch").touch()
+        gate.open()
+    (tmp_path / "gate").touch()
     return done
 
 

@@ -17,8 +17,8 @@ import pytest
 from tests.process.helpers import agent, jsonl, look
 from tests.support.chaos.places import with_proc
 from tests.support.cli import QUIESCE, Running, environment
-from tests.support.eof import EofProof
-from tests.support.sync import Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe
 
 GRACES = ("--grace", "0.3", "--term-grace", "0.3")
 KINDS = ["none", "another namespace", "plain user", "plain user, listed"]
@@ -30,7 +30,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 class World:
     """A run in such a world: three tasks that are done at once, and one that detaches a grandchild and waits."""
 
-    def __init__(self, kind: str, folder: Path, wrapper: list[str], post: Post, proof: EofProof) -> None:
+    def __init__(
+        self, kind: str, folder: Path, wrapper: list[str], post: AnnouncementPipe, proof: ExitDetector
+    ) -> None:
         self.kind = kind
         self.post = post
         self.proof = proof
@@ -74,7 +76,7 @@ def world(request: pytest.FixtureRequest, folder: Path) -> Iterator[World]:
     wrapper = with_proc(request.param, empty)
     if not wrapper:
         pytest.skip("this host cannot have such a /proc")
-    with Post(folder / "post") as post, EofProof() as proof:
+    with AnnouncementPipe(folder / "post") as post, ExitDetector() as proof:
         os.chmod(post.path, 0o666)
         os.chmod(proof.path, 0o666)
         os.chmod(os.path.dirname(proof.path), 0o755)

@@ -13,8 +13,8 @@ import pytest
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import run_cli, start_cli
-from tests.support.eof import EofProof
-from tests.support.sync import Latch, Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe, Gate
 from tests.support.wait import wait_until
 
 SQUARES = {str(line): (line - 1) ** 2 for line in range(1, 151)}
@@ -81,8 +81,8 @@ def test_a_stream_is_executed_as_it_comes_and_what_was_read_of_it_is_resumed(tmp
 
 def test_after_kill_9_of_the_supervisor(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch, EofProof() as proof:
-        held = {"key": "held", "post": post.path, "latch": latch.path, "proof": proof.path}
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate, ExitDetector() as proof:
+        held = {"key": "held", "post": post.path, "gate": gate.path, "proof": proof.path}
         source = jsonl(tmp_path / "in.jsonl", [*({"key": f"k{number}"} for number in range(30)), held])
         arguments = ("run", agent("plain:meet"), "-i", source, "-w", "2", "-j", journal, "--run-id", "r")
         with start_cli(*arguments, "--grace", "0.5", "--term-grace", "0.3") as running:
@@ -93,7 +93,7 @@ def test_after_kill_9_of_the_supervisor(tmp_path: Path) -> None:
             running.wait(5)
         assert procs.processes_of_run("r") == []
         assert look(journal).record.status == "started"
-        latch.open()
+        gate.open()
         done = run_cli("resume", "-j", journal)
     assert done.returncode == 0, done
     seen = look(journal)
@@ -104,15 +104,15 @@ def test_after_kill_9_of_the_supervisor(tmp_path: Path) -> None:
 
 def test_kill_9_of_an_executor_costs_its_own_task_one_attempt(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        held = [{"key": name, "post": post.path, "latch": latch.path} for name in ("x", "y")]
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        held = [{"key": name, "post": post.path, "gate": gate.path} for name in ("x", "y")]
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a"}, *held, {"key": "b"}, {"key": "c"}])
         arguments = ("run", agent("plain:meet"), "-i", source, "-w", "2", "-j", journal)
         with start_cli(*arguments) as running:
             where = dict(word.split() for word in post.expect(2))
             os.kill(int(where["x"]), signal.SIGKILL)
             (again,) = post.expect()
-            latch.open()
+            gate.open()
             done = running.wait()
     assert again.split()[0] == "x"
     assert again.split()[1] != where["x"]
@@ -128,7 +128,7 @@ def test_kill_9_of_an_executor_costs_its_own_task_one_attempt(tmp_path: Path) ->
 def test_a_stray_sigterm_to_an_executor_costs_nothing(tmp_path: Path) -> None:
     """A user's `kill PID`: the executor leaves in good order, its task runs again elsewhere."""
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "steps": 5, "stop_at": 2, "post": post.path}])
         with start_cli("run", agent("plain:step"), "-i", source, "-w", "1", "-j", journal) as running:
             (pid,) = post.expect()
@@ -144,8 +144,8 @@ def test_a_stray_sigterm_to_an_executor_costs_nothing(tmp_path: Path) -> None:
 def test_kill_9_of_the_guardian(tmp_path: Path, then: str) -> None:
     """Its executors die with it; a new one takes its place, and the run goes on, or ends when it is stopped."""
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch, EofProof() as proof:
-        held = {"key": "held", "post": post.path, "latch": latch.path, "proof": proof.path}
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate, ExitDetector() as proof:
+        held = {"key": "held", "post": post.path, "gate": gate.path, "proof": proof.path}
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a"}, held, {"key": "b"}])
         arguments = ("run", agent("plain:meet"), "-i", source, "-w", "1", "-j", journal, "--run-id", "r")
         with start_cli(*arguments, "--grace", "0.5", "--term-grace", "0.5") as running:
@@ -155,7 +155,7 @@ def test_kill_9_of_the_guardian(tmp_path: Path, then: str) -> None:
             running.expect("guardian.lost")
             post.expect()
             if then == "finish":
-                latch.open()
+                gate.open()
             else:
                 running.send(signal.SIGTERM)
             done = running.wait(15)
@@ -168,7 +168,7 @@ def test_kill_9_of_the_guardian(tmp_path: Path, then: str) -> None:
 
 def test_a_snapshot_is_handed_back_on_resume(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "steps": 6, "stop_at": 3, "post": post.path}])
         with start_cli("run", agent("plain:step"), "-i", source, "-w", "1", "-j", journal) as running:
             post.expect()
@@ -182,7 +182,7 @@ def test_a_snapshot_is_handed_back_on_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["crash", "fail"])
 def test_a_snapshot_is_handed_back_on_retry(tmp_path: Path, how: str) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "steps": 4, "stop_at": 1, "post": post.path, how: True}])
         done = run_cli("run", agent("plain:step"), "-i", source, "-w", "1", "-j", journal, "--retries", "1")
     assert done.returncode == 0, done
@@ -194,7 +194,7 @@ def test_a_snapshot_is_handed_back_on_retry(tmp_path: Path, how: str) -> None:
 def test_an_interrupt_uses_up_no_retry(tmp_path: Path) -> None:
     """`--retries 1` is one more try for a task that failed, however often the run was stopped before."""
     journal, ledger = tmp_path / "j.db", tmp_path / "ledger"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "post": post.path, "ledger": str(ledger)}])
         command: tuple[object, ...] = ("run", agent("plain:wait_then_fail"), "-i", source, "-w", "1", "--retries", "1")
         for _ in range(2):
@@ -211,7 +211,7 @@ def test_an_interrupt_uses_up_no_retry(tmp_path: Path) -> None:
 
 def test_failed_tasks_are_not_run_again(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "bad", "n": []}, {"key": "b", "post": post.path}, {"key": "c"}])
         with start_cli("run", agent("plain:fail_or_wait"), "-i", source, "-w", "1", "-j", journal) as running:
             post.expect()

@@ -23,7 +23,7 @@ from tests.process.helpers import agent, jsonl, look
 from tests.process.test_resume import completed
 from tests.process.test_wrong_usage import refused
 from tests.support.cli import environment, run_cli, start_cli
-from tests.support.sync import Latch, Post
+from tests.support.sync import AnnouncementPipe, Gate
 from tests.support.wait import wait_until
 
 FRUIT = ["apple", "pear", "plum"]
@@ -380,15 +380,15 @@ def test_a_finished_run_with_another_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_with_another_file_is_refused_before_any_work(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        held = {"key": "held", "post": post.path, "latch": latch.path}
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        held = {"key": "held", "post": post.path, "gate": gate.path}
         source = jsonl(tmp_path / "in.jsonl", [held, {"key": "b"}])
         args = ("run", agent("plain:meet"), "-i", source, "-w", "1", "-j", journal, "--run-id", "r", "--or-resume")
         with start_cli(*args, "--grace", "0.2", "--term-grace", "0.2") as running:
             post.expect()
             running.send(signal.SIGTERM)
             running.wait(15)
-        latch.open()
+        gate.open()
         before = look(journal)
         jsonl(source, [held, {"key": "b", "x": 1}])
         refused(run_cli(*args), "line 2", "'b'")

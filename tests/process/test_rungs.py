@@ -14,7 +14,7 @@ from tests.process.agents.rungs import BLOCKS
 from tests.process.helpers import agent, jsonl, look
 from tests.support.chaos.places import without_cgroups
 from tests.support.cli import QUIESCE, Completed, Running, run_cli, start_cli
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 
 GRACES = ("--grace", "0.2", "--term-grace", "20")
 
@@ -23,7 +23,7 @@ def stopped(tmp_path: Path, name: str, tasks: Sequence[dict[str, Any]], workers:
     """Stop a run when every task with a mark has announced itself; and the marks that were left."""
     folder = tmp_path / "marks"
     folder.mkdir()
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         places = [{**task, "mark": str(folder / task["mark"]), "post": post.path} if task else {} for task in tasks]
         arguments = ("-i", jsonl(tmp_path / "in.jsonl", places), "-w", str(workers), "-j", tmp_path / "j.db")
         with start_cli("run", agent(f"rungs:{name}"), *arguments, *GRACES) as running:

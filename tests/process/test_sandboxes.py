@@ -12,9 +12,9 @@ import pytest
 from tests.process.helpers import agent, jsonl, look
 from tests.support.chaos.places import without_cgroups
 from tests.support.cli import QUIESCE, Running
-from tests.support.eof import EofProof
-from tests.support.sandbox import without
-from tests.support.sync import Post
+from tests.support.eof import ExitDetector
+from tests.support.sandbox import command_without
+from tests.support.sync import AnnouncementPipe
 
 GRACES = ("--grace", "0.3", "--term-grace", "0.3")
 
@@ -39,7 +39,7 @@ REFUSED = [
 ]
 
 
-def start(folder: Path, wrapper: list[str], post: Post, proof: EofProof, *options: str) -> Running:
+def start(folder: Path, wrapper: list[str], post: AnnouncementPipe, proof: ExitDetector, *options: str) -> Running:
     """Three tasks that are done at once, and one that detaches a grandchild and waits."""
     tasks = [{"key": str(n), "n": n} for n in range(3)]
     waiting = {"key": "waiting", "post": post.path, "proof": proof.path}
@@ -50,10 +50,14 @@ def start(folder: Path, wrapper: list[str], post: Post, proof: EofProof, *option
 
 @pytest.mark.parametrize(("call", "answer"), REFUSED, ids=[f"{call}-{errno.errorcode[no]}" for call, no in REFUSED])
 def test_a_run_and_its_stop(tmp_path: Path, call: str, answer: int) -> None:
-    wrapper = without(call, answer=answer)
+    wrapper = command_without(call, answer=answer)
     if not wrapper:
         pytest.skip("there are no filters for this machine")
-    with Post(tmp_path / "post") as post, EofProof() as proof, start(tmp_path, wrapper, post, proof) as running:
+    with (
+        AnnouncementPipe(tmp_path / "post") as post,
+        ExitDetector() as proof,
+        start(tmp_path, wrapper, post, proof) as running,
+    ):
         post.expect(deadline=30)
         running.send(signal.SIGTERM)
         done = running.wait()
@@ -72,7 +76,7 @@ def test_a_run_and_its_stop(tmp_path: Path, call: str, answer: int) -> None:
     [("sendmsg", "pass descriptors over a socket"), ("recvmsg", "pass descriptors"), ("clone3", "start new thread")],
 )
 def test_what_it_cannot_do_without_is_named_at_the_start(tmp_path: Path, call: str, named: str) -> None:
-    wrapper = without(call)
+    wrapper = command_without(call)
     if not wrapper:
         pytest.skip("there are no filters for this machine")
     source = str(jsonl(tmp_path / "in.jsonl", range(3)))
@@ -88,11 +92,15 @@ def test_what_it_cannot_do_without_is_named_at_the_start(tmp_path: Path, call: s
 @pytest.mark.parametrize("world", ["as it is", "no cgroup"])
 def test_without_prctl_a_detached_process_does_not_survive_the_supervisor(tmp_path: Path, world: str) -> None:
     hidden = without_cgroups() if world == "no cgroup" else []
-    wrapper = without("prctl")
+    wrapper = command_without("prctl")
     if not wrapper or (world == "no cgroup" and not hidden):
         pytest.skip("this host cannot withhold them")
     wrapper = [*hidden, *wrapper]
-    with Post(tmp_path / "post") as post, EofProof() as proof, start(tmp_path, wrapper, post, proof) as running:
+    with (
+        AnnouncementPipe(tmp_path / "post") as post,
+        ExitDetector() as proof,
+        start(tmp_path, wrapper, post, proof) as running,
+    ):
         post.expect(deadline=30)
         running.send(signal.SIGKILL)
         running.popen.wait()
@@ -100,7 +108,7 @@ def test_without_prctl_a_detached_process_does_not_survive_the_supervisor(tmp_pa
 
 
 def test_the_number_of_executors_is_known_without_being_told(tmp_path: Path) -> None:
-    wrapper = without("sched_getaffinity")
+    wrapper = command_without("sched_getaffinity")
     if not wrapper:
         pytest.skip("there are no filters for this machine")
     source = str(jsonl(tmp_path / "in.jsonl", range(3)))
@@ -111,7 +119,7 @@ def test_the_number_of_executors_is_known_without_being_told(tmp_path: Path) -> 
 
 
 def test_doctor_says_what_is_refused(tmp_path: Path) -> None:
-    wrapper = without("prctl", "pidfd_open", "memfd_create", "prlimit64", "sched_getaffinity", "statfs")
+    wrapper = command_without("prctl", "pidfd_open", "memfd_create", "prlimit64", "sched_getaffinity", "statfs")
     if not wrapper:
         pytest.skip("there are no filters for this machine")
     with Running([*wrapper, *QUIESCE, "doctor", "-j", str(tmp_path / "j.db")]) as running:

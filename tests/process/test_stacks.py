@@ -11,12 +11,12 @@ import pytest
 
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import start_cli
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 
 
 def stacks_at_stop(tmp_path: Path, name: str, *, pause: float = 0.0) -> str:
     """Stop a run of one such task, `pause` seconds after it has announced itself, and return the log."""
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"post": post.path}])
         words = ("run", agent(f"busy:{name}"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
         with start_cli(*words, "--grace", "0.2", "--term-grace", "0.5") as running:
@@ -46,7 +46,7 @@ def test_an_executor_whose_lock_is_held_shows_who_holds_it(tmp_path: Path, name:
 
 def test_an_executor_at_work_shows_its_threads_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # the histories are there
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         source = jsonl(tmp_path / "in.jsonl", [{"post": post.path}])
         words = ("run", agent("busy:wait_beside_thread"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
         with start_cli(*words, "--grace", "0.2", "--term-grace", "5") as running:

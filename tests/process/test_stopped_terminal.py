@@ -14,14 +14,14 @@ import pytest
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import QUIESCE, environment
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 from tests.support.tmux import Terminal
 from tests.support.wait import wait_until
 
 
 @pytest.mark.parametrize("progress", ["on", "off"])
 def test_a_terminal_that_nobody_reads_holds_nobody_up(tmp_path: Path, progress: str) -> None:
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         tasks = [{"key": "talk", "lines": 5000, "post": post.path}]
         source, journal = jsonl(tmp_path / "in.jsonl", tasks), tmp_path / "j.db"
         ours, theirs = pty.openpty()
@@ -49,7 +49,7 @@ def test_a_terminal_that_nobody_reads_holds_nobody_up(tmp_path: Path, progress: 
 
 def test_a_background_job_of_a_terminal_with_tostop_comes_to_its_end(tmp_path: Path) -> None:
     """Its output would stop it, and after every `kill -CONT` the next line again."""
-    with Post(tmp_path / "post") as post, Terminal(cwd=tmp_path) as terminal:
+    with AnnouncementPipe(tmp_path / "post") as post, Terminal(cwd=tmp_path) as terminal:
         source = jsonl(tmp_path / "in.jsonl", [{"key": "wait", "post": post.path}])
         words = [*QUIESCE, "run", agent("plain:wait"), "-i", source, "-j", tmp_path / "j.db", "-w", "1"]
         terminal.run("stty tostop")

@@ -13,8 +13,8 @@ import pytest
 
 from tests.support import procs
 from tests.support.cli import Running
-from tests.support.eof import EofProof
-from tests.support.sync import Latch, Post
+from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe, Gate
 from tests.support.tmux import Terminal
 from tests.support.wait import wait_until
 
@@ -81,8 +81,8 @@ def test_end_of_file_proves_the_death_of_a_detached_grandchild() -> None:
                 signal.pause()
             os._exit(0)
     """
-    with EofProof() as proof, Running([*python(code), proof.path]) as running:
-        proof.held()
+    with ExitDetector() as proof, Running([*python(code), proof.path]) as running:
+        proof.wait_until_held()
         running.popen.wait()
         with pytest.raises(AssertionError, match=r"still there after 0.05 s:\npid \d+"):
             proof.wait(0.05)
@@ -90,21 +90,21 @@ def test_end_of_file_proves_the_death_of_a_detached_grandchild() -> None:
         assert proof.wait(5) < 5
 
 
-def test_agents_meet_the_test_at_a_post_and_a_latch(tmp_path: Path) -> None:
+def test_agents_meet_the_test_at_a_pipe_and_a_gate(tmp_path: Path) -> None:
     code = """
         import sys
-        from tests.support.sync import announce, pass_latch
+        from tests.support.sync import announce, wait_for_gate
         announce(sys.argv[1], "before")
-        pass_latch(sys.argv[2])
+        wait_for_gate(sys.argv[2])
         announce(sys.argv[1], "after")
     """
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        command = [*python(code), post.path, latch.path]
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        command = [*python(code), post.path, gate.path]
         with Running(command) as one, Running(command) as two:
             assert post.expect(2) == ["before", "before"]
             with pytest.raises(AssertionError, match=r"so far: \['before', 'before'\]"):
                 post.expect(1, deadline=0.05)
-            latch.open()
+            gate.open()
             assert post.expect(2) == ["after", "after"]
             assert one.wait().returncode == two.wait().returncode == 0
 

@@ -15,15 +15,15 @@ import psutil
 from tests.process.helpers import agent, jsonl, look
 from tests.support import procs
 from tests.support.cli import QUIESCE, Running
-from tests.support.sync import Latch, Post
+from tests.support.sync import AnnouncementPipe, Gate
 from tests.support.tmux import Terminal
 from tests.support.wait import wait_until
 
 LIMITS = ("--heartbeat-timeout", "3", "--timeout", "20", "--grace", "2", "--term-grace", "1")
 
 
-def words(tmp_path: Path, post: Post, latch: Latch, name: str = "plain:meet") -> list[str]:
-    tasks = [{"key": key, "post": post.path, "latch": latch.path} for key in ("a", "b")]
+def words(tmp_path: Path, post: AnnouncementPipe, gate: Gate, name: str = "plain:meet") -> list[str]:
+    tasks = [{"key": key, "post": post.path, "gate": gate.path} for key in ("a", "b")]
     source = jsonl(tmp_path / "in.jsonl", tasks)
     return [*QUIESCE, "run", agent(name), "-i", str(source), "-j", str(tmp_path / "j.db"), "-w", "2", *LIMITS]
 
@@ -38,11 +38,11 @@ def all_stopped(processes: list[psutil.Process]) -> bool:
 
 def test_in_a_terminal(tmp_path: Path) -> None:
     with (
-        Post(tmp_path / "post") as post,
-        Latch(tmp_path / "latch") as latch,
+        AnnouncementPipe(tmp_path / "post") as post,
+        Gate(tmp_path / "gate") as gate,
         Terminal(cwd=tmp_path) as terminal,
     ):
-        terminal.run(shlex.join(words(tmp_path, post, latch)))
+        terminal.run(shlex.join(words(tmp_path, post, gate)))
         post.expect(2, 30)
         below = wait_until(lambda: executors(tmp_path) if len(executors(tmp_path)) == 2 else None, 20)
         assert below is not None
@@ -58,7 +58,7 @@ def test_in_a_terminal(tmp_path: Path) -> None:
         terminal.expect(r"executor 0")
         assert "the shell has the terminal" in terminal.screen()
         wait_until(lambda: not any(each.status() == psutil.STATUS_STOPPED for each in below), 10, "they go on")
-        latch.open()
+        gate.open()
         terminal.expect(r"completed after", deadline=30)
         assert terminal.status() == 0
         assert "executor 0" not in terminal.screen()
@@ -80,9 +80,9 @@ def stop(command: subprocess.Popen[bytes]) -> None:
 
 def test_a_stopped_run_that_is_told_to_end_ends_once_it_goes_on(tmp_path: Path) -> None:
     with (
-        Post(tmp_path / "post") as post,
-        Latch(tmp_path / "latch") as latch,
-        Running(words(tmp_path, post, latch, "plain:wait"), timeout=60) as command,
+        AnnouncementPipe(tmp_path / "post") as post,
+        Gate(tmp_path / "gate") as gate,
+        Running(words(tmp_path, post, gate, "plain:wait"), timeout=60) as command,
     ):
         post.expect(2, 30)
         stop(command.popen)
@@ -95,9 +95,9 @@ def test_a_stopped_run_that_is_told_to_end_ends_once_it_goes_on(tmp_path: Path) 
 
 def test_it_can_be_stopped_again_and_again(tmp_path: Path) -> None:
     with (
-        Post(tmp_path / "post") as post,
-        Latch(tmp_path / "latch") as latch,
-        Running(words(tmp_path, post, latch), timeout=60) as command,
+        AnnouncementPipe(tmp_path / "post") as post,
+        Gate(tmp_path / "gate") as gate,
+        Running(words(tmp_path, post, gate), timeout=60) as command,
     ):
         post.expect(2, 30)
         for _ in range(3):
@@ -105,15 +105,15 @@ def test_it_can_be_stopped_again_and_again(tmp_path: Path) -> None:
             wait_until(lambda: all_stopped(executors(tmp_path)), 10, "the kernel has stopped them")
             command.popen.send_signal(signal.SIGCONT)
             wait_until(lambda: not all_stopped(executors(tmp_path)), 10, "they go on")
-        latch.open()
+        gate.open()
         assert command.wait().returncode == 0
 
 
 def test_a_stopped_supervisor_that_is_killed_leaves_nothing_stopped_behind(tmp_path: Path) -> None:
     with (
-        Post(tmp_path / "post") as post,
-        Latch(tmp_path / "latch") as latch,
-        Running(words(tmp_path, post, latch, "plain:wait"), timeout=60) as command,
+        AnnouncementPipe(tmp_path / "post") as post,
+        Gate(tmp_path / "gate") as gate,
+        Running(words(tmp_path, post, gate, "plain:wait"), timeout=60) as command,
     ):
         post.expect(2, 30)
         below = procs.descendants(command.popen.pid)
@@ -126,11 +126,11 @@ def test_one_that_ignores_it_goes_on(tmp_path: Path) -> None:
     starter = (
         "import os, signal, sys; signal.signal(signal.SIGTSTP, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
     )
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        ignoring = [sys.executable, "-c", starter, *words(tmp_path, post, latch)]
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        ignoring = [sys.executable, "-c", starter, *words(tmp_path, post, gate)]
         with Running(ignoring, timeout=60) as command:
             post.expect(2, 30)
             command.popen.send_signal(signal.SIGTSTP)
-            latch.open()
+            gate.open()
             assert command.wait().returncode == 0
     assert look(tmp_path / "j.db").named("run.suspended") == []

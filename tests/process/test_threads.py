@@ -17,7 +17,7 @@ from orchestrator.outcome import Outcome
 from tests.process.agents import threads
 from tests.process.helpers import agent, jsonl, look
 from tests.support.cli import Completed, run_cli, start_cli
-from tests.support.sync import Post
+from tests.support.sync import AnnouncementPipe
 
 ROUNDS = 6
 """Seeds of each kind of thread; a soak runs more."""
@@ -100,7 +100,7 @@ def test_threads_of_libraries_are_nobodys(tmp_path: Path) -> None:
 
 
 def test_a_thread_that_looks_at_its_state_ends_within_the_grace_and_its_executor_lives_on(tmp_path: Path) -> None:
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         tasks: list[dict[str, Any]] = [{"key": "a", "how": "cooperative", "post": post.path}]
         tasks += [{"key": "b", "how": "innocent", "seconds": 0}]
         done = run_agent(tmp_path, "leaves_a_thread", tasks, "-w", "1", "--timeout", "0.5", "--grace", "20")
@@ -160,7 +160,7 @@ def test_a_stop_does_not_cost_the_whole_ladder_where_the_thread_can_be_ended(tmp
 
 def test_an_agent_that_waits_for_its_own_threads_ends_on_the_term_rung(tmp_path: Path) -> None:
     """The exception in its main thread only leads to the pool's `with`, which waits for the thread."""
-    with Post(tmp_path / "post") as post:
+    with AnnouncementPipe(tmp_path / "post") as post:
         task = {"key": "a", "steps": 10_000, "post": post.path}
         options = ("-w", "1", "--timeout", "0.3", "--grace", "0.3", "--term-grace", "20")
         done = run_agent(tmp_path, "waits", [task], *options)

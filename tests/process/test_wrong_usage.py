@@ -14,7 +14,7 @@ import pytest
 
 from tests.process.helpers import AGENTS, agent, jsonl, look, runs_in
 from tests.support.cli import QUIESCE, Completed, Running, environment, run_cli, start_cli
-from tests.support.sync import Latch, Post
+from tests.support.sync import AnnouncementPipe, Gate
 
 DOUBLE = agent("plain:double")
 
@@ -151,15 +151,15 @@ def test_a_directory_that_is_read_only(tmp_path: Path, source: Path) -> None:
 def test_a_run_that_somebody_else_executes(tmp_path: Path) -> None:
     """The second supervisor is refused, and the first one goes on undisturbed."""
     journal = tmp_path / "j.db"
-    with Post(tmp_path / "post") as post, Latch(tmp_path / "latch") as latch:
-        source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "post": post.path, "latch": latch.path}, {"key": "b"}])
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "post": post.path, "gate": gate.path}, {"key": "b"}])
         arguments = ("run", agent("plain:meet"), "-i", source, "-w", "1", "-j", journal, "--run-id", "mine")
         with start_cli(*arguments) as first:
             post.expect()
             refused(run_cli("resume", "mine", "-j", journal), "mine", f"process {first.pid}")
             refused(run_cli("resume", "-j", journal), "mine", f"process {first.pid}")
             refused(run_cli(*arguments), "run mine already")
-            latch.open()
+            gate.open()
             done = first.wait()
     assert done.returncode == 0, f"{done}\n{look(journal).outcomes}"
     assert "2 completed" in done.stderr

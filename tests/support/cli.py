@@ -25,7 +25,7 @@ from typing import IO, Self
 import psutil
 
 from tests.support import procs
-from tests.support.stacks import autopsy
+from tests.support.stacks import dump_and_kill
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIESCE = (str(Path(sys.executable).with_name("quiesce")),)
@@ -169,7 +169,7 @@ class Running:
             thread.join(_DRAIN)
 
     def _stuck(self, why: str) -> str:
-        told = autopsy([psutil.Process(self.pid), *self.tree()] if psutil.pid_exists(self.pid) else self.tree())
+        told = dump_and_kill([psutil.Process(self.pid), *self.tree()] if psutil.pid_exists(self.pid) else self.tree())
         self.kill()
         return f"{why}:\n{told}\n{self._completed()}"
 

@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 
 
-def heed_for_children() -> None:
+def reset_ignored_signals() -> None:
     """Do not pass an inherited SIG_IGN on to the programs that we start; for ourselves it stays as it is.
 
     `nohup` ignores SIGHUP, and a shell without job control SIGINT for what it starts in the background. quiesce takes

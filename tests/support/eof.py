@@ -18,10 +18,10 @@ from typing import Self
 from tests.support import procs
 
 
-class EofProof:
+class ExitDetector:
     """Knows when every process that ever held its write end has gone.
 
-    Hand the write end down with `pass_fds=[proof.fd]` (and call `let_go` once it is), or have an agent take
+    Hand the write end down with `pass_fds=[proof.fd]` (and call `close_write_end` once it is), or have an agent take
     it by itself with `hold(proof.path)`: forks inherit it either way.
     """
 
@@ -32,13 +32,13 @@ class EofProof:
         self._read = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         self.fd = os.open(self.path, os.O_WRONLY)
 
-    def let_go(self) -> None:
+    def close_write_end(self) -> None:
         """Close this process's own write end, which would otherwise keep the proof from coming."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
-    def held(self, count: int = 1, deadline: float = 30.0) -> None:
+    def wait_until_held(self, count: int = 1, deadline: float = 30.0) -> None:
         """Block until `count` calls of `hold` have happened: from here on the proof covers those processes."""
         end = time.monotonic() + deadline
         while count > 0:
@@ -48,7 +48,7 @@ class EofProof:
 
     def wait(self, deadline: float = 10.0) -> float:
         """Block until every holder has gone; how many seconds it took. AssertionError names who is left."""
-        self.let_go()
+        self.close_write_end()
         began = time.monotonic()
         while self._ready(began + deadline):
             if not os.read(self._read, 4096):
@@ -70,7 +70,7 @@ class EofProof:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.let_go()
+        self.close_write_end()
         with contextlib.suppress(OSError):
             os.close(self._read)
         shutil.rmtree(self._folder, ignore_errors=True)

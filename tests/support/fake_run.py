@@ -75,7 +75,7 @@ class FakeRun:
         return self.result
 
 
-class Waits:
+class WaitingAgent:
     """An agent that works until its state is interrupted. `began` is set by its first task."""
 
     def __init__(self) -> None:

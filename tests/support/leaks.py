@@ -42,7 +42,7 @@ _BIRTHMARK = os.pipe()  # CLOEXEC, so only forks of this process without an exec
 
 
 @dataclass(frozen=True)
-class Inside:
+class ProcessSnapshot:
     """What this process had when the test began."""
 
     fds: dict[int, str]
@@ -56,7 +56,7 @@ class Inside:
 
 
 @dataclass(frozen=True)
-class Before(Inside):
+class Snapshot(ProcessSnapshot):
     """How things stood when the test began, here and around."""
 
     marker: str
@@ -94,7 +94,7 @@ def no_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(tempfile, "tempdir", before.tmp)
         yield
     try:
-        report = clean(settled(before))
+        report = clean(wait_settled(before))
     finally:
         shutil.rmtree(before.tmp, ignore_errors=True)
     if report:
@@ -104,9 +104,9 @@ def no_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_leaks_inside() -> Iterator[None]:
     """Fail the test at its teardown when it leaves a thread, a descriptor or a handler. For tests without processes."""
-    before = Inside(**snapshot())
+    before = ProcessSnapshot(**snapshot())
     yield
-    report = clean(settled(before))
+    report = clean(wait_settled(before))
     if report:
         pytest.fail(report, pytrace=False)
 
@@ -121,9 +121,9 @@ def snapshot() -> dict[str, Any]:
     }
 
 
-def snapshot_all() -> Before:
+def snapshot_all() -> Snapshot:
     """Look at everything a test could leave behind, and give it a TMPDIR and a marker of its own."""
-    return Before(
+    return Snapshot(
         marker=f"{procs.TEST_MARK}{uuid.uuid4().hex[:12]}",
         tmp=tempfile.mkdtemp(prefix="qt-", dir="/tmp"),
         born=_uptime() - 0.01,
@@ -133,7 +133,7 @@ def snapshot_all() -> Before:
     )
 
 
-def settled(before: Inside) -> list[Leak]:
+def wait_settled(before: ProcessSnapshot) -> list[Leak]:
     """What is left once everything that was already on its way out has gone."""
     found = before.look()
     end = time.monotonic() + _SETTLE
@@ -156,25 +156,25 @@ def clean(found: list[Leak]) -> str:
 # -- processes ------------------------------------------------------------------------------------------------
 
 
-def owned(before: Before) -> list[psutil.Process]:
+def owned_processes(before: Snapshot) -> list[psutil.Process]:
     """Every process that the test started, directly or through others, zombies included."""
     if procs.HAVE_PROC and _last_pid() == before.last_pid:
         return []
     birthmark = f"pipe:[{os.fstat(_BIRTHMARK[0]).st_ino}]"
 
-    below = [each for each in procs.descendants(os.getpid()) if _young(each.pid, before)]
+    below = [each for each in procs.descendants(os.getpid()) if _is_young(each.pid, before)]
     known = {each.pid for each in below}
 
     def ours(pid: int) -> bool:
-        if pid in known or not _young(pid, before):
+        if pid in known or not _is_young(pid, before):
             return False
         return procs.environment_has(pid, before.marker) or bool(procs.holds(pid, birthmark))
 
     return below + procs.select(ours)
 
 
-def _processes(before: Before) -> Iterator[Leak]:
-    for process in owned(before):
+def _processes(before: Snapshot) -> Iterator[Leak]:
+    for process in owned_processes(before):
         stat = procs.stat_of(process.pid)
         if stat is None and procs.HAVE_PROC:
             continue
@@ -182,7 +182,7 @@ def _processes(before: Before) -> Iterator[Leak]:
         yield Leak(kind, procs.describe(process), lambda each=process: procs.kill_all([each]))  # type: ignore[misc]
 
 
-def _young(pid: int, before: Before) -> bool:
+def _is_young(pid: int, before: Snapshot) -> bool:
     stat = procs.stat_of(pid)
     return not procs.HAVE_PROC or (stat is not None and stat[2] >= before.born)
 
@@ -200,7 +200,7 @@ def _uptime() -> float:
 # -- threads, descriptors, segments, handlers, files ---------------------------------------------------------
 
 
-def _new_threads(before: Inside) -> Iterator[Leak]:
+def _new_threads(before: ProcessSnapshot) -> Iterator[Leak]:
     for thread in threading.enumerate():
         if thread.ident not in before.threads:
             kind = "daemon thread" if thread.daemon else "thread"
@@ -219,7 +219,7 @@ def _fds() -> dict[int, str]:
     return found
 
 
-def _new_fds(before: Inside) -> Iterator[Leak]:
+def _new_fds(before: ProcessSnapshot) -> Iterator[Leak]:
     for fd, target in sorted(_fds().items()):
         if before.fds.get(fd) != target:
             was = before.fds.get(fd)
@@ -245,7 +245,7 @@ def _segments() -> set[str]:
         return set()
 
 
-def _new_segments(before: Before) -> Iterator[Leak]:
+def _new_segments(before: Snapshot) -> Iterator[Leak]:
     """Where others use the same /dev/shm, a segment says nothing of who made it: only what surely is ours counts."""
     is_private = has_private_shm()
     for name in sorted(_segments() - before.segments):
@@ -254,8 +254,8 @@ def _new_segments(before: Before) -> Iterator[Leak]:
             yield Leak("segment", path, lambda path=path: _unlink(path))  # type: ignore[misc]
 
 
-def _is_held_by_the_test(path: str, before: Before) -> bool:
-    ours = {os.getpid(), *(each.pid for each in owned(before))}
+def _is_held_by_the_test(path: str, before: Snapshot) -> bool:
+    ours = {os.getpid(), *(each.pid for each in owned_processes(before))}
     return any(path.encode() in procs.read_bytes(f"/proc/{pid}/maps") or bool(procs.holds(pid, path)) for pid in ours)
 
 
@@ -268,7 +268,7 @@ def _handlers() -> dict[int, Any]:
     return {number: signal.getsignal(number) for number in signal.valid_signals()}
 
 
-def _changed_handlers(before: Inside) -> Iterator[Leak]:
+def _changed_handlers(before: ProcessSnapshot) -> Iterator[Leak]:
     for number, was in before.handlers.items():
         now = signal.getsignal(number)
         if now != was and not (number == signal.SIGALRM and now == signal.SIG_DFL):  # a timer of pytest-timeout, over
@@ -296,7 +296,7 @@ def _restore(number: int, was: Any) -> None:
         signal.signal(number, was)
 
 
-def _unmask(before: Inside) -> None:
+def _unmask(before: ProcessSnapshot) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
 
 
@@ -304,7 +304,7 @@ def _no_wakeup() -> None:
     signal.set_wakeup_fd(-1)
 
 
-def _left_files(before: Before) -> Iterator[Leak]:
+def _left_files(before: Snapshot) -> Iterator[Leak]:
     for name in sorted(os.listdir(before.tmp) if os.path.isdir(before.tmp) else []):
         path = os.path.join(before.tmp, name)
         yield Leak("file", path, lambda: None)

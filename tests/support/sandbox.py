@@ -52,7 +52,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def without(*calls: str, answer: int = errno.EPERM) -> list[str]:
+def command_without(*calls: str, answer: int = errno.EPERM) -> list[str]:
     """Return a command that runs another one with these system calls refused. Empty where this host cannot."""
     if not sys.platform.startswith("linux") or platform.machine() not in _NUMBERS:
         return []

@@ -20,7 +20,7 @@ from tests.support import procs
 _PATIENCE = 1.0  # seconds for a process to write its stacks and end
 
 
-def autopsy(processes: list[psutil.Process]) -> str:
+def dump_and_kill(processes: list[psutil.Process]) -> str:
     """Describe processes, then make each write its stacks and end, the leaves first. Ends them all."""
     lines = [procs.describe(each) for each in processes]
     asked = [each for each in processes if _catches(each.pid, signal.SIGUSR1)]
@@ -35,11 +35,11 @@ def autopsy(processes: list[psutil.Process]) -> str:
     return "\n".join(lines)
 
 
-def tell_children() -> None:
-    """Write the autopsy of every descendant to the real standard error (pytest captured nothing of theirs)."""
+def dump_and_kill_children() -> None:
+    """Dump and kill every descendant; describe them on the real standard error (pytest captured nothing of theirs)."""
     children = procs.descendants(os.getpid())
     if children:
-        text = f"\n+++ children of the stuck test (stacks follow on their standard error)\n{autopsy(children)}\n"
+        text = f"\n+++ children of the stuck test (stacks follow on their standard error)\n{dump_and_kill(children)}\n"
         os.write(2, text.encode())
 
 

@@ -1,6 +1,6 @@
 """Meeting points between a test and the agents of a run, without a sleep anywhere.
 
-`Post` carries words up (an agent says that it has come to a place), `Latch` holds agents until the test lets
+`AnnouncementPipe` carries words up (an agent says that it has come to a place), `Gate` holds agents until the test lets
 them go. Both are FIFOs, so both sides block in the kernel. The child's side is a plain function on a path,
 because a path is what travels to an agent as input.
 """
@@ -41,7 +41,7 @@ class _Fifo:
         self.close()
 
 
-class Post(_Fifo):
+class AnnouncementPipe(_Fifo):
     """Collects the lines that agents `announce`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -64,8 +64,8 @@ class Post(_Fifo):
         return words
 
 
-class Latch(_Fifo):
-    """Holds every caller of `pass_latch` until `open` is called once; later callers pass at once."""
+class Gate(_Fifo):
+    """Holds every caller of `wait_for_gate` until `open` is called once; later callers pass at once."""
 
     def open(self) -> None:
         """Let every caller through, now and from now on: the byte is looked at, never read."""
@@ -73,7 +73,7 @@ class Latch(_Fifo):
 
 
 def announce(path: str, word: object = "") -> None:
-    """For an agent: tell the test's Post something (one line)."""
+    """For an agent: write one line to the test's AnnouncementPipe."""
     line = str(word).encode()[: _SAFE - 1] + b"\n"
     fd = os.open(path, os.O_WRONLY)
     try:
@@ -83,15 +83,15 @@ def announce(path: str, word: object = "") -> None:
 
 
 def is_open(path: str) -> bool:
-    """For an agent: whether the test has opened the Latch."""
+    """For an agent: whether the test has opened the Gate."""
     with suppress(TimeoutError):
-        pass_latch(path, 0)
+        wait_for_gate(path, 0)
         return True
     return False
 
 
-def pass_latch(path: str, timeout: float = 60.0) -> None:
-    """For an agent: block, deaf to everything but signals, until the test opens the Latch."""
+def wait_for_gate(path: str, timeout: float = 60.0) -> None:
+    """For an agent: block, deaf to everything but signals, until the test opens the Gate."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not select.select([fd], [], [], timeout)[0]:

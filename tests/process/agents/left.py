@@ -9,16 +9,16 @@ import time
 
 from runtime import ExecutionState
 from tests.support.eof import hold
-from tests.support.sync import announce, pass_latch
+from tests.support.sync import announce, wait_for_gate
 
 
 def slow_to_leave(task: dict[str, str], state: ExecutionState) -> str:
-    """Say that it begins, wait for the interrupt, and leave when the latch opens. Once that is open, done at once."""
+    """Say that it begins, wait for the interrupt, and leave when the gate opens. Once that is open, done at once."""
     announce(task["post"], "begun")
     try:
         state.sleep(0 if os.path.exists(task["done"]) else 60)
     finally:
-        pass_latch(task["latch"])
+        wait_for_gate(task["gate"])
         announce(task["post"], "left")
     return "done"
 

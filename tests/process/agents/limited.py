@@ -39,7 +39,7 @@ def keeps(task_input: dict[str, Any], state: ExecutionState) -> int:
 
 
 def shares(task_input: dict[str, Any], state: ExecutionState) -> str:
-    """Forks children that have all its memory, and write into none of it, and then waits at a latch."""
+    """Forks children that have all its memory, and write into none of it, and then waits at a gate."""
     block = b"x" * task_input["bytes"]
     ends = os.pipe()
     for _ in range(task_input["children"]):
@@ -52,7 +52,7 @@ def shares(task_input: dict[str, Any], state: ExecutionState) -> str:
     try:
         if task_input.get("post"):
             announce(task_input["post"])
-        while not is_open(task_input["latch"]):
+        while not is_open(task_input["gate"]):
             state.sleep(0.02)
     finally:
         os.close(ends[1])
@@ -93,13 +93,13 @@ def freezes(task_input: dict[str, Any], state: ExecutionState) -> str:
 
 
 def counts(task_input: dict[str, Any], state: ExecutionState) -> list[int]:
-    """Steps forward, at each a snapshot, a latch if there is one, and a pause; tells when it begins and from where."""
+    """Steps forward, at each a snapshot, a gate if there is one, and a pause; tells when it begins and from where."""
     done = state.snapshot or 0
     announce(task_input["post"], f"{task_input['key']} from {done}")
     while done < task_input["steps"]:
         done += 1
         state.save_snapshot(done)
-        while "latch" in task_input and not is_open(task_input["latch"]):
+        while "gate" in task_input and not is_open(task_input["gate"]):
             state.sleep(0.02)
         state.sleep(task_input.get("pause", 0))
     return [done, os.getpid()]

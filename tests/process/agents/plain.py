@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime import ExecutionState, agent
 from tests.support.eof import hold
-from tests.support.sync import announce, pass_latch
+from tests.support.sync import announce, wait_for_gate
 
 
 def double(task: Any, state: ExecutionState) -> Any:
@@ -39,12 +39,12 @@ def square_below_limit(task: int, state: ExecutionState) -> int:
 
 
 def meet(task: dict[str, Any], state: ExecutionState) -> str:
-    """Announce the key and wait for the latch, deaf to the flag; tasks without a post pass through."""
+    """Announce the key and wait for the gate, deaf to the flag; tasks without a post pass through."""
     if "proof" in task:
         hold(task["proof"])
     if "post" in task:
         announce(task["post"], f"{task['key']} {os.getpid()}")
-        pass_latch(task["latch"])
+        wait_for_gate(task["gate"])
     return str(task["key"])
 
 

@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 from runtime import ExecutionState
-from tests.support.sync import pass_latch
+from tests.support.sync import wait_for_gate
 
 print("this module waits")
-pass_latch(os.environ["QM_LATCH"])
+wait_for_gate(os.environ["QM_GATE"])
 
 
 def quick(task: Any, state: ExecutionState) -> Any:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -57,7 +58,7 @@ class Target:
                         found.append(child)
         return found
 
-    def whom(self, name: str) -> psutil.Process | None:
+    def find_process(self, name: str) -> psutil.Process | None:
         """Find a process by its role."""
         if name == "supervisor":
             return self.supervisor
@@ -66,7 +67,7 @@ class Target:
         executors = self.executors()
         return self.rng.choice(executors) if executors else None
 
-    def soon(self, seconds: float, act: Callable[[], object]) -> None:
+    def schedule(self, seconds: float, act: Callable[[], object]) -> None:
         """Do something a little later, without waiting for it here."""
 
         def wait_and_act() -> None:
@@ -77,7 +78,7 @@ class Target:
         thread.start()
         self.later.append(thread)
 
-    def settle(self) -> None:
+    def wait_scheduled(self) -> None:
         """Everything that was to happen a little later has happened."""
         for thread in self.later:
             thread.join()
@@ -95,7 +96,7 @@ def inject(kind: str, target: Target) -> bool:
                 return _suspend(target, lambda number: os.killpg(target.supervisor.pid, number))
             os.killpg(target.supervisor.pid, signal.SIGINT)
             return True
-        process = target.whom(role)
+        process = target.find_process(role)
         if process is None or not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
             return False
         if what == "storm":
@@ -106,7 +107,7 @@ def inject(kind: str, target: Target) -> bool:
             return _hold(target, process)
         if what == "STOP+CONT":
             process.suspend()
-            target.soon(target.rng.uniform(0.05, 0.6), lambda: _quietly(process.resume))
+            target.schedule(target.rng.uniform(0.05, 0.6), lambda: _quietly(process.resume))
             return True
         process.send_signal(signal.Signals[f"SIG{what}"])
         return True
@@ -133,7 +134,7 @@ def _storm(process: psutil.Process, rng: random.Random, *, ending: bool) -> bool
 def _suspend(target: Target, send: Callable[[signal.Signals], object]) -> bool:
     """Ctrl-Z, and a while later `fg`."""
     send(signal.SIGTSTP)
-    target.soon(target.rng.uniform(0.1, 0.8), lambda: _quietly(lambda: send(signal.SIGCONT)))
+    target.schedule(target.rng.uniform(0.1, 0.8), lambda: _quietly(lambda: send(signal.SIGCONT)))
     return True
 
 
@@ -150,7 +151,7 @@ time.sleep(float(sys.argv[2]))
 def _hold(target: Target, process: psutil.Process) -> bool:
     """Hold a process by a tracer, as gdb or strace do: SIGCONT does not help. Release it a while later."""
     tracer = subprocess.Popen([sys.executable, "-S", "-c", _TRACER, str(process.pid), "6"])
-    target.soon(0.0, tracer.wait)
+    target.schedule(0.0, tracer.wait)
     return True
 
 
@@ -182,7 +183,7 @@ def _lock_journal(target: Target, shortest: float, longest: float) -> bool:
             other.execute("ROLLBACK")
 
     seconds = target.rng.uniform(shortest, longest)
-    target.soon(0.0, hold)
+    target.schedule(0.0, hold)
     return True
 
 
@@ -204,7 +205,7 @@ def _second_run(target: Target) -> bool:
         finally:
             other.kill()
 
-    target.soon(0.0, end)
+    target.schedule(0.0, end)
     return True
 
 
@@ -230,7 +231,8 @@ def _no_descriptors(target: Target) -> bool:
             soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
             highest = max(int(fd) for fd in os.listdir(f"/proc/{process.pid}/fd"))
             process.rlimit(psutil.RLIMIT_NOFILE, (highest + 1, hard))
-            target.soon(0.5, lambda p=process, s=soft, h=hard: _quietly(lambda: p.rlimit(psutil.RLIMIT_NOFILE, (s, h))))  # type: ignore[misc]
+            restore = partial(process.rlimit, psutil.RLIMIT_NOFILE, (soft, hard))
+            target.schedule(0.5, partial(_quietly, restore))
     return True
 
 
@@ -240,7 +242,7 @@ def _no_processes(target: Target) -> bool:
     if group is None:
         return os.geteuid() != 0 and _no_processes_of_user(target)
     (group / "pids.max").write_text("1")
-    target.soon(0.5, lambda: _quietly(lambda: (group / "pids.max").write_text("max")))
+    target.schedule(0.5, lambda: _quietly(lambda: (group / "pids.max").write_text("max")))
     return True
 
 
@@ -250,7 +252,7 @@ def _no_processes_of_user(target: Target) -> bool:
         if process is not None:
             before = process.rlimit(psutil.RLIMIT_NPROC)
             process.rlimit(psutil.RLIMIT_NPROC, (1, before[1]))
-            target.soon(0.5, lambda p=process, b=before: _quietly(lambda: p.rlimit(psutil.RLIMIT_NPROC, b)))  # type: ignore[misc]
+            target.schedule(0.5, lambda p=process, b=before: _quietly(lambda: p.rlimit(psutil.RLIMIT_NPROC, b)))  # type: ignore[misc]
     return True
 
 

@@ -39,10 +39,10 @@ from tests.support.chaos.places import (
     without_cgroups,
 )
 from tests.support.chaos.plan import Fault, Plan
-from tests.support.chaos.truth import Witness
+from tests.support.chaos.truth import JournalAuditor
 from tests.support.cli import QUIESCE, ROOT
-from tests.support.eof import EofProof
-from tests.support.stacks import autopsy
+from tests.support.eof import ExitDetector
+from tests.support.stacks import dump_and_kill
 
 LIMIT = 40.0
 """Seconds that one attempt may take before it counts as hanging, a ladder included."""
@@ -116,12 +116,12 @@ class _Round:
         self.rng = random.Random(plan.seed ^ 0x5EED)
         self.run_id = f"chaos-{plan.seed}-{uuid.uuid4().hex[:6]}"
         self.marker = f"QUIESCE_CHAOS_{uuid.uuid4().hex[:12]}"
-        self.witness = Witness(disk.journal, self.run_id)
+        self.auditor = JournalAuditor(disk.journal, self.run_id)
         self.tmp = folder / "tmp"
         self.clock = clock
         self.is_hasty = plan.theme in ("plain", "no cgroup") and random.Random(plan.seed ^ 0xA57E).random() < 0.5
         """Whether the next start does not wait until what a killed supervisor left is gone."""
-        self.unproven: list[EofProof] = []
+        self.unproven: list[ExitDetector] = []
         self.target: Target | None = None
         self.stack = stack
         for each in (self.tmp, folder / "marks"):
@@ -148,7 +148,7 @@ class _Round:
         """Every planned attempt, then as many as it needs, then the last look."""
         for number in range(MOST_RESUMES + len(self.plan.attempts)):
             faults = self.plan.attempts[number] if number < len(self.plan.attempts) else ()
-            self._attempt(faults, self.stack.enter_context(EofProof()))
+            self._attempt(faults, self.stack.enter_context(ExitDetector()))
             if self.report.problems:
                 return
             if self.plan.theme == "deleted" and self.report.faults["deleted"]:
@@ -156,20 +156,20 @@ class _Round:
             if self.plan.theme == "truncated" and self.report.faults["truncated"] and self.code not in (0, 1):
                 return  # it ended with an error, and what the log had is gone
             self.disk.mend()
-            run = self.witness.look()
-            self.report.lost += self.witness.lost
+            run = self.auditor.read()
+            self.report.lost += self.auditor.lost
             if run is not None and run.ended:
                 break
         else:
             self.report.other.append("was not complete after many resumes")
             return
         tasks = self.plan.tasks(str(self.folder), "")
-        self.report.lost += self.witness.wrong(tasks, self.report.faults["executor KILL"])
-        self.report.twice += self.witness.twice()
+        self.report.lost += self.auditor.find_wrong_outcomes(tasks, self.report.faults["executor KILL"])
+        self.report.twice += self.auditor.find_double_ends()
 
     # -- one attempt --------------------------------------------------------------------------------------
 
-    def _attempt(self, faults: Sequence[Fault], proof: EofProof) -> None:
+    def _attempt(self, faults: Sequence[Fault], proof: ExitDetector) -> None:
         began = time.monotonic()
         with (self.folder / "stderr").open("w+b") as stderr:
             popen = self._start(proof, stderr.fileno())
@@ -179,8 +179,8 @@ class _Round:
                 is_over = self._end(popen, stopped_at, proof)
             finally:
                 if self.target is not None:
-                    self.target.settle()  # not before the end: a tracer that lets go later must not lengthen it
-                self._let_go(popen)
+                    self.target.wait_scheduled()  # not before the end: a tracer that lets go later must not lengthen it
+                self._release(popen)
                 if is_over:
                     self._clean()
             stderr.seek(0)
@@ -190,9 +190,9 @@ class _Round:
             if self.report.problems:
                 self.report.other.append(f"it said:\n{said[-40000:]}")
 
-    def _start(self, proof: EofProof, stderr: int) -> subprocess.Popen[bytes]:
+    def _start(self, proof: ExitDetector, stderr: int) -> subprocess.Popen[bytes]:
         self._give_to_plain_user(proof.path, os.path.dirname(proof.path))
-        command = [*QUIESCE, *self._words(proof.path)]
+        command = [*QUIESCE, *self._arguments(proof.path)]
         env = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -219,10 +219,10 @@ class _Round:
             (self.pids / "cgroup.procs").write_text(str(popen.pid))
         return popen
 
-    def _words(self, proof: str) -> list[str]:
+    def _arguments(self, proof: str) -> list[str]:
         journal = str(self.disk.journal)
         try:
-            exists = self.witness.look() is not None
+            exists = self.auditor.read() is not None
         except Exception:  # a journal that cannot be read can still be resumed, or refused
             exists = True
         self._write_input(proof)
@@ -249,7 +249,7 @@ class _Round:
     # -- the attack -----------------------------------------------------------------------------------------
 
     def _attack(
-        self, popen: subprocess.Popen[bytes], faults: Sequence[Fault], proof: EofProof, began: float
+        self, popen: subprocess.Popen[bytes], faults: Sequence[Fault], proof: ExitDetector, began: float
     ) -> float | None:
         """Carry the faults out. When the last one came that ends the attempt (monotonic seconds)."""
         try:
@@ -258,23 +258,23 @@ class _Round:
             return None
         stopped_at = None
         if any(not fault.early for fault in faults):
-            began = self._wait_for_work(popen, proof)
+            began = self._wait_until_working(popen, proof)
         for fault in faults:
             self._wait(popen, began + fault.at)
             if popen.poll() is not None:
                 break
-            self.witness.try_to_look()
+            self.auditor.try_to_read()
             if inject(fault.kind, target):
                 self.report.faults[fault.kind] += 1
                 if fault.kind.split()[0] in ("supervisor", "group") and not fault.kind.endswith("CONT"):
                     stopped_at = time.monotonic()
         return stopped_at
 
-    def _wait_for_work(self, popen: subprocess.Popen[bytes], proof: EofProof) -> float:
+    def _wait_until_working(self, popen: subprocess.Popen[bytes], proof: ExitDetector) -> float:
         end = time.monotonic() + LIMIT
         while popen.poll() is None and time.monotonic() < end:
             with suppress(AssertionError):
-                proof.held(1, deadline=0.05)
+                proof.wait_until_held(1, deadline=0.05)
                 break
         return time.monotonic()
 
@@ -284,13 +284,13 @@ class _Round:
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def _end(self, popen: subprocess.Popen[bytes], stopped_at: float | None, proof: EofProof) -> bool:
+    def _end(self, popen: subprocess.Popen[bytes], stopped_at: float | None, proof: ExitDetector) -> bool:
         """Wait until the supervisor ends and its processes are gone. Return False where that is not waited for."""
         try:
             popen.wait(LIMIT)
         except subprocess.TimeoutExpired:
             everybody = [psutil.Process(popen.pid), *self._strays()]
-            self.report.other.append(f"did not end within {LIMIT:g} s:\n{autopsy(everybody)}")
+            self.report.other.append(f"did not end within {LIMIT:g} s:\n{dump_and_kill(everybody)}")
             return True
         if self.hung is not None:
             self.hung.release()  # not before: the supervisor had to end beside it
@@ -322,7 +322,7 @@ class _Round:
         known = {each.pid for each in marked}
         return marked + [each for each in procs.processes_of_run(self.run_id) if each.pid not in known]
 
-    def _let_go(self, popen: subprocess.Popen[bytes]) -> None:
+    def _release(self, popen: subprocess.Popen[bytes]) -> None:
         popen.kill()
         popen.wait()
         for fd in self.unread or ():

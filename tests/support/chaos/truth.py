@@ -24,7 +24,7 @@ _OUTSIDE = "the executor died"
 
 
 @dataclass
-class Witness:
+class JournalAuditor:
     """Looks at a journal again and again, and forgets nothing."""
 
     journal: Path
@@ -32,7 +32,7 @@ class Witness:
     seen: dict[str, TaskOutcome] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
 
-    def look(self) -> RunRecord | None:
+    def read(self) -> RunRecord | None:
         """Remember every finished result, and complain of those that have gone or changed. None: no such run."""
         if not self.journal.exists():
             return None
@@ -55,14 +55,14 @@ class Witness:
         self.seen.update(now)
         return run
 
-    def try_to_look(self) -> None:
+    def try_to_read(self) -> None:
         """In the middle of whatever happens: it may be that nothing can be read."""
         try:
-            self.look()
+            self.read()
         except QuiesceError:
             pass
 
-    def twice(self) -> list[str]:
+    def find_double_ends(self) -> list[str]:
         """Tasks with two ends among the run's events."""
         with open_journal(self.journal, "read") as journal:
             run = next(run for run in journal.runs() if run.run_id == self.run_id)
@@ -71,7 +71,7 @@ class Witness:
             )
         return [f"task {task} ended {count} times" for task, count in ends.items() if count > 1]
 
-    def wrong(self, tasks: Sequence[Mapping[str, Any]], kills: int) -> list[str]:
+    def find_wrong_outcomes(self, tasks: Sequence[Mapping[str, Any]], kills: int) -> list[str]:
         """Results that are missing, or are not what they must be; at the end of a complete run.
 
         `kills`: executors that were killed from outside; a task may have been in the hands of three of them.

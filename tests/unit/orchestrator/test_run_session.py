@@ -20,7 +20,7 @@ from orchestrator.run_session import RunSession
 from orchestrator.testing import FakeBackend
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus
-from tests.support.fake_run import STOP, FakeRun, Waits
+from tests.support.fake_run import STOP, FakeRun, WaitingAgent
 from tests.support.recorded_log import PATIENCE, RecordedLog
 
 
@@ -102,7 +102,7 @@ def test_tasks_of_executors_that_died_with_the_guardian_are_executed_again() -> 
 
 
 def test_a_guardian_that_cannot_be_started_again_stops_the_run() -> None:
-    waits = Waits()
+    waits = WaitingAgent()
     with FakeRun({"waits": waits}) as run:
         run.add("waits", "a")
         assert waits.began.wait(PATIENCE)
@@ -147,7 +147,7 @@ def test_a_journal_that_fails_stops_the_run_and_no_outcome_is_shown(
     def fail(*_: object, **__: object) -> None:
         raise JournalError("the disk is full")
 
-    waits = Waits()
+    waits = WaitingAgent()
     with FakeRun({"double": double, "waits": waits}, journal, workers=2) as run:
         run.add("waits", "b")
         assert waits.began.wait(PATIENCE)
@@ -162,9 +162,9 @@ def test_a_journal_that_fails_stops_the_run_and_no_outcome_is_shown(
 # -- the ladder ------------------------------------------------------------------------------------------------
 
 
-def interrupted_run(held_through: Rung, advances: Sequence[float]) -> tuple[FakeRun, Waits]:
+def interrupted_run(held_through: Rung, advances: Sequence[float]) -> tuple[FakeRun, WaitingAgent]:
     """Interrupt a run whose executor is deaf up to a rung, and let the clock go on rung by rung."""
-    waits = Waits()
+    waits = WaitingAgent()
     with FakeRun({"waits": waits}, grace=10, term_grace=5, kill_patience=2) as run:
         run.add("waits", "a")
         assert waits.began.wait(PATIENCE)
@@ -202,7 +202,7 @@ def test_the_ladder_climbs_only_as_far_as_the_executor_is_deaf(
 
 
 def test_an_interrupt_of_one_task_leaves_the_run_alone() -> None:
-    waits = Waits()
+    waits = WaitingAgent()
     with FakeRun({"waits": waits, "double": double}) as run:
         run.add("waits", "a")
         assert waits.began.wait(PATIENCE)
@@ -214,7 +214,7 @@ def test_an_interrupt_of_one_task_leaves_the_run_alone() -> None:
 
 
 def test_a_task_that_is_deaf_to_its_interrupt_costs_its_executor_and_no_other_task() -> None:
-    waits = Waits()
+    waits = WaitingAgent()
     with FakeRun({"waits": waits, "double": double}, grace=10, term_grace=5) as run:
         run.add("waits", "a")
         assert waits.began.wait(PATIENCE)
@@ -273,7 +273,7 @@ def test_bytes_that_are_no_frame_end_the_executor_that_sent_them() -> None:
 
 
 def test_an_executor_without_a_heartbeat_is_replaced() -> None:
-    waits = Waits()
+    waits = WaitingAgent()
     with FakeRun({"waits": waits}, heartbeat_timeout=60) as run:
         run.add("waits", "a")
         assert waits.began.wait(PATIENCE)
