@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.backends import Channels, Cleanup, SlotProgress
 from orchestrator.engine.clock import Clock, SystemClock
+from orchestrator.testing.agent_call import Agent
 from orchestrator.testing.clock import ManualClock
-from orchestrator.testing.executor import FIRST_PID, Agent, FakeExecutor
+from orchestrator.testing.executor import FIRST_PID, FakeExecutor
 from runtime.ipc.guardian_protocol import (
     ExitedReport,
     ForkedReport,

@@ -5,29 +5,23 @@ One thread reads the orders, the other executes the tasks, one at a time. Agents
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import os
-import secrets
-import select
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from orchestrator.backends import Channels, SlotProgress
 from orchestrator.core.ladder import Rung
 from orchestrator.engine.clock import Clock
+from orchestrator.testing.agent_call import Agent, execute, make_state
+from orchestrator.testing.executor_pipes import FakeExecutorPipes
 from runtime.agents import AgentInfo, describe
-from runtime.errors import ExecutionInterrupted, UsageError, error_text, find_interrupt
+from runtime.errors import ExecutionInterrupted, UsageError, error_text
 from runtime.execution.state import ExecutionState
-from runtime.interrupts.interruptible import CancelOnInterrupt
-from runtime.ipc import codec, pickling
+from runtime.ipc import pickling
 from runtime.ipc.executor_protocol import (
     AgentLoaded,
     AgentLoadFailed,
@@ -40,26 +34,17 @@ from runtime.ipc.executor_protocol import (
     LoadAgent,
     Ready,
     ReturnTasks,
-    Snapshot,
     Started,
     Task,
-    TaskDone,
-    TaskEvent,
     TaskOrder,
     Tasks,
     TasksReturned,
-    UpFrame,
 )
-from runtime.ipc.frames import VERSION, FrameReader, pack
-from runtime.model import Event, ExecutionStatus, InterruptReason, InterruptSignal
-
-Agent = Callable[[Any, Any], Any]
-"""An agent as users write it."""
+from runtime.ipc.frames import VERSION
+from runtime.model import InterruptReason, InterruptSignal
 
 FIRST_PID = 1_000_000_000
 """Beyond every process id of Linux (2**22), so that no fake one can be mistaken for a real process."""
-
-_READ_SIZE = 1 << 18
 
 _KILLED = InterruptSignal(reason=InterruptReason.CUSTOM, message="the fake executor was killed", triggered_by="test")
 
@@ -93,13 +78,9 @@ class FakeExecutor:
         self._flag_signal: InterruptSignal | None = None
         self._is_leaving = False
         self._exit_code: int | None = None
-        self._frames = 0
-        self._write_lock = threading.Lock()
-        self._wake_lock = threading.Lock()
         self._task_signals: dict[int, InterruptSignal] = {}
         self._progress = SlotProgress(0, 0.0, clock.monotonic())
         self._heartbeat_stopped_at: float | None = None
-        self._key = secrets.randbits(32)
         self._threads = [
             threading.Thread(target=target, name=f"fake-executor-{slot}-{name}", daemon=True)
             for name, target in (("reader", self._read_orders), ("worker", self._work))
@@ -107,15 +88,10 @@ class FakeExecutor:
 
     def start(self) -> Channels:
         """Make the pipes and start the threads. Return the supervisor's ends. Raises OSError."""
-        tasks, control, events, stdout, stderr, wake = (os.pipe() for _ in range(6))
-        for fd in (tasks[1], events[0], stdout[0], stderr[0]):
-            os.set_blocking(fd, False)
-        self._tasks_fd, self._control_fd, self._events_fd = tasks[0], control[0], events[1]
-        self._output = {"stdout": stdout[1], "stderr": stderr[1]}
-        self._wake_read, self._wake_write = wake
+        self._pipes = FakeExecutorPipes()
         for thread in self._threads:
             thread.start()
-        return Channels(tasks[1], control[1], events[0], stdout[0], stderr[0], self._key)
+        return self._pipes.channels
 
     # -- what a test can do -----------------------------------------------------------------------------
 
@@ -147,22 +123,21 @@ class FakeExecutor:
             if self._exit_code is not None:
                 return
             self._exit_code = code
+            self._pipes.is_cut = True
             running = self._running
             self._changed.notify_all()
         if running is not None:
             running[1].set_signal(_KILLED, apart=True)
-        self._wake_reader()
+        self._pipes.wake()
         self._on_exit(self, code)
 
     def write_output(self, stream: str, data: bytes) -> None:
         """Write to its `stdout` or `stderr`. Blocks while the pipe is full; OSError if the other end is closed."""
-        while data:
-            data = data[os.write(self._output[stream], data) :]
+        self._pipes.write_output(stream, data)
 
     def send_bytes(self, data: bytes) -> None:
         """Write bytes into its event pipe that are no frame."""
-        with self._write_lock:
-            os.write(self._events_fd, data)
+        self._pipes.send_bytes(data)
 
     def join(self, timeout: float) -> bool:
         """Wait for its threads. Return whether they have ended: an agent that ignores its state keeps one."""
@@ -205,28 +180,11 @@ class FakeExecutor:
     # -- the reader -------------------------------------------------------------------------------------
 
     def _read_orders(self) -> None:
-        readers: dict[int, FrameReader[Any]] = {
-            self._tasks_fd: FrameReader(TaskOrder, key=self._key),
-            self._control_fd: FrameReader(Control, key=self._key),
-        }
-        poll = select.poll()
-        for fd in (*readers, self._wake_read):
-            poll.register(fd, select.POLLIN)
-        while readers:
-            ready = [fd for fd, _ in poll.poll()]
-            if self._wake_read in ready:
-                break
-            for fd in ready:
-                data = os.read(fd, _READ_SIZE)
-                for order in readers[fd].feed(data):
-                    self._obey(order)
-                if not data:
-                    poll.unregister(fd)
-                    del readers[fd]
-        if self.is_alive and not readers:  # the supervisor is gone
-            self.kill()
-        for fd in (self._tasks_fd, self._control_fd, self._wake_read):
-            os.close(fd)
+        for order in self._pipes.orders():
+            if order is not None:
+                self._obey(order)
+            elif self.is_alive:  # the supervisor is gone
+                self.kill()
 
     def _obey(self, order: TaskOrder | Control) -> None:
         self.orders.append(order)
@@ -251,22 +209,17 @@ class FakeExecutor:
             for task in returned:
                 self._waiting.remove(task)
         if returned:
-            self._send(TasksReturned([task.task for task in returned]))
-
-    def _wake_reader(self) -> None:
-        with self._wake_lock, suppress(BrokenPipeError):  # the reader may have ended
-            if self._wake_write >= 0:
-                os.write(self._wake_write, b"!")
+            self._pipes.send(TasksReturned([task.task for task in returned]))
 
     # -- the worker -------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         try:
-            self._send(Ready(VERSION, self.pid))
+            self._pipes.send(Ready(VERSION, self.pid))
             while (order := self._next_order()) is not None:
                 self._carry_out(order)
             self._return_tasks(len(self._waiting))
-            self._send(Leaving())
+            self._pipes.send(Leaving())
         except (BrokenPipeError, ExecutionInterrupted):  # the supervisor has closed the other end, or a test killed it
             pass
         finally:
@@ -274,11 +227,7 @@ class FakeExecutor:
 
     def _leave(self) -> None:
         """Close the worker's ends, and report the exit if nothing has reported another."""
-        self._wake_reader()
-        with self._write_lock, self._wake_lock:
-            for fd in (self._events_fd, self._wake_write, *self._output.values()):
-                os.close(fd)
-            self._wake_write = -1
+        self._pipes.close()
         with self._changed:
             is_first = self._exit_code is None
             self._exit_code = 0 if self._exit_code is None else self._exit_code
@@ -308,10 +257,10 @@ class FakeExecutor:
             agent = self._find_agent(order)
             info = describe(agent)
         except Exception as error:  # noqa: BLE001 - an agent that cannot be loaded is the record's, whatever is wrong
-            self._send(AgentLoadFailed(order.agent, error_text(error), traceback.format_exc()))
+            self._pipes.send(AgentLoadFailed(order.agent, error_text(error), traceback.format_exc()))
             return
         self._loaded[order.agent] = agent, info
-        self._send(AgentLoaded(order.agent, info.name, info.asynchronous, msgspec.json.encode(info.options)))
+        self._pipes.send(AgentLoaded(order.agent, info.name, info.asynchronous, msgspec.json.encode(info.options)))
 
     def _find_agent(self, order: LoadAgent) -> Agent:
         if not order.by_name:
@@ -324,12 +273,10 @@ class FakeExecutor:
 
     def _run(self, order: Task) -> None:
         if order.agent not in self._loaded:
-            self._send(TasksReturned([order.task]))
+            self._pipes.send(TasksReturned([order.task]))
             return
         agent, info = self._loaded[order.agent]
-        snapshot = None if order.snapshot is None else codec.decode(order.snapshot, order.snapshot_encoding)
-        link = _Link(self, order.task)
-        state = ExecutionState(state_id=order.key, host=link, snapshot=snapshot, clock=self._clock.monotonic)
+        state = make_state(order, self, self._clock)
         began = self._clock.monotonic()
         with self._changed:
             self._running = order, state
@@ -339,90 +286,19 @@ class FakeExecutor:
         if signal is not None:
             state.set_signal(signal)
         if info.asynchronous:
-            self._send(Started(order.task))
-        done = _execute(order, agent, state, self._clock)
+            self._pipes.send(Started(order.task))
+        done = execute(order, agent, state, self._clock)
         with self._changed:
             self._running = None
             self._task_signals.pop(order.task, None)
             if self._exit_code is None:  # what a killed one had in hand stays in shared memory
                 self._progress = SlotProgress(0, 0.0, 0.0)
         state.close()
-        self._send(done)
+        self._pipes.send(done)
 
     def send(self, record: ExecutorRecord) -> None:
         """Send one record up, for its agent's state. Raises ExecutionInterrupted when it was killed."""
         try:
-            self._send(record)
+            self._pipes.send(record)
         except BrokenPipeError:
             raise ExecutionInterrupted(_KILLED) from None
-
-    def _send(self, record: ExecutorRecord) -> None:
-        """Send one record up; blocks while the pipe is full. Raises BrokenPipeError after a kill."""
-        with self._write_lock:
-            if self._exit_code is not None:
-                raise BrokenPipeError
-            self._frames += 1
-            data = pack(UpFrame(self._frames, [record]), self._key)
-            while data:
-                data = data[os.write(self._events_fd, data) :]
-
-
-def _execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> TaskDone:
-    """Call the agent. Return the record of how its task ended."""
-    started_at, began = time.time(), clock.monotonic()
-    encoded: codec.Encoded | tuple[None, str, None] = (None, "", None)
-    status, error, detail, signal = ExecutionStatus.COMPLETED, None, None, None
-    try:
-        state.raise_if_interrupted()
-        value = agent(codec.decode(order.input, order.encoding), state)
-        encoded = codec.encode_for_readers(asyncio.run(_finish(value, state)) if inspect.iscoroutine(value) else value)
-    except BaseException as problem:  # noqa: BLE001 - whatever an agent raises is the outcome of its task
-        interrupt, detail = find_interrupt(problem), traceback.format_exc()
-        status, error = ExecutionStatus.FAILED, f"{type(problem).__name__}: {error_text(problem)}"
-        if interrupt is not None:
-            status, error = ExecutionStatus.INTERRUPTED, str(interrupt)
-            signal = interrupt.signal.model_dump_json().encode()
-    data, encoding, projection = encoded
-    seconds = clock.monotonic() - began
-    return TaskDone(order.task, status, data, encoding, error, detail, started_at, seconds, signal, projection)
-
-
-async def _finish(coroutine: Coroutine[Any, Any, Any], state: ExecutionState) -> Any:
-    """Await an async agent; an interrupt cancels what it awaits."""
-    try:
-        async with CancelOnInterrupt(state):
-            return await coroutine
-    finally:
-        await state.aclose()
-
-
-class _Link:
-    """The place of an agent's state: events and snapshots go up the pipe; interrupts come by `set_signal`."""
-
-    flag: object = False
-
-    def __init__(self, executor: FakeExecutor, task: int) -> None:
-        self._executor = executor
-        self._task = task
-
-    def signal(self) -> InterruptSignal:
-        """Never called: the flag is never up."""
-        raise AssertionError("the flag of a fake executor is never raised")
-
-    def wake_fd(self) -> int | None:
-        """Return None: `set_signal` wakes the state."""
-        return None
-
-    def next_rung_at(self) -> float | None:
-        """Return when the ladder goes on, in monotonic seconds."""
-        return self._executor.next_rung_at()
-
-    def emit(self, event: Event) -> None:
-        """Send an event up."""
-        data = codec.encode_json(event.data)
-        self._executor.send(TaskEvent(self._task, event.kind, event.address, event.at, data))
-
-    def save_snapshot(self, snapshot: Any) -> bool:
-        """Send a snapshot up."""
-        self._executor.send(Snapshot(self._task, *codec.encode_for_readers(snapshot)))
-        return True

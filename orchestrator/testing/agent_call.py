@@ -1,0 +1,101 @@
+"""Call an agent in the process of a test, with a real ExecutionState, as an executor would."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from orchestrator.engine.clock import Clock
+from runtime.errors import error_text, find_interrupt
+from runtime.execution.state import ExecutionState
+from runtime.interrupts.interruptible import CancelOnInterrupt
+from runtime.ipc import codec
+from runtime.ipc.executor_protocol import ExecutorRecord, Snapshot, Task, TaskDone, TaskEvent
+from runtime.model import Event, ExecutionStatus, InterruptSignal
+
+Agent = Callable[[Any, Any], Any]
+"""An agent as users write it."""
+
+
+class Sender(Protocol):
+    """What an agent's state needs of its executor."""
+
+    def send(self, record: ExecutorRecord) -> None:
+        """Send one record up. Raises ExecutionInterrupted when the executor was killed."""
+        ...
+
+    def next_rung_at(self) -> float | None:
+        """Return when the ladder goes on, in monotonic seconds."""
+        ...
+
+
+def make_state(order: Task, sender: Sender, clock: Clock) -> ExecutionState:
+    """Return the state of a task's execution."""
+    snapshot = None if order.snapshot is None else codec.decode(order.snapshot, order.snapshot_encoding)
+    link = _Link(sender, order.task)
+    return ExecutionState(state_id=order.key, host=link, snapshot=snapshot, clock=clock.monotonic)
+
+
+def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> TaskDone:
+    """Call the agent. Return the record of how its task ended."""
+    started_at, began = time.time(), clock.monotonic()
+    encoded: codec.Encoded | tuple[None, str, None] = (None, "", None)
+    status, error, detail, signal = ExecutionStatus.COMPLETED, None, None, None
+    try:
+        state.raise_if_interrupted()
+        value = agent(codec.decode(order.input, order.encoding), state)
+        encoded = codec.encode_for_readers(asyncio.run(_finish(value, state)) if inspect.iscoroutine(value) else value)
+    except BaseException as problem:  # noqa: BLE001 - whatever an agent raises is the outcome of its task
+        interrupt, detail = find_interrupt(problem), traceback.format_exc()
+        status, error = ExecutionStatus.FAILED, f"{type(problem).__name__}: {error_text(problem)}"
+        if interrupt is not None:
+            status, error = ExecutionStatus.INTERRUPTED, str(interrupt)
+            signal = interrupt.signal.model_dump_json().encode()
+    data, encoding, projection = encoded
+    seconds = clock.monotonic() - began
+    return TaskDone(order.task, status, data, encoding, error, detail, started_at, seconds, signal, projection)
+
+
+async def _finish(coroutine: Coroutine[Any, Any, Any], state: ExecutionState) -> Any:
+    """Await an async agent; an interrupt cancels what it awaits."""
+    try:
+        async with CancelOnInterrupt(state):
+            return await coroutine
+    finally:
+        await state.aclose()
+
+
+class _Link:
+    """The place of an agent's state: events and snapshots go up the pipe; interrupts come by `set_signal`."""
+
+    flag: object = False
+
+    def __init__(self, sender: Sender, task: int) -> None:
+        self._sender = sender
+        self._task = task
+
+    def signal(self) -> InterruptSignal:
+        """Never called: the flag is never up."""
+        raise AssertionError("the flag of a fake executor is never raised")
+
+    def wake_fd(self) -> int | None:
+        """Return None: `set_signal` wakes the state."""
+        return None
+
+    def next_rung_at(self) -> float | None:
+        """Return when the ladder goes on, in monotonic seconds."""
+        return self._sender.next_rung_at()
+
+    def emit(self, event: Event) -> None:
+        """Send an event up."""
+        data = codec.encode_json(event.data)
+        self._sender.send(TaskEvent(self._task, event.kind, event.address, event.at, data))
+
+    def save_snapshot(self, snapshot: Any) -> bool:
+        """Send a snapshot up."""
+        self._sender.send(Snapshot(self._task, *codec.encode_for_readers(snapshot)))
+        return True
