@@ -7,6 +7,22 @@ from enum import StrEnum
 from typing import Final
 
 
+class Visibility(StrEnum):
+    """How much of the processes of this PID namespace can be seen in /proc."""
+
+    FULL = "full"
+    RESTRICTED = "restricted"
+    """Processes that this user may not trace are hidden (mount option hidepid, or a security module)."""
+    FOREIGN = "foreign"
+    """The /proc belongs to another PID namespace."""
+    NONE = "none"
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether pids in this /proc are pids of this namespace."""
+        return self in (Visibility.FULL, Visibility.RESTRICTED)
+
+
 class Missing(StrEnum):
     """A capability that this host lacks. The value is its name for people."""
 

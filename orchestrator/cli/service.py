@@ -18,7 +18,7 @@ from orchestrator.cli.options import JournalOption, expand, seconds, size
 from orchestrator.cli.run import journal_location
 from orchestrator.cli.setting_sources import combine
 from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, run_checks, worst
-from orchestrator.integrations.doctor.facts import collect_facts
+from orchestrator.integrations.doctor.survey import collect_facts
 from orchestrator.integrations.probes import client
 from orchestrator.integrations.systemd.unit import (
     RESTART_SECONDS,

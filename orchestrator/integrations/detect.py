@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from orchestrator import lazy_imports
 from orchestrator.engine.loop import Observer
-from orchestrator.integrations.systemd.notify import SdNotifyObserver, current_service
+from orchestrator.integrations.systemd.notify import SdNotifyObserver
+from orchestrator.integrations.systemd.service_query import current_service
 from orchestrator.logging import journald
 from orchestrator.logging.sinks import BackgroundLog, Sink, TimedLog
 from runtime.model import Severity

@@ -8,7 +8,7 @@ import signal
 
 import msgspec
 
-from runtime.capabilities import Missing
+from runtime.capabilities import Missing, Visibility
 from runtime.guardian import sentinel
 from runtime.guardian.guardian import Guardian
 from runtime.guardian.sentinel import Sentinel
@@ -16,7 +16,6 @@ from runtime.ipc.guardian_protocol import PLUGINS_VARIABLE, GuardianSettings
 from runtime.ipc.signals import STACK_DUMP_SIGNALS
 from runtime.process import libc, marks, parent_process, procfs
 from runtime.process.cgroup import RunCgroup
-from runtime.process.procfs import Visibility
 from runtime.process.run_mark import set_mark
 from runtime.stop_limits import CGROUP_TIMEOUT, ORPHANED_CGROUP_TIMEOUT
 

@@ -10,23 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from enum import StrEnum
 
-
-class Visibility(StrEnum):
-    """How much of the processes of this PID namespace can be seen in /proc."""
-
-    FULL = "full"
-    RESTRICTED = "restricted"
-    """Processes that this user may not trace are hidden (mount option hidepid, or a security module)."""
-    FOREIGN = "foreign"
-    """The /proc belongs to another PID namespace."""
-    NONE = "none"
-
-    @property
-    def is_usable(self) -> bool:
-        """Return whether pids in this /proc are pids of this namespace."""
-        return self in (Visibility.FULL, Visibility.RESTRICTED)
+from runtime.capabilities import Visibility
 
 
 def stat_fields(pid: int, thread: int | None = None) -> list[bytes]:

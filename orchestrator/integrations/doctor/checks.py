@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,8 +10,7 @@ from typing import Final
 from orchestrator.core import stop_budget
 from orchestrator.core.ladder import Ladder
 from orchestrator.integrations.doctor.facts import HostFacts
-from runtime.capabilities import Missing, losses
-from runtime.process.procfs import Visibility
+from runtime.capabilities import Missing, Visibility, losses
 
 _FILES_A_WORKER: Final = 5
 """Pipes of the supervisor to one executor: tasks, control, events, standard output and error."""
@@ -185,7 +183,7 @@ def _role(facts: HostFacts, _plan: Plan) -> Finding:
 
 
 def _signals(facts: HostFacts, _plan: Plan) -> Finding:
-    if signal.SIGTERM.name in facts.ignored:
+    if "SIGTERM" in facts.ignored:
         remedy = "the parent process ignores SIGTERM, and its children inherit that: restore the default action there"
         return Finding("signals", CheckStatus.DEGRADED, f"ignored: {', '.join(facts.ignored)}", remedy)
     if facts.ignored:

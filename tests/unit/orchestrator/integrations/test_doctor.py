@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.core.ladder import Ladder
-from orchestrator.integrations.doctor import facts as survey
+from orchestrator.integrations.doctor import survey
 from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, run_checks, worst
-from orchestrator.integrations.doctor.facts import Disk, HostFacts, file_system, limit_files
-from orchestrator.integrations.systemd.notify import ServiceProperties
+from orchestrator.integrations.doctor.facts import Disk, HostFacts
+from orchestrator.integrations.doctor.survey import file_system, limit_files
+from orchestrator.integrations.systemd.service import ServiceProperties
 from orchestrator.journal import open_journal
-from runtime.process.procfs import Visibility
+from runtime.capabilities import Visibility
 
 GOOD_DISK = Disk("/data/q.db", "/data", exists=True, writable=True, kind="ext4", free=1 << 40)
 GOOD = HostFacts(

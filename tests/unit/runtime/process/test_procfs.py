@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.process.procfs import Visibility, inspect
+from runtime.capabilities import Visibility
+from runtime.process.procfs import inspect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil needs no /proc")
 
