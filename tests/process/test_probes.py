@@ -103,7 +103,7 @@ def test_it_is_not_ready_from_the_moment_a_stop_begins_but_stays_live(tmp_path: 
 PATIENT = """
 from orchestrator.entry import main
 from orchestrator.integrations.probes import server
-server.CLOSE_SECONDS = server.CONNECTION_TIMEOUT = server._Handler.timeout = 3600
+server.PROBES_CLOSE_TIMEOUT = server.CONNECTION_TIMEOUT = server._Handler.timeout = 3600
 main()
 """
 """The command, with limits for its clients that no test outlasts."""

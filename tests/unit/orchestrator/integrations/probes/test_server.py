@@ -189,7 +189,7 @@ def test_a_client_that_dawdles_is_cut_off(served: Probes, monkeypatch: pytest.Mo
 
 def test_closing_waits_for_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """No limit ends the wait: were there one, it would last for longer than a test may take."""
-    monkeypatch.setattr(probes, "CLOSE_SECONDS", 3600)
+    monkeypatch.setattr(probes, "PROBES_CLOSE_TIMEOUT", 3600)
     monkeypatch.setattr(probes, "CONNECTION_TIMEOUT", 3600)
     monkeypatch.setattr(probes._Handler, "timeout", 3600)
     server = Probes(0)
