@@ -27,9 +27,10 @@ from orchestrator.descriptions import resumed_log_fields
 from orchestrator.engine.clock import Clock, SystemClock
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.journal_writer import JournalWriter
-from orchestrator.engine.loop import Engine, Observer
+from orchestrator.engine.loop import Engine
 from orchestrator.engine.memory_store import MemoryStore
 from orchestrator.engine.signals import SignalPipe
+from orchestrator.engine.status_board import Observer
 from orchestrator.engine.switch_interval import short_switch_interval
 from orchestrator.engine.task_store import NOTHING_KNOWN, Known
 from orchestrator.hints import is_of_program

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.options import PROBE_ADDRESS
-from orchestrator.engine.loop import Observer
+from orchestrator.engine.status_board import Observer
 from orchestrator.integrations import detect
 from orchestrator.integrations.kubernetes.termination import TerminationMessage
 from orchestrator.integrations.pid1 import Reaper, is_pid1

@@ -28,11 +28,12 @@ from orchestrator.engine.guardian_monitor import GuardianMonitor
 from orchestrator.engine.history_file import HistoryFile
 from orchestrator.engine.multiplexer import PipeMultiplexer
 from orchestrator.engine.pending_writes import PendingWrites
+from orchestrator.engine.sampler import Sampler
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
+from orchestrator.engine.status_board import Observer, StatusBoard
 from orchestrator.engine.suspension import Suspension
 from orchestrator.engine.task_store import TaskStore
 from orchestrator.engine.wakeup import Wakeup
-from orchestrator.logging.output_stream import Lost
 from orchestrator.logging.sinks import LogCallback, standard_error
 from runtime.ipc import executor_protocol
 from runtime.limits import clamp_wait
@@ -42,10 +43,6 @@ from runtime.stop_limits import LAST_OUTPUT_TIMEOUT, LAST_OUTPUT_TIMEOUT_IN_STOP
 
 CONGESTED_SECONDS = 0.02
 """Seconds until the next look at whether the log keeps up."""
-
-Observer = Callable[[StatusView], None]
-"""Take the status at every sample and change of phase. The loop itself calls it, so a watchdog's pings that come from
-it prove that the loop turns. It must neither block nor raise."""
 
 
 class Engine:
@@ -72,14 +69,12 @@ class Engine:
         self._now = self._clock.monotonic
         self.machine = SupervisorStateMachine(settings)
         self._state = self.machine.state
-        self.status: StatusView = self.machine.status(self._now())
+        self._board = StatusBoard(self.machine, observers, self._now)
         self.error: BaseException | None = None
         self._settings = settings
         self._history_file = HistoryFile(settings, self.machine.history)
         self._backend = backend
-        self._log = log
         self._signals = signals
-        self._observers = observers
         self._on_end = on_end
         self._inbox: queue.SimpleQueue[stimuli.Stimulus] = queue.SimpleQueue()
         self._wakeup = Wakeup()
@@ -87,10 +82,11 @@ class Engine:
         self._turning_in: int | None = None
         self._wakeup_at = 0.0
         self._selector = selectors.DefaultSelector()
-        self._mux = mux = PipeMultiplexer(
-            self._selector, self._on_records, self._on_invalid_frame, self._on_line, self._on_lost_output
-        )
         self._writes = writes = PendingWrites(log)
+        self._mux = mux = PipeMultiplexer(
+            self._selector, self._on_records, self._on_invalid_frame, writes.log_line, writes.log_lost_output
+        )
+        self._sampler = Sampler(backend, mux, self.machine)
         self._pressure = BackPressure(mux, writes, log)
         self.suspension = Suspension(backend, signals, self._now)
         self._guardian = guardian = GuardianMonitor(
@@ -110,7 +106,6 @@ class Engine:
         )
         self._ended = False
         self._finished = threading.Event()
-        self._sample_at = 0.0
         self._pauses = PauseDetector(self._clock)
         self._thread = threading.Thread(target=self._run, name="quiesce-supervisor", daemon=True)
 
@@ -157,6 +152,11 @@ class Engine:
         return self._signals is not None or threading.current_thread() is not threading.main_thread()
 
     @property
+    def status(self) -> StatusView:
+        """The run as it stands: renewed at every sample, and when its phase, signal or error changes."""
+        return self._board.status
+
+    @property
     def is_over(self) -> bool:
         """Whether the loop has ended. Takes no lock: a Ctrl-C that is an exception could leave it half taken."""
         return self._finished.is_set()
@@ -192,7 +192,7 @@ class Engine:
 
     def _shut_down(self) -> None:
         """Take every step, whatever those before it raise: a log that has failed once may fail again."""
-        steps = (self._finish_output, self._flush, self._mux.close, self._backend.close, self._renew_status)
+        steps = (self._finish_output, self._flush, self._mux.close, self._backend.close, self._board.renew)
         for step in (*steps, self._write_history_of_crash):  # last: the disk may hang
             try:
                 step()
@@ -225,7 +225,7 @@ class Engine:
             due = self.machine.due()
             if due is not None and due <= now:
                 self._handle(stimuli.TimerFired())
-            if now >= self._sample_at:
+            if now >= self._sampler.due_at:
                 self._sample(now)
             self._flush()
             while not self._ended and not self._inbox.empty():  # what this turn has posted
@@ -256,7 +256,7 @@ class Engine:
     def _select_timeout(self) -> float:
         now = self._now()
         due = self.machine.due()
-        self._wakeup_at = min(self._sample_at, self.suspension.stops_at, math.inf if due is None else due)
+        self._wakeup_at = min(self._sampler.due_at, self.suspension.stops_at, math.inf if due is None else due)
         if self._mux.has_output:
             return 0.0
         if self._mux.is_output_paused:
@@ -264,37 +264,16 @@ class Engine:
         return max(0.0, self._wakeup_at - now)
 
     def _sample(self, now: float) -> None:
-        """Look at shared memory, and renew the status."""
-        self._sample_at = now + self._settings.sample_interval
+        """Look at the guardian and at shared memory, and renew the status."""
         self._guardian.check()
-        progress = [self._backend.progress(slot) for slot in range(self.machine.settings.workers)]
-        if self._mux.paused:  # an executor that cannot write cannot be blamed for its silence
-            progress = [slot._replace(heartbeat_at=now) for slot in progress]
-        quiet = (
-            (slot.number, self._backend.processor_use(slot.pid or 0))
-            for slot in self.machine.slots_without_heartbeat(progress, now)
-        )
-        used = {slot: use for slot, use in quiet if use is not None}
-        runnable = frozenset(slot for slot, use in used.items() if use.is_runnable)
-        self._handle(stimuli.ProgressSampled(progress, {slot: use.seconds for slot, use in used.items()}, runnable))
-        self._mux.check_stalled_frames(now, [beat for _, _, beat in progress])
-        self._notify_observers(now)
-
-    def _renew_status(self, now: float | None = None) -> None:
-        """Make what other threads see of the machine: its own state belongs to the loop."""
-        self.status = self.machine.status(self._now() if now is None else now)
-
-    def _notify_observers(self, now: float) -> None:
-        self._renew_status(now)
-        for observe in self._observers:
-            observe(self.status)
+        sampled = self._sampler.take(now)
+        self._handle(sampled)
+        self._mux.check_stalled_frames(now, [beat for _, _, beat in sampled.slots])
+        self._board.notify()
 
     def _handle(self, stimulus: stimuli.Stimulus) -> None:
-        now = self._now()
-        orders = self.machine.handle(stimulus, now)
-        state, status = self._state, self.status
-        if state.phase is not status.phase or state.signal is not status.signal or state.error is not status.error:
-            self._notify_observers(now)  # other threads read the status: before they see what follows from this
+        orders = self.machine.handle(stimulus, self._now())
+        self._board.notify_if_changed()  # other threads read the status: before they see what follows from this
         for order in orders:
             self._effects.perform(order)
 
@@ -319,7 +298,7 @@ class Engine:
         for signum in self._signals.read():
             if signum in STOPPING:
                 self._handle(stimuli.OsSignalReceived(signum.name, signum == signal.SIGINT))
-                self._notify_observers(self._now())
+                self._board.notify()
             elif signum == SUSPEND:
                 self._suspend()
             elif signum == signal.SIGUSR1:
@@ -363,13 +342,6 @@ class Engine:
     def _on_invalid_frame(self, slot: int, incarnation: int, reason: str) -> None:
         self._handle(stimuli.ProtocolErrorDetected(slot, incarnation, reason))
 
-    def _on_line(self, slot: int, stream: str, line: str) -> None:
-        self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})
-
-    def _on_lost_output(self, slot: int, stream: str, lost: Lost) -> None:
-        fields = {"slot": slot, "stream": stream, "lines": lost.lines, "bytes": lost.bytes}
-        self._writes.log("executor.output_lost", Severity.WARNING, fields)
-
     def _on_records(self, slot: int, incarnation: int, records: list[executor_protocol.ExecutorRecord]) -> None:
         """Hand events and snapshots to the store, and what decides something to the machine."""
         decisive = self._writes.add_records(slot, incarnation, records)
@@ -377,5 +349,5 @@ class Engine:
             self._handle(stimuli.RecordsReceived(slot, incarnation, decisive))
 
     def _finish(self) -> None:
-        self._notify_observers(self._now())
+        self._board.notify()
         self._ended = True

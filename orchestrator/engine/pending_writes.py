@@ -12,6 +12,7 @@ from orchestrator.core.records import RunEvent, TaskSnapshot
 from orchestrator.descriptions import event_from_outcome
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
 from orchestrator.engine.task_store import TaskStore, WriteBatch
+from orchestrator.logging.output_stream import Lost
 from orchestrator.logging.sinks import LogCallback
 from runtime.ipc import codec, executor_protocol
 from runtime.model import Severity
@@ -69,6 +70,15 @@ class PendingWrites:
                 )
             decisive.append(record)
         return decisive
+
+    def log_line(self, slot: int, stream: str, line: str) -> None:
+        """Write a line of an executor's output to the log alone."""
+        self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})
+
+    def log_lost_output(self, slot: int, stream: str, lost: Lost) -> None:
+        """Report what of an executor's output was read and not logged."""
+        fields = {"slot": slot, "stream": stream, "lines": lost.lines, "bytes": lost.bytes}
+        self.log("executor.output_lost", Severity.WARNING, fields)
 
     def log_lost_events(self) -> None:
         """Report what was dropped."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import lazy_imports
-from orchestrator.engine.loop import Observer
+from orchestrator.engine.status_board import Observer
 from orchestrator.integrations.systemd.notify import SdNotifyObserver
 from orchestrator.integrations.systemd.service_query import current_service
 from orchestrator.logging import journald
