@@ -36,14 +36,13 @@ class RunResult:
             "completed": view.completed,
             "failed": view.failed,
             "interrupted": view.interrupted,
-            "pending": view.accepted - view.completed - view.failed - view.interrupted,
+            "pending": view.pending,
             "seconds": round(self.seconds, 3),
         }
 
 
 def final_status(view: StatusView, *, has_defect: bool) -> ExecutionStatus:
     """Return the status of a run that has ended so; `has_defect`: the supervisor's loop has raised."""
-    is_complete = view.completed + view.failed >= view.accepted
-    if view.signal is not None or has_defect or not is_complete:
+    if view.signal is not None or has_defect or view.left > 0:
         return ExecutionStatus.INTERRUPTED
     return ExecutionStatus.FAILED if view.failed else ExecutionStatus.COMPLETED

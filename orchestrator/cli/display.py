@@ -182,7 +182,7 @@ class LiveDisplay:
 
     def _draw(self, status: StatusView, now: float) -> None:
         self._print_lines()
-        done = status.completed + status.failed
+        done = status.finished
         if self._began is None:
             self._began = (now, done)
         extra = f"{self._rate(now, done):.0f}/s" if now > self._began[0] else ""

@@ -44,11 +44,10 @@ class EndedRun:
     def text(self) -> str:
         """Return the summary for people: how the run ended, and the command to type next."""
         result, view = self.result, self.result.view
-        left = view.accepted - view.completed - view.failed
         text = f"run {printable(self.run_id)}: {result.status.value} after {result.seconds:.1f} s: "
         text += f"{view.completed} completed"
         text += f", {view.failed} failed" if view.failed else ""
-        text += f", {left} left" if left else ""
+        text += f", {view.left} left" if view.left else ""
         if result.signal is not None:
             text += f" ({single_line(result.signal.message or result.signal.reason.value, REASON_LENGTH)})"
         return "\n".join([text, *self._notes()])
@@ -76,7 +75,7 @@ class EndedRun:
             "completed": view.completed,
             "failed": view.failed,
             "interrupted": view.interrupted,
-            "pending": view.accepted - view.completed - view.failed - view.interrupted,
+            "pending": view.pending,
             "seconds": round(result.seconds, 3),
             "signal": None if result.signal is None else result.signal.model_dump(mode="json"),
             "error": result.error,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from orchestrator.hints import resumption
 from orchestrator.journal import Counts, RunRecord
 from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
+from runtime.terminal import has_colour
 from runtime.text import printable, printable_json
 
 _COLOURS: Final = {
@@ -194,4 +194,4 @@ def local(at: float | None) -> str:
 def coloured(state: ExecutionStatus, width: int = 0) -> str:
     """Return a status, padded to `width`, in its colour on a terminal."""
     text = f"{state:{width}}"
-    return typer.style(text, fg=_COLOURS.get(state)) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
+    return typer.style(text, fg=_COLOURS.get(state)) if has_colour(sys.stdout) else text

@@ -26,6 +26,7 @@ from orchestrator.run_result import RunResult
 from orchestrator.run_session import RunSession
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import InterruptReason, InterruptSignal, Severity
+from runtime.terminal import has_colour
 
 REFRESH_SECONDS = 0.1
 """Seconds between two drawings of a live display."""
@@ -127,8 +128,8 @@ class Runner:
     def _make_log(self) -> TimedLog:
         options = self._options
         level = options.log_level or (Severity.WARNING if isinstance(self.display, LiveDisplay) else Severity.INFO)
-        sink, colors = self.display.sink, sys.stderr.isatty()
-        return detect.log(self.session.run_id, sink, options.log_format.value, level, colors=colors)
+        has_colours = has_colour(sys.stderr)
+        return detect.log(self.session.run_id, self.display.sink, options.log_format.value, level, colors=has_colours)
 
     def _draw_until_end(self) -> None:
         """Draw the display until the run has ended."""

@@ -31,6 +31,7 @@ from orchestrator.integrations.systemd.unit import (
 from orchestrator.journal import path_of, unsupported_reason
 from orchestrator.setting_list import list_settings
 from runtime.errors import UsageError
+from runtime.terminal import has_colour
 from runtime.text import printable, printable_json
 
 UserOption = Annotated[
@@ -164,7 +165,7 @@ def probe(
 def _render_findings(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         verdict = f"{finding.verdict:8}"
-        if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        if has_colour(sys.stdout):
             verdict = typer.style(verdict, fg=_COLOURS[finding.verdict])
         yield f"{verdict}  {finding.name:13}  {printable(finding.found)}"
         if finding.remedy:

@@ -54,6 +54,21 @@ class StatusView:
     journal_broken: bool = False
     journal_deadline: float | None = None
 
+    @property
+    def finished(self) -> int:
+        """Return how many tasks have their outcome for good: completed or failed."""
+        return self.completed + self.failed
+
+    @property
+    def left(self) -> int:
+        """Return how many tasks have none: the next start runs them."""
+        return self.accepted - self.finished
+
+    @property
+    def pending(self) -> int:
+        """Return how many of those that are left were not interrupted: they run, or have not begun."""
+        return self.left - self.interrupted
+
 
 def make_status(state: SupervisorState, now: float) -> StatusView:
     """Return what people may see of a run at `now` (monotonic seconds)."""

@@ -6,7 +6,6 @@ lines. On rich, which only a program that prints events loads: `runtime` imports
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -19,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.model import Event, InterruptEvent
+from runtime.terminal import has_colour
 from runtime.text import printable
 
 _STATUS_COLOUR = {
@@ -41,7 +41,7 @@ class EventPrinter:
 
     def __init__(self, file: TextIO | None = None, *, colour: bool | None = None) -> None:
         self._file = sys.stderr if file is None else file
-        colour = _wants_colour(self._file) if colour is None else colour
+        colour = has_colour(self._file) if colour is None else colour
         self._console = Console(
             file=self._file,
             width=_WIDTH,
@@ -63,10 +63,6 @@ class EventPrinter:
         with self._console.capture() as captured:
             self._console.print(content, soft_wrap=isinstance(content, Text))
         return captured.get().removesuffix("\n")
-
-
-def _wants_colour(file: TextIO) -> bool:
-    return file.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _line(event: Event) -> Text:

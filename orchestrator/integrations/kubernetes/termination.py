@@ -69,8 +69,7 @@ def stopping_message(view: StatusView) -> str:
     reason = ""
     if view.signal is not None:
         reason = f" ({single_line(view.signal.message or view.signal.reason.value, REASON_LENGTH)})"
-    left = view.accepted - view.completed - view.failed
-    counts = f"{view.completed} completed, {view.failed} failed, {left} left"
+    counts = f"{view.completed} completed, {view.failed} failed, {view.left} left"
     return f"stopping{reason}: {counts}; the run was killed before it wrote how it ended"
 
 

@@ -83,13 +83,12 @@ class _RunCollector(Collector):
 
 def _tasks(view: StatusView) -> Iterator[Metric]:
     tasks = GaugeMetricFamily("quiesce_tasks", "Tasks of the run, by status.", labels=["status"])
-    ended = view.completed + view.failed + view.interrupted
     counts = {
         "completed": view.completed,
         "failed": view.failed,
         "interrupted": view.interrupted,
         "running": view.running,
-        "pending": max(0, view.accepted - ended - view.running),
+        "pending": max(0, view.pending - view.running),
     }
     for status, count in counts.items():
         tasks.add_metric([status], count)

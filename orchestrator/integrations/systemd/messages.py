@@ -70,7 +70,7 @@ def _has_begun(view: StatusView) -> bool:
 def status_line(view: StatusView) -> str:
     """Return the state of the run in words: `312/1600 done, 4 executors, 2 failed`."""
     executors = len(view.executors)
-    done = f"{view.completed + view.failed}/{view.accepted} done" if view.accepted else "starting"
+    done = f"{view.finished}/{view.accepted} done" if view.accepted else "starting"
     line = f"{done}, {executors} executor{'s' if executors != 1 else ''}"
     line += f", {view.failed} failed" if view.failed else ""
     if view.signal is not None:
