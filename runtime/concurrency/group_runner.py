@@ -132,7 +132,7 @@ class GroupRunner:
         self._wake()
 
     def _on_interrupt(self) -> None:
-        signal = self._state.interrupt_signal
+        signal = self._state.settle_signal()
         assert signal is not None
         self._end(ExecutionInterrupted(signal))
 

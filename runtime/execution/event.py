@@ -192,7 +192,7 @@ class _Execution(Generic[T]):
         )
 
     def _cancelled(self) -> None:
-        signal = self._state.interrupt_signal
+        signal = self._state.settle_signal()
         if signal is None:
             self._record(ExecutionStatus.CANCELLING, "cancelled from outside")
         else:  # by a group that the same interrupt ended: this execution was interrupted too

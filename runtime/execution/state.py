@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import time
 import uuid
 from _thread import start_new_thread
@@ -22,10 +23,10 @@ from runtime.execution.generators import GeneratorRegistry, KillReport, ManagedG
 from runtime.frozen import freeze_dict
 from runtime.interrupt_signal import build_signal
 from runtime.interrupts.checker import Checker, CheckerPoller, ExternalChecker
-from runtime.interrupts.deadline import TimeLimited
+from runtime.interrupts.deadline import Deadline, FlagOrDeadline
 from runtime.interrupts.handler_context import is_in_signal_handler
-from runtime.interrupts.interruptible import CancelOnInterrupt
-from runtime.interrupts.loop_waker import running_loop
+from runtime.interrupts.interruptible import CancelOnInterrupt, Interruptible
+from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false, running_loop
 from runtime.interrupts.sleep import CompletedAwaitable, WakeupFd, sleep_blocking, sleep_in_loop
 from runtime.interrupts.supervisor_link import NullLink, SupervisorLink
 from runtime.limits import check_seconds
@@ -48,7 +49,7 @@ GENERATOR_LIMIT = 5.0
 _LEVELS = {severity: logging.getLevelNamesMapping()[severity.name] for severity in Severity}
 
 
-class ExecutionState(TimeLimited):
+class ExecutionState(Interruptible):
     """One execution: its interrupt, its events, its generators, its snapshot.
 
     `snapshot` is what an earlier attempt saved; `host` is the executor it runs in, if any; `clock` counts
@@ -65,7 +66,9 @@ class ExecutionState(TimeLimited):
         event_bus: EventBus | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(host, clock)
+        super().__init__(host)
+        self._clock = clock
+        self._deadline: Deadline | None = None
         self.state_id = state_id or uuid.uuid4().hex
         self.snapshot = snapshot
         self._bus = event_bus
@@ -152,21 +155,20 @@ class ExecutionState(TimeLimited):
         self._publish_interrupt()
         super()._interrupted()
 
-    def set_signal(self, signal: InterruptSignal, *, apart: bool = False) -> bool:
-        """Set the signal like Interruptible.set_signal; publish the InterruptEvent if there are only sync subscribers.
+    def _on_settled(self, *, apart: bool) -> None:
+        """Publish the InterruptEvent if there are only sync subscribers.
 
         By the calling thread, unless it must not run a program's subscribers: in a signal handler, and with `apart`.
         Then by a thread of its own.
         """
-        won = super().set_signal(signal)
-        if won and self._bus is not None and self._bus.is_served_by_publishers:
-            if apart or is_in_signal_handler():
-                context = contextvars.copy_context()
-                with suppress(RuntimeError):  # no thread to be had: the next checkpoint publishes it
-                    start_new_thread(context.run, (self._publish_interrupt,))
-            else:
-                self._publish_interrupt()
-        return won
+        if self._bus is None or not self._bus.is_served_by_publishers:
+            return
+        if apart or is_in_signal_handler():
+            context = contextvars.copy_context()
+            with suppress(RuntimeError):  # no thread to be had: the next checkpoint publishes it
+                start_new_thread(context.run, (self._publish_interrupt,))
+        else:
+            self._publish_interrupt()
 
     def _publish_interrupt(self) -> None:
         """Publish the InterruptEvent, once, however many checkpoints and threads see the flag at the same time.
@@ -174,7 +176,7 @@ class ExecutionState(TimeLimited):
         Who makes the event sends it up. All put it on the bus, which takes it once: a checkpoint or `close` need not
         wait for a thread that is about to.
         """
-        signal = self.interrupt_signal
+        signal = self.settle_signal()
         if signal is None:
             return
         event = self._once.get("interrupt")
@@ -218,13 +220,12 @@ class ExecutionState(TimeLimited):
         """Attach a waker to the loop that the bus serves now, so that its streams notice an interrupt by themselves."""
         self.when_interrupted(self._publish_interrupt)
 
-    # -- time ---------------------------------------------------------------------------------------
-
     def when_interrupted(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """As Interruptible.when_interrupted; the external checker is asked in this loop too from now on."""
+        """As Interruptible.when_interrupted; time limit and external checker serve this loop too from now on."""
         remove = super().when_interrupted(callback)
-        if self._checker is not None:
-            self._start_poller(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._arm(loop)
+        self._start_poller(loop)
         return remove
 
     def _detach_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -232,6 +233,46 @@ class ExecutionState(TimeLimited):
         patrol = self._patrols.pop(loop, None)
         if patrol is not None:
             patrol.stop()
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    def set_timeout(self, seconds: float, message: str | None = None) -> None:
+        """Interrupt this execution, with reason `timeout`, in `seconds`. Set again, it is armed anew.
+
+        Works with and without an event loop: a running one interrupts when the time is up, else the next checkpoint
+        does. A limit that is over already stays so: late is late, whether a checkpoint has seen it or not. Raises
+        ValueError for what is no duration: text, NaN, less than 0 or more than ten years.
+        """
+        deadline = Deadline(seconds, message, clock=self._clock)
+        self.cancel_timeout()
+        self._deadline = deadline
+        self._watch(FlagOrDeadline(self.host.flag, deadline), self.host, deadline)
+        for loop in tuple(self._bells):
+            call_soon_threadsafe_or_false(loop, self._arm, loop)
+        current = running_loop()
+        if current is not None:  # else the next checkpoint sees that it is late
+            self._arm(current)
+
+    def cancel_timeout(self) -> None:
+        """Drop the time limit. Nothing happens without one, or when it is too late."""
+        deadline = self._deadline  # another thread may drop it too
+        if deadline is not None:
+            self.settle_signal()  # late is late: a raised flag must not be seen down again
+            deadline.disarm()
+            self._deadline = None
+            self._watch(self.host.flag, self.host)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the deadline wake this loop, in which this is called."""
+        deadline = self._deadline
+        if deadline is not None:
+            deadline.arm(loop, lambda: self._deadline is deadline and self.set_signal(deadline.signal()))
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the time limit, infinite without one."""
+        deadline = self._deadline
+        return math.inf if deadline is None else deadline.left
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep until the time is over or, at once, the interrupt: then it raises ExecutionInterrupted.

@@ -52,8 +52,7 @@ class LingeringThreads:
         frames = self._threads.of(running, running.threads)
         if not frames:
             return
-        if running.state.interrupt_signal is None:
-            running.state.set_signal(_OVER)
+        running.state.set_signal(_OVER)
         self._outbox.send(ThreadsLeft(running.order.task, names(frames), stacks(frames)))
         self._left[running.order.task] = running
         self._outbox.ring()

@@ -72,7 +72,7 @@ class TaskRunner:
     def notice_flag(self) -> None:
         """Wake every running task's waiters because the shared flag is up."""
         for running in tuple(self._running.values()):
-            _ = running.state.interrupt_signal  # reading it sets the signal
+            running.state.settle_signal()
 
     def raise_in_main_thread(self) -> None:
         """Raise ExecutionInterrupted (the TERM rung) in the main thread's code, if that is a task's.
@@ -92,7 +92,7 @@ class TaskRunner:
         if self._cell.outbox.is_writing:
             self._cell.outbox.on_written = self.raise_in_main_thread
             return
-        signal = running.state.interrupt_signal
+        signal = running.state.settle_signal()
         if signal is None:
             running.term_deferred = True
             return
@@ -107,7 +107,7 @@ class TaskRunner:
         has_raised = False
         beside = any(one.state.interrupt_signal is None for one in self._running.values())
         for one in (*self._running.values(), *self.lingering.tasks):
-            signal = one.state.interrupt_signal
+            signal = one.state.settle_signal()
             if signal is None:
                 continue
             for ident in self.threads.of(one, one.threads, certain=beside):
@@ -141,7 +141,7 @@ class TaskRunner:
         forget = running.state.add_waker(partial(_release, unknown))
         unknown.acquire(timeout=REASON_TIMEOUT)
         forget()
-        signal = running.state.interrupt_signal  # None: it was for the task before
+        signal = running.state.settle_signal()  # None: it was for the task before
         return None if signal is None else ExecutionInterrupted(signal)
 
     def warm_up(self) -> None:

@@ -1,17 +1,24 @@
 """Interrupt one execution: the latch, the checkpoint, the cancelled await. Shields are in shield.py.
 
 Theory. An `Interruptible` has a flag and, once interrupted, a signal. The first signal wins and never changes.
+A signal is set by a call of `set_signal` (a request, an external checker, a monitor), or comes of a source whose flag
+is raised without a call: the supervisor's byte, a deadline. Reading tells what is so and changes nothing;
+`settle_signal` makes the signal of a raised flag final. It is called by all that act on the signal: a checkpoint that
+raises, a loop that wakes its waiters, `set_signal` itself (a flag that was up before was first).
+
 `set_signal` may be called from anywhere: the same thread, another thread, a signal handler. So it takes no lock
 (cpython#126434); what must be atomic is one dict.setdefault. Code that sleeps registers a waker; each waker is
 called at least once after `set_signal`, by its thread, and must itself be safe to call from anywhere.
 
 The checkpoint reads one attribute. Locally that is False or True; in an executor it is the byte in shared
-memory (see flag.py). `set_signal` replaces the byte by True, so one read serves both.
+memory (see flag.py); under a time limit both (see deadline.py). A settled signal replaces it by True, so one read
+serves all.
 
 Code in an event loop uses `when_interrupted`: its callbacks share one waker (see loop_waker.py).
 
 Alternatives rejected: an Event (a lock), a counter (a second read), raising from a thread by
-PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally).
+PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally), a latch apart from the state (a second attribute at
+every checkpoint).
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from weakref import WeakSet
 
 from runtime.errors import ExecutionInterrupted, find_in_chain
@@ -33,12 +40,26 @@ from runtime.model import InterruptSignal
 log = logging.getLogger("quiesce.interrupt")
 
 
+class InterruptSource(Protocol):
+    """What raises the flag without a call of `set_signal`: the supervisor's link, a deadline. Once raised, for good."""
+
+    @property
+    def flag(self) -> object:
+        """An object whose truth value says whether this source interrupts."""
+        ...
+
+    def signal(self) -> InterruptSignal:
+        """Return the signal behind a raised flag."""
+        ...
+
+
 class Interruptible:
     """Something that can be interrupted once. Base of ExecutionState; usable alone."""
 
     def __init__(self, host: SupervisorLink | None = None) -> None:
         self.host: SupervisorLink = host or NullLink()
         self._flag: object = self.host.flag
+        self._sources: tuple[InterruptSource, ...] = (self.host,)
         self._signal_slot: dict[str, InterruptSignal] = {}
         self._wakers: dict[object, Callable[[], object]] = {}
         self._bells: dict[asyncio.AbstractEventLoop, tuple[LoopWaker, list[Callable[[], None]]]] = {}
@@ -64,17 +85,18 @@ class Interruptible:
 
     @property
     def interrupt_signal(self) -> InterruptSignal | None:
-        """The signal that won, or None."""
-        if self._flag and not self._signal_slot:
-            self.set_signal(self._signal_from_flag())
-        return self._signal_slot.get("signal")
+        """The signal that won, else the one of the first source whose flag is raised, else None.
 
-    def _signal_from_flag(self) -> InterruptSignal:
-        """Return the signal of a flag that was raised without `set_signal`."""
-        return self.host.signal()
+        Reading it changes nothing. Until the signal is settled, the supervisor's takes precedence over a deadline's.
+        """
+        signal = self._signal_slot.get("signal")
+        return self._signal_of_sources() if signal is None else signal
+
+    def _signal_of_sources(self) -> InterruptSignal | None:
+        return next((source.signal() for source in self._sources if source.flag), None)
 
     def _interrupted(self) -> None:
-        signal = self.interrupt_signal
+        signal = self.settle_signal()
         if signal is not None and not self.is_shielded:
             self._tell()
             raise ExecutionInterrupted(signal)
@@ -100,18 +122,39 @@ class Interruptible:
 
     # -- interrupting -------------------------------------------------------------------------------
 
-    def set_signal(self, signal: InterruptSignal) -> bool:
-        """Interrupt. Return True if this signal is the first; False if another was first.
+    def set_signal(self, signal: InterruptSignal, *, apart: bool = False) -> bool:
+        """Interrupt. Return True if this signal is the first; False if another was first, or a source's flag was up.
 
         Safe from any thread and from a Python signal handler. What is no sound signal becomes one (`as_signal`).
+        With `apart`, no subscriber of the program runs in the calling thread.
         """
         signal = as_signal(signal)
-        if self._signal_slot.setdefault("signal", signal) is not signal:
-            return False
-        self._flag = True
-        for waker in tuple(self._wakers.copy().values()):  # copy is one step; iterating is not
-            waker()
-        return True
+        return self._settle(signal, apart=apart) is signal
+
+    def settle_signal(self) -> InterruptSignal | None:
+        """Make the signal of a raised flag final, and return it; None while the flag is down. Thread-safe."""
+        return self._settle(None)
+
+    def _settle(self, default: InterruptSignal | None, *, apart: bool = False) -> InterruptSignal | None:
+        if not self._signal_slot:
+            first = self._signal_of_sources() or default
+            if first is not None and self._signal_slot.setdefault("signal", first) is first:
+                self._flag = True
+                for waker in tuple(self._wakers.copy().values()):  # copy is one step; iterating is not
+                    waker()
+                self._on_settled(apart=apart)
+        return self._signal_slot.get("signal")
+
+    def _on_settled(self, *, apart: bool) -> None:
+        """Do what follows the first signal, once, in the thread that set it."""
+
+    def _watch(self, flag: object, *sources: InterruptSource) -> None:
+        """Read `flag` at checkpoints from now on: raised while one of `sources` is, of which the first raised wins."""
+        self._sources += sources  # before the flag and after it: a thread that sees it up finds the source behind it
+        self._flag = flag
+        self._sources = sources
+        if self._signal_slot:  # settled meanwhile: that is for good
+            self._flag = True
 
     def add_waker(self, waker: Callable[[], object]) -> Callable[[], None]:
         """Have `waker` called when this is interrupted, at once if it already is. Returns its remover.
@@ -154,8 +197,8 @@ class Interruptible:
         return bell, undo
 
     def _on_loop_notified(self) -> None:
-        """Set the signal when a loop has noticed the raised flag; the loop's callbacks come next."""
-        _ = self.interrupt_signal
+        """Settle the signal when a loop has noticed the raised flag; the loop's callbacks come next."""
+        self.settle_signal()
 
     def _detach_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         for undo in self._bells.pop(loop)[1]:
@@ -265,7 +308,7 @@ class CancelOnInterrupt:
             return
         if isinstance(error, Exception):
             log.warning("clean-up failed after an interrupt: %r", error)
-        signal = self._state.interrupt_signal
+        signal = self._state.settle_signal()
         assert signal is not None
         raise ExecutionInterrupted(signal) from error
 

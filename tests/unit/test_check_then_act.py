@@ -166,7 +166,7 @@ def test_a_time_limit_that_two_threads_drop() -> None:
         assert (first, second) == (None, None)
         assert not state.is_interrupted
 
-    interleave(make, ExecutionState.cancel_timeout, ExecutionState.cancel_timeout, check, "deadline.py")
+    interleave(make, ExecutionState.cancel_timeout, ExecutionState.cancel_timeout, check, "deadline.py", "state.py")
 
 
 def test_a_bus_serves_the_loop_that_came_first() -> None:
