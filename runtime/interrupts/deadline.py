@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from runtime.interrupt_signal import build_signal
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
@@ -29,9 +30,8 @@ class Deadline:
         check_seconds("a timeout", seconds, may_be_endless=True)
         self.at = clock() + seconds
         self.clock = clock
-        at = datetime.now(UTC) + timedelta(seconds=float(seconds)) if math.isfinite(seconds) else None
-        text = f"timed out after {seconds:g} s" if message is None or message == "" else message
-        self._signal = build_signal(InterruptReason.TIMEOUT, text, "timeout", triggered_at=at)
+        self._wall_at = time.time() + float(seconds)
+        self._message = f"timed out after {seconds:g} s" if message is None or message == "" else message
         self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
 
     @property
@@ -40,8 +40,9 @@ class Deadline:
         return self.clock() >= self.at
 
     def signal(self) -> InterruptSignal:
-        """Return the signal of a limit that was not kept: the same one at each call."""
-        return self._signal
+        """Return the signal of a limit that was not kept. All calls return equal ones."""
+        at = datetime.fromtimestamp(self._wall_at, UTC)
+        return build_signal(InterruptReason.TIMEOUT, self._message, "timeout", triggered_at=at)
 
     @property
     def left(self) -> float:

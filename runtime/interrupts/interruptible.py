@@ -90,7 +90,7 @@ class Interruptible:
         Reading it changes nothing. Until the signal is settled, the supervisor's takes precedence over a deadline's.
         """
         signal = self._signal_slot.get("signal")
-        return self._signal_of_sources() if signal is None else signal
+        return self._signal_of_sources() if signal is None and self._flag else signal
 
     def _signal_of_sources(self) -> InterruptSignal | None:
         return next((source.signal() for source in self._sources if source.flag), None)
