@@ -23,7 +23,7 @@ from runtime.execution.generators import GeneratorRegistry, KillReport, ManagedG
 from runtime.frozen import freeze_dict
 from runtime.interrupt_signal import build_signal
 from runtime.interrupts.checker import Checker, CheckerPoller, ExternalChecker
-from runtime.interrupts.deadline import Deadline, FlagOrDeadline
+from runtime.interrupts.deadline import Deadline
 from runtime.interrupts.handler_context import is_in_signal_handler
 from runtime.interrupts.interruptible import CancelOnInterrupt, Interruptible
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false, running_loop
@@ -243,10 +243,10 @@ class ExecutionState(Interruptible):
         does. A limit that is over already stays so: late is late, whether a checkpoint has seen it or not. Raises
         ValueError for what is no duration: text, NaN, less than 0 or more than ten years.
         """
-        deadline = Deadline(seconds, message, clock=self._clock)
+        deadline = Deadline(seconds, message, link=self.host, clock=self._clock)
         self.cancel_timeout()
         self._deadline = deadline
-        self._watch(FlagOrDeadline(self.host.flag, deadline), self.host, deadline)
+        self._watch(deadline)
         for loop in tuple(self._bells):
             call_soon_threadsafe_or_false(loop, self._arm, loop)
         current = running_loop()
@@ -260,7 +260,7 @@ class ExecutionState(Interruptible):
             self.settle_signal()  # late is late: a raised flag must not be seen down again
             deadline.disarm()
             self._deadline = None
-            self._watch(self.host.flag, self.host)
+            self._watch(self.host.flag)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the deadline wake this loop, in which this is called."""

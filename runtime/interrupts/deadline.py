@@ -1,8 +1,9 @@
 """A time limit of an execution: an interrupt source that needs no thread.
 
-Theory. `FlagOrDeadline` stands where the supervisor's flag stands (see interruptible.py), so a sync agent that never
-enters an event loop meets its time limit at its next checkpoint. The price, about a clock look at each checkpoint, is
-paid only while a limit is set. Event loops are woken by a timer of their own.
+Theory. A `Deadline` stands where the supervisor's flag stands (see interruptible.py), laid over that flag: its truth
+value is "that flag is up, or it is too late". So a sync agent that never enters an event loop meets its time limit at
+its next checkpoint. The price, about a clock look at each checkpoint, is paid only while a limit is set. Event loops
+are woken by a timer of their own.
 """
 
 from __future__ import annotations
@@ -15,43 +16,51 @@ from datetime import UTC, datetime
 
 from runtime.interrupt_signal import build_signal
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
+from runtime.interrupts.supervisor_link import SupervisorLink
 from runtime.limits import check_seconds
 from runtime.model import InterruptReason, InterruptSignal
 
 
 class Deadline:
-    """The point `seconds` from now by `clock`, as an interrupt source.
+    """The point `seconds` from now by `clock`, as an interrupt source laid over the flag of `link`.
 
-    Its signal's `triggered_at` is that point, however late a checkpoint comes, by the wall clock of now. Raises
-    ValueError for what is no duration.
+    Raises ValueError for what is no duration.
     """
 
-    def __init__(self, seconds: float, message: str | None, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, seconds: float, message: str | None, *, link: SupervisorLink, clock: Callable[[], float]
+    ) -> None:
         check_seconds("a timeout", seconds, may_be_endless=True)
-        self.at = clock() + seconds
-        self.clock = clock
+        self._link = link
+        self._link_flag = link.flag
+        self._at = clock() + seconds
+        self._clock = clock
         self._wall_at = time.time() + float(seconds)
         self._message = f"timed out after {seconds:g} s" if message is None or message == "" else message
         self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
 
-    @property
-    def flag(self) -> bool:
-        """Whether the time is up."""
-        return self.clock() >= self.at
+    def __bool__(self) -> bool:
+        return True if self._link_flag else self._clock() >= self._at  # met at every checkpoint: one call is enough
 
     def signal(self) -> InterruptSignal:
-        """Return the signal of a limit that was not kept. All calls return equal ones."""
+        """Return the link's signal if its flag is up, else that of a limit that was not kept.
+
+        Which came first is not known when both are up at the first look. The `triggered_at` of a limit is when its time
+        was up, however late a checkpoint comes, by the wall clock at which it was set: all calls return equal signals.
+        """
+        if self._link_flag:
+            return self._link.signal()
         at = datetime.fromtimestamp(self._wall_at, UTC)
         return build_signal(InterruptReason.TIMEOUT, self._message, "timeout", triggered_at=at)
 
     @property
     def left(self) -> float:
         """Seconds until the time is up; 0.0 from then on."""
-        return max(0.0, self.at - self.clock())
+        return max(0.0, self._at - self._clock())
 
     def arm(self, loop: asyncio.AbstractEventLoop, late: Callable[[], object]) -> None:
         """Have `late` called in `loop` when the time is up. Called in that loop; the first call counts."""
-        if loop not in self._timers and math.isfinite(self.at):
+        if loop not in self._timers and math.isfinite(self._at):
             self._timers[loop] = loop.call_later(self.left, late)
 
     def disarm(self) -> None:
@@ -59,15 +68,3 @@ class Deadline:
         timers, self._timers = self._timers, {}
         for loop, timer in timers.items():
             call_soon_threadsafe_or_false(loop, timer.cancel)
-
-
-class FlagOrDeadline:
-    """A flag whose truth value is "that flag is up, or it is too late"."""
-
-    __slots__ = ("_at", "_clock", "_flag")
-
-    def __init__(self, flag: object, deadline: Deadline) -> None:
-        self._flag, self._at, self._clock = flag, deadline.at, deadline.clock
-
-    def __bool__(self) -> bool:
-        return True if self._flag else self._clock() >= self._at  # met at every checkpoint: one call is enough

@@ -11,14 +11,15 @@ raises, a loop that wakes its waiters, `set_signal` itself (a flag that was up b
 called at least once after `set_signal`, by its thread, and must itself be safe to call from anywhere.
 
 The checkpoint reads one attribute. Locally that is False or True; in an executor it is the byte in shared
-memory (see flag.py); under a time limit both (see deadline.py). A settled signal replaces it by True, so one read
-serves all.
+memory (see flag.py); under a time limit it is a source laid over those (see deadline.py). A settled signal replaces it
+by True, so one read serves all, and the flag and the source of its signal cannot disagree.
 
 Code in an event loop uses `when_interrupted`: its callbacks share one waker (see loop_waker.py).
 
 Alternatives rejected: an Event (a lock), a counter (a second read), raising from a thread by
 PyThreadState_SetAsyncExc (arrives anywhere, also inside a finally), a latch apart from the state (a second attribute at
-every checkpoint).
+every checkpoint), a list of sources beside the flag (two threads that set time limits leave the flag of one and the
+list of the other: a checkpoint under a raised flag then finds no signal).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 from weakref import WeakSet
 
 from runtime.errors import ExecutionInterrupted, find_in_chain
@@ -40,12 +41,12 @@ from runtime.model import InterruptSignal
 log = logging.getLogger("quiesce.interrupt")
 
 
+@runtime_checkable
 class InterruptSource(Protocol):
-    """What raises the flag without a call of `set_signal`: the supervisor's link, a deadline. Once raised, for good."""
+    """What raises the flag without a call of `set_signal`, and stands where the flag stands. Once raised, for good."""
 
-    @property
-    def flag(self) -> object:
-        """An object whose truth value says whether this source interrupts."""
+    def __bool__(self) -> bool:
+        """Return whether it interrupts. Called at every checkpoint."""
         ...
 
     def signal(self) -> InterruptSignal:
@@ -59,7 +60,6 @@ class Interruptible:
     def __init__(self, host: SupervisorLink | None = None) -> None:
         self.host: SupervisorLink = host or NullLink()
         self._flag: object = self.host.flag
-        self._sources: tuple[InterruptSource, ...] = (self.host,)
         self._signal_slot: dict[str, InterruptSignal] = {}
         self._wakers: dict[object, Callable[[], object]] = {}
         self._bells: dict[asyncio.AbstractEventLoop, tuple[LoopWaker, list[Callable[[], None]]]] = {}
@@ -85,15 +85,16 @@ class Interruptible:
 
     @property
     def interrupt_signal(self) -> InterruptSignal | None:
-        """The signal that won, else the one of the first source whose flag is raised, else None.
+        """The signal that won, else the one of the source whose flag is raised, else None. Reading changes nothing."""
+        source = self._raised_source()
+        return self._signal_slot.get("signal") if source is None else source.signal()
 
-        Reading it changes nothing. Until the signal is settled, the supervisor's takes precedence over a deadline's.
-        """
-        signal = self._signal_slot.get("signal")
-        return self._signal_of_sources() if signal is None and self._flag else signal
-
-    def _signal_of_sources(self) -> InterruptSignal | None:
-        return next((source.signal() for source in self._sources if source.flag), None)
+    def _raised_source(self) -> InterruptSource | SupervisorLink | None:
+        """Return what has raised the flag; None while it is down, and once the signal is settled."""
+        flag = self._flag  # read once, and before the slot: another thread may replace it, after it has set the signal
+        if not flag or self._signal_slot:
+            return None
+        return flag if isinstance(flag, InterruptSource) else self.host
 
     def _interrupted(self) -> None:
         signal = self.settle_signal()
@@ -137,7 +138,8 @@ class Interruptible:
 
     def _settle(self, default: InterruptSignal | None, *, apart: bool = False) -> InterruptSignal | None:
         if not self._signal_slot:
-            first = self._signal_of_sources() or default
+            source = self._raised_source()
+            first = default if source is None else source.signal()
             if first is not None and self._signal_slot.setdefault("signal", first) is first:
                 self._flag = True
                 for waker in tuple(self._wakers.copy().values()):  # copy is one step; iterating is not
@@ -148,11 +150,9 @@ class Interruptible:
     def _on_settled(self, *, apart: bool) -> None:
         """Do what follows the first signal, once, in the thread that set it."""
 
-    def _watch(self, flag: object, *sources: InterruptSource) -> None:
-        """Read `flag` at checkpoints from now on: raised while one of `sources` is, of which the first raised wins."""
-        self._sources += sources  # before the flag and after it: a thread that sees it up finds the source behind it
+    def _watch(self, flag: object) -> None:
+        """Read `flag` at checkpoints from now on: the supervisor's, or an InterruptSource laid over it."""
         self._flag = flag
-        self._sources = sources
         if self._signal_slot:  # settled meanwhile: that is for good
             self._flag = True
 

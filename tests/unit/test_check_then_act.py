@@ -169,6 +169,30 @@ def test_a_time_limit_that_two_threads_drop() -> None:
     interleave(make, ExecutionState.cancel_timeout, ExecutionState.cancel_timeout, check, "deadline.py", "state.py")
 
 
+def test_of_two_time_limits_that_two_threads_set_the_one_that_raises_the_flag_has_a_signal() -> None:
+    def check(state: ExecutionState, first: Any, second: Any) -> None:
+        assert (first, second) == (None, None)
+        now[0] = 30.0
+        assert (state.interrupt_signal is not None) is state.is_interrupted
+        now[0] = 90.0
+        with pytest.raises(ExecutionInterrupted):
+            state.raise_if_interrupted()
+
+    def make() -> ExecutionState:
+        now[0] = 0.0
+        return ExecutionState(clock=lambda: now[0])
+
+    def short(state: ExecutionState) -> None:
+        state.set_timeout(20)
+
+    def long(state: ExecutionState) -> None:
+        state.set_timeout(80)
+
+    now = [0.0]
+    interleave(make, short, long, check, "interruptible.py", "state.py")
+    interleave(make, long, short, check, "interruptible.py", "state.py")
+
+
 def test_a_bus_serves_the_loop_that_came_first() -> None:
     bound: list[int] = []
 
