@@ -16,6 +16,9 @@ from types import FrameType
 
 from runtime.native import MAIN_THREAD, get_ident
 
+CO_VARARGS = 0x04
+"""Set in the `co_flags` of a function that takes `*args`: `inspect.CO_VARARGS`, without its import."""
+
 
 def is_in_signal_handler() -> bool:
     """Whether some caller of this function is a signal handler. Only ever in the main thread."""
@@ -30,13 +33,13 @@ def is_in_signal_handler() -> bool:
 
 
 def _has_argument(frame: FrameType, value: FrameType) -> bool:
+    """Return whether `value` was passed by position, as one of two or more. Reading `f_locals` is the expense."""
     code = frame.f_code
-    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
-    if not count:
+    has_rest = bool(code.co_flags & CO_VARARGS)
+    if code.co_argcount < 2 and not has_rest:
         return False
     values = frame.f_locals
-    for name in code.co_varnames[:count]:
-        argument = values.get(name)
-        if argument is value or (type(argument) is tuple and any(item is value for item in argument)):
-            return True
-    return False
+    if any(values.get(name) is value for name in code.co_varnames[: code.co_argcount]):
+        return True
+    rest = values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount]) if has_rest else None
+    return type(rest) is tuple and any(item is value for item in rest)

@@ -130,13 +130,10 @@ class Interruptible:
         With `apart`, no subscriber of the program runs in the calling thread.
         """
         signal = as_signal(signal)
-        return self._settle(signal, apart=apart) is signal
+        return self.settle_signal(signal, apart=apart) is signal
 
-    def settle_signal(self) -> InterruptSignal | None:
-        """Make the signal of a raised flag final, and return it; None while the flag is down. Thread-safe."""
-        return self._settle(None)
-
-    def _settle(self, default: InterruptSignal | None, *, apart: bool = False) -> InterruptSignal | None:
+    def settle_signal(self, default: InterruptSignal | None = None, *, apart: bool = False) -> InterruptSignal | None:
+        """Make the signal of a raised flag final, else `default`, and return it; None without both. Thread-safe."""
         if not self._signal_slot:
             source = self._raised_source()
             first = default if source is None else source.signal()
