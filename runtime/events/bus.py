@@ -6,8 +6,8 @@ a `Stream` (you pull) or a `Subscription` (a callback is pushed to: a sync one a
 
 A bus serves one event loop at a time, the first that listens or publishes; other threads may publish, and their
 events are handed over to it. Without a loop, sync subscribers are called by the publishing thread; of an interrupt
-that a signal handler requests, by a thread of its own (see ExecutionState.set_signal). A flag that the supervisor raises in
-shared memory is published at the next look at it: no thread waits for it.
+that a signal handler requests, by a thread of its own (see `ExecutionState.set_signal`). A flag that the supervisor
+raises in shared memory is published at the next look at it: no thread waits for it.
 """
 
 from __future__ import annotations
