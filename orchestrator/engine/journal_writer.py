@@ -9,11 +9,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import FetchTasks
@@ -29,37 +29,19 @@ POLL_SECONDS = 0.25
 """Seconds between two looks into the journal for requests from outside."""
 
 
-@dataclass(frozen=True, slots=True)
-class _AddTasks:
-    tasks: Sequence[NewTask]
-    done: Future[None]
-    known: Known
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _LookUp:
-    keys: Sequence[str]
-    done: Future[Known]
+class _Job:
+    """What the thread is to do, and the future of its answer if a caller waits for one."""
+
+    perform: Callable[[Journal], Any]
+    done: Future[Any] | None = None
 
 
-class _Seal:
-    """Say that the input is read to its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Finish:
-    events: Sequence[RunEvent]
-    status: ExecutionStatus
-    signal: InterruptSignal | None
-    token: str
-
-
-class _Close:
-    """End the thread; the last item in the queue."""
-
-
-_Job = _AddTasks | _LookUp | _Seal | FetchTasks | WriteBatch | _Finish
-_Item = _Job | _Close
+_Item = _Job | WriteBatch | None
+"""What the queue holds; None ends the thread."""
 
 
 class JournalWriter:
@@ -107,30 +89,28 @@ class JournalWriter:
 
     def add_tasks(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
         """Queue tasks. A caller that feeds many must wait for an earlier future now and then."""
-        done: Future[None] = Future()
-        self._order(_AddTasks(tasks, done, known), done)
-        return done
+        return self._order(lambda journal: self._keep(journal, tasks, known))
 
     def look_up(self, keys: Sequence[str]) -> Future[Known]:
         """Queue the question."""
-        done: Future[Known] = Future()
-        self._order(_LookUp(keys, done), done)
-        return done
+        return self._order(lambda journal: journal.look_up(self._run, keys))
 
-    def _order(self, job: _AddTasks | _LookUp, done: Future[Any]) -> None:
+    def _order(self, perform: Callable[[Journal], T]) -> Future[T]:
+        done: Future[T] = Future()
         self._pending_futures.add(done)
         done.add_done_callback(self._pending_futures.discard)
-        self._queue.put(job)
+        self._queue.put(_Job(perform, done))
         if self._closed_error is not None:
             self.fail_pending(self._closed_error)
+        return done
 
     def seal(self) -> None:
         """Queue the end of the input, behind the last task."""
-        self._queue.put(_Seal())
+        self._queue.put(_Job(self._close_input))
 
     def fetch(self, request: FetchTasks) -> None:
         """Queue the request; it is answered when what was ordered before is committed."""
-        self._queue.put(request)
+        self._queue.put(_Job(lambda journal: self._read_pending(journal, request)))
 
     def commit(self, batch: WriteBatch) -> None:
         """Queue a batch; batches that wait become one commit."""
@@ -141,7 +121,7 @@ class JournalWriter:
         self, events: Sequence[RunEvent], status: ExecutionStatus, signal: InterruptSignal | None, token: str = ""
     ) -> None:
         """Queue the end, which is written last."""
-        self._queue.put(_Finish(events, status, signal, token))
+        self._queue.put(_Job(lambda journal: self._write_end(journal, events, status, signal, token)))
 
     def set_deadline(self, at: float) -> None:
         """Set the deadline; the journal's thread looks at it between two tries."""
@@ -162,7 +142,7 @@ class JournalWriter:
         if self._thread is not None:
             if not self._closing:
                 self._closing = True
-                self._queue.put(_Close())
+                self._queue.put(None)
             self._thread.join(timeout)
         self.fail_pending(QuiesceError("the supervisor has ended"))
         if self._thread is not None and self._thread.is_alive():
@@ -174,7 +154,8 @@ class JournalWriter:
         """Fail also the futures of what a disk hangs on, and of what is added from now on."""
         self._closed_error = self._closed_error or error
         for done in tuple(self._pending_futures):
-            _resolve(done, self._closed_error)
+            with suppress(InvalidStateError):
+                done.set_exception(self._closed_error)
 
     # -- the thread ---------------------------------------------------------------------------------
 
@@ -184,7 +165,7 @@ class JournalWriter:
         while True:
             waiting = self._waiting()
             for item in _coalesce(waiting):
-                if isinstance(item, _Close):
+                if item is None:
                     self._journal.close()
                     return
                 self._execute(self._journal, item)
@@ -204,52 +185,47 @@ class JournalWriter:
                 items.append(self._queue.get_nowait())
         return items
 
-    def _execute(self, journal: Journal, item: _Job) -> None:
+    def _execute(self, journal: Journal, item: _Job | WriteBatch) -> None:
+        done = item.done if isinstance(item, _Job) else None
         try:
             if self._failed is not None:
                 raise JournalError(self._failed)
-            self._perform(journal, item)
+            if isinstance(item, WriteBatch):
+                self._commit(journal, item)
+                return
+            answer = item.perform(journal)
+            if done is not None:
+                with suppress(InvalidStateError):  # `fail_pending` was first: a disk may answer after the run has ended
+                    done.set_result(answer)
         except UsageError as error:  # a refused task is the business of its caller
-            if isinstance(item, _AddTasks | _LookUp):
-                _resolve(item.done, error)
-            else:
-                self._fail(item, error)
+            self._fail(error, item, is_fatal=done is None)
         except QuiesceError as error:  # a journal that fails stops the run
-            self._fail(item, error)
+            self._fail(error, item)
         except Exception as error:  # noqa: BLE001 - a defect, or no memory: else every caller would wait for ever
-            self._fail(item, JournalError(f"the journal's thread failed: {error!r}"))
+            self._fail(JournalError(f"the journal's thread failed: {error!r}"), item)
 
-    def _perform(self, journal: Journal, item: _Job) -> None:
-        if isinstance(item, _AddTasks):
-            self._keep(journal, item)
-        elif isinstance(item, _LookUp):
-            _answer(item.done, journal.look_up(self._run, item.keys))
-        elif isinstance(item, _Seal):
-            journal.seal(self._run)
-            self._post(stimuli.InputClosed())
-        elif isinstance(item, FetchTasks):
-            pending = journal.pending(self._run, item.after, item.limit, urgent=item.urgent)
-            self._post(stimuli.TasksFetched(pending, pending[-1].seq if pending else item.to, urgent=item.urgent))
-        elif isinstance(item, _Finish):
-            self._write_end(journal, item)
-        else:
-            self._commit(journal, item)
+    def _close_input(self, journal: Journal) -> None:
+        journal.seal(self._run)
+        self._post(stimuli.InputClosed())
 
-    def _keep(self, journal: Journal, item: _AddTasks) -> None:
+    def _read_pending(self, journal: Journal, request: FetchTasks) -> None:
+        pending = journal.pending(self._run, request.after, request.limit, urgent=request.urgent)
+        self._post(stimuli.TasksFetched(pending, pending[-1].seq if pending else request.to, urgent=request.urgent))
+
+    def _keep(self, journal: Journal, tasks: Sequence[NewTask], known: Known) -> None:
         """Add the new tasks; of those that are known, publish the outcomes, and execute those that have none."""
-        known = [item.known[task.key] for task in item.tasks if task.key in item.known]
-        for stored in known:
+        again = [known[task.key] for task in tasks if task.key in known]
+        for stored in again:
             if stored.task.seq in self._recalled:
                 raise DuplicateKeyError(stored.task.key, stored.task.seq, stored.task.seq)
-        tasks = item.tasks if not known else [task for task in item.tasks if task.key not in item.known]
-        if tasks:
-            first, last = self._add(journal, tasks)
-            self._post(stimuli.TasksAdded(first - 1, last, tasks))
-        self._recalled.update(stored.task.seq for stored in known)
-        self._hub.publish([stored.outcome for stored in known if stored.outcome is not None], [], 0)
-        if again := [stored.task for stored in known if stored.outcome is None]:
-            self._post(stimuli.TasksRecalled(again))
-        _resolve(item.done)
+        new = tasks if not again else [task for task in tasks if task.key not in known]
+        if new:
+            first, last = self._add(journal, new)
+            self._post(stimuli.TasksAdded(first - 1, last, new))
+        self._recalled.update(stored.task.seq for stored in again)
+        self._hub.publish([stored.outcome for stored in again if stored.outcome is not None], [], 0)
+        if pending := [stored.task for stored in again if stored.outcome is None]:
+            self._post(stimuli.TasksRecalled(pending))
 
     def _add(self, journal: Journal, tasks: Sequence[NewTask]) -> tuple[int, int]:
         if not self._agents:
@@ -274,19 +250,28 @@ class JournalWriter:
         self._done += batch.weight
         self._post(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
 
-    def _write_end(self, journal: Journal, end: _Finish) -> None:
-        journal.finish_run(self._run, end.status, end.signal, end.events, token=end.token)
-        self._hub.publish([], end.events, journal.last_event(self._run) - len(end.events) + 1)
+    def _write_end(
+        self,
+        journal: Journal,
+        events: Sequence[RunEvent],
+        status: ExecutionStatus,
+        signal: InterruptSignal | None,
+        token: str,
+    ) -> None:
+        journal.finish_run(self._run, status, signal, events, token=token)
+        self._hub.publish([], events, journal.last_event(self._run) - len(events) + 1)
 
-    def _fail(self, item: _Job, error: QuiesceError) -> None:
-        if self._failed is None:
+    def _fail(self, error: QuiesceError, item: _Item, *, is_fatal: bool = True) -> None:
+        """Answer an item with an error. One that `is_fatal` also stops the run: all is refused from now on."""
+        if is_fatal and self._failed is None:
             self._failed = str(error)
             self._post(stimuli.JournalFailed(self._failed))
-        if isinstance(item, _AddTasks | _LookUp):
-            _resolve(item.done, error)
-        elif isinstance(item, WriteBatch):
+        if isinstance(item, WriteBatch):
             self._done += item.weight
             self._post(committed(len(item.outcomes), ()))
+        elif item is not None and item.done is not None:
+            with suppress(InvalidStateError):
+                item.done.set_exception(error)
 
     def _poll_requests(self, journal: Journal, seen: int) -> int:
         """Post what `quiesce interrupt` has written. Another connection's commit changes the data version."""
@@ -296,23 +281,9 @@ class JournalWriter:
                 for request in journal.take_requests(self._run):
                     self._post(stimuli.InterruptRequested(request.signal, request.key))
         except QuiesceError as error:
-            self._fail(FetchTasks(0, 0, 0), error)
+            self._fail(error, None)
             return seen
         return version
-
-
-def _resolve(done: Future[Any], error: BaseException | None = None) -> None:
-    """Resolve a future, unless `fail_pending` has: a disk may answer after the run has ended."""
-    with suppress(InvalidStateError):
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-
-def _answer(done: Future[Known], known: Known) -> None:
-    with suppress(InvalidStateError):  # as above
-        done.set_result(known)
 
 
 def _coalesce(items: Sequence[_Item]) -> Iterator[_Item]:
