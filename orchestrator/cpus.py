@@ -48,7 +48,7 @@ def _chosen() -> int | None:
 
 def quotas(proc: Path = _PROC) -> list[float]:
     """Return the limits, in processors, of the cgroup that /proc/self is in, and of all above it."""
-    found: list[float] = []
+    limits: list[float] = []
     with suppress(OSError, ValueError):  # no /proc, or not that of our PID namespace: no limit is known
         mounts = list(_mounts((proc / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")))
         for line in (proc / "cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
@@ -56,17 +56,17 @@ def quotas(proc: Path = _PROC) -> list[float]:
             kind = "cgroup2" if number == "0" and not controllers else "cgroup"
             if kind == "cgroup2" or "cpu" in controllers.split(","):
                 for folder in _folders(kind, path, mounts):
-                    found.extend(_quota(folder))
-    return found
+                    limits.extend(_quota(folder))
+    return limits
 
 
 def _mounts(text: str) -> Iterator[tuple[str, str, str, list[str]]]:
     """Kind, root, mount point and options of each mount (proc_pid_mountinfo(5))."""
     for line in text.splitlines():
         mount, _, system = line.partition(" - ")
-        fields, rest = mount.split(), system.split()
-        if len(fields) > 4 and len(rest) > 2:
-            yield rest[0], fields[3], fields[4], rest[2].split(",")
+        fields, filesystem = mount.split(), system.split()
+        if len(fields) > 4 and len(filesystem) > 2:
+            yield filesystem[0], fields[3], fields[4], filesystem[2].split(",")
 
 
 def _folders(kind: str, path: str, mounts: list[tuple[str, str, str, list[str]]]) -> Iterator[Path]:

@@ -98,7 +98,7 @@ class AgentNumbers:
 
     def take(self, identity: str) -> int:
         """Return the number of one more agent."""
-        number = next((number for number, known in self._free.items() if known == identity), None)
+        number = next((number for number, free in self._free.items() if free == identity), None)
         if number is not None:
             del self._free[number]
             return number

@@ -61,4 +61,4 @@ _LOSSES_WITHOUT_CGROUP: Final[dict[Missing, str]] = {
 def losses(missing: Collection[Missing], *, has_cgroup: bool) -> list[str]:
     """Return the consequences of what is missing, one sentence each."""
     tables = [_LOSSES] if has_cgroup else [_LOSSES, _LOSSES_WITHOUT_CGROUP]
-    return [table[each] for each in missing for table in tables if each in table]
+    return [table[capability] for capability in missing for table in tables if capability in table]

@@ -86,13 +86,13 @@ def find_in_chain(error: BaseException, kind: type[E]) -> E | None:
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
+        candidate = todo.pop()
+        if candidate is None or id(candidate) in seen:
             continue
-        seen.add(id(one))
-        if isinstance(one, kind):
-            return one
-        if isinstance(one, BaseExceptionGroup):
-            todo.extend(one.exceptions)
-        todo.extend((one.__cause__, one.__context__))
+        seen.add(id(candidate))
+        if isinstance(candidate, kind):
+            return candidate
+        if isinstance(candidate, BaseExceptionGroup):
+            todo.extend(candidate.exceptions)
+        todo.extend((candidate.__cause__, candidate.__context__))
     return None

@@ -68,7 +68,8 @@ def shell_word(text: str) -> str:
     if text.isprintable():
         return shlex.quote(text)
     quoted = text.replace("\\", "\\\\").replace("'", "\\'")
-    return "$'" + "".join(each if each.isprintable() else _escape_for_shell(each) for each in quoted) + "'"
+    shown = (character if character.isprintable() else _escape_for_shell(character) for character in quoted)
+    return f"$'{''.join(shown)}'"
 
 
 def _escape_for_shell(character: str) -> str:

@@ -65,8 +65,8 @@ def check_descriptor_passing(sender: socket.socket, receiver: socket.socket) -> 
     except OSError as error:
         sender.close()
         receiver.close()
-        what = "a sandbox refuses to pass descriptors over a socket (sendmsg, recvmsg with SCM_RIGHTS): allow that"
-        raise OSError(error.errno, what) from error
+        message = "a sandbox refuses to pass descriptors over a socket (sendmsg, recvmsg with SCM_RIGHTS): allow that"
+        raise OSError(error.errno, message) from error
 
 
 def wait_until_dead(process: subprocess.Popen[bytes], until: float) -> None:

@@ -44,12 +44,12 @@ class Leftovers:
 
         The loop waits meanwhile: environments are read `until` then (monotonic seconds), or a little longer.
         """
-        others = [pid for pid in (guardian, *(process.pid for process in sentinel)) if pid is not None]
+        spared = [pid for pid in (guardian, *(process.pid for process in sentinel)) if pid is not None]
         seconds = max(LEAST_ENVIRONMENTS_TIMEOUT, until - time.monotonic())
-        leftovers = marked_processes.of_supervisor(self._token.value, self._token.mark, self._since, others, seconds)
+        leftovers = marked_processes.of_supervisor(self._token.value, self._token.mark, self._since, spared, seconds)
         if self._leaf is not None:
-            known = {guardian, *(process.pid for process in leftovers)}
-            leftovers += tree.processes(pid for pid in self._leaf.pids() if pid not in known)
+            listed = {guardian, *(process.pid for process in leftovers)}
+            leftovers += tree.processes(pid for pid in self._leaf.pids() if pid not in listed)
         return leftovers
 
     def end(

@@ -79,8 +79,8 @@ class PreviousSupervisor:
 
     def _find_leftovers(self) -> list[tree.Process]:
         leftovers = marked_processes.of_predecessor(self._token.value, self._token.mark)
-        known = {process.pid for process in leftovers}
-        return leftovers + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in known)
+        listed = {process.pid for process in leftovers}
+        return leftovers + tree.processes(pid for pid in (self._leaf.pids() if self._leaf else ()) if pid not in listed)
 
     @staticmethod
     def _guardians(leftovers: Sequence[tree.Process]) -> list[tree.Process]:

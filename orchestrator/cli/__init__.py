@@ -69,9 +69,9 @@ def main() -> None:
     sys.exit(code)
 
 
-def _refuse_bytes(words: Sequence[str]) -> None:
+def _refuse_bytes(arguments: Sequence[str]) -> None:
     """Raise UsageError for arguments that are not UTF-8: neither a journal nor a frame can keep them."""
-    for number, word in enumerate(words, 1):
+    for number, word in enumerate(arguments, 1):
         if escape_surrogates(word) != word:
             raise UsageError(f"argument {number}, {word!r}, is not text in UTF-8")
 

@@ -147,12 +147,12 @@ def _words(command: RunCommand, name: str, grace: int, journal: JournalVolume) -
         "log_format": ["--log-format", "json"],
         "progress": ["--progress", "off"],
     }
-    words = ["quiesce", "run", command.agent, "--input", command.source]
-    words += ["--run-id", command.given.get("run_id") or name, "--or-resume"]
+    arguments = ["quiesce", "run", command.agent, "--input", command.source]
+    arguments += ["--run-id", command.given.get("run_id") or name, "--or-resume"]
     if journal.secret is None:
-        words += ["--journal", command.journal or DEFAULT_JOURNAL]
+        arguments += ["--journal", command.journal or DEFAULT_JOURNAL]
     added = [word for option, pair in needed.items() if option not in command.given for word in pair]
-    return [*words, *command.options, *added]
+    return [*arguments, *command.options, *added]
 
 
 def _journal(path: str | None, name: str, claim: str | None, size: str, secret: str | None) -> JournalVolume:

@@ -50,23 +50,23 @@ def register(app: typer.Typer) -> None:
 
 def runs(journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
     """List all runs, oldest first."""
-    with _query(journal) as found:
+    with _query(journal) as opened_journal:
         if not json:
             _print(rendering.RUN_HEAD)
-        for run in found.runs():
-            counts = found.counts(run.id)
+        for run in opened_journal.runs():
+            counts = opened_journal.counts(run.id)
             _say_json(rendering.run_object(run, counts)) if json else _print(rendering.run_line(run, counts))
 
 
 def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
     """Show the status of a run: its tasks by status, its supervisor, and the reason for its interrupt."""
-    with _query(journal) as found:
-        record = found.get_run(run)
-        counts = found.counts(record.id)
+    with _query(journal) as opened_journal:
+        record = opened_journal.get_run(run)
+        counts = opened_journal.counts(record.id)
         if json:
             _say_json(rendering.run_object(record, counts))
             return
-        for line in rendering.run_lines(record, counts, found.location):
+        for line in rendering.run_lines(record, counts, opened_journal.location):
             _print(line)
 
 
@@ -80,8 +80,8 @@ def results(
     json: AsJson = False,
 ) -> None:
     """Print the outcome of each task that has one, in the order of the input."""
-    with _query(journal) as found:
-        for outcome in found.results(found.get_run(run).id, status or None):
+    with _query(journal) as opened_journal:
+        for outcome in opened_journal.results(opened_journal.get_run(run).id, status or None):
             if json:
                 _say_json(rendering.outcome_object(outcome))
             else:
@@ -100,9 +100,9 @@ def events(
     json: AsJson = False,
 ) -> None:
     """Print the events of a run, in order."""
-    with _query(journal) as found:
-        number = found.get_run(run).id
-        for event in _follow(found, number, first) if follow else found.events(number, first):
+    with _query(journal) as opened_journal:
+        number = opened_journal.get_run(run).id
+        for event in _follow(opened_journal, number, first) if follow else opened_journal.events(number, first):
             _say_json(rendering.event_object(event)) if json else _print(rendering.event_line(event))
 
 
@@ -115,11 +115,11 @@ def interrupt(
     json: AsJson = False,
 ) -> None:
     """Ask the supervisor of a run to stop the run, or one task of it, in order."""
-    with _query(journal, "write") as found:
-        record = found.get_run(run)
-        _refuse_over(found, record, task)
+    with _query(journal, "write") as opened_journal:
+        record = opened_journal.get_run(run)
+        _refuse_over(opened_journal, record, task)
         interrupt_signal = build_signal(reason, message, f"quiesce interrupt, process {os.getpid()}")
-        owner = found.add_request(record.id, interrupt_signal, task)
+        owner = opened_journal.add_request(record.id, interrupt_signal, task)
         if json:
             _say_json({"run_id": record.run_id, "requested": owner is not None, "owner": owner})
         elif owner is not None:

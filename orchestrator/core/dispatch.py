@@ -145,7 +145,7 @@ class Dispatcher:
             if assignment.task.priority < wanted
         ]
         if running:
-            _, _, slot, assignment = min(running, key=lambda each: each[:2])
+            _, _, slot, assignment = min(running, key=lambda candidate: candidate[:2])
             state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
             message = f"a task of priority {wanted} waits"
             reason = InterruptReason.PRIORITY_OVERRIDE

@@ -78,7 +78,8 @@ class Loading:
 
     def _drop(self, slot: Slot) -> None:
         needed = {assignment.task.agent for assignment in slot.assigned.values()}
-        for agent in [it for it in slot.loaded if it not in needed and not self._state.agents[it].by_name]:
+        unneeded = [agent for agent in slot.loaded if agent not in needed and not self._state.agents[agent].by_name]
+        for agent in unneeded:
             slot.loaded_bytes -= slot.loaded.pop(agent)
             self._state.emit(SendOrder(slot.number, executor_protocol.Drop(agent)))
             if slot.loaded_bytes <= LOADED_BYTES:

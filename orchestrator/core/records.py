@@ -64,11 +64,11 @@ class StoredTask(msgspec.Struct, frozen=True):
 
 def to_pending(tasks: Iterable[NewTask], after: int) -> list[PendingTask]:
     """Return new tasks as the store returns them. One without a seq gets the next one, from `after` + 1 on."""
-    found = []
+    pending = []
     for task in tasks:
         after = task.seq or after + 1
-        found.append(PendingTask(after, task.key, task.input, task.encoding, 0, task.agent, None, "", task.priority))
-    return found
+        pending.append(PendingTask(after, task.key, task.input, task.encoding, 0, task.agent, None, "", task.priority))
+    return pending
 
 
 class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):

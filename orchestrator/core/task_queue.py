@@ -204,10 +204,10 @@ class TaskQueue:
     def cancel(self, key: str) -> PendingTask | None:
         """Remove one task by its key. None when it is not queued (it may not have been fetched yet)."""
         for tasks in (self._ready, self._suspects, *self._awaiting_agent.values()):
-            found = next((task for task in tasks if task.key == key), None)
-            if found is not None:
-                tasks.remove(found)
-                return found
+            queued = next((task for task in tasks if task.key == key), None)
+            if queued is not None:
+                tasks.remove(queued)
+                return queued
         return _withdraw(self._urgent, key) or _withdraw(self._retry_heap, key)
 
     # -- out ----------------------------------------------------------------------------------------
@@ -221,8 +221,8 @@ class TaskQueue:
         """Remove and return up to `count` tasks: the urgent ones first, then in order."""
         ready = self._ready
         if self._urgent:
-            found = [heapq.heappop(self._urgent)[2] for _ in range(min(count, len(self._urgent)))]
-            return found + self.take(count - len(found)) if len(found) < count else found
+            urgent = [heapq.heappop(self._urgent)[2] for _ in range(min(count, len(self._urgent)))]
+            return urgent + self.take(count - len(urgent)) if len(urgent) < count else urgent
         return [ready.popleft() for _ in range(min(count, len(ready)))]
 
     def take_suspect(self) -> PendingTask | None:

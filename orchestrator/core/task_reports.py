@@ -124,19 +124,19 @@ class TaskReports:
     def on_loop_blocked(self, slot: Slot, record: executor_protocol.LoopBlocked, now: float) -> None:
         """Excuse the tasks beside one that holds the event loop: their clocks stand still."""
         excuse = Excuse.NEIGHBOUR if record.task else Excuse.UNKNOWN
-        others = [
+        neighbours = [
             assignment
             for assignment in slot.assigned.values()
             if assignment.task.seq != record.task and not assignment.is_held
         ]
-        for assignment in others:
+        for assignment in neighbours:
             if is_over_limit(assignment) and assignment.interrupted_at >= record.since:
                 assignment.excuse = assignment.excuse or excuse
         if record.until is None:
             slot.block = Block(record.task, record.since)
             return
         slot.block = None
-        for assignment in others:
+        for assignment in neighbours:
             if assignment.started_at is not None and record.task:
                 assignment.started_at = min(
                     now, assignment.started_at + max(0.0, record.until - max(record.since, assignment.started_at))
@@ -151,7 +151,11 @@ class TaskReports:
             or slot.exit_reason is not None
         ):
             return
-        leaving = [(it.leaving_since, it.task.agent) for it in slot.assigned.values() if it.leaving_since is not None]
+        leaving = [
+            (assignment.leaving_since, assignment.task.agent)
+            for assignment in slot.assigned.values()
+            if assignment.leaving_since is not None
+        ]
         if not leaving:
             slot.escalation = None
             return

@@ -137,8 +137,8 @@ class SignalPipe:
         """
         with self._together:
             self._ready.add(self)
-            others = {pipe for pipe in self.live if SUSPEND in pipe.previous_handlers}
-            if not self._ready >= others and self._together.wait_for(lambda: self not in self._ready, TOGETHER_SECONDS):
+            pipes = {pipe for pipe in self.live if SUSPEND in pipe.previous_handlers}
+            if not self._ready >= pipes and self._together.wait_for(lambda: self not in self._ready, TOGETHER_SECONDS):
                 return
             _stop_by_default(SUSPEND)
             self._ready.clear()

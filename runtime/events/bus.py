@@ -217,9 +217,9 @@ class EventBus:
 
     def _is_first(self, event: InterruptEvent) -> bool:
         """Whether an event of `post_once` is delivered for the first time. Only with the lock."""
-        if all(known is not event for known in self._once):
+        if all(posted is not event for posted in self._once):
             return True
-        if any(known is event for known in self._delivered):
+        if any(delivered is event for delivered in self._delivered):
             return False
         self._delivered.append(event)
         return True

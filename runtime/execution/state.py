@@ -181,9 +181,9 @@ class ExecutionState(Interruptible):
             return
         event = self._once.get("interrupt")
         if event is None:
-            mine = self._make_interrupt_event(signal)
-            event = self._once.setdefault("interrupt", mine)
-            if event is mine:
+            new_event = self._make_interrupt_event(signal)
+            event = self._once.setdefault("interrupt", new_event)
+            if event is new_event:
                 self.host.emit(event)
         self._post_interrupt()
 
@@ -298,10 +298,10 @@ class ExecutionState(Interruptible):
 
     def _hang_doorbell(self) -> WakeupFd:
         """One for all threads that sleep; several may come here at once."""
-        mine = WakeupFd()
-        self._doorbell = self._once.setdefault("doorbell", mine)
-        if self._doorbell is mine:
-            self.add_waker(mine.wake)
+        doorbell = WakeupFd()
+        self._doorbell = self._once.setdefault("doorbell", doorbell)
+        if self._doorbell is doorbell:
+            self.add_waker(doorbell.wake)
         return self._doorbell
 
     @property
@@ -316,10 +316,10 @@ class ExecutionState(Interruptible):
     def event_bus(self) -> EventBus:
         """Where this execution's events are published."""
         if self._bus is None:
-            mine = EventBus()
-            self._bus = self._once.setdefault("bus", mine)
-            if self._bus is mine:
-                self._leave_bus = mine.on_bind(self._listen)
+            bus = EventBus()
+            self._bus = self._once.setdefault("bus", bus)
+            if self._bus is bus:
+                self._leave_bus = bus.on_bind(self._listen)
             self._post_interrupt()
         return self._bus
 
@@ -456,8 +456,8 @@ class ExecutionState(Interruptible):
 
     def close(self) -> None:
         """End this execution without waiting. Idempotent."""
-        mine = object()
-        if self._once.setdefault("closer", mine) is not mine:
+        closer = object()
+        if self._once.setdefault("closer", closer) is not closer:
             return
         self.cancel_timeout()
         if self._flag:

@@ -108,11 +108,11 @@ class Inbox:
         """Remove one task before it begins. From any thread. Return False if it runs, is over, or is still to come."""
         with self._lock:
             self._fill()
-            mine = (order for order in self._orders if isinstance(order, Task) and order.task == task)
-            found = next((order for order in mine if order.attempt == attempt), None)
-            if found is not None:
-                self._orders.remove(found)
-            return found is not None
+            attempts = (order for order in self._orders if isinstance(order, Task) and order.task == task)
+            order_of_attempt = next((order for order in attempts if order.attempt == attempt), None)
+            if order_of_attempt is not None:
+                self._orders.remove(order_of_attempt)
+            return order_of_attempt is not None
 
     def in_progress(self, task: int, attempt: int) -> Task | None:
         """Return the order of a running task, or None."""

@@ -70,7 +70,7 @@ class LingeringThreads:
 
     def look(self) -> bool:
         """Report threads that ended or delay the end. Return whether any ended."""
-        over = [task for task, one in tuple(self._left.items()) if self._is_rid_of_threads(one)]
+        over = [task for task, running in tuple(self._left.items()) if self._is_rid_of_threads(running)]
         for task in over:
             self._outbox.send(ThreadsEnded(task))
             self._left.pop(task, None)

@@ -77,9 +77,9 @@ class Surroundings:
 
     def _restore_timers(self) -> None:
         """Stop one-shot timers, which are the task's; a periodic one may belong to its module."""
-        found = list(map(getitimer, _TIMERS))
-        if found != _NO_TIMERS or any(self._intervals):
-            for which, interval, (left, now) in zip(_TIMERS, self._intervals, found, strict=True):
+        timers = list(map(getitimer, _TIMERS))
+        if timers != _NO_TIMERS or any(self._intervals):
+            for which, interval, (left, now) in zip(_TIMERS, self._intervals, timers, strict=True):
                 if now != interval or (left and not interval):
                     setitimer(which, interval, interval)
         faulthandler.cancel_dump_traceback_later()
@@ -97,12 +97,12 @@ class Surroundings:
 
     def _restore_limits(self) -> None:
         try:
-            found = list(map(resource.getrlimit, self._readable))
+            current = list(map(resource.getrlimit, self._readable))
         except OSError:  # the task has put itself into a sandbox that refuses the answer
             return
-        if found == self._limits:
+        if current == self._limits:
             return
-        for which, now, limits in zip(self._readable, found, self._limits, strict=True):
+        for which, now, limits in zip(self._readable, current, self._limits, strict=True):
             if now == limits:
                 continue
             try:
@@ -111,8 +111,8 @@ class Surroundings:
                 raise CannotRestore(f"the hard limit {_LIMITS[which]} is {now[1]}, and was {limits[1]}") from None
 
     def _check_fixed(self) -> None:
-        found = _fixed()
-        for what, before, now in zip(_FIXED, self._fixed, found, strict=True) if found != self._fixed else ():
+        current = _fixed()
+        for what, before, now in zip(_FIXED, self._fixed, current, strict=True) if current != self._fixed else ():
             if now != before:
                 raise CannotRestore(f"{what}: {now}, and was {before}")
 

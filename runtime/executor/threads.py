@@ -81,11 +81,11 @@ def give_context_to_pools(loop: asyncio.AbstractEventLoop) -> None:
 
 def _codes_that_wait() -> frozenset[CodeType]:
     """Return the functions of the standard library in which a thread only waits."""
-    found: list[Any] = [threading.Condition.wait, socket.socket.accept, pools._worker]  # noqa: SLF001
-    found += [getattr(threading.Thread, name, None) for name in ("join", "_wait_for_tstate_lock")]
+    functions: list[Any] = [threading.Condition.wait, socket.socket.accept, pools._worker]  # noqa: SLF001
+    functions += [getattr(threading.Thread, name, None) for name in ("join", "_wait_for_tstate_lock")]
     kinds = [getattr(selectors, f"{name}Selector", None) for name in ("Select", "Poll", "Epoll", "Kqueue", "Devpoll")]
-    found += [getattr(kind, "select", None) for kind in kinds]
-    codes = (getattr(function, "__code__", None) for function in found)
+    functions += [getattr(kind, "select", None) for kind in kinds]
+    codes = (getattr(function, "__code__", None) for function in functions)
     return frozenset(code for code in codes if code is not None)
 
 
@@ -130,8 +130,8 @@ class ThreadWatch:
         """Return what the other threads do at the beginning of a task."""
         if _thread._count() <= self._own_count:  # noqa: SLF001
             return {}
-        known = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
-        return {ident: _doing(known.get(ident), frame) for ident, frame in self._frames()}
+        threads = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
+        return {ident: _doing(threads.get(ident), frame) for ident, frame in self._frames()}
 
     def _frames(self) -> Iterator[tuple[int, FrameType]]:
         yield from ((ident, frame) for ident, frame in sys._current_frames().items() if ident not in self._ours)  # noqa: SLF001
@@ -152,8 +152,8 @@ class ThreadWatch:
             then = None  # another one has its ident now
         work = _pool_work(frame)
         if work is not None:
-            known = () if then is None else tuple(item() for item in then.items)
-            return any(self._is_work_of(owner, item, known, certain) for item in work)
+            earlier_items = () if then is None else tuple(item() for item in then.items)
+            return any(self._is_work_of(owner, item, earlier_items, certain) for item in work)
         context = _anyio_context(frame)
         of = None if context is None else self._owner_of(context)
         if of is not None:
@@ -164,27 +164,27 @@ class ThreadWatch:
             return not _is_idle(frame, thread)
         return then.waits and frame.f_code not in _WAITS
 
-    def _is_work_of(self, owner: object, item: Any, known: tuple[Any, ...], certain: bool) -> bool:
+    def _is_work_of(self, owner: object, item: Any, earlier_items: tuple[Any, ...], certain: bool) -> bool:
         context = _bound_context(item.fn)
         of = None if context is None else self._owner_of(context)
         if of is not None:
             return of is owner
-        return not certain and not any(item is one for one in known)
+        return not certain and not any(item is earlier for earlier in earlier_items)
 
     def lingering(self) -> dict[int, FrameType]:
         """Return the threads that the interpreter would wait for at exit and that do something."""
-        known = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
+        threads = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
         return {
             ident: frame
             for ident, frame in self._frames()
-            if (thread := known.get(ident)) is not None and not thread.daemon and not _is_idle(frame, thread)
+            if (thread := threads.get(ident)) is not None and not thread.daemon and not _is_idle(frame, thread)
         }
 
 
 def names(idents: Mapping[int, FrameType]) -> list[str]:
     """Return the names of these threads."""
-    known = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
-    return [escape_surrogates(known[ident].name) if ident in known else f"thread {ident}" for ident in idents]
+    threads = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
+    return [escape_surrogates(threads[ident].name) if ident in threads else f"thread {ident}" for ident in idents]
 
 
 def stacks(frames: Mapping[int, FrameType]) -> str:
@@ -227,7 +227,7 @@ def _pool_work(frame: FrameType) -> list[Any] | None:
 
 
 def _worker_frame(frame: FrameType) -> FrameType | None:
-    return next((one for one in _stack(frame) if one.f_code is _POOL_WORKER), None)
+    return next((caller for caller in _stack(frame) if caller.f_code is _POOL_WORKER), None)
 
 
 def _visible_work(worker: FrameType) -> list[Any]:
@@ -238,8 +238,8 @@ def _visible_work(worker: FrameType) -> list[Any]:
     there = worker.f_locals
     work, queue = [there.get("work_item")], there.get("work_queue")
     if queue is not None and queue.qsize():
-        for found in gc.get_referents(queue):
-            work += found if isinstance(found, list) else [found]
+        for referent in gc.get_referents(queue):
+            work += referent if isinstance(referent, list) else [referent]
     return [item for item in work if isinstance(item, pools._WorkItem)]  # noqa: SLF001
 
 
@@ -252,27 +252,27 @@ def _handed_over() -> list[Any]:
     """
     workers = filter(None, map(_worker_frame, sys._current_frames().values()))  # noqa: SLF001
     shown = {id(item) for worker in workers for item in _visible_work(worker)}
-    items = (one for one in gc.get_objects() if type(one) is pools._WorkItem)  # noqa: SLF001
+    items = (candidate for candidate in gc.get_objects() if type(candidate) is pools._WorkItem)  # noqa: SLF001
     return [item for item in items if not item.future.done() and id(item) not in shown]
 
 
 def _anyio_context(frame: FrameType) -> Context | None:
     """Return the context that anyio gave to a thread, or None."""
     called: FrameType | None = None
-    for one in _stack(frame):
-        if one.f_code.co_name == "run" and "/anyio/" in one.f_code.co_filename:
+    for caller in _stack(frame):
+        if caller.f_code.co_name == "run" and "/anyio/" in caller.f_code.co_filename:
             is_waiting = called is None or called.f_code.co_filename.endswith("/queue.py")
-            found = None if is_waiting else one.f_locals.get("context")
-            return found if isinstance(found, Context) else None
-        called = one
+            context = None if is_waiting else caller.f_locals.get("context")
+            return context if isinstance(context, Context) else None
+        called = caller
     return None
 
 
 def _bound_context(function: Any) -> Context | None:
     while isinstance(function, functools.partial):
         function = function.func
-    found = getattr(function, "__self__", None)
-    return found if isinstance(found, Context) else None
+    owner = getattr(function, "__self__", None)
+    return owner if isinstance(owner, Context) else None
 
 
 def _is_idle(frame: FrameType, thread: threading.Thread | None) -> bool:
@@ -283,10 +283,10 @@ def _is_idle(frame: FrameType, thread: threading.Thread | None) -> bool:
     work = _pool_work(frame)
     if work is not None:
         return not work
-    stack = [one.f_code for one in _stack(frame)]
+    stack = [caller.f_code for caller in _stack(frame)]
     if any(_is_helper(code) for code in stack):
         return True
-    if frame.f_code not in _WAITS or any(_has_tasks(one) for one in _stack(frame)):
+    if frame.f_code not in _WAITS or any(_has_tasks(caller) for caller in _stack(frame)):
         return False
     foreign = [code for code in stack if not code.co_filename.startswith(_LIBRARY) or _is_package(code)]
     waits_for_work = len(stack) > 1 and stack[1].co_filename.endswith("/queue.py")

@@ -99,27 +99,27 @@ class Interruptible:
     def _interrupted(self) -> None:
         signal = self.settle_signal()
         if signal is not None and not self.is_shielded:
-            self._tell()
+            self._mark_task_raised()
             raise ExecutionInterrupted(signal)
 
-    def _tell(self) -> None:
-        place = current_task_or_thread()
-        if isinstance(place, asyncio.Task):
-            told = self._once.get("told")
-            (self._once.setdefault("told", WeakSet()) if told is None else told).add(place)
+    def _mark_task_raised(self) -> None:
+        task = current_task_or_thread()
+        if isinstance(task, asyncio.Task):
+            tasks = self._once.get("raised_tasks")
+            (self._once.setdefault("raised_tasks", WeakSet()) if tasks is None else tasks).add(task)
 
     def was_raised_in(self, task: asyncio.Task[Any]) -> bool:
         """Return whether a checkpoint has raised in a task, and no code has turned that into a result since.
 
         Such a task is on its way out: cancelling it too would cut its clean-up short.
         """
-        return task in self._once.get("told", ())
+        return task in self._once.get("raised_tasks", ())
 
     def clear_raised(self) -> None:
         """Note that the running task has made its ExecutionInterrupted a result: its next await may be cancelled."""
-        told = self._once.get("told")
-        if told is not None:
-            told.discard(current_task_or_thread())
+        tasks = self._once.get("raised_tasks")
+        if tasks is not None:
+            tasks.discard(current_task_or_thread())
 
     # -- interrupting -------------------------------------------------------------------------------
 

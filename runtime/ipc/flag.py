@@ -130,8 +130,8 @@ class InterruptFlag:
         call.restype = ctypes.c_void_p
         call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory)) + start
-        found = call(address, end - start, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, self.fd, start)
-        if found != address:
+        mapped_at = call(address, end - start, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, self.fd, start)
+        if mapped_at != address:
             raise OSError(ctypes.get_errno(), "the interrupt flag cannot be mapped read-only")
 
     def _at(self, slot: int) -> int:

@@ -77,10 +77,10 @@ def name_in_main(value: Any) -> str | None:
         return None
     name = str(getattr(value, "__qualname__", None) or getattr(value, "__name__", ""))
     try:
-        found = look_up(sys.modules["__main__"], name)
+        member = look_up(sys.modules["__main__"], name)
     except AttributeError:
         return None
-    return name if found is value else None
+    return name if member is value else None
 
 
 def look_up(module: ModuleType, name: str) -> Any:

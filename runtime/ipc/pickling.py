@@ -139,10 +139,10 @@ def _make_function(place: tuple[str, str], code: CodeType, name: str, cells: int
 
 
 def _fill_function(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any], list[tuple[Any, ...]]]) -> None:
-    attributes, others, cells = state
+    attributes, namespace, cells = state
     for name, value in attributes.items():
         setattr(function, name, value)
-    function.__dict__.update(others)
+    function.__dict__.update(namespace)
     for cell, content in zip(function.__closure__ or (), cells, strict=True):
         if content:
             cell.cell_contents = content[0]

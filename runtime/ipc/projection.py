@@ -125,17 +125,17 @@ class _Projector:
     # -- containers ---------------------------------------------------------------------------------
 
     def items(self, values: Iterable[Any], length: int, depth: int) -> list[Any]:
-        found: list[Any] = []
+        projections: list[Any] = []
         for value in values:
             if self._left <= 0:
-                return [*found, _omitted(f"{length - len(found)} more")]
-            found.append(self.of(value, depth))
-        return found
+                return [*projections, _omitted(f"{length - len(projections)} more")]
+            projections.append(self.of(value, depth))
+        return projections
 
     def set(self, value: Any, depth: int) -> list[Any]:
         kind = set if issubclass(type(value), set) else frozenset
-        found = self.items(kind.__iter__(value), kind.__len__(value), depth)
-        return sorted(found, key=_encode)  # a set has no order: two projections of it should not differ
+        projections = self.items(kind.__iter__(value), kind.__len__(value), depth)
+        return sorted(projections, key=_encode)  # a set has no order: two projections of it should not differ
 
     def mapping(self, value: dict[Any, Any], depth: int) -> Any:
         pairs = list(islice(dict.items(value), max(1, self._left)))
@@ -151,13 +151,13 @@ class _Projector:
         return shown if isinstance(shown, str) else _encode(shown).decode()
 
     def object(self, pairs: Iterable[tuple[str, Any]], depth: int, length: int = 0) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        projections: dict[str, Any] = {}
         for name, value in pairs:
             if self._left <= 0:
-                return {**found, **_omitted(f"{length - len(found)} more" if length else "the rest")}
+                return {**projections, **_omitted(f"{length - len(projections)} more" if length else "the rest")}
             self._left -= len(name)
-            found[name] = self.of(value, depth)
-        return found
+            projections[name] = self.of(value, depth)
+        return projections
 
     def _scalar(self, numpy: Any, value: Any, depth: int) -> Any:
         plain = value.item()
@@ -201,8 +201,8 @@ class _Projector:
 
 
 def _instance_dict(value: Any) -> Mapping[str, Any]:
-    found = object.__getattribute__(value, "__dict__")
-    return found if type(found) is dict else {}
+    attributes = object.__getattribute__(value, "__dict__")
+    return attributes if type(attributes) is dict else {}
 
 
 def _fields_of(kind: type) -> list[str] | None:

@@ -154,11 +154,11 @@ _PROC: Final = {
 
 
 def _visibility(facts: HostFacts, _plan: Plan) -> Finding:
-    found, remedy = _PROC[facts.visibility]
+    answer, remedy = _PROC[facts.visibility]
     if facts.visibility is Visibility.FULL:
-        return Finding("/proc", CheckStatus.WORKS, found)
+        return Finding("/proc", CheckStatus.WORKS, answer)
     lack = Missing.PROC_OF_OTHERS if facts.visibility.is_usable else Missing.PROC
-    return Finding("/proc", CheckStatus.DEGRADED, found, "; ".join([*losses([lack], has_cgroup=facts.leaf), remedy]))
+    return Finding("/proc", CheckStatus.DEGRADED, answer, "; ".join([*losses([lack], has_cgroup=facts.leaf), remedy]))
 
 
 def _prctl(facts: HostFacts, _plan: Plan) -> Finding:
@@ -177,8 +177,8 @@ def _role(facts: HostFacts, _plan: Plan) -> Finding:
         )
     if facts.parent in _SHELLS and facts.pid < 50 and not facts.terminal:
         remedy = 'use the exec form (ENTRYPOINT ["quiesce", …]), or `exec quiesce …` in the script'
-        found = f"no: {facts.parent} may be, and would not pass SIGTERM on"
-        return Finding("pid 1", CheckStatus.DEGRADED, found, remedy)
+        answer = f"no: {facts.parent} may be, and would not pass SIGTERM on"
+        return Finding("pid 1", CheckStatus.DEGRADED, answer, remedy)
     return Finding("pid 1", CheckStatus.WORKS, "no")
 
 

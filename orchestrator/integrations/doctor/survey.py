@@ -136,7 +136,7 @@ def limit_files(cgroups: str, controller: str, name: str, old_name: str) -> list
     `old_name` is the name of the file in version 1. In a container the path may exist on the host only: then the
     mounted top is the container's own cgroup.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     tops: tuple[Path, ...]
     for line in cgroups.splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
@@ -148,8 +148,8 @@ def limit_files(cgroups: str, controller: str, name: str, old_name: str) -> list
             continue
         for top in tops:
             own = top / path.lstrip("/")
-            found += [folder / file for folder in (own, *own.parents) if folder.is_relative_to(top)]
-    return found
+            files += [folder / file for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return files
 
 
 def _number(path: Path) -> int:
@@ -209,7 +209,7 @@ def file_system(directory: str, mounts: str) -> str:
 
     Of several mounts that cover the directory, the innermost counts, and of those the last.
     """
-    found, length = "", 0
+    kind, length = "", 0
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
         fields = left.split()
@@ -218,5 +218,5 @@ def file_system(directory: str, mounts: str) -> str:
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
         inside = directory == point or directory.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= length:
-            found, length = right.split()[0], len(point)
-    return found
+            kind, length = right.split()[0], len(point)
+    return kind

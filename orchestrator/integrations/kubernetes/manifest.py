@@ -198,12 +198,12 @@ def _container(deployment: Deployment, *, plain: bool) -> dict[str, Value]:
 
 
 def _environment(deployment: Deployment) -> list[Value]:
-    found: list[Value] = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108 - the one place that is writable for all
+    variables: list[Value] = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108 - the one place that is writable for all
     if deployment.journal.secret is not None:
         name, key = deployment.journal.secret
         source: Value = {"secretKeyRef": {"name": name, "key": key}}
-        found.append({"name": "QUIESCE_JOURNAL", "valueFrom": source})
-    return found
+        variables.append({"name": "QUIESCE_JOURNAL", "valueFrom": source})
+    return variables
 
 
 def _probes(deployment: Deployment, *, by_exec: bool) -> dict[str, Value]:

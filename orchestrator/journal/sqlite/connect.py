@@ -100,8 +100,8 @@ def _precheck(path: str, mode: Mode) -> None:
             raise UsageError(f"cannot open journal {path}: the file or its directory is read-only")
         return
     if kind is not None:
-        what = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
-        raise UsageError(f"cannot open journal {path}: it is {what}")
+        actual = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
+        raise UsageError(f"cannot open journal {path}: it is {actual}")
     if mode != "create":
         raise UsageError(f"there is no journal at {path}")
     if not os.path.isdir(parent):

@@ -71,17 +71,17 @@ class RunLocks:
         only be read. Raises OSError.
         """
         with cls._guard:
-            known = cls._find(path)
-            if known is None:
+            locks = cls._find(path)
+            if locks is None:
                 fd = _open(path, create, may_read_only=not to_claim)
                 status = os.fstat(fd)
                 sidecar = not _has_ofd_locks(fd)
                 if sidecar and (to_claim or os.path.exists(path + "-lock")):
                     os.close(fd)
                     fd = _open(path + "-lock", stat_mode(status), may_read_only=not to_claim)
-                known = cls._shared[status.st_dev, status.st_ino] = cls(path, fd, sidecar=sidecar)
-            known._users += 1
-            return known
+                locks = cls._shared[status.st_dev, status.st_ino] = cls(path, fd, sidecar=sidecar)
+            locks._users += 1
+            return locks
 
     @classmethod
     def _find(cls, path: str) -> RunLocks | None:
