@@ -11,11 +11,16 @@ from pydantic import BaseModel
 
 from orchestrator.core.history import PAYLOAD_LIMIT
 
+_CACHES = {"_due", "_due_cached"}
+"""Members that are computed from others whenever they are asked for: not state."""
+
 
 def describe(value: Any, seen: dict[int, tuple[int, Any]] | None = None) -> Any:
     """Return nested lists and texts that are equal for equal states.
 
-    Payloads count by their length, texts by their beginning; `triggered_at` of a signal is the wall clock's.
+    Payloads count by their length, texts by their beginning; `triggered_at` of a signal is the wall clock's. Two
+    references to one object differ from two equal objects, but not where nothing can change: a record that was
+    written and read again is another object.
     """
     seen = {} if seen is None else seen
     if value is None or isinstance(value, bool | int | float | Enum):
@@ -26,9 +31,10 @@ def describe(value: Any, seen: dict[int, tuple[int, Any]] | None = None) -> Any:
         return f"{len(value)} characters: {value[:PAYLOAD_LIMIT]}"
     if callable(value):
         return getattr(value, "__qualname__", type(value).__qualname__)
-    if id(value) in seen:
-        return f"object {seen[id(value)][0]}"
-    seen[id(value)] = len(seen), value  # kept, so that no other gets its id
+    if not _is_frozen(value):
+        if id(value) in seen:
+            return f"object {seen[id(value)][0]}"
+        seen[id(value)] = len(seen), value  # kept, so that no other gets its id
     if isinstance(value, Mapping):
         return ["mapping", *([describe(key, seen), describe(item, seen)] for key, item in value.items())]
     if isinstance(value, set | frozenset):
@@ -40,6 +46,12 @@ def describe(value: Any, seen: dict[int, tuple[int, Any]] | None = None) -> Any:
     return [name, *([name, describe(member, seen)] for name, member in members.items())]
 
 
+def _is_frozen(value: Any) -> bool:
+    if isinstance(value, BaseModel):
+        return bool(value.model_config.get("frozen"))
+    return isinstance(value, msgspec.Struct) and value.__struct_config__.frozen
+
+
 def _members(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, BaseModel):
         return value.model_dump(exclude={"triggered_at"})
@@ -47,4 +59,4 @@ def _members(value: Any) -> Mapping[str, Any] | None:
         return {name: getattr(value, name) for name in value.__struct_fields__}
     names = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
     members = {name: getattr(value, name) for name in names if hasattr(value, name)} | getattr(value, "__dict__", {})
-    return members or None
+    return {name: member for name, member in members.items() if name not in _CACHES} or None
