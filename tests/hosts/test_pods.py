@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import shlex
 import signal
 import socket
@@ -114,6 +115,17 @@ def saw(table: list[Row], request: pytest.FixtureRequest) -> seen.Saw:
     return lambda what, found: table.append((place, what, found))
 
 
+def _free_port() -> int:
+    """Return a port on which no program listens, and that the kernel gives to no other program before the Pod takes it.
+
+    The kernel gives those above 32767 (ip(7), ip_local_port_range).
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 class Scene:
     """Pods of one test: a config map with agents and input, a journal's claim, a termination log as a kubelet's."""
 
@@ -123,8 +135,7 @@ class Scene:
         self.podman, self.folder = podman, folder
         self.name = f"scene{os.getpid()}-{next(self._numbers)}"
         self.message = folder / "termination-log"
-        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = _free_port()
         self._played = 0
 
     def play(self, agent: str, tasks: Sequence[Any], *words: str, shell: bool = False) -> Pod:

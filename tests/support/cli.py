@@ -67,7 +67,7 @@ class Running:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         pass_fds: Sequence[int] = (),
-        timeout: float = 45.0,
+        timeout: float = 90.0,
     ) -> None:
         self.args = tuple(os.fspath(each) for each in args)
         self._marker = f"QUIESCE_TEST_{uuid.uuid4().hex[:12]}"
@@ -213,13 +213,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, **base, **(extra or {})}
 
 
-def start_cli(*args: str | os.PathLike[str], timeout: float = 45.0, **options: object) -> Running:
+def start_cli(*args: str | os.PathLike[str], timeout: float = 90.0, **options: object) -> Running:
     """Start `quiesce ARGS`; see Running for the options."""
     return Running([*QUIESCE, *args], timeout=timeout, **options)  # type: ignore[arg-type]
 
 
 def run_cli(
-    *args: str | os.PathLike[str], stdin: str | bytes | None = None, timeout: float = 45.0, **options: object
+    *args: str | os.PathLike[str], stdin: str | bytes | None = None, timeout: float = 90.0, **options: object
 ) -> Completed:
     """Run `quiesce ARGS` to its end, with `stdin` as its standard input."""
     if stdin is None:
