@@ -41,7 +41,7 @@ from orchestrator.core.settings import RunSettings
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
-from orchestrator.core.status import Phase, StatusView, make_status
+from orchestrator.core.status import Phase, StatusView
 from orchestrator.core.task_reports import TaskReports
 from orchestrator.core.transitions import SlotState
 from orchestrator.core.watchdog import Watchdog
@@ -176,7 +176,7 @@ class SupervisorStateMachine:
 
     def status(self, now: float) -> StatusView:
         """Return what people may see of the run at `now` (monotonic seconds)."""
-        return make_status(self.state, now)
+        return self.state.status(now)
 
     # -- stimuli ----------------------------------------------------------------------------------
 

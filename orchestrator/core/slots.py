@@ -177,6 +177,14 @@ class Slot:
         self.block = None
         return assignments
 
+    def view(self) -> ExecutorView:
+        """Return what the display shows of the executor: its tasks that have begun, else those that wait."""
+        begun = [assignment for assignment in self.assigned.values() if assignment.started_at is not None]
+        shown = begun or list(self.assigned.values())
+        since = min((assignment.started_at for assignment in begun if assignment.started_at is not None), default=None)
+        keys = tuple(assignment.task.key for assignment in shown[:3])
+        return ExecutorView(self.number, self.pid, self.state.value, keys, since)
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutorView:

@@ -11,7 +11,7 @@ from orchestrator.core.ladder import Escalation, Ladder
 from orchestrator.core.records import TaskOutcome
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.slots import Slot
-from orchestrator.core.status import Phase
+from orchestrator.core.status import Phase, StatusView
 from orchestrator.core.stop_budget import FittedLadder
 from orchestrator.core.task_queue import TaskQueue
 from runtime.agents import AgentOptions
@@ -150,3 +150,27 @@ class SupervisorState:
         """Return everything that is to be done, in order, and forget it."""
         out, self._out = self._out, []
         return out
+
+    def status(self, now: float) -> StatusView:
+        """Return what people may see of the run at `now` (monotonic seconds)."""
+        due, ends = self.escalation.due, self.escalation.ends
+        return StatusView(
+            at=now,
+            phase=self.phase,
+            accepted=self.accepted,
+            completed=self.counts[ExecutionStatus.COMPLETED],
+            failed=self.counts[ExecutionStatus.FAILED],
+            interrupted=self.counts[ExecutionStatus.INTERRUPTED],
+            running=self.running,
+            executors=[slot.view() for slot in self.slots if slot.is_alive],
+            signal=self.signal,
+            rung=self.escalation.rung,
+            next_rung=None if due is None else max(0.0, due - now),
+            stop_bound=None if ends is None else max(0.0, ends - now),
+            loaded=bool(self.loaded_agents),
+            restarts=sum(max(0, slot.incarnation - 1) for slot in self.slots),
+            error=self.error,
+            remaining=tuple(self.remaining),
+            journal_broken=self.journal_broken,
+            journal_deadline=self.journal_deadline,
+        )

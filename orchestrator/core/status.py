@@ -1,18 +1,14 @@
-"""What a person may see of the machine: one frozen record, made when asked for. Pure."""
+"""What a person may see of the machine: one frozen record. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from orchestrator.core.ladder import Rung
-from orchestrator.core.slots import ExecutorView, Slot
-from runtime.model import ExecutionStatus, InterruptSignal
-
-if TYPE_CHECKING:
-    from orchestrator.core.state import SupervisorState
+from orchestrator.core.slots import ExecutorView
+from runtime.model import InterruptSignal
 
 
 class Phase(StrEnum):
@@ -68,38 +64,3 @@ class StatusView:
     def pending(self) -> int:
         """Return how many of those that are left were not interrupted: they run, or have not begun."""
         return self.left - self.interrupted
-
-
-def make_status(state: SupervisorState, now: float) -> StatusView:
-    """Return what people may see of a run at `now` (monotonic seconds)."""
-    counts = state.counts
-    due, ends = state.escalation.due, state.escalation.ends
-    return StatusView(
-        at=now,
-        phase=state.phase,
-        accepted=state.accepted,
-        completed=counts[ExecutionStatus.COMPLETED],
-        failed=counts[ExecutionStatus.FAILED],
-        interrupted=counts[ExecutionStatus.INTERRUPTED],
-        running=state.running,
-        executors=[_executor(slot) for slot in state.slots if slot.is_alive],
-        signal=state.signal,
-        rung=state.escalation.rung,
-        next_rung=None if due is None else max(0.0, due - now),
-        stop_bound=None if ends is None else max(0.0, ends - now),
-        loaded=bool(state.loaded_agents),
-        restarts=sum(max(0, slot.incarnation - 1) for slot in state.slots),
-        error=state.error,
-        remaining=tuple(state.remaining),
-        journal_broken=state.journal_broken,
-        journal_deadline=state.journal_deadline,
-    )
-
-
-def _executor(slot: Slot) -> ExecutorView:
-    begun = [assignment for assignment in slot.assigned.values() if assignment.started_at is not None]
-    shown = begun or list(slot.assigned.values())
-    since = min((assignment.started_at for assignment in begun if assignment.started_at is not None), default=None)
-    return ExecutorView(
-        slot.number, slot.pid, slot.state.value, tuple(assignment.task.key for assignment in shown[:3]), since
-    )

@@ -5,20 +5,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from orchestrator.journal.base import (
-    ClaimedError,
-    Committed,
-    Counts,
-    DuplicateKeyError,
-    Journal,
-    JournalError,
-    Mode,
-    Owner,
-    Request,
-    RunRecord,
-    SupervisorRecord,
-)
+from orchestrator.journal.base import Committed, Counts, Journal, Mode, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.contention import Contention, ContentionError, Handler, wait_at_most
+from orchestrator.journal.errors import ClaimedError, DuplicateKeyError, JournalError
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.journal.sqlite.locks import GROUP, PRIVATE
 from runtime.errors import UsageError

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 import msgspec
 
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
-from runtime.errors import QuiesceError, UsageError
+from orchestrator.journal.contention import Handler
 from runtime.model import ExecutionStatus, InterruptSignal
-
-if TYPE_CHECKING:
-    from orchestrator.journal.contention import Handler
 
 Mode = Literal["create", "write", "read"]
 """`create` writes, and makes a new journal if there is none; `write` and `read` need one that exists."""
@@ -28,33 +25,6 @@ INVALID: Final = "invalid"
 
 RUN_ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Run states that never change. An INTERRUPTED run, or one left STARTED by a dead supervisor, can be resumed."""
-
-
-class JournalError(QuiesceError):
-    """The journal failed during a run: disk full, input/output error, damage, connection lost."""
-
-
-class ClaimedError(UsageError):
-    """A living supervisor has the run. `pid` is its process id, None if that cannot be known."""
-
-    def __init__(self, run_id: str, pid: int | None, host: str | None = None) -> None:
-        owner = f"process {pid}" if pid else "another process"
-        place = f" on {host}" if host else ""
-        super().__init__(f"run {run_id} is being executed by {owner}{place}; stop that one first")
-        self.run_id = run_id
-        self.pid = pid
-
-
-class DuplicateKeyError(UsageError):
-    """Two tasks of one run have the same key: task `seq` (the line number, for files) and an earlier one, `first`."""
-
-    def __init__(self, key: str, seq: int, first: int) -> None:
-        unnamed = ": a task without a key is named by its number, so give every task a key, or none"
-        explanation = unnamed if key in (str(seq), str(first)) else ""
-        super().__init__(f"duplicate key {key!r}: task {seq} has the key of task {first}{explanation}")
-        self.key = key
-        self.seq = seq
-        self.first = first
 
 
 class Owner(msgspec.Struct, frozen=True):

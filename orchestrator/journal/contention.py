@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.journal.base import JournalError
+from orchestrator.journal.errors import JournalError
 
 REPORT_AFTER: Final = 1.0
 """Seconds after which a wait is reported."""

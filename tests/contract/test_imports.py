@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,10 @@ def test_scripts_import_tests_and_never_the_other_way() -> None:
     }
     tests = (ROOT / "tests").rglob("*.py")
     assert [path for path in tests if {name.partition(".")[0] for name in imports_of(path)} & scripts] == []
+
+
+def test_no_modules_import_each_other_not_even_for_typing() -> None:
+    grimp = pytest.importorskip("grimp", reason="comes with import-linter")
+    graph = grimp.build_graph("orchestrator", "runtime", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator.journal.base import JournalError, Mode
+from orchestrator.journal.base import Mode
 from orchestrator.journal.contention import Handler
+from orchestrator.journal.errors import JournalError
 from orchestrator.journal.sqlite.batches import UNLIMITED, AdaptivePageSize, Page
 from orchestrator.journal.sqlite.columns import Stored, not_text
 from orchestrator.journal.sqlite.connect import connect, explain, open_to_read, rest_of

@@ -11,7 +11,7 @@ import os
 import struct
 from typing import Final, NamedTuple
 
-from orchestrator.journal.base import JournalError
+from orchestrator.journal.errors import JournalError
 from orchestrator.journal.sqlite.locks import RunLocks
 
 _INDEX: Final = struct.Struct("=12xB1xHI12x8s")

@@ -17,18 +17,9 @@ from typing import Any, Self
 import msgspec
 
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
-from orchestrator.journal.base import (
-    ClaimedError,
-    Committed,
-    Counts,
-    DuplicateKeyError,
-    Mode,
-    Owner,
-    Request,
-    RunRecord,
-    SupervisorRecord,
-)
+from orchestrator.journal.base import Committed, Counts, Mode, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.contention import Handler, wait_at_most
+from orchestrator.journal.errors import ClaimedError, DuplicateKeyError
 from orchestrator.journal.sqlite import batches, queries, rows, run_rows
 from orchestrator.journal.sqlite.columns import Count, escape_surrogates, to_json
 from orchestrator.journal.sqlite.commits import TASK_STATUSES, CommitWriter
