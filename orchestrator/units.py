@@ -34,6 +34,15 @@ def parse_size(text: object) -> int:
     return int(size)
 
 
+def format_size(size: float) -> str:
+    """Return a number of bytes for people: `512 MiB`, `1.5 GiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
 def format_number(number: float) -> str:
     """Return a number with all its digits and no exponent, as options and systemd read it."""
     return f"{Decimal(repr(number)):f}".removesuffix(".0")

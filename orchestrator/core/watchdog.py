@@ -13,6 +13,7 @@ from orchestrator.core.slots import Assignment, Excuse, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.transitions import Intake, IntakeEvent, SlotState
+from orchestrator.units import format_size
 from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, InterruptSignal, Severity
 
@@ -135,9 +136,7 @@ class Watchdog:
             self._state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
         if limit is None or stimulus.size <= limit:
             return
-        message = (
-            f"the executor and its children hold {_format_bytes(stimulus.size)}, the limit is {_format_bytes(limit)}"
-        )
+        message = f"the executor and its children hold {format_size(stimulus.size)}, the limit is {format_size(limit)}"
         signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by="memory-limit")
         running = [
             assignment
@@ -183,12 +182,3 @@ class Watchdog:
 def _can_be_blamed(slot: Slot, assignment: Assignment) -> bool:
     """Whether a task's time is its own: it has not ended, and no other task holds the event loop that it waits for."""
     return not assignment.is_held and (slot.block is None or slot.block.task in (0, assignment.task.seq))
-
-
-def _format_bytes(count: float) -> str:
-    """Return a size for people."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

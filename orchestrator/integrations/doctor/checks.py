@@ -10,6 +10,7 @@ from typing import Final
 from orchestrator.core import stop_budget
 from orchestrator.core.ladder import Ladder
 from orchestrator.integrations.doctor.facts import HostFacts
+from orchestrator.units import format_size
 from runtime.capabilities import Missing, Visibility, losses
 
 _FILES_A_WORKER: Final = 5
@@ -223,17 +224,13 @@ def _of(needed: int, limit: int | None) -> str:
 def _memory(facts: HostFacts, plan: Plan) -> Finding:
     worker_memory = plan.memory_limit or _MEMORY_A_WORKER
     needed = plan.workers * worker_memory
-    demand = f"{plan.workers} * {_format_bytes(worker_memory)}"
+    demand = f"{plan.workers} * {format_size(worker_memory)}"
     if facts.memory is None:
         return Finding("memory", CheckStatus.WORKS, f"{demand} needed; the available memory is unknown")
-    found = f"{demand} needed, {_format_bytes(facts.memory)} available"
+    found = f"{demand} needed, {format_size(facts.memory)} available"
     if facts.memory >= needed:
         return Finding("memory", CheckStatus.WORKS, found)
     return Finding("memory", CheckStatus.DEGRADED, found, "use fewer --workers, or a lower --memory-limit")
-
-
-def _format_bytes(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
 
 
 # -- surroundings -----------------------------------------------------------------------------------------------
@@ -268,7 +265,7 @@ def _journal(facts: HostFacts, _plan: Plan) -> Finding:
     if disk is None:
         verdict = CheckStatus.BROKEN if facts.refused else CheckStatus.WORKS
         return Finding("journal", verdict, "a database, by its URL", facts.refused)
-    free = "unknown space" if disk.free is None else _format_bytes(disk.free)
+    free = "unknown space" if disk.free is None else format_size(disk.free)
     found = f"{disk.path} ({disk.kind or 'unknown file system'}, {free} free)"
     if not disk.exists:
         return Finding(
