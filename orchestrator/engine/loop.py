@@ -31,7 +31,7 @@ from orchestrator.engine.pending_writes import PendingWrites
 from orchestrator.engine.sampler import Sampler
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
 from orchestrator.engine.status_board import Observer, StatusBoard
-from orchestrator.engine.suspension import Suspension
+from orchestrator.engine.suspension import SupervisorSuspension
 from orchestrator.engine.task_store import TaskStore
 from orchestrator.engine.wakeup import Wakeup
 from orchestrator.logging.sinks import LogCallback, standard_error
@@ -88,7 +88,7 @@ class Engine:
         )
         self._sampler = Sampler(backend, mux, self.machine)
         self._pressure = BackPressure(mux, writes, log)
-        self.suspension = Suspension(backend, signals, self._now)
+        self.suspension = SupervisorSuspension(backend, signals, self._now)
         self._guardian = guardian = GuardianMonitor(
             backend,
             mux,

@@ -13,7 +13,7 @@ HALT_SECONDS = 1.0
 """Seconds that a Ctrl-Z waits for the guardian to have stopped everything."""
 
 
-class Suspension:
+class SupervisorSuspension:
     """Know the Ctrl-Z that is under way, if any. Belongs to the loop. `now`: its monotonic clock."""
 
     def __init__(self, backend: Backend, signals: SignalPipe | None, now: Callable[[], float]) -> None:
