@@ -31,7 +31,7 @@ def program(text: str, *arguments: str) -> Running:
 def said(text: str, *arguments: str) -> list[str]:
     """What such a program prints."""
     with program(text, *arguments) as running:
-        done = running.wait(25)
+        done = running.wait()
     assert done.returncode == 0, done
     return done.stdout.splitlines()
 
@@ -91,7 +91,7 @@ def test_the_second_of_two_that_overlap_is_still_told_to_stop(tmp_path: Path) ->
     with program(OVERLAP, str(tmp_path), "until it is stopped") as running:
         running.expect("the first is over", stream="stdout")
         running.send(signal.SIGTERM)
-        done = running.wait(10)
+        done = running.wait()
     assert done.returncode == -signal.SIGTERM, done
     assert "interrupted" in done.stdout
 
@@ -126,7 +126,7 @@ with Supervisor(workers=1, log=logged(logs)) as outer:
 """) as running:
         running.expect("ready", stream="stdout")
         running.send(signal.SIGTERM)
-        done = running.wait(20)
+        done = running.wait()
     assert (done.returncode, done.stdout.splitlines()[1:]) == (7, ["[]", "['FLAG']"]), done
 
 
@@ -169,7 +169,7 @@ with Supervisor(workers=1, run_id=sys.argv[1], grace=0.5, term_grace=0.2, log=lo
         time.sleep(0.01)
     if os.fork() == 0:
         print("forked", flush=True)
-        time.sleep(20)
+        time.sleep(60)
         os._exit(0)
     time.sleep(60)
 """,
@@ -178,7 +178,7 @@ with Supervisor(workers=1, run_id=sys.argv[1], grace=0.5, term_grace=0.2, log=lo
         run_id = str(running.args[-1])
         running.expect("forked", stream="stdout")
         running.send(signal.SIGKILL)
-        wait_until(lambda: procs.processes_of_run(run_id) == [], 5, "the executors are gone")
+        wait_until(lambda: procs.processes_of_run(run_id) == [], what="the executors are gone")
         fork = [each for each in running.tree() if each.pid != running.pid]
         assert fork, "the fork has died too: that shows nothing"
 

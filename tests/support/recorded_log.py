@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.model import Severity
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a wait fails: far beyond what any of them takes."""
 
 

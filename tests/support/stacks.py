@@ -17,7 +17,8 @@ import psutil
 
 from tests.support import procs
 
-_PATIENCE = 1.0  # seconds for a process to write its stacks and end
+_PAUSE = 1.0  # seconds for a process to write its stacks
+_PATIENCE = 10.0  # seconds for a process to write its stacks and end
 
 
 def dump_and_kill(processes: list[psutil.Process]) -> str:
@@ -26,7 +27,7 @@ def dump_and_kill(processes: list[psutil.Process]) -> str:
     asked = [each for each in processes if _catches(each.pid, signal.SIGUSR1)]
     if asked:
         procs.signal_all(asked, signal.SIGUSR1)
-        time.sleep(_PATIENCE)  # the test has failed already; nothing tells when a dump is complete
+        time.sleep(_PAUSE)  # the test has failed already; nothing tells when a dump is complete
     for each in sorted(processes, key=_depth, reverse=True):
         procs.signal_all([each], signal.SIGABRT)
         procs.signal_all([each], signal.SIGCONT)
