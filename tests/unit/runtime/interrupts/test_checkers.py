@@ -160,20 +160,20 @@ def server() -> Iterator[str]:
 
 
 def test_http(server: str) -> None:
-    assert HttpChecker(f"{server}/go")() is None
-    assert HttpChecker(f"{server}/no")() is None
-    assert HttpChecker(f"{server}/stop")() == WHOLE
-    assert HttpChecker(f"{server}/asked")() is not None
+    assert HttpChecker(f"{server}/go", timeout=30)() is None
+    assert HttpChecker(f"{server}/no", timeout=30)() is None
+    assert HttpChecker(f"{server}/stop", timeout=30)() == WHOLE
+    assert HttpChecker(f"{server}/asked", timeout=30)() is not None
     for path in ("none", "gone", "empty"):
-        assert HttpChecker(f"{server}/{path}")() is None
+        assert HttpChecker(f"{server}/{path}", timeout=30)() is None
     for path in ("login", "object", "list", "binary"):
         with pytest.raises(NonsenseError):
-            HttpChecker(f"{server}/{path}")()
+            HttpChecker(f"{server}/{path}", timeout=30)()
     with pytest.raises(OSError, match="403") as denied:
-        HttpChecker(f"{server}/denied")()
+        HttpChecker(f"{server}/denied", timeout=30)()
     denied.value.close()  # type: ignore[attr-defined]
     with pytest.raises(OSError, match="500") as caught:
-        HttpChecker(f"{server}/broken")()
+        HttpChecker(f"{server}/broken", timeout=30)()
     caught.value.close()  # type: ignore[attr-defined]  # an HTTPError is a response too
     with pytest.raises(ValueError, match="http"):
         HttpChecker("file:///etc/passwd")
@@ -185,7 +185,7 @@ def test_a_wrong_answer_is_an_error_in_the_log_and_stops_nothing(
 ) -> None:
     async def main() -> None:
         async with ExecutionState() as state:
-            state.set_interrupt_checker(HttpChecker(f"{server}/{path}"), min_interval=0)
+            state.set_interrupt_checker(HttpChecker(f"{server}/{path}", timeout=30), min_interval=0)
             for _ in range(3):
                 await state.check_interrupt()
 
