@@ -127,7 +127,7 @@ def run_program(place: Path, options: list[str], variables: dict[str, str], befo
         [sys.executable, *options, "program.py", "--first", "second"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         cwd=place,
         env={**environment(), **variables},
         check=False,
@@ -195,7 +195,7 @@ def test_an_executor_is_what_a_child_of_the_package_is(tmp_path: Path, package: 
     (tmp_path / "facts.py").write_text(FACTS)
     (tmp_path / "program.py").write_text(CHILDREN.replace("{package}", package))
     done = subprocess.run(
-        [sys.executable, "program.py"], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment(),
+        [sys.executable, "program.py"], capture_output=True, text=True, timeout=110, cwd=tmp_path, env=environment(),
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -246,7 +246,7 @@ def test_options_that_spawn_forgets_are_passed_on(
     )
     command = [sys.executable, *options, "program.py"]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment(), check=False
+        command, capture_output=True, text=True, timeout=110, cwd=tmp_path, env=environment(), check=False
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == value
@@ -270,7 +270,7 @@ def test_the_authkey_is_in_no_command_line_and_no_environment(tmp_path: Path) ->
         [sys.executable, "program.py"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         cwd=tmp_path,
         env=environment(),
         check=False,
@@ -297,7 +297,7 @@ def test_a_manager_of_the_program_can_be_used_in_agents(tmp_path: Path) -> None:
         [sys.executable, "program.py"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         cwd=tmp_path,
         env=environment(),
         check=False,
@@ -317,7 +317,7 @@ def test_warnings_that_are_errors_concern_the_agents_and_not_our_own_code(tmp_pa
     options = ["-W", "error", "-X", "warn_default_encoding", "-X", "dev", "-bb"]
     done = subprocess.run(
         [sys.executable, *options, "program.py"],
-        capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=60, check=False,
+        capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=110, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "[1, (2,)]\n"), done.stderr
     assert "Warning" not in done.stderr
@@ -326,7 +326,7 @@ def test_warnings_that_are_errors_concern_the_agents_and_not_our_own_code(tmp_pa
     strict = {"PYTHONWARNINGS": "error", "PYTHONWARNDEFAULTENCODING": "1"}
     for command in (["run", "agent.py:f", "--input", "in.jsonl", "--journal", "k.db"], ["doctor"]):
         told = subprocess.run(
-            [*QUIESCE, *command], capture_output=True, text=True, cwd=tmp_path, env=environment(strict), timeout=60,
+            [*QUIESCE, *command], capture_output=True, text=True, cwd=tmp_path, env=environment(strict), timeout=110,
             check=False,
         )  # fmt: skip
         assert "Warning" not in told.stderr, told.stderr
