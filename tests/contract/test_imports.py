@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.cli import ROOT
 
+MODULES = [path for package in ("runtime", "orchestrator") for path in (ROOT / package).rglob("*.py")]
+
 
 def test_importing_the_state_loads_nothing_heavy() -> None:
     """Start-up is budgeted: no rich, structlog, psutil, redis, urllib."""
@@ -115,3 +117,15 @@ def test_no_modules_import_each_other_not_even_for_typing() -> None:
     graph = grimp.build_graph("orchestrator", "runtime", cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     TopologicalSorter(imports).prepare()
+
+
+def test_unit_tests_lie_in_the_folder_of_what_they_test() -> None:
+    """So they are found from the code, and move with it. At the top are those of several packages."""
+    unit = ROOT / "tests" / "unit"
+    for path in unit.rglob("test_*.py"):
+        folder = path.parent.relative_to(unit)
+        assert (ROOT / folder / "__init__.py").exists() or folder == Path(), path
+        module = path.stem.removeprefix("test_")
+        elsewhere = [found for found in MODULES if found.stem == module and found.parent != ROOT / folder]
+        here = (ROOT / folder / f"{module}.py").exists() or (ROOT / folder / module).is_dir()
+        assert here or not elsewhere, f"{path.relative_to(ROOT)} is a test of {elsewhere[0].relative_to(ROOT)}"

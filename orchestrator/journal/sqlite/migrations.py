@@ -15,8 +15,8 @@ How to add a migration:
    queries.py or rows.py that change later (a layout never does).
 4. Rename or remove something that the old code writes to (as `body` became `record`). So a process of the
    old version that still has the file open gets an error, and never mixes two formats in one table.
-5. `tests/unit/orchestrator/journal/test_migrations.py` finds the new fixture by itself. It compares everything that
-   is read, by a reader and by a writer, with what the old code read; extend it by what is special to the step.
+5. `tests/unit/orchestrator/journal/sqlite/test_migrations.py` finds the new fixture by itself. It compares everything
+   that is read, by a reader and by a writer, with what the old code read; extend it by what is special to the step.
 
 *Rejected:* a copy in memory for readers, because a journal can be larger than the memory.
 """
