@@ -75,7 +75,7 @@ class Leftovers:
         def look() -> list[tree.Process]:
             leftovers = self.find(until, guardian, sentinel)
             if known:  # the guardian may have had no time to kill them
-                not_waited_for = [process for process in leftovers if tree.describe(process) in known]
+                not_waited_for = {process for process in leftovers if tree.describe(process) in known}
                 tree.send_signal(not_waited_for, signal.SIGKILL)
                 leftovers = [process for process in leftovers if process not in not_waited_for]
             new = [process for process in leftovers if process.pid not in descriptions and process.pid not in expected]

@@ -25,7 +25,6 @@ from runtime.ipc.guardian_protocol import (
     Pong,
     ReadyReport,
     Report,
-    StraysReport,
     SweepReport,
 )
 from runtime.model import InterruptSignal
@@ -272,10 +271,6 @@ class FakeBackend:
             executor.kill()
         ended = len(self.strays) - len(self.unkillable)
         self.report(SweepReport(len(self.strays), ended, list(self.unkillable), list(self.strays)))
-
-    def leave_strays(self, slot: int, processes: list[str]) -> None:
-        """Report processes that a slot's last executor has left, each as `pid (command)`."""
-        self.report(StraysReport(slot, self._executors[slot].incarnation, processes))
 
     def kill_by_run_token(self, known: Sequence[str]) -> Cleanup:
         """Return that nothing was found."""

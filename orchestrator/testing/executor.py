@@ -100,12 +100,6 @@ class FakeExecutor:
         """Whether it has neither exited nor been killed."""
         return self._exit_code is None
 
-    @property
-    def running_key(self) -> str | None:
-        """The key of the task that it executes."""
-        running = self._running
-        return None if running is None else running[0].key
-
     def hold(self, through: Rung = Rung.FLAG) -> None:
         """Make it deaf to the ladder up to this rung: after FLAG it obeys SIGTERM, after TERM only SIGKILL ends it."""
         self._deaf_through = through

@@ -30,7 +30,7 @@ from runtime.executor.executor import ExecutorConfig
 from runtime.executor.main import run_executor
 from runtime.guardian.child_watch import ChildWatch, wait_for_any
 from runtime.guardian.sentinel import Sentinel
-from runtime.guardian.stdio import StdioKeeper
+from runtime.guardian.stdio import StdioKeeper, redirect_to_null
 from runtime.guardian.strays import StrayReaper
 from runtime.guardian.supervisor_socket import SupervisorSocket
 from runtime.guardian.suspension import Suspension
@@ -170,7 +170,7 @@ class Guardian:
         self._socket.flush_blocking(SWEEP_END_TIMEOUT)
         if not self.is_clean:
             self._leave_supervisor()
-            _let_go_of_stdio()
+            redirect_to_null((1, 2))  # a reader of the supervisor's output waits for its last holder
             self.is_clean = not self._sweep(kill_by=time.monotonic()).remaining
 
     def _execute(self, order: Order, fds: list[int]) -> None:
@@ -396,11 +396,3 @@ class Guardian:
                 self._output.discard(key.fd)
         self._children.drain()
         self._reap()
-
-
-def _let_go_of_stdio() -> None:
-    """Replace the standard streams by /dev/null: a reader of the supervisor's output waits for its last holder."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (1, 2):
-        os.dup2(null, fd)
-    os.close(null)

@@ -12,6 +12,7 @@ from runtime.capabilities import Missing, Visibility
 from runtime.guardian import sentinel
 from runtime.guardian.guardian import Guardian
 from runtime.guardian.sentinel import Sentinel
+from runtime.guardian.stdio import redirect_to_null
 from runtime.ipc.guardian_protocol import PLUGINS_VARIABLE, GuardianSettings
 from runtime.ipc.signals import STACK_DUMP_SIGNALS
 from runtime.process import libc, marks, parent_process, procfs
@@ -24,9 +25,7 @@ def _read_settings() -> GuardianSettings:
     """Read the settings from standard input, and replace it by /dev/null, so that executors do not inherit them."""
     with open(0, "rb", closefd=False) as file:
         settings = msgspec.msgpack.decode(file.read(), type=GuardianSettings)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    redirect_to_null((0,), os.O_RDONLY)
     return settings
 
 

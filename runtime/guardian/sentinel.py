@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from runtime.guardian.stdio import redirect_to_null
 from runtime.native import is_readable
 from runtime.process import marked_processes, tree
 from runtime.process.cgroup import RunCgroup
@@ -90,9 +91,7 @@ def start(
             signal.set_wakeup_fd(-1)
             for fd in (write_fd, *close):
                 os.close(fd)
-            null = os.open(os.devnull, os.O_RDWR)
-            for fd in range(3):
-                os.dup2(null, fd)
+            redirect_to_null(range(3))
             _SentinelProcess(supervisor_fd, guardian, guardian_fd, read_fd, grace, token, mark, leaf).run()
         finally:
             os._exit(0)

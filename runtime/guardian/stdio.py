@@ -9,9 +9,18 @@ from __future__ import annotations
 
 import os
 import selectors
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 _CHUNK = 1 << 16
+
+
+def redirect_to_null(fds: Collection[int], mode: int = os.O_RDWR) -> None:
+    """Replace these standard descriptors by /dev/null."""
+    null = os.open(os.devnull, mode)
+    for fd in fds:
+        os.dup2(null, fd)
+    if null not in fds:  # one of them was closed
+        os.close(null)
 
 
 class StdioKeeper:

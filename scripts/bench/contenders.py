@@ -282,8 +282,6 @@ CONTENDERS: dict[str, type[Contender]] = {
 }
 """By the name under which it is reported."""
 
-FORK_POOLS = ("multiprocess.Pool", "concurrent.futures", "pebble", "mpire")
-
 
 def available(name: str) -> bool:
     """Whether a contender's module is installed."""

@@ -81,55 +81,65 @@ def test_it_gives_up_when_the_stop_must_end(chain: Any, monkeypatch: pytest.Monk
     assert swept.remaining == [UNSEEN]
 
 
-def test_those_that_multiply_are_killed_when_the_stop_must_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No look finds all of them, and there is no cgroup. (The clock is the test's.)"""
-    clock, killed = [100.0], []
+class Crowd:
+    """Processes that no look finds all of, without a cgroup, and a clock that is the test's."""
 
-    def pass_time(seconds: float) -> None:
-        clock[0] += seconds
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(strays, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(tree, "has_children", lambda: True)
+        monkeypatch.setattr(tree, "children", lambda *_: [])
+        monkeypatch.setattr(tree, "child_pids", lambda *_: [])
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def sweep(self, until: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            StrayReaper(None, StdioKeeper(selector), keep=False).sweep([], self.pass_time, until=until)
+
+
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    return Crowd(monkeypatch)
+
+
+def test_those_that_multiply_are_killed_when_the_stop_must_end(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look finds all of them, and there is no cgroup."""
+    killed = []
 
     def stop(_: Descendants, until: float) -> bool:
-        pass_time(until - clock[0])
+        crowd.pass_time(until - crowd.now)
         return False
 
-    monkeypatch.setattr(strays, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(tree, "has_children", lambda: True)
-    monkeypatch.setattr(tree, "children", lambda *_: [])
-    monkeypatch.setattr(tree, "child_pids", lambda *_: [])
     monkeypatch.setattr(Descendants, "stop", stop)
-    monkeypatch.setattr(Descendants, "kill", lambda _: killed.append(clock[0]))
-    until = clock[0] + 0.7
-    with selectors.DefaultSelector() as selector:
-        StrayReaper(None, StdioKeeper(selector), keep=False).sweep([], pass_time, until=until)
+    monkeypatch.setattr(Descendants, "kill", lambda _: killed.append(crowd.now))
+    until = crowd.now + 0.7
+    crowd.sweep(until)
     assert killed
     assert killed[0] < until + STRAY_SEARCH_TIMEOUT  # a look that has begun is ended
 
 
-def test_what_was_stopped_is_killed_also_when_the_last_search_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would stay, stopped, after the end of the guardian. (The clock is the test's.)"""
-    clock, stopped, killed = [100.0], [], []
-
-    def pass_time(seconds: float) -> None:
-        clock[0] += seconds
+def test_what_was_stopped_is_killed_also_when_the_last_search_took_too_long(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would stay, stopped, after the end of the guardian."""
+    stopped, killed = [], []
 
     def stop(descendants: Descendants, _: float) -> bool:
         descendants._parents[7] = 1
         stopped.append(7)
-        pass_time(CROWD_KILL_TIMEOUT)  # on a host without processor time
+        crowd.pass_time(CROWD_KILL_TIMEOUT)  # on a host without processor time
         return False
 
     def signal_one(_: Descendants, pid: int, _parent: int, signum: int) -> bool:
-        killed.extend([pid] * (signum == signal.SIGKILL))
+        if signum == signal.SIGKILL:
+            killed.append(pid)
         return True
 
-    monkeypatch.setattr(strays, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(tree, "has_children", lambda: True)
-    monkeypatch.setattr(tree, "children", lambda *_: [])
-    monkeypatch.setattr(tree, "child_pids", lambda *_: [])
     monkeypatch.setattr(Descendants, "stop", stop)
     monkeypatch.setattr(Descendants, "_signal", signal_one)
-    with selectors.DefaultSelector() as selector:
-        StrayReaper(None, StdioKeeper(selector), keep=False).sweep([], pass_time, until=clock[0] + 2)
+    crowd.sweep(crowd.now + 2)
     assert set(killed) == set(stopped) == {7}
 
 
