@@ -17,6 +17,7 @@ from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
+from orchestrator.core.transitions import SlotState
 from runtime.model import InterruptReason, Severity
 
 MOST_ABANDONED = 5
@@ -49,6 +50,7 @@ class Abandonment:
 
     def _abandon(self, slot: Slot, now: float) -> None:
         where, exit_reason = Slot(slot.number, incarnation=slot.incarnation, pid=slot.pid), slot.exit_reason
+        distrusted = slot.state is SlotState.DISTRUSTED
         left = slot.reset()
         if where.pid is not None and self._state.signal is None:  # a stop looks again, and names what is left then
             self._abandoned[where.number, where.incarnation] = now
@@ -61,7 +63,7 @@ class Abandonment:
                 keys=[assignment.task.key for assignment in left][:NAMED_KEYS],
                 hint=f"see what it waits for: /proc/{where.pid}/stack",
             )
-        self._lost_tasks.record_abandoned(left, where, exit_reason, now)
+        self._lost_tasks.record_abandoned(left, where, exit_reason, now, distrusted=distrusted)
 
     def on_guardian_lost(self) -> None:
         """Forget the abandoned executors: without the guardian nothing reports their ends."""

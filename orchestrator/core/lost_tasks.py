@@ -84,9 +84,14 @@ class LostTasks:
                 self._outcomes.apply_verdict(assignment, verdict, exited, kill_message(exited.exit_text, signal), now)
         self._state.queue.put_back([assignment.task for assignment in begun if assignment.interrupt_signal is None])
 
-    def record_abandoned(self, left: list[Assignment], where: Slot, exit_reason: str | None, now: float) -> None:
-        """Record the tasks of an executor that cannot be killed. Those that had begun do not run again in this run."""
-        begun = [assignment for assignment in left if assignment.has_begun(executing=0)]
+    def record_abandoned(
+        self, left: list[Assignment], where: Slot, exit_reason: str | None, now: float, *, distrusted: bool
+    ) -> None:
+        """Record the tasks of an executor that cannot be killed. Those that had begun do not run again in this run.
+
+        What a `distrusted` executor said of their beginnings was not believed, so any of them may have begun.
+        """
+        begun = [assignment for assignment in left if distrusted or assignment.has_begun(executing=0)]
         self._excuse_if_several(begun)
         for assignment in begun:
             record = (

@@ -153,7 +153,7 @@ def test_an_address_without_a_port_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_if_the_supervisor_is_killed_while_it_stops_the_message_says_so_far(tmp_path: Path) -> None:
     place = Place(tmp_path, "deaf")
-    with place.start("--grace", "1", "--term-grace", "0.1") as running:
+    with place.start("--grace", "60") as running:
         place.wait_begun()
         running.send(signal.SIGTERM)
         running.expect("interrupt.requested")

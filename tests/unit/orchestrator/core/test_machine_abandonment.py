@@ -75,6 +75,28 @@ def test_what_waited_in_it_goes_to_the_next_one_at_no_cost() -> None:
     assert list(world.outcomes) == [1]
 
 
+def test_of_one_that_sent_garbage_every_task_may_have_begun() -> None:
+    """Its Started and its TaskDone may have been in the garbage, and what it said after that was not believed."""
+    world = world_at_work(3, workers=1, concurrency=3)
+    world.tell(stimuli.ProtocolErrorDetected(0, 1, "noise"))
+    world.hear(0, executor_protocol.Started(1))
+    world.tick(LADDER)
+    assert {world.status(seq) for seq in (1, 2, 3)} == {"interrupted"}
+    assert all(UNKILLABLE in (outcome.error or "") for (outcome,) in world.outcomes.values())
+    assert world.machine.state.phase is Phase.FINISHING  # none of them is tried again
+
+
+def test_a_task_that_is_cancelled_while_its_distrusted_executor_does_not_die_is_not_said_to_be_over() -> None:
+    world = world_at_work(1, workers=1)
+    world.tell(stimuli.ProtocolErrorDetected(0, 1, "noise"))
+    world.tell(stimuli.InterruptRequested(STOP, "k1"))
+    world.tell(stimuli.InterruptRequested(STOP))
+    world.tick(STOP_LADDER)
+    (outcome,) = world.outcomes[1]
+    assert (outcome.status, outcome.slot) == (ExecutionStatus.INTERRUPTED, 0)
+    assert UNKILLABLE in (outcome.error or "")
+
+
 def test_who_ran_beside_it_waits_for_the_next_start() -> None:
     """A thread of it may be in the same sleep: a second attempt could run beside what is left of the first."""
     world = world_at_work(2, workers=1, concurrency=2, timeout=2.0)

@@ -169,6 +169,8 @@ class SupervisorStateMachineRules(RuleBasedStateMachine):
             return
         if isinstance(record, executor_protocol.TasksReturned) and not executor.held & set(record.tasks):
             executor.tasks = [task for task in executor.tasks if task not in record.tasks]
+        if isinstance(record, executor_protocol.ThreadsEnded):
+            executor.held.discard(record.task)
         self.world.hear(slot, record)
 
     @precondition(_alive)
