@@ -18,10 +18,15 @@ from tests.support.stacks import dump_and_kill_children
 
 # how fast values are made is a matter of what else the machine does
 settings.register_profile(
-    "ci", deadline=None, database=None, max_examples=FULL, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    "ci",
+    deadline=None,
+    database=None,
+    max_examples=FULL,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
 )
 settings.register_profile("dev", settings.get_profile("ci"), max_examples=FULL // 10)
-# New examples each time, and many: a history that has never been tried must not refuse a change that has nothing to do with it.
+# New examples each time, and many. Not in CI: one that was never tried must not refuse a change of something else.
 settings.register_profile("explore", settings.get_profile("ci"), max_examples=10 * FULL, derandomize=False)
 settings.load_profile("ci")  # `scripts/test unit` takes the other one
 

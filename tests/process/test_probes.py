@@ -153,11 +153,11 @@ def test_an_address_without_a_port_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_if_the_supervisor_is_killed_while_it_stops_the_message_says_so_far(tmp_path: Path) -> None:
     place = Place(tmp_path, "deaf")
-    with place.start("--grace", "60") as running:
+    with place.start("--grace", "4", "--term-grace", "0.1") as running:
         place.wait_begun()
         running.send(signal.SIGTERM)
         running.expect("interrupt.requested")
-        wait_until(place.message.exists, what="a first word")
+        wait_until(lambda: place.message.exists() and place.message.read_text(), what="a first word")
         running.send(signal.SIGKILL)
         assert running.wait().returncode == -signal.SIGKILL
     assert place.message.read_text().startswith("stopping (received SIGTERM): 0 completed, 0 failed, 2 left")

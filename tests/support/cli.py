@@ -29,7 +29,7 @@ from tests.support.stacks import dump_and_kill
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIESCE = (str(Path(sys.executable).with_name("quiesce")),)
-_DRAIN = 5.0  # seconds that output may take to end once the process has
+_DRAIN = 30.0  # seconds that output may take to end once the process has
 
 Command = Sequence[str | os.PathLike[str]]
 
