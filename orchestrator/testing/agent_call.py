@@ -33,11 +33,20 @@ class Sender(Protocol):
         ...
 
 
-def make_state(order: Task, sender: Sender, clock: Clock) -> ExecutionState:
+def make_state(order: Task, sender: Sender, clock: Clock, slot: int = 0, run_id: str = "") -> ExecutionState:
     """Return the state of a task's execution."""
     snapshot = None if order.snapshot is None else codec.decode(order.snapshot, order.snapshot_encoding)
     link = _Link(sender, order.task)
-    return ExecutionState(state_id=order.key, host=link, snapshot=snapshot, clock=clock.monotonic)
+    return ExecutionState(
+        state_id=order.key,
+        host=link,
+        snapshot=snapshot,
+        clock=clock.monotonic,
+        key=order.key,
+        attempt=order.attempt,
+        run_id=run_id,
+        slot=slot,
+    )
 
 
 def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> TaskDone:
@@ -47,7 +56,8 @@ def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> T
     status, error, detail, signal = ExecutionStatus.COMPLETED, None, None, None
     try:
         state.raise_if_interrupted()
-        value = agent(codec.decode(order.input, order.encoding), state)
+        state.input = codec.decode(order.input, order.encoding)
+        value = agent(state.input, state)
         encoded = codec.encode_for_readers(asyncio.run(_finish(value, state)) if inspect.iscoroutine(value) else value)
     except BaseException as problem:  # noqa: BLE001 - whatever an agent raises is the outcome of its task
         interrupt, detail = find_interrupt(problem), traceback.format_exc()

@@ -80,6 +80,7 @@ class FakeBackend:
         self._wake: tuple[int, int] | None = None
         self._next_rung_at: float | None = None
         self._is_bound = False
+        self._run_id = ""
         self._closed = False
 
     def __call__(self, run_id: str, settings: RunSettings) -> FakeBackend:
@@ -87,6 +88,7 @@ class FakeBackend:
         if self._is_bound:
             raise RuntimeError("a FakeBackend is used for one run; make another one")
         self._is_bound = True
+        self._run_id = run_id
         return self
 
     # -- what a test can do ---------------------------------------------------------------------------
@@ -210,6 +212,7 @@ class FakeBackend:
             clock=self.clock,
             on_exit=self._on_exit,
             next_rung_at=lambda: self._next_rung_at,
+            run_id=self._run_id,
         )
         self._executors[slot] = executor
         self._all_executors.append(executor)

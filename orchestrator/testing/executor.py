@@ -62,7 +62,9 @@ class FakeExecutor:
         clock: Clock,
         on_exit: Callable[[FakeExecutor, int], None],
         next_rung_at: Callable[[], float | None],
+        run_id: str = "",
     ) -> None:
+        self.run_id = run_id
         self.slot, self.incarnation, self.pid = slot, incarnation, pid
         self.orders: list[TaskOrder | Control] = []
         """Every order that it has read."""
@@ -270,7 +272,7 @@ class FakeExecutor:
             self._pipes.send(TasksReturned([order.task]))
             return
         agent, info = self._loaded[order.agent]
-        state = make_state(order, self, self._clock)
+        state = make_state(order, self, self._clock, self.slot, self.run_id)
         began = self._clock.monotonic()
         with self._changed:
             self._running = order, state

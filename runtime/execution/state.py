@@ -50,11 +50,15 @@ _LEVELS = {severity: logging.getLevelNamesMapping()[severity.name] for severity 
 
 
 class ExecutionState(Interruptible):
-    """One execution: its interrupt, its events, its generators, its snapshot.
+    """One execution: its task, its interrupt, its events, its generators, its snapshot.
 
     `snapshot` is what an earlier attempt saved; `host` is the executor it runs in, if any; `clock` counts
     monotonic seconds. An `event_bus` that is handed in stays open when this execution ends: share one among
     states that stop together, for its streams end with the first InterruptEvent.
+
+    An executor sets what an agent may want to know of its task: `key`, `attempt` (from 1), `run_id`, `slot` (of the
+    executor, from 0) and `input` (the object that the agent gets). Without an executor they are what the caller gives:
+    None by default, and attempt 1.
     """
 
     def __init__(
@@ -65,9 +69,16 @@ class ExecutionState(Interruptible):
         snapshot: Any = None,
         event_bus: EventBus | None = None,
         clock: Callable[[], float] = time.monotonic,
+        key: str | None = None,
+        attempt: int = 1,
+        run_id: str | None = None,
+        slot: int | None = None,
+        input: Any = None,  # noqa: A002 - as the attribute is called
     ) -> None:
         super().__init__(host)
         self._clock = clock
+        self.key, self.attempt, self.run_id, self.slot = key, attempt, run_id, slot
+        self.input = input
         self._deadline: Deadline | None = None
         self.state_id = state_id or uuid.uuid4().hex
         self.snapshot = snapshot

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from runtime.errors import DecodeError, ExecutionInterrupted, ResultError, error_text
 from runtime.execution.state import ExecutionState
 from runtime.executor.threads import Seen
+from runtime.ipc import codec
 from runtime.ipc.executor_protocol import Task
 
 
@@ -42,3 +44,8 @@ class RunningTask:
         if self.unreadable is not None:
             raise ResultError(f"the snapshot cannot be read: {error_text(self.unreadable)}") from self.unreadable
         self.state.raise_if_interrupted()
+
+    def decode_input(self) -> Any:
+        """Return the input that the agent gets; the state shows the same object. Raises DecodeError."""
+        self.state.input = value = codec.decode(self.order.input, self.order.encoding)
+        return value

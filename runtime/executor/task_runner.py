@@ -177,7 +177,7 @@ class TaskRunner:
         self._sync = running
         try:
             running.check()
-            value = agent(codec.decode(order.input, order.encoding), running.state)
+            value = agent(running.decode_input(), running.state)
         except BaseException as error:  # noqa: BLE001 - sys.exit and the like fail the task, not the executor
             running.finished = True
             self._sync = None
@@ -210,7 +210,7 @@ class TaskRunner:
         try:
             running.check()
             async with CancelOnInterrupt(running.state):
-                value = await agent(codec.decode(order.input, order.encoding), running.state)
+                value = await agent(running.decode_input(), running.state)
         except BaseException as error:  # noqa: BLE001
             running.finished = True
             _current.set(None)
@@ -230,7 +230,15 @@ class TaskRunner:
             except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it fails the task only
                 unreadable = error
         host = TaskLink(self._cell, order.task, wake_fd)
-        state = ExecutionState(state_id=f"{self._cell.run_id}:{order.key}", host=host, snapshot=snapshot)
+        state = ExecutionState(
+            state_id=f"{self._cell.run_id}:{order.key}",
+            host=host,
+            snapshot=snapshot,
+            key=order.key,
+            attempt=order.attempt,
+            run_id=self._cell.run_id,
+            slot=self._cell.slot,
+        )
         running = RunningTask(order, state, time.time(), time.perf_counter(), unreadable)
         running.threads = self.threads.look()
         self._running[order.task] = running

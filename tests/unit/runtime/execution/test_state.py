@@ -42,6 +42,13 @@ def test_a_request_is_answered_truly_and_kept_whole() -> None:
     assert won.triggered_at.tzinfo is not None
 
 
+def test_a_state_knows_of_a_task_what_it_was_given() -> None:
+    state = ExecutionState(key="k", attempt=2, run_id="r", slot=1, input=[1])
+    assert (state.key, state.attempt, state.run_id, state.slot, state.input) == ("k", 2, "r", 1, [1])
+    state = ExecutionState()
+    assert (state.key, state.attempt, state.run_id, state.slot, state.input) == (None, 1, None, None, None)
+
+
 def test_a_request_in_a_signal_handler() -> None:
     """Without a loop: the next checkpoint sees it."""
     state = ExecutionState()
