@@ -31,6 +31,7 @@ REFERENCE = {
     "orchestrator": "What starts, stops and resumes runs from Python.",
     "runtime.testing": "For the tests of agents.",
     "orchestrator.testing": "For the tests of what a supervisor does.",
+    "quiesce": "Every public name of `runtime` and of `orchestrator`: `from quiesce import Supervisor, agent`.",
 }
 """The packages and modules of the reference, and what each is for.
 

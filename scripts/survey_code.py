@@ -19,8 +19,8 @@ from pathlib import Path
 
 from check_prose import find_refused, python_texts
 
-FOLDERS = ("orchestrator", "runtime", "tests", "scripts", "examples")
-PRODUCT = ("orchestrator", "runtime")
+FOLDERS = ("orchestrator", "quiesce", "runtime", "tests", "scripts", "examples")
+PRODUCT = ("orchestrator", "quiesce", "runtime")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import typer
 
 from orchestrator.cli import kubernetes, queries, run, service
 from orchestrator.cli.exit import USAGE, exit_now, print_error
+from orchestrator.version import VERSION
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import escape_surrogates
 
@@ -34,7 +34,7 @@ _ClickException: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ i
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"quiesce {importlib.metadata.version('quiesce')}")
+        typer.echo(f"quiesce {VERSION}")
         raise typer.Exit
 
 

@@ -89,7 +89,7 @@ def _taken(name: str, folders: Iterable[str]) -> list[str]:
 def explain(error: BaseException) -> str:
     """Return what to add to the text of an error that comes of a name's meaning the project's module; else nothing."""
     name, _, submodule = (_module_of(error) or "").partition(".")
-    spec = find_namesake(name) if name in NAMES else None
+    spec = find_namesake(name) if name in (*NAMES, "quiesce") else None
     if spec is None or not _wants_ours(error, name, submodule):
         return ""
     where = spec.origin or next(iter(spec.submodule_search_locations or ()), name)

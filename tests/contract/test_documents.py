@@ -13,7 +13,7 @@ from orchestrator.cli import app
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-FILE = re.compile(r"`((?:orchestrator|runtime|scripts|tests|examples|docs)/[\w/.-]*)`")
+FILE = re.compile(r"`((?:orchestrator|quiesce|runtime|scripts|tests|examples|docs)/[\w/.-]*)`")
 """A file of the project in a document's text; a module may stand without `.py`."""
 
 OPTION = re.compile(r"`(--[a-z][a-z-]+)")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cli import ROOT
 
-MODULES = [path for package in ("runtime", "orchestrator") for path in (ROOT / package).rglob("*.py")]
+MODULES = [path for package in ("runtime", "orchestrator", "quiesce") for path in (ROOT / package).rglob("*.py")]
 
 
 def test_importing_the_state_loads_nothing_heavy() -> None:
@@ -114,7 +114,7 @@ def test_scripts_import_tests_and_never_the_other_way() -> None:
 
 def test_no_modules_import_each_other_not_even_for_typing() -> None:
     grimp = pytest.importorskip("grimp", reason="comes with import-linter")
-    graph = grimp.build_graph("orchestrator", "runtime", cache_dir=None)
+    graph = grimp.build_graph("orchestrator", "quiesce", "runtime", cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     TopologicalSorter(imports).prepare()
 

@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.cli import ROOT, Running
 
-PACKAGES = ("orchestrator", "runtime")
+PACKAGES = ("orchestrator", "quiesce", "runtime")
 BUILT_IN = {
     "sdist": {"PKG-INFO"},
     "wheel": {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"},  # below *.dist-info
@@ -124,7 +124,7 @@ def test_the_sdist_is_the_project_whole_and_nothing_else(built: Built) -> None:
     assert names_in(built.sdist) == {*tracked(), *BUILT_IN["sdist"]}
 
 
-def test_the_wheel_is_the_two_packages_and_nothing_else(built: Built) -> None:
+def test_the_wheel_is_the_packages_and_nothing_else(built: Built) -> None:
     """No stale module of an earlier build; the same from a checkout and from the sdist."""
     modules = {name for name in tracked() if name.startswith(tuple(f"{package}/" for package in PACKAGES))}
     assert {f"{package}/py.typed" for package in PACKAGES} <= modules

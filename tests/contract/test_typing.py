@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 SAMPLE = Path(__file__).with_name("typing_sample.py")
+NAMES = Path(__file__).with_name("typing_quiesce.py")
 WRONG = Path(__file__).with_name("typing_wrong.py")
 ROOT = SAMPLE.parents[2]
 
@@ -34,9 +35,9 @@ def check(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 def test_mypy_strict() -> None:
     pytest.importorskip("mypy")
-    done = check("mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache"), str(SAMPLE), str(WRONG))
+    done = check("mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache"), str(SAMPLE), str(NAMES), str(WRONG))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 source files" in done.stdout
+    assert "3 source files" in done.stdout
 
 
 @pytest.mark.slow
@@ -45,7 +46,7 @@ def test_pyright_basic(tmp_path: Path) -> None:
     tool = next((name for name in ("pyright", "basedpyright") if importlib.util.find_spec(name)), None)
     if tool is None or check(tool, "--version").returncode != 0:  # it fetches its engine when it is first used
         pytest.skip("pyright is not installed, or cannot run here")
-    for source in (SAMPLE, WRONG):
+    for source in (SAMPLE, NAMES, WRONG):
         shutil.copy(source, tmp_path)
     config = {
         "typeCheckingMode": "basic",
@@ -57,7 +58,7 @@ def test_pyright_basic(tmp_path: Path) -> None:
     done = check(tool, "--project", ".", "--pythonpath", sys.executable, "--outputjson", cwd=tmp_path)
     report = json.loads(done.stdout[done.stdout.index("{") :])
     assert report["generalDiagnostics"] == []
-    assert report["summary"]["filesAnalyzed"] == 2
+    assert report["summary"]["filesAnalyzed"] == 3
 
 
 def test_each_mistake_is_one_of_its_own() -> None:

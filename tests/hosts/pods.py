@@ -190,7 +190,7 @@ def _checksum(base: str) -> str:
     """Of everything that goes into the image."""
     digest = hashlib.sha256(base.encode())
     paths = [ROOT / name for name in ("Containerfile", ".containerignore", "pyproject.toml")]
-    paths += [path for name in ("orchestrator", "runtime") for path in sorted((ROOT / name).rglob("*.py"))]
+    paths += [path for name in ("orchestrator", "quiesce", "runtime") for path in sorted((ROOT / name).rglob("*.py"))]
     for path in paths:
         digest.update(str(path).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]

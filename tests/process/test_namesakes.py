@@ -95,7 +95,7 @@ def test_a_module_on_pythonpath_wins_in_agents_and_does_not_disturb_the_command(
 
 
 @pytest.mark.parametrize("agent", ["{}.py:own", "{}:own"])
-@pytest.mark.parametrize("name", ["runtime", "orchestrator"])
+@pytest.mark.parametrize("name", ["runtime", "orchestrator", "quiesce"])
 def test_an_agent_may_be_in_a_module_of_that_name_itself(tmp_path: Path, name: str, agent: str) -> None:
     (tmp_path / f"{name}.py").write_text("def own(task_input, state):\n    return __name__\n")
     done = run(tmp_path, agent.format(name))
@@ -167,6 +167,19 @@ def test_an_agent_that_wants_both_is_told_what_collides(tmp_path: Path, line: st
     assert where in said, done
     assert "hides quiesce's package" in said
     assert "rename it" in said
+
+
+def test_quiesce_has_the_names_for_an_agent_beside_its_own_runtime(tmp_path: Path) -> None:
+    """An executor has loaded them under the names of their modules."""
+    make_project(tmp_path, "runtime", "file")
+    (tmp_path / "both.py").write_text(
+        "import runtime\nfrom quiesce import ExecutionState, agent\n"
+        "@agent\ndef work(task_input, state: ExecutionState):\n    return [runtime.__file__, "
+        "type(state) is ExecutionState]\n"
+    )
+    done = run(tmp_path, "both.py:work")
+    assert done.returncode == 0, done
+    assert list(look(tmp_path / "j.db").values.values()) == [[str(tmp_path / "runtime.py"), True]] * 2
 
 
 def test_an_agents_own_mistake_is_not_called_a_collision(tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""Run the command line by `python -m quiesce`."""
+
+from orchestrator.entry import main
+
+main()
