@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import kubernetes, queries, run, service
+from orchestrator.cli import events, kubernetes, queries, run, service
 from orchestrator.cli.exit import USAGE, exit_now, print_error
 from orchestrator.version import VERSION
 from runtime.errors import QuiesceError, UsageError
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 run.register(app)
 queries.register(app)
+events.register(app)
 kubernetes.register(app)
 service.register(app)
 

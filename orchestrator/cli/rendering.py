@@ -70,9 +70,10 @@ def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:
     }
 
 
-def event_object(event: RunEvent) -> dict[str, Any]:
-    """Return an event as an object, for `events`."""
-    return {"seq": event.seq, **msgspec.structs.asdict(event), "at": _iso(event.at), "data": _value(event.data)}
+def event_object(event: RunEvent, key: str | None) -> dict[str, Any]:
+    """Return an event as an object, for `events`. `key`: that of its task, if it has one."""
+    fields = msgspec.structs.asdict(event)
+    return {"seq": event.seq, **fields, "key": key, "at": _iso(event.at), "data": _value(event.data)}
 
 
 class _Projection(msgspec.Struct):
@@ -173,9 +174,9 @@ def outcome_line(outcome: TaskOutcome) -> str:
     return f"{printable(outcome.key):12} {coloured(outcome.status, 12)} {printable(result)}"
 
 
-def event_line(event: RunEvent) -> str:
-    """Return the line about an event: number, time, kind, task, address and data."""
-    task = f" task {event.task}" if event.task else ""
+def event_line(event: RunEvent, key: str | None) -> str:
+    """Return the line about an event: number, time, kind, the key of its task, address and data."""
+    task = f" {printable(key)}" if key is not None else f" task {event.task}" if event.task else ""
     address = f" {printable(event.address)}" if event.address else ""
     data = text(_value(event.data))
     return f"{event.seq:6} {local(event.at)} {printable(event.kind)}{task}{address} {data}"

@@ -195,6 +195,10 @@ class Journal(Protocol):
         """Return the run's tasks with these keys, by key."""
         ...
 
+    def keys(self, run: int, seqs: Collection[int]) -> dict[int, str]:
+        """Return the keys of the run's tasks with these numbers, by number."""
+        ...
+
     def tasks(self, run: int) -> Iterator[PendingTask]:
         """Iterate over all tasks of a run in seq order, whether they have ended or not."""
         ...

@@ -26,8 +26,8 @@ COMMAND = (
     sys.executable,
     "-c",
     (
-        "import typer; from orchestrator.cli.queries import register\n"
-        "app = typer.Typer(pretty_exceptions_enable=False); register(app); app()"
+        "import typer; from orchestrator.cli import events, queries\n"
+        "app = typer.Typer(pretty_exceptions_enable=False); queries.register(app); events.register(app); app()"
     ),
 )
 AT = datetime(2030, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC).timestamp()
@@ -217,10 +217,40 @@ def test_events_can_begin_anywhere(journal: SqliteJournal, path: Path) -> None:
         "data": {"n": 2},
         "address": "a::b",
         "task": 2,
+        "key": "two",
         "slot": 0,
         "incarnation": None,
     }
-    assert 'task.ended task 3 a::b {"n":3}' in query("events", cwd=path.parent).stdout
+    assert 'task.ended two a::b {"n":2}' in query("events", cwd=path.parent).stdout
+
+
+def test_events_of_a_kind_of_a_task_and_the_last_ones(journal: SqliteJournal, path: Path) -> None:
+    """Each option takes away; with --follow the last ones come before the new ones."""
+    run = journal.get_run().id
+    journal.commit(run, events=[RunEvent(kind="run.stopping", at=AT), event(2)])
+
+    def seqs(*args: str) -> list[int]:
+        return [each["seq"] for each in lines(query("events", "--json", *args, cwd=path.parent))]
+
+    assert seqs("--kind", "run.stopping") == [4]
+    assert seqs("--kind", "run.*", "--kind", "task.ended", "--from", "3") == [3, 4, 5]
+    assert seqs("--key", "two") == [2, 5]
+    assert seqs("--key", "two", "--tail", "1") == [5]
+    assert seqs("--tail", "0") == []
+    assert [each["key"] for each in lines(query("events", "--json", "--tail", "2", cwd=path.parent))] == [None, "two"]
+    refused = query("events", "--key", "unknown", cwd=path.parent)
+    assert (refused.returncode, refused.stderr) == (2, "quiesce: the run has no task with the key 'unknown'\n")
+    journal.release(run)
+    followed = query("events", "--tail", "1", "--follow", "--json", cwd=path.parent)
+    assert [json.loads(line)["seq"] for line in followed.stdout.splitlines()] == [5]
+
+
+def test_the_latest_runs(journal: SqliteJournal, path: Path) -> None:
+    """`--limit` keeps the order."""
+    journal.create_run("newest-run", agent=None)
+    found = lines(query("runs", "--json", "--limit", "2", cwd=path.parent))
+    assert [each["run_id"] for each in found] == ["new-run", "newest-run"]
+    assert lines(query("runs", "--json", "--limit", "0", cwd=path.parent)) == []
 
 
 def test_events_are_followed_until_the_run_has_ended(journal: SqliteJournal, path: Path) -> None:
@@ -240,17 +270,17 @@ def test_events_are_followed_until_the_run_has_ended(journal: SqliteJournal, pat
 def test_following_ends_when_the_supervisor_is_gone(journal: SqliteJournal, path: Path) -> None:
     """One that was killed commits nothing more, so there is nothing to wait for."""
     with start("events", "--follow", cwd=path.parent) as running:
-        running.expect("task 3", stream="stdout")
+        running.expect("task.ended 3 a::b", stream="stdout")
         journal.release(journal.get_run().id)
         done = running.wait()
     assert done.returncode == 0
-    assert done.stderr == "quiesce: the supervisor of run new-run is gone: no more events until it is resumed\n"
+    assert done.stderr == "quiesce: the supervisor of run new-run is gone: nothing more comes until it is resumed\n"
 
 
 def test_ctrl_c_ends_following_by_sigint(journal: SqliteJournal, path: Path) -> None:
     """The shell must see the truth; no traceback."""
     with start("events", "--follow", cwd=path.parent) as running:
-        running.expect("task 3", stream="stdout")
+        running.expect("task.ended 3 a::b", stream="stdout")
         running.send_group(signal.SIGINT)
         done = running.wait()
     assert done.signal is signal.SIGINT

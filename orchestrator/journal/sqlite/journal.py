@@ -268,6 +268,12 @@ class SqliteJournal:
         outcomes = self._outcomes_of(run, [task.seq for task in tasks]) if tasks else {}
         return {task.key: StoredTask(task, outcomes.get(task.seq)) for task in tasks}
 
+    def keys(self, run: int, seqs: Collection[int]) -> dict[int, str]:
+        """Return the keys of tasks by seq."""
+        found = self._db.fetch_value(queries.KEYS_OF_SEQS, str, {"run": run, "seqs": to_json(sorted(seqs))})
+        with self._db.decoding():
+            return rows.keys_by_seq(found)
+
     def tasks(self, run: int) -> Iterator[PendingTask]:
         """Iterate over all tasks of a run, in seq order. Each page is a separate transaction."""
         return self._reader.tasks(queries.ALL_TASKS, run)

@@ -247,6 +247,9 @@ ADD_TASK: Final = (
 SEQS_OF_KEYS: Final = """
 SELECT json_group_object(key, seq) FROM tasks WHERE run = :run AND key IN (SELECT value FROM json_each(:keys))
 """
+KEYS_OF_SEQS: Final = """
+SELECT json_group_object(seq, key) FROM tasks WHERE run = :run AND seq IN (SELECT value FROM json_each(:seqs))
+"""
 SEQ_OF_KEY: Final = "SELECT seq FROM tasks WHERE run = ? AND key = ?"
 AGENTS: Final = "SELECT number, identity FROM agents WHERE run = ?"
 ADD_AGENT: Final = "INSERT INTO agents(run, number, identity) VALUES (?, ?, ?)"

@@ -67,6 +67,7 @@ class _TaskDetails(msgspec.Struct, frozen=True):
 
 
 _decode_keys = msgspec.json.Decoder(dict[str, Number]).decode
+_decode_names = msgspec.json.Decoder(dict[Number, str]).decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
 _decode_details = msgspec.json.Decoder(list[_TaskDetails]).decode
 
@@ -79,6 +80,11 @@ def terminal_seqs(text: str) -> set[int]:
 def known_keys(text: str) -> dict[str, int]:
     """Decode the result of SEQS_OF_KEYS: keys and their seq."""
     return _decode_keys(text)
+
+
+def keys_by_seq(text: str) -> dict[int, str]:
+    """Decode the result of KEYS_OF_SEQS."""
+    return _decode_names(text)
 
 
 def pending_tasks(page: Page) -> list[PendingTask]:

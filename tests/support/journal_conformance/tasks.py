@@ -54,6 +54,7 @@ class TaskConformance(StoreFixtures):
             assert journal.add_tasks(run, numbered) == (gap, len(tasks) * gap)
             expected = [_expected(task, task.seq) for task in numbered]
             assert journal.pending(run) == expected
+            assert journal.keys(run, [task.seq for task in numbered]) == {task.seq: task.key for task in numbered}
             assert list(journal.tasks(run)) == expected
 
     def test_tasks_named_by_their_line_are_there_by_name(self, journal: Journal, run: int) -> None:

@@ -1,0 +1,85 @@
+"""Open a journal for a command that prints, and follow what a living supervisor adds to it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+
+from orchestrator.cli import rendering, stdout
+from orchestrator.cli.journals import open_for_command
+from orchestrator.journal import Journal, Mode
+from runtime.errors import QuiesceError, UsageError
+from runtime.model import ExecutionStatus
+from runtime.text import printable
+
+POLL_SECONDS: Final = 0.05
+"""Seconds between two checks for new commits; a check costs a few microseconds."""
+
+RunId = Annotated[
+    str | None, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one. Default: the latest.")
+]
+JournalPath = Annotated[
+    str, typer.Option("--journal", "-j", metavar="PATH", envvar="QUIESCE_JOURNAL", help="The journal.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def query(where: str, mode: Mode = "read") -> Iterator[Journal]:
+    """Open a journal for the block. An error becomes one line and exit code 2."""
+    stdout.die_by_sigpipe()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # keep SIG_IGN if the parent set it (nohup)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the locale lacks must not be an error
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with open_for_command(where, mode) as journal:
+            yield journal
+            stdout.flush()
+    except QuiesceError as error:
+        print_error(str(error))
+        raise typer.Exit(2) from None
+
+
+def follow(journal: Journal, number: int, read_new: Callable[[], Iterable[T]]) -> Iterator[T]:
+    """Yield what `read_new` returns, again after each commit, until the run has ended or its supervisor is gone."""
+    while True:
+        version, run = journal.data_version(), next((run for run in journal.runs() if run.id == number), None)
+        if run is None:
+            raise UsageError(f"the run is no longer in {journal.location}")
+        gone = run.starts > 0 and not (run.owner and run.owner.alive)
+        yield from read_new()  # read after the run itself, so the last records are included
+        stdout.flush()
+        if run.status not in (ExecutionStatus.AWAITING, ExecutionStatus.STARTED):
+            return
+        if gone:
+            print_error(f"the supervisor of run {run.run_id} is gone: nothing more comes until it is resumed")
+            return
+        for _ in range(20):  # then check the run all the same: a supervisor that is killed commits nothing
+            time.sleep(POLL_SECONDS)
+            if journal.data_version() != version:
+                break
+
+
+def print_line(line: str) -> None:
+    """Print a line for people."""
+    stdout.write(line + "\n")
+
+
+def print_json(value: Any) -> None:
+    """Print JSON in UTF-8, independent of the locale."""
+    sys.stdout.buffer.write(rendering.text(value).encode() + b"\n")
+
+
+def print_error(line: str) -> None:
+    """Print a line on standard error."""
+    sys.stderr.write(f"quiesce: {printable(line)}\n")
