@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import events, kubernetes, queries, run, service
+from orchestrator.cli import events, failures, kubernetes, queries, run, service
 from orchestrator.cli.exit import USAGE, exit_now, print_error
 from orchestrator.version import VERSION
 from runtime.errors import QuiesceError, UsageError
@@ -25,6 +25,7 @@ app = typer.Typer(
 run.register(app)
 queries.register(app)
 events.register(app)
+failures.register(app)
 kubernetes.register(app)
 service.register(app)
 

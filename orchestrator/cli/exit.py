@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -34,12 +34,16 @@ INPUT_TRUNCATED = "the input was a stream that was not read to its end: what was
 
 @dataclass(frozen=True, slots=True)
 class EndedRun:
-    """A run that has ended: its result, its id, the location of its journal, and whether its input was cut off."""
+    """A run that has ended: its result, its id, the location of its journal, and whether its input was cut off.
+
+    `failures`: a line for each of the most frequent causes of failed tasks.
+    """
 
     result: RunResult
     run_id: str
     journal: str
     input_truncated: bool = False
+    failures: Sequence[str] = ()
 
     def text(self) -> str:
         """Return the summary for people: how the run ended, and the command to type next."""
@@ -62,7 +66,8 @@ class EndedRun:
         if result.status is ExecutionStatus.INTERRUPTED and view.accepted:
             yield f"To resume: {hints.command('resume', self.run_id, self.journal)}"
         if view.failed:
-            yield f"To see the failures: {hints.command('results', self.run_id, self.journal, '--status', 'failed')}"
+            yield from map(printable, self.failures)
+            yield f"To see the failures: {hints.command('failures', self.run_id, self.journal)}"
         if self.input_truncated:
             yield INPUT_TRUNCATED
 

@@ -73,7 +73,26 @@ def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:
 def event_object(event: RunEvent, key: str | None) -> dict[str, Any]:
     """Return an event as an object, for `events`. `key`: that of its task, if it has one."""
     fields = msgspec.structs.asdict(event)
-    return {"seq": event.seq, **fields, "key": key, "at": _iso(event.at), "data": _value(event.data)}
+    return {"seq": event.seq, **fields, "key": key, "at": _iso(event.at), "data": shown_bytes(event.data)}
+
+
+class _Keyed(msgspec.Struct):
+    """The data of an event that may name a task."""
+
+    key: str | None = None
+
+
+_decode_keyed = msgspec.json.Decoder(_Keyed).decode
+
+
+def event_key(event: RunEvent) -> str | None:
+    """Return the key of the task that the data of an event names, None if it names none."""
+    if b'"key"' not in event.data:
+        return None
+    try:
+        return _decode_keyed(event.data).key
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class _Projection(msgspec.Struct):
@@ -99,7 +118,10 @@ def shown_value(outcome: TaskOutcome) -> tuple[Any, str | None]:
         return _blob(outcome.encoded, outcome.encoding), "?"
 
 
-def _value(data: bytes) -> Any:
+def shown_bytes(data: bytes, encoding: str = JSON) -> Any:
+    """Return the JSON of an encoded value; what is not JSON, an input that was pickled, as base64."""
+    if encoding != JSON:
+        return _blob(data, encoding)
     try:
         return _json(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -178,7 +200,7 @@ def event_line(event: RunEvent, key: str | None) -> str:
     """Return the line about an event: number, time, kind, the key of its task, address and data."""
     task = f" {printable(key)}" if key is not None else f" task {event.task}" if event.task else ""
     address = f" {printable(event.address)}" if event.address else ""
-    data = text(_value(event.data))
+    data = text(shown_bytes(event.data))
     return f"{event.seq:6} {local(event.at)} {printable(event.kind)}{task}{address} {data}"
 
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 from orchestrator import hints
 from orchestrator.cli.display import Display, LiveDisplay, choose_display
 from orchestrator.cli.exit import EndedRun, outlive_stack_requests
+from orchestrator.cli.failures import summarise
 from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import RunOptions
@@ -69,7 +70,9 @@ class Runner:
         with self._observers.serving_probes(self.session.run_id, self._log):  # first: nothing has to end if it fails
             self.session.start()
             result = self._conduct(agent, begin)
-        return EndedRun(result, self.session.run_id, self.journal.location, self.input_truncated)
+        location, run_id = self.journal.location, self.session.run_id
+        causes = summarise(location, run_id) if result.view.failed and result.error is None else ()
+        return EndedRun(result, run_id, location, self.input_truncated, causes)
 
     def _conduct(self, agent: str, begin: Callable[[], None]) -> RunResult:
         session = self.session

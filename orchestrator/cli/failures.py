@@ -1,0 +1,90 @@
+"""`quiesce failures | show`: why tasks of a run failed, by cause, and all that is known about one task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import typer
+
+from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_json, print_line, query
+from orchestrator.cli.task_details import details_lines, details_object, read_details
+from orchestrator.core.records import TaskOutcome
+from orchestrator.failures import FailureGroup, FailureGroups, group_failures, summary_lines, tasks
+from orchestrator.journal import DEFAULT_JOURNAL, RunRecord, open_journal, wait_at_most
+from runtime.errors import QuiesceError
+from runtime.model import ExecutionStatus
+from runtime.text import printable
+
+SUMMARY_SECONDS: Final = 1.0
+"""Seconds that the end of a run spends at most on finding out why tasks failed."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command()(failures)
+    app.command()(show)
+
+
+def failures(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
+    """Show why tasks of a run failed, grouped by cause: the exception, and the place in your code."""
+    with query(journal) as opened_journal:
+        record = opened_journal.get_run(run)
+        groups = group_failures(opened_journal.results(record.id, [ExecutionStatus.FAILED]))
+        for line in (
+            _objects(groups, record) if json else _lines(groups, record, opened_journal.counts(record.id).total)
+        ):
+            print_json(line) if json else print_line(str(line))
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key of a task.")],
+    journal: JournalPath = DEFAULT_JOURNAL,
+    json: AsJson = False,
+) -> None:
+    """Show one task: its input, outcome, attempts, traceback and events."""
+    with query(journal) as opened_journal:
+        details = read_details(opened_journal, opened_journal.get_run(run), key)
+        if json:
+            print_json(details_object(details))
+            return
+        for line in details_lines(details):
+            print_line(line)
+
+
+def summarise(location: str, run_id: str) -> list[str]:
+    """Return the lines about a run's failures for its end: empty if there are none, or the journal cannot be read."""
+    groups, deadline = FailureGroups(), time.monotonic() + SUMMARY_SECONDS
+    try:
+        with open_journal(location, "read", wait_at_most(SUMMARY_SECONDS)) as journal:
+            record = journal.get_run(run_id)
+            for outcome in journal.results(record.id, [ExecutionStatus.FAILED]):
+                groups.add(outcome)
+                if time.monotonic() > deadline:
+                    return [*summary_lines(groups.largest_first(), record.cwd), f"  (of the first {groups.count})"]
+    except QuiesceError:
+        return []
+    return summary_lines(groups.largest_first(), record.cwd)
+
+
+def _objects(groups: FailureGroups, run: RunRecord) -> Iterator[dict[str, Any]]:
+    for group in groups.largest_first():
+        yield {"run_id": run.run_id, **group.to_dict(run.cwd)}
+
+
+def _lines(groups: FailureGroups, run: RunRecord, total: int) -> Iterator[str]:
+    if not groups.count:
+        yield f"no task of run {printable(run.run_id)} has failed"
+        return
+    yield f"{groups.count} of {total} tasks of run {printable(run.run_id)} failed:"
+    for group in groups.largest_first():
+        yield ""
+        yield from _group_lines(group, run)
+
+
+def _group_lines(group: FailureGroup, run: RunRecord) -> Iterator[str]:
+    example: TaskOutcome = group.example
+    yield f"  {tasks(group.count)}: {printable(group.cause.text(run.cwd))}"
+    yield f"    for example task {printable(example.key)}: {printable(example.error or '')}"
