@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from orchestrator.core.records import TaskOutcome
 from runtime.text import single_line
 from runtime.user_frames import Frame, frames_in_text, select_user_frames
@@ -49,7 +51,7 @@ class FailureGroup:
         return {
             "cause": self.cause.text(folder),
             "kind": self.cause.kind,
-            "frame": None if frame is None else frame._asdict(),
+            "frame": None if frame is None else msgspec.structs.asdict(frame),
             "count": self.count,
             "example": self.example.key,
             "error": self.example.error,
@@ -83,10 +85,12 @@ def group_failures(outcomes: Iterable[TaskOutcome]) -> FailureGroups:
 
 
 def cause_of(outcome: TaskOutcome) -> Cause:
-    """Return why a task failed, from its one-line error, its traceback and its signal."""
+    """Return why a task failed. What an older quiesce recorded has only the text of error and traceback."""
     error = outcome.error or ""
     if outcome.signal is not None:
         return Cause(outcome.signal.reason.value)
+    if outcome.failure is not None:
+        return Cause(outcome.failure.type, outcome.failure.frame)
     match = _EXCEPTION.match(error) if outcome.detail else None
     if match is None:
         return Cause(single_line(error.partition(" (")[0] or "no error", LONGEST_CAUSE))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 _LIBRARY: Final = re.compile(
     r"^<frozen |[/\\](?:lib|lib64|Lib)[/\\]python\d(?:\.\d+)?[/\\]|[/\\](?:site|dist)-packages[/\\]"
@@ -21,7 +23,7 @@ _FRAME: Final = re.compile(r'^[ |+]*File "(.+)", line (\d+)(?:, in (.+))?$', re.
 _BEGIN: Final = re.compile(r"^[ |+]*Traceback \(most recent call last\):$", re.MULTILINE)
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True):
     """A place in a traceback: file, line from 1, and the name of the function."""
 
     file: str

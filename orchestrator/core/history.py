@@ -20,6 +20,7 @@ import msgspec
 
 from orchestrator.core import stimuli
 from orchestrator.core.records import NewTask, PendingTask, TaskOutcome
+from runtime.failure import Failure
 from runtime.ipc import executor_protocol
 
 MAX_STIMULI = 1000
@@ -83,6 +84,7 @@ PAYLOADS: dict[type, tuple[str, ...]] = {
     executor_protocol.Delayed: ("stack",),
     executor_protocol.LoadAgent: ("source",),
     executor_protocol.Task: ("input", "snapshot"),
+    Failure: ("arguments",),
     TaskOutcome: ("encoded", "error", "detail", "projection"),
 }
 """The members that may be large, and that the machine does not read: of stimuli, of what they carry, and of orders."""
@@ -168,6 +170,8 @@ def _shorten(item: Any) -> Any:
         payload = getattr(item, name)
         if payload is not None and len(payload) > PAYLOAD_LIMIT:
             item = msgspec.structs.replace(item, **{name: _cut(payload)})
+    if type(item) is executor_protocol.TaskDone and item.failure is not None:
+        return msgspec.structs.replace(item, failure=_shorten(item.failure))
     return item
 
 

@@ -20,13 +20,14 @@ import msgspec
 from orchestrator.core import records, stimuli
 from orchestrator.core.history import PAYLOADS, Entry, History, OmittedBytes, OmittedText
 from orchestrator.core.settings import RunSettings
+from runtime import failure
 from runtime.capabilities import Missing
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptSignal, Severity
 
 _STRUCTS: dict[str, type[Any]] = {
     name: kind
-    for module in (stimuli, records, executor_protocol)
+    for module in (stimuli, records, executor_protocol, failure)
     for name, kind in inspect.getmembers(module, inspect.isclass)
     if issubclass(kind, msgspec.Struct)
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from runtime.failure import Failure
 from runtime.model import ExecutionStatus, InterruptSignal
 
 TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
@@ -75,7 +76,7 @@ class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """Record how a task ended, for now (interrupted) or for good. Times are Unix seconds.
 
     `error` is one line, `detail` the traceback or more; `slot` and `incarnation` say who executed it. `projection` is
-    the JSON that readers are shown of a value that is not JSON.
+    the JSON that readers are shown of a value that is not JSON. `failure` describes the exception of a failed task.
     """
 
     seq: int
@@ -92,6 +93,7 @@ class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int | None = None
     signal: InterruptSignal | None = None
     projection: bytes | None = None
+    failure: Failure | None = None
 
     @property
     def ok(self) -> bool:

@@ -135,6 +135,7 @@ def make_outcome(
         error=error or record.error, detail=record.detail,
         started_at=record.started_at, ended_at=record.started_at + record.seconds, slot=number,
         incarnation=where.incarnation, signal=signal,
+        failure=record.failure if status is ExecutionStatus.FAILED else None,
     )  # fmt: skip
 
 

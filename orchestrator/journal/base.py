@@ -50,7 +50,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A run in the journal. Times are Unix seconds; `agent` and `config` are what `create_run` was given.
 
     `status` is AWAITING until the first claim, then STARTED, and in the end COMPLETED, FAILED or INTERRUPTED.
-    `sealed`: its input is complete. `starts` counts the claims.
+    `sealed`: its input is complete. `starts` counts the claims. `parent`: the run whose failed tasks it retries.
     """
 
     id: int
@@ -66,6 +66,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     signal: InterruptSignal | None = None
     starts: int = 0
     owner: Owner | None = None
+    parent: int | None = None
 
     @property
     def ended(self) -> bool:

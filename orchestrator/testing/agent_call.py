@@ -15,6 +15,7 @@ from runtime.execution.state import ExecutionState
 from runtime.interrupts.interruptible import CancelOnInterrupt
 from runtime.ipc import codec
 from runtime.ipc.executor_protocol import ExecutorRecord, Snapshot, Task, TaskDone, TaskEvent
+from runtime.ipc.failures import describe_failure
 from runtime.model import Event, ExecutionStatus, InterruptSignal
 
 Agent = Callable[[Any, Any], Any]
@@ -53,7 +54,7 @@ def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> T
     """Call the agent. Return the record of how its task ended."""
     started_at, began = time.time(), clock.monotonic()
     encoded: codec.Encoded | tuple[None, str, None] = (None, "", None)
-    status, error, detail, signal = ExecutionStatus.COMPLETED, None, None, None
+    status, error, detail, signal, failure = ExecutionStatus.COMPLETED, None, None, None, None
     try:
         state.raise_if_interrupted()
         state.input = codec.decode(order.input, order.encoding)
@@ -65,9 +66,11 @@ def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> T
         if interrupt is not None:
             status, error = ExecutionStatus.INTERRUPTED, str(interrupt)
             signal = interrupt.signal.model_dump_json().encode()
+        else:
+            failure = describe_failure(problem)
     data, encoding, projection = encoded
     seconds = clock.monotonic() - began
-    return TaskDone(order.task, status, data, encoding, error, detail, started_at, seconds, signal, projection)
+    return TaskDone(order.task, status, data, encoding, error, detail, started_at, seconds, signal, projection, failure)
 
 
 async def _finish(coroutine: Coroutine[Any, Any, Any], state: ExecutionState) -> Any:

@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from runtime.errors import ExecutionInterrupted, ResultError, error_text
 from runtime.executor.running_task import RunningTask
+from runtime.failure import Failure
 from runtime.ipc import codec
 from runtime.ipc.executor_protocol import TaskDone
+from runtime.ipc.failures import describe_failure
 from runtime.model import ExecutionStatus, escape_surrogates
 
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
@@ -46,7 +48,7 @@ def make_failed(running: RunningTask, error: BaseException) -> TaskDone:
     text = error_text(error)
     name = escape_surrogates(type(error).__name__)
     line = f"{name}: {text}" if text else name
-    return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error))
+    return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error), failure=describe_failure(error))
 
 
 def _done(
@@ -57,11 +59,13 @@ def _done(
     error: str | None = None,
     detail: str | None = None,
     signal: bytes | None = None,
+    failure: Failure | None = None,
 ) -> TaskDone:
     seconds = time.perf_counter() - running.began
     task = running.order.task
     data, encoding, projection = encoded or (None, "", None)
-    return TaskDone(task, status, data, encoding, error, detail, running.started_at, seconds, signal, projection)
+    began = running.started_at
+    return TaskDone(task, status, data, encoding, error, detail, began, seconds, signal, projection, failure)
 
 
 def _encode_result(value: Any) -> codec.Encoded:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import msgspec
 
+from runtime.failure import Failure
+
 BROKEN = 70
 """Exit code (EX_SOFTWARE, sysexits.h) of an executor that cannot go on: something happened to its pipes."""
 
@@ -116,7 +118,8 @@ class Started(_Record, frozen=True, tag=24):
 class TaskDone(_Record, frozen=True, tag=25):
     """A task ended. `status` is completed, failed or interrupted; times are Unix and monotonic seconds.
 
-    `projection` is the JSON that readers are shown of a `value` that is not JSON.
+    `projection` is the JSON that readers are shown of a `value` that is not JSON. `failure` describes what the agent
+    raised.
     """
 
     task: int
@@ -129,6 +132,7 @@ class TaskDone(_Record, frozen=True, tag=25):
     seconds: float
     signal: bytes | None = None
     projection: bytes | None = None
+    failure: Failure | None = None
 
 
 class Snapshot(_Record, frozen=True, tag=26):

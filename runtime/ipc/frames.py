@@ -18,7 +18,7 @@ import msgspec
 
 from runtime.errors import WireError
 
-VERSION = 4
+VERSION = 5
 """Both sides must agree; Ready carries it."""
 
 MAX_FRAME = 512 * 1024 * 1024

@@ -27,7 +27,7 @@ def check(number):
     raise ValueError(f"{number} is bad")
 """
 CHECK = "ValueError at agents.py:14 in check"
-JSON = "JSONDecodeError at agents.py:8 in work"
+JSON = "json.decoder.JSONDecodeError at agents.py:8 in work"
 ABORT = "the executor died: SIGABRT"
 
 

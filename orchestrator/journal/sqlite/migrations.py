@@ -14,7 +14,8 @@ How to add a migration:
    afterwards. `selects` are the same change for readers: a SELECT for each changed table. A step uses no definitions of
    queries.py or rows.py that change later (a layout never does).
 4. Rename or remove something that the old code writes to (as `body` became `record`). So a process of the
-   old version that still has the file open gets an error, and never mixes two formats in one table.
+   old version that still has the file open gets an error, and never mixes two formats in one table. A step that only
+   adds columns with defaults, layouts or tables does not need that: what the old code writes stays valid.
 5. `tests/unit/orchestrator/journal/sqlite/test_migrations.py` finds the new fixture by itself. It compares everything
    that is read, by a reader and by a writer, with what the old code read; extend it by what is special to the step.
 
@@ -60,6 +61,17 @@ STEPS: Final = (
             "layouts": select_layouts(1, 2),
             "outcomes": "SELECT run, seq, status, body AS record, 1 AS layout FROM {source}",
             "events": "SELECT run, seq, body AS record, 2 AS layout FROM {source}",
+        },
+    ),
+    Step(
+        version=7,  # outcomes describe the exception of a failed task; a run that retries others knows its parent
+        statements=(
+            name_layouts(3),
+            "ALTER TABLE runs ADD COLUMN parent INTEGER REFERENCES runs(id)",
+        ),
+        selects={
+            "layouts": "SELECT id, position, name FROM {source} UNION ALL " + select_layouts(3),  # noqa: S608 - text of ours
+            "runs": "SELECT *, NULL AS parent FROM {source}",
         },
     ),
 )

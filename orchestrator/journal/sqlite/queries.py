@@ -25,10 +25,10 @@ from typing import Final
 APPLICATION_ID: Final = 0x71756965
 """`quie`: marks an SQLite file as a journal."""
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """In `user_version`. A change of the schema adds one, and a step to migrations.py."""
 
-OUTCOME_LAYOUT: Final = 1
+OUTCOME_LAYOUT: Final = 3
 EVENT_LAYOUT: Final = 2
 """The layouts of new rows."""
 
@@ -38,6 +38,10 @@ LAYOUTS: Final = {
         *("slot", "incarnation", "signal", "projection"),
     ),
     2: ("kind", "at", "data", "address", "task", "slot", "incarnation"),
+    3: (
+        *("seq", "status", "attempts", "value", "encoding", "error", "detail", "started_at", "ended_at"),
+        *("slot", "incarnation", "signal", "projection", "failure"),
+    ),
 }
 """The members of a `record`, by number of layout. A layout never changes, because rows have it: a new one is added."""
 
@@ -72,7 +76,8 @@ CREATE TABLE runs(
     starts INTEGER NOT NULL DEFAULT 0,
     owner_pid INTEGER,
     owner_host TEXT,
-    ready INTEGER NOT NULL DEFAULT 1
+    ready INTEGER NOT NULL DEFAULT 1,
+    parent INTEGER REFERENCES runs(id)
 );
 CREATE TABLE supervisors(
     run INTEGER NOT NULL REFERENCES runs(id),
@@ -158,7 +163,8 @@ END""",
     f"""
 CREATE VIEW outcome_list AS
     SELECT r.run_id, t.key, o.seq, o.status,
-        {_members("o", "attempts value encoding projection error detail started_at ended_at slot incarnation signal")}
+        {_members("o", "attempts value encoding projection error detail started_at ended_at slot incarnation signal")},
+        {_members("o", "failure")}
     FROM outcomes o JOIN tasks t ON t.run = o.run AND t.seq = o.seq JOIN runs r ON r.id = o.run""",
     """
 CREATE VIEW snapshot_list AS
@@ -176,7 +182,7 @@ CREATE VIEW event_list AS
 
 _RUN_COLUMNS: Final = (
     "id, run_id, agent, config, cwd, status, created_at, started_at, ended_at, sealed, signal, starts,"
-    " owner_pid, owner_host, ready"
+    " owner_pid, owner_host, ready, parent"
 )
 ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id"
 RUN_BY_NUMBER: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"

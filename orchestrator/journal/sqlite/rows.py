@@ -13,6 +13,7 @@ import msgspec
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, TaskOutcome, TaskSnapshot
 from orchestrator.journal.sqlite.batches import Page
 from orchestrator.journal.sqlite.columns import Count, Number, Time, escape_surrogates, from_text, readable, to_text
+from orchestrator.journal.sqlite.failure_column import failure_text, read_failure
 from orchestrator.journal.sqlite.layouts import LayoutReader, RecordDecoder
 from orchestrator.journal.sqlite.queries import EVENT_LAYOUT, OUTCOME_LAYOUT
 from runtime.interrupt_signal import read_signal
@@ -134,6 +135,7 @@ class OutcomeRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     incarnation: int | None = None
     signal: str | None = None
     projection: str | None = None
+    failure: str | None = None
 
 
 def outcome_row(outcome: TaskOutcome) -> OutcomeRow:
@@ -153,6 +155,7 @@ def outcome_row(outcome: TaskOutcome) -> OutcomeRow:
         incarnation=outcome.incarnation,
         signal=None if outcome.signal is None else outcome.signal.model_dump_json(),
         projection=None if outcome.projection is None else readable(outcome.projection),
+        failure=None if outcome.failure is None else failure_text(outcome.failure),
     )
 
 
@@ -187,6 +190,7 @@ def outcomes(page: Page, read_layouts: LayoutReader) -> list[TaskOutcome]:
             incarnation=row.incarnation,
             signal=None if row.signal is None else read_signal(row.signal),
             projection=None if row.projection is None else row.projection.encode(),
+            failure=None if row.failure is None else read_failure(row.failure),
         )
         for key, row in zip(_decode_texts(keys), rows, strict=True)
     ]

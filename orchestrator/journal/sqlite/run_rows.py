@@ -29,6 +29,7 @@ class RunRow(Stored, frozen=True):
     owner_pid: Pid | None
     owner_host: str | None
     ready: Literal[0, 1]
+    parent: Number | None
 
     def record(self, holder: int | None) -> RunRecord:
         """Return the record. `holder`: the process that holds the run's lock (None: no process, 0: a hidden one)."""
@@ -48,6 +49,7 @@ class RunRow(Stored, frozen=True):
             signal=None if self.signal is None else read_signal(self.signal),
             starts=self.starts,
             owner=self._owner(holder),
+            parent=self.parent,
         )
 
     def _owner(self, holder: int | None) -> Owner | None:

@@ -1,0 +1,62 @@
+"""Describe an exception in the process that raised it. Never fails, whatever the exception's class does."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from runtime.failure import Failure
+from runtime.ipc.main_module import MAIN_NAMES
+from runtime.ipc.plain_values import encode_plain
+from runtime.model import escape_surrogates
+from runtime.user_frames import Frame, select_user_frames
+
+MAX_FRAMES = 1000
+"""Frames of a traceback that are looked at, the innermost ones."""
+
+LONGEST_NAME = 1000
+"""Characters of a name in a description."""
+
+
+def describe_failure(error: BaseException) -> Failure:
+    """Return the description of an exception."""
+    kind = type(error)
+    above = [base for base in type.__dict__["__mro__"].__get__(kind)[1:] if base is not object]
+    frames = select_user_frames(_frames(error.__traceback__))
+    return Failure(
+        type=class_name(kind),
+        bases=list(map(class_name, above)),
+        frame=frames[-1] if frames else None,
+        arguments=_arguments(error),
+    )
+
+
+def class_name(kind: type) -> str:
+    """Return the name of a class, with its module unless that is builtins; `__main__` for the script of a run."""
+    try:
+        module, name = str(kind.__module__), str(kind.__qualname__)
+    except Exception:  # noqa: BLE001 - a metaclass can break even the question for a name
+        return "?"
+    module = "__main__" if module in MAIN_NAMES else module
+    return escape_surrogates((name if module == "builtins" else f"{module}.{name}")[:LONGEST_NAME])
+
+
+def _frames(trace: TracebackType | None) -> list[Frame]:
+    frames: list[Frame] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        file, function = escape_surrogates(code.co_filename), escape_surrogates(code.co_name)
+        frames.append(Frame(file[:LONGEST_NAME], trace.tb_lineno or 0, function[:LONGEST_NAME]))
+        trace = trace.tb_next
+    return frames[-MAX_FRAMES:]
+
+
+def _arguments(error: BaseException) -> bytes | None:
+    """Return `args` and the attributes of an exception as one plain value."""
+    try:
+        attributes: Any = dict(object.__getattribute__(error, "__dict__"))
+        args = BaseException.args.__get__(error)  # type: ignore[attr-defined]  # not a property of the class's own
+    except Exception:  # noqa: BLE001 - a class without a dictionary, a broken descriptor
+        return None
+    text = encode_plain((args, attributes))
+    return None if text is None else text.encode()
