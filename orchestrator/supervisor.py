@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, Unpack
 
 from orchestrator import lazy_imports
 from orchestrator.backends import BackendFactory
@@ -15,23 +15,19 @@ from orchestrator.core.records import RunEvent
 from orchestrator.core.status import StatusView
 from orchestrator.engine.hub import EventStream
 from orchestrator.engine.signals import reraise
-from orchestrator.feeding.async_feed import AsyncFeed
 from orchestrator.feeding.task_feed import TaskFeed
 from orchestrator.journal import open_journal
 from orchestrator.logging.sinks import BufferedLog, LogCallback
-from orchestrator.outcome import Outcome
 from orchestrator.run_id import check_run_id, new_run_id
 from orchestrator.run_result import RunResult
 from orchestrator.run_session import RunSession
 from orchestrator.setting_list import settings_from_options
-from orchestrator.task_handle import TaskHandle
+from orchestrator.task_intake import TaskIntake
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.ipc.main_module import refuse_start_while_importing
 from runtime.limits import LARGEST_SIZE, check_count, show_value
 from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
-
-T = TypeVar("T")
 
 
 def _check_rest(journal: object, *, journal_group: object, handle_signals: object, log: object) -> None:
@@ -45,7 +41,7 @@ def _check_rest(journal: object, *, journal_group: object, handle_signals: objec
         raise UsageError(f"log = {show_value(log)}: give a callable log(event, severity, fields)")
 
 
-class Supervisor:
+class Supervisor(TaskIntake):
     """Run agents over inputs in supervised processes, and stop properly.
 
         if __name__ == "__main__":  # executors import the script too
@@ -192,50 +188,7 @@ class Supervisor:
     def _require_session(self) -> RunSession:
         return self._require_feed().session
 
-    # -- tasks --------------------------------------------------------------------------------------
-
-    def map(
-        self, agent: Callable[[T, Any], Any], inputs: Iterable[T], *, keys: Iterable[str] | None = None
-    ) -> Iterator[Outcome]:
-        """Execute `agent` for every input. Yield the outcomes as they are committed.
-
-        `keys` name the inputs, one each; otherwise an input that is a dict with a "key" is named by it, and any
-        other by its number. `inputs` may be endless: it is read no further than a few thousand ahead of what was taken.
-
-        A run that is gone on with must get the inputs that it was begun with: a list, or another collection, is
-        compared as a whole before any of it is executed, an iterator input by input (docs/resume.md).
-
-        Raises UsageError when the agent cannot be executed or a key comes twice, RunMismatchError (a UsageError and
-        ValueError) when the run was begun with other agents or inputs, ExecutionInterrupted when the run was
-        stopped before the last outcome (those that were interrupted are handed out first, with their status).
-        """
-        return self._require_feed().map(agent, inputs, keys)
-
-    async def amap(
-        self,
-        agent: Callable[[T, Any], Any],
-        inputs: Iterable[T] | AsyncIterable[T],
-        *,
-        keys: Iterable[str] | None = None,
-    ) -> AsyncIterator[Outcome]:
-        """Execute as `map` does, for `async for`. Never blocks the event loop; `inputs` may be an async iterable."""
-        feed, to_thread = self._require_feed(), lazy_imports.asyncio().to_thread
-        if isinstance(inputs, AsyncIterable):
-            number = await to_thread(feed.register, agent)
-            async for outcome in AsyncFeed(feed, number, inputs, None if keys is None else iter(keys)).outcomes():
-                yield outcome
-            return
-        outcomes = await to_thread(feed.map, agent, inputs, keys)
-        while (outcome := await to_thread(next, outcomes, None)) is not None:
-            yield outcome
-
-    def submit(
-        self, agent: Callable[[T, Any], Any], task_input: T, *, key: str | None = None, priority: int = 0
-    ) -> TaskHandle:
-        """Hand in one task, from any thread, also while others run. Return the handle of its result."""
-        feed = self._require_feed()
-        name, future = feed.submit(feed.register(agent), task_input, key, priority)
-        return TaskHandle(name, future, feed.end_error, lambda: self.interrupt(key=name))
+    # -- the run --------------------------------------------------------------------------------------
 
     def interrupt(
         self,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class TaskFailed(QuiesceError):
     """Say that a task failed. `outcome` has the details, `outcome.detail` the traceback."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome[Any]) -> None:
         super().__init__(f"task {outcome.key} failed: {outcome.error}")
         self.outcome = outcome
 
@@ -32,7 +32,7 @@ class TaskHandle:
     def __init__(
         self,
         key: str,
-        future: Future[Outcome | None],
+        future: Future[Outcome[Any] | None],
         end_error: Callable[[], BaseException],
         interrupt: Callable[[], None],
     ) -> None:
@@ -49,7 +49,7 @@ class TaskHandle:
         """Interrupt this task. Returns at once."""
         self._interrupt()
 
-    def outcome(self, timeout: float | None = None) -> Outcome:
+    def outcome(self, timeout: float | None = None) -> Outcome[Any]:
         """Wait for the outcome. Raises TimeoutError after `timeout` seconds.
 
         Raises ExecutionInterrupted (or QuiesceError) when the run ended before the task began.
@@ -61,16 +61,16 @@ class TaskHandle:
         """Wait for the value. Raises TaskFailed, ExecutionInterrupted, or TimeoutError after `timeout` seconds."""
         return _value(self.outcome(timeout))
 
-    async def outcome_async(self) -> Outcome:
+    async def outcome_async(self) -> Outcome[Any]:
         """Wait for the outcome without blocking the event loop."""
         loop = lazy_imports.asyncio().get_running_loop()
-        arrived: asyncio.Future[Outcome | None] = loop.create_future()
+        arrived: asyncio.Future[Outcome[Any] | None] = loop.create_future()
 
-        def settle(outcome: Outcome | None) -> None:
+        def settle(outcome: Outcome[Any] | None) -> None:
             if not arrived.done():
                 arrived.set_result(outcome)
 
-        def post(future: Future[Outcome | None]) -> None:
+        def post(future: Future[Outcome[Any] | None]) -> None:
             with suppress(RuntimeError):  # the loop is closed: no coroutine waits any more
                 loop.call_soon_threadsafe(settle, future.result())
 
@@ -81,13 +81,13 @@ class TaskHandle:
         outcome = yield from self.outcome_async().__await__()
         return _value(outcome)
 
-    def _require_outcome(self, outcome: Outcome | None) -> Outcome:
+    def _require_outcome(self, outcome: Outcome[Any] | None) -> Outcome[Any]:
         if outcome is None:
             raise self._end_error()
         return outcome
 
 
-def _value(outcome: Outcome) -> Any:
+def _value(outcome: Outcome[Any]) -> Any:
     if outcome.status is ExecutionStatus.INTERRUPTED:
         raise ExecutionInterrupted(
             outcome.signal or InterruptSignal(reason=InterruptReason.CUSTOM, message=outcome.error or "")

@@ -24,6 +24,10 @@ def _check(key: object, priority: object) -> None:
         raise UsageError(f"a priority must be an integer of at most 53 bits, not {priority!r}")
 
 
+GivenTask = tuple[NewTask, Any]
+"""A task, and the input that it was made of."""
+
+
 class TaskBuilder:
     """Make the tasks of one run. The number of a task names it if it has no key. Any thread may call."""
 
@@ -47,10 +51,14 @@ class TaskBuilder:
 
     def tasks(
         self, agent: int, inputs: Iterable[Any], keys: Iterable[str] | None, numbers: Iterable[int]
-    ) -> Iterator[NewTask]:
-        """Yield the tasks of inputs, in order. Raises UsageError for a key, ValueError if there are more or fewer."""
+    ) -> Iterator[GivenTask]:
+        """Yield the tasks of inputs, in order, each with its input.
+
+        Raises UsageError for a key, ValueError if there are more or fewer keys than inputs.
+        """
         pairs = zip(inputs, itertools.repeat(None)) if keys is None else zip(inputs, keys, strict=True)
-        return (self.task(agent, given, key, number) for (given, key), number in zip(pairs, numbers, strict=False))
+        numbered = zip(pairs, numbers, strict=False)
+        return ((self.task(agent, given, key, number), given) for (given, key), number in numbered)
 
     def task(
         self, agent: int, task_input: Any, key: str | None, number: int | None = None, priority: int = 0

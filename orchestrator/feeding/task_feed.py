@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import itertools
 import os
-import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from orchestrator.core.records import NewTask, TaskOutcome
 from orchestrator.engine.hub import OutcomeCallback
 from orchestrator.engine.task_store import Known
 from orchestrator.feeding.agent_sources import AgentSources
-from orchestrator.feeding.task_builder import TaskBuilder
+from orchestrator.feeding.delivery import Delivery
+from orchestrator.feeding.task_builder import GivenTask, TaskBuilder
 from orchestrator.outcome import Outcome
-from orchestrator.run_session import SPOOL_AHEAD, RunSession
+from orchestrator.run_session import RunSession
 from runtime.errors import QuiesceError, UsageError
 
-FIRST_CHUNK, LAST_CHUNK = 1, 512
-"""Inputs are handed in a few at a time: the first result comes soon, and many cost little."""
+COMPARED_TOGETHER = 512
+"""Tasks of a collection that are compared in one go with those that a run has."""
 
-MAX_OUTSTANDING = 4096
-"""Tasks that `map` has handed in beyond what was taken from it, at most: any iterable may be endless."""
+LEAST_AHEAD = 64
+"""Tasks of a `map` that may always be on the way, however large their inputs are; more for many executors."""
 
 
 class TaskFeed:
@@ -69,15 +70,14 @@ class TaskFeed:
         return number
 
     @contextmanager
-    def _handing_in(self, agent: int) -> Iterator[deque[Future[None]]]:
+    def handing_in(self, agent: int, unwritten: deque[Future[None]]) -> Iterator[None]:
         """Enter a block that hands in tasks of an agent and appends the futures of those that are not written yet.
 
         The agent is released when the last of them is done, however the block is left. A Ctrl-C may come before the
         last one is noted: then it is kept.
         """
-        unwritten: deque[Future[None]] = deque()
         try:
-            yield unwritten
+            yield
         except (Exception, GeneratorExit):
             self.release_after(unwritten, agent)
             raise
@@ -94,68 +94,51 @@ class TaskFeed:
 
     # -- tasks --------------------------------------------------------------------------------------
 
-    def map(
+    def prepare(
         self, agent: Callable[..., Any], inputs: Iterable[Any], keys: Iterable[str] | None
-    ) -> Generator[Outcome, None, None]:
-        """Execute an agent for every input, as Supervisor.map says. A collection is compared before any of it runs."""
+    ) -> tuple[int, Iterator[GivenTask]]:
+        """Return an agent's number, and the tasks of its inputs. A collection is compared before any of it runs."""
         number = self.register(agent)
         try:
             numbers = self.builder.numbers(inputs)
             if self.session.is_resumed_by_program and isinstance(inputs, Collection) and _is_repeatable(keys):
                 numbers, again = itertools.tee(numbers)
-                tasks = self.builder.tasks(number, inputs, keys, again)
-                while chunk := list(itertools.islice(tasks, LAST_CHUNK)):
+                tasks = (task for task, _ in self.builder.tasks(number, inputs, keys, again))
+                while chunk := list(itertools.islice(tasks, COMPARED_TOGETHER)):
                     self.session.compare(chunk)
         except Exception:  # it was begun with other inputs
             self.session.release(number)
             raise
-        return self._outcomes(number, self.builder.tasks(number, inputs, keys, numbers))
+        return number, self.builder.tasks(number, inputs, keys, numbers)
 
-    def _outcomes(self, agent: int, tasks: Iterator[NewTask]) -> Generator[Outcome, None, None]:
-        """Hand in tasks, and yield their outcomes; a bounded number of them is on the way."""
-        session = self.session
-        arrived: queue.SimpleQueue[TaskOutcome | None] = queue.SimpleQueue()
-        waiting, size = 0, FIRST_CHUNK
-        with self._handing_in(agent) as unwritten:
-            while chunk := list(itertools.islice(tasks, size)):
-                with self._lock:
-                    known = session.compare(chunk)
-                    self.wait_for(chunk, arrived.put)
-                    unwritten.append(self.spool(chunk, known))
-                while len(unwritten) > SPOOL_AHEAD or (unwritten and unwritten[0].done()):
-                    unwritten.popleft().result()
-                waiting += len(chunk)
-                size = min(LAST_CHUNK, size * 2)
-                while waiting and (waiting > MAX_OUTSTANDING or not arrived.empty()):
-                    yield self._require_outcome(arrived.get())
-                    waiting -= 1
-            for spooled in unwritten:
-                spooled.result()
-        while waiting:
-            yield self._require_outcome(arrived.get())
-            waiting -= 1
-        if session.was_interrupted:
-            raise self.end_error()
+    def delivery(self, *, in_order: bool) -> Delivery:
+        """Return what orders the outcomes of one `map`."""
+        settings = self.session.settings
+        return Delivery(in_order=in_order, least=max(LEAST_AHEAD, 2 * settings.workers * settings.concurrency))
+
+    def hand_in(self, tasks: Sequence[NewTask], sinks: Iterable[OutcomeCallback]) -> Future[None]:
+        """Compare tasks, wait for their outcomes, and spool them. Return the future of that."""
+        with self._lock:
+            known = self.session.compare(tasks)
+            self.wait_for(tasks, sinks)
+            return self.spool(tasks, known)
 
     def submit(
         self, agent: int, task_input: Any, key: str | None = None, priority: int = 0
-    ) -> tuple[str, Future[Outcome | None]]:
+    ) -> tuple[str, Future[Outcome[Any] | None]]:
         """Hand in one task. Return its key, and a future of its outcome (None if there will be none)."""
-        with self._handing_in(agent) as unwritten, self._lock:
+        unwritten: deque[Future[None]] = deque()
+        future: Future[Outcome[Any] | None] = Future()
+        with self.handing_in(agent, unwritten):
             task = self.builder.task(agent, task_input, key, priority=priority)
-            future: Future[Outcome | None] = Future()
-            known = self.session.compare([task])
-            self.session.hub.add_waiter(
-                task.key, lambda record: future.set_result(None if record is None else Outcome.from_record(record))
-            )
-            unwritten.append(self.spool([task], known))
+            unwritten.append(self.hand_in([task], [partial(_settle, future, task_input)]))
             unwritten[-1].result()
         return task.key, future
 
-    def wait_for(self, tasks: Sequence[NewTask], sink: OutcomeCallback) -> None:
-        """Wait for all of these tasks, or, when a key is refused, for none."""
+    def wait_for(self, tasks: Sequence[NewTask], sinks: Iterable[OutcomeCallback]) -> None:
+        """Wait for all of these tasks, each with its sink, or, when a key is refused, for none."""
         hub = self.session.hub
-        for number, task in enumerate(tasks):
+        for number, (task, sink) in enumerate(zip(tasks, sinks, strict=True)):
             try:
                 hub.add_waiter(task.key, sink)
             except UsageError:
@@ -176,11 +159,6 @@ class TaskFeed:
         spooled.add_done_callback(forget)
         return spooled
 
-    def _require_outcome(self, outcome: TaskOutcome | None) -> Outcome:
-        if outcome is None:
-            raise self.end_error()
-        return Outcome.from_record(outcome)
-
     def end_error(self) -> BaseException:
         """Return what to raise in a caller that waits for what will not come."""
         return self.session.end_error()
@@ -188,3 +166,7 @@ class TaskFeed:
 
 def _is_repeatable(keys: Iterable[str] | None) -> bool:
     return keys is None or isinstance(keys, Collection)
+
+
+def _settle(future: Future[Outcome[Any] | None], task_input: object, record: TaskOutcome | None) -> None:
+    future.set_result(None if record is None else Outcome.from_record(record, 0, task_input))

@@ -198,7 +198,7 @@ class Quiesce(Contender):
         return self.pool.submit(work, value).result()
 
     def each(self, work: Work, values: Iterable[Any]) -> Iterator[Any]:
-        for outcome in self.pool.map(work, values):
+        for outcome in self.pool.map_unordered(work, values):
             if outcome.ok:
                 yield outcome.value
 

@@ -25,7 +25,7 @@ def main() -> None:
     with Supervisor(workers=4) as supervisor:
         try:
             for outcome in supervisor.map(summarise, ["a"]):
-                one: Outcome = outcome
+                one: Outcome[dict[str, int]] = outcome
                 print(one.key, one.status)
         except UsageError as error:
             print(error)

@@ -31,7 +31,7 @@ class Seen:
     """One run as its journal has it."""
 
     record: RunRecord
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, Outcome[Any]]
     recorded: int
     events: list[tuple[str, dict[str, Any]]]
 

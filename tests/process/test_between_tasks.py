@@ -50,7 +50,7 @@ def test_nor_do_tiny_tasks_that_were_handed_out_together(what: str) -> None:
     """None of them takes a millisecond, and there is no wait between them."""
     after = "+nothing" if what in ("alarm", "timer", "watchdog") else "nothing"
     with Supervisor(workers=1, log=quiet) as supervisor:
-        outcomes = sorted(supervisor.map(leaves_marks.work, ["nothing", what, after]), key=lambda outcome: outcome.key)
+        outcomes = list(supervisor.map(leaves_marks.work, ["nothing", what, after]))
     assert [outcome.error for outcome in outcomes] == [None] * 3
     assert [outcome.attempts for outcome in outcomes] == [1] * 3
     assert outcomes[2].value == outcomes[0].value

@@ -25,8 +25,8 @@ def times(x, state):
     return x * factor
 if __name__ == "__main__":
     with Supervisor(workers=2) as supervisor:
-        print(sorted(outcome.value for outcome in supervisor.map(times, [1, 2, 3])))
-        print(sorted(outcome.value for outcome in supervisor.map(lambda x, state: times(x, state) + 1, [1, 2, 3])))
+        print([outcome.value for outcome in supervisor.map(times, [1, 2, 3])])
+        print([outcome.value for outcome in supervisor.map(lambda x, state: times(x, state) + 1, [1, 2, 3])])
         print(supervisor.submit(lambda x, state: [x, factor], 7).result())
 """
 
@@ -92,7 +92,7 @@ def test_it_works_in_an_event_loop_without_blocking_it() -> None:
             values = [outcome.value async for outcome in supervisor.amap(slowly, range(8))]
             value = await supervisor.submit(slowly, 50)
         ticking.cancel()
-        return sorted(values), value, ticks
+        return values, value, ticks
 
     values, value, ticks = asyncio.run(main())
     assert values == [x * 2 for x in range(8)]

@@ -25,7 +25,7 @@ def silent(*_: Any) -> None:
     """A log that is not looked at."""
 
 
-def by_key(outcomes: Any) -> dict[str, Outcome]:
+def by_key(outcomes: Any) -> dict[str, Outcome[Any]]:
     return {outcome.key: outcome for outcome in outcomes}
 
 

@@ -58,7 +58,7 @@ def leave_trace(task_input: dict[str, Any], state: Any) -> str:
 def begin(journal: Path, inputs: Any = FRUIT, agent: Any = shout, **more: Any) -> list[Any]:
     """One start of a program."""
     with Supervisor(workers=1, journal=journal, run_id="r", log=quiet, **more) as supervisor:
-        return sorted(outcome.value for outcome in supervisor.map(agent, inputs))
+        return [outcome.value for outcome in supervisor.map(agent, inputs)]
 
 
 def begin_and_stop(journal: Path, inputs: list[Any], after: int = 1) -> None:
@@ -163,6 +163,20 @@ def test_an_unfinished_run_with_other_inputs_is_refused_and_executes_nothing_pas
         assert now == []  # the inputs are all there: all of them were compared first
     stop.unlink()
     assert begin(journal, inputs, leave_trace) == list("ABCDEF")
+
+
+def test_a_resumed_stream_yields_in_order_what_was_stored_and_what_was_not(tmp_path: Path) -> None:
+    journal, log, stop = tmp_path / "j.db", tmp_path / "log", tmp_path / "stop"
+    stop.touch()
+    inputs = [{"word": word, "log": str(log), "stop": str(stop) if word in "be" else ""} for word in "abcdef"]
+    begin_and_stop(journal, inputs, after=6)
+    stop.unlink()
+    log.unlink()
+    with Supervisor(workers=2, journal=journal, run_id="r", log=quiet) as supervisor:
+        outcomes = list(supervisor.map(leave_trace, _stream(inputs)))
+    assert [(outcome.index, outcome.value) for outcome in outcomes] == list(enumerate("ABCDEF"))
+    assert [outcome.input for outcome in outcomes] == inputs
+    assert sorted(log.read_text().split()) == ["b", "e"]
 
 
 def test_a_stored_task_runs_only_once_it_is_handed_in_again(tmp_path: Path) -> None:
@@ -329,7 +343,7 @@ def test_what_may_change_may_change(tmp_path: Path) -> None:
     with Supervisor(
         workers=2, journal=journal, run_id="r", log=quiet, grace=3, timeout=50, retries=2, max_failures="10%"
     ) as supervisor:
-        assert sorted(outcome.value for outcome in supervisor.map(shout, FRUIT)) == ["APPLE", "PEAR", "PLUM"]
+        assert [outcome.value for outcome in supervisor.map(shout, FRUIT)] == ["APPLE", "PEAR", "PLUM"]
 
 
 def test_keys_with_odd_characters_and_large_inputs_are_found_again(tmp_path: Path) -> None:

@@ -43,13 +43,13 @@ def assert_nothing_after_its_record(path: Path, delivered: dict[str, float], key
 
 def run_supervised(
     tmp_path: Path, work: Callable[..., Any], tasks: list[dict[str, Any]], **settings: Any
-) -> tuple[dict[str, Outcome], dict[str, float], list[tuple[str, Any]]]:
+) -> tuple[dict[str, Outcome[Any]], dict[str, float], list[tuple[str, Any]]]:
     """Run an agent: outcomes, when each was handed over (Unix seconds), and the log."""
     log: list[tuple[str, Any]] = []
     outcomes, delivered = {}, {}
     lines = [{"marks": str(tmp_path / "marks"), **task} for task in tasks]
     with Supervisor(log=lambda name, _, fields: log.append((name, fields)), **settings) as supervisor:
-        for outcome in supervisor.map(work, lines):
+        for outcome in supervisor.map_unordered(work, lines):
             delivered[outcome.key] = time.time()
             outcomes[outcome.key] = outcome
     return outcomes, delivered, log

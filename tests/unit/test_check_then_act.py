@@ -20,7 +20,7 @@ from runtime.model import Event, ExecutionStatus
 from runtime.testing import real_time
 from tests.support.interleave import interleave
 
-ENDED = Outcome(seq=1, key="k", status=ExecutionStatus.COMPLETED, attempts=1)
+ENDED: Outcome[Any] = Outcome(seq=1, key="k", status=ExecutionStatus.COMPLETED, attempts=1)
 
 
 class Waiting(Hub):
@@ -79,7 +79,7 @@ def test_a_stream_that_is_opened_while_the_hub_closes_ends() -> None:
 
 @real_time
 async def test_a_caller_who_stops_waiting_cancels_nothing_for_others() -> None:
-    future: Future[Outcome | None] = Future()
+    future: Future[Outcome[Any] | None] = Future()
     handle = TaskHandle("k", future, AssertionError, lambda: None)
     patient = asyncio.create_task(handle.outcome_async())
     with pytest.raises(TimeoutError):
