@@ -39,4 +39,5 @@ class SettingsOptions(TypedDict, total=False):
     max_memory_per_executor: int | None
     preempt: bool
     keep_children: bool
+    progress_interval: float | None
     host_grace: float | None

@@ -20,6 +20,7 @@ from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import ReportAgent
+from orchestrator.core.progress import Progress
 from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import StatusView
@@ -135,6 +136,11 @@ class RunSession:
     def status(self) -> StatusView:
         """The run as it stands: renewed a few times a second, and at once when its phase, signal or error changes."""
         return self._engine.status
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is now."""
+        return self._engine.progress
 
     @property
     def guardian(self) -> int | None:

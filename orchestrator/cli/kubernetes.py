@@ -145,7 +145,7 @@ def _words(command: RunCommand, name: str, grace: int, journal: JournalVolume) -
         "probe_port": ["--probe-port", str(PROBE_PORT)],
         "probe_address": ["--probe-address", EVERYWHERE],
         "log_format": ["--log-format", "json"],
-        "progress": ["--progress", "off"],
+        "progress": ["--progress", "plain"],
     }
     arguments = ["quiesce", "run", command.agent, "--input", command.source]
     arguments += ["--run-id", command.given.get("run_id") or name, "--or-resume"]

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from orchestrator.core.settings import Unit
+from orchestrator.display.choice import ProgressMode
 from orchestrator.setting_list import Setting, list_settings
 from orchestrator.units import parse_seconds, parse_size
 from runtime.model import Severity
@@ -49,14 +50,6 @@ class LogFormat(StrEnum):
 
     CONSOLE = "console"
     JSON = "json"
-
-
-class ProgressMode(StrEnum):
-    """Whether there is a live display."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
 
 
 JournalOption = Annotated[
@@ -95,7 +88,11 @@ class RunOptions:
         typer.Option(help="The least severe lines to show. (default: info; warning under a live display)"),
     ] = None
     progress: Annotated[
-        ProgressMode, typer.Option(help="A live display on standard error; auto: if that is a terminal.")
+        ProgressMode,
+        typer.Option(
+            help="on: a live display on standard error; plain: a line every --progress-interval; off: neither; "
+            "auto: on if that is a terminal, else plain."
+        ),
     ] = ProgressMode.AUTO
     as_json: Annotated[
         bool, typer.Option("--json", help="At the end, print how the run ended as one JSON object on standard output.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 import time
@@ -12,14 +13,16 @@ from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from orchestrator import hints
-from orchestrator.cli.display import Display, LiveDisplay, choose_display
 from orchestrator.cli.exit import EndedRun, outlive_stack_requests
 from orchestrator.cli.failures import summarise
 from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
 from orchestrator.cli.observers import HostObservers
-from orchestrator.cli.options import RunOptions
+from orchestrator.cli.options import LogFormat, RunOptions
 from orchestrator.config import Settings
 from orchestrator.core.records import NewTask
+from orchestrator.display.base import Display, PlainDisplay
+from orchestrator.display.choice import choose_display
+from orchestrator.display.failures import FailureWarnings
 from orchestrator.integrations import detect
 from orchestrator.journal import Counts, Journal, RunRecord
 from orchestrator.logging.sinks import BufferedLog, TimedLog
@@ -32,6 +35,8 @@ from runtime.terminal import has_colour
 REFRESH_SECONDS = 0.1
 """Seconds between two drawings of a live display."""
 
+PROGRESS_SECONDS = 10.0
+"""Seconds between two lines of progress."""
 
 LOADING_SECONDS = 2.0
 """Seconds after which a slow import of the agent is logged; each next line comes after twice that time."""
@@ -49,12 +54,15 @@ class Runner:
         journal: Journal,
         record: RunRecord | None = None,
     ) -> None:
-        self.display: Display = choose_display(options.progress.value, run_id)
         self._log = BufferedLog()
+        for_people = options.log_format is LogFormat.CONSOLE
+        interval = settings.progress_interval or PROGRESS_SECONDS
+        self.display: Display = choose_display(options.progress, run_id, self._log, interval, for_people=for_people)
         self.journal = journal
         self._observers = observers
         self.session = RunSession(settings, run_id, self._log, journal, observers=observers.all(self._guardian_pid))
         self.session.while_stopped(self.display.cleared)
+        self.session.hub.on_outcomes = FailureWarnings(self._log)
         self.input_error: UsageError | None = None
         self.input_truncated = False
         """Whether the input is a stream that was not read to its end, now or when the run began."""
@@ -81,7 +89,7 @@ class Runner:
         with self.display:
             try:
                 _, loaded = session.register_agent(by_name=True, source=agent.encode())
-                self._await_agent(agent, loaded.done, log)
+                self._await_agent(_shown(agent), loaded.done, log)
                 loaded.result()
                 begin()
                 self._log.release(log)
@@ -130,7 +138,7 @@ class Runner:
 
     def _make_log(self) -> TimedLog:
         options = self._options
-        level = options.log_level or (Severity.WARNING if isinstance(self.display, LiveDisplay) else Severity.INFO)
+        level = options.log_level or (Severity.INFO if isinstance(self.display, PlainDisplay) else Severity.WARNING)
         has_colours = has_colour(sys.stderr)
         return detect.log(self.session.run_id, self.display.sink, options.log_format.value, level, colors=has_colours)
 
@@ -140,7 +148,7 @@ class Runner:
             self._draw()
 
     def _draw(self) -> None:
-        self.display.update(self.session.status, time.monotonic())
+        self.display.update(self.session.status, self.session.progress, time.monotonic())
 
     # -- the beginning -------------------------------------------------------------------------------
 
@@ -214,3 +222,11 @@ class Runner:
             )
         except QuiesceError:
             pass  # the journal failed: the run ends by itself and says why
+
+
+def _shown(agent: str) -> str:
+    """Return an agent as people know it: with the path from the working directory."""
+    try:
+        return agent.removeprefix(os.path.join(os.getcwd(), ""))
+    except OSError:  # the directory is gone
+        return agent

@@ -129,6 +129,7 @@ class OutcomeTracker:
 
     def schedule_retry(self, assignment: Assignment, at: float) -> None:
         """Run a task again at `at`; the attempt that it has used is kept in the journal too."""
+        self._state.retried += 1
         self._state.emit(CommitAttempts({assignment.task.seq: assignment.attempt}))
         self._state.queue.retry_at(replace(assignment.task, attempts=assignment.attempt), at)
 

@@ -133,6 +133,13 @@ class RunSettings(BaseModel):
         default=False, description="Let a more urgent task interrupt a less urgent one, which continues later."
     )
     keep_children: bool = Field(default=False, description="Do not end the processes that an executor leaves behind.")
+    progress_interval: float | None = Field(
+        default=None,
+        gt=0,
+        le=LONGEST_SECONDS,
+        exclude=True,
+        description="Seconds between two lines of progress, where there is no live display. (default: 10)",
+    )
     host_grace: float | None = Field(
         default=None,
         gt=0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -24,6 +26,9 @@ from orchestrator.core.transitions import (
 )
 from runtime.ipc.executor_protocol import TaskDone
 from runtime.model import InterruptSignal
+
+SHOWN_TASKS = 3
+"""Tasks of one executor that people are shown, at most."""
 
 
 class Excuse(StrEnum):
@@ -177,21 +182,39 @@ class Slot:
         self.block = None
         return assignments
 
-    def view(self) -> ExecutorView:
-        """Return what the display shows of the executor: its tasks that have begun, else those that wait."""
+    def view(self, concurrency: int = 1) -> ExecutorView:
+        """Return what people may see of the executor: its tasks that have begun longest ago, else those that wait.
+
+        concurrency: how many tasks an executor executes at once.
+        """
         begun = [assignment for assignment in self.assigned.values() if assignment.started_at is not None]
-        shown = begun or list(self.assigned.values())
-        since = min((assignment.started_at for assignment in begun if assignment.started_at is not None), default=None)
-        keys = tuple(assignment.task.key for assignment in shown[:3])
-        return ExecutorView(self.number, self.pid, self.state.value, keys, since)
+        if len(begun) > SHOWN_TASKS:
+            begun = heapq.nsmallest(SHOWN_TASKS, begun, key=lambda assignment: assignment.started_at or 0.0)
+        shown = begun or itertools.islice(self.assigned.values(), min(concurrency, SHOWN_TASKS))
+        tasks = [
+            TaskView(assignment.task.key, assignment.task.seq, assignment.attempt, assignment.started_at)
+            for assignment in shown
+        ]
+        in_flight = min(len(self.assigned), concurrency)
+        return ExecutorView(self.number, self.pid, self.state.value, tuple(tasks), in_flight)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """Hold what people may see of a task that an executor has; `started_at` on the machine's clock."""
+
+    key: str
+    seq: int
+    attempt: int
+    started_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorView:
-    """Hold what the display shows of one executor; `since` on the machine's clock."""
+    """Hold what people may see of one executor: SHOWN_TASKS of its tasks, and how many it executes."""
 
     slot: int
     pid: int | None
     state: str
-    tasks: tuple[str, ...]
-    started_at: float | None
+    tasks: tuple[TaskView, ...] = ()
+    in_flight: int = 0

@@ -37,6 +37,7 @@ class SupervisorState:
         self.accepted = 0
         self.counts = dict.fromkeys(ExecutionStatus, 0)
         self.uncommitted = 0
+        self.retried = 0
         self.ended = {ExecutionStatus.COMPLETED: 0, ExecutionStatus.FAILED: 0}
         self.journal_broken = False
         self.journal_contended = False
@@ -162,7 +163,7 @@ class SupervisorState:
             failed=self.counts[ExecutionStatus.FAILED],
             interrupted=self.counts[ExecutionStatus.INTERRUPTED],
             running=self.running,
-            executors=[slot.view() for slot in self.slots if slot.is_alive],
+            executors=[slot.view(self.concurrency_per_executor) for slot in self.slots if slot.is_alive],
             signal=self.signal,
             rung=self.escalation.rung,
             next_rung=None if due is None else max(0.0, due - now),
@@ -173,4 +174,6 @@ class SupervisorState:
             remaining=tuple(self.remaining),
             journal_broken=self.journal_broken,
             journal_deadline=self.journal_deadline,
+            is_total_known=self.sealed,
+            retried=self.retried,
         )

@@ -20,6 +20,11 @@ class Phase(StrEnum):
     SWEEPING = "sweeping"
     ENDED = "ended"
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no task is executed any more."""
+        return self in (Phase.SWEEPING, Phase.ENDED)
+
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
@@ -28,7 +33,8 @@ class StatusView:
 
     `loaded`: some executor has loaded an agent. `restarts`: executors that took the place of an earlier one.
     `error`: what the run could not go on without, in one line. `remaining`: processes that SIGKILL did not end.
-    `journal_deadline`: until when a stop waits for the journal (monotonic seconds).
+    `journal_deadline`: until when a stop waits for the journal (monotonic seconds). `is_total_known`: no more tasks
+    come than the `accepted` ones. `retried`: how often a task was tried again since this start.
     """
 
     at: float
@@ -49,6 +55,8 @@ class StatusView:
     remaining: Sequence[str] = ()
     journal_broken: bool = False
     journal_deadline: float | None = None
+    is_total_known: bool = False
+    retried: int = 0
 
     @property
     def finished(self) -> int:

@@ -18,6 +18,9 @@ OutcomeCallback = Callable[[TaskOutcome | None], None]
 
 Called from the store's thread: it must neither block nor raise."""
 
+OutcomesListener = Callable[[Sequence[TaskOutcome]], None]
+"""Take the outcomes that have just been committed. Called as OutcomeCallback is."""
+
 
 class Hub:
     """Deliver each outcome to the caller that waits for its key, and events to every subscriber.
@@ -31,6 +34,7 @@ class Hub:
         self._abandoned = False
         self._events: list[EventStream] = []
         self._closed = False
+        self.on_outcomes: OutcomesListener | None = None
 
     def add_waiter(self, key: str, sink: OutcomeCallback) -> None:
         """Have `sink` called with the outcome of this key, once. Register before the task is handed in.
@@ -58,6 +62,8 @@ class Hub:
             for sink, outcome in deliveries:
                 if sink is not None:
                     sink(outcome)
+        if events and self.on_outcomes is not None:  # without events they are those of an earlier start
+            self.on_outcomes(outcomes)
         if events and self._events:
             numbered = [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(events, first_seq)]
             for stream in tuple(self._events):

@@ -19,6 +19,7 @@ from contextlib import suppress
 from orchestrator.backends import Backend
 from orchestrator.core import instructions, stimuli
 from orchestrator.core.machine import SupervisorStateMachine
+from orchestrator.core.progress import Progress
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.engine.back_pressure import BackPressure
@@ -155,6 +156,11 @@ class Engine:
     def status(self) -> StatusView:
         """The run as it stands: renewed at every sample, and when its phase, signal or error changes."""
         return self._board.status
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is now, from the status that was renewed last."""
+        return self._board.progress(lambda _slot, _task: None)
 
     @property
     def is_over(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orchestrator.core.machine import SupervisorStateMachine
+from orchestrator.core.progress import Progress, ProgressMeter, Reported, make_progress
 from orchestrator.core.status import StatusView
 
 Observer = Callable[[StatusView], None]
@@ -22,14 +23,20 @@ class StatusBoard:
         self._observers = observers
         self._now = now
         self.status: StatusView = machine.status(now())
+        self._meter = ProgressMeter()
 
     def renew(self) -> None:
         """Renew the status."""
         self.status = self._machine.status(self._now())
 
+    def progress(self, reported: Reported) -> Progress:
+        """Return how far the run is now. `reported`: what tasks gave to `state.progress`. From any thread."""
+        return make_progress(self.status, self._now(), self._meter, reported)
+
     def notify(self) -> None:
         """Renew the status, and show it to the observers."""
         self.renew()
+        self._meter.add(self.status.at, self.status.finished, self.status.running)
         for observe in self._observers:
             observe(self.status)
 

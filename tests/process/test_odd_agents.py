@@ -187,7 +187,7 @@ def test_an_urgent_task_does_not_wait_for_a_long_one(ahead: int) -> None:
             pass
         stream = supervisor.events()
         long = supervisor.submit(work, {"steps": 3000}, key="long")
-        wait_until(lambda: any("long" in executor.tasks for executor in supervisor.status.executors), what="it runs")
+        wait_until(lambda: "long" in {task.key for slot in supervisor.status.executors for task in slot.tasks})
         assert supervisor.submit(work, {}, key="urgent", priority=9).outcome().ok
         assert not long.done()
         long.interrupt()

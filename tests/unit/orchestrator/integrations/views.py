@@ -20,5 +20,5 @@ def view(at: float = 0.0, phase: Phase = Phase.RUNNING, executors: str = "ready 
         "accepted": 10, "completed": 0, "failed": 0, "interrupted": 0, "running": 0, "signal": None,
         "rung": Rung.NONE, "next_rung": None, **fields,
     }  # fmt: skip
-    views = [ExecutorView(slot, 100 + slot, state, (), None) for slot, state in enumerate(executors.split())]
+    views = [ExecutorView(slot, 100 + slot, state) for slot, state in enumerate(executors.split())]
     return StatusView(at=at, phase=phase, executors=views, **given)

@@ -12,7 +12,7 @@ from orchestrator.core.status import Phase, StatusView
 from orchestrator.integrations.probes.health import SHUTDOWN_TIMEOUT, STALLED_SECONDS, Health
 from runtime.model import InterruptReason, InterruptSignal
 
-READY = ExecutorView(slot=0, pid=11, state="ready", tasks=(), started_at=None)
+READY = ExecutorView(slot=0, pid=11, state="ready")
 VIEW = StatusView(
     at=100.0,
     phase=Phase.RUNNING,

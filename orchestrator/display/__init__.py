@@ -1,0 +1,1 @@
+"""Show people how far a run is: a live display on a terminal, lines elsewhere."""

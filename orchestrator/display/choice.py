@@ -1,0 +1,37 @@
+"""Choose how a run is shown: live on a terminal that can show it, else by lines."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from enum import StrEnum
+
+from orchestrator.display.base import Display, PlainDisplay
+from orchestrator.logging.sinks import LogCallback
+
+
+class ProgressMode(StrEnum):
+    """How progress is shown."""
+
+    AUTO = "auto"
+    ON = "on"
+    PLAIN = "plain"
+    OFF = "off"
+
+
+def is_live(mode: ProgressMode) -> bool:
+    """Return whether there is a live display: for `auto`, if standard error is a terminal that can show it."""
+    if mode is ProgressMode.AUTO:
+        return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return mode is ProgressMode.ON
+
+
+def choose_display(
+    mode: ProgressMode, title: str, log: LogCallback, interval: float, *, for_people: bool = True
+) -> Display:
+    """Return the display of a run. `log` gets the lines of one that is not live, every `interval` seconds."""
+    if is_live(mode):  # imported only now: rich costs more than all else that a pipe needs
+        live: Display = importlib.import_module("orchestrator.display.live").LiveDisplay(title)
+        return live
+    return PlainDisplay(log, None if mode is ProgressMode.OFF else interval, for_people=for_people)
