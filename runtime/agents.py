@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, overload
 
+from runtime.agent_setup import NO_SETUP, AgentSetup, Initializers, Lifespan, make_setup
 from runtime.errors import UsageError
 from runtime.limits import check_count, check_seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = "__quiesce_agent__"
+_SETUP = "__quiesce_setup__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,7 @@ class AgentInfo:
     name: str
     asynchronous: bool
     options: AgentOptions
+    setup: AgentSetup = NO_SETUP
 
 
 @overload
@@ -54,17 +58,24 @@ def agent(
     retries: int | None = None,
     grace: float | None = None,
     term_grace: float | None = None,
+    lifespan: Lifespan | None = None,
+    initializer: Initializers | None = None,
 ) -> Callable[[F], F]: ...
-def agent(function: Any = None, /, **options: Any) -> Any:
+def agent(function: Any = None, /, *, lifespan: Any = None, initializer: Any = None, **options: Any) -> Any:
     """Mark a callable as an agent, bare (`@agent`) or with AgentOptions (`@agent(timeout=30)`).
 
     The callable itself comes back, so it stays picklable by name and callable by hand. Marking is optional:
     any callable with the right signature will do. Raises UsageError when it cannot be called with
     `(task_input, state)`.
+
+    lifespan: a function without arguments that makes a context manager, sync or async. Each executor enters it once,
+    before the first task, and leaves it before it exits; what it yields is `state.resource`.
+    initializer: a function without arguments, or a list of them; each executor calls them once, before the lifespan.
     """
 
     def mark(target: Any) -> Any:
         setattr(target, _OPTIONS, AgentOptions(**options))
+        setattr(target, _SETUP, make_setup(lifespan, initializer))
         describe(target)
         return target
 
@@ -72,8 +83,14 @@ def agent(function: Any = None, /, **options: Any) -> Any:
 
 
 def options_of(target: object) -> AgentOptions:
-    """Return what `@agent(...)` said of a callable."""
-    return getattr(target, _OPTIONS, None) or AgentOptions()
+    """Return what `@agent(...)` said of a callable, or of the one that it is a `partial` of."""
+    return getattr(_marked(target), _OPTIONS, None) or AgentOptions()
+
+
+def _marked(target: object) -> object:
+    while isinstance(target, partial) and not hasattr(target, _OPTIONS):
+        target = target.func
+    return target
 
 
 def describe(target: object) -> AgentInfo:
@@ -103,4 +120,5 @@ def describe(target: object) -> AgentInfo:
             f"{name} is a generator function; an agent returns its result and reports with state.progress or events"
         )
     asynchronous = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(inner)
-    return AgentInfo(name=name, asynchronous=asynchronous, options=options)
+    setup = getattr(_marked(target), _SETUP, NO_SETUP)
+    return AgentInfo(name=name, asynchronous=asynchronous, options=options, setup=setup)

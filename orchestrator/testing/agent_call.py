@@ -50,8 +50,8 @@ def make_state(order: Task, sender: Sender, clock: Clock, slot: int = 0, run_id:
     )
 
 
-def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> TaskDone:
-    """Call the agent. Return the record of how its task ended."""
+def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock, runner: asyncio.Runner) -> TaskDone:
+    """Call the agent. Return the record of how its task ended. An async one runs on the runner's loop."""
     started_at, began = time.time(), clock.monotonic()
     encoded: codec.Encoded | tuple[None, str, None] = (None, "", None)
     status, error, detail, signal, failure = ExecutionStatus.COMPLETED, None, None, None, None
@@ -59,7 +59,7 @@ def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock) -> T
         state.raise_if_interrupted()
         state.input = codec.decode(order.input, order.encoding)
         value = agent(state.input, state)
-        encoded = codec.encode_for_readers(asyncio.run(_finish(value, state)) if inspect.iscoroutine(value) else value)
+        encoded = codec.encode_for_readers(runner.run(_finish(value, state)) if inspect.iscoroutine(value) else value)
     except BaseException as problem:  # noqa: BLE001 - whatever an agent raises is the outcome of its task
         interrupt, detail = find_interrupt(problem), traceback.format_exc()
         status, error = ExecutionStatus.FAILED, f"{type(problem).__name__}: {error_text(problem)}"

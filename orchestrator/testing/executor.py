@@ -5,6 +5,7 @@ One thread reads the orders, the other executes the tasks, one at a time. Agents
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import traceback
@@ -20,6 +21,7 @@ from orchestrator.testing.agent_call import Agent, execute, make_state
 from orchestrator.testing.executor_pipes import FakeExecutorPipes
 from runtime.agents import AgentInfo, describe
 from runtime.errors import ExecutionInterrupted, UsageError, error_text
+from runtime.execution.lifespans import Lifespans
 from runtime.execution.state import ExecutionState
 from runtime.ipc import pickling
 from runtime.ipc.executor_protocol import (
@@ -72,7 +74,10 @@ class FakeExecutor:
         self._clock = clock
         self._on_exit = on_exit
         self.next_rung_at = next_rung_at
-        self._loaded: dict[int, tuple[Agent, AgentInfo]] = {}
+        self._loaded: dict[int, tuple[Agent, AgentInfo, object]] = {}
+        self._runner = asyncio.Runner()
+        self._lifespans = Lifespans()
+        self._lifespans.open(self._runner)
         self._changed = threading.Condition()
         self._waiting: deque[LoadAgent | Drop | Task | FinishAndExit] = deque()
         self._running: tuple[Task, ExecutionState] | None = None
@@ -219,6 +224,8 @@ class FakeExecutor:
         except (BrokenPipeError, ExecutionInterrupted):  # the supervisor has closed the other end, or a test killed it
             pass
         finally:
+            self._lifespans.leave_all()
+            self._runner.close()
             self._leave()
 
     def _leave(self) -> None:
@@ -245,6 +252,7 @@ class FakeExecutor:
             self._load(order)
         elif isinstance(order, Drop):
             self._loaded.pop(order.agent, None)
+            self._lifespans.leave(order.agent)
         elif isinstance(order, Task):
             self._run(order)
 
@@ -252,10 +260,11 @@ class FakeExecutor:
         try:
             agent = self._find_agent(order)
             info = describe(agent)
+            resource = self._lifespans.set_up(order.agent, info)
         except Exception as error:  # noqa: BLE001 - an agent that cannot be loaded is the record's, whatever is wrong
             self._pipes.send(AgentLoadFailed(order.agent, error_text(error), traceback.format_exc()))
             return
-        self._loaded[order.agent] = agent, info
+        self._loaded[order.agent] = agent, info, resource
         self._pipes.send(AgentLoaded(order.agent, info.name, info.asynchronous, msgspec.json.encode(info.options)))
 
     def _find_agent(self, order: LoadAgent) -> Agent:
@@ -271,8 +280,9 @@ class FakeExecutor:
         if order.agent not in self._loaded:
             self._pipes.send(TasksReturned([order.task]))
             return
-        agent, info = self._loaded[order.agent]
+        agent, info, resource = self._loaded[order.agent]
         state = make_state(order, self, self._clock, self.slot, self.run_id)
+        state.resource = resource
         began = self._clock.monotonic()
         with self._changed:
             self._running = order, state
@@ -283,7 +293,7 @@ class FakeExecutor:
             state.set_signal(signal)
         if info.asynchronous:
             self._pipes.send(Started(order.task))
-        done = execute(order, agent, state, self._clock)
+        done = execute(order, agent, state, self._clock, self._runner)
         with self._changed:
             self._running = None
             self._task_signals.pop(order.task, None)

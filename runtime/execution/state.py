@@ -57,8 +57,8 @@ class ExecutionState(Interruptible):
     states that stop together, for its streams end with the first InterruptEvent.
 
     An executor sets what an agent may want to know of its task: `key`, `attempt` (from 1), `run_id`, `slot` (of the
-    executor, from 0) and `input` (the object that the agent gets). Without an executor they are what the caller gives:
-    None by default, and attempt 1.
+    executor, from 0), `input` (the object that the agent gets) and `resource` (what the agent's lifespan gives).
+    Without an executor they are what the caller gives: None by default, and attempt 1.
     """
 
     def __init__(
@@ -74,11 +74,12 @@ class ExecutionState(Interruptible):
         run_id: str | None = None,
         slot: int | None = None,
         input: Any = None,  # noqa: A002 - as the attribute is called
+        resource: Any = None,
     ) -> None:
         super().__init__(host)
         self._clock = clock
         self.key, self.attempt, self.run_id, self.slot = key, attempt, run_id, slot
-        self.input = input
+        self.input, self.resource = input, resource
         self._deadline: Deadline | None = None
         self.state_id = state_id or uuid.uuid4().hex
         self.snapshot = snapshot

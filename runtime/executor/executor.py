@@ -24,11 +24,12 @@ import msgspec
 
 from runtime.agents import AgentInfo
 from runtime.errors import ExecutionInterrupted
+from runtime.execution.lifespans import Lifespans, SetupError
 from runtime.executor.async_tasks import AsyncTaskSet
 from runtime.executor.control import ControlThread
 from runtime.executor.inbox import Inbox
 from runtime.executor.loader import AgentLoadError, InterruptibleImport, load
-from runtime.executor.outbox import Outbox
+from runtime.executor.outbox import EventPipeLost, Outbox
 from runtime.executor.requested_stacks import write_requested_stacks
 from runtime.executor.restoration import CannotRestore, Surroundings
 from runtime.executor.signals import SignalHandlers
@@ -71,6 +72,15 @@ class ExecutorConfig:
     heartbeat: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedAgent:
+    """An agent that tasks may name, and what its lifespan gave."""
+
+    function: Callable[[Any, Any], Any]
+    info: AgentInfo
+    resource: Any
+
+
 class Executor:
     """One incarnation of one slot."""
 
@@ -80,7 +90,8 @@ class Executor:
         self._flag_byte = flag.byte(place.slot)
         self._inbox = inbox
         self._outbox = outbox
-        self._agents: dict[int, tuple[Callable[[Any, Any], Any], AgentInfo]] = {}
+        self._agents: dict[int, LoadedAgent] = {}
+        self._lifespans = Lifespans()
         self.signals = SignalHandlers(flag, place.slot, self._on_term)
         self._tasks = TaskRunner(
             ExecutorResources(
@@ -108,30 +119,31 @@ class Executor:
     def _on_term(self, _signum: int, frame: FrameType | None) -> None:
         """Handle SIGTERM. On the TERM rung raise in the main thread; else interrupt all tasks, then end.
 
-        An agent that is being loaded has no checkpoint and nothing to lose: loading is interrupted here.
+        An agent that is being loaded or set up has no checkpoint and nothing to lose: that is interrupted here. What
+        lifespans do at their end is interrupted on the TERM rung.
         """
         is_rung = self._flag.is_term_rung(self._place.slot)
         self._flag.unmark_term(self._place.slot)
         write_requested_stacks(self._flag, self._place.slot, frame)  # as they are before the exception
         raised = bool(self._flag_byte)
+        signal = self._flag.signal(self._place.slot) if raised else _sent_sigterm()
         if raised and self._loading:
-            raise ExecutionInterrupted(self._flag.signal(self._place.slot))
+            if self._lifespans.cancel(signal):
+                return
+            raise ExecutionInterrupted(signal)
         if is_rung:
             # threads that were ended by force may leave locks held: this executor takes no more tasks
             self._asked_to_end = self._tasks.raise_in_threads() or self._asked_to_end
             self._wake_main()
             self._tasks.raise_in_main_thread()
-        if is_rung or raised:  # the flag carries the reason
-            return
-        self._asked_to_end = True
-        self._wake_main()
-        self._tasks.interrupt_all(
-            InterruptSignal(
-                reason=InterruptReason.SYSTEM_SHUTDOWN,
-                message="the executor was sent SIGTERM",
-                triggered_by="signal:SIGTERM",
-            )
-        )
+        if not (is_rung or raised):  # else the flag carries the reason
+            self._asked_to_end = True
+            self._wake_main()
+            self._tasks.interrupt_all(signal)
+        if self._lifespans.is_entering or (is_rung and self._lifespans.is_leaving):
+            self._asked_to_end = True
+            if not self._lifespans.cancel(signal):
+                raise ExecutionInterrupted(signal)
 
     def warm_up(self) -> None:
         """Run the code of an interrupt once (TaskRunner.warm_up)."""
@@ -169,31 +181,50 @@ class Executor:
         poll.register(self._wake_pipe[0], select.POLLIN)
         with asyncio.Runner() as runner:
             give_context_to_pools(runner.get_loop())
-            while not self._ending:
-                if self._tasks.lingering.is_any_left:
-                    self._wait_for_threads()
-                    continue
-                order = self._inbox.take()
-                if isinstance(order, Task):
-                    if self._is_async(order):
-                        self._run_session(runner, order)
-                    else:
-                        self._run_sync(order)
-                elif isinstance(order, LoadAgent):
-                    self._load_agent(order)
-                elif isinstance(order, Drop):
-                    self._agents.pop(order.agent, None)
-                    self._has_dropped = True
-                elif isinstance(order, FinishAndExit) or self._inbox.closed:
-                    break
-                else:
-                    self._give_memory_back()
-                    poll.poll()
-                    self._drain_wake_pipe()
-                    self._inbox.fill()
+            self._lifespans.open(runner)
+            try:
+                self._take_orders(runner, poll)
+            finally:
+                self._leave_lifespans()
             self._tasks.lingering.begin_leaving()
             runner.run(_noop())  # so that what the agents left on the loop is cancelled as the runner closes
         self._return_unstarted()
+
+    def _take_orders(self, runner: asyncio.Runner, poll: select.poll) -> None:
+        while not self._ending:
+            if self._tasks.lingering.is_any_left:
+                self._wait_for_threads()
+                continue
+            order = self._inbox.take()
+            if isinstance(order, Task):
+                if self._is_async(order):
+                    self._run_session(runner, order)
+                else:
+                    self._run_sync(order)
+            elif isinstance(order, LoadAgent):
+                self._load_agent(order)
+            elif isinstance(order, Drop):
+                self._drop_agent(order.agent)
+            elif isinstance(order, FinishAndExit) or self._inbox.closed:
+                break
+            else:
+                self._give_memory_back()
+                poll.poll()
+                self._drain_wake_pipe()
+                self._inbox.fill()
+
+    def _drop_agent(self, agent: int) -> None:
+        self._agents.pop(agent, None)
+        self._lifespans.leave(agent)
+        self._has_dropped = True
+
+    def _leave_lifespans(self) -> None:
+        """Leave what the agents have entered. The ladder bounds it: the supervisor hears of the end before."""
+        if self._lifespans:
+            with suppress(EventPipeLost):  # that ends the executor, and is known already
+                self._return_unstarted()
+                self._outbox.send(Leaving())
+            self._lifespans.leave_all()
 
     def _give_memory_back(self) -> None:
         """Return memory to the host after agents were dropped, when there is nothing else to do."""
@@ -212,14 +243,15 @@ class Executor:
 
     def _is_async(self, order: Task) -> bool:
         agent = self._agents.get(order.agent)
-        return agent is not None and agent[1].asynchronous
+        return agent is not None and agent.info.asynchronous
 
     def _load_agent(self, order: LoadAgent) -> None:
         self._loading = True
         try:
             with InterruptibleImport(self._place.wake_fd):
                 function, info = load(order)
-        except AgentLoadError as refusal:
+                resource = self._lifespans.set_up(order.agent, info)
+        except (AgentLoadError, SetupError) as refusal:
             self._loading = False
             self._outbox.send(AgentLoadFailed(order.agent, str(refusal), refusal.detail))
             return
@@ -235,7 +267,7 @@ class Executor:
             self.signals.restore()
             self._surroundings = Surroundings(arm_faulthandler)
             self._tasks.keep_tracing()
-        self._agents[order.agent] = (function, info)
+        self._agents[order.agent] = LoadedAgent(function, info, resource)
         options = msgspec.json.encode(info.options)
         self._outbox.send(AgentLoaded(order.agent, info.name, info.asynchronous, options))
 
@@ -246,7 +278,7 @@ class Executor:
             self._inbox.finish(order.task)
             return
         self._flag.set_current_task(self._place.slot, order.task)
-        done = self._tasks.run(order, agent[0])
+        done = self._tasks.run(order, agent.function, agent.resource)
         self._outbox.send_buffered(done, more=len(self._inbox) > 0)  # if the agent took our pipes, the task pays for it
         self._flag.set_current_task(self._place.slot, 0)
         self._inbox.finish(order.task)
@@ -325,9 +357,8 @@ class Executor:
         if len(session) >= self._place.concurrency or self._tasks.lingering.is_any_left:
             return None
         self._inbox.fill()
-        while isinstance(order := self._inbox.take(), Drop):
-            self._agents.pop(order.agent, None)
-            self._has_dropped = True
+        while isinstance(order := self._inbox.take(), Drop) and not self._lifespans.holds(order.agent):
+            self._drop_agent(order.agent)  # else when the loop stands still, on which the lifespan is left
         if isinstance(order, Task) and self._is_async(order):
             return order
         if order is not None:
@@ -341,7 +372,8 @@ class Executor:
         is its own, the executor ends, and the supervisor finds out which task was at fault.
         """
         self._outbox.send(Started(order.task))
-        done = await self._tasks.run_async(order, self._agents[order.agent][0])
+        agent = self._agents[order.agent]
+        done = await self._tasks.run_async(order, agent.function, agent.resource)
         if not self._is_broken and not (self._session_task is not None and self._session_task.cancelling()):
             self._outbox.send(done)
         self._inbox.finish(order.task)
@@ -356,3 +388,12 @@ class Executor:
 
 async def _noop() -> None:
     """Do nothing, so that the runner cancels what agents left on the loop."""
+
+
+def _sent_sigterm() -> InterruptSignal:
+    """Return the reason of a SIGTERM that is not the supervisor's, or that is for this executor alone."""
+    return InterruptSignal(
+        reason=InterruptReason.SYSTEM_SHUTDOWN,
+        message="the executor was sent SIGTERM",
+        triggered_by="signal:SIGTERM",
+    )

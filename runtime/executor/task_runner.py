@@ -169,9 +169,9 @@ class TaskRunner:
 
     # -- running ------------------------------------------------------------------------------------
 
-    def run(self, order: Task, agent: Callable[[Any, Any], Any]) -> TaskDone:
+    def run(self, order: Task, agent: Callable[[Any, Any], Any], resource: Any = None) -> TaskDone:
         """Execute a sync agent's task. Raises only EventPipeLost."""
-        running = self._begin(order, self._cell.wake_fd)
+        running = self._begin(order, self._cell.wake_fd, resource)
         value: Any = _UNSET
         token = _current.set(running)
         self._sync = running
@@ -202,9 +202,9 @@ class TaskRunner:
         _current.reset(token)
         return self._end(running, value, None)
 
-    async def run_async(self, order: Task, agent: Callable[[Any, Any], Any]) -> TaskDone:
+    async def run_async(self, order: Task, agent: Callable[[Any, Any], Any], resource: Any = None) -> TaskDone:
         """Execute an async agent's task. Raises EventPipeLost, and CancelledError if itself is cancelled."""
-        running = self._begin(order, None)  # the executor itself watches the pipe, and wakes every task
+        running = self._begin(order, None, resource)  # the executor itself watches the pipe, and wakes every task
         value: Any = _UNSET
         _current.set(running)  # this asyncio task's own context: nothing to reset
         try:
@@ -222,7 +222,7 @@ class TaskRunner:
         await running.state.aclose()
         return self._end(running, value, None)
 
-    def _begin(self, order: Task, wake_fd: int | None) -> RunningTask:
+    def _begin(self, order: Task, wake_fd: int | None, resource: Any) -> RunningTask:
         snapshot, unreadable = None, None
         if order.snapshot is not None:
             try:
@@ -238,6 +238,7 @@ class TaskRunner:
             attempt=order.attempt,
             run_id=self._cell.run_id,
             slot=self._cell.slot,
+            resource=resource,
         )
         running = RunningTask(order, state, time.time(), time.perf_counter(), unreadable)
         running.threads = self.threads.look()

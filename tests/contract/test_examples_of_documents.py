@@ -1,4 +1,4 @@
-"""The Python examples of README.md and docs/stopping.md run as they stand; docs/from-asyncio.md has its own test."""
+"""The Python examples of documents run as they stand; docs/from-asyncio.md has its own test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-HAS_EXAMPLES = {"README.md": 2, "docs/stopping.md": 1}
+HAS_EXAMPLES = {"README.md": 2, "docs/stopping.md": 1, "docs/lifespan.md": 2}
 """How many examples each document has."""
 
 
@@ -48,3 +48,17 @@ def test_the_examples_of_the_readme(tmp_path: Path) -> None:
 def test_the_example_of_an_agent_that_stops_well(tmp_path: Path) -> None:
     (agent,) = examples_of("docs/stopping.md")
     assert run(f"{agent}\nprint(work({{'rows': 3}}, ExecutionState()))\n", tmp_path) == ["3"]
+
+
+def test_the_examples_of_lifespans(tmp_path: Path) -> None:
+    """Each is called by a supervisor, in a program that imports it."""
+    for name, agent, task_input, value in (
+        ("agents", "classify", "Why?", "question"),
+        ("fetching", "fetch", "http://example.org", 18),
+    ):
+        example = next(block for block in examples_of("docs/lifespan.md") if block.startswith(f"# {name}.py"))
+        (tmp_path / f"{name}.py").write_text(example)
+        program = f"from {name} import {agent}\nfrom quiesce import Supervisor\n\nif __name__ == '__main__':\n"
+        program += "    with Supervisor(workers=1) as supervisor:\n"
+        program += f"        print([outcome.value for outcome in supervisor.map({agent}, [{task_input!r}])])\n"
+        assert run(program, tmp_path) == [str([value])]

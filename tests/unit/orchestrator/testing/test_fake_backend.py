@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from orchestrator.backends import Backend
 from orchestrator.testing import FakeBackend
+from runtime import ExecutionState, agent
 from tests.support.backend_conformance import BackendConformance
+from tests.support.fake_run import FakeRun
 
 
 class TestFakeBackend(BackendConformance):
@@ -38,3 +43,27 @@ def test_an_agent_that_ignores_its_interrupt_is_named_at_close(monkeypatch: pyte
     assert backend.executor(3).join(20)
     for fd in (channels.tasks, channels.control, channels.events, channels.stdout, channels.stderr):
         os.close(fd)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_fake_executors_have_lifespans(asynchronous: bool) -> None:
+    lines: list[str] = []
+
+    @contextmanager
+    def model() -> Iterator[str]:
+        lines.append("enter")
+        yield "model"
+        lines.append("leave")
+
+    def work(task_input: str, state: ExecutionState) -> list[Any]:
+        return [state.key, state.resource]
+
+    async def awork(task_input: str, state: ExecutionState) -> list[Any]:
+        return work(task_input, state)
+
+    chosen: Any = awork if asynchronous else work
+    with FakeRun({"work": agent(lifespan=model)(chosen)}, workers=1) as run:
+        run.add("work", "a", "b")
+        run.finish()
+    assert lines == ["enter", "leave"]
+    assert [outcome.encoded for outcome in run.outcomes.values() if outcome] == [b'["a","model"]', b'["b","model"]']

@@ -20,7 +20,7 @@ from tests.support.wait import wait_until
 def sleeps(thread: threading.Thread) -> bool:
     """Whether a thread is in poll(2), as its frame shows."""
     frame = sys._current_frames().get(thread.ident or 0)
-    return frame is not None and frame.f_code.co_name == "run" and "executor" in frame.f_code.co_filename
+    return frame is not None and frame.f_code.co_name == "_take_orders" and "executor" in frame.f_code.co_filename
 
 
 def wakes_up(flag: InterruptFlag, fds: list[int]) -> bool:
