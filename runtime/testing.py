@@ -144,6 +144,10 @@ class FakeSupervisorLink:
         """Keep the event in `events`."""
         self.events.append(event)
 
+    def report_progress(self, done: float, total: float | None) -> bool:
+        """Return True: every call becomes an event."""
+        return True
+
     def save_snapshot(self, snapshot: Any) -> bool:
         """Keep the snapshot in `snapshots`, as durable as a journal would: True."""
         self.snapshots.append(snapshot)

@@ -147,6 +147,10 @@ class Backend(Protocol):
         """Return what a slot's executor does now, as it has written it into shared memory."""
         ...
 
+    def reported_progress(self, slot: int, task: int, attempt: int) -> tuple[float, float | None] | None:
+        """Return what a task gave to `state.progress` last: `done` and `total`; None if nothing. From any thread."""
+        ...
+
     def processor_use(self, pid: int) -> ProcessorUse | None:
         """Return what an executor's process has used of the processor; None if the host does not say."""
         ...

@@ -251,6 +251,10 @@ class LocalBackend:
         """Read shared memory."""
         return SlotProgress(*self._flag.progress(slot))
 
+    def reported_progress(self, slot: int, task: int, attempt: int) -> tuple[float, float | None] | None:
+        """Read shared memory."""
+        return self._flag.reported_progress(slot, task, attempt)
+
     def suspend(self) -> None:
         """Order the guardian to stop the executors; it is in no terminal's session and goes on."""
         self._order(Halt())

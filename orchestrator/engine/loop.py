@@ -160,7 +160,8 @@ class Engine:
     @property
     def progress(self) -> Progress:
         """How far the run is now, from the status that was renewed last."""
-        return self._board.progress(lambda _slot, _task: None)
+        reported = self._backend.reported_progress
+        return self._board.progress(lambda slot, task: reported(slot, task.seq, task.attempt))
 
     @property
     def is_over(self) -> bool:

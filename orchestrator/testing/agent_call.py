@@ -29,6 +29,8 @@ class Sender(Protocol):
         """Send one record up. Raises ExecutionInterrupted when the executor was killed."""
         ...
 
+    reported: dict[tuple[int, int], tuple[float, float | None]]
+
     def next_rung_at(self) -> float | None:
         """Return when the ladder goes on, in monotonic seconds."""
         ...
@@ -37,7 +39,7 @@ class Sender(Protocol):
 def make_state(order: Task, sender: Sender, clock: Clock, slot: int = 0, run_id: str = "") -> ExecutionState:
     """Return the state of a task's execution."""
     snapshot = None if order.snapshot is None else codec.decode(order.snapshot, order.snapshot_encoding)
-    link = _Link(sender, order.task)
+    link = _Link(sender, order)
     return ExecutionState(
         state_id=order.key,
         host=link,
@@ -87,9 +89,9 @@ class _Link:
 
     flag: object = False
 
-    def __init__(self, sender: Sender, task: int) -> None:
+    def __init__(self, sender: Sender, order: Task) -> None:
         self._sender = sender
-        self._task = task
+        self._task, self._attempt = order.task, order.attempt
 
     def signal(self) -> InterruptSignal:
         """Never called: the flag is never up."""
@@ -107,6 +109,11 @@ class _Link:
         """Send an event up."""
         data = codec.encode_json(event.data)
         self._sender.send(TaskEvent(self._task, event.kind, event.address, event.at, data))
+
+    def report_progress(self, done: float, total: float | None) -> bool:
+        """Keep it in the executor; there is an event each time."""
+        self._sender.reported[self._task, self._attempt] = done, total
+        return True
 
     def save_snapshot(self, snapshot: Any) -> bool:
         """Send a snapshot up."""

@@ -254,6 +254,11 @@ class FakeBackend:
         executor = self._executors.get(slot)
         return SlotProgress(0, 0.0, 0.0) if executor is None else executor.progress
 
+    def reported_progress(self, slot: int, task: int, attempt: int) -> tuple[float, float | None] | None:
+        """Return what the task gave to its state."""
+        executor = self._executors.get(slot)
+        return None if executor is None else executor.reported.get((task, attempt))
+
     def processor_use(self, pid: int) -> ProcessorUse | None:
         """Return None: threads are not accounted for."""
         return None

@@ -70,6 +70,8 @@ class FakeExecutor:
         self.slot, self.incarnation, self.pid = slot, incarnation, pid
         self.orders: list[TaskOrder | Control] = []
         """Every order that it has read."""
+        self.reported: dict[tuple[int, int], tuple[float, float | None]] = {}
+        """What tasks, by their attempts, gave to `state.progress` last."""
         self._named_agents = agents
         self._clock = clock
         self._on_exit = on_exit

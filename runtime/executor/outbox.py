@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -100,6 +101,14 @@ class Outbox:
                 os.write(self._bell_write, b"!")
             except OSError as error:
                 raise EventPipeLost from error
+
+    def has_room(self) -> bool:
+        """Return whether a small record can be sent now without waiting for the pipe or for another thread."""
+        if self._lock.locked():
+            return False
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def ring(self) -> None:
         """Wake the control thread."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +27,21 @@ class ExecutorResources:
     outbox: Outbox
 
 
+EVENT_SECONDS = 1.0
+"""Seconds between two events of a task's progress."""
+
+
 class TaskLink:
     """The SupervisorLink of a task's execution state: the shared flag, and the event pipe."""
 
-    def __init__(self, cell: ExecutorResources, task: int, wake_fd: int | None) -> None:
+    def __init__(self, cell: ExecutorResources, task: int, attempt: int, wake_fd: int | None) -> None:
         self.flag: object = cell.raised
         self._wake_fd = wake_fd
         self._cell = cell
         self._task = task
+        self._attempt = attempt
+        self._next_event = 0.0
+        self._is_whole = False
 
     def signal(self) -> InterruptSignal:
         """Return the signal that the supervisor wrote before it raised the flag."""
@@ -57,6 +66,21 @@ class TaskLink:
         self._cell.outbox.send(
             TaskEvent(self._task, escape_surrogates(event.kind), escape_surrogates(event.address), event.at, data)
         )
+
+    def report_progress(self, done: float, total: float | None) -> bool:
+        """Write it into shared memory. An event is due once in a while, unless it would have to wait for the pipe."""
+        try:
+            exact_done, exact_total = float(done), None if total is None else float(total)
+        except (TypeError, ValueError, OverflowError):  # the event has it as it is
+            exact_done, exact_total = math.nan, None
+        cell = self._cell
+        cell.flag.report_progress(cell.slot, self._task, self._attempt, exact_done, exact_total)
+        now, is_whole = time.monotonic(), exact_done == exact_total
+        is_new = is_whole and not self._is_whole
+        if (now < self._next_event and not is_new) or not cell.outbox.has_room():
+            return False
+        self._next_event, self._is_whole = now + EVENT_SECONDS, is_whole
+        return True
 
     def save_snapshot(self, snapshot: Any) -> bool:
         """Send a snapshot up; it is handed back when the task runs again."""

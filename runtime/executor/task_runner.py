@@ -229,7 +229,7 @@ class TaskRunner:
                 snapshot = codec.decode(order.snapshot, order.snapshot_encoding)
             except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it fails the task only
                 unreadable = error
-        host = TaskLink(self._cell, order.task, wake_fd)
+        host = TaskLink(self._cell, order.task, order.attempt, wake_fd)
         state = ExecutionState(
             state_id=f"{self._cell.run_id}:{order.key}",
             host=host,

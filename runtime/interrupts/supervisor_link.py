@@ -33,6 +33,10 @@ class SupervisorLink(Protocol):
         """Send an event to the supervisor."""
         ...
 
+    def report_progress(self, done: float, total: float | None) -> bool:
+        """Show how far the execution is; never waits. Return whether an event should say so, too."""
+        ...
+
     def save_snapshot(self, snapshot: Any) -> bool:
         """Keep a snapshot beyond this process. Return whether it will outlive the process."""
         ...
@@ -57,6 +61,10 @@ class NullLink:
 
     def emit(self, event: Event) -> None:
         """Drop the event: there is no supervisor."""
+
+    def report_progress(self, done: float, total: float | None) -> bool:
+        """Return True: there is only the event."""
+        return True
 
     def save_snapshot(self, snapshot: Any) -> bool:
         """Return False: the snapshot is kept in the state only."""

@@ -19,13 +19,16 @@ Layout, in bytes (native order; both sides are forks of one build), where a page
     8192  progress       one page per slot (from the next whole page on), written by that slot's executor only:
                          u64 task in hand (0 = none), f64 when it began, f64 last sign of life (monotonic);
                          then two u8 that the guardian sets: 1 = the SIGTERM that comes is the TERM rung;
-                         1 = the executor is asked for its Python stacks, and has not written them yet
+                         1 = the executor is asked for its Python stacks, and has not written them yet;
+                         from byte 64 on, what tasks reported of their progress: u64 task, u64 attempt, f64 done,
+                         f64 total (nan = none), at the place that the task's number gives
 """
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import math
 import mmap
 import os
 import struct
@@ -46,6 +49,8 @@ _PAGE = mmap.PAGESIZE
 _PROGRESS_AT = max(8192, _PAGE)
 _PROGRESS_SIZE = 32
 _TERM_AT, _STACKS_AT = 24, 25  # within a slot's progress
+_REPORT = struct.Struct("=QQdd")
+_REPORTS_AT, _REPORTS = 64, 126  # likewise; how many find room in the smallest page
 _MESSAGE_LIMIT = 1000  # characters; four bytes each still fit in front of the flags
 
 _MAP_FIXED = 0x10  # mmap(2)
@@ -158,10 +163,28 @@ class InterruptFlag:
         now = time.monotonic()
         return task, since if 0.0 <= since <= now else 0.0, beat if 0.0 <= beat <= now else 0.0
 
+    def reported_progress(self, slot: int, task: int, attempt: int) -> tuple[float, float | None] | None:
+        """Return `done` and `total` of a task's attempt as it reported them last, None if it did not.
+
+        Of many tasks at once, one may have overwritten another's. None also after `close`.
+        """
+        try:
+            found = _REPORT.unpack_from(self._memory, self._report_at(slot, task))
+        except ValueError:
+            return None
+        if found[:2] != (task, attempt):
+            return None
+        return found[2], None if math.isnan(found[3]) else found[3]
+
+    def _report_at(self, slot: int, task: int) -> int:
+        return self._at(slot) + _REPORTS_AT + task % _REPORTS * _REPORT.size
+
     def reset_slot(self, slot: int) -> None:
         """Blank a slot's progress before a new executor takes it."""
         at = self._at(slot)
         self._memory[at : at + _PROGRESS_SIZE] = bytes(_PROGRESS_SIZE)
+        reports = at + _REPORTS_AT
+        self._memory[reports : reports + _REPORTS * _REPORT.size] = bytes(_REPORTS * _REPORT.size)
 
     def mark_term(self, slot: int) -> None:
         """Mark the next SIGTERM to this slot as the TERM rung, to tell it from a `kill` from outside."""
@@ -224,6 +247,12 @@ class InterruptFlag:
         """Record the running task (0 = none), so that a crash is charged to it alone."""
         now = time.monotonic()
         _PROGRESS.pack_into(self._memory, self._at(slot), task, now, now)
+
+    def report_progress(self, slot: int, task: int, attempt: int, done: float, total: float | None) -> None:
+        """Show how far a task is. Never waits."""
+        _REPORT.pack_into(
+            self._memory, self._report_at(slot, task), task, attempt, done, math.nan if total is None else total
+        )
 
     def heartbeat(self, slot: int) -> None:
         """Show a sign of life."""

@@ -98,7 +98,7 @@ def test_the_totals_are_those_of_the_whole_run_after_a_resume(tmp_path: Path, ga
 
 @pytest.mark.parametrize(("columns", "rows"), [(120, 40), (80, 24), (40, 12)])
 def test_a_terminal_of_any_size_shows_the_run(tmp_path: Path, gate: Gate, columns: int, rows: int) -> None:
-    tasks = [*held(tmp_path, gate, 12), {"key": "bad", "error": "no such page"}]
+    tasks = [*held(tmp_path, gate, 12, done=4, total=10), {"key": "bad", "error": "no such page"}]
     source = jsonl(tmp_path / "in.jsonl", [tasks[-1], *tasks[:-1]])
     words = [*QUIESCE, "run", WORK, "-i", source, "-j", tmp_path / "j.db", "-w", "10", "--run-id", "night"]
     (tmp_path / "command").write_text(shlex.join(map(str, words)))
@@ -109,9 +109,9 @@ def test_a_terminal_of_any_size_shows_the_run(tmp_path: Path, gate: Gate, column
         terminal.expect(r"1 failed", history=False)
         if columns > 40:
             terminal.expect(r"10 in flight", history=False)
-            terminal.expect(r"^  executor \d+ \(\d+\): held-\d+  \d+\.\d s$", history=False)
+            terminal.expect(r"^  executor \d+ \(\d+\): held-\d+  4/10  \d+\.\d s$", history=False)
         else:
-            terminal.expect(r"^  \d: held-\d+  \d+\.\d s$", history=False)
+            terminal.expect(r"^  \d: held-\d+  4/10  \d+\.\d s$", history=False)
         terminal.expect(r"^  \+\d+ more$", history=False)
         gate.open()
         terminal.expect(r"^run night: failed", deadline=60)

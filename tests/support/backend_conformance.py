@@ -54,6 +54,12 @@ def report_and_wait(_input: Any, state: Any) -> None:
     state.sleep(3600)
 
 
+def report_progress_and_wait(_input: Any, state: Any) -> None:
+    """Say how far it is, and work until it is interrupted."""
+    state.progress(3, 4)
+    state.sleep(3600)
+
+
 class Caller:
     """Call a backend as the supervisor's loop does, and keep what it answers."""
 
@@ -195,6 +201,15 @@ class BackendConformance:
         assert caller.record(Snapshot).data == b'"half"'
         caller.wait_until(lambda: caller.backend.progress(0).task == 1)
         assert caller.backend.progress(0).started_at <= time.monotonic()
+
+    def test_what_a_task_reports_of_its_progress_can_be_read(self, caller: Caller) -> None:
+        caller.start(0)
+        caller.load(0, report_progress_and_wait)
+        caller.send(0, Tasks([caller.task(200)]))
+        assert codec.decode_json(caller.record(TaskEvent).data) == {"done": 3, "total": 4}
+        assert caller.backend.reported_progress(0, 200, 1) == (3.0, 4.0)
+        assert caller.backend.reported_progress(0, 200, 2) is None
+        assert caller.backend.reported_progress(0, 200 + 126, 1) is None
 
     def test_one_task_is_interrupted_and_the_next_one_is_executed(self, caller: Caller) -> None:
         caller.start(0)

@@ -87,3 +87,30 @@ def test_a_renewed_flag_keeps_what_was_raised_and_can_be_mapped(flag: InterruptF
 def test_times_that_cannot_be_are_none(flag: InterruptFlag, time_written: float) -> None:
     flag._memory[_PROGRESS_AT : _PROGRESS_AT + 24] = struct.pack("=Qdd", 5, time_written, time_written)
     assert flag.progress(0) == (5, 0.0, 0.0)
+
+
+def test_what_tasks_report_of_their_progress_is_read_by_task_and_attempt(flag: InterruptFlag) -> None:
+    flag.report_progress(1, 5, 1, 3, 10)
+    flag.report_progress(1, 6, 2, 0.5, None)
+    assert flag.reported_progress(1, 5, 1) == (3, 10)
+    assert flag.reported_progress(1, 6, 2) == (0.5, None)
+    others = [(0, 5, 1), (1, 5, 2), (1, 5 + 126, 1), (1, 0, 1)]
+    assert [flag.reported_progress(*other) for other in others] == [None] * 4
+    flag.report_progress(1, 5 + 126, 1, 7, 8)
+    assert flag.reported_progress(1, 5, 1) is None, "another task of the slot has its place"
+    assert flag.progress(1) == (0, 0.0, 0.0)
+
+
+def test_a_new_executor_has_reported_nothing(flag: InterruptFlag) -> None:
+    for slot in (0, 1):
+        for task in range(1000):
+            flag.report_progress(slot, task, 1, 1, 2)
+    flag.reset_slot(1)
+    assert [flag.reported_progress(1, task, 1) for task in range(1000)] == [None] * 1000
+    assert flag.reported_progress(0, 999, 1) == (1, 2)
+
+
+def test_after_its_end_a_flag_has_no_reports() -> None:
+    flag = InterruptFlag(1)
+    flag.close()
+    assert flag.reported_progress(0, 1, 1) is None

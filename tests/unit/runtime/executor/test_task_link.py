@@ -1,0 +1,93 @@
+"""What a task reports of its progress: into shared memory each time, and now and then as an event."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.execution.state import ExecutionState
+from runtime.executor.outbox import Outbox
+from runtime.executor.task_link import ExecutorResources, TaskLink
+from runtime.ipc.flag import InterruptFlag
+
+
+class Executor:
+    """An executor's flag and pipe, and the state of one task."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        self.flag = InterruptFlag(1)
+        self.outbox = Outbox(self._writer)
+        cell = ExecutorResources("run", 0, self.flag, False, -1, self.outbox)
+        self.state = ExecutionState(state_id="run:k", host=TaskLink(cell, 3, 1, None))
+
+    def sent(self) -> bytes:
+        """What has come through the pipe since the last call."""
+        try:
+            return os.read(self.reader, 1 << 20)
+        except BlockingIOError:
+            return b""
+
+    def fill_pipe(self) -> None:
+        fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(self._writer, b"x" * 4096)
+
+    def close(self) -> None:
+        self.outbox.close()
+        os.close(self.reader)
+        os.close(self.outbox.fileno())
+        os.close(self.outbox._bell_write)
+        self.flag.close()
+
+
+@pytest.fixture
+def executor() -> Iterator[Executor]:
+    made = Executor()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock of the events."""
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    return clock
+
+
+def test_every_report_is_in_shared_memory_and_few_are_events(executor: Executor, now: list[float]) -> None:
+    executor.state.progress(1, 1000)
+    assert b'"done":1,' in executor.sent()
+    for done in range(2, 500):
+        executor.state.progress(done, 1000)
+    assert executor.flag.reported_progress(0, 3, 1) == (499, 1000)
+    assert executor.sent() == b""
+    now[0] += 1
+    executor.state.progress(500, 1000)
+    assert b'"done":500,' in executor.sent()
+
+
+def test_the_last_report_is_an_event_at_once_and_once(executor: Executor, now: list[float]) -> None:
+    executor.state.progress(9, 10)
+    executor.sent()
+    executor.state.progress(10, 10)
+    assert b'"done":10,' in executor.sent()
+    executor.state.progress(10, 10)
+    assert executor.sent() == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe can be set on Linux")
+def test_a_full_pipe_holds_nobody_up(executor: Executor) -> None:
+    executor.fill_pipe()
+    executor.state.progress(1, 2)
+    assert executor.flag.reported_progress(0, 3, 1) == (1, 2)
+
+
+def test_what_is_no_number_is_an_event_only(executor: Executor) -> None:
+    executor.state.progress("most", "all")  # type: ignore[arg-type]
+    assert b'"most"' in executor.sent()
