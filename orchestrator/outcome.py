@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from orchestrator.core.records import TaskOutcome
+from orchestrator.remote_exceptions import exception_of
 from runtime.errors import DecodeError, QuiesceError
 from runtime.ipc.codec import decode
+from runtime.model import ExecutionStatus
 
 R_co = TypeVar("R_co", covariant=True)
 """What the agent returns."""
@@ -37,8 +39,12 @@ class Outcome(TaskOutcome, Generic[R_co], frozen=True, kw_only=True):
     def value(self) -> R_co:
         """Exactly what the agent returned, decoded now, in the caller's process.
 
-        Raises QuiesceError if there is none, DecodeError if it cannot be read here.
+        Of a failed task this raises the agent's own exception, with the remote traceback as its cause, or TaskFailed
+        where that cannot be rebuilt. Raises QuiesceError if the task was interrupted, DecodeError if the value cannot
+        be read here.
         """
+        if self.status is ExecutionStatus.FAILED:
+            raise exception_of(self)
         if self.encoded is None or not self.ok:
             raise QuiesceError(f"task {self.key} has no value: it is {self.status} ({self.error or 'no error'})")
         try:

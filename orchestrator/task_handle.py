@@ -10,20 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import lazy_imports
 from orchestrator.outcome import Outcome
-from runtime.errors import ExecutionInterrupted, QuiesceError
+from orchestrator.remote_exceptions import TaskFailed, exception_of
 from runtime.limits import check_seconds
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+
+__all__ = ["TaskFailed", "TaskHandle"]
 
 if TYPE_CHECKING:
     import asyncio
-
-
-class TaskFailed(QuiesceError):
-    """Say that a task failed. `outcome` has the details, `outcome.detail` the traceback."""
-
-    def __init__(self, outcome: Outcome[Any]) -> None:
-        super().__init__(f"task {outcome.key} failed: {outcome.error}")
-        self.outcome = outcome
 
 
 class TaskHandle:
@@ -58,7 +51,11 @@ class TaskHandle:
         return self._require_outcome(self._future.result(None if timeout == math.inf else timeout))
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for the value. Raises TaskFailed, ExecutionInterrupted, or TimeoutError after `timeout` seconds."""
+        """Wait for the value. Raises what the agent raised, with the remote traceback as its cause.
+
+        Raises TaskFailed where that cannot be rebuilt, ExecutionInterrupted for a task that was interrupted, and
+        TimeoutError after `timeout` seconds.
+        """
         return _value(self.outcome(timeout))
 
     async def outcome_async(self) -> Outcome[Any]:
@@ -88,10 +85,6 @@ class TaskHandle:
 
 
 def _value(outcome: Outcome[Any]) -> Any:
-    if outcome.status is ExecutionStatus.INTERRUPTED:
-        raise ExecutionInterrupted(
-            outcome.signal or InterruptSignal(reason=InterruptReason.CUSTOM, message=outcome.error or "")
-        )
-    if not outcome.ok:
-        raise TaskFailed(outcome)
-    return outcome.value
+    if outcome.ok:
+        return outcome.value
+    raise exception_of(outcome)

@@ -16,8 +16,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: the name of the exception's class, with its module unless that is builtins. `bases`: the names of the classes
     above it, nearest first, without object.
     frame: the innermost frame of the user's own code.
-    arguments: the exception's `args` and its attributes, in the encoding of `runtime.ipc.plain_values`; None if one of
-    them is not a plain value.
+    arguments: the exception's `args`, its attributes, and what else its built-in class has, in the encoding of
+    `runtime.ipc.plain_values`; None if one of them is not a plain value.
     """
 
     type: str

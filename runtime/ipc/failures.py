@@ -52,11 +52,17 @@ def _frames(trace: TracebackType | None) -> list[Frame]:
 
 
 def _arguments(error: BaseException) -> bytes | None:
-    """Return `args` and the attributes of an exception as one plain value."""
+    """Return `args`, the attributes, and the members of built-in classes, of an exception as one plain value."""
     try:
         attributes: Any = dict(object.__getattribute__(error, "__dict__"))
-        args = BaseException.args.__get__(error)  # type: ignore[attr-defined]  # not a property of the class's own
+        args: Any = BaseException.args.__get__(error)  # type: ignore[attr-defined]  # not a property of its class
+        members: dict[str, Any] = {}
+        if isinstance(error, OSError):
+            args = OSError.__reduce__(error)[1]  # with the names of files, which `args` lacks
+        elif isinstance(error, ImportError):
+            of_imports = vars(ImportError)
+            members = {name: of_imports[name].__get__(error) for name in ("name", "path")}
     except Exception:  # noqa: BLE001 - a class without a dictionary, a broken descriptor
         return None
-    text = encode_plain((args, attributes))
+    text = encode_plain((args, attributes, members))
     return None if text is None else text.encode()

@@ -51,14 +51,14 @@ def test_a_builtin_exception() -> None:
     failure = raised(FileNotFoundError(2, "no such file", "a.txt"))
     assert (failure.type, failure.bases) == ("FileNotFoundError", ["OSError", "Exception", "BaseException"])
     assert failure.frame == Frame(__file__, raised.__code__.co_firstlineno + 2, "raised")
-    assert content(failure) == ((2, "no such file"), {})
+    assert content(failure) == ((2, "no such file", "a.txt"), {}, {})
 
 
 def test_a_class_of_the_user_with_attributes() -> None:
     failure = raised(Refused(3, why="late"))
     assert failure.type == f"{__name__}.Refused"
     assert failure.bases[0] == "ValueError"
-    assert content(failure) == (("refused with 3",), {"code": 3, "why": "late"})
+    assert content(failure) == (("refused with 3",), {"code": 3, "why": "late"}, {})
 
 
 def test_the_frame_is_in_code_of_the_user() -> None:
