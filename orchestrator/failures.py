@@ -36,6 +36,10 @@ class Cause:
         file = self.frame.file.removeprefix(f"{folder.rstrip('/')}/") if folder else self.frame.file
         return f"{self.kind} at {file}:{self.frame.line} in {self.frame.function}"
 
+    def pattern(self, folder: str = "") -> str:
+        """Return a regular expression that matches this cause's text and no other one."""
+        return f"^{re.escape(self.text(folder)).replace(chr(92) + ' ', ' ')}$"
+
 
 @dataclass(slots=True)
 class FailureGroup:

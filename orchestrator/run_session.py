@@ -77,6 +77,8 @@ class RunSession:
         self.hub = Hub()
         self.journal = journal
         self.run: RunRecord | None = None
+        self.parent: int | None = None
+        """The number of the run that a new one retries."""
         self._now = (clock or SystemClock()).monotonic
         self._began = self._now()
         self._log = log
@@ -219,9 +221,9 @@ class RunSession:
             defaults = {"workers"} - self.settings.model_fields_set  # a later start may have other processors
             config = self.settings.model_dump(mode="json", exclude=defaults)
             if prepare is None:
-                run = journal.create_run(self.run_id, agent=agent, config=config, cwd=cwd)
+                run = journal.create_run(self.run_id, agent=agent, config=config, cwd=cwd, parent=self.parent)
             else:
-                with journal.draft(self.run_id, agent=agent, config=config, cwd=cwd) as run:
+                with journal.draft(self.run_id, agent=agent, config=config, cwd=cwd, parent=self.parent) as run:
                     prepare(journal, run.id)
             self.resume_run(run)
         elif not is_of_program(existing):

@@ -18,6 +18,7 @@ from orchestrator.engine.signals import reraise
 from orchestrator.feeding.task_feed import TaskFeed
 from orchestrator.journal import open_journal
 from orchestrator.logging.sinks import BufferedLog, LogCallback
+from orchestrator.retries import number_of_run
 from orchestrator.run_id import check_run_id, new_run_id
 from orchestrator.run_result import RunResult
 from orchestrator.run_session import RunSession
@@ -55,6 +56,7 @@ class Supervisor(TaskIntake):
     journal: path of the journal; None keeps everything in memory.
     journal_group: a new journal is for its group too; else for its owner alone.
     run_id: the run to create, or to resume if the journal has it.
+    retry_of: the run of the journal whose failed tasks this one retries (`failed_inputs`); it stays as it is.
     settings: workers, grace, timeout and the others of docs/settings.md, times in seconds and sizes in bytes. What is
     not given has its default: the environment and the configuration file are for the command line only.
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
@@ -71,6 +73,7 @@ class Supervisor(TaskIntake):
         journal: str | os.PathLike[str] | None = None,
         journal_group: bool = False,
         run_id: str | None = None,
+        retry_of: str | None = None,
         handle_signals: bool = True,
         log: LogCallback | None = None,
         backend: BackendFactory | None = None,
@@ -80,7 +83,10 @@ class Supervisor(TaskIntake):
         self.run_id = new_run_id() if run_id is None else run_id
         check_run_id(self.run_id)
         _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log)
+        if retry_of is not None and journal is None:
+            raise UsageError(f"retry_of = {show_value(retry_of)}: give the journal that has this run")
         self._where, self._journal_group = journal, journal_group
+        self._retry_of = retry_of
         self._handle_signals = handle_signals
         self._log = log
         self._backend = backend or LocalBackend
@@ -94,11 +100,13 @@ class Supervisor(TaskIntake):
             raise QuiesceError("a Supervisor is used once; make another one")
         refuse_start_while_importing()
         journal = None if self._where is None else open_journal(self._where, group=self._journal_group)
+        parent = None if journal is None or self._retry_of is None else number_of_run(journal, self._retry_of)
         held = BufferedLog()
         log = self._log or held
         session = RunSession(
             self.settings, self.run_id, log, journal, handle_signals=self._handle_signals, backend=self._backend
         )
+        session.parent = parent
         self._feed = TaskFeed(session)
         session.start()
         if self._log is None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import events, failures, kubernetes, queries, run, service
+from orchestrator.cli import events, failures, kubernetes, queries, retry, run, service
 from orchestrator.cli.exit import USAGE, exit_now, print_error
 from orchestrator.version import VERSION
 from runtime.errors import QuiesceError, UsageError
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run.register(app)
+retry.register(app)
 queries.register(app)
 events.register(app)
 failures.register(app)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from orchestrator import hints
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_json, print_line, query
 from orchestrator.cli.task_details import details_lines, details_object, read_details
-from orchestrator.core.records import TaskOutcome
 from orchestrator.failures import FailureGroup, FailureGroups, group_failures, summary_lines, tasks
 from orchestrator.journal import DEFAULT_JOURNAL, RunRecord, open_journal, wait_at_most
 from runtime.errors import QuiesceError
@@ -32,10 +32,15 @@ def failures(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: As
     with query(journal) as opened_journal:
         record = opened_journal.get_run(run)
         groups = group_failures(opened_journal.results(record.id, [ExecutionStatus.FAILED]))
-        for line in (
-            _objects(groups, record) if json else _lines(groups, record, opened_journal.counts(record.id).total)
-        ):
-            print_json(line) if json else print_line(str(line))
+        location = opened_journal.location
+        if json:
+            for group in groups.largest_first():
+                print_json(
+                    {"run_id": record.run_id, **group.to_dict(record.cwd), "retry": _retry(group, record, location)}
+                )
+            return
+        for line in _lines(groups, record, opened_journal.counts(record.id).total, location):
+            print_line(line)
 
 
 def show(
@@ -69,22 +74,22 @@ def summarise(location: str, run_id: str) -> list[str]:
     return summary_lines(groups.largest_first(), record.cwd)
 
 
-def _objects(groups: FailureGroups, run: RunRecord) -> Iterator[dict[str, Any]]:
-    for group in groups.largest_first():
-        yield {"run_id": run.run_id, **group.to_dict(run.cwd)}
-
-
-def _lines(groups: FailureGroups, run: RunRecord, total: int) -> Iterator[str]:
+def _lines(groups: FailureGroups, run: RunRecord, total: int, location: str) -> Iterator[str]:
     if not groups.count:
         yield f"no task of run {printable(run.run_id)} has failed"
         return
     yield f"{groups.count} of {total} tasks of run {printable(run.run_id)} failed:"
     for group in groups.largest_first():
         yield ""
-        yield from _group_lines(group, run)
+        yield f"  {tasks(group.count)}: {printable(group.cause.text(run.cwd))}"
+        yield f"    for example task {printable(group.example.key)}: {printable(group.example.error or '')}"
+        retry = _retry(group, run, location)
+        if retry is not None:
+            yield f"    to retry: {retry}"
 
 
-def _group_lines(group: FailureGroup, run: RunRecord) -> Iterator[str]:
-    example: TaskOutcome = group.example
-    yield f"  {tasks(group.count)}: {printable(group.cause.text(run.cwd))}"
-    yield f"    for example task {printable(example.key)}: {printable(example.error or '')}"
+def _retry(group: FailureGroup, run: RunRecord, location: str) -> str | None:
+    """Return the command that retries the tasks of a group; None if only a program can."""
+    if hints.is_of_program(run):
+        return None
+    return hints.command("retry", run.run_id, location, "--where", group.cause.pattern(run.cwd))

@@ -14,6 +14,7 @@ import typer
 from orchestrator.cli import rendering
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_error, print_json, print_line, query
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
+from orchestrator.retries import merged_results
 from runtime.errors import UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE
@@ -65,12 +66,18 @@ def results(
         list[ExecutionStatus] | None,
         typer.Option("--status", help="Only tasks of this status. May be given more than once."),
     ] = None,
+    with_retries: Annotated[
+        bool,
+        typer.Option("--with-retries", help="Of a task that was retried, the latest success (or else the latest end)."),
+    ] = False,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
 ) -> None:
     """Print the outcome of each task that has one, in the order of the input."""
     with query(journal) as opened_journal:
-        for outcome in opened_journal.results(opened_journal.get_run(run).id, status or None):
+        record = opened_journal.get_run(run)
+        merged = merged_results(opened_journal, record, status or None) if with_retries else None
+        for outcome in merged or opened_journal.results(record.id, status or None):
             if json:
                 print_json(rendering.outcome_object(outcome))
             else:

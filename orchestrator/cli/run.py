@@ -85,12 +85,12 @@ def run(
         if journal is not None and record is not None:
             make_runner = partial(Runner, found_settings, record.run_id, options, observers, journal, record)
             existing = (record, journal, agent_name, (stream, label, priority_field))
-            _resume_existing(*existing, make_runner, _exit_options(options, message))
+            _resume_existing(*existing, make_runner, exit_options(options, message))
         runner = Runner(found_settings, run_id or new_run_id(), options, observers, journal or open_journal())
         whole = is_file and stat.S_ISREG(os.fstat(stream.fileno()).st_mode)  # a FIFO is a stream too
         begin = runner.begin_with_file if whole else runner.begin_with_stream
         ended = runner.run(agent_name, partial(begin, {"agent": agent_name}, stream, label, priority_field))
-        exit_with_result(ended, _exit_options(options, message))
+        exit_with_result(ended, exit_options(options, message))
 
 
 @expand
@@ -116,12 +116,12 @@ def resume(
         if record is None:
             raise UsageError(f"every run in {journal.location} is over: there is nothing to resume")
         found_settings = build_settings(settings, record)
-        agent_name = _agent_of(record, journal)
+        agent_name = agent_of(record, journal)
         if record.cwd:
-            _chdir(record.cwd)
+            change_directory(record.cwd)
         observers = HostObservers(message, options.probe_port, options.probe_address)
         runner = Runner(found_settings, record.run_id, options, observers, journal, record)
-        exit_with_result(runner.run(agent_name, partial(runner.resume, record)), _exit_options(options, message))
+        exit_with_result(runner.run(agent_name, partial(runner.resume, record)), exit_options(options, message))
 
 
 def _resume_existing(
@@ -138,7 +138,7 @@ def _resume_existing(
     """
     stream, label, priority_field = source
     advice = "give what it was begun with, or another --run-id"
-    stored = _agent_of(record, journal)
+    stored = agent_of(record, journal)
     if stored != agent:
         raise RunMismatchError(f"run {record.run_id} was begun with the agent {stored}, not {agent}; {advice}")
     with stream:
@@ -180,7 +180,8 @@ def build_settings(given: dict[str, Any], record: RunRecord | None = None) -> Se
     return settings
 
 
-def _exit_options(options: RunOptions, message: TerminationMessage) -> ExitOptions:
+def exit_options(options: RunOptions, message: TerminationMessage) -> ExitOptions:
+    """Return how a command with these options ends."""
     return ExitOptions(message, options.log_format, options.as_json, options.interrupted_exit_code)
 
 
@@ -205,14 +206,16 @@ def _absolute(agent: str) -> str:
     return agent
 
 
-def _agent_of(run: RunRecord, journal: Journal) -> str:
+def agent_of(run: RunRecord, journal: Journal) -> str:
+    """Return the agent of a run. Raises UsageError for the run of a program, whose agents only that has."""
     name = run.agent.get("agent") if isinstance(run.agent, dict) else None
     if not isinstance(name, str):
         raise UsageError(f"run {run.run_id} was started from Python: to resume it, {resumption(run, journal.location)}")
     return name
 
 
-def _chdir(directory: str) -> None:
+def change_directory(directory: str) -> None:
+    """Change to the working directory of a run. Raises UsageError."""
     try:
         os.chdir(directory)
     except OSError as error:

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
@@ -19,13 +19,14 @@ from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import LogFormat, RunOptions
 from orchestrator.config import Settings
-from orchestrator.core.records import NewTask
+from orchestrator.core.records import NewTask, PendingTask
 from orchestrator.display.base import Display, PlainDisplay
 from orchestrator.display.choice import choose_display
 from orchestrator.display.failures import FailureWarnings
 from orchestrator.integrations import detect
 from orchestrator.journal import Counts, Journal, RunRecord
 from orchestrator.logging.sinks import BufferedLog, TimedLog
+from orchestrator.retries import renew
 from orchestrator.run_result import RunResult
 from orchestrator.run_session import RunSession
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
@@ -184,6 +185,19 @@ class Runner:
                 raise UsageError(f"cannot start a thread that reads {label}: {error}") from error
 
         self.session.begin_run(agent, prepare)
+
+    def begin_retry(self, parent: RunRecord, tasks: Iterable[PendingTask]) -> None:
+        """Begin a run with tasks of another one, its parent."""
+
+        def prepare(journal: Journal, run: int) -> None:
+            for batch in batched(map(renew, tasks)):
+                self.session.raise_if_interrupted()
+                journal.add_tasks(run, batch)
+            journal.seal(run)
+
+        self._require_new_run_id()
+        self.session.parent = parent.id
+        self.session.begin_run(parent.agent, prepare)
 
     def resume(self, run: RunRecord, rest: Iterator[NewTask] | None = None) -> None:
         """Resume a run. `rest`: the tasks of its input that were not read before."""

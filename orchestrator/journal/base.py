@@ -117,11 +117,18 @@ class Journal(Protocol):
 
     # -- runs ----------------------------------------------------------------------------------------------
 
-    def create_run(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> RunRecord:
-        """Record a new run. `agent` and `config` are plain JSON values. Raises UsageError if the id is taken."""
+    def create_run(
+        self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "", parent: int | None = None
+    ) -> RunRecord:
+        """Record a new run. `agent` and `config` are plain JSON values. Raises UsageError if the id is taken.
+
+        `parent`: the run that it retries.
+        """
         ...
 
-    def draft(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> AbstractContextManager[RunRecord]:
+    def draft(
+        self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "", parent: int | None = None
+    ) -> AbstractContextManager[RunRecord]:
         """Record a new run that is invisible to others until the block ends; it is dropped if the block raises.
 
         For many tasks: each `add_tasks` in the block is a separate transaction, so that other processes can write

@@ -69,13 +69,17 @@ class SqliteJournal:
 
     # -- runs ----------------------------------------------------------------------------------------------
 
-    def create_run(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> RunRecord:
+    def create_run(
+        self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "", parent: int | None = None
+    ) -> RunRecord:
         """Insert a run. Raises UsageError if its id is taken."""
         with self._db.writing():
-            return self._insert_run(queries.CREATE_RUN, run_id, agent, config, cwd)
+            return self._insert_run(queries.CREATE_RUN, run_id, agent, config, cwd, parent)
 
-    def _insert_run(self, statement: str, run_id: str, agent: Any, config: Any, cwd: str) -> RunRecord:
-        parameters = (run_id, to_json(agent), to_json(config), escape_surrogates(cwd), time.time())
+    def _insert_run(
+        self, statement: str, run_id: str, agent: Any, config: Any, cwd: str, parent: int | None
+    ) -> RunRecord:
+        parameters = (run_id, to_json(agent), to_json(config), escape_surrogates(cwd), time.time(), parent)
         inserted = self._db.execute(statement, parameters)
         (run,) = self._db.fetch_rows(queries.RUN_BY_ID, run_rows.RunRow, (run_id,))
         if inserted:
@@ -85,11 +89,13 @@ class SqliteJournal:
         raise UsageError(f"there is a run {run_id} already in {self.location}: resume it, or choose another id")
 
     @contextlib.contextmanager
-    def draft(self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "") -> Iterator[RunRecord]:
+    def draft(
+        self, run_id: str, *, agent: Any, config: Any = None, cwd: str = "", parent: int | None = None
+    ) -> Iterator[RunRecord]:
         """Insert a run that `ready` hides from others until the block ends; remove it if the block raises."""
         self._remove_abandoned_drafts()
         with self._db.writing():
-            number = self._insert_run(queries.DRAFT_RUN, run_id, agent, config, cwd).id
+            number = self._insert_run(queries.DRAFT_RUN, run_id, agent, config, cwd, parent).id
             self._db.execute(queries.OWN_RUN, {"run": number, "pid": os.getpid(), "host": socket.gethostname()})
             run = self._run(number)
             self._db.locks.claim(number)  # before others can see it: a draft without a lock is abandoned

@@ -195,11 +195,12 @@ RESUMABLE_RUNS: Final = (
     f"SELECT {_RUN_COLUMNS} FROM runs WHERE status NOT IN ('completed', 'failed') AND ready ORDER BY id DESC"
 )
 CREATE_RUN: Final = (
-    "INSERT INTO runs(run_id, agent, config, cwd, status, created_at) VALUES (?, ?, ?, ?, 'awaiting', ?)"
+    "INSERT INTO runs(run_id, agent, config, cwd, status, created_at, parent) VALUES (?, ?, ?, ?, 'awaiting', ?, ?)"
     " ON CONFLICT DO NOTHING"
 )
 DRAFT_RUN: Final = (
-    "INSERT INTO runs(run_id, agent, config, cwd, status, created_at, ready) VALUES (?, ?, ?, ?, 'awaiting', ?, 0)"
+    "INSERT INTO runs(run_id, agent, config, cwd, status, created_at, parent, ready)"
+    " VALUES (?, ?, ?, ?, 'awaiting', ?, ?, 0)"
     " ON CONFLICT DO NOTHING"
 )
 DRAFTS: Final = "SELECT id FROM runs WHERE NOT ready"

@@ -40,6 +40,13 @@ class RunConformance(StoreFixtures):
         with pytest.raises(UsageError, match="there is a run r already"):
             journal.create_run("r", agent=None)
 
+    def test_a_run_knows_the_one_that_it_retries(self, journal: Journal, other: Journal) -> None:
+        parent = journal.create_run("r", agent=None)
+        child = journal.create_run("child", agent=None, parent=parent.id)
+        with journal.draft("draft", agent=None, parent=child.id):
+            pass
+        assert [run.parent for run in other.runs()] == [None, parent.id, child.id]
+
     def test_a_run_is_found_by_id_prefix_or_as_the_latest(self, journal: Journal) -> None:
         """An exact id wins over the runs that it begins; a wildcard is only a character."""
         with pytest.raises(UsageError, match="there is no run at all"):

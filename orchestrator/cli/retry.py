@@ -1,0 +1,84 @@
+"""`quiesce retry`: a run of its own for the tasks of another one that failed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.exit import errors_in_message, exit_with_result
+from orchestrator.cli.journals import open_for_command
+from orchestrator.cli.observers import HostObservers
+from orchestrator.cli.options import RunOptions, expand
+from orchestrator.cli.run import agent_of, build_settings, change_directory, exit_options, journal_location
+from orchestrator.cli.runner import Runner
+from orchestrator.integrations.kubernetes.termination import TerminationMessage
+from orchestrator.journal import Journal, RunRecord
+from orchestrator.retries import failed_tasks, select_failed
+from orchestrator.run_id import LONGEST_RUN_ID, check_run_id, new_run_id
+from runtime.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command()(retry)
+
+
+@expand
+def retry(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one.")],
+    *,
+    failed: Annotated[
+        bool,
+        typer.Option("--failed", help="Retry all tasks that failed. This is what happens without --key and --where."),
+    ] = False,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", metavar="KEY", help="Only the task of this key. May be repeated.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where", metavar="REGEX", help="Only tasks whose error or cause (`quiesce failures`) matches this."
+        ),
+    ] = None,
+    run_id: Annotated[
+        str | None, typer.Option(help="A name for the new run. (default: that of the run, and -retry)")
+    ] = None,
+    options: RunOptions,
+    settings: dict[str, Any],
+) -> None:
+    """Retry the tasks of a run that failed, in a new run; what the run has recorded stays as it is.
+
+    The settings are those of the run, except for those that are given as options. `quiesce results RUN --with-retries`
+    shows what came of it.
+    """
+    message = TerminationMessage(options.termination_message)
+    with errors_in_message(message):
+        if failed and (key or where):
+            raise UsageError("--failed means all tasks that failed: leave it out, or --key and --where")
+        if run_id is not None:
+            check_run_id(run_id)
+        journal = open_for_command(journal_location(options.journal), "write")
+        parent = journal.get_run(run)
+        agent_name = agent_of(parent, journal)
+        keys = select_failed(journal, parent, keys=key or None, where=where)
+        if not keys:
+            raise UsageError(f"run {parent.run_id} has no failed task{' that matches' if where else ''} to retry")
+        found_settings = build_settings(settings, parent)
+        if parent.cwd:
+            change_directory(parent.cwd)
+        observers = HostObservers(message, options.probe_port, options.probe_address)
+        runner = Runner(found_settings, run_id or name_retry(journal, parent), options, observers, journal)
+        begin = partial(runner.begin_retry, parent, failed_tasks(journal, parent, keys))
+        exit_with_result(runner.run(agent_name, begin), exit_options(options, message))
+
+
+def name_retry(journal: Journal, parent: RunRecord) -> str:
+    """Return an id for a retry of a run: `RUN-retry`, `RUN-retry-2` and so on."""
+    taken = {run.run_id for run in journal.runs()}
+    for number in range(1, len(taken) + 2):
+        run_id = f"{parent.run_id}-retry" + (f"-{number}" if number > 1 else "")
+        if run_id not in taken:
+            return run_id if len(run_id.encode()) <= LONGEST_RUN_ID else new_run_id()
+    raise AssertionError("one of the names is free")
