@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
 from pydantic import Field
@@ -32,6 +33,11 @@ class SettingsOptions(TypedDict, total=False):
     grace: float
     term_grace: float
     retries: int
+    retry_delay: float
+    retry_max_delay: float
+    retry_jitter: float
+    retry_on: Sequence[str | type[BaseException]] | None
+    no_retry_on: Sequence[str | type[BaseException]] | None
     max_failures: int | str | None
     memory_limit: int | None
     heartbeat_timeout: float | None

@@ -20,8 +20,7 @@ from typing import Any, Final
 
 from orchestrator.core.records import TaskOutcome
 from runtime.errors import ExecutionInterrupted, QuiesceError
-from runtime.failure import Failure
-from runtime.ipc.failures import class_name
+from runtime.failure import Failure, class_name
 from runtime.ipc.plain_values import decode_plain
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
 

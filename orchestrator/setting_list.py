@@ -20,6 +20,7 @@ from runtime.limits import show_value
 
 _PARSERS = {Unit.SECONDS: parse_seconds, Unit.BYTES: parse_size}
 _METAVARS = {Unit.SECONDS: "S", Unit.BYTES: "SIZE", Unit.FAILURES: "N|P%", Unit.COUNT: "N", Unit.FLAG: ""}
+_METAVARS |= {Unit.SHARE: "SHARE", Unit.NAMES: "NAMES"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Setting:
         """Return the words of a command line that give this value."""
         if self.unit is Unit.FLAG:
             return [self.option if value else f"--no-{self.option[2:]}"]
+        if self.unit is Unit.NAMES:
+            return [self.option, value if isinstance(value, str) else ",".join(value)]
         return [self.option, value.format() if isinstance(value, MaxFailures) else format_number(value)]
 
 

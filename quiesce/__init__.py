@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from runtime.errors import DecodeError as DecodeError
     from runtime.errors import ExecutionInterrupted as ExecutionInterrupted
     from runtime.errors import QuiesceError as QuiesceError
+    from runtime.errors import RetryLater as RetryLater
     from runtime.errors import UsageError as UsageError
     from runtime.events.bus import EventBus as EventBus
     from runtime.events.queue import OverflowPolicy as OverflowPolicy

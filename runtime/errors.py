@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from runtime.interrupt_signal import as_signal
+from runtime.limits import check_seconds
 from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
 
 E = TypeVar("E", bound=BaseException)
@@ -20,6 +21,23 @@ def error_text(error: BaseException, limit: int = 1000) -> str:
         return escape_surrogates(" ".join(str(error).split())[:limit])
     except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):  # noqa: BLE001 - `__str__` is the agent's code
         return ""
+
+
+class RetryLater(Exception):
+    """Raise this in a task to have it tried again after `seconds`, as a server asks by Retry-After.
+
+    The attempt does not count as one of the task's retries. After 100 times in one start of the run it does. `message`
+    is for the log. Raises ValueError unless `seconds` is from 0 to ten years.
+    """
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        check_seconds("seconds", seconds)
+        super().__init__(seconds, message)
+        self.seconds = float(seconds)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"again in {self.seconds:g} s" + (f": {self.message}" if self.message else "")
 
 
 class UsageError(QuiesceError):

@@ -6,18 +6,16 @@ from msgspec.structs import replace
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import CommitAttempts
+from orchestrator.core.retry_rules import RETRY_LATER_LIMIT, is_retried, retry_delay, seconds_until_later
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
-from orchestrator.core.verdicts import TaskVerdict, backoff_seconds, classify_interrupted, make_outcome, signal_of
+from orchestrator.core.verdicts import TaskVerdict, classify_interrupted, make_outcome, signal_of
 from runtime.ipc import executor_protocol
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
 
 FOREIGN_SIGTERM_LIMIT = 10
 """How often a task may be ended by a SIGTERM to its executor that is none of ours before it is taken for its sender."""
-
-FIRST_RETRY, MAX_RETRY = 0.2, 30.0
-"""Seconds before a failed task is tried again; doubled each time, up to the maximum."""
 
 SLOW_STOP_SECONDS = 1.0
 """Seconds between an interrupt and the end of its task from which on that is worth a line in the log."""
@@ -51,7 +49,7 @@ class OutcomeTracker:
                 assignment, signal or assignment.interrupt_signal, stopping=self._state.signal is not None
             )
             self.apply_verdict(assignment, verdict, where, record.error, now, record)
-        else:
+        elif not self._postpone(assignment, record, now):
             self._update_mean_duration(record.seconds)
             self.apply_verdict(assignment, TaskVerdict.FAILED, where, record.error, now, record)
 
@@ -93,15 +91,34 @@ class OutcomeTracker:
             self._state.queue.add_suspects([assignment.task])
         elif verdict is TaskVerdict.INTERRUPTED or assignment.by_user:
             self.record_outcome(assignment, where, ExecutionStatus.INTERRUPTED, error, now, record)
-        elif assignment.attempt <= self._state.retries_of(
-            assignment.task.agent
-        ):  # while the run stops, too: then at the next start
+        elif self._is_retried(assignment, record):  # while the run stops, too: then at the next start
             self._state.log(
                 "task.retrying", Severity.WARNING, key=assignment.task.key, attempt=assignment.attempt, error=error
             )
-            self.schedule_retry(assignment, now + backoff_seconds(FIRST_RETRY, assignment.attempt - 1, MAX_RETRY))
+            delay = retry_delay(self._state.settings, assignment.task.seq, assignment.attempt)
+            self.schedule_retry(assignment, now + delay)
         else:
             self.record_outcome(assignment, where, ExecutionStatus.FAILED, error, now, record)
+
+    def _is_retried(self, assignment: Assignment, record: executor_protocol.TaskDone | None) -> bool:
+        """Return whether a task that failed has retries left, and failed of something that is retried."""
+        if assignment.attempt > self._state.retries_of(assignment.task.agent):
+            return False
+        signal = assignment.interrupt_signal or (None if record is None else signal_of(record))
+        return is_retried(self._state.settings, None if record is None else record.failure, signal)
+
+    def _postpone(self, assignment: Assignment, record: executor_protocol.TaskDone, now: float) -> bool:
+        """Run a task that raised RetryLater again when it asks for that, at no cost. Returns whether it did."""
+        seconds = seconds_until_later(record)
+        if seconds is None or assignment.by_user:
+            return False
+        times = self._state.queue.count_postponed(assignment.task.seq)
+        if times > RETRY_LATER_LIMIT:
+            return False
+        fields = {"key": assignment.task.key, "seconds": seconds, "times": times, "error": record.error}
+        self._state.log("task.postponed", Severity.INFO, **fields)
+        self._state.queue.retry_at(assignment.task, now + seconds)
+        return True
 
     def _requeue_without_attempt(
         self,

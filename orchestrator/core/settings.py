@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.core.ladder import Ladder
 from orchestrator.core.stop_budget import FittedLadder, fit
 from runtime.errors import UsageError
+from runtime.failure import class_name
 from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, MAX_SLOTS, show_value
 from runtime.stop_limits import FEW_EXECUTORS, GRACE, KILL_TIMEOUT, SECONDS_PER_EXECUTOR, TERM_GRACE
 
@@ -59,6 +62,18 @@ class MaxFailures(BaseModel):
         return self.percent is not None and ended >= 20 and failed * 100 > self.percent * ended
 
 
+def _exception_names(value: object) -> object:
+    """Return the names in a text with commas; of a class its name. Raises ValueError for what is no name."""
+    if value is None:
+        return None
+    items = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+    names = [class_name(item) if isinstance(item, type) else str(item).strip() for item in items]
+    wrong = next((name for name in names if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name)), None)
+    if wrong is not None or not names:
+        raise ValueError(f"{wrong!r} is not the name of an exception, like TimeoutError or httpx.HTTPError")
+    return tuple(names)
+
+
 class Unit(Enum):
     """What the value of a setting is."""
 
@@ -67,6 +82,8 @@ class Unit(Enum):
     BYTES = "bytes, or like `500M`, `2G`"
     FLAG = "`true` or `false`"
     FAILURES = "a count, or a percentage like `10%`"
+    SHARE = "a number from 0 to 1"
+    NAMES = "names of exceptions, separated by commas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,7 @@ class ShortOption:
 
 
 Bytes = Annotated[int | None, Unit.BYTES]
+ExceptionNames = Annotated[Sequence[str] | None, Unit.NAMES, BeforeValidator(_exception_names)]
 
 
 class RunSettings(BaseModel):
@@ -107,6 +125,23 @@ class RunSettings(BaseModel):
     )
     kill_patience: float = Field(default=KILL_TIMEOUT, gt=0, le=LONGEST_SECONDS)
     retries: int = Field(default=0, ge=0, le=LARGEST_COUNT, description="How often a failed task is tried again.")
+    retry_delay: float = Field(
+        default=0.2,
+        ge=0,
+        le=LONGEST_SECONDS,
+        description="Seconds before a failed task is tried again; doubled each time.",
+    )
+    retry_max_delay: float = Field(
+        default=30.0, ge=0, le=LONGEST_SECONDS, description="Seconds before a retry, at most."
+    )
+    retry_jitter: Annotated[float, Unit.SHARE] = Field(
+        default=0.2, ge=0, le=1, description="Share of the delay before a retry that is taken away at random."
+    )
+    retry_on: ExceptionNames = Field(
+        default=None,
+        description="Retry these exceptions and their subclasses only; `timeout` and `resource_limit` are limits.",
+    )
+    no_retry_on: ExceptionNames = Field(default=None, description="Do not retry these exceptions and their subclasses.")
     max_failures: MaxFailures | None = Field(
         default=None, description="Stop the run when more tasks than this have failed."
     )

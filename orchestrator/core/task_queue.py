@@ -44,6 +44,7 @@ class TaskQueue:
         self._fetching = False
         self._cancelled: dict[str, tuple[int, InterruptSignal]] = {}
         self._foreign_sigterms: Counter[int] = Counter()
+        self._postponed: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._suspects) + len(self._urgent)
@@ -191,6 +192,11 @@ class TaskQueue:
         """Count an end of this task by a SIGTERM that is none of ours. Returns how many it has now."""
         self._foreign_sigterms[seq] += 1
         return self._foreign_sigterms[seq]
+
+    def count_postponed(self, seq: int) -> int:
+        """Count that this task asks to be tried later. Returns how often it has done so."""
+        self._postponed[seq] += 1
+        return self._postponed[seq]
 
     # -- not wanted any more ------------------------------------------------------------------------
 

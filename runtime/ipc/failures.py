@@ -5,17 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from runtime.failure import Failure
-from runtime.ipc.main_module import MAIN_NAMES
+from runtime.errors import RetryLater
+from runtime.failure import LONGEST_NAME, Failure, class_name
 from runtime.ipc.plain_values import encode_plain
 from runtime.model import escape_surrogates
 from runtime.user_frames import Frame, select_user_frames
 
 MAX_FRAMES = 1000
 """Frames of a traceback that are looked at, the innermost ones."""
-
-LONGEST_NAME = 1000
-"""Characters of a name in a description."""
 
 
 def describe_failure(error: BaseException) -> Failure:
@@ -28,17 +25,8 @@ def describe_failure(error: BaseException) -> Failure:
         bases=list(map(class_name, above)),
         frame=frames[-1] if frames else None,
         arguments=_arguments(error),
+        retry_after=error.seconds if isinstance(error, RetryLater) else None,
     )
-
-
-def class_name(kind: type) -> str:
-    """Return the name of a class, with its module unless that is builtins; `__main__` for the script of a run."""
-    try:
-        module, name = str(kind.__module__), str(kind.__qualname__)
-    except Exception:  # noqa: BLE001 - a metaclass can break even the question for a name
-        return "?"
-    module = "__main__" if module in MAIN_NAMES else module
-    return escape_surrogates((name if module == "builtins" else f"{module}.{name}")[:LONGEST_NAME])
 
 
 def _frames(trace: TracebackType | None) -> list[Frame]:

@@ -23,9 +23,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from runtime.errors import UsageError
-
-MAIN_NAMES: Final = frozenset({"__main__", "__mp_main__"})
-"""What the script of this process may be called: by itself, and by an executor."""
+from runtime.failure import MAIN_NAMES
 
 _ELSEWHERE: Final = "__main__:"
 """How the name of a script's module begins where it is neither."""

@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import cloudpickle
 
+from runtime.failure import MAIN_NAMES
 from runtime.ipc.main_module import (
-    MAIN_NAMES,
     MainLocation,
     look_up,
     main_module,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,10 @@ def test_the_parameters_of_a_supervisor_are_the_settings() -> None:
 
 @pytest.mark.parametrize("name", list_settings())
 def test_the_type_of_a_parameter_is_that_of_the_field(name: str) -> None:
-    """But for two: workers may be None (not given), and a share of failures is text."""
+    """But for four: workers may be None (not given), a share of failures is text, and exceptions may be classes."""
     hints = typing.get_type_hints(SettingsOptions)
-    expected = {"workers": int | None, "max_failures": int | str | None}
+    expected: dict[str, typing.Any] = {"workers": int | None, "max_failures": int | str | None}
+    expected |= dict.fromkeys(("retry_on", "no_retry_on"), Sequence[str | type[BaseException]] | None)
     assert hints[name] == expected.get(name, Settings.model_fields[name].annotation)
 
 
