@@ -66,11 +66,15 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """Hold where on the ladder one stop is. Frozen; `next` gives the new one."""
+    """Hold where on the ladder one stop is. Frozen; `next` gives the new one.
+
+    `since` is when the rung began, `began` when the first one did (default: with this rung).
+    """
 
     ladder: Ladder
     rung: Rung = Rung.NONE
     since: float = 0.0
+    began: float | None = None
 
     @property
     def due(self) -> float | None:
@@ -78,6 +82,10 @@ class Escalation:
         if self.rung in (Rung.NONE, Rung.ABANDONED):
             return None
         return self.since + self.ladder.seconds(self.rung)
+
+    def is_for(self, leaving_since: float) -> bool:
+        """Return whether what has been asked to leave since then is asked by this stop, and not by a later one."""
+        return leaving_since <= (self.since if self.began is None else self.began)
 
     @property
     def ends(self) -> float | None:
@@ -88,4 +96,7 @@ class Escalation:
 
     def next(self, now: float) -> Escalation:
         """Return the escalation one rung further, at `now`. The last rung is its own next."""
-        return Escalation(self.ladder, Rung(min(self.rung + 1, Rung.ABANDONED)), now)
+        began = self.began
+        if began is None and self.rung is not Rung.NONE:
+            began = self.since
+        return Escalation(self.ladder, Rung(min(self.rung + 1, Rung.ABANDONED)), now, began)

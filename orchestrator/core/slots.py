@@ -99,9 +99,9 @@ class Assignment:
     @property
     def leaving_since(self) -> float | None:
         """Return since when it should be gone: interrupted, or ended but for its threads. None: it may go on."""
-        if self.interrupt_signal is not None:
-            return self.interrupted_at
-        return self.held_at if self.is_held else None
+        if self.is_held:
+            return self.held_at if self.interrupt_signal is None else min(self.held_at, self.interrupted_at)
+        return None if self.interrupt_signal is None else self.interrupted_at
 
     def has_begun(self, executing: int) -> bool:
         """Whether it was under way when its executor died; `executing`: the task that ran then (0 = none)."""

@@ -160,5 +160,5 @@ class TaskReports:
             slot.escalation = None
             return
         since, agent = min(leaving)
-        if since > slot.escalation.since or slot.escalation.rung is not Rung.FLAG:
+        if not slot.escalation.is_for(since):
             slot.escalation = Escalation(self._state.ladder_for_agent(agent), Rung.FLAG, since)

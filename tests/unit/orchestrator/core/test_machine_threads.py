@@ -74,6 +74,48 @@ def test_threads_that_do_not_end_cost_the_executor_by_the_ladder_and_then_the_en
     assert world.outcomes[2][-1].attempts == 1
 
 
+def test_tasks_that_come_back_late_do_not_begin_the_ladder_again() -> None:
+    """A second SIGTERM would hit the `finally` blocks that the first one began; and SIGKILL would come later."""
+    world = world_at_work(3, workers=1, concurrency=3)
+    start_all(world)
+    world.end_with_threads(0, "failed")
+    world.tick(1.5)
+    assert world.terminated == [0]
+    world.give_back(0, 1)
+    world.tick(0.4)
+    assert (world.terminated, world.killed) == ([0], [])
+    world.tick(0.1)
+    assert (world.terminated, world.killed) == ([0], [0])
+
+
+def test_an_interrupt_of_a_task_that_has_ended_but_for_its_threads_gives_them_no_more_time() -> None:
+    world = world_at_work(3, workers=1, concurrency=3)
+    start_all(world)
+    world.end_with_threads(0, "failed")
+    world.tick(0.9)
+    world.tell(stimuli.InterruptRequested(STOP, "k1"))
+    world.give_back(0, 1)
+    world.tick(0.1)
+    assert world.terminated == [0]
+
+
+def test_the_ladder_counts_from_the_oldest_task_that_is_left() -> None:
+    world = world_at_work(2, workers=1, concurrency=2)
+    start_all(world)
+    world.tell(stimuli.InterruptRequested(STOP, "k1"))
+    world.tick(0.5)
+    world.tell(stimuli.InterruptRequested(STOP, "k2"))
+    world.tick(0.6)
+    assert world.terminated == [0]
+    world.end_task(0, "interrupted", 0, STOP)
+    world.tick(0.3)
+    assert world.terminated == [0]
+    world.tick(0.1)
+    assert world.terminated == [0, 0]  # the second task is asked by SIGTERM in its own time
+    world.tick(1.0)
+    assert world.killed == [0]
+
+
 def test_threads_that_end_before_the_word_of_their_task_hold_up_nothing() -> None:
     world = world_at_work(1, workers=1)
     world.hear(0, executor_protocol.ThreadsLeft(1, ["tool"], ""), executor_protocol.ThreadsEnded(1))
