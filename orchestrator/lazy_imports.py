@@ -13,10 +13,10 @@ from orchestrator.logging.sinks import Sink, TimedLog
 from runtime.model import Severity
 
 
-def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool) -> TimedLog:
+def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool, output_level: Severity | None) -> TimedLog:
     """Return the log that `orchestrator.logging.setup.make_log` makes."""
     made: TimedLog = importlib.import_module("orchestrator.logging.setup").make_log(
-        sink, log_format, level, colors=colors
+        sink, log_format, level, colors=colors, output_level=output_level
     )
     return made
 

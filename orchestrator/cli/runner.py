@@ -140,8 +140,14 @@ class Runner:
     def _make_log(self) -> TimedLog:
         options = self._options
         level = options.log_level or (Severity.INFO if isinstance(self.display, PlainDisplay) else Severity.WARNING)
-        has_colours = has_colour(sys.stderr)
-        return detect.log(self.session.run_id, self.display.sink, options.log_format.value, level, colors=has_colours)
+        return detect.log(
+            self.session.run_id,
+            self.display.sink,
+            options.log_format.value,
+            level,
+            colors=has_colour(sys.stderr),
+            output_level=options.log_level or Severity.DEBUG,
+        )
 
     def _draw_until_end(self) -> None:
         """Draw the display until the run has ended."""

@@ -30,8 +30,8 @@ class ExecutorPipes:
         self.slot = slot
         self.incarnation = incarnation
         self.channels = channels
-        self.stderr = OutputStream(slot, "stderr")
-        self.output = {channels.stdout: OutputStream(slot, "stdout"), channels.stderr: self.stderr}
+        self.stderr = OutputStream(slot, "stderr", channels.key)
+        self.output = {channels.stdout: OutputStream(slot, "stdout", channels.key), channels.stderr: self.stderr}
         self._reader: FrameReader[UpFrame] = FrameReader(UpFrame, key=channels.key)
         self._seq = 0
         self._unsent: deque[memoryview] = deque()
@@ -116,11 +116,11 @@ class ExecutorPipes:
         """The bytes of a frame that was never finished."""
         return self._reader.partial_bytes
 
-    def read_output(self, fd: int) -> bool:
-        """Read once from standard output or error. Return whether the pipe goes on."""
+    def read_output(self, fd: int, owner: int | None) -> bool:
+        """Read once from standard output or error. Return whether the pipe goes on. `owner`: see OutputStream.feed."""
         data = self._read(fd, OUTPUT_SIZE)
         if data:
-            self.output[fd].feed(data)
+            self.output[fd].feed(data, owner)
         return data != b""
 
     def _read(self, fd: int, size: int = READ_SIZE) -> bytes | None:

@@ -33,6 +33,7 @@ from orchestrator.engine.sampler import Sampler
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
 from orchestrator.engine.status_board import Observer, StatusBoard
 from orchestrator.engine.suspension import SupervisorSuspension
+from orchestrator.engine.task_output import TaskOutput
 from orchestrator.engine.task_store import TaskStore
 from orchestrator.engine.wakeup import Wakeup
 from orchestrator.logging.sinks import LogCallback, standard_error
@@ -84,9 +85,9 @@ class Engine:
         self._wakeup_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._writes = writes = PendingWrites(log)
-        self._mux = mux = PipeMultiplexer(
-            self._selector, self._on_records, self._on_invalid_frame, writes.log_line, writes.log_lost_output
-        )
+        self._output = TaskOutput(backend, self._state, log, writes.log)
+        writes.on_task_log = self._output.take_log
+        self._mux = mux = PipeMultiplexer(self._selector, self._on_records, self._on_invalid_frame, self._output)
         self._sampler = Sampler(backend, mux, self.machine)
         self._pressure = BackPressure(mux, writes, log)
         self.suspension = SupervisorSuspension(backend, signals, self._now)
@@ -353,6 +354,7 @@ class Engine:
         """Hand events and snapshots to the store, and what decides something to the machine."""
         decisive = self._writes.add_records(slot, incarnation, records)
         if decisive:
+            self._output.note_ends(slot, decisive)
             self._handle(stimuli.RecordsReceived(slot, incarnation, decisive))
 
     def _finish(self) -> None:

@@ -13,8 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from orchestrator.backends import Channels
+from orchestrator.core.output import OutputLine
 from orchestrator.engine.executor_pipes import STUCK_SECONDS, ExecutorPipes
 from orchestrator.logging.output_stream import Lost, OutputStream
 from runtime.ipc.executor_protocol import Control, ExecutorRecord, TaskOrder
@@ -44,11 +46,25 @@ FrameRecords = Callable[[int, int, list[ExecutorRecord]], None]
 InvalidFrame = Callable[[int, int, str], None]
 """Take the reason why what a slot's incarnation sent is no frame. Called once."""
 
-OutputLine = Callable[[int, str, str], None]
-"""Take a slot's line on `stdout` or `stderr`."""
 
-LostOutput = Callable[[int, str, Lost], None]
-"""Take the count of what was not logged of a slot's `stdout` or `stderr`."""
+class OutputListener(Protocol):
+    """Takes what executors write to `stdout` and `stderr`."""
+
+    def owner(self, slot: int) -> int | None:
+        """Return the task that a slot executes, 0 if there is none, None if there are several."""
+        ...
+
+    def take_line(self, slot: int, stream: str, line: OutputLine) -> None:
+        """Take a line."""
+        ...
+
+    def take_loss(self, slot: int, stream: str, lost: Lost) -> None:
+        """Take the count of what was not logged."""
+        ...
+
+    def remember_tasks(self, slot: int) -> None:
+        """Note the tasks of an executor that is gone: lines of them still wait."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +83,12 @@ class PipeMultiplexer:
         selector: selectors.BaseSelector,
         on_records: FrameRecords,
         on_invalid_frame: InvalidFrame,
-        on_line: OutputLine,
-        on_lost_output: LostOutput,
+        output: OutputListener,
     ) -> None:
         self._selector = selector
         self._on_records = on_records
         self._on_invalid_frame = on_invalid_frame
-        self._on_line = on_line
-        self._on_lost_output = on_lost_output
+        self._output = output
         self._pipes: dict[int, ExecutorPipes] = {}
         self._taken = 0
         self._readable: OrderedDict[ExecutorPipes, None] = OrderedDict()
@@ -164,7 +178,7 @@ class PipeMultiplexer:
 
     def _on_output(self, pipes: ExecutorPipes, fd: int) -> bool:
         """Read once. Return whether the pipe goes on. While lines of it wait it is not read again."""
-        goes_on = pipes.read_output(fd)
+        goes_on = pipes.read_output(fd, self._output.owner(pipes.slot))
         if pipes.output[fd].has_lines:
             self._waiting[pipes.output[fd]] = pipes
             self._unregister(fd)
@@ -194,7 +208,7 @@ class PipeMultiplexer:
     def _show(self, stream: OutputStream, count: int) -> tuple[int, int]:
         lines, size = stream.take(count)
         for line in lines:
-            self._on_line(stream.slot, stream.name, line)
+            self._output.take_line(stream.slot, stream.name, line)
         return len(lines), size
 
     def pause_output(self) -> None:
@@ -225,7 +239,7 @@ class PipeMultiplexer:
         """End a stream whose pipe is closed; its last lines are logged in this turn and the next ones."""
         lost = stream.end()
         if lost is not None:
-            self._on_lost_output(stream.slot, stream.name, lost)
+            self._output.take_loss(stream.slot, stream.name, lost)
         if stream.has_lines:
             self._waiting[stream] = pipes
 
@@ -234,7 +248,7 @@ class PipeMultiplexer:
         while self._waiting:
             stream, _ = self._waiting.popitem()
             if (lost := stream.abandon()) is not None:
-                self._on_lost_output(stream.slot, stream.name, lost)
+                self._output.take_loss(stream.slot, stream.name, lost)
 
     def check_stalled_frames(self, now: float, beats: Sequence[float]) -> None:
         """Report a frame that was begun and does not go on: there is garbage in its pipe. `beats`: last heartbeats."""
@@ -277,9 +291,11 @@ class PipeMultiplexer:
         for _ in range(LAST_READS):
             if not self._on_events(pipes):
                 break
+        self._output.remember_tasks(slot)
+        owner = self._output.owner(slot)
         for fd, stream in pipes.output.items():
             for _ in range(LAST_READS):
-                if not pipes.read_output(fd):
+                if not pipes.read_output(fd, owner):
                     break
             self._end_output(stream, pipes)  # an orphan may hold the pipe open, but its last line is over
         last_line = pipes.stderr.last_line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.core import instructions
@@ -12,7 +12,6 @@ from orchestrator.core.records import RunEvent, TaskSnapshot
 from orchestrator.descriptions import event_from_outcome
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
 from orchestrator.engine.task_store import TaskStore, WriteBatch
-from orchestrator.logging.output_stream import Lost
 from orchestrator.logging.sinks import LogCallback
 from runtime.ipc import codec, executor_protocol
 from runtime.model import Severity
@@ -23,6 +22,8 @@ class PendingWrites:
 
     def __init__(self, log: LogCallback) -> None:
         self._log = log
+        self.on_task_log: Callable[[int, executor_protocol.TaskEvent], None] = lambda _slot, _event: None
+        """Takes what tasks say by `state.log`, and their slot."""
         self._batch = WriteBatch()
         self._lost_events: Counter[int] = Counter()
         self._dropped_weight = 0
@@ -57,6 +58,8 @@ class PendingWrites:
                     self._lost_events[slot] += 1
                     self._dropped_weight += RECORD_WEIGHT + len(record.data)
                     continue
+                if record.kind == "log":
+                    self.on_task_log(slot, record)
                 batch.events.append(
                     RunEvent(
                         kind=record.kind, at=record.at, data=record.data, address=record.address, task=record.task,
@@ -70,15 +73,6 @@ class PendingWrites:
                 )
             decisive.append(record)
         return decisive
-
-    def log_line(self, slot: int, stream: str, line: str) -> None:
-        """Write a line of an executor's output to the log alone."""
-        self._log("executor.output", Severity.INFO, {"slot": slot, "stream": stream, "line": line})
-
-    def log_lost_output(self, slot: int, stream: str, lost: Lost) -> None:
-        """Report what of an executor's output was read and not logged."""
-        fields = {"slot": slot, "stream": stream, "lines": lost.lines, "bytes": lost.bytes}
-        self.log("executor.output_lost", Severity.WARNING, fields)
 
     def log_lost_events(self) -> None:
         """Report what was dropped."""

@@ -23,9 +23,11 @@ def granted_seconds() -> float | None:
     return service.stop_seconds if service is not None and service.stop_timeout_applies else None
 
 
-def log(run_id: str, sink: Sink, log_format: str, level: Severity, *, colors: bool) -> TimedLog:
+def log(
+    run_id: str, sink: Sink, log_format: str, level: Severity, *, colors: bool, output_level: Severity | None = None
+) -> TimedLog:
     """Return a log: journal entries if console lines would go to systemd's journal on standard error, else lines."""
     native = journald.journald_log(run_id, level) if log_format == "console" else None
     if native is not None:
         return BackgroundLog(native)
-    return lazy_imports.make_log(sink, log_format, level, colors=colors)
+    return lazy_imports.make_log(sink, log_format, level, colors=colors, output_level=output_level)

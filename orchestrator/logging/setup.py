@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from orchestrator.logging.output_text import OUTPUT_EVENT, output_text
 from orchestrator.logging.sinks import BackgroundLog, Sink, TimedLog, standard_error
 from runtime.model import Severity
 from runtime.text import printable_value
@@ -24,16 +25,17 @@ Render = Callable[[str, str, float, Mapping[str, Any]], str]
 
 
 class LineLog:
-    """TimedLog that writes one line an event, from `level` on."""
+    """TimedLog that writes one line an event, from `level` on, and agents' output from `output_level` on."""
 
-    def __init__(self, sink: Sink, render: Render, level: Severity) -> None:
+    def __init__(self, sink: Sink, render: Render, level: Severity, output_level: Severity) -> None:
         self._sink = sink
         self._render = render
-        self._shown = {severity: severity.name.lower() for severity in Severity if _LEVELS[severity] >= _LEVELS[level]}
+        self._shown = _names_from(level)
+        self._shown_output = _names_from(output_level)
 
     def __call__(self, name: str, severity: Severity, fields: Mapping[str, Any], at: float | None = None) -> None:
         """Write one event as a line, unless its level is too low."""
-        level = self._shown.get(severity)
+        level = (self._shown_output if name == OUTPUT_EVENT else self._shown).get(severity)
         if level is not None:
             self._sink.write_line(self._render(name, level, time.time() if at is None else at, fields))
 
@@ -46,9 +48,24 @@ class LineLog:
         return self._sink.flush(limit)
 
 
-def make_log(sink: Sink, log_format: str, level: Severity = Severity.INFO, *, colors: bool = False) -> TimedLog:
-    """Return a log that writes `console` lines for people or `json` lines for machines, from `level` on."""
-    return LineLog(sink, _json_renderer() if log_format == "json" else _console_renderer(colors=colors), level)
+def _names_from(level: Severity) -> dict[Severity, str]:
+    return {severity: severity.name.lower() for severity in Severity if _LEVELS[severity] >= _LEVELS[level]}
+
+
+def make_log(
+    sink: Sink,
+    log_format: str,
+    level: Severity = Severity.INFO,
+    *,
+    colors: bool = False,
+    output_level: Severity | None = None,
+) -> TimedLog:
+    """Return a log that writes `console` lines for people or `json` lines for machines, from `level` on.
+
+    `output_level`: the same for the output of agents. (default: as `level`)
+    """
+    render = _json_renderer() if log_format == "json" else _console_renderer(colors=colors)
+    return LineLog(sink, render, level, level if output_level is None else output_level)
 
 
 def _json_renderer() -> Render:
@@ -67,6 +84,8 @@ def _console_renderer(*, colors: bool) -> Render:
     show = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False)
 
     def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
+        if name == OUTPUT_EVENT:
+            return output_text(fields, level, colors=colors)
         shown = {key: printable_value(value) for key, value in fields.items()}
         stamp = time.strftime("%H:%M:%S", time.localtime(at))
         return str(show(None, name, {**shown, "event": name, "level": level, "timestamp": stamp}))

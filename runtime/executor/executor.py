@@ -33,7 +33,7 @@ from runtime.executor.outbox import EventPipeLost, Outbox
 from runtime.executor.requested_stacks import write_requested_stacks
 from runtime.executor.restoration import CannotRestore, Surroundings
 from runtime.executor.signals import SignalHandlers
-from runtime.executor.stdio import arm_faulthandler
+from runtime.executor.stdio import StandardStreams, arm_faulthandler
 from runtime.executor.task_link import ExecutorResources
 from runtime.executor.task_runner import TaskRunner
 from runtime.executor.threads import give_context_to_pools
@@ -84,8 +84,11 @@ class LoadedAgent:
 class Executor:
     """One incarnation of one slot."""
 
-    def __init__(self, place: ExecutorConfig, flag: InterruptFlag, inbox: Inbox, outbox: Outbox) -> None:
+    def __init__(
+        self, place: ExecutorConfig, flag: InterruptFlag, inbox: Inbox, outbox: Outbox, streams: StandardStreams
+    ) -> None:
         self._place = place
+        self._streams = streams
         self._flag = flag
         self._flag_byte = flag.byte(place.slot)
         self._inbox = inbox
@@ -104,6 +107,7 @@ class Executor:
             ),
             self.signals.is_term_coming,
         )
+        streams.current_task = self._tasks.current_task
         self._asked_to_end = False
         self._session_task: asyncio.Task[None] | None = None
         self._is_broken = False
@@ -267,6 +271,7 @@ class Executor:
             self.signals.restore()
             self._surroundings = Surroundings(arm_faulthandler)
             self._tasks.keep_tracing()
+            self._streams.note_imports()
         self._agents[order.agent] = LoadedAgent(function, info, resource)
         options = msgspec.json.encode(info.options)
         self._outbox.send(AgentLoaded(order.agent, info.name, info.asynchronous, options))
@@ -279,6 +284,7 @@ class Executor:
             return
         self._flag.set_current_task(self._place.slot, order.task)
         done = self._tasks.run(order, agent.function, agent.resource)
+        self._streams.end_task(order.task, is_alone=True)
         self._outbox.send_buffered(done, more=len(self._inbox) > 0)  # if the agent took our pipes, the task pays for it
         self._flag.set_current_task(self._place.slot, 0)
         self._inbox.finish(order.task)
@@ -374,6 +380,7 @@ class Executor:
         self._outbox.send(Started(order.task))
         agent = self._agents[order.agent]
         done = await self._tasks.run_async(order, agent.function, agent.resource)
+        self._streams.end_task(order.task, is_alone=False)
         if not self._is_broken and not (self._session_task is not None and self._session_task.cancelling()):
             self._outbox.send(done)
         self._inbox.finish(order.task)

@@ -36,7 +36,7 @@ def run_executor(
     flag.restrict(place.slot)
     os.setsid()
     marks.mark_slot(place.slot, place.incarnation)
-    redirect(stdout_fd, stderr_fd)
+    streams = redirect(stdout_fd, stderr_fd, place.pipe_key)
     random.seed()
     inheritance = place.inheritance
     take_over(inheritance)
@@ -45,7 +45,7 @@ def run_executor(
     take_over_main()
     outbox = Outbox(events_fd, place.pipe_key)
     inbox = Inbox(tasks_fd, place.pipe_key, lambda why: end_executor(outbox, "tasks", why))
-    executor = Executor(place, flag, inbox, outbox)
+    executor = Executor(place, flag, inbox, outbox, streams)
     executor.signals.install()
     reset_handlers_in_forks(executor.signals.handlers)
     executor.start_control_thread(control_fd)

@@ -54,6 +54,13 @@ class TaskRunner:
         self.loop_watch = LoopWatch(_task_of)
         self.keep_tracing()
 
+    def current_task(self) -> int:
+        """Return the number of the task that the calling code works for, 0 if that is not known."""
+        running = _current.get() or self._sync
+        if running is None and len(self._running) == 1:  # a thread without the context
+            running = next(iter(tuple(self._running.values())), None)
+        return 0 if running is None else running.order.task
+
     # -- interrupting -------------------------------------------------------------------------------
 
     def interrupt(self, order: Task, signal: InterruptSignal) -> None:

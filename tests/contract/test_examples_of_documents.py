@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.process.helpers import jsonl
+from tests.support.cli import run_cli
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-HAS_EXAMPLES = {"README.md": 2, "docs/stopping.md": 1, "docs/lifespan.md": 2}
+HAS_EXAMPLES = {"README.md": 2, "docs/stopping.md": 1, "docs/lifespan.md": 2, "docs/output.md": 1}
 """How many examples each document has."""
 
 
@@ -43,6 +46,14 @@ def test_the_examples_of_the_readme(tmp_path: Path) -> None:
     agent, program = examples_of("README.md")
     given = "inputs = [{'pages': 3}, {'pages': 1}]\n\ndef store(number):\n    pass\n\n"
     assert sorted(run(given + agent + program, tmp_path)) == ["1 completed {'pages': 3}", "2 completed {'pages': 1}"]
+
+
+def test_the_example_of_an_agent_that_logs(tmp_path: Path) -> None:
+    (agent,) = examples_of("docs/output.md")
+    source = jsonl(tmp_path / "orders.jsonl", [{"id": 17, "items": ["a", "b"]}])
+    (tmp_path / "agents.py").write_text(agent)
+    done = run_cli("run", "agents.py:work", "--input", source, "-j", tmp_path / "j.db", cwd=tmp_path)
+    assert "1 | INFO shop.orders: order 17 has 2 items" in done.stderr.splitlines(), done
 
 
 def test_the_example_of_an_agent_that_stops_well(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def run(tmp_path: Path, name: str, values: list[object], env: dict[str, str] | N
     journal, inputs = tmp_path / "j.db", jsonl(tmp_path / "in.jsonl", values)
     done = run_cli("run", agent(name), "-i", inputs, "-w", "1", "-j", journal, timeout=50, env=env)
     assert done.returncode == 0, done
-    assert "executor.output" not in done.stderr, done
+    assert " | " not in done.stderr, done
     return list(look(journal).values.values())
 
 
@@ -50,7 +50,7 @@ def test_a_patched_agent_is_interrupted(tmp_path: Path) -> None:
     inputs = jsonl(tmp_path / "in.jsonl", [1, 2])
     arguments = ("run", agent("green:long"), "-i", inputs, "-w", "2", "-j", tmp_path / "j.db")
     with start_cli(*arguments, env=environment({"PATCH_EARLY": "1"})) as running:
-        running.expect("line=sleeps", count=2)
+        running.expect(r"\| sleeps", count=2)
         running.send(signal.SIGTERM)
         done = running.wait()
     assert done.signal == signal.SIGTERM

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.backends import Channels
+from orchestrator.core.output import OutputLine
 from orchestrator.engine.executor_pipes import STUCK_SECONDS, ExecutorPipes
 from orchestrator.engine.multiplexer import (
     RECORD_WEIGHT,
@@ -22,7 +23,8 @@ from orchestrator.engine.multiplexer import (
     DrainResult,
     PipeMultiplexer,
 )
-from orchestrator.logging.output_stream import LINE_LIMIT, Lost, OutputStream
+from orchestrator.logging.line_assembly import LINE_LIMIT
+from orchestrator.logging.output_stream import Lost, OutputStream
 from runtime.ipc import executor_protocol, frames
 
 
@@ -68,6 +70,25 @@ class Far:
             os.close(fd)
 
 
+class Listener:
+    """Notes the text of lines."""
+
+    def __init__(self, far: Callable[[], Far]) -> None:
+        self._far = far
+
+    def owner(self, slot: int) -> int:
+        return 0
+
+    def take_line(self, slot: int, stream: str, line: OutputLine) -> None:
+        self._far().lines.append((stream, line.text))
+
+    def take_loss(self, slot: int, stream: str, lost: Lost) -> None:
+        self._far().lost.append((stream, lost))
+
+    def remember_tasks(self, slot: int) -> None:
+        pass
+
+
 @pytest.fixture
 def far() -> Iterator[Far]:
     selector = selectors.DefaultSelector()
@@ -80,10 +101,9 @@ def far() -> Iterator[Far]:
         selector,
         lambda _slot, _incarnation, records: one.heard.extend(records),
         lambda _slot, _incarnation, why: one.garbage.append(why),
-        lambda _slot, stream, line: one.lines.append((stream, line)),
-        lambda _slot, stream, lost: one.lost.append((stream, lost)),
+        Listener(lambda: one),
     )
-    one = Far(mux, selector, ours, tasks_r, control_r, events_w, out_w, err_w)
+    one: Far = Far(mux, selector, ours, tasks_r, control_r, events_w, out_w, err_w)
     mux.open(0, 1, ours)
     yield one
     mux.close()
@@ -234,7 +254,11 @@ def waits(stream: OutputStream) -> bool:
 
 def take_all(stream: OutputStream, data: bytes = b"") -> list[str]:
     stream.feed(data)
-    return stream.take(1 << 20)[0]
+    return texts(stream, 1 << 20)
+
+
+def texts(stream: OutputStream, count: int) -> list[str]:
+    return [line.text for line in stream.take(count)[0]]
 
 
 def test_output_is_cut_into_lines_and_an_endless_one_is_passed_on() -> None:
@@ -259,13 +283,18 @@ def test_lines_are_the_same_however_few_are_taken(pieces: list[bytes], count: in
         stream.feed(piece)
         lines, size = stream.take(count)
         assert size >= len(lines)
-        taken += lines
+        taken += [line.text for line in lines]
     assert stream.end() is None
     while stream.has_lines:
-        taken += stream.take(count)[0]
+        taken += texts(stream, count)
     whole = b"".join(pieces)
-    wanted = whole.removesuffix(b"\n").split(b"\n") if whole else []
-    assert taken == [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in wanted]
+    *wanted, rest = whole.split(b"\n")
+    wanted += [rest] if rest.strip() else []
+    assert taken == [last_state(line.decode("utf-8", "backslashreplace")) for line in wanted]
+
+
+def last_state(line: str) -> str:
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 @given(st.lists(st.lists(st.sampled_from(["", "a", "word", "x" * 3000]), max_size=50)), st.integers(1, 40))
@@ -277,16 +306,16 @@ def test_after_the_allowance_lines_are_counted_and_the_last_ones_kept(pieces: li
     for piece in pieces:
         said += piece
         stream.feed("".join(f"{line}\n" for line in piece).encode())
-        shown += stream.take(8)[0]
+        shown += texts(stream, 8)
     while waits(stream):
-        shown += stream.take(8)[0]
+        shown += texts(stream, 8)
     blank = [line for line in said if line]
     assert stream.last_line == (blank[-1] if blank else "")
     first = len(shown)
     assert first == min(allowance, len(said))
     lost = stream.end()
     while waits(stream):
-        shown += stream.take(8)[0]
+        shown += texts(stream, 8)
     assert len(shown) + (lost.lines if lost else 0) == len(said)
     assert shown[:first] == said[:first]
     assert shown[first:] == said[len(said) - len(shown) + first :]

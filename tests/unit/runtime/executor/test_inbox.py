@@ -11,6 +11,7 @@ from runtime.executor.control import ControlThread
 from runtime.executor.executor import Executor, ExecutorConfig
 from runtime.executor.inbox import Inbox
 from runtime.executor.outbox import Outbox
+from runtime.executor.stdio import StandardStreams
 from runtime.ipc.executor_protocol import FinishAndExit, ReturnTasks
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import Inheritance
@@ -26,9 +27,8 @@ def sleeps(thread: threading.Thread) -> bool:
 def wakes_up(flag: InterruptFlag, fds: list[int]) -> bool:
     """Whether the main loop finds an order that lies in its inbox and in no pipe, after a ReturnTasks."""
     inbox, outbox = Inbox(fds[0]), Outbox(fds[3])
-    executor = Executor(
-        ExecutorConfig(0, 1, "run", 1, Inheritance(os.getpid(), [], [], b".", {}), fds[4]), flag, inbox, outbox
-    )
+    config = ExecutorConfig(0, 1, "run", 1, Inheritance(os.getpid(), [], [], b".", {}), fds[4])
+    executor = Executor(config, flag, inbox, outbox, StandardStreams(0))
     fds += [*executor._wake_pipe, outbox._bell_read, outbox._bell_write]
     thread = threading.Thread(target=executor.run, daemon=True)
     thread.start()

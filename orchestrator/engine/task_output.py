@@ -1,0 +1,104 @@
+"""Take the output of executors, find out whose task it is, and log it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from orchestrator.backends import Backend
+from orchestrator.core.output import OutputLine
+from orchestrator.core.state import SupervisorState
+from orchestrator.logging.output_stream import Lost
+from orchestrator.logging.sinks import LogCallback
+from runtime.ipc.executor_protocol import ExecutorRecord, TaskDone, TaskEvent
+from runtime.model import Severity
+
+REMEMBERED: Final = 10_000
+"""Keys of tasks that have ended, whose output may still come."""
+
+LogWithEvent = Callable[[str, Severity, Mapping[str, Any]], None]
+"""Log an event that the journal keeps, too."""
+
+
+class _LogData(msgspec.Struct):
+    """The data of an event of kind `log`, as `ExecutionState.log` makes it."""
+
+    message: str
+    severity: Severity = Severity.INFO
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_decode_log = msgspec.json.Decoder(_LogData).decode
+
+
+class TaskOutput:
+    """Take output. Belongs to the loop; an OutputListener. `note` logs what the journal keeps, too."""
+
+    def __init__(self, backend: Backend, state: SupervisorState, log: LogCallback, note: LogWithEvent) -> None:
+        self._backend = backend
+        self._state = state
+        self._log = log
+        self._note = note
+        self._ended: OrderedDict[int, str] = OrderedDict()
+
+    # -- whose it is --------------------------------------------------------------------------------
+
+    def owner(self, slot: int) -> int | None:
+        """Return the task that a slot executes, 0 if there is none, None if there are several."""
+        task = self._backend.progress(slot).task
+        if task:
+            return task
+        begun = [seq for seq, one in self._state.slots[slot].assigned.items() if one.started_at is not None]
+        return None if len(begun) > 1 else next(iter(begun), 0)
+
+    def note_ends(self, slot: int, records: Sequence[ExecutorRecord]) -> None:
+        """Note the tasks that end by these records: the last lines of them may come later."""
+        assigned = self._state.slots[slot].assigned
+        for record in records:
+            if isinstance(record, TaskDone) and record.task in assigned:
+                self._remember(record.task, assigned[record.task].task.key)
+
+    def remember_tasks(self, slot: int) -> None:
+        """Note the tasks of an executor that is gone."""
+        for seq, assignment in self._state.slots[slot].assigned.items():
+            self._remember(seq, assignment.task.key)
+
+    def _remember(self, task: int, key: str) -> None:
+        self._ended[task] = key
+        self._ended.move_to_end(task)
+        if len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+
+    def _key(self, slot: int, task: int) -> str | None:
+        assignment = self._state.slots[slot].assigned.get(task)
+        return self._ended.get(task) if assignment is None else assignment.task.key
+
+    # -- what it is ---------------------------------------------------------------------------------
+
+    def take_line(self, slot: int, stream: str, line: OutputLine) -> None:
+        """Log a line of output."""
+        fields: dict[str, Any] = {"slot": slot, "stream": stream, "line": line.text}
+        if line.task:
+            key = self._key(slot, line.task)
+            fields |= {"task": line.task} if key is None else {"key": key}
+        if line.logger:
+            fields["logger"] = line.logger
+        self._log("executor.output", line.severity, fields)
+
+    def take_loss(self, slot: int, stream: str, lost: Lost) -> None:
+        """Report what of an executor's output was read and not logged."""
+        fields = {"slot": slot, "stream": stream, "lines": lost.lines, "bytes": lost.bytes}
+        self._note("executor.output_lost", Severity.WARNING, fields)
+
+    def take_log(self, slot: int, event: TaskEvent) -> None:
+        """Log what a task said by `state.log`."""
+        try:
+            said = _decode_log(event.data)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # an event of the agent's own that has this name
+            return
+        details = bytes(said.metadata)
+        text = said.message if details == b"{}" else f"{said.message} {details.decode('utf-8', 'backslashreplace')}"
+        self.take_line(slot, "log", OutputLine(event.task, text, said.severity, "quiesce.agent"))
