@@ -40,6 +40,7 @@ class SettingsOptions(TypedDict, total=False):
     no_retry_on: Sequence[str | type[BaseException]] | None
     max_failures: int | str | None
     memory_limit: int | None
+    output_tail: int
     heartbeat_timeout: float | None
     max_tasks_per_executor: int | None
     max_memory_per_executor: int | None

@@ -266,6 +266,7 @@ class RunSession:
         last = self.journal.last_seq(run.id)
         self.post(stimuli.RunResumed(last, counts.total, counts.completed, counts.failed, by_program=again))
         if self.run.starts > 1:
+            self._engine.note_resumed()
             self._note("run.resumed", *resumed_log_fields(run, self.run.starts, counts))
         if self.run.sealed and not again:
             self.post(stimuli.InputClosed())

@@ -17,3 +17,39 @@ class OutputLine(msgspec.Struct, frozen=True):
     text: str
     severity: Severity = Severity.INFO
     logger: str = ""
+
+
+class KeptLine(msgspec.Struct, frozen=True, array_like=True):
+    """Hold one line or record as the journal keeps it. `stream`: `stdout`, `stderr` or `log`; `at`: Unix seconds."""
+
+    at: float
+    stream: str
+    text: str
+    severity: Severity = Severity.INFO
+    logger: str = ""
+
+
+class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold lines of one task (0: of none) that are committed together.
+
+    `first` is how many lines of the task came before in this start of the run, kept or not. `keep`: how many bytes of
+    the task's older output may stay in the journal beside this; None: all, since there is none. `seq` is given by the
+    journal.
+    """
+
+    task: int
+    lines: list[KeptLine]
+    slot: int = 0
+    first: int = 0
+    keep: int | None = None
+    seq: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes it takes."""
+        return sum(map(line_size, self.lines))
+
+
+def line_size(line: KeptLine) -> int:
+    """Return about how many bytes a line takes in the journal."""
+    return len(line.text) + len(line.logger) + 40

@@ -148,6 +148,12 @@ class RunSettings(BaseModel):
     memory_limit: Bytes = Field(
         default=None, gt=0, le=LARGEST_SIZE, description="Memory that an executor and its children may use."
     )
+    output_tail: Annotated[int, Unit.BYTES] = Field(
+        default=16 << 10,
+        ge=0,
+        le=LARGEST_SIZE,
+        description="Bytes of the end of each task's output that the journal keeps; 0: none.",
+    )
     heartbeat_timeout: float | None = Field(
         default=60.0,
         ge=SHORTEST_HEARTBEAT_TIMEOUT,

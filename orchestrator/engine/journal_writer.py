@@ -245,6 +245,7 @@ class JournalWriter:
             snapshots=list(batch.snapshots.values()),
             events=batch.events,
             attempts=batch.attempts,
+            output=batch.output,
         )
         self._hub.publish(result.accepted, batch.events, result.events.start)
         self._done += batch.weight

@@ -28,6 +28,7 @@ from orchestrator.engine.effects import Effects
 from orchestrator.engine.guardian_monitor import GuardianMonitor
 from orchestrator.engine.history_file import HistoryFile
 from orchestrator.engine.multiplexer import PipeMultiplexer
+from orchestrator.engine.output_tails import OutputTails
 from orchestrator.engine.pending_writes import PendingWrites
 from orchestrator.engine.sampler import Sampler
 from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
@@ -84,8 +85,8 @@ class Engine:
         self._turning_in: int | None = None
         self._wakeup_at = 0.0
         self._selector = selectors.DefaultSelector()
-        self._writes = writes = PendingWrites(log)
-        self._output = TaskOutput(backend, self._state, log, writes.log)
+        self._writes = writes = PendingWrites(log, OutputTails(settings.output_tail))
+        self._output = TaskOutput(backend, self._state, log, writes.log, writes.tails)
         writes.on_task_log = self._output.take_log
         self._mux = mux = PipeMultiplexer(self._selector, self._on_records, self._on_invalid_frame, self._output)
         self._sampler = Sampler(backend, mux, self.machine)
@@ -152,6 +153,10 @@ class Engine:
         One can in the main thread, unless the handlers are ours.
         """
         return self._signals is not None or threading.current_thread() is not threading.main_thread()
+
+    def note_resumed(self) -> None:
+        """Note that the run has output of an earlier start."""
+        self._writes.tails.is_resumed = True
 
     @property
     def status(self) -> StatusView:
@@ -295,6 +300,7 @@ class Engine:
         while self._mux.has_output and time.monotonic() < end:
             self._mux.show_output()
         self._mux.abandon_output()
+        self._writes.end_output()
 
     def _is_stopping(self) -> bool:
         return self._state.phase is not Phase.RUNNING

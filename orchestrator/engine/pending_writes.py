@@ -11,6 +11,7 @@ from orchestrator.core import instructions
 from orchestrator.core.records import RunEvent, TaskSnapshot
 from orchestrator.descriptions import event_from_outcome
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
+from orchestrator.engine.output_tails import COMMIT_SECONDS, OutputTails
 from orchestrator.engine.task_store import TaskStore, WriteBatch
 from orchestrator.logging.sinks import LogCallback
 from runtime.ipc import codec, executor_protocol
@@ -20,8 +21,10 @@ from runtime.model import Severity
 class PendingWrites:
     """Collect a turn's outcomes, events, snapshots and attempts. Belongs to the loop."""
 
-    def __init__(self, log: LogCallback) -> None:
+    def __init__(self, log: LogCallback, tails: OutputTails) -> None:
         self._log = log
+        self.tails = tails
+        self._output_due = 0.0
         self.on_task_log: Callable[[int, executor_protocol.TaskEvent], None] = lambda _slot, _event: None
         """Takes what tasks say by `state.log`, and their slot."""
         self._batch = WriteBatch()
@@ -79,10 +82,19 @@ class PendingWrites:
         for slot, count in sorted(self._lost_events.items()):
             self.log("executor.events_lost", Severity.WARNING, {"slot": slot, "events": count})
 
+    def end_output(self) -> None:
+        """Have the next `flush` hand over all output that was taken: none comes any more."""
+        self._output_due = 0.0
+
     def flush(self, store: TaskStore | None, mux: PipeMultiplexer) -> None:
         """Hand what was collected to the store, as one batch; its weight is what `mux` has read for it."""
+        now = time.monotonic()
+        output = self.tails.take(everything=now >= self._output_due)
         batch, self._batch = self._batch, WriteBatch()
+        batch.output = output
+        if output:
+            self._output_due = now + COMMIT_SECONDS
         if batch and store is not None:
-            batch.weight = max(0, mux.take_byte_count() - self._dropped_weight)
+            batch.weight = max(0, mux.take_byte_count() - self._dropped_weight) + sum(chunk.size for chunk in output)
             self._dropped_weight = 0
             store.commit(batch)

@@ -1,7 +1,8 @@
-"""Take the output of executors, find out whose task it is, and log it."""
+"""Take the output of executors, find out whose task it is, and log and keep it."""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -9,8 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from orchestrator.backends import Backend
-from orchestrator.core.output import OutputLine
+from orchestrator.core.output import KeptLine, OutputLine
 from orchestrator.core.state import SupervisorState
+from orchestrator.engine.output_tails import OutputTails
 from orchestrator.logging.output_stream import Lost
 from orchestrator.logging.sinks import LogCallback
 from runtime.ipc.executor_protocol import ExecutorRecord, TaskDone, TaskEvent
@@ -37,11 +39,14 @@ _decode_log = msgspec.json.Decoder(_LogData).decode
 class TaskOutput:
     """Take output. Belongs to the loop; an OutputListener. `note` logs what the journal keeps, too."""
 
-    def __init__(self, backend: Backend, state: SupervisorState, log: LogCallback, note: LogWithEvent) -> None:
+    def __init__(
+        self, backend: Backend, state: SupervisorState, log: LogCallback, note: LogWithEvent, tails: OutputTails
+    ) -> None:
         self._backend = backend
         self._state = state
         self._log = log
         self._note = note
+        self._tails = tails
         self._ended: OrderedDict[int, str] = OrderedDict()
 
     # -- whose it is --------------------------------------------------------------------------------
@@ -60,6 +65,7 @@ class TaskOutput:
         for record in records:
             if isinstance(record, TaskDone) and record.task in assigned:
                 self._remember(record.task, assigned[record.task].task.key)
+                self._tails.end(record.task)
 
     def remember_tasks(self, slot: int) -> None:
         """Note the tasks of an executor that is gone."""
@@ -79,7 +85,10 @@ class TaskOutput:
     # -- what it is ---------------------------------------------------------------------------------
 
     def take_line(self, slot: int, stream: str, line: OutputLine) -> None:
-        """Log a line of output."""
+        """Log a line of output, and keep it for the journal."""
+        kept = KeptLine(time.time(), stream, line.text, line.severity, line.logger)
+        assignment = self._state.slots[slot].assigned.get(line.task)
+        self._tails.add(line.task, slot, kept, is_again=assignment is None or assignment.attempt > 1)
         fields: dict[str, Any] = {"slot": slot, "stream": stream, "line": line.text}
         if line.task:
             key = self._key(slot, line.task)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import FetchTasks
+from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from runtime.model import ExecutionStatus, InterruptSignal
 
@@ -29,10 +30,11 @@ class WriteBatch:
     snapshots: dict[int, TaskSnapshot] = field(default_factory=dict)
     events: list[RunEvent] = field(default_factory=list)
     attempts: dict[int, int] = field(default_factory=dict)
+    output: list[OutputChunk] = field(default_factory=list)
     weight: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.snapshots or self.events or self.attempts)
+        return bool(self.outcomes or self.snapshots or self.events or self.attempts or self.output)
 
     def add(self, other: WriteBatch) -> None:
         """Join two batches."""
@@ -40,6 +42,7 @@ class WriteBatch:
         self.snapshots.update(other.snapshots)
         self.events.extend(other.events)
         self.attempts.update(other.attempts)
+        self.output.extend(other.output)
         self.weight += other.weight
 
 

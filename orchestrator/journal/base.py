@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol, Self
 
 import msgspec
 
+from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.journal.contention import Handler
 from runtime.model import ExecutionStatus, InterruptSignal
@@ -249,6 +250,7 @@ class Journal(Protocol):
         snapshots: Sequence[TaskSnapshot] = (),
         events: Sequence[RunEvent] = (),
         attempts: Mapping[int, int] | None = None,
+        output: Sequence[OutputChunk] = (),
     ) -> Committed:
         """Make all of this durable in one transaction of a claimed run: it survives a power cut afterwards.
 
@@ -268,6 +270,13 @@ class Journal(Protocol):
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
         """Iterate over the committed events from a sequence number on (inclusive), in order."""
+        ...
+
+    def output(self, run: int, after: int = 0, task: int | None = None) -> Iterator[OutputChunk]:
+        """Iterate over the committed output behind the chunk `after`, in the order of the commits.
+
+        `task`: of this one only; 0 is what belongs to no task.
+        """
         ...
 
     # -- from outside --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.process.helpers import agent, jsonl, look
-from tests.support.cli import Completed, run_cli
+from tests.support.cli import Completed, run_cli, start_cli
+from tests.support.sync import AnnouncementPipe, Gate
 
 
 def run(tmp_path: Path, name: str, inputs: list[Any], *options: str, code: int = 0) -> Completed:
@@ -129,3 +131,63 @@ def test_the_last_words_of_a_process_have_a_key(tmp_path: Path) -> None:
     found = output(run(tmp_path, "prints:dies", ["a"], "-w", "1", "--log-format", "json", code=1))
     assert set(on(found["1"], "stdout")) == {"last words of a"}
     assert look(tmp_path / "j.db").statuses() == {"1": "failed"}
+
+
+# -- kept in the journal -------------------------------------------------------------------------------------
+
+
+def logs(tmp_path: Path, *options: str) -> list[str]:
+    done = run_cli("logs", "-j", tmp_path / "j.db", *options)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout.splitlines()
+
+
+def test_the_journal_keeps_what_tasks_wrote(tmp_path: Path) -> None:
+    """Of all tasks or of one; the last lines; as JSON with level and logger."""
+    run(tmp_path, "prints:everything", ["a", "b"], "-w", "1")
+    everything = logs(tmp_path)
+    assert {line.partition(" |")[0] for line in everything} == {"1", "2"}
+    assert "2 | printed b" in everything
+    assert "2 | WARNING shop.orders: logged b" in everything
+    of_one = logs(tmp_path, "--key", "1")
+    assert of_one == [line for line in everything if line.startswith("1 | ")]
+    assert len(logs(tmp_path, "--json", "--key", "1", "--tail", "2")) == 2
+    last = logs(tmp_path, "--key", "1", "--tail", "1")
+    assert last == of_one[-len(last) :]
+    (error,) = [event for line in logs(tmp_path, "--json") if (event := json.loads(line))["line"].startswith("said a")]
+    assert (error["key"], error["seq"], error["level"], error["logger"]) == ("1", 1, "error", "quiesce.agent")
+    assert error["at"].endswith("+00:00")
+
+
+def test_the_journal_keeps_the_end_of_much_output(tmp_path: Path) -> None:
+    """Of the size of --output-tail, or twice that; nothing for 0."""
+    run(tmp_path, "prints:many_lines", [20_000, 3], "-w", "1", "--output-tail", "4096")
+    kept = [int(line.partition(" | ")[2]) for line in logs(tmp_path, "--key", "1")]
+    assert kept[-1] == 19_999
+    assert kept == list(range(kept[0], 20_000))
+    assert 50 < len(kept) < 1000
+    assert logs(tmp_path, "--key", "2") == ["2 | 0", "2 | 1", "2 | 2"]
+    (tmp_path / "j.db").unlink()
+    run(tmp_path, "prints:many_lines", [3], "-w", "1", "--output-tail", "0")
+    assert logs(tmp_path) == []
+
+
+def test_output_is_followed_while_it_comes_and_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    """What was committed stays, also when the task runs again."""
+    with AnnouncementPipe(tmp_path / "post") as post, Gate(tmp_path / "gate") as gate:
+        source = jsonl(tmp_path / "in.jsonl", [{"post": post.path, "gate": gate.path}])
+        words = ("run", agent("prints:waits"), "-i", source, "-w", "1", "-j", tmp_path / "j.db", "--grace", "0.2")
+        with start_cli(*words, "--run-id", "r") as supervisor:
+            post.expect()
+            with start_cli("logs", "r", "--follow", "-j", tmp_path / "j.db") as follower:
+                follower.expect(r"1 \| before the end", stream="stdout")
+                supervisor.send(signal.SIGKILL)
+                followed = follower.wait()
+            supervisor.wait()
+        assert followed.returncode == 0, followed
+        assert "supervisor of run r is gone" in followed.stderr
+        assert logs(tmp_path) == ["1 | before the end"]
+        gate.open()
+        done = run_cli("resume", "r", "-j", tmp_path / "j.db", timeout=60)
+        assert done.returncode == 0, done
+    assert logs(tmp_path) == ["1 | before the end", "1 | before the end", "1 | after it"]

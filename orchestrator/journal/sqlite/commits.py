@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import TERMINAL, RunEvent, TaskOutcome, TaskSnapshot
-from orchestrator.journal.sqlite import queries, rows
+from orchestrator.journal.sqlite import output_rows, queries, rows
 from orchestrator.journal.sqlite.batches import split_for_statements
-from orchestrator.journal.sqlite.columns import to_json
+from orchestrator.journal.sqlite.columns import Count, to_json
 from orchestrator.journal.sqlite.connection import Database
 from runtime.model import ExecutionStatus
 
@@ -90,3 +91,19 @@ class CommitWriter:
                 self._db.execute(queries.PUT_EVENT, parameters)
             else:
                 self._db.execute(queries.PUT_EVENTS, {"run": run, "first": first + at, "rows": text})
+
+    def put_output(self, run: int, chunks: Sequence[OutputChunk]) -> None:
+        """Store chunks of output behind those that are there, and drop older output of their tasks beyond `keep`."""
+        first = self._db.fetch_value(queries.LAST_OUTPUT, Count, (run,)) + 1
+        new = [output_rows.output_row(chunk) for chunk in chunks]
+        for at, text in split_for_statements(new):
+            if text is None:
+                parameters = {"run": run, "number": first + at, **msgspec.structs.asdict(new[at])}
+                self._db.execute(queries.PUT_CHUNK, parameters)
+            else:
+                self._db.execute(queries.PUT_OUTPUT, {"run": run, "first": first + at, "rows": text})
+        for chunk in chunks:
+            if chunk.keep is not None:
+                self._db.execute(
+                    queries.TRIM_OUTPUT, {"run": run, "task": chunk.task, "first": first, "keep": chunk.keep}
+                )

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
+from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.journal.base import Committed, Counts, Mode, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.contention import Handler, wait_at_most
@@ -350,6 +351,7 @@ class SqliteJournal:
         snapshots: Sequence[TaskSnapshot] = (),
         events: Sequence[RunEvent] = (),
         attempts: Mapping[int, int] | None = None,
+        output: Sequence[OutputChunk] = (),
     ) -> Committed:
         """Write all of this in one transaction. Raises RuntimeError without a claim, and inside of `transaction`."""
         if run not in self._claims or self._db.busy:
@@ -361,6 +363,8 @@ class SqliteJournal:
             self._writer.put_events(run, events, numbers.start)
             if attempts:
                 self._db.execute(queries.USE_ATTEMPTS, {"run": run, "attempts": to_json(attempts)})
+            if output:
+                self._writer.put_output(run, output)
         self._last_event[run] += len(events)
         return Committed(accepted, numbers)
 
@@ -376,6 +380,10 @@ class SqliteJournal:
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
         """Iterate over events from a sequence number on. Each page is a separate transaction."""
         return self._reader.events(run, from_seq - 1, batches.UNLIMITED if limit is None else limit)
+
+    def output(self, run: int, after: int = 0, task: int | None = None) -> Iterator[OutputChunk]:
+        """Iterate over chunks of output. Each page is a separate transaction."""
+        return self._reader.output(run, after, task)
 
     # -- from outside --------------------------------------------------------------------------------------
 

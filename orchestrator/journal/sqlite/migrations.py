@@ -64,14 +64,21 @@ STEPS: Final = (
         },
     ),
     Step(
-        version=7,  # outcomes describe the exception of a failed task; a run that retries others knows its parent
+        # outcomes describe the exception of a failed task; a run that retries others knows its parent; output is kept
+        version=7,
         statements=(
             name_layouts(3),
             "ALTER TABLE runs ADD COLUMN parent INTEGER REFERENCES runs(id)",
+            """CREATE TABLE output(
+                run INTEGER NOT NULL, number INTEGER NOT NULL, task INTEGER NOT NULL, slot INTEGER NOT NULL,
+                first INTEGER NOT NULL, size INTEGER NOT NULL, lines TEXT NOT NULL, PRIMARY KEY (run, number)
+            ) WITHOUT ROWID""",
+            "CREATE INDEX output_by_task ON output(run, task, number)",
         ),
         selects={
             "layouts": "SELECT id, position, name FROM {source} UNION ALL " + select_layouts(3),  # noqa: S608 - text of ours
             "runs": "SELECT *, NULL AS parent FROM {source}",
+            "output": "SELECT 0 run, 0 number, 0 task, 0 slot, 0 first, 0 size, '[]' lines WHERE 0",
         },
     ),
 )

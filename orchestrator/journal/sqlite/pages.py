@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import PendingTask, RunEvent, TaskOutcome
-from orchestrator.journal.sqlite import queries, rows
+from orchestrator.journal.sqlite import output_rows, queries, rows
 from orchestrator.journal.sqlite.batches import UNLIMITED, AdaptivePageSize, Page, check_rising
 from orchestrator.journal.sqlite.connection import Database
 from orchestrator.journal.sqlite.layouts import LayoutRow, Layouts
 
-R = TypeVar("R", PendingTask, TaskOutcome, RunEvent)
+R = TypeVar("R", PendingTask, TaskOutcome, RunEvent, OutputChunk)
 
 
 class PageReader:
@@ -45,6 +46,12 @@ class PageReader:
             return rows.events(page, self._read_layouts)
 
         return self._all(queries.EVENTS, decode, {"run": run, "after": after}, limit)
+
+    def output(self, run: int, after: int, task: int | None) -> Iterator[OutputChunk]:
+        """Iterate over chunks of output of a run, or of one task of it."""
+        if task is None:
+            return self._all(queries.OUTPUT, output_rows.chunks, {"run": run, "after": after})
+        return self._all(queries.OUTPUT_OF_TASK, output_rows.chunks, {"run": run, "after": after, "task": task})
 
     def _all(
         self, statement: str, decode: Callable[[Page], list[R]], parameters: Mapping[str, Any], limit: int = UNLIMITED

@@ -134,6 +134,17 @@ CREATE TABLE events(
     layout INTEGER NOT NULL DEFAULT 2,
     PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
+CREATE TABLE output(
+    run INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    lines TEXT NOT NULL,
+    PRIMARY KEY (run, number)
+) WITHOUT ROWID;
+CREATE INDEX output_by_task ON output(run, task, number);
 CREATE TABLE requests(
     id INTEGER PRIMARY KEY,
     run INTEGER NOT NULL,
@@ -170,6 +181,13 @@ CREATE VIEW outcome_list AS
 CREATE VIEW snapshot_list AS
     SELECT r.run_id, t.key, s.seq, s.data, s.encoding, s.projection
     FROM snapshots s JOIN tasks t ON t.run = s.run AND t.seq = s.seq JOIN runs r ON r.id = s.run""",
+    """
+CREATE VIEW output_list AS
+    SELECT r.run_id, t.key, o.number, json_extract(l.value, '$[0]') AS at, json_extract(l.value, '$[1]') AS stream,
+        json_extract(l.value, '$[2]') AS text, coalesce(json_extract(l.value, '$[3]'), 'info') AS level,
+        json_extract(l.value, '$[4]') AS logger
+    FROM output o JOIN runs r ON r.id = o.run LEFT JOIN tasks t ON t.run = o.run AND t.seq = o.task,
+        json_each(o.lines) AS l""",
     f"""
 CREATE VIEW event_list AS
     SELECT r.run_id, e.seq,
@@ -340,6 +358,33 @@ SELECT '[' || coalesce(group_concat(record), '') || ']',
     json_group_object(seq, layout) FILTER (WHERE layout <> {EVENT_LAYOUT}), json_group_array(seq)
 FROM (SELECT seq, record, layout FROM events WHERE run = :run AND seq > :after ORDER BY seq LIMIT :limit)
 """
+LAST_OUTPUT: Final = "SELECT coalesce(max(number), 0) FROM output WHERE run = ?"
+PUT_OUTPUT: Final = """
+INSERT INTO output(run, number, task, slot, first, size, lines)
+SELECT :run, :first + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]'), json_extract(value, '$[4]')
+FROM json_each(:rows)
+"""
+PUT_CHUNK: Final = (
+    "INSERT INTO output(run, number, task, slot, first, size, lines)"
+    " VALUES (:run, :number, :task, :slot, :first, :size, :lines)"
+)
+TRIM_OUTPUT: Final = """
+DELETE FROM output WHERE run = :run AND number IN (
+    SELECT number FROM (
+        SELECT number, sum(size) OVER (ORDER BY number DESC) - size AS newer FROM output
+        WHERE run = :run AND task = :task AND number < :first
+    ) WHERE newer >= :keep
+)
+"""
+_OUTPUT: Final = """
+SELECT json_group_array(json_array(number, task, slot, first)), json_group_array(lines) FROM (
+    SELECT number, task, slot, first, lines FROM output
+    WHERE run = :run AND number > :after {which} ORDER BY number LIMIT :limit
+)
+"""
+OUTPUT: Final = _OUTPUT.format(which="")
+OUTPUT_OF_TASK: Final = _OUTPUT.format(which="AND task = :task")
 STORED_LAYOUTS: Final = "SELECT id, position, name FROM layouts ORDER BY id, position"
 
 # -- from outside ------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import warnings
 from typing import Any
 
 from runtime import ExecutionState, Severity
+from tests.support.sync import announce, wait_for_gate
 
 logger = logging.getLogger("shop.orders")
 
@@ -114,3 +115,11 @@ def dies(key: str, state: ExecutionState) -> Any:
     print(f"last words of {key}", end="")
     sys.stdout.flush()
     os._exit(3)
+
+
+def waits(task: dict[str, str], state: ExecutionState) -> None:
+    """Print before and after a gate is opened."""
+    print("before the end")
+    announce(task["post"])
+    wait_for_gate(task["gate"])
+    print("after it")

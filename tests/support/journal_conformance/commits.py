@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.output import KeptLine, OutputChunk
 from orchestrator.core.records import TERMINAL, NewTask, RunEvent, TaskOutcome, TaskSnapshot
 from orchestrator.journal import Counts, Journal
 from orchestrator.journal.base import INVALID
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
 from tests.support.examples import scaled
 from tests.support.journal_conformance.stores import NewStore, OpenJournal, StoreFixtures
 from tests.support.journal_records import COMPLETED, FAILED, INTERRUPTED, add, event, found, outcome, seqs
@@ -229,3 +230,38 @@ class CommitConformance(StoreFixtures):
         journal.release(run)
         with pytest.raises(RuntimeError):
             journal.commit(run, events=[event("e")])
+
+    # -- output --------------------------------------------------------------------------------------------
+
+    def test_output_comes_back_in_the_order_of_the_commits(self, journals: NewStore) -> None:
+        """Of a run, or of one task of it, from any chunk on; a text may have anything in it."""
+        with journals()() as journal:
+            run = journal.claim(journal.create_run("r", agent=None).id).id
+            first = _chunk(1, "one\0\udcff\u2028", "two")
+            journal.commit(run, output=[first, _chunk(2, "other")])
+            journal.commit(run, output=[_chunk(1, "three", keep=10_000)])
+            found = list(journal.output(run))
+            assert [(chunk.task, [line.text for line in chunk.lines]) for chunk in found] == [
+                (1, ["one\0\\udcff\u2028", "two"]),
+                (2, ["other"]),
+                (1, ["three"]),
+            ]
+            assert found[0].lines[1] == first.lines[1]
+            assert [chunk.lines[0].text for chunk in journal.output(run, task=2)] == ["other"]
+            assert [chunk.lines[0].text for chunk in journal.output(run, found[0].seq)] == ["other", "three"]
+
+    def test_older_output_of_a_task_is_dropped(self, journals: NewStore) -> None:
+        """But for what may stay, and never that of another one."""
+        with journals()() as journal:
+            run = journal.claim(journal.create_run("r", agent=None).id).id
+            journal.commit(run, output=[_chunk(2, "other")])
+            for number in range(20):
+                journal.commit(run, output=[_chunk(1, f"line {number}", keep=100)])
+            left = [chunk.lines[0].text for chunk in journal.output(run, task=1)]
+            assert left == ["line 17", "line 18", "line 19"]
+            assert [chunk.lines[0].text for chunk in journal.output(run, task=2)] == ["other"]
+
+
+def _chunk(task: int, *texts: str, keep: int | None = None) -> OutputChunk:
+    lines = [KeptLine(1.5, "stderr", text, Severity.ERROR, "a.b") for text in texts]
+    return OutputChunk(task=task, lines=lines, slot=3, keep=keep)

@@ -1,0 +1,106 @@
+"""`quiesce logs`: print what the tasks of a run have printed and logged, as far as the journal keeps it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+from orchestrator.cli.events import task_of_key
+from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, follow, print_json, print_line, query
+from orchestrator.core.output import KeptLine, OutputChunk
+from orchestrator.journal import DEFAULT_JOURNAL, Journal
+from orchestrator.logging.output_text import output_text
+from runtime.limits import LARGEST_SIZE
+
+PAGE: Final = 100
+"""Chunks of output whose keys are looked up at once."""
+
+
+class LoggedLine(NamedTuple):
+    """A line with its task: key and number, None and 0 for what belongs to none."""
+
+    line: KeptLine
+    key: str | None
+    task: int
+    slot: int
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command()(logs)
+
+
+def logs(
+    run: RunId = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="Only the output of the task with this key.")] = None,
+    followed: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new output as it is committed, until the run has ended.")
+    ] = False,
+    tail: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, max=LARGEST_SIZE, help="Only the last N lines; new ones with --follow."),
+    ] = None,
+    journal: JournalPath = DEFAULT_JOURNAL,
+    json: AsJson = False,
+) -> None:
+    """Print the output of a run's tasks, or of one: what they printed, logged and warned."""
+    with query(journal) as opened_journal:
+        number = opened_journal.get_run(run).id
+        reader = OutputReader(opened_journal, number, key)
+        lines: Any = reader.read()
+        for line in lines if tail is None else deque(lines, maxlen=tail):
+            _show(line, json=json)
+        for line in follow(opened_journal, number, reader.read) if followed else ():
+            _show(line, json=json)
+
+
+class OutputReader:
+    """Read output, each line once. Raises UsageError if no task has the `key`."""
+
+    def __init__(self, journal: Journal, run: int, key: str | None) -> None:
+        self._journal = journal
+        self._run = run
+        self._after = 0
+        self._task = None if key is None else task_of_key(journal, run, key)
+
+    def read(self) -> Iterator[LoggedLine]:
+        """Yield the lines that have come since the last call."""
+        chunks = self._journal.output(self._run, self._after, self._task)
+        while page := list(islice(chunks, PAGE)):
+            self._after = page[-1].seq
+            keys = self._journal.keys(self._run, {chunk.task for chunk in page if chunk.task})
+            for chunk in page:
+                yield from _lines(chunk, keys.get(chunk.task))
+
+
+def _lines(chunk: OutputChunk, key: str | None) -> Iterator[LoggedLine]:
+    yield from (LoggedLine(line, key, chunk.task, chunk.slot) for line in chunk.lines)
+
+
+def _show(logged: LoggedLine, *, json: bool) -> None:
+    if json:
+        print_json(_object(logged))
+        return
+    line = logged.line
+    name = {} if logged.key is None else {"key": logged.key}
+    fields = {"slot": logged.slot, "line": line.text, "logger": line.logger, **name}
+    print_line(output_text(fields, line.severity.value))
+
+
+def _object(logged: LoggedLine) -> dict[str, Any]:
+    line = logged.line
+    return {
+        "key": logged.key,
+        "seq": logged.task,
+        "at": datetime.fromtimestamp(line.at, UTC).isoformat(timespec="microseconds"),
+        "stream": line.stream,
+        "level": line.severity,
+        "logger": line.logger or None,
+        "line": line.text,
+        "slot": logged.slot,
+    }
