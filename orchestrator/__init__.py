@@ -13,6 +13,7 @@ from orchestrator.collision import refuse_other_runtime
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings as Settings
+    from orchestrator.core.output import AgentOutput as AgentOutput
     from orchestrator.core.records import RunEvent as RunEvent
     from orchestrator.core.settings import MaxFailures as MaxFailures
     from orchestrator.engine.hub import EventStream as EventStream

@@ -39,6 +39,7 @@ from orchestrator.hints import resumption as resume_of
 from orchestrator.identity import Comparison, RunMismatchError
 from orchestrator.journal import Contention, Journal, JournalError, RunRecord, wait_at_most
 from orchestrator.journal.contention import LIMIT
+from orchestrator.logging.output_sinks import OutputSink
 from orchestrator.logging.sinks import LogCallback, buffer_of
 from orchestrator.run_id import check_run_id
 from orchestrator.run_result import RunResult, final_status
@@ -70,6 +71,7 @@ class RunSession:
         observers: Sequence[Observer] = (),
         backend: BackendFactory = LocalBackend,
         clock: Clock | None = None,
+        outputs: Sequence[OutputSink] | None = None,
     ) -> None:
         check_run_id(run_id)
         self.settings = settings
@@ -82,12 +84,14 @@ class RunSession:
         self._now = (clock or SystemClock()).monotonic
         self._began = self._now()
         self._log = log
+        self._outputs = outputs or ()
         self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
         self._backend = backend(run_id, settings)
         self._agents = agents = AgentRegistry(self.post, self._stored_agents, self._keep_agent)
         self._engine = Engine(
-            settings, self._backend, log, agents.on_report, self._signals, observers, self._fail_waiters, clock=clock
-        )
+            settings, self._backend, log, agents.on_report, self._signals, observers, self._fail_waiters,
+            clock=clock, outputs=outputs,
+        )  # fmt: skip
         self._store = MemoryStore(self.hub, self._post_here) if journal is None else JournalWriter(self.hub, self.post)
         self._resumed_by_program = False
         self._is_writing = False
@@ -309,6 +313,10 @@ class RunSession:
     def _say_waiting(self, holders: Sequence[str], seconds: float) -> None:
         self._note("journal.waiting", Severity.WARNING, {"holders": list(holders), "seconds": round(seconds, 1)})
 
+    def note(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+        """Log an event that the journal keeps, too, from any thread. Has no effect after the end of the loop."""
+        self._note(name, severity, fields)
+
     def _note(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
         self.post(stimuli.LogRequested(name, severity, fields))
 
@@ -395,8 +403,9 @@ class RunSession:
             self._ending = ending = self._write_end(ending)
         finally:  # also when the program's log raises
             self._release_process_state()
-        buffer = buffer_of(self._log)
-        if buffer is not None:  # a reader that goes on reading gets all of it, unless the run was stopped
+        for buffer in filter(
+            None, (*self._outputs, buffer_of(self._log))
+        ):  # a reader that goes on reading gets all of it, unless the run was stopped
             buffer.flush(None if ending.signal is None else OUTPUT_TIMEOUT)
         return ending
 

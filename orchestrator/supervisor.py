@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -11,12 +11,14 @@ from orchestrator import lazy_imports
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import SettingsOptions
+from orchestrator.core.output import AgentOutput
 from orchestrator.core.records import RunEvent
 from orchestrator.core.status import StatusView
 from orchestrator.engine.hub import EventStream
 from orchestrator.engine.signals import reraise
 from orchestrator.feeding.task_feed import TaskFeed
 from orchestrator.journal import open_journal
+from orchestrator.logging.output_sinks import CallbackOutput, OutputSink, send_to_logging
 from orchestrator.logging.sinks import BufferedLog, LogCallback
 from orchestrator.retries import number_of_run
 from orchestrator.run_id import check_run_id, new_run_id
@@ -31,7 +33,9 @@ from runtime.limits import LARGEST_SIZE, check_count, show_value
 from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
 
 
-def _check_rest(journal: object, *, journal_group: object, handle_signals: object, log: object) -> None:
+def _check_rest(
+    journal: object, *, journal_group: object, handle_signals: object, log: object, on_output: object
+) -> None:
     """Raise UsageError for an argument beside the settings that has a wrong type."""
     if not isinstance(journal, str | os.PathLike | None):
         raise UsageError(f"journal = {show_value(journal)}: give a path, or None")
@@ -40,6 +44,8 @@ def _check_rest(journal: object, *, journal_group: object, handle_signals: objec
             raise UsageError(f"{name} = {show_value(flag)}: give True or False")
     if log is not None and not callable(log):
         raise UsageError(f"log = {show_value(log)}: give a callable log(event, severity, fields)")
+    if on_output is not None and not callable(on_output):
+        raise UsageError(f"on_output = {show_value(on_output)}: give a callable on_output(output)")
 
 
 class Supervisor(TaskIntake):
@@ -62,6 +68,8 @@ class Supervisor(TaskIntake):
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
     are given back, and the one that stopped the run is raised again: the program ends as it would without a supervisor.
     log: where log events go.
+    on_output: called with what agents print and log, on a thread of its own. By default that is events
+    `executor.output` of `log` if there is one, else records of the logger `quiesce.agent` (docs/output.md).
     backend: what makes the place where executors run (default: this machine; a test: orchestrator.testing.FakeBackend).
 
     Raises UsageError for settings or a journal that cannot be used, TypeError for an unknown parameter.
@@ -76,19 +84,21 @@ class Supervisor(TaskIntake):
         retry_of: str | None = None,
         handle_signals: bool = True,
         log: LogCallback | None = None,
+        on_output: Callable[[AgentOutput], None] | None = None,
         backend: BackendFactory | None = None,
         **settings: Unpack[SettingsOptions],
     ) -> None:
         self.settings = settings_from_options(settings)
         self.run_id = new_run_id() if run_id is None else run_id
         check_run_id(self.run_id)
-        _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log)
+        _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log, on_output=on_output)
         if retry_of is not None and journal is None:
             raise UsageError(f"retry_of = {show_value(retry_of)}: give the journal that has this run")
         self._where, self._journal_group = journal, journal_group
         self._retry_of = retry_of
         self._handle_signals = handle_signals
         self._log = log
+        self._on_output = on_output
         self._backend = backend or LocalBackend
         self._feed: TaskFeed | None = None
         self.ending: RunResult | None = None
@@ -104,8 +114,9 @@ class Supervisor(TaskIntake):
         held = BufferedLog()
         log = self._log or held
         session = RunSession(
-            self.settings, self.run_id, log, journal, handle_signals=self._handle_signals, backend=self._backend
-        )
+            self.settings, self.run_id, log, journal, handle_signals=self._handle_signals, backend=self._backend,
+            outputs=self._outputs(),
+        )  # fmt: skip
         session.parent = parent
         self._feed = TaskFeed(session)
         session.start()
@@ -117,6 +128,12 @@ class Supervisor(TaskIntake):
                 session.finish()
                 raise
         return self
+
+    def _outputs(self) -> list[OutputSink] | None:
+        """Return where agents' output goes; None: to the log."""
+        if self._on_output is None and self._log is not None:
+            return None
+        return [CallbackOutput(self._on_output or send_to_logging, lambda *event: self._require_session().note(*event))]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any as _Any
 
     from orchestrator.config import Settings as Settings
+    from orchestrator.core.output import AgentOutput as AgentOutput
     from orchestrator.core.records import RunEvent as RunEvent
     from orchestrator.core.settings import MaxFailures as MaxFailures
     from orchestrator.engine.hub import EventStream as EventStream

@@ -94,6 +94,10 @@ class RunOptions:
             "auto: on if that is a terminal, else plain."
         ),
     ] = ProgressMode.AUTO
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Write all that each task prints and logs to a file of its own in DIR."),
+    ] = None
     as_json: Annotated[
         bool, typer.Option("--json", help="At the end, print how the run ended as one JSON object on standard output.")
     ] = False

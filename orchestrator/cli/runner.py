@@ -25,6 +25,8 @@ from orchestrator.display.choice import choose_display
 from orchestrator.display.failures import FailureWarnings
 from orchestrator.integrations import detect
 from orchestrator.journal import Counts, Journal, RunRecord
+from orchestrator.logging.output_files import OutputFiles
+from orchestrator.logging.output_sinks import LogOutput, OutputSink
 from orchestrator.logging.sinks import BufferedLog, TimedLog
 from orchestrator.retries import renew
 from orchestrator.run_result import RunResult
@@ -61,7 +63,13 @@ class Runner:
         self.display: Display = choose_display(options.progress, run_id, self._log, interval, for_people=for_people)
         self.journal = journal
         self._observers = observers
-        self.session = RunSession(settings, run_id, self._log, journal, observers=observers.all(self._guardian_pid))
+        files = None if options.output is None else OutputFiles(options.output)
+        outputs: list[OutputSink] = [LogOutput(self._log), *([] if files is None else [files])]
+        self.session = RunSession(
+            settings, run_id, self._log, journal, observers=observers.all(self._guardian_pid), outputs=outputs
+        )
+        if files is not None:
+            files.note = self.session.note
         self.session.while_stopped(self.display.cleared)
         self.session.hub.on_outcomes = FailureWarnings(self._log)
         self.input_error: UsageError | None = None

@@ -53,3 +53,21 @@ class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):
 def line_size(line: KeptLine) -> int:
     """Return about how many bytes a line takes in the journal."""
     return len(line.text) + len(line.logger) + 40
+
+
+class AgentOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold a line that a task printed, or a record that it logged, for a program or a file.
+
+    `key` is None for what belongs to no task: a module that prints while it is imported. `stream` is `stdout`, `stderr`
+    or `log` (`state.log`); `logger` is empty for a line of text; `at` is Unix seconds. The text of a record may have
+    several lines. `task` is the task's number, 0 for none; `slot` is the executor's.
+    """
+
+    key: str | None
+    text: str
+    stream: str
+    severity: Severity = Severity.INFO
+    logger: str = ""
+    at: float = 0.0
+    slot: int = 0
+    task: int = 0

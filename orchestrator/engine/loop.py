@@ -37,6 +37,7 @@ from orchestrator.engine.suspension import SupervisorSuspension
 from orchestrator.engine.task_output import TaskOutput
 from orchestrator.engine.task_store import TaskStore
 from orchestrator.engine.wakeup import Wakeup
+from orchestrator.logging.output_sinks import LogOutput, OutputSink
 from orchestrator.logging.sinks import LogCallback, standard_error
 from runtime.ipc import executor_protocol
 from runtime.limits import clamp_wait
@@ -67,6 +68,7 @@ class Engine:
         on_end: Callable[[], None] = lambda: None,
         *,
         clock: Clock | None = None,
+        outputs: Sequence[OutputSink] | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._now = self._clock.monotonic
@@ -86,11 +88,12 @@ class Engine:
         self._wakeup_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._writes = writes = PendingWrites(log, OutputTails(settings.output_tail))
-        self._output = TaskOutput(backend, self._state, log, writes.log, writes.tails)
+        outputs = [LogOutput(log)] if outputs is None else outputs
+        self._output = TaskOutput(backend, self._state, outputs, writes.log, writes.tails)
         writes.on_task_log = self._output.take_log
         self._mux = mux = PipeMultiplexer(self._selector, self._on_records, self._on_invalid_frame, self._output)
         self._sampler = Sampler(backend, mux, self.machine)
-        self._pressure = BackPressure(mux, writes, log)
+        self._pressure = BackPressure(mux, writes, log, outputs)
         self.suspension = SupervisorSuspension(backend, signals, self._now)
         self._guardian = guardian = GuardianMonitor(
             backend,

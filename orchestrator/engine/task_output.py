@@ -1,4 +1,4 @@
-"""Take the output of executors, find out whose task it is, and log and keep it."""
+"""Take the output of executors, find out whose task it is, pass it on, and keep it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from orchestrator.backends import Backend
-from orchestrator.core.output import KeptLine, OutputLine
+from orchestrator.core.output import AgentOutput, KeptLine, OutputLine
 from orchestrator.core.state import SupervisorState
 from orchestrator.engine.output_tails import OutputTails
+from orchestrator.logging.output_sinks import OutputSink
 from orchestrator.logging.output_stream import Lost
-from orchestrator.logging.sinks import LogCallback
 from runtime.ipc.executor_protocol import ExecutorRecord, TaskDone, TaskEvent
 from runtime.model import Severity
 
@@ -40,11 +40,16 @@ class TaskOutput:
     """Take output. Belongs to the loop; an OutputListener. `note` logs what the journal keeps, too."""
 
     def __init__(
-        self, backend: Backend, state: SupervisorState, log: LogCallback, note: LogWithEvent, tails: OutputTails
+        self,
+        backend: Backend,
+        state: SupervisorState,
+        sinks: Sequence[OutputSink],
+        note: LogWithEvent,
+        tails: OutputTails,
     ) -> None:
         self._backend = backend
         self._state = state
-        self._log = log
+        self._sinks = sinks
         self._note = note
         self._tails = tails
         self._ended: OrderedDict[int, str] = OrderedDict()
@@ -85,17 +90,17 @@ class TaskOutput:
     # -- what it is ---------------------------------------------------------------------------------
 
     def take_line(self, slot: int, stream: str, line: OutputLine) -> None:
-        """Log a line of output, and keep it for the journal."""
+        """Pass a line of output on, and keep it for the journal."""
         kept = KeptLine(time.time(), stream, line.text, line.severity, line.logger)
         assignment = self._state.slots[slot].assigned.get(line.task)
         self._tails.add(line.task, slot, kept, is_again=assignment is None or assignment.attempt > 1)
-        fields: dict[str, Any] = {"slot": slot, "stream": stream, "line": line.text}
-        if line.task:
-            key = self._key(slot, line.task)
-            fields |= {"task": line.task} if key is None else {"key": key}
-        if line.logger:
-            fields["logger"] = line.logger
-        self._log("executor.output", line.severity, fields)
+        key = self._key(slot, line.task) if line.task else None
+        output = AgentOutput(
+            key=key, text=line.text, stream=stream, severity=line.severity, logger=line.logger, at=kept.at, slot=slot,
+            task=line.task,
+        )  # fmt: skip
+        for sink in self._sinks:
+            sink(output)
 
     def take_loss(self, slot: int, stream: str, lost: Lost) -> None:
         """Report what of an executor's output was read and not logged."""

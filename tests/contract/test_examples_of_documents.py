@@ -13,7 +13,7 @@ from tests.support.cli import run_cli
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-HAS_EXAMPLES = {"README.md": 2, "docs/stopping.md": 1, "docs/lifespan.md": 2, "docs/output.md": 1}
+HAS_EXAMPLES = {"README.md": 2, "docs/stopping.md": 1, "docs/lifespan.md": 2, "docs/output.md": 2}
 """How many examples each document has."""
 
 
@@ -49,11 +49,12 @@ def test_the_examples_of_the_readme(tmp_path: Path) -> None:
 
 
 def test_the_example_of_an_agent_that_logs(tmp_path: Path) -> None:
-    (agent,) = examples_of("docs/output.md")
+    agent, program = examples_of("docs/output.md")
     source = jsonl(tmp_path / "orders.jsonl", [{"id": 17, "items": ["a", "b"]}])
     (tmp_path / "agents.py").write_text(agent)
     done = run_cli("run", "agents.py:work", "--input", source, "-j", tmp_path / "j.db", cwd=tmp_path)
     assert "1 | INFO shop.orders: order 17 has 2 items" in done.stderr.splitlines(), done
+    assert sorted(run(program, tmp_path)) == ["1 said: doubling 1", "2", "2 said: doubling 2", "4"]
 
 
 def test_the_example_of_an_agent_that_stops_well(tmp_path: Path) -> None:

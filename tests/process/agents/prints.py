@@ -123,3 +123,11 @@ def waits(task: dict[str, str], state: ExecutionState) -> None:
     announce(task["post"])
     wait_for_gate(task["gate"])
     print("after it")
+
+
+def counts(task: dict[str, int], state: ExecutionState) -> None:
+    """Print numbers, and log."""
+    for number in range(task["count"]):
+        print(number)
+    sys.stdout.flush()
+    logger.error("counted")
