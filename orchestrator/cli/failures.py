@@ -49,7 +49,7 @@ def show(
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
 ) -> None:
-    """Show one task: its input, outcome, attempts, traceback and events."""
+    """Show one task: its input, outcome, attempts, traceback, output and events."""
     with query(journal) as opened_journal:
         details = read_details(opened_journal, opened_journal.get_run(run), key)
         if json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -12,9 +11,9 @@ import typer
 
 from orchestrator.cli.events import task_of_key
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, follow, print_json, print_line, query
+from orchestrator.cli.output_rendering import kept_line_object, kept_line_text
 from orchestrator.core.output import KeptLine, OutputChunk
 from orchestrator.journal import DEFAULT_JOURNAL, Journal
-from orchestrator.logging.output_text import output_text
 from runtime.limits import LARGEST_SIZE
 
 PAGE: Final = 100
@@ -84,23 +83,7 @@ def _lines(chunk: OutputChunk, key: str | None) -> Iterator[LoggedLine]:
 
 def _show(logged: LoggedLine, *, json: bool) -> None:
     if json:
-        print_json(_object(logged))
+        place = {"key": logged.key, "seq": logged.task, "slot": logged.slot}
+        print_json({**place, **kept_line_object(logged.line)})
         return
-    line = logged.line
-    name = {} if logged.key is None else {"key": logged.key}
-    fields = {"slot": logged.slot, "line": line.text, "logger": line.logger, **name}
-    print_line(output_text(fields, line.severity.value))
-
-
-def _object(logged: LoggedLine) -> dict[str, Any]:
-    line = logged.line
-    return {
-        "key": logged.key,
-        "seq": logged.task,
-        "at": datetime.fromtimestamp(line.at, UTC).isoformat(timespec="microseconds"),
-        "stream": line.stream,
-        "level": line.severity,
-        "logger": line.logger or None,
-        "line": line.text,
-        "slot": logged.slot,
-    }
+    print_line(kept_line_text(logged.line, logged.key, logged.slot))

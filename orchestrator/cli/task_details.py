@@ -7,26 +7,34 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.cli import rendering
+from orchestrator.cli.output_rendering import kept_line_object, kept_line_text
+from orchestrator.core.output import KeptLine, OutputChunk
 from orchestrator.core.records import PendingTask, RunEvent, TaskOutcome
 from orchestrator.failures import cause_of
 from orchestrator.journal import Journal, RunRecord
 from runtime.errors import UsageError
 from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
-from runtime.text import printable, printable_lines
+from runtime.text import printable, printable_lines, shell_word
 
 SHOWN_EVENTS: Final = 40
-"""Events that are shown to people, the last ones. JSON has all."""
+"""Events, and lines of output, that are shown to people, the last ones. JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDetails:
-    """One task of a run, its outcome if it has one, and its events."""
+    """One task of a run, its outcome if it has one, its events and its output."""
 
     run: RunRecord
     task: PendingTask
     outcome: TaskOutcome | None
     events: Sequence[RunEvent]
+    output: Sequence[OutputChunk] = ()
+
+    @property
+    def lines(self) -> list[KeptLine]:
+        """Return the task's output, as far as the journal keeps it."""
+        return [line for chunk in self.output for line in chunk.lines]
 
     @property
     def attempts(self) -> int:
@@ -50,7 +58,8 @@ def read_details(journal: Journal, run: RunRecord, key: str) -> TaskDetails:
     outcome = stored.outcome or next(
         (found for found in journal.results(run.id, [ExecutionStatus.INTERRUPTED]) if found.seq == task.seq), None
     )
-    return TaskDetails(run, task, outcome, [event for event in journal.events(run.id) if _is_about(event, task)])
+    events = [event for event in journal.events(run.id) if _is_about(event, task)]
+    return TaskDetails(run, task, outcome, events, list(journal.output(run.id, task=task.seq)))
 
 
 def _is_about(event: RunEvent, task: PendingTask) -> bool:
@@ -73,6 +82,7 @@ def details_object(details: TaskDetails) -> dict[str, Any]:
         "snapshot": None
         if task.snapshot is None
         else rendering.shown_bytes(task.snapshot, task.snapshot_encoding or JSON),
+        "output": [kept_line_object(line) for line in details.lines],
         "events": [rendering.event_object(event, task.key) for event in details.events],
     }
 
@@ -81,6 +91,7 @@ def details_lines(details: TaskDetails) -> Iterator[str]:
     """Yield the lines about a task, for `show`. Each part that a task may lack is a function of its own."""
     yield from _heading(details)
     yield from _outcome_lines(details)
+    yield from _output_lines(details.lines, details.task.key)
     yield from _event_lines(details.events, details.task.key)
 
 
@@ -114,6 +125,17 @@ def _outcome_lines(details: TaskDetails) -> Iterator[str]:
     if outcome.detail:
         yield ""
         yield from printable_lines(outcome.detail.rstrip("\n")).split("\n")
+
+
+def _output_lines(lines: Sequence[KeptLine], key: str) -> Iterator[str]:
+    if not lines:
+        return
+    yield ""
+    yield "output" + (
+        f" (the end of it; quiesce logs --key {shell_word(key)} has more)" if len(lines) > SHOWN_EVENTS else ""
+    )
+    for line in lines[-SHOWN_EVENTS:]:
+        yield kept_line_text(line, key, 0)
 
 
 def _event_lines(events: Sequence[RunEvent], key: str) -> Iterator[str]:

@@ -13,8 +13,8 @@ import io
 import itertools
 import os
 import select
-import struct
 import termios
+from array import array
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
@@ -52,6 +52,7 @@ class TaskStream(io.BufferedIOBase):
         self._pending: dict[tuple[int, int], bytes] = {}
         self._identity = _identity(fd)
         self._unfinished: set[int] = set()
+        self._unread = array("i", [0])
         os.register_at_fork(after_in_child=self._pending.clear)
 
     # -- as a file ----------------------------------------------------------------------------------
@@ -103,8 +104,8 @@ class TaskStream(io.BufferedIOBase):
 
     def end_task(self, task: int, *, is_alone: bool) -> None:
         """Finish the output of a task that has ended. `is_alone`: the executor executes no other one beside it."""
-        for writer in [writer for writer in tuple(self._pending) if writer[0] == task]:
-            held = self._pending.pop(writer, None)
+        for writer in tuple(self._pending) if self._pending else ():
+            held = self._pending.pop(writer, None) if writer[0] == task else None
             if held is not None:
                 self._emit(task, held)
         if task in self._unfinished or (is_alone and self._has_unread_bytes()):
@@ -115,10 +116,10 @@ class TaskStream(io.BufferedIOBase):
     def _has_unread_bytes(self) -> bool:
         """Return whether the supervisor has yet to read something: it may be without a frame, and of this task."""
         try:
-            (count,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))
+            fcntl.ioctl(self._fd, termios.FIONREAD, self._unread)
         except OSError:  # an agent has closed or replaced the descriptor
             return False
-        return bool(count)
+        return self._unread[0] > 0
 
     def _emit(self, task: int, data: bytes) -> None:
         if not task or _identity(self._fd) != self._identity:

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.cli import main
+from orchestrator.core.output import KeptLine, OutputChunk
 from orchestrator.core.records import NewTask, RunEvent, TaskOutcome, TaskSnapshot
 from orchestrator.journal import open_journal
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -32,6 +33,8 @@ QUESTIONS = (
     ("events",),
     ("events", "--json"),
     ("events", "--follow"),
+    ("logs",),
+    ("logs", "--json", "--key", "k2"),
     ("interrupt", "r", "--task", "k2"),
 )
 DEEP = ("[" * 5000 + "]" * 5000, "[" * 200_000 + "]" * 200_000, '{"a":' * 100_000)
@@ -47,9 +50,10 @@ COLUMNS = {
     "events": ("run", "seq", "record", "layout"),
     "layouts": ("id", "position", "name"),
     "snapshots": ("run", "seq", "data", "encoding"),
+    "output": ("run", "number", "task", "slot", "first", "size", "lines"),
     "requests": ("id", "run", "signal", "task", "key"),
 }
-ROWS = {"runs": "rowid", "layouts": "name", "requests": "rowid", "supervisors": "token"}
+ROWS = {"output": "number", "runs": "rowid", "layouts": "name", "requests": "rowid", "supervisors": "token"}
 """What names a row of a table."""
 PARTS = ("-1", "null", "1e300", "9" * 20, '"x"', "[[[]]]", '"nonsense"', "1e400", "-1e15", '"\\ud800"')
 
@@ -69,7 +73,8 @@ def make(path: Path) -> None:
             for n in range(1, 31)
         ]  # fmt: skip
         events = [RunEvent(kind="task.x", at=1.5, data=b'{"k":1}', task=n, slot=0) for n in range(1, 61)]
-        journal.commit(run, outcomes=outcomes, events=events, snapshots=[TaskSnapshot(35, b"[1]")])
+        output = [OutputChunk(task=n, lines=[KeptLine(1.5, "stdout", f"line {n}")]) for n in range(1, 21)]
+        journal.commit(run, outcomes=outcomes, events=events, snapshots=[TaskSnapshot(35, b"[1]")], output=output)
         journal.finish_run(run, ExecutionStatus.INTERRUPTED, stop)
 
 

@@ -154,6 +154,8 @@ def test_the_journal_keeps_what_tasks_wrote(tmp_path: Path) -> None:
     assert len(logs(tmp_path, "--json", "--key", "1", "--tail", "2")) == 2
     last = logs(tmp_path, "--key", "1", "--tail", "1")
     assert last == of_one[-len(last) :]
+    shown = run_cli("show", look(tmp_path / "j.db").record.run_id, "2", "-j", tmp_path / "j.db").stdout.splitlines()
+    assert [line for line in shown if line.startswith("2 | ")] == logs(tmp_path, "--key", "2")
     (error,) = [event for line in logs(tmp_path, "--json") if (event := json.loads(line))["line"].startswith("said a")]
     assert (error["key"], error["seq"], error["level"], error["logger"]) == ("1", 1, "error", "quiesce.agent")
     assert error["at"].endswith("+00:00")

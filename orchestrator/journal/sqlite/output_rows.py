@@ -6,7 +6,7 @@ import msgspec
 
 from orchestrator.core.output import KeptLine, OutputChunk
 from orchestrator.journal.sqlite.batches import Page
-from orchestrator.journal.sqlite.columns import Count, Number, escape_surrogates, to_json
+from orchestrator.journal.sqlite.columns import Count, Number, Time, escape_surrogates, to_json
 
 _decode_chunks = msgspec.json.Decoder(list[tuple[Number, Count, Count, Count]]).decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
@@ -36,6 +36,13 @@ def chunks(page: Page) -> list[OutputChunk]:
     """Decode a page of output."""
     columns, texts = page
     return [
-        OutputChunk(seq=number, task=task, slot=slot, first=first, lines=_decode_lines(lines))
-        for (number, task, slot, first), lines in zip(_decode_chunks(columns), _decode_texts(texts), strict=True)
+        OutputChunk(seq=number, task=task, slot=slot, first=first, lines=_lines(text))
+        for (number, task, slot, first), text in zip(_decode_chunks(columns), _decode_texts(texts), strict=True)
     ]
+
+
+def _lines(text: str) -> list[KeptLine]:
+    """Decode the column `lines`. Raises ValueError for a time that no calendar has."""
+    lines = _decode_lines(text)
+    msgspec.convert([line.at for line in lines], list[Time])
+    return lines
