@@ -1,4 +1,4 @@
-"""What an agent is: a callable `agent(task_input, state)`, sync or async, and how one is checked."""
+"""What an agent is: a callable `(task_input)` or `(task_input, state)`, sync or async; and how one is checked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar, overload
 
 from runtime.agent_setup import NO_SETUP, AgentSetup, Initializers, Lifespan, make_setup
+from runtime.agent_signature import FORM, StateArgument, find_state_argument
 from runtime.errors import UsageError
 from runtime.limits import check_count, check_seconds
 
@@ -46,6 +47,7 @@ class AgentInfo:
     asynchronous: bool
     options: AgentOptions
     setup: AgentSetup = NO_SETUP
+    state_argument: StateArgument = StateArgument.POSITIONAL
 
 
 @overload
@@ -65,8 +67,8 @@ def agent(function: Any = None, /, *, lifespan: Any = None, initializer: Any = N
     """Mark a callable as an agent, bare (`@agent`) or with AgentOptions (`@agent(timeout=30)`).
 
     The callable itself comes back, so it stays picklable by name and callable by hand. Marking is optional:
-    any callable with the right signature will do. Raises UsageError when it cannot be called with
-    `(task_input, state)`.
+    any callable with the right signature will do. Raises UsageError when it can be called neither with
+    `(task_input)` nor with `(task_input, state)`.
 
     lifespan: a function without arguments that makes a context manager, sync or async. Each executor enters it once,
     before the first task, and leaves it before it exits; what it yields is `state.resource`.
@@ -98,20 +100,13 @@ def describe(target: object) -> AgentInfo:
     options = options_of(target)
     name = options.name or getattr(target, "__qualname__", None) or type(target).__name__
     if not callable(target):
-        raise UsageError(
-            f"{target!r:.80} ({type(target).__name__}) is not callable; an agent is agent(task_input, state)"
-        )
+        raise UsageError(f"{target!r:.80} ({type(target).__name__}) is not callable; an agent is {FORM}")
     if inspect.isclass(target):
-        raise UsageError(
-            f"{name} is a class; an agent is a callable agent(task_input, state): name an instance or a function"
-        )
-    try:
-        inspect.signature(target).bind(None, None)
-    except TypeError:
-        raise UsageError(f"{name}{inspect.signature(target)} cannot be called as agent(task_input, state)") from None
-    except ValueError:  # a builtin without a signature: its first call will tell
-        pass
+        raise UsageError(f"{name} is a class; an agent is a callable {FORM}: name an instance or a function")
+    state_argument = find_state_argument(target, name)
     call: Any = target
+    while isinstance(call, partial):
+        call = call.func
     if not inspect.isroutine(call):  # an object: what it does is in its __call__
         call = call.__call__
     inner = inspect.unwrap(call)
@@ -121,4 +116,6 @@ def describe(target: object) -> AgentInfo:
         )
     asynchronous = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(inner)
     setup = getattr(_marked(target), _SETUP, NO_SETUP)
-    return AgentInfo(name=name, asynchronous=asynchronous, options=options, setup=setup)
+    return AgentInfo(
+        name=name, asynchronous=asynchronous, options=options, state_argument=state_argument, setup=setup
+    )

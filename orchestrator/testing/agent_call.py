@@ -18,8 +18,11 @@ from runtime.ipc.executor_protocol import ExecutorRecord, Snapshot, Task, TaskDo
 from runtime.ipc.failures import describe_failure
 from runtime.model import Event, ExecutionStatus, InterruptSignal
 
-Agent = Callable[[Any, Any], Any]
+Agent = Callable[[Any, Any], Any] | Callable[[Any], Any]
 """An agent as users write it."""
+
+BoundAgent = Callable[[Any, Any], Any]
+"""An agent that takes its input and a state, whatever the user's takes (runtime.agent_signature.with_state)."""
 
 
 class Sender(Protocol):
@@ -52,7 +55,7 @@ def make_state(order: Task, sender: Sender, clock: Clock, slot: int = 0, run_id:
     )
 
 
-def execute(order: Task, agent: Agent, state: ExecutionState, clock: Clock, runner: asyncio.Runner) -> TaskDone:
+def execute(order: Task, agent: BoundAgent, state: ExecutionState, clock: Clock, runner: asyncio.Runner) -> TaskDone:
     """Call the agent. Return the record of how its task ended. An async one runs on the runner's loop."""
     started_at, began = time.time(), clock.monotonic()
     encoded: codec.Encoded | tuple[None, str, None] = (None, "", None)

@@ -17,8 +17,9 @@ import msgspec
 from orchestrator.backends import Channels, SlotProgress
 from orchestrator.core.ladder import Rung
 from orchestrator.engine.clock import Clock
-from orchestrator.testing.agent_call import Agent, execute, make_state
+from orchestrator.testing.agent_call import Agent, BoundAgent, execute, make_state
 from orchestrator.testing.executor_pipes import FakeExecutorPipes
+from runtime.agent_signature import with_state
 from runtime.agents import AgentInfo, describe
 from runtime.errors import ExecutionInterrupted, UsageError, error_text
 from runtime.execution.lifespans import Lifespans
@@ -76,7 +77,7 @@ class FakeExecutor:
         self._clock = clock
         self._on_exit = on_exit
         self.next_rung_at = next_rung_at
-        self._loaded: dict[int, tuple[Agent, AgentInfo, object]] = {}
+        self._loaded: dict[int, tuple[BoundAgent, AgentInfo, object]] = {}
         self._runner = asyncio.Runner()
         self._lifespans = Lifespans()
         self._lifespans.open(self._runner)
@@ -266,7 +267,7 @@ class FakeExecutor:
         except Exception as error:  # noqa: BLE001 - an agent that cannot be loaded is the record's, whatever is wrong
             self._pipes.send(AgentLoadFailed(order.agent, error_text(error), traceback.format_exc()))
             return
-        self._loaded[order.agent] = agent, info, resource
+        self._loaded[order.agent] = with_state(agent, info.state_argument), info, resource
         self._pipes.send(AgentLoaded(order.agent, info.name, info.asynchronous, msgspec.json.encode(info.options)))
 
     def _find_agent(self, order: LoadAgent) -> Agent:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from runtime import native
+from runtime.agent_signature import with_state
 from runtime.agents import AgentInfo, describe
 from runtime.errors import UsageError, error_text
 from runtime.executor.namesakes import explain, step_aside
@@ -68,12 +69,13 @@ class InterruptibleImport:
 
 
 def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
-    """Load the callable of a LoadAgent order and check it. Raises AgentLoadError."""
+    """Load the agent of a LoadAgent order and check it; it then takes an input and a state. Raises AgentLoadError."""
     name = hire.source.decode() if hire.by_name else "the agent"
     try:
         with importing(name.rpartition(":")[0] or name):
             target = _by_name(name) if hire.by_name else pickling.load(hire.source)
-        return target, describe(target)
+        info = describe(target)
+        return with_state(target, info.state_argument), info
     except AgentLoadError:
         raise
     except UsageError as error:

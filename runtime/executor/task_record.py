@@ -9,6 +9,7 @@ import time
 import traceback
 from typing import Any, Final
 
+from runtime import agent_signature
 from runtime.errors import ExecutionInterrupted, ResultError, error_text
 from runtime.executor.running_task import RunningTask
 from runtime.failure import Failure
@@ -19,7 +20,7 @@ from runtime.model import ExecutionStatus, escape_surrogates
 
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _DETAIL_LIMIT = 20_000  # characters of a traceback that are kept
-_OWN_FILES: Final = os.path.dirname(__file__) + os.sep
+_OWN_FILES: Final = (os.path.dirname(__file__) + os.sep, agent_signature.__file__)
 
 
 def make_completed(running: RunningTask, value: Any) -> TaskDone:

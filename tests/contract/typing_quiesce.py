@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import assert_type
 
 import quiesce
@@ -30,3 +31,30 @@ def main() -> None:
         except UsageError as error:
             print(error)
         assert_type(supervisor.ending, RunResult | None)
+
+
+def length(path: str) -> int:
+    return len(path)
+
+
+async def fetch(url: str, limit: float = 3.0) -> str:
+    return url * int(limit)
+
+
+class Model:
+    """An agent that is an object."""
+
+    def __call__(self, path: str) -> str:
+        return path
+
+    async def method(self, path: str, state: ExecutionState) -> str:
+        return path
+
+
+def agents_of_every_kind(supervisor: Supervisor) -> None:
+    for work in (length, fetch, Model(), Model().method, partial(fetch, limit=1.0), len):
+        print(supervisor.submit(work, "a"))
+    print(supervisor.map(length, ["a"]), supervisor.map(fetch, ["a"]), supervisor.map(Model(), ["a"]))
+    print(supervisor.map(Model().method, ["a"]), supervisor.map(partial(fetch, limit=1.0), ["a"]))
+    print(supervisor.map(len, ["a"]), supervisor.map(lambda path: path + "b", ["a"]))
+    print(supervisor.map(lambda path, state: (path, state), ["a"]))

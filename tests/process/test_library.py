@@ -117,7 +117,7 @@ def test_settings_that_are_none_are_one_line(settings: dict[str, Any], words: st
 
 def test_agents_that_are_none_are_refused_and_the_block_goes_on() -> None:
     with Supervisor(workers=1, log=quiet) as supervisor:
-        for wrong in (3, lambda x: x, int.__class__):
+        for wrong in (3, lambda: 1, int.__class__):
             with pytest.raises(UsageError):
                 supervisor.submit(wrong, 1)  # type: ignore[arg-type]
         assert supervisor.submit(lambda x, state: x, 1).result() == 1

@@ -53,9 +53,9 @@ def source(tmp_path: Path) -> Path:
         (agent("dies_at_import:f"), ["exit code 3", "it said: libbroken.so: no such library"]),
         (agent("bad_module:number"), ["int", "not callable"]),
         (agent("bad_module:Class"), ["class"]),
-        (agent("bad_module:none"), ["none()", "agent(task_input, state)"]),
-        (agent("bad_module:one"), ["one(task", "agent(task_input, state)"]),
-        (agent("bad_module:three"), ["three(task", "agent(task_input, state)"]),
+        (agent("bad_module:none"), ["none() takes no input", "agent(task_input, state)"]),
+        (agent("bad_module:keyword"), ["keyword(task", "requires model", "functools.partial"]),
+        (agent("bad_module:three"), ["three(task", "requires 3 arguments (task, state, more)", "functools.partial"]),
         (agent("bad_module:generator"), ["generator function"]),
     ],
 )

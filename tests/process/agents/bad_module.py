@@ -14,8 +14,8 @@ def none() -> None:
     """Takes nothing."""
 
 
-def one(task: Any) -> None:
-    """Takes too little."""
+def keyword(task: Any, *, model: str) -> None:
+    """Takes what no executor gives."""
 
 
 def three(task: Any, state: Any, more: Any) -> None:
