@@ -8,6 +8,8 @@ import signal
 import sys
 from types import FrameType
 
+from orchestrator.quick_answers import find_answer, print_and_exit
+
 
 def main() -> None:
     """Run the command line. A Ctrl-C during the imports ends the process by SIGINT, without a traceback.
@@ -23,6 +25,9 @@ def main() -> None:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, _exit_by_signal_number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    answer = find_answer(sys.argv[1:])
+    if answer is not None:
+        print_and_exit(*answer)
     _load_runtime()
     if sys.argv[1:2] == ["probe"]:  # every few seconds: 0.04 s of processor time, instead of 0.4 s with all imports
         sys.exit(importlib.import_module("orchestrator.integrations.probes.client").main(sys.argv[2:]))

@@ -293,7 +293,9 @@ def test_head_takes_what_it_wants(full: Path, query: str) -> None:
     assert (done.stdout, done.stderr) == ("141 0\n", "")
 
 
-@pytest.mark.parametrize("words", ["unit a.py:f -i x", "manifest a.py:f -i x --image i", "doctor", "doctor --json"])
+@pytest.mark.parametrize(
+    "words", ["unit a.py:f -i x", "manifest a.py:f -i x --image i", "doctor", "doctor --json", "--help", ""]
+)
 def test_what_only_prints_ends_by_sigpipe_too(words: str) -> None:
     """`quiesce unit … | true`. Its own answer is not what counts then."""
     gone, writing = os.pipe()
@@ -304,7 +306,8 @@ def test_what_only_prints_ends_by_sigpipe_too(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["unit a.py:f -i x", "doctor", "doctor --json", "results -j {full}", "runs -j {full}"]
+    "words",
+    ["unit a.py:f -i x", "doctor", "doctor --json", "results -j {full}", "runs -j {full}", "--help", "--version"],
 )
 def test_an_output_that_cannot_be_written_is_one_line(full: Path, words: str) -> None:
     """A full disk under `quiesce results >file`: no traceback, and no success."""
