@@ -116,6 +116,4 @@ def describe(target: object) -> AgentInfo:
         )
     asynchronous = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(inner)
     setup = getattr(_marked(target), _SETUP, NO_SETUP)
-    return AgentInfo(
-        name=name, asynchronous=asynchronous, options=options, state_argument=state_argument, setup=setup
-    )
+    return AgentInfo(name=name, asynchronous=asynchronous, options=options, state_argument=state_argument, setup=setup)

@@ -13,7 +13,7 @@ from tests.support.cli import run_cli
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-HAS_EXAMPLES = {"README.md": 2, "docs/stopping.md": 1, "docs/lifespan.md": 2, "docs/output.md": 2}
+HAS_EXAMPLES = {"README.md": 3, "docs/stopping.md": 1, "docs/lifespan.md": 2, "docs/output.md": 2}
 """How many examples each document has."""
 
 
@@ -35,15 +35,18 @@ def run(program: str, folder: Path) -> list[str]:
 
 
 def test_every_document_with_examples_is_tested() -> None:
-    """That of docs/architecture.md is a fragment: tests/unit/orchestrator/testing has whole ones."""
+    """That of docs/architecture.md is a fragment: tests/unit/orchestrator/testing has whole ones.
+
+    The first screen of README.md and docs/tutorial.md are followed by tests/process/test_first_screen.py.
+    """
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]
     with_examples = {str(path.relative_to(ROOT)) for path in documents if BLOCK.search(path.read_text("utf-8"))}
-    assert with_examples == {*HAS_EXAMPLES, "docs/from-asyncio.md", "docs/architecture.md"}
+    assert with_examples == {*HAS_EXAMPLES, "docs/from-asyncio.md", "docs/architecture.md", "docs/tutorial.md"}
 
 
 def test_the_examples_of_the_readme(tmp_path: Path) -> None:
     """In the order in which they end. The reader has `store` and `inputs`."""
-    agent, program = examples_of("README.md")
+    _, agent, program = examples_of("README.md")
     given = "inputs = [{'pages': 3}, {'pages': 1}]\n\ndef store(number):\n    pass\n\n"
     assert sorted(run(given + agent + program, tmp_path)) == ["1 completed {'pages': 3}", "2 completed {'pages': 1}"]
 
