@@ -19,8 +19,10 @@ from runtime.errors import UsageError
 from runtime.limits import show_value
 
 _PARSERS = {Unit.SECONDS: parse_seconds, Unit.BYTES: parse_size}
-_METAVARS = {Unit.SECONDS: "S", Unit.BYTES: "SIZE", Unit.FAILURES: "N|P%", Unit.COUNT: "N", Unit.FLAG: ""}
+_METAVARS = {Unit.SECONDS: "TIME", Unit.BYTES: "SIZE", Unit.FAILURES: "N|P%", Unit.COUNT: "N", Unit.FLAG: ""}
 _METAVARS |= {Unit.SHARE: "SHARE", Unit.NAMES: "NAMES"}
+
+_LIMITS = {Unit.SECONDS, Unit.BYTES, Unit.COUNT, Unit.FAILURES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,11 @@ class Setting:
             return [self.option, value if isinstance(value, str) else ",".join(value)]
         return [self.option, value.format() if isinstance(value, MaxFailures) else format_number(value)]
 
+    def show(self, value: Any) -> str:
+        """Return a value for people. None is the default where that is none of the values."""
+        _, described, default = self.help.rpartition("(default: ")
+        return default.removesuffix(")") if value is None and described else _show(value, self.unit)
+
 
 def list_settings(model: type[Settings] = Settings) -> Mapping[str, Setting]:
     """Return the settings of a model by name, in the order of its fields."""
@@ -103,11 +110,22 @@ def format_table(model: type[Settings] = Settings) -> str:
 
 
 def _setting(name: str, field: FieldInfo, model: type[Settings]) -> Setting:
-    default = field.default if field.default_factory is None and not isinstance(field.default, bool) else None
-    suffix = "" if default is None else f" (default: {format_number(default)})"
+    unit, text = _unit(field), field.description or ""
+    if "(default: " not in text:
+        text += f" (default: {_show(field.default, unit)})"
     short = next((mark.text for mark in field.metadata if isinstance(mark, ShortOption)), None)
     minimum = next((mark.ge for mark in field.metadata if hasattr(mark, "ge")), None)
-    return Setting(name, _unit(field), f"{field.description}{suffix}", minimum, short, model)
+    return Setting(name, unit, text, minimum, short, model)
+
+
+def _show(value: Any, unit: Unit) -> str:
+    if value is None:
+        return "no limit" if unit in _LIMITS else "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, MaxFailures):
+        return value.format()
+    return format_number(value) if isinstance(value, int | float) else ",".join(map(str, value))
 
 
 def _unit(field: FieldInfo) -> Unit:

@@ -1,4 +1,4 @@
-"""Read and write times and sizes as people write them: `90`, `1.5h`, `500M`. Pure."""
+"""Read and write times and sizes as people write them: `90`, `1.5h`, `1h30m`, `500M`, `1GiB`. Pure."""
 
 from __future__ import annotations
 
@@ -8,26 +8,39 @@ from typing import Final
 
 from runtime.limits import LARGEST_SIZE, LONGEST_SECONDS
 
-_TIMES: Final = {None: 1, "s": 1, "m": 60, "h": 3600}
+TIME_EXAMPLES: Final = "10, 1.5s, 2m, 1h30m or 30d"
+SIZE_EXAMPLES: Final = "1048576, 512M or 1GiB"
+
+_TIMES: Final = {"d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+"""Seconds of each unit, the largest first: the order of the parts of a time."""
+
 _SIZES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_NUMBER: Final = r"(?:\d+(?:\.\d*)?|\.\d+)"
 
 
 def parse_seconds(text: object) -> float:
-    """Return seconds from a number with an optional unit s, m or h. Raises ValueError, which says what to write."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h)?", str(text).strip())
-    if match is None:
-        raise ValueError(f"{_excerpt(text)} is not a time: write seconds, like 90 or 1.5, or 90s, 15m, 2h")
-    seconds = float(match[1]) * _TIMES[match[2]]
+    """Return seconds from a number, or from numbers with the units d, h, m, s, ms in this order.
+
+    Raises ValueError, which says what to write.
+    """
+    stripped = str(text).strip()
+    parts = "".join(rf"(?:({_NUMBER})\s*{unit}(?![a-z])\s*)?" for unit in _TIMES)
+    if re.fullmatch(_NUMBER, stripped):
+        seconds = float(stripped)
+    elif stripped and (match := re.fullmatch(parts, stripped)):
+        seconds = sum(float(number) * scale for number, scale in zip(match.groups("0"), _TIMES.values(), strict=True))
+    else:
+        raise ValueError(f"{_excerpt(text)} is not a time: write seconds, or a time like {TIME_EXAMPLES}")
     if seconds > LONGEST_SECONDS:
-        raise ValueError(f"{_excerpt(text)} is more than ten years ({LONGEST_SECONDS / 3600:.0f}h)")
+        raise ValueError(f"{_excerpt(text)} is more than ten years ({LONGEST_SECONDS / _TIMES['d']:.0f}d)")
     return seconds
 
 
 def parse_size(text: object) -> int:
     """Return bytes from a number with an optional unit K, M, G or T (powers of 1024). Raises ValueError likewise."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmgt]?)(?:i?b)?", str(text).strip().lower())
+    match = re.fullmatch(rf"({_NUMBER})\s*([kmgt]?)(?:i?b)?", str(text).strip().lower())
     if match is None:
-        raise ValueError(f"{_excerpt(text)} is not a size: write bytes, or 500M, 2G")
+        raise ValueError(f"{_excerpt(text)} is not a size: write bytes, or a size like {SIZE_EXAMPLES}")
     size = float(match[1]) * _SIZES[match[2]]
     if size > LARGEST_SIZE:
         raise ValueError(f"{_excerpt(text)} is more than {LARGEST_SIZE} bytes")

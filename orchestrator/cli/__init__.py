@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import events, failures, kubernetes, logs, queries, retry, run, service
+from orchestrator.cli import config, events, failures, kubernetes, logs, queries, retry, run, service
 from orchestrator.cli.exit import USAGE, exit_now, print_error
 from orchestrator.version import VERSION
 from runtime.errors import QuiesceError, UsageError
@@ -28,6 +28,7 @@ queries.register(app)
 events.register(app)
 logs.register(app)
 failures.register(app)
+config.register(app)
 kubernetes.register(app)
 service.register(app)
 

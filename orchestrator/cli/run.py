@@ -17,7 +17,7 @@ from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import RunOptions, expand
 from orchestrator.cli.runner import Runner
-from orchestrator.cli.setting_sources import combine
+from orchestrator.cli.setting_sources import combine, warn_of_unknown_variables
 from orchestrator.config import Settings
 from orchestrator.core.records import NewTask
 from orchestrator.hints import resumption
@@ -175,6 +175,7 @@ def journal_location(journal: str | None) -> str:
 def build_settings(given: dict[str, Any], record: RunRecord | None = None) -> Settings:
     """Return the settings of a new run, or of one that is resumed; ask the host for its grace. Raises UsageError."""
     settings = combine(given, None if record is None else record.config or {}, os.environ)
+    warn_of_unknown_variables(os.environ)
     if settings.host_grace is None and (granted := detect.granted_seconds()) is not None:
         return Settings.from_options(**{**dict(settings), "host_grace": granted})
     return settings

@@ -16,7 +16,7 @@ from orchestrator.cli import run_command, stdout
 from orchestrator.cli.exit import print_error
 from orchestrator.cli.options import JournalOption, expand, seconds, size
 from orchestrator.cli.run import journal_location
-from orchestrator.cli.setting_sources import combine
+from orchestrator.cli.setting_sources import combine, warn_of_unknown_variables
 from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, run_checks, worst
 from orchestrator.integrations.doctor.survey import collect_facts
 from orchestrator.integrations.probes import client
@@ -143,6 +143,7 @@ def doctor(
     Give it the options of the run. It exits with 0 if all works, 1 if something is degraded, 2 if something is broken.
     """
     run = combine(settings, None, os.environ)
+    warn_of_unknown_variables(os.environ)
     facts = collect_facts(journal_location(journal))
     findings = run_checks(facts, Plan(run.workers, run.ladder, run.memory_limit, run.host_grace))
     verdict = worst(findings)

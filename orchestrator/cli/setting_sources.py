@@ -16,11 +16,19 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from orchestrator.cli.exit import print_error
 from orchestrator.config import Settings
 from orchestrator.setting_list import Setting, list_settings
 from runtime.errors import UsageError
+from runtime.text import printable
+
+OTHER_VARIABLES: Final = frozenset({"QUIESCE_JOURNAL", "QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR"})
+"""Variables of ours that are no settings: the journal of all commands, and the marks of a run's processes."""
+
+_SIMILAR: Final = 0.85
+"""From which likeness on a name is taken for another one, mistyped. All begin alike, so that it is high."""
 
 FILE, PROJECT_FILE = "quiesce.toml", "pyproject.toml"
 
@@ -52,14 +60,41 @@ def from_environment(environment: Mapping[str, str], settings: Mapping[str, Sett
 
 def from_file(directory: str | Path, settings: Mapping[str, Setting] | None = None) -> dict[str, Any]:
     """Return the settings in the configuration file. Raises UsageError, which names the file and the key."""
+    return read_file(directory, settings)[1]
+
+
+def read_file(directory: str | Path, settings: Mapping[str, Setting] | None = None) -> tuple[str, dict[str, Any]]:
+    """Return the name of the configuration file and its settings. Raises UsageError likewise."""
     known = list_settings() if settings is None else settings
     path, table = _read(Path(directory))
     for key in table:
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
+            close = difflib.get_close_matches(key.replace("-", "_"), known, 1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
             raise UsageError(f"{path}: unknown setting {key!r}; {hint}")
-    return {name: _parse(known[name], value, path) for name, value in table.items()}
+    return path, {name: _parse(known[name], value, path) for name, value in table.items()}
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that is named nearly like that of a setting: it has no effect.
+
+    A variable that resembles none may be the user's own. What a run sets for its processes is no setting either.
+    """
+    variables = {setting.variable for setting in list_settings().values()} | OTHER_VARIABLES
+    lines = []
+    for name in sorted(environment):
+        if name.startswith("QUIESCE_") and name not in variables:
+            close = difflib.get_close_matches(name.upper(), variables, 1, _SIMILAR)
+            lines += (
+                [f"{printable(name)} is not a setting and has no effect; did you mean {close[0]}?"] if close else []
+            )
+    return lines
+
+
+def warn_of_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Print a line on standard error for each variable that `unknown_variables` finds."""
+    for line in unknown_variables(environment):
+        print_error(f"quiesce: warning: {line}")
 
 
 def _parse(setting: Setting, value: object, source: str) -> Any:

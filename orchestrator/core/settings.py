@@ -78,8 +78,8 @@ class Unit(Enum):
     """What the value of a setting is."""
 
     COUNT = "a whole number"
-    SECONDS = "seconds, or like `90s`, `15m`, `2h`"
-    BYTES = "bytes, or like `500M`, `2G`"
+    SECONDS = "a time: `10`, `1.5s`, `2m`, `1h30m`, `30d`"
+    BYTES = "a size: bytes, `512M`, `1GiB`"
     FLAG = "`true` or `false`"
     FAILURES = "a count, or a percentage like `10%`"
     SHARE = "a number from 0 to 1"
@@ -139,7 +139,8 @@ class RunSettings(BaseModel):
     )
     retry_on: ExceptionNames = Field(
         default=None,
-        description="Retry these exceptions and their subclasses only; `timeout` and `resource_limit` are limits.",
+        description="Retry these exceptions and their subclasses only; `timeout` and `resource_limit` are limits. "
+        "(default: all)",
     )
     no_retry_on: ExceptionNames = Field(default=None, description="Do not retry these exceptions and their subclasses.")
     max_failures: MaxFailures | None = Field(

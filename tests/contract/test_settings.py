@@ -74,7 +74,7 @@ def test_a_new_field_is_an_option_a_variable_a_key_and_a_row(tmp_path: Path) -> 
     assert from_environment({"QUIESCE_NAP_TIME": "3"}, settings) == {"nap_time": 3.0}
     (tmp_path / "quiesce.toml").write_text("nap_time = 4\n")
     assert from_file(tmp_path, settings) == {"nap_time": 4.0}
-    row = "| `--nap-time` | `QUIESCE_NAP_TIME` | `nap_time` | seconds, or like `90s`, `15m`, `2h` | "
+    row = "| `--nap-time` | `QUIESCE_NAP_TIME` | `nap_time` | a time: `10`, `1.5s`, `2m`, `1h30m`, `30d` | "
     assert f"{row}Seconds of sleep after lunch. (default: 1.5) |\n" in format_table(MoreSettings)
 
 

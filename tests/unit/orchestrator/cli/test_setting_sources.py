@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.setting_sources import combine, from_environment, from_file
+from orchestrator.cli.setting_sources import combine, from_environment, from_file, unknown_variables
 from runtime.errors import UsageError
 
 
@@ -105,3 +105,15 @@ def test_flags_in_the_environment_are_words() -> None:
 
 def test_the_marks_of_a_run_are_no_settings() -> None:
     assert from_environment({"QUIESCE_RUN_ID": "r", "QUIESCE_SLOT": "1", "QUIESCE_JOURNAL": "j.db"}) == {}
+
+
+def test_a_variable_that_is_mistyped_is_told_with_the_nearest_one() -> None:
+    assert unknown_variables({"QUIESCE_WORKER": "3"}) == [
+        "QUIESCE_WORKER is not a setting and has no effect; did you mean QUIESCE_WORKERS?"
+    ]
+    assert "did you mean QUIESCE_JOURNAL?" in unknown_variables({"QUIESCE_JORNAL": "x"})[0]
+
+
+def test_variables_of_settings_of_runs_and_of_others_are_not_told() -> None:
+    names = ["QUIESCE_WORKERS", "QUIESCE_JOURNAL", "QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR", "WORKERS"]
+    assert unknown_variables(dict.fromkeys([*names, "QUIESCE_API_KEY", "QUIESCE_TESTS_SHM"], "1")) == []

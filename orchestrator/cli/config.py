@@ -1,0 +1,124 @@
+"""`quiesce config`: show every setting with its value and its origin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from orchestrator.cli import setting_sources
+from orchestrator.cli.journal_query import AsJson, print_json, print_line
+from orchestrator.cli.options import JournalOption, expand
+from orchestrator.cli.stdout import die_by_sigpipe, flush
+from orchestrator.config import Settings
+from orchestrator.core.settings import MaxFailures
+from orchestrator.integrations import detect
+from orchestrator.journal import DEFAULT_JOURNAL
+from orchestrator.setting_list import Setting, list_settings
+from runtime.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value comes from: `kind` is option, environment, file, host or default; `place` names it."""
+
+    kind: str
+    place: str
+
+
+DEFAULT = Origin("default", "default")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting as the command shows it."""
+
+    name: str
+    option: str
+    variable: str
+    value: str | float | None
+    text: str
+    origin: Origin
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row for programs."""
+        origin = {"origin": self.origin.kind, "place": self.origin.place}
+        return {"setting": self.name, "value": self.value, **origin, "option": self.option, "variable": self.variable}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command()(config)
+
+
+@expand
+def config(*, journal: JournalOption = None, json: AsJson = False, settings: dict[str, Any]) -> None:
+    """Show every setting with its value and where that comes from: an option, the environment, a file, or the default.
+
+    Give it options of `run` to see what they change.
+    """
+    die_by_sigpipe()
+    rows = [_journal_row(journal, os.environ), *build_rows(settings, os.environ, detect.granted_seconds())]
+    setting_sources.warn_of_unknown_variables(os.environ)
+    if json:
+        for row in rows:
+            print_json(row.to_dict())
+    else:
+        for line in _table(rows):
+            print_line(line)
+    flush()
+
+
+def build_rows(
+    options: Mapping[str, Any], environment: Mapping[str, str], granted: float | None, directory: str = "."
+) -> list[Row]:
+    """Return a row for each setting, in the order of their list.
+
+    granted: what the systemd service grants between SIGTERM and SIGKILL, if there is one.
+    Raises UsageError for a value that cannot be used, and for an unknown key.
+    """
+    file, of_file = setting_sources.read_file(directory)
+    path = os.path.join(os.path.abspath(directory), file)
+    of_environment = setting_sources.from_environment(environment)
+    settings = setting_sources.combine(options, None, environment, directory)
+    if settings.host_grace is None and granted is not None:
+        settings = Settings.from_options(**{**dict(settings), "host_grace": granted})
+    rows = []
+    for setting in list_settings().values():
+        origin = DEFAULT
+        if setting.name in options:
+            origin = Origin("option", setting.option)
+        elif setting.name in of_environment:
+            origin = Origin("environment", setting.variable)
+        elif setting.name in of_file:
+            origin = Origin("file", path)
+        elif setting.name == "host_grace" and granted is not None:
+            origin = Origin("host", "TimeoutStopSec of the systemd service")
+        rows.append(_row(setting, getattr(settings, setting.name), origin))
+    return rows
+
+
+def _journal_row(option: str | None, environment: Mapping[str, str]) -> Row:
+    value, origin = option, Origin("option", "--journal")
+    if not value:
+        value, origin = environment.get("QUIESCE_JOURNAL"), Origin("environment", "QUIESCE_JOURNAL")
+    if not value:
+        value, origin = DEFAULT_JOURNAL, DEFAULT
+    return Row("journal", "--journal", "QUIESCE_JOURNAL", value, value, origin)
+
+
+def _row(setting: Setting, value: Any, origin: Origin) -> Row:
+    plain = value.format() if isinstance(value, MaxFailures) else value
+    return Row(setting.name, setting.option, setting.variable, plain, setting.show(value), origin)
+
+
+def _table(rows: list[Row]) -> Iterator[str]:
+    """Yield the rows in columns, below a head."""
+    names = max(len(row.name) for row in rows)
+    values = max(len(row.text) for row in rows)
+    yield f"{'SETTING':{names}}  {'VALUE':{values}}  ORIGIN"
+    for row in rows:
+        yield f"{row.name:{names}}  {printable(row.text):{values}}  {printable(row.origin.place)}"
