@@ -9,7 +9,21 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.cli import config, events, failures, kubernetes, logs, queries, retry, run, service
+from orchestrator.cli import (
+    common_options,
+    completion,
+    config,
+    events,
+    failures,
+    help_texts,
+    kubernetes,
+    logs,
+    queries,
+    retry,
+    run,
+    service,
+    verbosity,
+)
 from orchestrator.cli.exit import USAGE, exit_now, print_error
 from orchestrator.version import VERSION
 from runtime.errors import QuiesceError, UsageError
@@ -43,6 +57,15 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def build() -> Any:
+    """Return the whole command line: the commands, with the options and the help that all of them have."""
+    command: Any = typer.main.get_command(app)
+    common_options.add(command)
+    help_texts.complete(command)
+    completion.add(command)
+    return command
+
+
 @app.callback()
 def _quiesce(
     _: Annotated[
@@ -56,8 +79,10 @@ def main() -> None:
     """Run the command line. A mistake of the user is one line on standard error and exit code 2."""
     try:
         _refuse_bytes(sys.argv[1:])
-        code = app(standalone_mode=False)
+        completion.join_words(os.environ)
+        code = build()(prog_name="quiesce", standalone_mode=False)
     except QuiesceError as error:
+        verbosity.print_traceback(error)
         print_error(f"quiesce: {error}")
         exit_now(USAGE)
     except FileNotFoundError:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from orchestrator import hints
+from orchestrator.cli import verbosity
 from orchestrator.cli.options import LogFormat
+from orchestrator.cli.verbosity import Verbosity
 from orchestrator.engine.signals import exit_by_signal
 from orchestrator.integrations.kubernetes.termination import REASON_LENGTH, TerminationMessage
 from orchestrator.integrations.systemd.notify import notify_already_finished
@@ -104,7 +106,10 @@ class ExitOptions:
     def report(self, text: str, summary: dict[str, Any]) -> None:
         """Report the end: `text` for people and the host, `summary` on standard output if JSON was requested."""
         self.message.write(text)
-        if self.log_format is not LogFormat.JSON:  # a program that reads JSON lines has run.finished as the last one
+        quiet = summary["status"] == "completed" and verbosity.current() is Verbosity.QUIET
+        if (
+            self.log_format is not LogFormat.JSON and not quiet
+        ):  # a program that reads JSON lines has run.finished as the last one
             print_error(text)
         flush_message(self.message)
         if self.as_json:

@@ -14,6 +14,7 @@ import typer
 
 from orchestrator.cli import rendering, stdout
 from orchestrator.cli.journals import open_for_command
+from orchestrator.cli.verbosity import print_traceback
 from orchestrator.journal import Journal, Mode
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus
@@ -23,7 +24,7 @@ POLL_SECONDS: Final = 0.05
 """Seconds between two checks for new commits; a check costs a few microseconds."""
 
 RunId = Annotated[
-    str | None, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one. Default: the latest.")
+    str | None, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one. (default: the latest)")
 ]
 JournalPath = Annotated[
     str, typer.Option("--journal", "-j", metavar="PATH", envvar="QUIESCE_JOURNAL", help="The journal.")
@@ -46,6 +47,7 @@ def query(where: str, mode: Mode = "read") -> Iterator[Journal]:
             yield journal
             stdout.flush()
     except QuiesceError as error:
+        print_traceback(error)
         print_error(str(error))
         raise typer.Exit(2) from None
 

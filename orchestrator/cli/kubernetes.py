@@ -43,15 +43,15 @@ ClaimOption = Annotated[
     str | None,
     typer.Option(metavar="CLAIM", help="Keep the journal on this volume claim. (default: a new one is printed)"),
 ]
-SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="The size of a new claim.")]
+SizeOption = Annotated[str, typer.Option(metavar="QUANTITY", help="The size of a new claim.")]
 SecretOption = Annotated[
     str | None, typer.Option(metavar="NAME/KEY", help="Take the journal's URL from a secret, instead of a volume.")
 ]
 ConfigMapOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Mount a config map at /input, for --input /input/KEY.")
 ]
-CpuOption = Annotated[str | None, typer.Option(metavar="CPU", help="Processor time to request, like 2 or 500m.")]
-MemoryOption = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to request, like 2Gi.")]
+CpuOption = Annotated[str | None, typer.Option(metavar="QUANTITY", help="Processor time to request, like 2 or 500m.")]
+MemoryOption = Annotated[str | None, typer.Option(metavar="QUANTITY", help="Memory to request, like 2Gi.")]
 UserOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="The user and group id to run as.")]
 BackoffOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="How often a failed Pod is replaced.")]
 

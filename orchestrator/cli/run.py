@@ -98,7 +98,7 @@ def resume(
     run_id: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN_ID]", help="The run, or a unique beginning of its id. (default: the latest that is not over)"
+            metavar="RUN", help="The run, or a unique beginning of its id. (default: the latest that is not over)"
         ),
     ] = None,
     *,

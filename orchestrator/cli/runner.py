@@ -18,6 +18,7 @@ from orchestrator.cli.failures import summarise
 from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import LogFormat, RunOptions
+from orchestrator.cli.verbosity import log_level, quieter_progress
 from orchestrator.config import Settings
 from orchestrator.core.records import NewTask, PendingTask
 from orchestrator.display.base import Display, PlainDisplay
@@ -60,7 +61,8 @@ class Runner:
         self._log = BufferedLog()
         for_people = options.log_format is LogFormat.CONSOLE
         interval = settings.progress_interval or PROGRESS_SECONDS
-        self.display: Display = choose_display(options.progress, run_id, self._log, interval, for_people=for_people)
+        mode = quieter_progress(options.progress)
+        self.display: Display = choose_display(mode, run_id, self._log, interval, for_people=for_people)
         self.journal = journal
         self._observers = observers
         files = None if options.output is None else OutputFiles(options.output)
@@ -147,14 +149,15 @@ class Runner:
 
     def _make_log(self) -> TimedLog:
         options = self._options
-        level = options.log_level or (Severity.INFO if isinstance(self.display, PlainDisplay) else Severity.WARNING)
+        given = options.log_level or log_level()
+        level = given or (Severity.INFO if isinstance(self.display, PlainDisplay) else Severity.WARNING)
         return detect.log(
             self.session.run_id,
             self.display.sink,
             options.log_format.value,
             level,
             colors=has_colour(sys.stderr),
-            output_level=options.log_level or Severity.DEBUG,
+            output_level=given or Severity.DEBUG,
         )
 
     def _draw_until_end(self) -> None:

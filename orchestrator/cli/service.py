@@ -52,10 +52,10 @@ MemoryMaxOption = Annotated[
 WatchdogOption = Annotated[
     float,
     typer.Option(
-        parser=seconds, metavar="S", help="Restart the service when its loop is stuck for this long; 0: never."
+        parser=seconds, metavar="TIME", help="Restart the service when its loop is stuck for this long; 0: never."
     ),
 ]
-RestartOption = Annotated[float, typer.Option(parser=seconds, metavar="S", help="Seconds before a restart.")]
+RestartOption = Annotated[float, typer.Option(parser=seconds, metavar="TIME", help="Seconds before a restart.")]
 
 _HOMES = ("/home/", "/root/", "/run/user/")
 _PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - directories that a service has for itself

@@ -21,6 +21,7 @@ from orchestrator.display import frame
 from orchestrator.display.text import loading
 from orchestrator.logging.sinks import DescriptorSink, Sink, standard_error
 from runtime.stop_limits import OUTPUT_TIMEOUT
+from runtime.terminal import ColourMode, chosen_colours
 
 _WAITING_LINES = 2000  # beyond this the oldest are dropped: no person reads at that speed
 
@@ -53,7 +54,8 @@ class LiveDisplay:
     def __init__(self, title: str) -> None:
         self._title = title
         self._output = standard_error()
-        self._console = Console(file=cast("IO[str]", _Terminal(self._output)), highlight=False)
+        no_color = True if chosen_colours() is ColourMode.NEVER else None  # None: as NO_COLOR says
+        self._console = Console(file=cast("IO[str]", _Terminal(self._output)), highlight=False, no_color=no_color)
         self._lines: deque[str] = deque(maxlen=_WAITING_LINES)
         self._lost = 0
         self._live = Live(console=self._console, auto_refresh=False, transient=True)

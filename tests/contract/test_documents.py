@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from orchestrator.cli import app
+from orchestrator.cli import build
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -59,10 +58,10 @@ def test_the_site_s_navigation_has_every_page() -> None:
 
 def test_the_options_that_documents_name_exist() -> None:
     """Each is one of a command of quiesce, or of a program in scripts/ or examples/."""
-    commands = get_command(app).commands.values()  # type: ignore[attr-defined]  # it is a group
+    line = build()
     known = {
         option
-        for command in commands
+        for command in (line, *line.commands.values())
         for parameter in command.params
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
