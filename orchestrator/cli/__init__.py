@@ -50,6 +50,14 @@ service.register(app)
 _ClickException: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """The parser's exception for wrong usage. Found by name, because typer may bring a click of its own."""
 
+_CLEARER: Final = {
+    "": "Value error, ",
+    "it must be a whole number": "Input should be a valid integer, unable to parse string as an integer",
+    "it must be at least": "Input should be greater than or equal to",
+    "it must be at most": "Input should be less than or equal to",
+}
+"""Words for those of the parser's checks, which speak of an input."""
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -108,6 +116,8 @@ def _refuse_bytes(arguments: Sequence[str]) -> None:
 
 def _one_line(error: Any) -> str:
     text = " ".join(str(error.format_message()).split()).removesuffix(".")
+    for ours, theirs in _CLEARER.items():
+        text = text.replace(theirs, ours)
     return text if error.ctx is None else f"{text}; see {error.ctx.command_path} --help"
 
 

@@ -7,10 +7,12 @@ parameters in the signature of each command, where one of them would soon be mis
 from __future__ import annotations
 
 import os
+import signal
 from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli import stdout
 from orchestrator.cli.verbosity import Verbosity, choose, current
 from runtime.terminal import ColourMode, choose_colours, chosen_colours
 
@@ -45,7 +47,14 @@ def _show_help(context: typer.Context, wanted: bool) -> None:
     elif chosen_colours() is ColourMode.ALWAYS:
         os.environ.pop("NO_COLOR", None)
         os.environ.update(FORCE_COLOR="1", TERM="xterm")
-    typer.echo(context.get_help())
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        stdout.write(context.get_help())  # prints it itself if rich is there
+        stdout.flush()
+    except OSError as error:
+        raise stdout.failed(error) from None
+    finally:
+        signal.signal(signal.SIGPIPE, before)
     raise typer.Exit
 
 

@@ -59,7 +59,9 @@ def join_words(environment: MutableMapping[str, str]) -> None:
     if environment.get(SHELL_VARIABLE) != "complete_bash" or "COMP_WORDS" not in environment:
         return
     with suppress(ValueError):
-        words, current = environment["COMP_WORDS"].split("\n"), int(environment.get("COMP_CWORD", ""))
+        text, current = environment["COMP_WORDS"], int(environment.get("COMP_CWORD", ""))
+        words = text.split("\n" if "\n" in text else " ")
+        words += [""] * (current + 1 - len(words))
         joined: list[str] = []
         for number, word in enumerate(words[: current + 1]):
             if number > 1 and joined and (word.startswith(":") or joined[-1].endswith(":")):

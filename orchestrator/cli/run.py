@@ -169,6 +169,8 @@ def compare_file(run: RunRecord, journal: Journal, given: Iterator[NewTask], lab
 
 def journal_location(journal: str | None) -> str:
     """Return the location of the journal: the option, the environment, or the default."""
+    if journal == "":
+        raise UsageError("--journal is blank: give a path, or leave it out for $QUIESCE_JOURNAL or quiesce.db")
     return journal or os.environ.get("QUIESCE_JOURNAL") or DEFAULT_JOURNAL
 
 
@@ -197,6 +199,8 @@ def _open(source: str | None) -> tuple[BinaryIO, str]:
 def _absolute(agent: str) -> str:
     """Return the agent with an absolute path, so that executors and a resumed run find the same file."""
     source, separator, name = agent.rpartition(":")
+    if not agent.strip():
+        raise UsageError("the agent is blank: write package.module:name or path/to/file.py:name")
     if separator and (source.endswith(".py") or os.sep in source):
         path = os.path.realpath(source)
         if escape_surrogates(path) != path:

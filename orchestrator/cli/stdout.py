@@ -19,7 +19,7 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(text)
     except OSError as error:
-        raise _failed(error) from None
+        raise failed(error) from None
 
 
 def flush() -> None:
@@ -27,7 +27,7 @@ def flush() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        raise _failed(error) from None
+        raise failed(error) from None
 
 
 def print_all(text: str) -> None:
@@ -40,8 +40,11 @@ def print_all(text: str) -> None:
         signal.signal(signal.SIGPIPE, before)
 
 
-def _failed(error: OSError) -> UsageError:
-    """Return the error, and discard buffered text: at its exit, the interpreter would try to write it once more."""
+def failed(error: OSError) -> UsageError:
+    """Return the error for a failed write.
+
+    Discard buffered text: at its exit, the interpreter would try to write it once more.
+    """
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -20,6 +20,9 @@ from runtime.errors import UsageError
 
 T = TypeVar("T")
 
+_SMALLEST: Final = 512
+"""Bytes of the smallest database."""
+
 EMPTY: Final = 0
 """The schema of a file without any content, which becomes a journal."""
 
@@ -269,6 +272,8 @@ def _verify(connection: sqlite3.Connection, path: str) -> int:
             raise UsageError(f"{path} is not a journal: it is another kind of file") from error
         raise
     if application == 0 and version == 0 and tables == 0:
+        if 0 < os.stat(path).st_size < _SMALLEST:  # SQLite takes it for an empty database, and would write over it
+            raise UsageError(f"{path} is not a journal: it is another kind of file")
         return EMPTY
     if application != APPLICATION_ID:
         raise UsageError(f"{path} is not a journal: it is another program's SQLite database")
