@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from orchestrator.config import Settings as Settings
     from orchestrator.core.output import AgentOutput as AgentOutput
+    from orchestrator.core.progress import ExecutorProgress as ExecutorProgress
+    from orchestrator.core.progress import Progress as Progress
+    from orchestrator.core.progress import TaskProgress as TaskProgress
     from orchestrator.core.records import RunEvent as RunEvent
     from orchestrator.core.settings import MaxFailures as MaxFailures
     from orchestrator.engine.hub import EventStream as EventStream

@@ -21,9 +21,9 @@ def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool, outp
     return made
 
 
-def default_log() -> TimedLog:
+def default_log(sink: Sink | None = None, level: Severity = Severity.WARNING) -> TimedLog:
     """Return the log that `orchestrator.logging.setup.default_log` makes."""
-    made: TimedLog = importlib.import_module("orchestrator.logging.setup").default_log()
+    made: TimedLog = importlib.import_module("orchestrator.logging.setup").default_log(sink, level)
     return made
 
 

@@ -98,6 +98,8 @@ class RunSession:
         self._report = wait_at_most(LIMIT, self._say_waiting)
         self._stored = 0
         self._handed_in = 0
+        self.loading: tuple[str, float] | None = None
+        """The agent whose import a caller waits for, and since when (monotonic seconds)."""
         self._ending: RunResult | None = None
         self._process_state = ExitStack()
 
@@ -147,6 +149,10 @@ class RunSession:
     def progress(self) -> Progress:
         """How far the run is now."""
         return self._engine.progress
+
+    def announce(self, tasks: int) -> None:
+        """Count tasks that a caller will hand in, so that the total is known before it has. One thread at a time."""
+        self._engine.announce(tasks)
 
     @property
     def guardian(self) -> int | None:

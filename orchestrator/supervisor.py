@@ -12,8 +12,10 @@ from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.config import SettingsOptions
 from orchestrator.core.output import AgentOutput
+from orchestrator.core.progress import Progress
 from orchestrator.core.records import RunEvent
 from orchestrator.core.status import StatusView
+from orchestrator.display.watcher import ProgressCallback, ProgressView, make_view
 from orchestrator.engine.hub import EventStream
 from orchestrator.engine.signals import reraise
 from orchestrator.feeding.task_feed import TaskFeed
@@ -70,6 +72,8 @@ class Supervisor(TaskIntake):
     log: where log events go.
     on_output: called with what agents print and log, on a thread of its own. By default that is events
     `executor.output` of `log` if there is one, else records of the logger `quiesce.agent` (docs/output.md).
+    progress: True shows how far the run is: live on a terminal and in a notebook, else by a line now and then; a
+    callable gets a Progress every second, from a thread of its own (docs/progress.md).
     backend: what makes the place where executors run (default: this machine; a test: orchestrator.testing.FakeBackend).
 
     Raises UsageError for settings or a journal that cannot be used, TypeError for an unknown parameter.
@@ -85,6 +89,7 @@ class Supervisor(TaskIntake):
         handle_signals: bool = True,
         log: LogCallback | None = None,
         on_output: Callable[[AgentOutput], None] | None = None,
+        progress: bool | ProgressCallback = False,
         backend: BackendFactory | None = None,
         **settings: Unpack[SettingsOptions],
     ) -> None:
@@ -94,6 +99,10 @@ class Supervisor(TaskIntake):
         _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log, on_output=on_output)
         if retry_of is not None and journal is None:
             raise UsageError(f"retry_of = {show_value(retry_of)}: give the journal that has this run")
+        if not isinstance(progress, bool) and not callable(progress):
+            raise UsageError(f"progress = {show_value(progress)}: give True, False, or a callable progress(Progress)")
+        self._shows = progress
+        self._view: ProgressView | None = None
         self._where, self._journal_group = journal, journal_group
         self._retry_of = retry_of
         self._handle_signals = handle_signals
@@ -120,13 +129,16 @@ class Supervisor(TaskIntake):
         session.parent = parent
         self._feed = TaskFeed(session)
         session.start()
-        if self._log is None:
-            try:
-                held.release(lazy_imports.default_log())
-            except BaseException as error:  # a Ctrl-C of the program's own: a block that was not entered is not left
-                self._on_block_exit(error)
-                session.finish()
-                raise
+        try:
+            self._view = make_view(self._shows, self.run_id, self._log, self.settings.progress_interval)
+            if self._log is None:
+                held.release(lazy_imports.default_log(None if self._view is None else self._view.sink))
+            if self._view is not None:
+                session.hub.on_outcomes = self._view.begin(session, log)
+        except BaseException as error:  # a Ctrl-C of the program's own: a block that was not entered is not left
+            self._on_block_exit(error)
+            self._finish_session()
+            raise
         return self
 
     def _outputs(self) -> list[OutputSink] | None:
@@ -134,6 +146,14 @@ class Supervisor(TaskIntake):
         if self._on_output is None and self._log is not None:
             return None
         return [CallbackOutput(self._on_output or send_to_logging, lambda *event: self._require_session().note(*event))]
+
+    def _finish_session(self) -> RunResult:
+        """Wait for the end of the run, and of what shows it."""
+        try:
+            return self._require_session().finish()
+        finally:
+            if self._view is not None:
+                self._view.end()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -148,7 +168,7 @@ class Supervisor(TaskIntake):
             except BaseException as interruption:  # noqa: BLE001 - a Ctrl-C of the program's own: as if it had left the block
                 error = error or interruption
                 self._on_block_exit(interruption)
-        self._finish(self._require_session().finish(), error, was_there=kind is not None)
+        self._finish(self._finish_session(), error, was_there=kind is not None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -171,7 +191,7 @@ class Supervisor(TaskIntake):
                 self._on_block_exit(interruption)
                 self._require_session().join()
                 break
-        self._finish(self._require_session().finish(), error, was_there=kind is not None)
+        self._finish(self._finish_session(), error, was_there=kind is not None)
 
     def _on_block_exit(self, error: BaseException | None) -> None:
         session = self._require_session()
@@ -257,3 +277,8 @@ class Supervisor(TaskIntake):
     def status(self) -> StatusView:
         """The run as it stands: renewed a few times a second, and at once when its phase, signal or error changes."""
         return self._require_session().status
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is now: its counts, rate and estimate, and what every executor does."""
+        return self._require_session().progress

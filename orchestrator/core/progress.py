@@ -57,7 +57,8 @@ class Progress:
     """Hold how far a run is. All counts are those of the whole run, with what its earlier starts have done.
 
     done: tasks that have their outcome for good; `failed` of them have failed.
-    total: tasks that are known so far. `is_total_known`: there will be no more.
+    total: tasks that are known so far, with those of collections that `map` was given. `is_total_known`: as far as is
+    known there will be no more.
     retried: how often, since this start, a task failed and was tried again.
     interrupted: tasks that were interrupted, and run again at the next start.
     in_flight: tasks that executors execute now.
@@ -123,18 +124,28 @@ Reported = Callable[[int, TaskView], tuple[float, float | None] | None]
 
 
 def make_progress(
-    view: StatusView, now: float, meter: ProgressMeter, reported: Reported = lambda _slot, _task: None
+    view: StatusView,
+    now: float,
+    meter: ProgressMeter,
+    reported: Reported = lambda _slot, _task: None,
+    *,
+    announced: int = 0,
 ) -> Progress:
-    """Return how far a run is at `now` (monotonic seconds)."""
+    """Return how far a run is at `now` (monotonic seconds).
+
+    announced: how many tasks there will be at least, though not all of them are handed in; 0 if that is not known.
+    """
     rate = meter.rate(now, view.running)
-    left = view.pending
+    total = max(view.accepted, announced)
+    is_total_known = view.is_total_known or announced >= view.accepted > 0
     is_going_on = view.phase in (Phase.RUNNING, Phase.FINISHING)
-    eta = left / rate if rate and view.is_total_known and is_going_on else None
+    left = total - view.finished - view.interrupted
+    eta = left / rate if rate and is_total_known and is_going_on else None
     executors = [_executor(executor, now, reported) for executor in view.executors if executor.tasks]
     return Progress(
         done=view.finished,
-        total=view.accepted,
-        is_total_known=view.is_total_known,
+        total=total,
+        is_total_known=is_total_known,
         failed=view.failed,
         retried=view.retried,
         interrupted=view.interrupted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, Self
 
@@ -43,14 +44,18 @@ class Display(Protocol):
 class PlainDisplay:
     """Display of log lines only: one with the progress every `interval` seconds, the first one sooner.
 
-    interval: None for no such lines. `for_people`: rates and times are text, and no numbers.
+    interval: None for no such lines. `for_people`: rates and times are text, and no numbers. `logs_loading`: a slow
+    import of the agent has lines, too, after 2 s, 4 s, 8 s …
     """
 
-    def __init__(self, log: LogCallback, interval: float | None, *, for_people: bool = True) -> None:
+    def __init__(
+        self, log: LogCallback, interval: float | None, *, for_people: bool = True, logs_loading: bool = False
+    ) -> None:
         self._log = log
         self._interval = interval
         self._for_people = for_people
         self._next: float | None = None
+        self._next_loading = FIRST_SECONDS if logs_loading else math.inf
 
     @property
     def sink(self) -> Sink:
@@ -80,4 +85,7 @@ class PlainDisplay:
         return nullcontext()
 
     def show_loading(self, agent: str, seconds: float | None) -> None:
-        """Show nothing: the log has it."""
+        """Log it, if it is time."""
+        if seconds is not None and seconds >= self._next_loading:
+            self._next_loading *= 2
+            self._log("agent.loading", Severity.INFO, {"agent": agent, "seconds": round(seconds)})

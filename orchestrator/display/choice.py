@@ -28,10 +28,17 @@ def is_live(mode: ProgressMode) -> bool:
 
 
 def choose_display(
-    mode: ProgressMode, title: str, log: LogCallback, interval: float, *, for_people: bool = True
+    mode: ProgressMode,
+    title: str,
+    log: LogCallback,
+    interval: float,
+    *,
+    for_people: bool = True,
+    logs_loading: bool = False,
 ) -> Display:
     """Return the display of a run. `log` gets the lines of one that is not live, every `interval` seconds."""
     if is_live(mode):  # imported only now: rich costs more than all else that a pipe needs
         live: Display = importlib.import_module("orchestrator.display.live").LiveDisplay(title)
         return live
-    return PlainDisplay(log, None if mode is ProgressMode.OFF else interval, for_people=for_people)
+    every = None if mode is ProgressMode.OFF else interval
+    return PlainDisplay(log, every, for_people=for_people, logs_loading=logs_loading)

@@ -71,10 +71,7 @@ def _executor(executor: ExecutorProgress, width: int) -> Text:
     """Return the line of an executor: process, task, its progress, its age, and how many other tasks it has."""
     task = executor.tasks[0]
     start = f"  executor {executor.slot} ({executor.pid}): " if width >= _WIDE else f"  {executor.slot}: "
-    parts = [text.task_amount(task), "" if task.seconds is None else text.age(task.seconds)]
-    if executor.in_flight > 1:
-        parts.append(f"+{executor.in_flight - 1}")
-    end = "".join(f"  {part}" for part in parts if part)
+    end = "".join(f"  {part}" for part in text.executor_numbers(executor))
     key = Text(single_line(task.key, text.WIDEST))
     key.truncate(max(1, width - len(start) - len(end)), overflow="ellipsis")
     return _cut(f"{start}{key.plain}{end}", width, "dim")

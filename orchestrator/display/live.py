@@ -58,10 +58,11 @@ class LiveDisplay:
         self._console = Console(file=cast("IO[str]", _Terminal(self._output)), highlight=False, no_color=no_color)
         self._lines: deque[str] = deque(maxlen=_WAITING_LINES)
         self._lost = 0
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live = self._make_live()
         self._began: float | None = None
         self._drawing = threading.Lock()
         self._is_shown = False
+        self._frame = Group()
 
     @property
     def sink(self) -> Sink:
@@ -86,8 +87,14 @@ class LiveDisplay:
             self._start()
         return self
 
+    def _make_live(self) -> Live:
+        return Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+
     def _start(self) -> None:
         self._measure()
+        self._live = self._make_live()  # one that was stopped would erase as many lines again as it had drawn
         self._live.start()
         self._console.show_cursor(True)  # a terminal keeps its cursor if this process is killed (Ctrl-\\)
         self._is_shown = True
@@ -106,6 +113,7 @@ class LiveDisplay:
             finally:
                 if was_shown:
                     self._start()
+                    self._live.update(self._frame, refresh=True)
 
     def __exit__(self, *_: object) -> None:
         with self._drawing:
@@ -142,7 +150,8 @@ class LiveDisplay:
 
     def _draw(self, lines: list[RenderableType]) -> None:
         self._print_lines()
-        self._live.update(Group(*lines), refresh=True)
+        self._frame = Group(*lines)
+        self._live.update(self._frame, refresh=True)
 
     def _print_lines(self) -> None:
         """Print all queued lines with one call, because each call draws the display again."""

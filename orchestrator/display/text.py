@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from orchestrator.core.ladder import Rung
-from orchestrator.core.progress import Progress, TaskProgress
+from orchestrator.core.progress import ExecutorProgress, Progress, TaskProgress
 from orchestrator.core.status import StatusView
 from runtime.text import single_line
 
@@ -61,6 +61,22 @@ def task_amount(task: TaskProgress) -> str:
     return amount(task.done) if task.total is None else f"{amount(task.done)}/{amount(task.total)}"
 
 
+def executor(progress: ExecutorProgress) -> str:
+    """Return the line of an executor: process, task, its progress, its age, and how many other tasks it has."""
+    task = progress.tasks[0]
+    name = f"  executor {progress.slot} ({progress.pid}): {single_line(task.key, WIDEST)}"
+    return "  ".join([name, *executor_numbers(progress)])
+
+
+def executor_numbers(progress: ExecutorProgress) -> list[str]:
+    """Return what there is to say of an executor beside its longest task's key."""
+    task = progress.tasks[0]
+    parts = [task_amount(task), "" if task.seconds is None else age(task.seconds)]
+    if progress.in_flight > 1:
+        parts.append(f"+{progress.in_flight - 1}")
+    return [part for part in parts if part]
+
+
 def counted(progress: Progress) -> str:
     """Return how many tasks are done, of how many: `12/40`, or `12/40+` while more may come."""
     return f"{progress.done}/{progress.total}{'' if progress.is_total_known else '+'}"
@@ -73,7 +89,8 @@ def summary(progress: Progress) -> list[str]:
         parts.append(f"ETA {eta(progress.eta)}")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
-    parts.append(f"{progress.in_flight} in flight")
+    if progress.in_flight:
+        parts.append(f"{progress.in_flight} in flight")
     if progress.retried:
         parts.append(f"{progress.retried} retried")
     if progress.interrupted:
@@ -94,7 +111,7 @@ def fitted(parts: Iterable[str], width: int) -> str:
 
 def line(title: str, progress: Progress) -> str:
     """Return the whole progress of a run as one line."""
-    return f"{single_line(title, WIDEST)}: {counted(progress)}{_SEPARATOR}{fitted(summary(progress), 10**6)}"
+    return f"{single_line(title, WIDEST)}: {_SEPARATOR.join([counted(progress), *summary(progress)])}"
 
 
 def fields(progress: Progress, *, for_people: bool, long_seconds: float = math.inf) -> Mapping[str, Any]:

@@ -172,6 +172,10 @@ class Engine:
         reported = self._backend.reported_progress
         return self._board.progress(lambda slot, task: reported(slot, task.seq, task.attempt))
 
+    def announce(self, tasks: int) -> None:
+        """Count tasks that a caller will hand in. Any thread, one at a time."""
+        self._board.announced += tasks
+
     @property
     def is_over(self) -> bool:
         """Whether the loop has ended. Takes no lock: a Ctrl-C that is an exception could leave it half taken."""

@@ -24,6 +24,8 @@ class StatusBoard:
         self._now = now
         self.status: StatusView = machine.status(now())
         self._meter = ProgressMeter()
+        self.announced = 0
+        """How many tasks callers said that they will hand in."""
 
     def renew(self) -> None:
         """Renew the status."""
@@ -31,7 +33,7 @@ class StatusBoard:
 
     def progress(self, reported: Reported) -> Progress:
         """Return how far the run is now. `reported`: what tasks gave to `state.progress`. From any thread."""
-        return make_progress(self.status, self._now(), self._meter, reported)
+        return make_progress(self.status, self._now(), self._meter, reported, announced=self.announced)
 
     def notify(self) -> None:
         """Renew the status, and show it to the observers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -62,7 +63,11 @@ class TaskFeed:
         name, identity, source = self._sources.encode(agent)
         number, loaded = self.session.register_agent(by_name=False, source=source, identity=identity)
         if loaded.done() or not self._first_agent_loaded:
-            loaded.result()
+            self.session.loading = name, time.monotonic()
+            try:
+                loaded.result()
+            finally:
+                self.session.loading = None
         self._first_agent_loaded = True
         with self._lock:
             self.session.begin_run({"name": name})
@@ -109,6 +114,9 @@ class TaskFeed:
         except Exception:  # it was begun with other inputs
             self.session.release(number)
             raise
+        if isinstance(inputs, Collection):
+            with self._lock:
+                self.session.announce(len(inputs))
         return number, self.builder.tasks(number, inputs, keys, numbers)
 
     def delivery(self, *, in_order: bool) -> Delivery:

@@ -93,11 +93,14 @@ def _console_renderer(*, colors: bool) -> Render:
     return render
 
 
-def default_log() -> TimedLog:
-    """Return the log of a program that gave none: its structlog if it configured one, else warnings on stderr."""
+def default_log(sink: Sink | None = None, level: Severity = Severity.WARNING) -> TimedLog:
+    """Return the log of a program that gave none: its structlog if it configured one, else lines on stderr.
+
+    sink: where these lines go, if not to standard error. level: the least severe ones.
+    """
     if structlog.is_configured():
         return BackgroundLog(_adapter(structlog.get_logger("quiesce")))
-    return make_log(standard_error(), "console", Severity.WARNING)
+    return make_log(sink or standard_error(), "console", level)
 
 
 def _adapter(logger: Any) -> Callable[[str, Severity, Mapping[str, Any]], None]:

@@ -13,7 +13,13 @@ from tests.support.cli import run_cli
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-HAS_EXAMPLES = {"README.md": 3, "docs/stopping.md": 1, "docs/lifespan.md": 2, "docs/output.md": 2}
+HAS_EXAMPLES = {
+    "README.md": 3,
+    "docs/lifespan.md": 2,
+    "docs/output.md": 2,
+    "docs/progress.md": 1,
+    "docs/stopping.md": 1,
+}
 """How many examples each document has."""
 
 
@@ -77,3 +83,10 @@ def test_the_examples_of_lifespans(tmp_path: Path) -> None:
         program += "    with Supervisor(workers=1) as supervisor:\n"
         program += f"        print([outcome.value for outcome in supervisor.map({agent}, [{task_input!r}])])\n"
         assert run(program, tmp_path) == [str([value])]
+
+
+def test_the_example_of_a_program_that_watches_its_run(tmp_path: Path) -> None:
+    (program,) = examples_of("docs/progress.md")
+    lines = run(program, tmp_path)
+    assert "45" in lines
+    assert lines[-1] == "10 of 10, 0 failed, ? left"
