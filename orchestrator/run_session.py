@@ -18,7 +18,7 @@ import msgspec
 
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
-from orchestrator.core import stimuli
+from orchestrator.core import progress_report, stimuli
 from orchestrator.core.instructions import ReportAgent
 from orchestrator.core.progress import Progress
 from orchestrator.core.records import NewTask, RunEvent
@@ -93,6 +93,8 @@ class RunSession:
             clock=clock, outputs=outputs,
         )  # fmt: skip
         self._store = MemoryStore(self.hub, self._post_here) if journal is None else JournalWriter(self.hub, self.post)
+        if isinstance(self._store, JournalWriter):
+            self._store.report = self._progress_report
         self._resumed_by_program = False
         self._is_writing = False
         self._report = wait_at_most(LIMIT, self._say_waiting)
@@ -149,6 +151,10 @@ class RunSession:
     def progress(self) -> Progress:
         """How far the run is now."""
         return self._engine.progress
+
+    def _progress_report(self) -> bytes | None:
+        """Return the progress for other processes; None during a stop, which has no time for it."""
+        return None if self.was_interrupted else progress_report.encode(time.time(), self.progress)
 
     def announce(self, tasks: int) -> None:
         """Count tasks that a caller will hand in, so that the total is known before it has. One thread at a time."""

@@ -49,14 +49,17 @@ def runs(
 
 
 def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
-    """Show the status of a run: its tasks by status, its supervisor, and the reason for its interrupt."""
+    """Show the status of a run: its tasks, its supervisor and what that does now, and the reason for its interrupt."""
     with query(journal) as opened_journal:
         record = opened_journal.get_run(run)
         counts = opened_journal.counts(record.id)
+        is_alive = record.owner is not None and record.owner.alive
+        report = opened_journal.progress(record.id) if is_alive else None
         if json:
-            print_json(rendering.run_object(record, counts))
+            print_json({**rendering.run_object(record, counts), "progress": rendering.progress_object(report)})
             return
-        for line in rendering.run_lines(record, counts, opened_journal.location):
+        lines = rendering.run_lines(record, counts, opened_journal.location)
+        for line in [*lines, *rendering.progress_lines(report)]:
             print_line(line)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import time
 from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import typer
 
+from orchestrator.core.progress_report import ProgressReport
 from orchestrator.core.records import RunEvent, TaskOutcome
 from orchestrator.hints import resumption
 from orchestrator.journal import Counts, RunRecord
@@ -44,6 +47,24 @@ def run_object(run: RunRecord, counts: Counts) -> dict[str, Any]:
         "starts": run.starts,
         "cwd": run.cwd,
     }
+
+
+def progress_object(report: ProgressReport | None) -> dict[str, Any] | None:
+    """Return what a living supervisor tells of its run, for `status`; None without one."""
+    if report is None:
+        return None
+    rendered: dict[str, Any] = _progress_module().report_object(report, _iso(report.at))
+    return rendered
+
+
+def progress_lines(report: ProgressReport | None) -> list[str]:
+    """Return the same as lines for people."""
+    return [] if report is None else list(_progress_module().report_lines(report, time.time()))
+
+
+def _progress_module() -> Any:
+    """Import what only a living run needs."""
+    return importlib.import_module("orchestrator.cli.progress_lines")
 
 
 def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:

@@ -29,6 +29,9 @@ POLL_SECONDS = 0.25
 """Seconds between two looks into the journal for requests from outside."""
 
 
+REPORT_SECONDS = 2.0
+"""Seconds between two reports of the run's progress, which `quiesce status` shows."""
+
 T = TypeVar("T")
 
 
@@ -61,6 +64,8 @@ class JournalWriter:
         self._pending_futures: set[Future[Any]] = set()
         self._contention = JournalContention(post)
         self._closing = False
+        self.report: Callable[[], bytes | None] = lambda: None
+        """Return how far the run is, for other processes; None: there is nothing to tell."""
         self._given = 0  # only the engine's thread adds to this one,
         self._done = 0  # and only the journal's thread to that
 
@@ -161,6 +166,7 @@ class JournalWriter:
 
     def _work(self) -> None:
         assert self._journal is not None
+        report_at = time.monotonic() + REPORT_SECONDS
         seen, look_at = -1, 0.0  # at once: a request may have come between the claim and now
         while True:
             waiting = self._waiting()
@@ -173,6 +179,9 @@ class JournalWriter:
             if now >= look_at and self._failed is None:
                 look_at = now + POLL_SECONDS
                 seen = self._poll_requests(self._journal, seen)
+            if now >= report_at and self._failed is None:
+                report_at = now + REPORT_SECONDS
+                self._report_progress(self._journal)
 
     def _waiting(self) -> list[_Item]:
         """Return everything in the queue; wait for the first item, POLL_SECONDS at most."""
@@ -273,6 +282,13 @@ class JournalWriter:
         elif item is not None and item.done is not None:
             with suppress(InvalidStateError):
                 item.done.set_exception(error)
+
+    def _report_progress(self, journal: Journal) -> None:
+        """Tell other processes how far the run is. One report that cannot be written is left out."""
+        with suppress(QuiesceError, TypeError, ValueError):  # what an agent reported may be of any kind
+            report = self.report()
+            if report is not None:
+                journal.report_progress(self._run, report)
 
     def _poll_requests(self, journal: Journal, seen: int) -> int:
         """Post what `quiesce interrupt` has written. Another connection's commit changes the data version."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol, Self
 import msgspec
 
 from orchestrator.core.output import OutputChunk
+from orchestrator.core.progress_report import ProgressReport
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.journal.contention import Handler
 from runtime.model import ExecutionStatus, InterruptSignal
@@ -184,6 +185,17 @@ class Journal(Protocol):
 
         `token`: the token of the ending supervisor, if it leaves no process behind.
         """
+        ...
+
+    def report_progress(self, run: int, report: bytes) -> None:
+        """Keep how far a claimed run is, for other processes: what `progress_report.encode` returned.
+
+        Costs no wait for the disk: a power cut may lose it. Raises JournalError, at once where another process writes.
+        """
+        ...
+
+    def progress(self, run: int) -> ProgressReport | None:
+        """Return what the run's supervisor reported last; None if it has not, or has ended the run."""
         ...
 
     # -- tasks ---------------------------------------------------------------------------------------------

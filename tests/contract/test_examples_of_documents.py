@@ -87,6 +87,6 @@ def test_the_examples_of_lifespans(tmp_path: Path) -> None:
 
 def test_the_example_of_a_program_that_watches_its_run(tmp_path: Path) -> None:
     (program,) = examples_of("docs/progress.md")
-    lines = run(program, tmp_path)
-    assert "45" in lines
-    assert lines[-1] == "10 of 10, 0 failed, ? left"
+    printed = " ".join(run(program, tmp_path))  # by two threads, which may share a line
+    assert "45" in printed
+    assert "10 of 10, 0 failed, ? left" in printed

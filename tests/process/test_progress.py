@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.process.helpers import agent, jsonl
 from tests.support.cli import QUIESCE, run_cli, start_cli
 from tests.support.sync import Gate
 from tests.support.tmux import Terminal
+from tests.support.wait import wait_until
 
 WORK = agent("reporting:work")
 
@@ -135,3 +137,42 @@ def test_a_slow_import_is_shown_on_a_terminal_and_in_a_pipe(tmp_path: Path, gate
         gate.open()
         assert terminal.status(deadline=60) == 0
         assert running.wait().returncode == 0
+
+
+def test_the_status_of_a_living_run_has_its_rate_and_what_is_in_flight(tmp_path: Path, gate: Gate) -> None:
+    tasks = [{"key": f"quick-{number}"} for number in range(5)] + [{"key": "bad", "error": "no"}]
+    source = jsonl(tmp_path / "in.jsonl", [*tasks, *held(tmp_path, gate, done=4, total=10)])
+    journal = tmp_path / "j.db"
+
+    def status() -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(run_cli("status", "-j", journal, "--json").stdout)
+        return shown
+
+    with start_cli("run", WORK, "-i", source, "-j", journal, "-w", "2") as running:
+        running.expect(r"task\.failed")
+        wait_until(lambda: (status()["progress"] or {}).get("in_flight") == 2, 60, "a report of both tasks")
+        progress = status()["progress"]
+        lines = run_cli("status", "-j", journal).stdout
+        gate.open()
+        assert running.wait().returncode == 1
+    assert (progress["done"], progress["total"], progress["failed"]) == (6, 8, 1)
+    assert progress["rate"] > 0
+    assert progress["eta"] > 0
+    shown = [task for executor in progress["executors"] for task in executor["tasks"]]
+    assert sorted((task["key"], task["done"], task["total"]) for task in shown) == [
+        ("held-0", 4, 10),
+        ("held-1", 4, 10),
+    ]
+    assert all(task["seconds"] >= 0 for task in shown)
+    assert re.search(r"^progress   .*/.* · ETA .* · 1 failed · 2 in flight$", lines, re.MULTILINE), lines
+    assert re.search(r"^  executor 0 \(\d+\): held-\d  4/10  ", lines, re.MULTILINE), lines
+    assert status()["progress"] is None
+
+
+def test_a_supervisor_that_was_killed_has_no_progress(tmp_path: Path, gate: Gate) -> None:
+    journal = tmp_path / "j.db"
+    source = jsonl(tmp_path / "in.jsonl", held(tmp_path, gate, 1))
+    with start_cli("run", WORK, "-i", source, "-j", journal, "-w", "1") as running:
+        wait_until(lambda: "in flight" in run_cli("status", "-j", journal).stdout, 60, "a report")
+        running.kill()
+    assert "in flight" not in run_cli("status", "-j", journal).stdout

@@ -16,7 +16,9 @@ from typing import Any, Self
 
 import msgspec
 
+from orchestrator.core import progress_report
 from orchestrator.core.output import OutputChunk
+from orchestrator.core.progress_report import ProgressReport
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.journal.base import Committed, Counts, Mode, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.contention import Handler, wait_at_most
@@ -173,6 +175,7 @@ class SqliteJournal:
                 if token:
                     self._db.execute(queries.ADD_SUPERVISOR, (run, token, pid, host))
                 self._db.execute(queries.FORGET_REQUESTS, (run,))
+                self._db.execute(queries.FORGET_PROGRESS, (run,))
                 self._last_event[run] = self._db.fetch_value(queries.LAST_EVENT, Count, (run,))
                 self._writer.look_for_snapshots(run)
         except BaseException:
@@ -212,6 +215,7 @@ class SqliteJournal:
         with self._db.writing():
             values = {"run": run, "status": status.value, "now": time.time(), "signal": text}
             self._db.execute(queries.FINISH_RUN, values)
+            self._db.execute(queries.FORGET_PROGRESS, (run,))
             if token:
                 self._db.execute(queries.REMOVE_SUPERVISOR, (run, token))
             if events:
@@ -229,6 +233,21 @@ class SqliteJournal:
     def _record(self, row: run_rows.RunRow) -> RunRecord:
         with self._db.decoding():
             return row.record(self._db.locks.owner(row.id))
+
+    def report_progress(self, run: int, report: bytes) -> None:
+        """Keep a report. Waits for no other process and for no disk."""
+        handler, self._db.on_contention = self._db.on_contention, wait_at_most(0)
+        try:
+            with self._db.hastily(), self._db.writing():
+                self._db.execute(queries.REPORT_PROGRESS, (run, report.decode()))
+        finally:
+            self._db.on_contention = handler
+
+    def progress(self, run: int) -> ProgressReport | None:
+        """Return the last report."""
+        reports = self._db.fetch_values(queries.PROGRESS, str, (run,))
+        with self._db.decoding():
+            return progress_report.decode(reports[0]) if reports else None
 
     # -- tasks ---------------------------------------------------------------------------------------------
 

@@ -64,7 +64,8 @@ STEPS: Final = (
         },
     ),
     Step(
-        # outcomes describe the exception of a failed task; a run that retries others knows its parent; output is kept
+        # outcomes describe the exception of a failed task; a run that retries others knows its parent; output is kept,
+        # and how far a living run is
         version=7,
         statements=(
             name_layouts(3),
@@ -74,11 +75,13 @@ STEPS: Final = (
                 first INTEGER NOT NULL, size INTEGER NOT NULL, lines TEXT NOT NULL, PRIMARY KEY (run, number)
             ) WITHOUT ROWID""",
             "CREATE INDEX output_by_task ON output(run, task, number)",
+            "CREATE TABLE progress(run INTEGER PRIMARY KEY, report TEXT NOT NULL)",
         ),
         selects={
             "layouts": "SELECT id, position, name FROM {source} UNION ALL " + select_layouts(3),  # noqa: S608 - text of ours
             "runs": "SELECT *, NULL AS parent FROM {source}",
             "output": "SELECT 0 run, 0 number, 0 task, 0 slot, 0 first, 0 size, '[]' lines WHERE 0",
+            "progress": "SELECT 0 AS run, '' AS report WHERE 0",
         },
     ),
 )

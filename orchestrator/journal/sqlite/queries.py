@@ -152,6 +152,10 @@ CREATE TABLE requests(
     task INTEGER,
     key TEXT
 );
+CREATE TABLE progress(
+    run INTEGER PRIMARY KEY,
+    report TEXT NOT NULL
+);
 {name_layouts(*LAYOUTS)};
 """
 
@@ -393,3 +397,6 @@ ADD_REQUEST: Final = "INSERT INTO requests(run, signal, task, key) VALUES (?, ?,
 REQUESTS: Final = "SELECT id, signal, task, key FROM requests WHERE run = ? ORDER BY id"
 DROP_REQUESTS: Final = "DELETE FROM requests WHERE run = ? AND id <= ?"
 FORGET_REQUESTS: Final = "DELETE FROM requests WHERE run = ?"
+REPORT_PROGRESS: Final = "INSERT OR REPLACE INTO progress(run, report) VALUES (?, ?)"
+PROGRESS: Final = "SELECT report FROM progress WHERE run = ?"
+FORGET_PROGRESS: Final = "DELETE FROM progress WHERE run = ?"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.core.progress import ExecutorProgress, Progress, TaskProgress
+from orchestrator.core.progress_report import ProgressReport, encode
 from orchestrator.journal import ClaimedError, DuplicateKeyError, Journal, JournalError
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -13,6 +16,11 @@ from tests.support.journal_conformance.stores import OpenJournal, StoreFixtures
 from tests.support.journal_records import COMPLETED, FAILED, INTERRUPTED, add, event, outcome, seqs
 
 STOP = InterruptSignal(reason=InterruptReason.PRIORITY_OVERRIDE, message="make room", triggered_by="ops")
+
+PROGRESS = Progress(
+    done=0, total=9, is_total_known=True, failed=0, retried=0, interrupted=0, in_flight=3, rate=0.5, eta=14.0,
+    executors=(ExecutorProgress(1, 11, (TaskProgress("k", 1.5, 4, 10),), 3),),
+)  # fmt: skip
 
 
 def resumable(journal: Journal) -> str | None:
@@ -253,6 +261,25 @@ class RunConformance(StoreFixtures):
         journal.remove_supervisor(run, "1-a")
         assert [other.token for other in journal.other_supervisors(run, "")] == ["3-c"]
         assert journal.other_supervisors(journal.create_run("another", agent=None).id, "") == []
+
+    # -- progress ------------------------------------------------------------------------------------------
+
+    def test_the_last_report_of_a_run_s_progress_is_kept_until_it_ends(
+        self, journal: Journal, run: int, other: Journal
+    ) -> None:
+        """And not for the next supervisor, which has not reported anything."""
+        assert other.progress(run) is None
+        progress = replace(PROGRESS, done=2)
+        journal.report_progress(run, encode(101.0, PROGRESS))
+        journal.report_progress(run, encode(102.0, progress))
+        assert other.progress(run) == ProgressReport(102.0, progress)
+        assert other.progress(journal.create_run("another", agent=None).id) is None
+        journal.release(run)
+        journal.claim(run)
+        assert other.progress(run) is None
+        journal.report_progress(run, encode(103.0, progress))
+        journal.finish_run(run, INTERRUPTED, STOP)
+        assert other.progress(run) is None
 
     # -- requests from outside -----------------------------------------------------------------------------
 
