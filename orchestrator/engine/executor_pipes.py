@@ -116,11 +116,15 @@ class ExecutorPipes:
         """The bytes of a frame that was never finished."""
         return self._reader.partial_bytes
 
-    def read_output(self, fd: int, owner: int | None) -> bool:
-        """Read once from standard output or error. Return whether the pipe goes on. `owner`: see OutputStream.feed."""
+    def read_output(self, fd: int, owner: Callable[[int], int | None]) -> bool:
+        """Read once from standard output or error. Return whether the pipe goes on.
+
+        `owner` returns the task that a slot executes now, as in OutputStream.feed.
+        """
+        before = owner(self.slot)
         data = self._read(fd, OUTPUT_SIZE)
         if data:
-            self.output[fd].feed(data, owner)
+            self.output[fd].feed(data, before, owner(self.slot))
         return data != b""
 
     def _read(self, fd: int, size: int = READ_SIZE) -> bytes | None:

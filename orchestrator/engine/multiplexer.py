@@ -178,7 +178,7 @@ class PipeMultiplexer:
 
     def _on_output(self, pipes: ExecutorPipes, fd: int) -> bool:
         """Read once. Return whether the pipe goes on. While lines of it wait it is not read again."""
-        goes_on = pipes.read_output(fd, self._output.owner(pipes.slot))
+        goes_on = pipes.read_output(fd, self._output.owner)
         if pipes.output[fd].has_lines:
             self._waiting[pipes.output[fd]] = pipes
             self._unregister(fd)
@@ -292,10 +292,9 @@ class PipeMultiplexer:
             if not self._on_events(pipes):
                 break
         self._output.remember_tasks(slot)
-        owner = self._output.owner(slot)
         for fd, stream in pipes.output.items():
             for _ in range(LAST_READS):
-                if not pipes.read_output(fd, owner):
+                if not pipes.read_output(fd, self._output.owner):
                     break
             self._end_output(stream, pipes)  # an orphan may hold the pipe open, but its last line is over
         last_line = pipes.stderr.last_line

@@ -51,6 +51,7 @@ class OutputStream:
         self._data = b""
         self._at = 0
         self._owner = 0
+        self._then = 0
         self._has_several = False
         self._piece: _Piece | None = None
         self._plain_unfinished: int | None = None
@@ -82,15 +83,16 @@ class OutputStream:
     def _waiting_bytes(self) -> bytes:
         return (b"" if self._piece is None else self._piece.data) + self._data[self._at :]
 
-    def feed(self, data: bytes, owner: int | None = 0) -> None:
+    def feed(self, data: bytes, owner: int | None = 0, then: int | None = 0) -> None:
         """Add bytes that were read from the pipe.
 
-        `owner`: the task that the executor executes, 0 if there is none, None if there are several.
+        `owner`: the task that the executor executed before that, 0 if there is none, None if there are several; `then`:
+        the one that it executed afterwards, whose bytes come behind the end of the other one.
         """
         if self._allowance == (0, 0):
             self._drop(data)
             return
-        self._has_several, owner = owner is None, owner or 0
+        self._has_several, owner, self._then = owner is None, owner or 0, then or 0
         if owner != self._owner:
             if self._plain_unfinished == self._owner:  # that task ended without a line end
                 self._extra += self._assembly.finish(self._owner)
@@ -158,6 +160,7 @@ class OutputStream:
             self._extra += self._assembly.add_record(task, payload)
         elif kind == END:
             self._extra += self._assembly.finish(task)
+            self._owner = self._then if task == self._owner else self._owner
         elif payload:
             self._piece = _Piece(task, payload)
         return True

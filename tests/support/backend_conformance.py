@@ -135,7 +135,7 @@ class Caller:
         for slot, pipes in self._pipes.items():
             self.records[slot, pipes.incarnation] += pipes.read_events()[0]
             for fd in pipes.output:
-                pipes.read_output(fd, 0)
+                pipes.read_output(fd, lambda _: 0)
 
     def close(self) -> None:
         """Close every pipe, and the backend."""

@@ -78,6 +78,12 @@ def test_plain_bytes_belong_to_the_task_whose_frame_follows() -> None:
     assert [line.task for line in lines_of([data], owner=None)] == [1, 0, 0, 2, 0]
 
 
+def test_the_next_task_may_have_begun_while_it_was_read() -> None:
+    stream = OutputStream(0, "stdout", KEY)
+    stream.feed(b"of one\n" + end_frame(KEY, 1) + b"of two\n", 1, 2)
+    assert [(line.task, line.text) for line in stream.take(9)[0]] == [(1, "of one"), (2, "of two")]
+
+
 def test_a_record_says_its_level_and_what_is_none_is_text() -> None:
     (line,) = lines_of([record(1, "it\nfailed")])
     assert line == OutputLine(1, "it\nfailed", Severity.ERROR, "a.b")
