@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from orchestrator import hints
-from orchestrator.cli.exit import EndedRun, outlive_stack_requests
+from orchestrator.cli.exit import EndedRun, outlive_stack_requests, print_error
 from orchestrator.cli.failures import summarise
 from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
 from orchestrator.cli.observers import HostObservers
@@ -29,6 +29,7 @@ from orchestrator.journal import Counts, Journal, RunRecord
 from orchestrator.logging.output_files import OutputFiles
 from orchestrator.logging.output_sinks import LogOutput, OutputSink
 from orchestrator.logging.sinks import BufferedLog, TimedLog
+from orchestrator.remote_exceptions import RemoteTraceback
 from orchestrator.retries import renew
 from orchestrator.run_result import RunResult
 from orchestrator.run_session import RunSession
@@ -116,11 +117,22 @@ class Runner:
             self._draw_until_end()
             result = session.finish()
         if self.input_error is not None:
+            self._show_traceback(_shown(agent), self.input_error, log)
             raise self.input_error
         if counts is not None:
             view = replace(result.view, accepted=counts.total, completed=counts.completed, failed=counts.failed)
             result = replace(result, view=view)
         return result
+
+    def _show_traceback(self, agent: str, error: UsageError, log: TimedLog) -> None:
+        """Show where an agent failed that cannot be loaded, if debug lines are wanted: its error is one line."""
+        cause = error.__cause__
+        if self._options.log_level is not Severity.DEBUG or not isinstance(cause, RemoteTraceback):
+            return
+        if self._options.log_format is LogFormat.JSON:
+            log("agent.load_failed", Severity.DEBUG, {"agent": agent, "traceback": cause.text})
+        else:
+            print_error(cause.text.rstrip())
 
     def _await_agent(self, agent: str, is_loaded: Callable[[], bool], log: TimedLog) -> None:
         """Wait for the agent. Show a slow import in the display at once, and in the log at growing intervals.

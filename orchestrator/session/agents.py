@@ -13,6 +13,7 @@ from orchestrator.core.agent_needs import may_be_dropped
 from orchestrator.core.instructions import ReportAgent
 from orchestrator.engine.task_store import Post
 from orchestrator.identity import AgentNumbers
+from orchestrator.remote_exceptions import RemoteTraceback
 from runtime.errors import UsageError
 
 
@@ -82,7 +83,9 @@ class AgentRegistry:
             if report.error is None:
                 future.set_result(report)
             else:
-                future.set_exception(UsageError(report.error))
+                error = UsageError(report.error)
+                error.__cause__ = RemoteTraceback(report.detail) if report.detail else None
+                future.set_exception(error)
 
     def fail_pending(self, error: BaseException) -> None:
         """Fail every future that is not done: the run is over."""

@@ -25,8 +25,13 @@ from runtime.ipc import pickling
 from runtime.ipc.executor_protocol import LoadAgent
 from runtime.ipc.main_module import importing, load_file
 from runtime.ipc.signals import MAIN_THREAD_SIGNALS
+from runtime.user_frames import Frame, select_user_frames
 
 _OURS = ("runtime/executor/loader.py", "runtime/ipc/main_module.py")  # frames that do not help the user
+
+
+_SHOWN_FRAMES = 4
+"""Frames of the user's files in the one line of an agent that cannot be loaded, at most."""
 
 
 class AgentLoadError(UsageError):
@@ -145,12 +150,20 @@ def _hint(module: ModuleType, wanted: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
+    """Return an exception on one line, with the frames of the user's files that led to it, the innermost one last."""
     text = error_text(error, 300)
-    where = ""
-    frames = traceback.extract_tb(error.__traceback__)
-    outside = [
-        frame for frame in frames if not frame.filename.startswith("<frozen") and not frame.filename.endswith(_OURS)
+    frames = [
+        Frame(frame.filename, frame.lineno or 0, frame.name)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<frozen") and not frame.filename.endswith(_OURS)
     ]
-    if outside:
-        where = f" ({outside[-1].filename}:{outside[-1].lineno})"
+    places = [_place(frame) for frame in select_user_frames(frames)]
+    if len(places) > _SHOWN_FRAMES:
+        places = [places[0], "…", *places[1 - _SHOWN_FRAMES :]]
+    where = f" ({', '.join(places)})" if places else ""
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def _place(frame: Frame) -> str:
+    function = "" if frame.function == "<module>" else f" in {frame.function}"
+    return f"{frame.file}:{frame.line}{function}"
