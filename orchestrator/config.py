@@ -38,6 +38,7 @@ class SettingsOptions(TypedDict, total=False):
     retry_jitter: float
     retry_on: Sequence[str | type[BaseException]] | None
     no_retry_on: Sequence[str | type[BaseException]] | None
+    oom_retries: int
     max_failures: int | str | None
     memory_limit: int | None
     output_tail: int

@@ -9,12 +9,16 @@ from typing import Any, Final
 
 import msgspec
 
+from orchestrator.core.outcomes import MEMORY_LIMIT
 from orchestrator.core.records import TaskOutcome
 from runtime.text import single_line
 from runtime.user_frames import Frame, frames_in_text, select_user_frames
 
 TOP: Final = 3
 """Groups that the last lines of a run name."""
+
+OUT_OF_MEMORY: Final = "out of memory"
+"""The cause of tasks that the kernel's OOM killer ended, or the run's own limit."""
 
 LONGEST_CAUSE: Final = 200
 """Characters of a cause without an exception."""
@@ -92,7 +96,7 @@ def cause_of(outcome: TaskOutcome) -> Cause:
     """Return why a task failed. What an older quiesce recorded has only the text of error and traceback."""
     error = outcome.error or ""
     if outcome.signal is not None:
-        return Cause(outcome.signal.reason.value)
+        return Cause(OUT_OF_MEMORY if outcome.signal.triggered_by == MEMORY_LIMIT else outcome.signal.reason.value)
     if outcome.failure is not None:
         return Cause(outcome.failure.type, outcome.failure.frame)
     match = _EXCEPTION.match(error) if outcome.detail else None

@@ -155,6 +155,14 @@ class Backend(Protocol):
         """Return what an executor's process has used of the processor; None if the host does not say."""
         ...
 
+    def oom_kills(self) -> int | None:
+        """Return how many processes the host has killed for want of memory so far; None if it does not say."""
+        ...
+
+    def available_memory(self) -> int | None:
+        """Return how much memory all executors together may use, in bytes; None if it is not known."""
+        ...
+
     def dump_stacks(self, slot: int) -> None:
         """Make an executor write its Python stacks to its standard error."""
         ...

@@ -44,6 +44,7 @@ from runtime.ipc.guardian_protocol import (
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.model import InterruptSignal
 from runtime.process import tree, usage
+from runtime.process.oom import OomCounter
 from runtime.stop_limits import (
     GUARDIAN_TIMEOUT_IN_STOP,
     TAKEOVER_SLACK,
@@ -59,6 +60,7 @@ class LocalBackend:
         self._settings = settings
         self._flag = InterruptFlag(settings.workers)
         self._wakeup = WakeupSocket()
+        self._oom = OomCounter()
         self._socket: socket.socket | None = None
         self._orders: OrderQueue | None = None
         self._pulse: Pulse | None = None
@@ -266,6 +268,14 @@ class LocalBackend:
     def processor_use(self, pid: int) -> usage.ProcessorUse | None:
         """Read it from /proc, or from what the host has instead."""
         return usage.processor_use(pid)
+
+    def oom_kills(self) -> int | None:
+        """Read the counter of our cgroup, or of the host."""
+        return self._oom.kills()
+
+    def available_memory(self) -> int | None:
+        """Read the limit of our cgroup, or the host's memory."""
+        return self._oom.limit()
 
     def dump_stacks(self, slot: int) -> None:
         """Order the guardian to request the stacks: it can where C code holds the GIL, too."""

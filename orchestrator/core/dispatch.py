@@ -107,6 +107,7 @@ class Dispatcher:
         self._loading.require(slot, (task.agent for task in tasks))
         orders: list[executor_protocol.Task] = []
         size = 0
+        is_fresh = not slot.executed and not slot.assigned and self._state.concurrency_per_executor == 1
         for task in tasks:
             weight = len(task.input) + len(task.snapshot or b"") + len(task.key)
             if orders and size + weight > FRAME_BYTES:
@@ -114,7 +115,10 @@ class Dispatcher:
                 orders, size = [], 0
             size += weight
             attempt = task.attempts + 1
-            slot.assigned[task.seq] = Assignment(task, attempt, exclusive_on_executor=exclusive, exclusive_in_run=sole)
+            slot.assigned[task.seq] = Assignment(
+                task, attempt, exclusive_on_executor=exclusive, exclusive_in_run=sole, is_fresh=is_fresh
+            )
+            is_fresh = False
             orders.append(
                 executor_protocol.Task(
                     task.seq,

@@ -13,6 +13,7 @@ from orchestrator.core.verdicts import (
     crash_message,
     is_over_limit,
     kill_message,
+    out_of_memory_message,
     prolong,
     signal_of,
     status_of_unkillable,
@@ -61,7 +62,9 @@ class LostTasks:
             return
         else:
             suspects, unstarted = (left, []) if distrusted else (begun, unstarted)
-            if len(suspects) == 1:
+            if len(suspects) == 1 and exited.is_out_of_memory:
+                self._on_out_of_memory(suspects[0], exited, now)
+            elif len(suspects) == 1:
                 self._on_crash(suspects[0], exited, exit_reason, now)
             else:
                 self._state.queue.add_suspects([assignment.task for assignment in suspects])
@@ -130,6 +133,12 @@ class LostTasks:
             else:
                 backlog.isolate(assignment.task)
         backlog.put_back(again)
+
+    def _on_out_of_memory(self, assignment: Assignment, exited: stimuli.ExecutorExited, now: float) -> None:
+        """Run the task again alone in its executor: beside others, or at once, it would be killed again."""
+        text = out_of_memory_message(exited)
+        if not self._outcomes.retry_alone(assignment, text):
+            self._outcomes.record_outcome(assignment, exited, ExecutionStatus.FAILED, text, now)
 
     def _on_crash(
         self, assignment: Assignment, exited: stimuli.ExecutorExited, exit_reason: str | None, now: float

@@ -17,6 +17,9 @@ from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Sev
 FOREIGN_SIGTERM_LIMIT = 10
 """How often a task may be ended by a SIGTERM to its executor that is none of ours before it is taken for its sender."""
 
+MEMORY_LIMIT = "memory-limit"
+"""What has triggered the interrupt of a task whose executor holds more memory than it may."""
+
 SLOW_STOP_SECONDS = 1.0
 """Seconds between an interrupt and the end of its task from which on that is worth a line in the log."""
 
@@ -91,6 +94,9 @@ class OutcomeTracker:
             self._state.queue.add_suspects([assignment.task])
         elif verdict is TaskVerdict.INTERRUPTED or assignment.by_user:
             self.record_outcome(assignment, where, ExecutionStatus.INTERRUPTED, error, now, record)
+        elif self._is_over_memory(assignment, record):
+            if assignment.is_fresh or not self.retry_alone(assignment, error):
+                self.record_outcome(assignment, where, ExecutionStatus.FAILED, error, now, record)
         elif self._is_retried(assignment, record):  # while the run stops, too: then at the next start
             self._state.log(
                 "task.retrying", Severity.WARNING, key=assignment.task.key, attempt=assignment.attempt, error=error
@@ -99,6 +105,25 @@ class OutcomeTracker:
             self.schedule_retry(assignment, now + delay)
         else:
             self.record_outcome(assignment, where, ExecutionStatus.FAILED, error, now, record)
+
+    @staticmethod
+    def _is_over_memory(assignment: Assignment, record: executor_protocol.TaskDone | None) -> bool:
+        """Return whether a task was interrupted because its executor held more memory than it may."""
+        signal = assignment.interrupt_signal or (None if record is None else signal_of(record))
+        return signal is not None and signal.triggered_by == MEMORY_LIMIT
+
+    def retry_alone(self, assignment: Assignment, error: str | None) -> bool:
+        """Run a task that ran out of memory again, alone in its executor, at the cost of a counter of its own.
+
+        Returns False when that is used up.
+        """
+        times = self._state.queue.count_out_of_memory(assignment.task.seq)
+        if times > self._state.settings.oom_retries:
+            return False
+        fields = {"key": assignment.task.key, "attempt": assignment.attempt, "times": times, "error": error}
+        self._state.log("task.out_of_memory", Severity.WARNING, **fields)
+        self._state.queue.add_suspects([assignment.task])
+        return True
 
     def _is_retried(self, assignment: Assignment, record: executor_protocol.TaskDone | None) -> bool:
         """Return whether a task that failed has retries left, and failed of something that is retried."""

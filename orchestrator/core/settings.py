@@ -139,10 +139,15 @@ class RunSettings(BaseModel):
     )
     retry_on: ExceptionNames = Field(
         default=None,
-        description="Retry these exceptions and their subclasses only; `timeout` and `resource_limit` are limits. "
-        "(default: all)",
+        description="Retry these exceptions and their subclasses only; `timeout` is the limit. (default: all)",
     )
     no_retry_on: ExceptionNames = Field(default=None, description="Do not retry these exceptions and their subclasses.")
+    oom_retries: int = Field(
+        default=1,
+        ge=0,
+        le=LARGEST_COUNT,
+        description="How often a task that ran out of memory is tried again, alone in its executor.",
+    )
     max_failures: MaxFailures | None = Field(
         default=None, description="Stop the run when more tasks than this have failed."
     )

@@ -64,6 +64,8 @@ class Assignment:
     by_user: bool = False
     exclusive_on_executor: bool = False
     exclusive_in_run: bool = False
+    is_fresh: bool = False
+    """Whether it was alone in an executor that had executed nothing before."""
     suspended_seconds: float = 0.0
     """Seconds since it began in which the supervisor did not run; they count for no time limit."""
     excuse: Excuse | None = None

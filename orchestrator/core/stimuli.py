@@ -111,6 +111,7 @@ class ExecutorExited(msgspec.Struct, frozen=True):
 
     `executing` is the task that shared memory shows for it, 0 = none; `exit_text` describes the code, and
     `last_line` is what it wrote to standard error last. `with_guardian`: it died because that did.
+    `is_out_of_memory`: the kernel killed it for want of memory; all executors may use `available_memory` bytes.
     """
 
     slot: int
@@ -123,6 +124,8 @@ class ExecutorExited(msgspec.Struct, frozen=True):
     exit_text: str
     last_line: str = ""
     with_guardian: bool = False
+    is_out_of_memory: bool = False
+    available_memory: int | None = None
 
 
 class GuardianLost(msgspec.Struct, frozen=True):

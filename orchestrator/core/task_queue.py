@@ -45,6 +45,7 @@ class TaskQueue:
         self._cancelled: dict[str, tuple[int, InterruptSignal]] = {}
         self._foreign_sigterms: Counter[int] = Counter()
         self._postponed: Counter[int] = Counter()
+        self._out_of_memory: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._suspects) + len(self._urgent)
@@ -197,6 +198,11 @@ class TaskQueue:
         """Count that this task asks to be tried later. Returns how often it has done so."""
         self._postponed[seq] += 1
         return self._postponed[seq]
+
+    def count_out_of_memory(self, seq: int) -> int:
+        """Count that this task ran out of memory. Returns how often it has."""
+        self._out_of_memory[seq] += 1
+        return self._out_of_memory[seq]
 
     # -- not wanted any more ------------------------------------------------------------------------
 

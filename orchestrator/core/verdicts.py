@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from orchestrator.core.records import PendingTask, TaskOutcome
 from orchestrator.core.slots import Assignment, Excuse, Slot
 from orchestrator.core.stimuli import ExecutorExited
+from orchestrator.units import format_size
 from runtime.errors import ExecutionInterrupted
 from runtime.ipc.executor_protocol import TaskDone
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -86,6 +87,12 @@ def outcome_of_unstarted(task: PendingTask, signal: InterruptSignal) -> TaskOutc
 def crash_message(exit_text: str, exit_reason: str | None) -> str:
     """Return the one line of a task whose executor died under it."""
     return f"the executor died: {exit_text}" + (f" ({exit_reason})" if exit_reason else "")
+
+
+def out_of_memory_message(exited: ExecutorExited) -> str:
+    """Return the one line of a task whose executor the kernel killed for want of memory."""
+    limit = "" if exited.available_memory is None else f"; {format_size(exited.available_memory)} is the limit of all"
+    return f"out of memory (the kernel killed the executor, which had used {format_size(exited.max_rss)}{limit})"
 
 
 def kill_message(exit_text: str, signal: InterruptSignal | None) -> str:

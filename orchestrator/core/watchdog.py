@@ -8,6 +8,7 @@ from orchestrator.core import stimuli
 from orchestrator.core.executors import ExecutorLifecycle
 from orchestrator.core.instructions import SendControl
 from orchestrator.core.ladder import Escalation, Rung
+from orchestrator.core.outcomes import MEMORY_LIMIT
 from orchestrator.core.shutdown import ShutdownController
 from orchestrator.core.slots import Assignment, Excuse, Slot
 from orchestrator.core.state import SupervisorState
@@ -136,8 +137,9 @@ class Watchdog:
             self._state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
         if limit is None or stimulus.size <= limit:
             return
-        message = f"the executor and its children hold {format_size(stimulus.size)}, the limit is {format_size(limit)}"
-        signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by="memory-limit")
+        sizes = f"hold {format_size(stimulus.size)}, the limit is {format_size(limit)}"
+        message = f"out of memory: the executor and its children {sizes}"
+        signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by=MEMORY_LIMIT)
         running = [
             assignment
             for assignment in slot.assigned.values()

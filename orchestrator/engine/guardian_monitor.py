@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ from orchestrator.core import stimuli
 from orchestrator.descriptions import describe_exit
 from orchestrator.engine.memory import MemoryMeasurer
 from orchestrator.engine.multiplexer import PipeMultiplexer
+from orchestrator.engine.oom_watch import OomWatch
 from orchestrator.logging.sinks import LogCallback
 from runtime.errors import WireError
 from runtime.ipc.guardian_protocol import (
@@ -58,6 +60,7 @@ class GuardianMonitor:
         self._post = post
         self._log = log
         self._memory = MemoryMeasurer(limit, post)
+        self._oom = OomWatch(backend.oom_kills, now)
         self._on_halted = on_halted
         self._is_stopping = is_stopping
         self._now = now
@@ -70,6 +73,7 @@ class GuardianMonitor:
     def open(self) -> None:
         """Start a guardian, and listen to it. Raises OSError when the host has no process for it."""
         self._backend.open()
+        self._oom.look()
         self._lost = Cleanup([], [])
         self._writing = False
         self._selector.register(self._backend.fileno(), selectors.EVENT_READ, self._on_ready)
@@ -128,10 +132,12 @@ class GuardianMonitor:
         """Handle the executor's last records first, then its exit."""
         in_hand = self._backend.progress(report.slot)[0]
         last_line = self._drain(report.slot, report.incarnation)
+        is_oom = report.code == -signal.SIGKILL and self._oom.claim()
         self._handle(
             stimuli.ExecutorExited(
                 report.slot, report.incarnation, report.pid, report.code, report.seconds, report.max_rss, in_hand,
-                describe_exit(report.code), last_line,
+                describe_exit(report.code), last_line, is_out_of_memory=is_oom,
+                available_memory=self._backend.available_memory() if is_oom else None,
             )
         )  # fmt: skip
 
@@ -153,6 +159,7 @@ class GuardianMonitor:
         """
         if self._guardian_lost:
             return
+        self._oom.look()
         self._backend.ensure_running()
         silence, stopping = self._backend.silence(), self._is_stopping()
         if silence < (GUARDIAN_TIMEOUT_IN_STOP if stopping else GUARDIAN_TIMEOUT):

@@ -70,6 +70,8 @@ class FakeBackend:
         """The last graces that the supervisor has set."""
         self.previous: list[SupervisorRecord] = []
         """The supervisors that were waited for."""
+        self.oom_kill_count = 0
+        """Processes that the host has killed for want of memory so far."""
         self._executors: dict[int, FakeExecutor] = {}
         self._all_executors: list[FakeExecutor] = []
         self._lock = threading.Lock()
@@ -262,6 +264,14 @@ class FakeBackend:
     def processor_use(self, pid: int) -> ProcessorUse | None:
         """Return None: threads are not accounted for."""
         return None
+
+    def oom_kills(self) -> int | None:
+        """Return what a test has set."""
+        return self.oom_kill_count
+
+    def available_memory(self) -> int | None:
+        """Return 1 GiB."""
+        return 1 << 30
 
     def dump_stacks(self, slot: int) -> None:
         """Do nothing: the stacks of this process's threads are a debugger's to show."""

@@ -43,9 +43,12 @@ def test_a_task_over_the_memory_limit_fails_with_the_size_and_its_executor_is_re
     assert "the limit is 150 MiB" in big.error
     assert big.signal is not None
     assert big.signal.reason is InterruptReason.RESOURCE_LIMIT
-    (grown,) = seen.named("executor.memory_exceeded")
-    assert grown["memory"] > 150 * MEBIBYTE
-    assert {event["incarnation"] for event in seen.named("executor.started")} == {1, 2}
+    assert "out of memory" in big.error
+    (again,) = seen.named("task.out_of_memory")
+    assert (again["key"], again["times"]) == ("big", 1), "the task is tried once more, alone in a new executor"
+    for grown in seen.named("executor.memory_exceeded"):
+        assert grown["memory"] > 150 * MEBIBYTE
+    assert {event["incarnation"] for event in seen.named("executor.started")} == {1, 2, 3}
 
 
 def test_memory_that_processes_share_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from orchestrator.config import Settings
 from orchestrator.core import instructions
 from orchestrator.core import stimuli as told
@@ -152,12 +154,18 @@ class SimulatedRun:
         back = [executor.tasks.pop() for _ in range(count)]
         self.hear(slot, executor_protocol.TasksReturned(back))
 
-    def die(self, slot: int, code: int = -9, *, in_hand: int | None = None) -> None:
-        """The process is gone; with what shared memory says it had in hand (default: its first task)."""
+    def die(self, slot: int, code: int = -9, *, in_hand: int | None = None, oom: bool = False) -> None:
+        """The process is gone; with what shared memory says it had in hand (default: its first task).
+
+        `oom`: the kernel killed it for want of memory.
+        """
         executor = self.executors.pop(slot)
         first = executor.tasks[0] if executor.tasks and executor.ready and not executor.hires else 0
         hand = first if in_hand is None else in_hand
-        self.tell(told.ExecutorExited(slot, executor.incarnation, 100, code, 1.0, 0, hand, f"exit code {code}"))
+        exited = told.ExecutorExited(slot, executor.incarnation, 100, code, 1.0, 0, hand, f"exit code {code}")
+        if oom:
+            exited = replace(exited, max_rss=512 << 20, is_out_of_memory=True, available_memory=1 << 30)
+        self.tell(exited)
 
     def leave(self, slot: int) -> None:
         """In good order: what is left is given back, Bye, exit code 0."""
