@@ -46,6 +46,11 @@ def descendants(journal: Journal, run: RunRecord) -> list[RunRecord]:
     return found
 
 
+def parent_id(journal: Journal, run: RunRecord) -> str | None:
+    """Return the id of the run that this one retries, None if it retries none."""
+    return next((parent.run_id for parent in journal.runs() if parent.id == run.parent), None)
+
+
 def select_failed(
     journal: Journal, run: RunRecord, *, keys: Collection[str] | None = None, where: str | None = None
 ) -> list[str]:

@@ -56,7 +56,7 @@ class Supervisor(TaskIntake):
         if __name__ == "__main__":  # executors import the script too
             with Supervisor(workers=4, journal="runs.db", grace=20) as supervisor:
                 for outcome in supervisor.map(summarise, paths):
-                    print(outcome.key, outcome.status, outcome.value)
+                    print(outcome.key, outcome.value if outcome.ok else outcome.error)
 
     Use it once, as a context manager, `with` or `async with`. One supervisor is one run. Leaving the block
     normally waits for every task that was handed in; leaving it by an exception interrupts them.

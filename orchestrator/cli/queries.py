@@ -14,7 +14,7 @@ import typer
 from orchestrator.cli import rendering
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_error, print_json, print_line, query
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
-from orchestrator.retries import merged_results
+from orchestrator.retries import descendants, merged_results, parent_id
 from runtime.errors import UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE
@@ -56,11 +56,17 @@ def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJs
         is_alive = record.owner is not None and record.owner.alive
         report = opened_journal.progress(record.id) if is_alive else None
         if json:
-            print_json({**rendering.run_object(record, counts), "progress": rendering.progress_object(report)})
+            shown = {**rendering.run_object(record, counts), "progress": rendering.progress_object(report)}
+            retries = [child.run_id for child in descendants(opened_journal, record)]
+            print_json({**shown, "parent": parent_id(opened_journal, record), "retries": retries})
             return
         lines = rendering.run_lines(record, counts, opened_journal.location)
         for line in [*lines, *rendering.progress_lines(report)]:
             print_line(line)
+        if (parent := parent_id(opened_journal, record)) is not None:
+            print_line(f"retries    {printable(parent)}")
+        for child in descendants(opened_journal, record):
+            print_line(f"retried by {printable(child.run_id)}, {rendering.coloured(child.status)}")
 
 
 def results(

@@ -67,6 +67,10 @@ def test_a_retry_is_a_run_of_what_failed(folder: Path) -> None:
     assert parents(folder) == {"r": None, "r-retry": 1}
     assert results(folder, "r-retry") == {"1": 10, "3": "KeyError: 3", "5": 50, "6": "KeyError: 6"}
     assert results(folder, "r") == before, "terminal states never change"
+    (parent,), (child,) = read(folder, "status", "r"), read(folder, "status", "r-retry")
+    assert (parent["parent"], parent["retries"], child["parent"]) == (None, ["r-retry"], "r")
+    assert "retried by r-retry, failed\n" in quiesce(folder, "status", "r").stdout
+    assert "retries    r\n" in quiesce(folder, "status", "r-retry").stdout
     merged = {"1": 10, "2": 20, "3": "KeyError: 3", "4": 40, "5": 50, "6": "KeyError: 6"}
     assert results(folder, "r", "--with-retries") == merged
     (folder / "three").touch()
