@@ -147,7 +147,7 @@ def _words(command: RunCommand, name: str, grace: int, journal: JournalVolume) -
         "log_format": ["--log-format", "json"],
         "progress": ["--progress", "plain"],
     }
-    arguments = ["quiesce", "run", command.agent, "--input", command.source]
+    arguments = ["quiesce", "run", command.agent, *command.input_words]
     arguments += ["--run-id", command.given.get("run_id") or name, "--or-resume"]
     if journal.secret is None:
         arguments += ["--journal", command.journal or DEFAULT_JOURNAL]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Annotated, Any, BinaryIO, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from orchestrator.cli.exit import ExitOptions, errors_in_message, exit_already_finished, exit_with_result
-from orchestrator.cli.inputs import open_input, parse_lines
+from orchestrator.cli.inputs.formats import InputFormat
+from orchestrator.cli.inputs.input_set import InputSet, open_inputs
+from orchestrator.cli.inputs.input_sources import STREAM
+from orchestrator.cli.inputs.naming import TaskFields
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import RunOptions, expand
@@ -40,9 +42,22 @@ def register(app: typer.Typer) -> None:
 def run(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="package.module:name or path/to/file.py:name")],
     *,
-    source: Annotated[
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="FILE|FOLDER|PATTERN|-",
+            help="JSON Lines, JSON, CSV, TSV, text or Parquet, one task a line, element or row; or files, each a task;"
+            " - is standard input. May be given more than once.",
+        ),
+    ] = None,
+    input_format: Annotated[
+        InputFormat | None, typer.Option(help="How inputs are read. (default: by the extension, else jsonl)")
+    ] = None,
+    key_field: Annotated[
         str | None,
-        typer.Option("--input", "-i", metavar="FILE|-", help="JSON Lines, one task a line; - is standard input."),
+        typer.Option(metavar="NAME", help='The field whose value is the key of a task. (default: "key", if it exists)'),
     ] = None,
     priority_field: Annotated[
         str | None,
@@ -72,8 +87,7 @@ def run(
     with errors_in_message(message):
         if run_id is not None:
             check_run_id(run_id)
-        is_file = source is not None and source != "-"
-        if or_resume and (run_id is None or not is_file):
+        if or_resume and (run_id is None or not sources or STREAM in sources):
             raise UsageError("--or-resume needs --run-id ID and --input FILE: a stream cannot be read a second time")
         open_journal = partial(open_for_command, journal_location(options.journal), group=journal_group)
         journal = open_journal() if or_resume else None
@@ -81,15 +95,13 @@ def run(
         found_settings = build_settings(settings, record)
         observers = HostObservers(message, options.probe_port, options.probe_address)
         agent_name = _absolute(agent)
-        stream, label = _open(source)
+        inputs = _open(sources, input_format, TaskFields(key_field, priority_field))
         if journal is not None and record is not None:
             make_runner = partial(Runner, found_settings, record.run_id, options, observers, journal, record)
-            existing = (record, journal, agent_name, (stream, label, priority_field))
-            _resume_existing(*existing, make_runner, exit_options(options, message))
+            _resume_existing(record, journal, agent_name, inputs, make_runner, exit_options(options, message))
         runner = Runner(found_settings, run_id or new_run_id(), options, observers, journal or open_journal())
-        whole = is_file and stat.S_ISREG(os.fstat(stream.fileno()).st_mode)  # a FIFO is a stream too
-        begin = runner.begin_with_file if whole else runner.begin_with_stream
-        ended = runner.run(agent_name, partial(begin, {"agent": agent_name}, stream, label, priority_field))
+        begin = runner.begin_with_files if inputs.is_whole else runner.begin_with_stream
+        ended = runner.run(agent_name, partial(begin, {"agent": agent_name}, inputs))
         exit_with_result(ended, exit_options(options, message))
 
 
@@ -128,7 +140,7 @@ def _resume_existing(
     record: RunRecord,
     journal: Journal,
     agent: str,
-    source: tuple[BinaryIO, str, str | None],
+    inputs: InputSet,
     make_runner: Callable[[], Runner],
     options: ExitOptions,
 ) -> NoReturn:
@@ -136,28 +148,26 @@ def _resume_existing(
 
     Raises RunMismatchError, before anything is started, when the run was begun with another agent or other inputs.
     """
-    stream, label, priority_field = source
     advice = "give what it was begun with, or another --run-id"
     stored = agent_of(record, journal)
     if stored != agent:
         raise RunMismatchError(f"run {record.run_id} was begun with the agent {stored}, not {agent}; {advice}")
-    with stream:
-        rest = parse_lines(stream, label, priority_field=priority_field)
-        compare_file(record, journal, rest, label, advice)
-        if record.ended:
-            exit_already_finished(record, journal, options)
-        runner = make_runner()
-        begin = partial(runner.resume, record, None if record.sealed else rest)
-        exit_with_result(runner.run(agent, begin), options)
+    rest = inputs.tasks()
+    _compare(record, journal, inputs, rest, advice)
+    if record.ended:
+        exit_already_finished(record, journal, options)
+    runner = make_runner()
+    begin = partial(runner.resume, record, None if record.sealed else rest)
+    exit_with_result(runner.run(agent, begin), options)
 
 
-def compare_file(run: RunRecord, journal: Journal, given: Iterator[NewTask], label: str, advice: str) -> None:
-    """Compare a file with the inputs of a run. Leave in `given` what the run does not have yet."""
+def _compare(run: RunRecord, journal: Journal, inputs: InputSet, given: Iterator[NewTask], advice: str) -> None:
+    """Compare inputs with those of a run. Leave in `given` what the run does not have yet."""
     comparison = Comparison(
         run.run_id,
         may_decode=False,
-        source=label,
-        place=lambda seq: f"the task of {label}, line {seq},",
+        source=inputs.label,
+        place=lambda seq: f"the task of {inputs.place(seq)},",
         advice=advice,
     )
     total = journal.counts(run.id).total
@@ -188,12 +198,10 @@ def exit_options(options: RunOptions, message: TerminationMessage) -> ExitOption
     return ExitOptions(message, options.log_format, options.as_json, options.interrupted_exit_code)
 
 
-def _open(source: str | None) -> tuple[BinaryIO, str]:
-    if source is None and sys.stdin.isatty():
+def _open(names: Sequence[str] | None, chosen: InputFormat | None, fields: TaskFields) -> InputSet:
+    if not names and sys.stdin.isatty():
         raise UsageError("there is no input: give --input FILE, or --input - for standard input")
-    if source is None or source == "-":
-        return sys.stdin.buffer, "standard input"
-    return open_input(source), source
+    return open_inputs(names or [STREAM], chosen, fields)
 
 
 def _absolute(agent: str) -> str:

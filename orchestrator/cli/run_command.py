@@ -19,13 +19,14 @@ from typing import Any, Final
 import typer
 
 from orchestrator.cli import run
+from orchestrator.cli.inputs.input_sources import folder_of_pattern
 from orchestrator.cli.setting_sources import from_file
 from orchestrator.config import Settings
 from orchestrator.setting_list import list_settings
 from orchestrator.units import format_number
 from runtime.errors import UsageError
 
-_FORMATTED_BY_CALLER: Final = frozenset({"agent", "source", "journal", "run_id", "or_resume"})
+_FORMATTED_BY_CALLER: Final = frozenset({"agent", "sources", "journal", "run_id", "or_resume"})
 """Parameters that are not in `RunCommand.options`: `argv` or its caller writes them."""
 
 
@@ -38,7 +39,7 @@ class RunCommand:
     """
 
     agent: str
-    source: str
+    sources: Sequence[str]
     run_id: str
     journal: str | None
     settings: Settings
@@ -48,9 +49,19 @@ class RunCommand:
     def argv(self, program: Sequence[str], journal: str) -> list[str]:
         """Return the whole command, which resumes the run if it exists."""
         return [
-            *program, "run", self.agent, "--input", self.source, "--journal", journal, "--run-id", self.run_id,
+            *program, "run", self.agent, *self.input_words, "--journal", journal, "--run-id", self.run_id,
             "--or-resume", *self.options,
         ]  # fmt: skip
+
+    @property
+    def input_words(self) -> list[str]:
+        """Return the words of the command line for its inputs."""
+        return [word for source in self.sources for word in ("--input", source)]
+
+    @property
+    def input_paths(self) -> list[str]:
+        """Return the files and folders that its inputs are in."""
+        return [folder_of_pattern(source) or source for source in self.sources]
 
 
 def parse(arguments: Sequence[str], name: str, *, remote_paths: bool = False) -> RunCommand:
@@ -65,8 +76,8 @@ def parse(arguments: Sequence[str], name: str, *, remote_paths: bool = False) ->
     with command.make_context(name, list(arguments)) as context:
         parameters = {parameter.name or "": parameter for parameter in command.params}
         given = {key: context.params[key] for key in parameters if _was_given(context.get_parameter_source(key))}
-    source = given.get("source")
-    if source is None or source == "-":
+    sources = given.get("sources")
+    if not sources or "-" in sources:
         raise UsageError(f"{name} needs --input FILE: a service cannot read a stream again when it restarts")
     if remote_paths and given["agent"].startswith("-"):
         raise UsageError(f"the agent {given['agent']!r} would be read as an option: write ./{given['agent']}")
@@ -75,8 +86,8 @@ def parse(arguments: Sequence[str], name: str, *, remote_paths: bool = False) ->
     options = [word for key, value in given.items() if key not in known for word in _words(parameters[key], value)]
     return RunCommand(
         agent=given["agent"] if remote_paths else _absolute_agent(given["agent"]),
-        source=source if remote_paths else os.path.abspath(source),
-        run_id=given.get("run_id") or _run_id(source),
+        sources=sources if remote_paths else [os.path.abspath(source) for source in sources],
+        run_id=given.get("run_id") or _run_id(sources[0]),
         journal=given.get("journal"),
         settings=Settings.from_options(**settings),
         options=[*options, *(word for key, value in settings.items() for word in known[key].format(value))],

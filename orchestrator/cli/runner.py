@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import threading
@@ -10,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from orchestrator import hints
 from orchestrator.cli.exit import EndedRun, outlive_stack_requests, print_error
 from orchestrator.cli.failures import summarise
-from orchestrator.cli.inputs import batched, batches_of_stream, parse_file
+from orchestrator.cli.inputs.input_set import InputSet, batched
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import LogFormat, RunOptions
 from orchestrator.cli.verbosity import log_level, quieter_progress
@@ -25,7 +24,7 @@ from orchestrator.display.base import Display, PlainDisplay
 from orchestrator.display.choice import choose_display
 from orchestrator.display.failures import FailureWarnings
 from orchestrator.integrations import detect
-from orchestrator.journal import Counts, Journal, RunRecord
+from orchestrator.journal import Counts, DuplicateKeyError, Journal, RunRecord
 from orchestrator.logging.output_files import OutputFiles
 from orchestrator.logging.output_sinks import LogOutput, OutputSink
 from orchestrator.logging.sinks import BufferedLog, TimedLog
@@ -182,36 +181,33 @@ class Runner:
 
     # -- the beginning -------------------------------------------------------------------------------
 
-    def begin_with_file(
-        self, agent: dict[str, Any], stream: BinaryIO, label: str, priority_field: str | None = None
-    ) -> None:
-        """Begin with all tasks of a file. Every mistake in the file is found before any work begins."""
+    def begin_with_files(self, agent: dict[str, Any], inputs: InputSet) -> None:
+        """Begin with all tasks of files. Every mistake in a file is found before any work begins."""
 
         def prepare(journal: Journal, run: int) -> None:
-            for batch in batched(parse_file(stream, label, priority_field)):
-                self.session.raise_if_interrupted()
-                journal.add_tasks(run, batch)
+            try:
+                for batch in batched(inputs.tasks()):
+                    self.session.raise_if_interrupted()
+                    journal.add_tasks(run, batch)
+            except DuplicateKeyError as error:
+                raise inputs.explain(error) from None
             journal.seal(run)
 
-        with stream:
-            self._require_new_run_id()
-            self.session.begin_run(agent, prepare)
+        self._require_new_run_id()
+        self.session.begin_run(agent, prepare)
 
-    def begin_with_stream(
-        self, agent: dict[str, Any], stream: BinaryIO, label: str, priority_field: str | None = None
-    ) -> None:
+    def begin_with_stream(self, agent: dict[str, Any], inputs: InputSet) -> None:
         """Begin with the tasks of a stream: a thread reads them into the journal, so memory does not grow."""
         self._require_new_run_id()
         self.input_truncated = True
-        tasks = batches_of_stream(cast("io.BufferedIOBase", stream), label, priority_field)
-        reader = threading.Thread(target=self._feed, args=(tasks, label), name="quiesce-input", daemon=True)
+        reader = threading.Thread(target=self._feed, args=(inputs,), name="quiesce-input", daemon=True)
 
         def prepare(_journal: Journal, _run: int) -> None:
             """Start the reader, without which there is no run. The tasks that it reads wait for the journal thread."""
             try:
                 reader.start()
             except RuntimeError as error:  # a limit, or a sandbox
-                raise UsageError(f"cannot start a thread that reads {label}: {error}") from error
+                raise UsageError(f"cannot start a thread that reads {inputs.label}: {error}") from error
 
         self.session.begin_run(agent, prepare)
 
@@ -252,16 +248,15 @@ class Runner:
                 f"{'to see it' if existing.ended else 'to resume it'}: {command}; or choose another id"
             )
 
-    def _feed(self, tasks: Iterator[list[NewTask]], label: str) -> None:
+    def _feed(self, inputs: InputSet) -> None:
         try:
-            if not self.session.feed(tasks):
-                raise UsageError(f"{label} has no tasks: it needs one JSON value a line")
+            self.session.feed(inputs.batches())
             self.input_truncated = False
             self.session.seal()
         except UsageError as error:
-            self.input_error = error
+            self.input_error = inputs.explain(error) if isinstance(error, DuplicateKeyError) else error
             self.session.interrupt(
-                InterruptSignal(reason=InterruptReason.CUSTOM, message=str(error), triggered_by="input")
+                InterruptSignal(reason=InterruptReason.CUSTOM, message=str(self.input_error), triggered_by="input")
             )
         except QuiesceError:
             pass  # the journal failed: the run ends by itself and says why

@@ -114,7 +114,7 @@ def unit(
 
 def _warn(command: run_command.RunCommand, hidden: Sequence[str]) -> None:
     """Print a warning for each thing that will keep the service from working unless it is changed before the start."""
-    files = [command.source, command.agent.rpartition(":")[0]]
+    files = [*command.input_paths, command.agent.rpartition(":")[0]]
     warnings = [f"there is no {path} yet" for path in files if os.path.isabs(path) and not os.path.exists(path)]
     if hidden:
         warnings.append(f"{hidden[0]} is in /tmp, which is cleaned up now and then: keep it elsewhere")
@@ -196,7 +196,7 @@ def _read_by(command: run_command.RunCommand, program: list[str], directory: str
     """Return the files and directories that the service must be able to read, as far as they are known."""
     ours = str(Path(__file__).parents[2])
     agent = os.path.dirname(command.agent.rpartition(":")[0])
-    paths = [program[0], sys.executable, sys.prefix, sys.base_prefix, ours, command.source, directory]
+    paths = [program[0], sys.executable, sys.prefix, sys.base_prefix, ours, *command.input_paths, directory]
     return [*filter(os.path.isabs, [*paths, agent]), *map(os.path.realpath, [program[0], sys.executable])]
 
 

@@ -138,11 +138,11 @@ def test_the_command_that_is_printed_is_the_one_that_was_given(given: dict[str, 
     last = list(yaml.safe_load_all(printed[0]))[-1]
     command = [kubelet_argument(word) for word in last["spec"]["template"]["spec"]["containers"][0]["command"]]
     found = parse(command[2:], "quiesce run", remote_paths=True)
-    assert (found.agent, found.source) == (given["agent"], given["--input"])
+    assert (found.agent, found.sources) == (given["agent"], [given["--input"]])
     for name in ("--termination-message", "--priority-field", "--probe-address", "--run-id", "--journal"):
         if given.get(name):
             assert found.given[name[2:].replace("-", "_")] == given[name]
-    expected = {"agent", "source", "journal", "or_resume", "run_id", "host_grace", "probe_port", "probe_address"}
+    expected = {"agent", "sources", "journal", "or_resume", "run_id", "host_grace", "probe_port", "probe_address"}
     expected |= {"log_format", "progress", *(name[2:].replace("-", "_") for name in given if name.startswith("--"))}
     assert set(found.given) <= expected - {"name", "input"}
 

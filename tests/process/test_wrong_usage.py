@@ -78,16 +78,16 @@ def test_a_file_that_is_not_python(tmp_path: Path, source: Path) -> None:
         (b"", ["in.jsonl", "empty"]),
         (b"\n  \n\t\n", ["in.jsonl", "no tasks"]),
         (b"1\n2\n{oops\n", ["in.jsonl, line 3", "not JSON", "{oops"]),
-        (b'{"key": "a"}\n{"key": "b"}\n{"key": "a"}\n', ["duplicate key 'a'", "3", "1"]),
-        (b'{"key": 2}\n7\n', ["duplicate key '2'", "task 2", "task 1", "without a key is named by its number"]),
-        (b'7\n{"key": 1}\n', ["duplicate key '1'", "task 2", "task 1", "without a key is named by its number"]),
-        (b'[{"n": 1}, {"n": 2}]\n', ["in.jsonl, line 1", "one JSON array", "jq -c"]),
+        (b'{"key": "a"}\n{"key": "b"}\n{"key": "a"}\n', ["in.jsonl, line 3: duplicate key 'a'", "in.jsonl, line 1"]),
+        (b'{"key": 2}\n7\n', ["in.jsonl, line 2: duplicate key '2'", "line 1", "without a key is named by its number"]),
+        (b'7\n{"key": 1}\n', ["in.jsonl, line 2: duplicate key '1'", "line 1", "without a key is named by its number"]),
+        (b'[{"n": 1}, {"n": 2}]\n', ["in.jsonl, line 1", "one JSON array", "--input-format json"]),
         (b'{"n":1e999}\n', ["in.jsonl, line 1", "number out of range"]),
     ],
     ids=["empty", "blank", "not json", "duplicate", "number first", "number behind", "array", "huge"],
 )
 def test_an_input_that_is_none(tmp_path: Path, content: bytes, words: list[str]) -> None:
-    """(What a line may be is tested in tests/unit/orchestrator/cli/test_inputs.py.)"""
+    """(What a line may be is tested in tests/unit/orchestrator/cli/inputs/test_json_lines.py.)"""
     journal = tmp_path / "j.db"
     (tmp_path / "in.jsonl").write_bytes(content)
     refused(run_cli("run", DOUBLE, "-i", tmp_path / "in.jsonl", "-w", "1", "-j", journal), *words)
@@ -104,7 +104,9 @@ def test_standard_input_without_a_task(tmp_path: Path, content: bytes) -> None:
 def test_an_input_that_cannot_be_read(tmp_path: Path) -> None:
     journal = tmp_path / "j.db"
     refused(run_cli("run", DOUBLE, "-i", tmp_path / "none.jsonl", "-j", journal), "none.jsonl", "No such file")
-    refused(run_cli("run", DOUBLE, "-i", tmp_path, "-j", journal), "Is a directory")
+    (tmp_path / "folder").mkdir()
+    refused(run_cli("run", DOUBLE, "-i", tmp_path / "folder", "-j", journal), "folder has no files")
+    refused(run_cli("run", DOUBLE, "-i", f"{tmp_path}/*.pdf", "-j", journal), "no file matches", "*.pdf")
     assert runs_in(journal) == 0
 
 

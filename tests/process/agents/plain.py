@@ -48,6 +48,16 @@ def meet(task: dict[str, Any], state: ExecutionState) -> str:
     return str(task["key"])
 
 
+def echo(task: Any, state: ExecutionState) -> Any:
+    """What came in."""
+    return task
+
+
+def meet_row(task: dict[str, str], state: ExecutionState) -> str:
+    """`meet` for a row of a table: fields that are empty count as missing."""
+    return meet({name: value for name, value in task.items() if value}, state)
+
+
 def wait(task: dict[str, Any], state: ExecutionState) -> str:
     """Announce the key and sleep until interrupted; tasks without a post return at once."""
     if "proof" in task:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
-from orchestrator.cli.inputs import BATCH, batched, batches_of_stream, open_input, parse_file, parse_lines
+from orchestrator.cli.inputs.formats import InputFormat
+from orchestrator.cli.inputs.input_set import BATCH, InputSet, batched
+from orchestrator.cli.inputs.input_sources import Source
+from orchestrator.cli.inputs.naming import TaskFields
+from orchestrator.core.records import NewTask
 from runtime.errors import UsageError
 from runtime.ipc.codec import MAX_VALUE
+
+
+def stream_of(stream: io.BufferedIOBase, priority_field: str | None = None) -> InputSet:
+    """The inputs of a stream of JSON Lines."""
+    source = Source("f", "f", InputFormat.JSONL, cast("BinaryIO", stream))
+    return InputSet([source], TaskFields(priority=priority_field))
+
+
+def tasks_of(lines: Iterable[bytes], priority_field: str | None = None) -> list[NewTask]:
+    return list(stream_of(io.BytesIO(b"".join(lines)), priority_field).tasks())
 
 
 @pytest.mark.parametrize(
@@ -53,7 +69,7 @@ from runtime.ipc.codec import MAX_VALUE
 )
 def test_a_line_that_is_no_task_is_named(content: bytes, words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        list(parse_lines(io.BytesIO(content), "f"))
+        tasks_of([content])
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 400
@@ -64,7 +80,7 @@ def test_a_line_that_is_no_task_is_named(content: bytes, words: list[str]) -> No
 def test_keys_and_places() -> None:
     """An object's key is its key, everything else is named by its line; blank lines count, but are no tasks."""
     lines = [b"1\n", b"\n", b'{"key": "a"}\r\n', b'{"key": 7}\n', b'{"key": null}\n', b" [1] \n", b'{"key": ""}\n']
-    tasks = list(parse_lines(lines, "f"))
+    tasks = tasks_of(lines)
     assert [(task.key, task.seq) for task in tasks] == [("1", 1), ("a", 3), ("7", 4), ("5", 5), ("6", 6), ("", 7)]
     assert tasks[1].input == b'{"key": "a"}'
 
@@ -75,33 +91,30 @@ def test_what_is_unusual_and_right() -> None:
         b"1" * 400 + b"\n", b'"\\u0000 \xe2\x80\xa8"\n', b'{"key": 123456789012345678901234567890}\n',
         b'"\\ud83d\\ude00"',
     ]  # fmt: skip
-    tasks = list(parse_lines(lines, "f"))
+    tasks = tasks_of(lines)
     keys = ["bom", "3", "b", "5", "6", "123456789012345678901234567890", "8"]
     assert [task.key for task in tasks] == keys
     assert tasks[0].input == b'{"key": "bom"}'
 
 
-def test_a_file_that_is_one_json_array_is_no_json_lines() -> None:
+def test_a_file_that_is_one_json_array_is_no_json_lines(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    source = Source(str(file), "f", InputFormat.JSONL)
     for content in (b'[{"a": 1}, {"a": 2}]\n', b"[]", b"\n [1, 2]\n\n"):
-        with pytest.raises(
-            UsageError, match=r"a file, line \d: one JSON array .*jq -c '.\[\]' 'a file'.*--input - < 'a file'"
-        ):
-            list(parse_file(io.BytesIO(content), "a file"))
-    assert len(list(parse_file(io.BytesIO(b"[1]\n[2]\n"), "f"))) == 2
-    with pytest.raises(UsageError, match="f has no tasks"):
-        list(parse_file(io.BytesIO(b"\n\n"), "f"))
+        file.write_bytes(content)
+        words = r"f, line \d: one JSON array .*--input-format json; if it is one task: --input-format jsonl"
+        with pytest.raises(UsageError, match=words):
+            list(InputSet([source]).tasks())
+        assert len(tasks_of([content])) == 1  # of a stream it is one task
+        assert len(list(InputSet([replace(source, chosen=True)]).tasks())) == 1
+    assert len(tasks_of([b"[1]\n[2]\n"])) == 2
+    with pytest.raises(UsageError, match="f has no tasks: it needs one JSON value a line"):
+        tasks_of([b"\n\n"])
 
 
 def test_batches_lose_nothing() -> None:
-    tasks = parse_lines([b"%d\n" % number for number in range(25)], "f")
-    assert [len(batch) for batch in batched(tasks, 10)] == [10, 10, 5]
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "empty").touch()
-    for name, word in (("none", "No such file"), (".", "Is a directory"), ("empty", "is empty")):
-        with pytest.raises(UsageError, match=word):
-            open_input(str(tmp_path / name))
+    tasks = tasks_of([b"%d\n" % number for number in range(25)])
+    assert [len(batch) for batch in batched(iter(tasks), 10)] == [10, 10, 5]
 
 
 class Pieces(io.BufferedIOBase):
@@ -116,7 +129,7 @@ class Pieces(io.BufferedIOBase):
 
 def test_a_streams_tasks_come_with_the_read_that_ends_their_lines() -> None:
     pieces = [b"1\n2\n", b'"thr', b"ee", b'"\n\n{"key": "four"}\n5', b"5"]
-    found = [[(task.seq, task.key, task.input) for task in batch] for batch in batches_of_stream(Pieces(pieces), "f")]
+    found = [[(task.seq, task.key, task.input) for task in batch] for batch in stream_of(Pieces(pieces)).batches()]
     assert found == [
         [(1, "1", b"1"), (2, "2", b"2")],
         [(3, "3", b'"three"'), (5, "four", b'{"key": "four"}')],
@@ -125,13 +138,13 @@ def test_a_streams_tasks_come_with_the_read_that_ends_their_lines() -> None:
 
 
 def test_a_streams_batches_have_a_bound_and_its_lines_their_numbers() -> None:
-    found = list(batches_of_stream(Pieces([b"0\n" * (2 * BATCH + 1)]), "f"))
+    found = list(stream_of(Pieces([b"0\n" * (2 * BATCH + 1)])).batches())
     assert [len(batch) for batch in found] == [BATCH, BATCH, 1]
     assert found[-1][0].seq == 2 * BATCH + 1
 
 
 def test_a_line_of_a_stream_that_is_no_task_comes_behind_those_before_it() -> None:
-    reading = batches_of_stream(Pieces([b"1\n2\n", b"3\noops\n"]), "f")
+    reading = stream_of(Pieces([b"1\n2\n", b"3\noops\n"])).batches()
     assert [task.seq for batch in (next(reading), next(reading)) for task in batch] == [1, 2, 3]
     with pytest.raises(UsageError, match="f, line 4"):
         next(reading)
@@ -140,16 +153,16 @@ def test_a_line_of_a_stream_that_is_no_task_comes_behind_those_before_it() -> No
 def test_a_line_of_a_stream_that_never_ends_is_refused_and_not_kept() -> None:
     piece = b"0" * (MAX_VALUE // 4)
     with pytest.raises(UsageError, match=r"f, line 2: .* MiB"):
-        list(batches_of_stream(Pieces([b"1\n", *[piece] * 1000]), "f"))
+        list(stream_of(Pieces([b"1\n", *[piece] * 1000])).batches())
 
 
 def test_a_field_may_hold_the_priority() -> None:
-    lines = [b'{"p": 3}', b'{"p": -1}', b'{"q": 9}', b"7", b'{"p": 0, "key": "x"}']
-    assert [task.priority for task in parse_lines(lines, "f", priority_field="p")] == [3, -1, 0, 0, 0]
-    assert [task.priority for task in parse_lines(lines, "f")] == [0] * 5
+    lines = [b'{"p": 3}\n', b'{"p": -1}\n', b'{"q": 9}\n', b"7\n", b'{"p": 0, "key": "x"}']
+    assert [task.priority for task in tasks_of(lines, "p")] == [3, -1, 0, 0, 0]
+    assert [task.priority for task in tasks_of(lines)] == [0] * 5
 
 
 @pytest.mark.parametrize("bad", ['"high"', "1.5", "true", "null", "99999999999999999999"])
 def test_a_priority_that_is_none_is_refused_with_its_line(bad: str) -> None:
     with pytest.raises(UsageError, match=r'f, line 2: "p" must be a whole number'):
-        list(parse_lines([b"{}", b'{"p": %s}' % bad.encode()], "f", priority_field="p"))
+        tasks_of([b"{}\n", b'{"p": %s}' % bad.encode()], "p")
