@@ -19,6 +19,7 @@ from orchestrator.cli import (
     kubernetes,
     logs,
     queries,
+    results,
     retry,
     run,
     service,
@@ -39,6 +40,7 @@ app = typer.Typer(
 run.register(app)
 retry.register(app)
 queries.register(app)
+results.register(app)
 events.register(app)
 logs.register(app)
 failures.register(app)

@@ -68,6 +68,7 @@ def follow(journal: Journal, number: int, read_new: Callable[[], Iterable[T]]) -
             return
         for _ in range(20):  # then check the run all the same: a supervisor that is killed commits nothing
             time.sleep(POLL_SECONDS)
+            stdout.die_if_closed()
             if journal.data_version() != version:
                 break
 
@@ -79,7 +80,7 @@ def print_line(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print JSON in UTF-8, independent of the locale."""
-    sys.stdout.buffer.write(rendering.text(value).encode() + b"\n")
+    stdout.write_bytes(rendering.text(value).encode() + b"\n")
 
 
 def print_error(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`quiesce runs | status | results | interrupt`: query a journal. They import no agent and unpickle nothing.
+"""`quiesce runs | status | interrupt`: query a journal. They import no agent and unpickle nothing.
 
 With --json they print one object a line, otherwise plain columns, coloured on a terminal. A closed standard output
 (`| head`) and Ctrl-C end them by the signal, like other Unix tools.
@@ -14,17 +14,17 @@ import typer
 from orchestrator.cli import rendering
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_error, print_json, print_line, query
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
-from orchestrator.retries import descendants, merged_results, parent_id
+from orchestrator.retries import descendants, parent_id
 from runtime.errors import UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE
-from runtime.model import ExecutionStatus, InterruptReason
+from runtime.model import InterruptReason
 from runtime.text import printable
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
-    for command in (runs, status, results, interrupt):
+    for command in (runs, status, interrupt):
         app.command()(command)
 
 
@@ -67,30 +67,6 @@ def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJs
             print_line(f"retries    {printable(parent)}")
         for child in descendants(opened_journal, record):
             print_line(f"retried by {printable(child.run_id)}, {rendering.coloured(child.status)}")
-
-
-def results(
-    run: RunId = None,
-    status: Annotated[
-        list[ExecutionStatus] | None,
-        typer.Option("--status", help="Only tasks of this status. May be given more than once."),
-    ] = None,
-    with_retries: Annotated[
-        bool,
-        typer.Option("--with-retries", help="Of a task that was retried, the latest success (or else the latest end)."),
-    ] = False,
-    journal: JournalPath = DEFAULT_JOURNAL,
-    json: AsJson = False,
-) -> None:
-    """Print the outcome of each task that has one, in the order of the input."""
-    with query(journal) as opened_journal:
-        record = opened_journal.get_run(run)
-        merged = merged_results(opened_journal, record, status or None) if with_retries else None
-        for outcome in merged or opened_journal.results(record.id, status or None):
-            if json:
-                print_json(rendering.outcome_object(outcome))
-            else:
-                print_line(rendering.outcome_line(outcome))
 
 
 def interrupt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 
@@ -20,6 +21,28 @@ def write(text: str) -> None:
         sys.stdout.write(text)
     except OSError as error:
         raise failed(error) from None
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes behind the text that was written. Raises UsageError as `write` does."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+    except OSError as error:
+        raise failed(error) from None
+
+
+def encoding() -> str:
+    """Return the encoding of text on standard output."""
+    return sys.stdout.encoding or "utf-8"
+
+
+def die_if_closed() -> None:
+    """End this process by SIGPIPE if its reader is gone, although there is nothing to write."""
+    poller = select.poll()
+    poller.register(1, 0)
+    if any(event & select.POLLERR for _, event in poller.poll(0)):
+        signal.raise_signal(signal.SIGPIPE)
 
 
 def flush() -> None:

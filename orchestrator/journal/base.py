@@ -276,8 +276,17 @@ class Journal(Protocol):
         """Return the sequence number of a claimed run's last event."""
         ...
 
-    def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[TaskOutcome]:
-        """Iterate over the outcomes, one a task, in seq order; those of these statuses only, if given."""
+    def results(
+        self, run: int, statuses: Collection[ExecutionStatus] | None = None, seqs: Sequence[int] | None = None
+    ) -> Iterator[TaskOutcome]:
+        """Iterate over the outcomes, one a task, in seq order.
+
+        Those of these statuses, and of these tasks, only, if given; `seqs` are a few thousand at most.
+        """
+        ...
+
+    def ended_tasks(self, run: int, after_seq: int = 0) -> list[int]:
+        """Return the seqs above this one of tasks with a terminal outcome, in order."""
         ...
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:

@@ -26,8 +26,9 @@ COMMAND = (
     sys.executable,
     "-c",
     (
-        "import typer; from orchestrator.cli import events, queries\n"
-        "app = typer.Typer(pretty_exceptions_enable=False); queries.register(app); events.register(app); app()"
+        "import typer; from orchestrator.cli import events, queries, results\n"
+        "app = typer.Typer(pretty_exceptions_enable=False)\n"
+        "queries.register(app); results.register(app); events.register(app); app()"
     ),
 )
 AT = datetime(2030, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC).timestamp()

@@ -16,10 +16,10 @@ ROWS: Final = 1000
 """Rows that are converted at once."""
 
 
-def import_pyarrow(purpose: str) -> Any:
-    """Return the module pyarrow.parquet. Raises UsageError, which says how to install it."""
+def import_pyarrow(purpose: str, module: str = "pyarrow.parquet") -> Any:
+    """Return a module of pyarrow. Raises UsageError, which says how to install it."""
     try:
-        return importlib.import_module("pyarrow.parquet")
+        return importlib.import_module(module)
     except ImportError:
         raise UsageError(f"{purpose} needs pyarrow: pip install 'quiesce[parquet]'") from None
 

@@ -391,10 +391,19 @@ class SqliteJournal:
         """Return the sequence number of the claimed run's last event."""
         return self._last_event[run]
 
-    def results(self, run: int, statuses: Collection[ExecutionStatus] | None = None) -> Iterator[TaskOutcome]:
+    def results(
+        self, run: int, statuses: Collection[ExecutionStatus] | None = None, seqs: Sequence[int] | None = None
+    ) -> Iterator[TaskOutcome]:
         """Iterate over outcomes. Each page is a separate transaction: a slow reader does not make the WAL grow."""
         wanted = to_json(list(TASK_STATUSES if statuses is None else statuses))
-        return self._reader.outcomes(queries.RESULTS, run, statuses=wanted)
+        if seqs is None:
+            return self._reader.outcomes(queries.RESULTS, run, statuses=wanted)
+        return self._reader.outcomes(queries.CHOSEN_RESULTS, run, statuses=wanted, seqs=to_json(seqs))
+
+    def ended_tasks(self, run: int, after_seq: int = 0) -> list[int]:
+        """Return the seqs above this one of tasks with a terminal outcome."""
+        parameters = {"run": run, "after": after_seq}
+        return sorted(rows.decode_seqs(self._db.fetch_value(queries.ENDED_TASKS, str, parameters)))
 
     def events(self, run: int, from_seq: int = 1, limit: int | None = None) -> Iterator[RunEvent]:
         """Iterate over events from a sequence number on. Each page is a separate transaction."""

@@ -337,6 +337,12 @@ RESULTS: Final = _OUTCOMES.format(which="o.status IN (SELECT value FROM json_eac
 RESULTS_OF_SEQS: Final = _OUTCOMES.format(
     which="o.seq IN (SELECT value FROM json_each(:seqs)) AND o.status IN ('completed', 'failed')"
 )
+CHOSEN_RESULTS: Final = _OUTCOMES.format(
+    which="o.seq IN (SELECT value FROM json_each(:seqs)) AND o.status IN (SELECT value FROM json_each(:statuses))"
+)
+ENDED_TASKS: Final = """
+SELECT json_group_array(seq) FROM outcomes WHERE run = :run AND seq > :after AND status IN ('completed', 'failed')
+"""
 PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots(run, seq, data, encoding, projection)
 SELECT :run, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),

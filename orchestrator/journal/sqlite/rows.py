@@ -20,7 +20,7 @@ from runtime.interrupt_signal import read_signal
 from runtime.ipc.codec import JSON
 from runtime.model import ExecutionStatus
 
-_decode_seqs = msgspec.json.Decoder(list[Number]).decode
+decode_seqs = msgspec.json.Decoder(list[Number]).decode
 
 # -- tasks -------------------------------------------------------------------------------------------------
 
@@ -75,7 +75,7 @@ _decode_details = msgspec.json.Decoder(list[_TaskDetails]).decode
 
 def terminal_seqs(text: str) -> set[int]:
     """Decode the result of TERMINAL_OF."""
-    return set(_decode_seqs(text))
+    return set(decode_seqs(text))
 
 
 def known_keys(text: str) -> dict[str, int]:
@@ -93,7 +93,7 @@ def pending_tasks(page: Page) -> list[PendingTask]:
     seqs, keys, texts, details = page
     tasks = [
         PendingTask(seq, key, text.encode())
-        for seq, key, text in zip(_decode_seqs(seqs), _decode_texts(keys), _decode_texts(texts), strict=True)
+        for seq, key, text in zip(decode_seqs(seqs), _decode_texts(keys), _decode_texts(texts), strict=True)
     ]
     by_seq = {detail.seq: detail for detail in _decode_details(details)}
     if not by_seq:
@@ -248,7 +248,7 @@ decode_event_rows = RecordDecoder(EVENT_LAYOUT, EventRow)
 def events(page: Page, read_layouts: LayoutReader) -> list[RunEvent]:
     """Decode a page of events."""
     records, layouts, numbers = page
-    seqs = _decode_seqs(numbers)
+    seqs = decode_seqs(numbers)
     rows = decode_event_rows(records, layouts, seqs, read_layouts)
     return [
         RunEvent(

@@ -53,6 +53,11 @@ def echo(task: Any, state: ExecutionState) -> Any:
     return task
 
 
+def value(task: dict[str, Any], state: ExecutionState) -> Any:
+    """The value of an outcome of another run."""
+    return task["value"]
+
+
 def meet_row(task: dict[str, str], state: ExecutionState) -> str:
     """`meet` for a row of a table: fields that are empty count as missing."""
     return meet({name: value for name, value in task.items() if value}, state)

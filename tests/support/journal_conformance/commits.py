@@ -126,6 +126,21 @@ class CommitConformance(StoreFixtures):
         assert seqs(journal.results(run, [])) == []
         assert seqs(journal.results(run)) == [1, 2, 3]
 
+    def test_results_can_be_of_some_tasks_only(self, journal: Journal, run: int) -> None:
+        add(journal, run, *"abcde")
+        journal.commit(run, outcomes=[outcome(1), outcome(2, FAILED), outcome(4, INTERRUPTED), outcome(5)])
+        assert seqs(journal.results(run, seqs=[5, 1, 3, 4, 99])) == [1, 4, 5]
+        assert seqs(journal.results(run, [FAILED], [1, 2])) == [2]
+        assert seqs(journal.results(run, seqs=[])) == []
+
+    def test_tasks_that_have_ended_are_those_that_never_change(self, journal: Journal, run: int) -> None:
+        add(journal, run, *"abcde")
+        assert journal.ended_tasks(run) == []
+        journal.commit(run, outcomes=[outcome(5), outcome(2, FAILED), outcome(4, INTERRUPTED), outcome(1)])
+        assert journal.ended_tasks(run) == [1, 2, 5]
+        assert journal.ended_tasks(run, 2) == [5]
+        assert journal.ended_tasks(run, 5) == []
+
     def test_long_results_and_events_always_advance(self, journal: Journal, run: int) -> None:
         """Each once, in order, however the pages fall, also when one row is larger than a page."""
         journal.add_tasks(run, [NewTask(str(n), b"0") for n in range(1, 701)])
