@@ -18,6 +18,7 @@ from orchestrator.cli import (
     help_texts,
     kubernetes,
     logs,
+    prune,
     queries,
     results,
     retry,
@@ -40,6 +41,7 @@ app = typer.Typer(
 run.register(app)
 retry.register(app)
 queries.register(app)
+prune.register(app)
 results.register(app)
 events.register(app)
 logs.register(app)

@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.cli import rendering
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_error, print_json, print_line, query
+from orchestrator.cli.labels import LabelFilter, has_labels, parse_labels
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
 from orchestrator.retries import descendants, parent_id
 from runtime.errors import UsageError
@@ -35,6 +36,7 @@ def runs(
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=0, max=LARGEST_SIZE, help="Only the latest N. (default: all)")
     ] = None,
+    label: LabelFilter = None,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
 ) -> None:
@@ -42,7 +44,8 @@ def runs(
     with query(journal) as opened_journal:
         if not json:
             print_line(rendering.RUN_HEAD)
-        known_runs = opened_journal.runs()
+        wanted = parse_labels(label)
+        known_runs = [run for run in opened_journal.runs() if has_labels(run, wanted)]
         for run in known_runs if limit is None else known_runs[max(0, len(known_runs) - limit) :]:
             counts = opened_journal.counts(run.id)
             print_json(rendering.run_object(run, counts)) if json else print_line(rendering.run_line(run, counts))

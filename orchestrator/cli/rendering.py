@@ -46,6 +46,7 @@ def run_object(run: RunRecord, counts: Counts) -> dict[str, Any]:
         "owner": run.owner,
         "starts": run.starts,
         "cwd": run.cwd,
+        "labels": dict(run.labels),
     }
 
 
@@ -173,7 +174,8 @@ def run_line(run: RunRecord, counts: Counts) -> str:
     """Return the line about a run, for the columns of RUN_HEAD."""
     done = counts.completed + counts.failed
     numbers = f"{done:9} {counts.total:9} {counts.failed:7}"
-    return f"{printable(run.run_id):24} {coloured(run.status, 12)} {numbers}  {local(run.created_at)}"
+    labels = f"  {labels_text(run)}" if run.labels else ""
+    return f"{printable(run.run_id):24} {coloured(run.status, 12)} {numbers}  {local(run.created_at)}{labels}"
 
 
 def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
@@ -191,10 +193,17 @@ def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
         f"started    {local(run.started_at)} ({starts})",
         f"ended      {local(run.ended_at)}",
     ]
+    if run.labels:
+        lines.append(f"labels     {labels_text(run)}")
     if run.signal is not None:
         message = f": {printable(run.signal.message)}" if run.signal.message else ""
         lines.append(f"signal     {run.signal.reason}{message}")
     return lines
+
+
+def labels_text(run: RunRecord) -> str:
+    """Return the labels of a run on one line."""
+    return printable(" ".join(f"{name}={value}" for name, value in run.labels.items()))
 
 
 def _owner_or_hint(run: RunRecord, journal: str) -> str:

@@ -91,6 +91,7 @@ class _Outcomes:
         self._journal = journal
         self._run = run
         self._with_retries = with_retries
+        self._keys = frozenset(keys or ())
         self.statuses = statuses or None
         self.seqs: list[int] | None = None
         if keys:
@@ -105,7 +106,7 @@ class _Outcomes:
         if not self._with_retries:
             return self._journal.results(self._run.id, self.statuses, self.seqs)
         merged = merged_results(self._journal, self._run, self.statuses)
-        return merged if self.seqs is None else (outcome for outcome in merged if outcome.seq in self.seqs)
+        return (outcome for outcome in merged if not self._keys or outcome.key in self._keys)
 
 
 def _choose_format(form: ResultFormat | None, output: str | None, *, json: bool) -> ResultFormat:

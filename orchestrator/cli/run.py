@@ -16,6 +16,7 @@ from orchestrator.cli.inputs.input_set import InputSet, open_inputs
 from orchestrator.cli.inputs.input_sources import STREAM
 from orchestrator.cli.inputs.naming import TaskFields
 from orchestrator.cli.journals import open_for_command
+from orchestrator.cli.labels import parse_labels
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import RunOptions, expand
 from orchestrator.cli.runner import Runner
@@ -68,6 +69,10 @@ def run(
     run_id: Annotated[
         str | None, typer.Option(help="A name for the run. (default: a timestamp and a random suffix)")
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A label by which the run is found. May be given more than once."),
+    ] = None,
     or_resume: Annotated[
         bool,
         typer.Option("--or-resume", help="Resume the run of --run-id if it exists; do nothing if it is over."),
@@ -87,6 +92,7 @@ def run(
     with errors_in_message(message):
         if run_id is not None:
             check_run_id(run_id)
+        labels = parse_labels(label)
         if or_resume and (run_id is None or not sources or STREAM in sources):
             raise UsageError("--or-resume needs --run-id ID and --input FILE: a stream cannot be read a second time")
         open_journal = partial(open_for_command, journal_location(options.journal), group=journal_group)
@@ -100,6 +106,7 @@ def run(
             make_runner = partial(Runner, found_settings, record.run_id, options, observers, journal, record)
             _resume_existing(record, journal, agent_name, inputs, make_runner, exit_options(options, message))
         runner = Runner(found_settings, run_id or new_run_id(), options, observers, journal or open_journal())
+        runner.labels = labels
         begin = runner.begin_with_files if inputs.is_whole else runner.begin_with_stream
         ended = runner.run(agent_name, partial(begin, {"agent": agent_name}, inputs))
         exit_with_result(ended, exit_options(options, message))

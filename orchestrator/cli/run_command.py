@@ -119,6 +119,8 @@ def _words(parameter: Any, value: Any) -> list[str]:
     option = max(parameter.opts, key=len)
     if value is True:
         return [option]
+    if isinstance(value, list | tuple):
+        return [word for item in value for word in (option, str(item))]
     if isinstance(value, float):
         return [option, format_number(value)]
     return [option, str(value.value if isinstance(value, Enum) else value)]

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -74,6 +74,8 @@ class Runner:
             files.note = self.session.note
         self.session.while_stopped(self.display.cleared)
         self.session.hub.on_outcomes = FailureWarnings(self._log)
+        self.labels: Mapping[str, str] = {}
+        """The labels of a new run."""
         self.input_error: UsageError | None = None
         self.input_truncated = False
         """Whether the input is a stream that was not read to its end, now or when the run began."""
@@ -185,6 +187,7 @@ class Runner:
         """Begin with all tasks of files. Every mistake in a file is found before any work begins."""
 
         def prepare(journal: Journal, run: int) -> None:
+            self._label(journal, run)
             try:
                 for batch in batched(inputs.tasks()):
                     self.session.raise_if_interrupted()
@@ -196,14 +199,19 @@ class Runner:
         self._require_new_run_id()
         self.session.begin_run(agent, prepare)
 
+    def _label(self, journal: Journal, run: int) -> None:
+        if self.labels:
+            journal.label_run(run, self.labels)
+
     def begin_with_stream(self, agent: dict[str, Any], inputs: InputSet) -> None:
         """Begin with the tasks of a stream: a thread reads them into the journal, so memory does not grow."""
         self._require_new_run_id()
         self.input_truncated = True
         reader = threading.Thread(target=self._feed, args=(inputs,), name="quiesce-input", daemon=True)
 
-        def prepare(_journal: Journal, _run: int) -> None:
+        def prepare(journal: Journal, run: int) -> None:
             """Start the reader, without which there is no run. The tasks that it reads wait for the journal thread."""
+            self._label(journal, run)
             try:
                 reader.start()
             except RuntimeError as error:  # a limit, or a sandbox

@@ -53,6 +53,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `status` is AWAITING until the first claim, then STARTED, and in the end COMPLETED, FAILED or INTERRUPTED.
     `sealed`: its input is complete. `starts` counts the claims. `parent`: the run whose failed tasks it retries.
+    `labels`: words by which people find it.
     """
 
     id: int
@@ -69,6 +70,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     starts: int = 0
     owner: Owner | None = None
     parent: int | None = None
+    labels: Mapping[str, str] = {}
 
     @property
     def ended(self) -> bool:
@@ -196,6 +198,25 @@ class Journal(Protocol):
 
     def progress(self, run: int) -> ProgressReport | None:
         """Return what the run's supervisor reported last; None if it has not, or has ended the run."""
+        ...
+
+    def label_run(self, run: int, labels: Mapping[str, str]) -> None:
+        """Record the labels of a run, instead of those that it has."""
+        ...
+
+    def remove_run(self, run: RunRecord) -> None:
+        """Remove a run with all that belongs to it, in steps, so that other processes can write meanwhile.
+
+        Raises ClaimedError if a supervisor has it, UsageError if it is not as this record has it any more.
+        """
+        ...
+
+    def used_size(self, run: int | None = None) -> int:
+        """Return the bytes of the journal's content without what was removed; roughly those of one run, if given."""
+        ...
+
+    def vacuum(self) -> None:
+        """Give the space of what was removed back to the file system. Others cannot write meanwhile."""
         ...
 
     # -- tasks ---------------------------------------------------------------------------------------------

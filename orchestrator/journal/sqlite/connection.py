@@ -187,6 +187,13 @@ class Database:
             self._depth -= 1
         self._check_files()
 
+    def vacuum(self) -> None:
+        """Rewrite the file without free pages, and shorten the WAL that this needs. Not inside of a transaction."""
+        with self.reading():
+            self._patiently("VACUUM")
+            with contextlib.suppress(sqlite3.Error):  # a reader is in the way: the next checkpoint does it
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
     def restart_transaction(self) -> None:
         """Roll back what the transaction has done so far, and begin a new one."""
         self._connection.execute("ROLLBACK")

@@ -23,7 +23,7 @@ from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask
 from orchestrator.journal.base import Committed, Counts, Mode, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.contention import Handler, wait_at_most
 from orchestrator.journal.errors import ClaimedError, DuplicateKeyError
-from orchestrator.journal.sqlite import batches, queries, rows, run_rows
+from orchestrator.journal.sqlite import batches, queries, removal, rows, run_rows
 from orchestrator.journal.sqlite.columns import Count, escape_surrogates, to_json
 from orchestrator.journal.sqlite.commits import TASK_STATUSES, CommitWriter
 from orchestrator.journal.sqlite.connection import Database
@@ -31,9 +31,6 @@ from orchestrator.journal.sqlite.locks import PRIVATE
 from orchestrator.journal.sqlite.pages import PageReader
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptSignal
-
-REMOVED_AT_ONCE = 2000
-"""Tasks of a draft that are removed in one transaction."""
 
 
 class SqliteJournal:
@@ -109,7 +106,7 @@ class SqliteJournal:
                 self._db.execute(queries.PUBLISH_RUN, (number,))
         except QuiesceError:
             self._last_task.pop(number, None)
-            self._remove_draft(number)
+            removal.remove_hidden_run(self._db, number)
             raise
         except BaseException:  # removal may take too long now: the next draft does it
             self._last_task.pop(number, None)
@@ -121,18 +118,37 @@ class SqliteJournal:
         for number in self._db.fetch_values(queries.DRAFTS, int):
             if self._db.locks.claim(number):
                 try:
-                    self._remove_draft(number)
+                    removal.remove_hidden_run(self._db, number)
                 finally:
                     self._db.locks.release(number)
 
-    def _remove_draft(self, number: int) -> None:
-        """Remove a draft and its tasks in steps, so that other processes can write meanwhile."""
-        with self._db.hastily():
-            while True:
-                with self._db.writing():
-                    if not self._db.execute(queries.DROP_SOME_TASKS, {"run": number, "limit": REMOVED_AT_ONCE}):
-                        self._db.execute(queries.DROP_DRAFT, (number,))
-                        return
+    def label_run(self, run: int, labels: Mapping[str, str]) -> None:
+        """Update the labels of a run."""
+        with self._db.writing():
+            self._db.execute(queries.LABEL_RUN, (to_json(dict(labels)), run))
+
+    def remove_run(self, run: RunRecord) -> None:
+        """Hide a run, and remove it as a draft that was abandoned: so is one whose removal was cut off."""
+        if not self._db.locks.claim(run.id):
+            raise _claimed(run, self._db.locks.find_owner(run.id))
+        try:
+            with self._db.writing():
+                now = next((record for record in self.runs() if record.id == run.id), None)
+                if now is None or (now.status, now.starts) != (run.status, run.starts):
+                    raise UsageError(f"run {run.run_id} has changed meanwhile, and was not removed")
+                self._db.execute(queries.HIDE_RUN, (run.id,))
+                self._db.execute(queries.FORGET_PARENT, (run.id,))
+            removal.remove_hidden_run(self._db, run.id)
+        finally:
+            self._db.locks.release(run.id)
+
+    def used_size(self, run: int | None = None) -> int:
+        """Return the bytes of the file's used pages, or of the rows of a run."""
+        return self._db.fetch_value(queries.USED_SIZE, Count) if run is None else removal.size_of_run(self._db, run)
+
+    def vacuum(self) -> None:
+        """Rewrite the file without free pages, and cut the WAL."""
+        self._db.vacuum()
 
     def get_run(self, run_id: str | None = None) -> RunRecord:
         """Return the run with this id or prefix, the latest for None. Raises UsageError otherwise."""

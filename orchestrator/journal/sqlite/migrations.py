@@ -64,12 +64,13 @@ STEPS: Final = (
         },
     ),
     Step(
-        # outcomes describe the exception of a failed task; a run that retries others knows its parent; output is kept,
+        # outcomes describe exceptions; runs have a parent, whose failed tasks they retry, and labels; output is kept,
         # and how far a living run is
         version=7,
         statements=(
             name_layouts(3),
             "ALTER TABLE runs ADD COLUMN parent INTEGER REFERENCES runs(id)",
+            "ALTER TABLE runs ADD COLUMN labels TEXT NOT NULL DEFAULT '{}'",
             """CREATE TABLE output(
                 run INTEGER NOT NULL, number INTEGER NOT NULL, task INTEGER NOT NULL, slot INTEGER NOT NULL,
                 first INTEGER NOT NULL, size INTEGER NOT NULL, lines TEXT NOT NULL, PRIMARY KEY (run, number)
@@ -79,7 +80,7 @@ STEPS: Final = (
         ),
         selects={
             "layouts": "SELECT id, position, name FROM {source} UNION ALL " + select_layouts(3),  # noqa: S608 - text of ours
-            "runs": "SELECT *, NULL AS parent FROM {source}",
+            "runs": "SELECT *, NULL AS parent, '{{}}' AS labels FROM {source}",
             "output": "SELECT 0 run, 0 number, 0 task, 0 slot, 0 first, 0 size, '[]' lines WHERE 0",
             "progress": "SELECT 0 AS run, '' AS report WHERE 0",
         },

@@ -20,6 +20,7 @@ projection, which is `{"type": …, "value": …}`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 APPLICATION_ID: Final = 0x71756965
@@ -77,7 +78,8 @@ CREATE TABLE runs(
     owner_pid INTEGER,
     owner_host TEXT,
     ready INTEGER NOT NULL DEFAULT 1,
-    parent INTEGER REFERENCES runs(id)
+    parent INTEGER REFERENCES runs(id),
+    labels TEXT NOT NULL DEFAULT '{{}}'
 );
 CREATE TABLE supervisors(
     run INTEGER NOT NULL REFERENCES runs(id),
@@ -204,7 +206,7 @@ CREATE VIEW event_list AS
 
 _RUN_COLUMNS: Final = (
     "id, run_id, agent, config, cwd, status, created_at, started_at, ended_at, sealed, signal, starts,"
-    " owner_pid, owner_host, ready, parent"
+    " owner_pid, owner_host, ready, parent, labels"
 )
 ALL_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id"
 RUN_BY_NUMBER: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"
@@ -228,10 +230,36 @@ DRAFT_RUN: Final = (
 DRAFTS: Final = "SELECT id FROM runs WHERE NOT ready"
 OWN_RUN: Final = "UPDATE runs SET owner_pid = :pid, owner_host = :host WHERE id = :run"
 PUBLISH_RUN: Final = "UPDATE runs SET ready = 1, owner_pid = NULL, owner_host = NULL WHERE id = ?"
-DROP_SOME_TASKS: Final = """
-DELETE FROM tasks WHERE run = :run AND seq IN (SELECT seq FROM tasks WHERE run = :run ORDER BY seq LIMIT :limit)
+LABEL_RUN: Final = "UPDATE runs SET labels = ? WHERE id = ?"
+HIDE_RUN: Final = "UPDATE runs SET ready = 0 WHERE id = ? AND ready"
+FORGET_PARENT: Final = "UPDATE runs SET parent = NULL WHERE parent = ?"
+DROP_HIDDEN_RUN: Final = "DELETE FROM runs WHERE id = ? AND NOT ready"
+TABLES_OF_RUNS: Final = """
+SELECT t.name FROM sqlite_schema t
+WHERE t.type = 'table' AND EXISTS (SELECT 1 FROM pragma_table_info(t.name) c WHERE c.name = 'run') ORDER BY t.name
 """
-DROP_DRAFT: Final = "DELETE FROM runs WHERE id = ? AND NOT ready"
+COLUMNS_OF_TABLE: Final = "SELECT name FROM pragma_table_info(?)"
+USED_SIZE: Final = """
+SELECT (SELECT page_count FROM pragma_page_count) * (SELECT page_size FROM pragma_page_size)
+    - (SELECT freelist_count FROM pragma_freelist_count) * (SELECT page_size FROM pragma_page_size)
+"""
+
+
+def drop_some(table: str, columns: Collection[str]) -> str:
+    """Return the statement that deletes some rows of a run from a table, and no row when there is none left."""
+    order = next((name for name in ("seq", "number") if name in columns), None)
+    if order is None:
+        return f"DELETE FROM {table} WHERE run = :run"
+    some = f"SELECT {order} FROM {table} WHERE run = :run ORDER BY {order} LIMIT :limit"
+    return f"DELETE FROM {table} WHERE run = :run AND {order} IN ({some})"
+
+
+def size_of_rows(table: str, columns: Collection[str]) -> str:
+    """Return the SELECT of the bytes that the rows of a run have in a table, roughly."""
+    lengths = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in columns)
+    return f"SELECT coalesce(sum({lengths} + 8), 0) FROM {table} WHERE run = :run"
+
+
 CLAIM_RUN: Final = """
 UPDATE runs SET owner_pid = :pid, owner_host = :host, starts = starts + 1,
     started_at = coalesce(started_at, :now),

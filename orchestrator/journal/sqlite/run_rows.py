@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import Literal
 
+import msgspec
+
 from orchestrator.journal.base import Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.sqlite.columns import Count, Number, Pid, Stored, Time
 from runtime.interrupt_signal import read_signal
 from runtime.model import ExecutionStatus
+
+_decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class RunRow(Stored, frozen=True):
@@ -30,6 +34,7 @@ class RunRow(Stored, frozen=True):
     owner_host: str | None
     ready: Literal[0, 1]
     parent: Number | None
+    labels: str
 
     def record(self, holder: int | None) -> RunRecord:
         """Return the record. `holder`: the process that holds the run's lock (None: no process, 0: a hidden one)."""
@@ -50,6 +55,7 @@ class RunRow(Stored, frozen=True):
             starts=self.starts,
             owner=self._owner(holder),
             parent=self.parent,
+            labels=_decode_labels(self.labels),
         )
 
     def _owner(self, holder: int | None) -> Owner | None:

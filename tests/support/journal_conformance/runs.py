@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.core.progress import ExecutorProgress, Progress, TaskProgress
 from orchestrator.core.progress_report import ProgressReport, encode
+from orchestrator.core.records import NewTask, TaskSnapshot
 from orchestrator.journal import ClaimedError, DuplicateKeyError, Journal, JournalError
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
@@ -35,6 +36,63 @@ def is_claimed(journal: Journal, run_id: str) -> bool:
 
 
 class RunConformance(StoreFixtures):
+    # -- removal and labels --------------------------------------------------------------------------------
+
+    def test_labels_come_back(self, journal: Journal, other: Journal) -> None:
+        run = journal.create_run("r", agent=None).id
+        assert journal.get_run("r").labels == {}
+        journal.label_run(run, {"team": "a b=c", "é": "\u202e"})
+        assert other.get_run("r").labels == {"team": "a b=c", "é": "\u202e"}
+        journal.label_run(run, {})
+        assert other.get_run("r").labels == {}
+
+    def test_a_run_is_removed_with_all_that_it_has(self, journal: Journal, other: Journal) -> None:
+        """Its neighbour keeps everything, and its id is free again."""
+        for name in ("gone", "kept"):
+            run = journal.claim(journal.create_run(name, agent=None).id, token=name).id
+            add(journal, run, *"abc")
+            journal.seal(run)
+            journal.add_agents(run, {0: "m:f"})
+            ended = [outcome(1), outcome(2, FAILED), outcome(3, INTERRUPTED)]
+            journal.commit(run, outcomes=ended, events=[event("x"), event("y")], snapshots=[TaskSnapshot(3, b"[1]")])
+            journal.finish_run(run, INTERRUPTED, STOP)
+            journal.release(run)
+        gone, kept = other.runs()
+        before = (seqs(other.results(kept.id)), seqs(other.events(kept.id)), other.counts(kept.id))
+        assert other.used_size(gone.id) == other.used_size(kept.id) > 0
+        other.remove_run(gone)
+        assert [run.run_id for run in journal.runs()] == ["kept"]
+        assert other.used_size(gone.id) == 0
+        assert (seqs(other.results(kept.id)), seqs(other.events(kept.id)), other.counts(kept.id)) == before
+        again = journal.create_run("gone", agent=None).id
+        assert journal.last_seq(again) == 0
+        assert list(journal.results(again)) == []
+        journal.vacuum()
+        assert seqs(other.results(kept.id)) == before[0]
+
+    def test_a_run_that_is_executed_is_not_removed(self, journal: Journal, run: int, other: Journal) -> None:
+        add(journal, run, "a")
+        record = other.get_run("r1")
+        with pytest.raises(ClaimedError, match="is being executed"):
+            other.remove_run(record)
+        journal.commit(run, outcomes=[outcome(1)])
+        journal.finish_run(run, COMPLETED)
+        journal.release(run)
+        with pytest.raises(UsageError, match="has changed meanwhile"):
+            other.remove_run(record)
+        other.remove_run(other.get_run("r1"))
+        assert journal.runs() == []
+
+    def test_what_is_removed_makes_room(self, journal: Journal) -> None:
+        empty = journal.used_size()
+        run = journal.create_run("r", agent=None)
+        journal.add_tasks(run.id, [NewTask(str(n), b'"%s"' % (b"x" * 1000)) for n in range(5000)])
+        full = journal.used_size()
+        assert full > empty + 5_000_000
+        assert 5_000_000 < journal.used_size(run.id) < full
+        journal.remove_run(run)
+        assert journal.used_size() < empty + 100_000
+
     # -- records -------------------------------------------------------------------------------------------
 
     def test_a_run_comes_back_as_it_was_created(self, journal: Journal, other: Journal) -> None:
