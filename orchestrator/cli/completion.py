@@ -24,7 +24,7 @@ import typer
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, open_journal, wait_at_most
 
 SECONDS: Final = 0.5
-"""Seconds that a completion takes at most, beside the start of this process."""
+"""Seconds that a completion waits for a journal, and after which it reads no further page of keys."""
 
 MOST: Final = 200
 """Words that are offered at most."""
@@ -32,6 +32,7 @@ MOST: Final = 200
 SHELL_VARIABLE: Final = "_QUIESCE_COMPLETE"
 
 _LARGEST_FILE: Final = 1 << 20
+_FILES: Final = 100
 _PAGE: Final = 1000
 _REJOINED: Final = [False]
 
@@ -120,14 +121,8 @@ def _offer(context: typer.Context, incomplete: str, read: Callable[[Journal], It
 
 def _choose(words: Iterable[str], incomplete: str) -> list[str]:
     """Return the words that begin so and need no quotes."""
-    end = time.monotonic() + SECONDS
     fitting = (word for word in words if word.startswith(incomplete) and shlex.quote(word) == word)
-    found: list[str] = []
-    for word in islice(fitting, MOST):
-        found.append(word)
-        if time.monotonic() > end:
-            break
-    return found
+    return list(islice(fitting, MOST))
 
 
 def _words() -> list[str]:
@@ -151,7 +146,7 @@ def _agents(incomplete: str) -> Iterator[str]:
     source, colon, _ = incomplete.partition(":")
     if not colon:
         folder = os.path.dirname(source)
-        for file in sorted(Path(folder or ".").glob("*.py")):
+        for file in sorted(Path(folder or ".").glob("*.py"))[:_FILES]:
             path = os.path.join(folder, file.name)
             yield from (f"{path}:{name}" for name in _functions(file))
         return
