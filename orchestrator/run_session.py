@@ -160,6 +160,10 @@ class RunSession:
         """Count tasks that a caller will hand in, so that the total is known before it has. One thread at a time."""
         self._engine.announce(tasks)
 
+    def is_executing(self, key: str) -> bool:
+        """Return whether an executor executes the task of this key, a moment ago."""
+        return self._engine.is_executing(key)
+
     @property
     def guardian(self) -> int | None:
         """The guardian's process id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -33,6 +34,7 @@ from runtime.interrupt_signal import build_signal
 from runtime.ipc.main_module import refuse_start_while_importing
 from runtime.limits import LARGEST_SIZE, check_count, show_value
 from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
+from runtime.stop_limits import CALLBACK_TIMEOUT
 
 
 def _check_rest(
@@ -168,7 +170,9 @@ class Supervisor(TaskIntake):
             except BaseException as interruption:  # noqa: BLE001 - a Ctrl-C of the program's own: as if it had left the block
                 error = error or interruption
                 self._on_block_exit(interruption)
-        self._finish(self._finish_session(), error, was_there=kind is not None)
+        self.ending = ending = self._finish_session()
+        self._require_feed().callbacks.flush(_callback_timeout(ending))
+        self._raise_end(ending, error, was_there=kind is not None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -179,6 +183,7 @@ class Supervisor(TaskIntake):
         if self._is_forked:
             return
         self._on_block_exit(error)
+        has_loop = True
         while True:
             try:
                 if await lazy_imports.asyncio().to_thread(self._require_session().join, 3600.0):
@@ -187,11 +192,17 @@ class Supervisor(TaskIntake):
                 error = error or interruption
                 self._on_block_exit(interruption)
             except BaseException as interruption:  # noqa: BLE001 - the event loop is over: nothing runs this coroutine
-                error = error or interruption
+                error, has_loop = error or interruption, False
                 self._on_block_exit(interruption)
                 self._require_session().join()
                 break
-        self._finish(self._finish_session(), error, was_there=kind is not None)
+        self.ending = ending = self._finish_session()
+        flush = partial(self._require_feed().callbacks.flush, _callback_timeout(ending))
+        if has_loop:
+            await lazy_imports.asyncio().to_thread(flush)
+        else:
+            flush()
+        self._raise_end(ending, error, was_there=kind is not None)
 
     def _on_block_exit(self, error: BaseException | None) -> None:
         session = self._require_session()
@@ -208,12 +219,11 @@ class Supervisor(TaskIntake):
         else:
             session.interrupt(error.signal)
 
-    def _finish(self, ending: RunResult, error: BaseException | None, *, was_there: bool) -> None:
+    def _raise_end(self, ending: RunResult, error: BaseException | None, *, was_there: bool) -> None:
         """Raise the signal again that stopped the run, or the error: all is recorded and released.
 
         `was_there`: the error left the block, and goes on by itself. Else it came while the end was waited for.
         """
-        self.ending = ending
         if ending.signal_name is not None:
             reraise(ending.signal_name)
         if error is not None and not was_there:
@@ -282,3 +292,8 @@ class Supervisor(TaskIntake):
     def progress(self) -> Progress:
         """How far the run is now: its counts, rate and estimate, and what every executor does."""
         return self._require_session().progress
+
+
+def _callback_timeout(ending: RunResult) -> float | None:
+    """Return how long the end of a block waits for done-callbacks: without a limit, unless the run was stopped."""
+    return None if ending.signal is None else CALLBACK_TIMEOUT

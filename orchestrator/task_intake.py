@@ -11,9 +11,8 @@ from orchestrator.feeding.async_feed import AsyncFeed
 from orchestrator.feeding.map_feed import MapFeed
 from orchestrator.feeding.task_feed import TaskFeed
 from orchestrator.outcome import Outcome
-from orchestrator.task_handle import TaskHandle
+from orchestrator.task_handle import Handle
 from runtime.errors import UsageError
-from runtime.model import InterruptReason
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,17 +26,6 @@ class TaskIntake:
 
     def _require_feed(self) -> TaskFeed:
         """Return what feeds the run. Raises QuiesceError outside of the block."""
-        raise NotImplementedError
-
-    def interrupt(
-        self,
-        reason: InterruptReason = InterruptReason.USER_CANCELLED,
-        message: str = "",
-        triggered_by: str = "api",
-        *,
-        key: str | None = None,
-    ) -> None:
-        """Stop the run, or one task."""
         raise NotImplementedError
 
     @overload
@@ -166,14 +154,17 @@ class TaskIntake:
         while (outcome := await to_thread(next, outcomes, None)) is not None:
             yield outcome
 
+    @overload
     def submit(
-        self,
-        agent: Callable[[T, Any], Any] | Callable[[T], Any],
-        task_input: T,
-        *,
-        key: str | None = None,
-        priority: int = 0,
-    ) -> TaskHandle:
+        self, agent: AsyncAgent[T, R], task_input: T, *, key: str | None = None, priority: int = 0
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, agent: SyncAgent[T, R], task_input: T, *, key: str | None = None, priority: int = 0
+    ) -> Handle[R]: ...
+    def submit(
+        self, agent: Callable[..., Any], task_input: Any, *, key: str | None = None, priority: int = 0
+    ) -> Handle[Any]:
         """Hand in one task, from any thread, also while others run. Return the handle of its result.
 
         `key` names it, else the "key" of an input that is a dict, else its number. Tasks of a higher `priority` begin
@@ -183,5 +174,4 @@ class TaskIntake:
         another task of this key.
         """
         feed = self._require_feed()
-        name, future = feed.submit(feed.register(agent), task_input, key, priority)
-        return TaskHandle(name, future, feed.end_error, lambda: self.interrupt(key=name))
+        return feed.submit(feed.register(agent), task_input, key, priority)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from orchestrator.engine.hub import EventStream as EventStream
     from orchestrator.identity import RunMismatchError as RunMismatchError
     from orchestrator.outcome import Outcome as Outcome
+    from orchestrator.remote_exceptions import TaskFailed as TaskFailed
     from orchestrator.retries import failed_inputs as failed_inputs
     from orchestrator.retries import results_with_retries as results_with_retries
     from orchestrator.run_result import RunResult as RunResult
     from orchestrator.supervisor import Supervisor as Supervisor
-    from orchestrator.task_handle import TaskFailed as TaskFailed
-    from orchestrator.task_handle import TaskHandle as TaskHandle
+    from orchestrator.task_handle import Handle as Handle
     from runtime.agents import agent as agent
     from runtime.concurrency.child import Child as Child
     from runtime.concurrency.circuit_breaker import CircuitBreaker as CircuitBreaker

@@ -103,6 +103,9 @@ LAST_OUTPUT_TIMEOUT_IN_STOP: Final = 0.5
 OUTPUT_TIMEOUT: Final = 1.0
 """End: how long the supervisor waits for a log, a terminal or a reader that takes nothing."""
 
+CALLBACK_TIMEOUT: Final = 1.0
+"""End: how long the end of a block that was stopped waits for the callbacks of handles."""
+
 FAILED_JOURNAL_TIMEOUT: Final = 1.0
 """End: how long a journal that has failed gets to refuse what still waits to be written."""
 

@@ -62,6 +62,13 @@ class SupervisorState:
         """Return the number of tasks that executors execute; the others were sent in advance."""
         return sum(min(len(slot.assigned), self.concurrency_per_executor) for slot in self.slots)
 
+    def is_executing(self, key: str) -> bool:
+        """Return whether an executor executes the task of this key. Any thread may ask: the answer may be old."""
+        count = self.concurrency_per_executor
+        return any(
+            assigned.task.key == key for slot in self.slots for assigned in tuple(slot.assigned.values())[:count]
+        )
+
     @property
     def alive(self) -> list[Slot]:
         """Return the slots with a process in them."""

@@ -176,6 +176,10 @@ class Engine:
         """Count tasks that a caller will hand in. Any thread, one at a time."""
         self._board.announced += tasks
 
+    def is_executing(self, key: str) -> bool:
+        """Return whether an executor executes the task of this key, a moment ago."""
+        return self._state.is_executing(key)
+
     @property
     def is_over(self) -> bool:
         """Whether the loop has ended. Takes no lock: a Ctrl-C that is an exception could leave it half taken."""

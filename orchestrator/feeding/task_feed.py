@@ -10,18 +10,19 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
-from orchestrator.core.records import NewTask, TaskOutcome
+from orchestrator.callbacks import CallbackThread
+from orchestrator.core.records import NewTask
 from orchestrator.engine.hub import OutcomeCallback
 from orchestrator.engine.task_store import Known
 from orchestrator.feeding.agent_sources import AgentSources
 from orchestrator.feeding.delivery import Delivery
 from orchestrator.feeding.task_builder import GivenTask, TaskBuilder
-from orchestrator.outcome import Outcome
 from orchestrator.run_session import RunSession
+from orchestrator.task_handle import Handle
 from runtime.errors import QuiesceError, UsageError
+from runtime.model import InterruptSignal
 
 COMPARED_TOGETHER = 512
 """Tasks of a collection that are compared in one go with those that a run has."""
@@ -38,6 +39,7 @@ class TaskFeed:
         self._pid = os.getpid()
         self._sources = AgentSources()
         self.builder = TaskBuilder()
+        self.callbacks = CallbackThread()
         self._lock = threading.Lock()
         self._first_agent_loaded = False
 
@@ -131,17 +133,15 @@ class TaskFeed:
             self.wait_for(tasks, sinks)
             return self.spool(tasks, known)
 
-    def submit(
-        self, agent: int, task_input: Any, key: str | None = None, priority: int = 0
-    ) -> tuple[str, Future[Outcome[Any] | None]]:
-        """Hand in one task. Return its key, and a future of its outcome (None if there will be none)."""
+    def submit(self, agent: int, task_input: Any, key: str | None = None, priority: int = 0) -> Handle[Any]:
+        """Hand in one task. Return the handle of its result."""
         unwritten: deque[Future[None]] = deque()
-        future: Future[Outcome[Any] | None] = Future()
         with self.handing_in(agent, unwritten):
             task = self.builder.task(agent, task_input, key, priority=priority)
-            unwritten.append(self.hand_in([task], [partial(_settle, future, task_input)]))
+            handle: Handle[Any] = Handle(task.key, task_input, self)
+            unwritten.append(self.hand_in([task], [handle.settle]))
             unwritten[-1].result()
-        return task.key, future
+        return handle
 
     def wait_for(self, tasks: Sequence[NewTask], sinks: Iterable[OutcomeCallback]) -> None:
         """Wait for all of these tasks, each with its sink, or, when a key is refused, for none."""
@@ -167,6 +167,14 @@ class TaskFeed:
         spooled.add_done_callback(forget)
         return spooled
 
+    def interrupt_task(self, key: str, signal: InterruptSignal) -> None:
+        """Interrupt one task. Returns at once."""
+        self.session.interrupt(signal, key)
+
+    def is_running(self, key: str) -> bool:
+        """Return whether an executor has this task, a moment ago."""
+        return self.session.is_executing(key)
+
     def end_error(self) -> BaseException:
         """Return what to raise in a caller that waits for what will not come."""
         return self.session.end_error()
@@ -174,7 +182,3 @@ class TaskFeed:
 
 def _is_repeatable(keys: Iterable[str] | None) -> bool:
     return keys is None or isinstance(keys, Collection)
-
-
-def _settle(future: Future[Outcome[Any] | None], task_input: object, record: TaskOutcome | None) -> None:
-    future.set_result(None if record is None else Outcome.from_record(record, 0, task_input))

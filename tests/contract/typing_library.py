@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import Future, as_completed, wait
 from functools import partial
 from typing import Any, assert_type
 
-from orchestrator import Outcome, Supervisor
+from orchestrator import Handle, Outcome, Supervisor
 from runtime import ExecutionState, agent
 
 
@@ -64,6 +65,31 @@ def maps(supervisor: Supervisor) -> None:
     anything: list[Outcome[Any]] = list(supervisor.map(lambda number, state: number * 2, [1]))
     objects: Outcome[object] = next(supervisor.map(double, [1]))
     print(anything, objects)
+
+
+def handles(supervisor: Supervisor) -> None:
+    first = supervisor.submit(summarise, "a", key="k", priority=1)
+    assert_type(first, Handle[dict[str, int]])
+    assert_type(first.result(3), dict[str, int])
+    assert_type(first.outcome(), Outcome[dict[str, int]])
+    assert_type(first.exception(), BaseException | None)
+    second = supervisor.submit(double, 1)
+    assert_type(second.result(), int)
+    second.add_done_callback(lambda done: print(done.key, done.result() + 1))
+    second.add_done_callback(on_done)
+    for done in as_completed([second, supervisor.submit(double, 2)]):
+        assert_type(done.result(), int)
+    future: Future[int] = second
+    print(wait([second]).done, second.cancel(), second.cancelled(), second.running(), second.done(), future)
+
+
+def on_done(handle: Handle[int]) -> None:
+    print(handle.key)
+
+
+async def handles_in_a_loop(supervisor: Supervisor) -> None:
+    assert_type(await supervisor.submit(fetch, 1), str)
+    assert_type(await supervisor.submit(double, 1).outcome_async(), Outcome[int])
 
 
 async def maps_in_a_loop(supervisor: Supervisor) -> None:

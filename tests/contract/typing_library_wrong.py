@@ -27,4 +27,7 @@ def wrong(supervisor: Supervisor) -> None:
     supervisor.map(count, ["a"], key="k")  # type: ignore[call-overload]
     text.index = 3  # type: ignore[misc]
     Supervisor(workers="four")  # type: ignore[arg-type]
-    print(number, text)
+    words: str = supervisor.submit(count, "a").result()  # type: ignore[assignment]
+    supervisor.submit(fetch, 1).add_done_callback(lambda: None)  # type: ignore[misc, arg-type]
+    supervisor.submit(fetch, 1).result("soon")  # type: ignore[arg-type]
+    print(number, text, words)

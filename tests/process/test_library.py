@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import CancelledError, as_completed, wait
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from orchestrator import Supervisor
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptReason
 from tests.support.cli import environment, run_cli
+from tests.support.wait import wait_until
 
 PROGRAM = """
 from orchestrator import Supervisor
@@ -284,3 +287,47 @@ def test_a_supervisor_that_cannot_start_leaves_the_process_as_it_was(
     assert (sys.getswitchinterval(), signal.getsignal(signal.SIGTERM)) == before
     with Supervisor(workers=1, journal=tmp_path / "runs.db", log=quiet) as supervisor:
         assert supervisor.submit(lambda x, state: x, 1).result() == 1
+
+
+def test_cancel_ends_a_running_task_and_its_executor_works_on(tmp_path: Path) -> None:
+    """Its `finally` has run when the handle is done; the run's next start executes it again."""
+
+    def slow(path: str, state: Any) -> str:
+        if Path(f"{path}-second").exists():
+            return "second"
+        try:
+            Path(f"{path}-began").touch()
+            state.sleep(3600)
+        finally:
+            Path(f"{path}-cleaned").touch()
+        return "never"
+
+    path = str(tmp_path / "task")
+    with Supervisor(workers=1, journal=tmp_path / "j.db", run_id="r", log=quiet) as supervisor:
+        handle = supervisor.submit(slow, path, key="slow")
+        waiting = supervisor.submit(slow, path, key="waiting")
+        wait_until(Path(f"{path}-began").exists, what="it runs")
+        wait_until(handle.running, what="it is seen")
+        assert handle.cancel()
+        assert waiting.cancel()
+        assert wait([handle, waiting], 60).not_done == set()
+        assert Path(f"{path}-cleaned").exists()
+        assert (handle.cancelled(), waiting.cancelled()) == (True, True)
+        with pytest.raises(CancelledError):
+            handle.result()
+        assert supervisor.submit(lambda x, state: x, 1, key="other").result() == 1
+    Path(f"{path}-second").touch()
+    with Supervisor(workers=1, journal=tmp_path / "j.db", run_id="r", log=quiet) as supervisor:
+        assert supervisor.submit(slow, path, key="slow").result() == "second"
+        assert supervisor.submit(slow, path, key="waiting").result() == "second"
+
+
+def test_handles_work_with_wait_and_callbacks_of_a_program() -> None:
+    seen: list[tuple[int, str]] = []
+    with Supervisor(workers=2, log=quiet) as supervisor:
+        handles = [supervisor.submit(lambda x, state: x * x, number) for number in range(30)]
+        for handle in handles:
+            handle.add_done_callback(lambda done: seen.append((done.result(), threading.current_thread().name)))
+        assert {done.result() for done in as_completed(handles, 60)} == {number**2 for number in range(30)}
+    assert sorted(value for value, _ in seen) == [number**2 for number in range(30)]
+    assert {name for _, name in seen} <= {"quiesce-callbacks", threading.main_thread().name}

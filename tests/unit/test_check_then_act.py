@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
+from orchestrator.callbacks import CallbackThread
 from orchestrator.core.records import TaskOutcome
 from orchestrator.engine.hub import EventStream, Hub
 from orchestrator.outcome import Outcome
-from orchestrator.task_handle import TaskHandle
-from runtime.errors import ExecutionInterrupted, UsageError
+from orchestrator.task_handle import Handle
+from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.events.bus import EventBus
 from runtime.execution.state import ExecutionState
-from runtime.model import Event, ExecutionStatus
+from runtime.model import Event, ExecutionStatus, InterruptSignal
 from runtime.testing import real_time
 from tests.support.interleave import interleave
 
@@ -77,10 +77,60 @@ def test_a_stream_that_is_opened_while_the_hub_closes_ends() -> None:
     interleave(Hub, Hub.close, lambda hub: hub.subscribe(1), check, "hub.py")
 
 
+class NoRun:
+    """The owner of a handle, without a run."""
+
+    def __init__(self) -> None:
+        self.callbacks = CallbackThread()
+        self.interrupted: list[str] = []
+
+    def interrupt_task(self, key: str, signal: InterruptSignal) -> None:
+        self.interrupted.append(key)
+
+    def is_running(self, key: str) -> bool:
+        return False
+
+    def end_error(self) -> BaseException:
+        return QuiesceError("the supervisor has ended")
+
+
+class Called(Handle[Any]):
+    """A handle and the calls of its callback."""
+
+    def __init__(self) -> None:
+        super().__init__("k", None, NoRun())
+        self.calls: list[str] = []
+
+    def add(self) -> None:
+        self.add_done_callback(lambda handle: self.calls.append(handle.key))
+
+
+def test_a_callback_that_is_added_while_the_task_ends_is_called_once() -> None:
+    def check(handle: Called, first: Any, second: Any) -> None:
+        assert (first, second) == (None, None)
+        assert handle._owner.callbacks.flush(10)
+        assert handle.calls == ["k"]
+
+    interleave(Called, Called.add, lambda handle: handle.settle(ENDED), check, "task_handle.py")
+    interleave(Called, lambda handle: handle.settle(ENDED), Called.add, check, "task_handle.py")
+
+
+@pytest.mark.parametrize("status", [ExecutionStatus.COMPLETED, ExecutionStatus.INTERRUPTED])
+def test_a_task_that_ends_while_it_is_cancelled_is_done_once(status: ExecutionStatus) -> None:
+    ending: Outcome[Any] = Outcome(seq=1, key="k", status=status, attempts=1)
+
+    def check(handle: Called, *_: Any) -> None:
+        assert handle.done()
+        assert not (handle.cancelled() and status is ExecutionStatus.COMPLETED)
+        assert handle.outcome(0) == ending
+
+    interleave(Called, Called.cancel, lambda handle: handle.settle(ending), check, "task_handle.py")
+    interleave(Called, lambda handle: handle.settle(ending), Called.cancel, check, "task_handle.py")
+
+
 @real_time
 async def test_a_caller_who_stops_waiting_cancels_nothing_for_others() -> None:
-    future: Future[Outcome[Any] | None] = Future()
-    handle = TaskHandle("k", future, AssertionError, lambda: None)
+    handle: Handle[Any] = Handle("k", None, NoRun())
     patient = asyncio.create_task(handle.outcome_async())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(handle.outcome_async(), 0)
@@ -88,8 +138,8 @@ async def test_a_caller_who_stops_waiting_cancels_nothing_for_others() -> None:
     await asyncio.sleep(0)
     impatient.cancel()
     await asyncio.sleep(0)
-    threading.Thread(target=future.set_result, args=(ENDED,)).start()
-    assert await patient is ENDED
+    threading.Thread(target=handle.settle, args=(ENDED,)).start()
+    assert await patient == ENDED
     assert impatient.cancelled()
 
 

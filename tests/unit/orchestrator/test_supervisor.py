@@ -46,10 +46,9 @@ def first_waits(task_input: int, _state: Any) -> None:
 
 
 def even_ones_wait(task_input: int, state: Any) -> None:
+    EXECUTED.append(task_input)
     if task_input % 2 == 0:
         state.sleep(3600)
-    elif task_input == 3:
-        BEGAN.set()
 
 
 def note_execution(task_input: int, _state: Any) -> None:
@@ -209,10 +208,15 @@ def test_inputs_that_come_slowly_are_not_waited_for(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_stop_yields_what_has_ended_in_order() -> None:
+    def interrupt_when_all_have_begun() -> None:
+        wait_until(lambda: len(EXECUTED) == 4, what="all have begun")
+        running.interrupt(message="enough")
+
+    EXECUTED.clear()
     indices = []
     with pytest.raises(ExecutionInterrupted), supervisor(workers=4) as running:
         outcomes = running.map(even_ones_wait, range(4))
-        threading.Thread(target=interrupt_when_begun, args=[running]).start()
+        threading.Thread(target=interrupt_when_all_have_begun).start()
         for outcome in outcomes:
             indices.append((outcome.index, outcome.ok))
     assert indices == [(0, False), (1, True), (2, False), (3, True)]
@@ -236,8 +240,10 @@ def test_too_few_keys_for_an_async_iterable_are_an_error() -> None:
 
 def test_a_key_that_comes_twice_in_one_map_is_an_error() -> None:
     """It ends the map, also where outcomes of other tasks are waited for in order."""
-    with supervisor() as running, pytest.raises(UsageError, match="duplicate key 'b'"):
-        list(running.map(double, range(3), keys=["a", "b", "b"]))  # the last two are handed in together
+    with supervisor() as running:
+        with pytest.raises(UsageError, match="duplicate key 'a'"):
+            list(running.map(even_ones_wait, [0, 1, 3, 5], keys=["a", "b", "c", "a"]))
+        running.interrupt()
 
 
 def test_a_guardian_that_dies_costs_no_result() -> None:
