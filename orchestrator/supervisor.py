@@ -11,7 +11,7 @@ from typing import Self, Unpack
 from orchestrator import lazy_imports
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
-from orchestrator.config import SettingsOptions
+from orchestrator.config import Settings, SettingsOptions
 from orchestrator.core.output import AgentOutput
 from orchestrator.core.progress import Progress
 from orchestrator.core.records import RunEvent
@@ -61,7 +61,8 @@ class Supervisor(TaskIntake):
                     print(outcome.key, outcome.value if outcome.ok else outcome.error)
 
     Use it once, as a context manager, `with` or `async with`. One supervisor is one run. Leaving the block
-    normally waits for every task that was handed in; leaving it by an exception interrupts them.
+    normally waits for every task that was handed in; leaving it by an exception interrupts them. Tasks can be handed in
+    inside of the block only, from any thread. docs/library.md is the guide.
 
     journal: path of the journal; None keeps everything in memory.
     journal_group: a new journal is for its group too; else for its owner alone.
@@ -95,9 +96,9 @@ class Supervisor(TaskIntake):
         backend: BackendFactory | None = None,
         **settings: Unpack[SettingsOptions],
     ) -> None:
-        self.settings = settings_from_options(settings)
-        self.run_id = new_run_id() if run_id is None else run_id
-        check_run_id(self.run_id)
+        self._settings = settings_from_options(settings)
+        self._run_id = new_run_id() if run_id is None else run_id
+        check_run_id(self._run_id)
         _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log, on_output=on_output)
         if retry_of is not None and journal is None:
             raise UsageError(f"retry_of = {show_value(retry_of)}: give the journal that has this run")
@@ -112,7 +113,33 @@ class Supervisor(TaskIntake):
         self._on_output = on_output
         self._backend = backend or LocalBackend
         self._feed: TaskFeed | None = None
-        self.ending: RunResult | None = None
+        self._ending: RunResult | None = None
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_")]
+
+    def __repr__(self) -> str:
+        if self._feed is None:
+            return f"<Supervisor run_id={self.run_id!r} not entered>"
+        if self._ending is not None:
+            return f"<Supervisor run_id={self.run_id!r} {self._ending.status}>"
+        view = self.status
+        return f"<Supervisor run_id={self.run_id!r} {view.phase}: {view.finished} of {view.accepted} tasks>"
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run: as given, or made of the time and a random suffix. It names the run in the journal."""
+        return self._run_id
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the run, with the defaults of those that were not given. Seconds and bytes; read-only."""
+        return self._settings
+
+    @property
+    def ending(self) -> RunResult | None:
+        """How the run ended: its status, signal, error and last counts. None until the block is left."""
+        return self._ending
 
     # -- the block ----------------------------------------------------------------------------------
 
@@ -125,7 +152,7 @@ class Supervisor(TaskIntake):
         held = BufferedLog()
         log = self._log or held
         session = RunSession(
-            self.settings, self.run_id, log, journal, handle_signals=self._handle_signals, backend=self._backend,
+            self._settings, self._run_id, log, journal, handle_signals=self._handle_signals, backend=self._backend,
             outputs=self._outputs(),
         )  # fmt: skip
         session.parent = parent
@@ -170,7 +197,7 @@ class Supervisor(TaskIntake):
             except BaseException as interruption:  # noqa: BLE001 - a Ctrl-C of the program's own: as if it had left the block
                 error = error or interruption
                 self._on_block_exit(interruption)
-        self.ending = ending = self._finish_session()
+        self._ending = ending = self._finish_session()
         self._require_feed().callbacks.flush(_callback_timeout(ending))
         self._raise_end(ending, error, was_there=kind is not None)
 
@@ -196,7 +223,7 @@ class Supervisor(TaskIntake):
                 self._on_block_exit(interruption)
                 self._require_session().join()
                 break
-        self.ending = ending = self._finish_session()
+        self._ending = ending = self._finish_session()
         flush = partial(self._require_feed().callbacks.flush, _callback_timeout(ending))
         if has_loop:
             await lazy_imports.asyncio().to_thread(flush)
@@ -255,7 +282,13 @@ class Supervisor(TaskIntake):
     ) -> None:
         """Stop the run, or the one task with this key. Returns at once; from any thread.
 
-        Like `ExecutionState.request_interrupt` it never fails because of its arguments.
+        `reason`, `message` and `triggered_by` are what agents, outcomes and logs are shown. The tasks get their grace
+        (docs/stopping.md) and have the status `interrupted` then: the run's next start executes them again. A
+        caller that waits for outcomes gets ExecutionInterrupted. A key of no task, or of one that has ended, has no
+        effect.
+
+        Like `ExecutionState.request_interrupt` it never fails because of its reason, message or trigger. Raises
+        UsageError for a key that is no string, QuiesceError outside of the block.
         """
         signal = build_signal(reason, message, triggered_by)
         if key is not None and not isinstance(key, str):
@@ -266,7 +299,11 @@ class Supervisor(TaskIntake):
         """Return the run's events from now on, an iterator that ends with the run. At most `limit` wait to be read.
 
         `from_seq`: those from this number on (the first is 1) come first, out of the journal, and none twice. So a
-        reader that lost its place goes on where it was. Raises UsageError without a journal.
+        reader that lost its place goes on where it was.
+
+        Any number of readers may read, each in one thread; one that is slow loses the oldest (`stream.dropped` counts
+        them) and delays no other. Raises UsageError for `from_seq` without a journal, or for a number that is none,
+        QuiesceError outside of the block.
         """
         check_count("from_seq", from_seq, most=LARGEST_SIZE)
         hub = self._require_session().hub
@@ -285,12 +322,19 @@ class Supervisor(TaskIntake):
 
     @property
     def status(self) -> StatusView:
-        """The run as it stands: renewed a few times a second, and at once when its phase, signal or error changes."""
+        """The run as it stands: renewed a few times a second, and at once when its phase, signal or error changes.
+
+        Counts of tasks, and for each executor its process and its tasks; after the end, how it was last. Times are
+        monotonic seconds. Raises QuiesceError before the block.
+        """
         return self._require_session().status
 
     @property
     def progress(self) -> Progress:
-        """How far the run is now: its counts, rate and estimate, and what every executor does."""
+        """How far the run is now: its counts, rate and estimate, and what every executor does.
+
+        Raises QuiesceError before the block.
+        """
         return self._require_session().progress
 
 

@@ -82,7 +82,7 @@ class ExecutionInterrupted(BaseException):
 
     @property
     def reason(self) -> InterruptReason:
-        """Why."""
+        """Return the reason of the interrupt."""
         return self.signal.reason
 
     @property
