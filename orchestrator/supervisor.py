@@ -302,8 +302,8 @@ class Supervisor(TaskIntake):
         reader that lost its place goes on where it was.
 
         Any number of readers may read, each in one thread; one that is slow loses the oldest (`stream.dropped` counts
-        them) and delays no other. Raises UsageError for `from_seq` without a journal, or for a number that is none,
-        QuiesceError outside of the block.
+        them) and delays no other. Raises UsageError for `from_seq` without a journal, ValueError for a number that
+        is below 1 or none, QuiesceError outside of the block.
         """
         check_count("from_seq", from_seq, most=LARGEST_SIZE)
         hub = self._require_session().hub

@@ -72,7 +72,7 @@ class Handle(Future[R]):
         self._resolved: tuple[R | None, BaseException | None] | None = None
         self._is_cancel_requested = False
 
-    def settle(self, record: TaskOutcome | None) -> None:
+    def _settle(self, record: TaskOutcome | None) -> None:
         """Take the outcome, or None when none can come. For the store's thread, which calls it once."""
         if record is not None:
             self._outcome = Outcome.from_record(record, 0, self._input)
@@ -211,6 +211,12 @@ class Handle(Future[R]):
 
     def _value(self) -> R:
         return cast("R", self._resolve(self._require_outcome())[0])
+
+
+def new_handle(key: str, task_input: Any, owner: Owner) -> tuple[Handle[Any], Callable[[TaskOutcome | None], None]]:
+    """Return a handle, and what settles it: the store calls that once, with the outcome, or None if none can come."""
+    handle: Handle[Any] = Handle(key, task_input, owner)
+    return handle, handle._settle  # noqa: SLF001 - no public name: users must not call it
 
 
 def _decode(outcome: Outcome[R]) -> tuple[R | None, BaseException | None]:

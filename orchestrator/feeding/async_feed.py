@@ -42,8 +42,7 @@ class AsyncFeed:
             while not feeding.done() or self._delivery.outstanding:
                 index, record = await self._arrived.get()
                 if record is not None:
-                    self._delivery.put(index, record)
-                    for outcome in self._delivery.ready():
+                    for outcome in self._delivery.take(index, record):
                         yield outcome
                         self._has_room.set()
                 elif not feeding.done() or self._feed.session.has_ended:

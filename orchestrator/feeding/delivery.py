@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.core.records import TaskOutcome
@@ -53,9 +53,21 @@ class Delivery:
 
     def put(self, index: int, record: TaskOutcome) -> None:
         """Take the outcome of an input."""
+        self._arrived[index] = self._match(index, record)
+        self._bytes += _size(record)
+
+    def take(self, index: int, record: TaskOutcome) -> Iterable[Outcome[Any]]:
+        """Take the outcome of an input, and return those whose turn it is."""
+        if not self._arrived and (index == self._next or not self._in_order):  # the short way: nothing has to wait
+            self._next = index + 1
+            return (self._match(index, record),)
+        self.put(index, record)
+        return self.ready()
+
+    def _match(self, index: int, record: TaskOutcome) -> Outcome[Any]:
         task_input, size = self._given.pop(index)
-        self._arrived[index] = Outcome.from_record(record, index, task_input)
-        self._bytes += _size(record) - size
+        self._bytes -= size
+        return Outcome.from_record(record, index, task_input)
 
     def ready(self) -> Iterator[Outcome[Any]]:
         """Yield the outcomes whose turn it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -81,28 +81,26 @@ class MapFeed:
         if spooled.cancelled() or spooled.exception() is not None:
             self._arrived.put(_REFUSED)
 
-    def _deliver(self) -> Iterator[Outcome[Any]]:
-        """Wait for the next outcome, and yield those whose turn has come."""
+    def _deliver(self) -> Iterable[Outcome[Any]]:
+        """Wait for the next outcome, and return those whose turn has come."""
         index, record = self._arrived.get()
         if record is not None:
-            self._delivery.put(index, record)
-            yield from self._delivery.ready()
-            return
-        if index < 0:
-            for spooled in self._unwritten:
-                if spooled.done():
-                    spooled.result()
-            return
-        self._take_last()
-        yield from self._delivery.rest()
-        raise self._feed.end_error()
+            return self._delivery.take(index, record)
+        if index >= 0:
+            return self._deliver_last()
+        for spooled in self._unwritten:
+            if spooled.done():
+                spooled.result()
+        return ()
 
-    def _take_last(self) -> None:
-        """Take the outcomes that came before the end of the run."""
+    def _deliver_last(self) -> Iterator[Outcome[Any]]:
+        """Yield the outcomes that came before the end of the run, and raise."""
         while not self._arrived.empty():
             index, record = self._arrived.get()
             if record is not None:
                 self._delivery.put(index, record)
+        yield from self._delivery.rest()
+        raise self._feed.end_error()
 
 
 def _put(arrived: queue.SimpleQueue[_Arrival], index: int, record: TaskOutcome | None) -> None:

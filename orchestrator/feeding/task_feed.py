@@ -20,7 +20,7 @@ from orchestrator.feeding.agent_sources import AgentSources
 from orchestrator.feeding.delivery import Delivery
 from orchestrator.feeding.task_builder import GivenTask, TaskBuilder
 from orchestrator.run_session import RunSession
-from orchestrator.task_handle import Handle
+from orchestrator.task_handle import Handle, new_handle
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import InterruptSignal
 
@@ -138,8 +138,8 @@ class TaskFeed:
         unwritten: deque[Future[None]] = deque()
         with self.handing_in(agent, unwritten):
             task = self.builder.task(agent, task_input, key, priority=priority)
-            handle: Handle[Any] = Handle(task.key, task_input, self)
-            unwritten.append(self.hand_in([task], [handle.settle]))
+            handle, settle = new_handle(task.key, task_input, self)
+            unwritten.append(self.hand_in([task], [settle]))
             unwritten[-1].result()
         return handle
 

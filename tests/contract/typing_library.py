@@ -7,8 +7,8 @@ from concurrent.futures import Future, as_completed, wait
 from functools import partial
 from typing import Any, assert_type
 
-from orchestrator import Handle, Outcome, Supervisor
-from runtime import ExecutionState, agent
+from orchestrator import Counts, Handle, Outcome, RunEvent, RunReader, Supervisor, open_run
+from runtime import ExecutionState, ExecutionStatus, agent
 
 
 @agent
@@ -81,6 +81,22 @@ def handles(supervisor: Supervisor) -> None:
         assert_type(done.result(), int)
     future: Future[int] = second
     print(wait([second]).done, second.cancel(), second.cancelled(), second.running(), second.done(), future)
+
+
+def reads() -> None:
+    run = open_run("runs.db")
+    assert_type(run, RunReader)
+    for task in run.tasks("failed"):
+        assert_type((task.key, task.index, task.attempts), tuple[str, int, int])
+        assert_type(task.outcome, Outcome[Any] | None)
+    for outcome in run.outcomes(status={ExecutionStatus.COMPLETED, "interrupted"}):
+        assert_type(outcome.started_at, float | None)
+        print(outcome.value, outcome.input, outcome.projected)
+    for event in run.events(10, kind=["task.failed"]):
+        assert_type(event, RunEvent)
+    assert_type(run.counts, Counts)
+    assert_type(run.outcome("k"), Outcome[Any] | None)
+    print(run.status, run.is_alive, run.settings["grace"], run.signal, run.created_at, run.to_pandas())
 
 
 def on_done(handle: Handle[int]) -> None:

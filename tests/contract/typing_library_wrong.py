@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator import Outcome, Supervisor
+from orchestrator import Outcome, Supervisor, open_run
 from runtime import ExecutionState
 
 
@@ -30,4 +30,7 @@ def wrong(supervisor: Supervisor) -> None:
     words: str = supervisor.submit(count, "a").result()  # type: ignore[assignment]
     supervisor.submit(fetch, 1).add_done_callback(lambda: None)  # type: ignore[misc, arg-type]
     supervisor.submit(fetch, 1).result("soon")  # type: ignore[arg-type]
+    open_run("runs.db").events(kind=3)  # type: ignore[arg-type]
+    open_run("runs.db").run_id = "other"  # type: ignore[misc]
+    open_run()  # type: ignore[call-arg]
     print(number, text, words)

@@ -111,8 +111,8 @@ def test_a_callback_that_is_added_while_the_task_ends_is_called_once() -> None:
         assert handle._owner.callbacks.flush(10)
         assert handle.calls == ["k"]
 
-    interleave(Called, Called.add, lambda handle: handle.settle(ENDED), check, "task_handle.py")
-    interleave(Called, lambda handle: handle.settle(ENDED), Called.add, check, "task_handle.py")
+    interleave(Called, Called.add, lambda handle: handle._settle(ENDED), check, "task_handle.py")
+    interleave(Called, lambda handle: handle._settle(ENDED), Called.add, check, "task_handle.py")
 
 
 @pytest.mark.parametrize("status", [ExecutionStatus.COMPLETED, ExecutionStatus.INTERRUPTED])
@@ -124,8 +124,8 @@ def test_a_task_that_ends_while_it_is_cancelled_is_done_once(status: ExecutionSt
         assert not (handle.cancelled() and status is ExecutionStatus.COMPLETED)
         assert handle.outcome(0) == ending
 
-    interleave(Called, Called.cancel, lambda handle: handle.settle(ending), check, "task_handle.py")
-    interleave(Called, lambda handle: handle.settle(ending), Called.cancel, check, "task_handle.py")
+    interleave(Called, Called.cancel, lambda handle: handle._settle(ending), check, "task_handle.py")
+    interleave(Called, lambda handle: handle._settle(ending), Called.cancel, check, "task_handle.py")
 
 
 @real_time
@@ -138,7 +138,7 @@ async def test_a_caller_who_stops_waiting_cancels_nothing_for_others() -> None:
     await asyncio.sleep(0)
     impatient.cancel()
     await asyncio.sleep(0)
-    threading.Thread(target=handle.settle, args=(ENDED,)).start()
+    threading.Thread(target=handle._settle, args=(ENDED,)).start()
     assert await patient == ENDED
     assert impatient.cancelled()
 

@@ -25,8 +25,7 @@ def test_every_outcome_is_yielded_once_with_its_input(arriving: list[int], in_or
     assert [delivered.expect(f"input {number}", 1) for number in range(8)] == list(range(8))
     yielded: list[Outcome[Any]] = []
     for index in arriving:
-        delivered.put(index, record(index))
-        yielded.extend(delivered.ready())
+        yielded.extend(delivered.take(index, record(index)))
     assert [outcome.index for outcome in yielded] == (sorted(arriving) if in_order else arriving)
     assert all(outcome.input == f"input {outcome.index}" for outcome in yielded)
     assert delivered.outstanding == 0
