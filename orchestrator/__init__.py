@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from orchestrator.outcome import RunTask as RunTask
     from orchestrator.remote_exceptions import TaskFailed as TaskFailed
     from orchestrator.retries import failed_inputs as failed_inputs
-    from orchestrator.retries import results_with_retries as results_with_retries
     from orchestrator.run_reader import RunReader as RunReader
     from orchestrator.run_reader import open_run as open_run
+    from orchestrator.run_reader import results_with_retries as results_with_retries
     from orchestrator.run_result import RunResult as RunResult
     from orchestrator.supervisor import Supervisor as Supervisor
     from orchestrator.task_handle import Handle as Handle

@@ -17,7 +17,6 @@ from orchestrator.core.records import TERMINAL, NewTask, PendingTask, TaskOutcom
 from orchestrator.failures import cause_of
 from orchestrator.hints import resumption
 from orchestrator.journal import Journal, RunRecord, open_journal
-from orchestrator.outcome import Outcome
 from runtime.errors import QuiesceError, UsageError
 from runtime.ipc import codec
 from runtime.model import ExecutionStatus
@@ -176,9 +175,3 @@ def failed_inputs(
             task.key: codec.decode(task.input, task.encoding)  # noqa: TID251 - in the program's process, its own input
             for task in failed_tasks(opened, run, selected)
         }
-
-
-def results_with_retries(journal: str | PathLike[str], run_id: str) -> Iterator[Outcome[Any]]:
-    """Yield the outcome of each task of a run, with those of the runs that retried it, as `merged_results` says."""
-    with open_journal(journal, "read") as opened:
-        yield from map(Outcome.from_record, merged_results(opened, opened.get_run(run_id)))

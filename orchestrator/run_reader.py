@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from orchestrator.core.records import PendingTask, RunEvent, TaskOutcome
 from orchestrator.journal import Counts, Journal, RunRecord, open_journal
 from orchestrator.outcome import Outcome, RunTask
+from orchestrator.retries import merged_results
 from runtime.errors import UsageError
 from runtime.limits import LARGEST_SIZE, check_count
 from runtime.model import ExecutionStatus, InterruptSignal
@@ -41,6 +42,11 @@ def open_run(path: str | os.PathLike[str], run_id: str | None = None) -> RunRead
     """
     with open_journal(path, "read") as journal:
         return RunReader(journal.location, journal.get_run(run_id).run_id)
+
+
+def results_with_retries(journal: str | os.PathLike[str], run_id: str) -> Iterator[Outcome[Any]]:
+    """Yield the outcome of each task of a run, with those of runs that retried it: `outcomes(with_retries=True)`."""
+    return open_run(journal, run_id).outcomes(with_retries=True)
 
 
 class RunReader:
@@ -118,15 +124,23 @@ class RunReader:
         UsageError for a status that no task can have.
         """
         wanted = _statuses(status)
-        return self._iterate(lambda journal, run: _tasks(journal, run, wanted))
+        return self._iterate(lambda journal, record: _tasks(journal, record, wanted))
 
-    def outcomes(self, status: Statuses | None = None) -> Iterator[Outcome[Any]]:
+    def outcomes(self, status: Statuses | None = None, *, with_retries: bool = False) -> Iterator[Outcome[Any]]:
         """Iterate over the outcomes in the order of the input: status, value or error, attempts, times. Lazy.
 
-        status: only those with this status, or one of several. Raises UsageError for one that no outcome can have.
+        status: only those with this status, or one of several. with_retries: of a task that runs with `retry_of` have
+        executed again, its latest success, else its latest end. Raises UsageError for a status that no outcome can
+        have.
         """
         wanted = _statuses(status)
-        return self._iterate(lambda journal, run: _outcomes(journal, run, wanted))
+
+        def read(journal: Journal, record: RunRecord) -> Iterator[Outcome[Any]]:
+            if with_retries:
+                return _with_inputs(journal, record, merged_results(journal, record, wanted))
+            return _with_inputs(journal, record, journal.results(record.id, wanted))
+
+        return self._iterate(read)
 
     def outcome(self, key: str) -> Outcome[Any] | None:
         """Return the outcome of a task, None if it has none yet. Raises KeyError if there is no such task."""
@@ -151,8 +165,8 @@ class RunReader:
         check_count("from_seq", from_seq, most=LARGEST_SIZE)
         kinds = {kind} if isinstance(kind, str) else None if kind is None else set(kind)
 
-        def select(journal: Journal, run: int) -> Iterator[RunEvent]:
-            return (event for event in journal.events(run, from_seq) if kinds is None or event.kind in kinds)
+        def select(journal: Journal, record: RunRecord) -> Iterator[RunEvent]:
+            return (event for event in journal.events(record.id, from_seq) if kinds is None or event.kind in kinds)
 
         return self._iterate(select)
 
@@ -178,9 +192,9 @@ class RunReader:
         with open_journal(self._path, "read") as journal:
             return read(journal, journal.get_run(self._run_id))
 
-    def _iterate(self, read: Callable[[Journal, int], Iterator[T]]) -> Iterator[T]:
+    def _iterate(self, read: Callable[[Journal, RunRecord], Iterator[T]]) -> Iterator[T]:
         with open_journal(self._path, "read") as journal:
-            yield from read(journal, journal.get_run(self._run_id).id)
+            yield from read(journal, journal.get_run(self._run_id))
 
 
 _COLUMNS: Final = [
@@ -199,11 +213,11 @@ def _row(task: RunTask) -> list[Any]:
     return [task.key, task.index, status, outcome.attempts, task.input, value, outcome.error, began, ended, seconds]
 
 
-def _tasks(journal: Journal, run: int, wanted: Collection[ExecutionStatus] | None) -> Iterator[RunTask]:
+def _tasks(journal: Journal, record: RunRecord, wanted: Collection[ExecutionStatus] | None) -> Iterator[RunTask]:
     """Join tasks and outcomes, both in the order of the input."""
-    outcomes = journal.results(run)
+    outcomes = journal.results(record.id)
     outcome = next(outcomes, None)
-    for task in journal.tasks(run):
+    for task in journal.tasks(record.id):
         while outcome is not None and outcome.seq < task.seq:
             outcome = next(outcomes, None)
         its_own = None if outcome is None or outcome.seq != task.seq else _with_input(outcome, task)
@@ -212,10 +226,10 @@ def _tasks(journal: Journal, run: int, wanted: Collection[ExecutionStatus] | Non
             yield joined
 
 
-def _outcomes(journal: Journal, run: int, wanted: Collection[ExecutionStatus] | None) -> Iterator[Outcome[Any]]:
-    outcomes = journal.results(run, wanted)
+def _with_inputs(journal: Journal, record: RunRecord, outcomes: Iterator[TaskOutcome]) -> Iterator[Outcome[Any]]:
+    """Look the inputs of outcomes up, some at once."""
     while chunk := list(itertools.islice(outcomes, LOOKED_UP)):
-        tasks = journal.look_up(run, [outcome.key for outcome in chunk])
+        tasks = journal.look_up(record.id, [outcome.key for outcome in chunk])
         yield from (_with_input(outcome, tasks[outcome.key].task) for outcome in chunk)
 
 

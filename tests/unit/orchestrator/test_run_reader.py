@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import orchestrator.run_reader
-from orchestrator import RunReader, Supervisor, open_run
+from orchestrator import RunReader, Supervisor, failed_inputs, open_run, results_with_retries
 from orchestrator.journal import open_journal
 from orchestrator.testing import FakeBackend
 from runtime.errors import DecodeError, ExecutionInterrupted, UsageError
@@ -19,7 +19,7 @@ from runtime.model import ExecutionStatus
 from tests.support.recorded_log import PATIENCE, RecordedLog
 from tests.support.wait import wait_until
 
-BEGAN = threading.Event()
+BEGAN, RETRYING = threading.Event(), threading.Event()
 
 
 def work(task_input: Any, state: Any) -> Any:
@@ -258,3 +258,26 @@ def test_a_reader_is_a_value_that_any_thread_may_use(journal: Path) -> None:
     for thread in threads:
         thread.join()
     assert counts == [4] * 4
+
+
+def fails_once(task_input: int, _state: Any) -> int:
+    if task_input % 2 and not RETRYING.is_set():
+        raise ValueError("odd")
+    return 10 * task_input
+
+
+def test_outcomes_with_retries_are_at_their_places_of_the_first_input(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    RETRYING.clear()
+    with supervisor(path, "first") as running:
+        list(running.map(fails_once, range(5), keys="abcde"))
+    RETRYING.set()
+    failed = failed_inputs(path, "first")
+    with supervisor(path, "again", retry_of="first") as running:
+        list(running.map(fails_once, failed.values(), keys=failed.keys()))
+    run = open_run(path, "first")
+    expected = [(0, "a", 0, 0), (1, "b", 1, 10), (2, "c", 2, 20), (3, "d", 3, 30), (4, "e", 4, 40)]
+    for outcomes in (run.outcomes(with_retries=True), results_with_retries(path, "first")):
+        assert [(outcome.index, outcome.key, outcome.input, outcome.value) for outcome in outcomes] == expected
+    assert [outcome.key for outcome in run.outcomes("failed")] == ["b", "d"]
+    assert list(run.outcomes("failed", with_retries=True)) == []
