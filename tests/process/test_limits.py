@@ -75,7 +75,7 @@ def test_memory_that_processes_share_counts_once(tmp_path: Path, monkeypatch: py
             pass
         gate.open()
         assert handle.result() == "shared"
-    assert 100 * MEBIBYTE < seen[1] < 300 * MEBIBYTE
+    assert 80 * MEBIBYTE < seen[1] < 300 * MEBIBYTE  # shares of pages are rounded down
     assert "executor.memory_exceeded" not in log
 
 
