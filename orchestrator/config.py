@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypedDict
 
 from pydantic import Field
@@ -29,6 +29,7 @@ class SettingsOptions(TypedDict, total=False):
     workers: int | None
     concurrency: int
     timeout: float | None
+    timeout_grace: float | None
     deadline: float | None
     grace: float
     term_grace: float
@@ -47,5 +48,6 @@ class SettingsOptions(TypedDict, total=False):
     max_memory_per_executor: int | None
     preempt: bool
     keep_children: bool
+    slot_env: Mapping[str, Sequence[object] | str]
     progress_interval: float | None
     host_grace: float | None

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.config import Settings, SettingsOptions
 from orchestrator.core.settings import MaxFailures, ShortOption, Unit
+from orchestrator.core.slot_environment import format_slot_env, parse_slot_env
 from orchestrator.units import format_number, parse_seconds, parse_size
 from runtime.errors import UsageError
 from runtime.limits import show_value
@@ -21,6 +22,7 @@ from runtime.limits import show_value
 _PARSERS = {Unit.SECONDS: parse_seconds, Unit.BYTES: parse_size}
 _METAVARS = {Unit.SECONDS: "TIME", Unit.BYTES: "SIZE", Unit.FAILURES: "N|P%", Unit.COUNT: "N", Unit.FLAG: ""}
 _METAVARS |= {Unit.SHARE: "SHARE", Unit.NAMES: "NAMES"}
+_METAVARS[Unit.SLOT_ENV] = "NAME=V0,V1,…"
 
 _LIMITS = {Unit.SECONDS, Unit.BYTES, Unit.COUNT, Unit.FAILURES}
 
@@ -53,6 +55,8 @@ class Setting:
 
     def read(self, text: object) -> Any:
         """Return the value that text with a unit stands for, unchecked. Raises ValueError."""
+        if self.unit is Unit.SLOT_ENV:
+            return parse_slot_env(text)
         if self.unit is Unit.FAILURES:
             return MaxFailures.parse(str(text), self.option)
         return _PARSERS[self.unit](text) if self.unit in _PARSERS else text
@@ -65,10 +69,14 @@ class Setting:
             value = self.read(value)
         except ValueError as error:
             raise UsageError(f"{self.name} = {show_value(value)}: {error}") from None
+        if self.unit is Unit.SLOT_ENV:  # whether there are enough depends on another setting
+            return value
         return getattr(self.model.from_options(**{self.name: value}), self.name)
 
     def format(self, value: Any) -> list[str]:
         """Return the words of a command line that give this value."""
+        if self.unit is Unit.SLOT_ENV:
+            return [word for text in format_slot_env(parse_slot_env(value)) for word in (self.option, text)]
         if self.unit is Unit.FLAG:
             return [self.option if value else f"--no-{self.option[2:]}"]
         if self.unit is Unit.NAMES:
@@ -125,6 +133,8 @@ def _show(value: Any, unit: Unit) -> str:
         return "on" if value else "off"
     if isinstance(value, MaxFailures):
         return value.format()
+    if isinstance(value, dict):
+        return " ".join(format_slot_env(value)) or "none"
     return format_number(value) if isinstance(value, int | float) else ",".join(map(str, value))
 
 

@@ -23,7 +23,8 @@ _SETUP = "__quiesce_setup__"
 class AgentOptions:
     """What `@agent(...)` can say of an agent. None means: as the run says.
 
-    `timeout`, `grace` and `term_grace` are seconds; `retries` is how often a failed task is tried again.
+    `timeout`, `timeout_grace`, `grace` and `term_grace` are seconds; `retries` is how often a failed task is tried
+    again.
     """
 
     name: str | None = None
@@ -31,12 +32,14 @@ class AgentOptions:
     retries: int | None = None
     grace: float | None = None
     term_grace: float | None = None
+    timeout_grace: float | None = None
 
     def __post_init__(self) -> None:
         check_seconds("timeout", self.timeout, above_zero=True)
         check_count("retries", self.retries, least=0)
         check_seconds("grace", self.grace)
         check_seconds("term_grace", self.term_grace)
+        check_seconds("timeout_grace", self.timeout_grace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ def agent(
     retries: int | None = None,
     grace: float | None = None,
     term_grace: float | None = None,
+    timeout_grace: float | None = None,
     lifespan: Lifespan | None = None,
     initializer: Initializers | None = None,
 ) -> Callable[[F], F]: ...

@@ -125,7 +125,7 @@ def expand(
     @functools.wraps(command)
     def run_command(**values: Any) -> None:
         given = {name: values.pop(name) for name in offered}
-        values["settings"] = {name: value for name, value in given.items() if value is not None}
+        values["settings"] = {name: value for name, value in given.items() if value is not None and value != []}
         if "options" in own:
             values["options"] = RunOptions(**{field.name: values.pop(field.name) for field in fields(RunOptions)})
         command(**values)
@@ -146,10 +146,12 @@ def _run_parameters() -> list[inspect.Parameter]:
 def _setting_parameter(setting: Setting) -> inspect.Parameter:
     """Return the parameter of typer for a setting. Its default is None: not given."""
     names = [setting.option, *([setting.short] if setting.short else [])]
-    kind: type
+    kind: Any
     more: dict[str, Any]
     if setting.unit is Unit.FLAG:
         kind, names, more = bool, [f"{setting.option}/--no-{setting.option[2:]}"], {}
+    elif setting.unit is Unit.SLOT_ENV:
+        kind, more = list[str], {"metavar": setting.metavar}
     elif setting.unit is Unit.COUNT:
         kind, more = int, {"min": setting.minimum, "metavar": setting.metavar}
     else:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.core.ladder import Ladder
+from orchestrator.core.slot_environment import SlotEnv, find_shortage, parse_slot_env
 from orchestrator.core.stop_budget import FittedLadder, fit
 from runtime.errors import UsageError
 from runtime.failure import class_name
@@ -30,6 +31,14 @@ LONGEST_SAMPLE = 0.25
 LONGEST_LAPSE = 1.0
 """How many seconds later than it wanted the supervisor's loop runs again, without having worked, before that counts as
 a pause, at most: it was stopped or frozen, and perhaps the whole run was."""
+
+
+LONGEST_TIMEOUT_GRACE = 5.0
+"""Seconds that a task over its timeout has before SIGTERM, at most, where none are given.
+
+A stop is generous because it must not lose work that is nearly finished. A task over its timeout has failed already:
+its grace is for its clean-up alone, and its executor does nothing else meanwhile.
+"""
 
 
 class MaxFailures(BaseModel):
@@ -84,6 +93,7 @@ class Unit(Enum):
     FAILURES = "a count, or a percentage like `10%`"
     SHARE = "a number from 0 to 1"
     NAMES = "names of exceptions, separated by commas"
+    SLOT_ENV = "`NAME=V0,V1,…`; in the file and in Python values by name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,19 @@ class RunSettings(BaseModel):
     concurrency: int = Field(
         default=1, ge=1, le=100_000, description="Tasks of an async agent that each executor runs at once."
     )
-    timeout: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS, description="Seconds that one task may take.")
+    timeout: float | None = Field(
+        default=None,
+        gt=0,
+        le=LONGEST_SECONDS,
+        description="Seconds that one task may take. One that ignores its interrupt ends later: SIGTERM comes after "
+        "--timeout-grace, SIGKILL after --term-grace.",
+    )
+    timeout_grace: float | None = Field(
+        default=None,
+        ge=0,
+        le=LONGEST_SECONDS,
+        description="Seconds between a task's timeout and SIGTERM to its executor. (default: the grace, 5 at most)",
+    )
     deadline: float | None = Field(
         default=None, gt=0, le=LONGEST_SECONDS, description="Seconds that the whole run may take."
     )
@@ -187,6 +209,10 @@ class RunSettings(BaseModel):
         exclude=True,
         description="Seconds between two lines of progress, where there is no live display. (default: 10)",
     )
+    slot_env: Annotated[SlotEnv, Unit.SLOT_ENV, BeforeValidator(parse_slot_env)] = Field(
+        default_factory=dict,
+        description="An environment variable with one value for each slot, such as a GPU; repeatable. (default: none)",
+    )
     host_grace: float | None = Field(
         default=None,
         gt=0,
@@ -203,11 +229,16 @@ class RunSettings(BaseModel):
             if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
                 raise UsageError(f"{name} = {value}: Input should be a number")
         try:
-            return cls(**chosen)
+            settings = cls(**chosen)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{name} = {show_value(first['input'])}: {first['msg']}") from None
+            problem = first["msg"].removeprefix("Value error, ")
+            raise UsageError(f"{name} = {show_value(first['input'])}: {problem}") from None
+        shortage = find_shortage(settings.slot_env, settings.workers)
+        if shortage is not None:
+            raise UsageError(f"slot_env: {shortage}")
+        return settings
 
     @property
     def ladder(self) -> Ladder:

@@ -173,9 +173,9 @@ class ShutdownController:
         assignment.interrupt_signal, assignment.interrupted_at = signal, now
         if assignment.is_held:  # it has ended, and its threads are on the ladder already
             return
-        slot.escalation = slot.escalation or Escalation(
-            self._state.ladder_for_agent(assignment.task.agent), Rung.FLAG, now
-        )
+        is_timeout = signal.reason is InterruptReason.TIMEOUT and not requested
+        ladder_for = self._state.ladder_for_timeout if is_timeout else self._state.ladder_for_agent
+        slot.escalation = slot.escalation or Escalation(ladder_for(assignment.task.agent), Rung.FLAG, now)
         self._state.log(
             "task.interrupting",
             Severity.WARNING,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.core.agent_needs import AgentNeeds
 from orchestrator.core.instructions import CommitOutcomes, EmitLog, Instruction
 from orchestrator.core.ladder import Escalation, Ladder
 from orchestrator.core.records import TaskOutcome
-from orchestrator.core.settings import RunSettings
+from orchestrator.core.settings import LONGEST_TIMEOUT_GRACE, RunSettings
 from orchestrator.core.slots import Slot
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.core.stop_budget import FittedLadder
@@ -94,6 +95,18 @@ class SupervisorState:
     def ladder_for_agent(self, agent: int) -> Ladder:
         """Return the ladder of one executor, a task of which is to end."""
         return self._ladder([agent]).for_executor
+
+    def ladder_for_timeout(self, agent: int) -> Ladder:
+        """Return the ladder of one executor, a task of which is over its timeout.
+
+        The grace is the agent's `timeout_grace`, else that of the run, else the agent's own `grace`, else the run's
+        grace up to LONGEST_TIMEOUT_GRACE.
+        """
+        ladder, options = self.ladder_for_agent(agent), self.options.get(agent, AgentOptions())
+        grace = self.settings.timeout_grace if options.timeout_grace is None else options.timeout_grace
+        if grace is None and options.grace is None:
+            grace = min(ladder.grace, LONGEST_TIMEOUT_GRACE)
+        return ladder if grace is None else replace(ladder, grace=grace)
 
     def fit_of(self, agent: int) -> FittedLadder:
         """Return how the graces that an agent wants fit into what the host grants."""

@@ -14,9 +14,9 @@ import asyncio
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -59,6 +59,7 @@ class ExecutorConfig:
     """The identity and settings of one executor. `parent_fd` becomes readable when the supervisor dies; may be None.
 
     `pipe_key` is in every frame on its pipes (frames.py). `heartbeat`: seconds between two heartbeats.
+    `environment`: the variables of this slot.
     """
 
     slot: int
@@ -70,6 +71,7 @@ class ExecutorConfig:
     parent_fd: int | None = None
     pipe_key: int = 0
     heartbeat: float = 1.0
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

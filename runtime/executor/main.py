@@ -36,6 +36,7 @@ def run_executor(
     flag.restrict(place.slot)
     os.setsid()
     marks.mark_slot(place.slot, place.incarnation)
+    os.environ.update(place.environment)  # before any module of the agent reads it
     streams = redirect(stdout_fd, stderr_fd, place.pipe_key)
     random.seed()
     inheritance = place.inheritance

@@ -244,6 +244,7 @@ class Guardian:
                 wake_fd=self._settings.wake_read_fd,
                 parent_fd=self._parent,
                 pipe_key=order.pipe_key,
+                environment={name: values[order.slot] for name, values in self._settings.slot_env.items()},
             )
             code = run_executor(place, self._flag, *fds)
         except BaseException:  # noqa: BLE001 - no exception may return into the guardian's frames

@@ -49,7 +49,7 @@ class GuardianSettings(_Record, frozen=True):
     `grace` and `term_grace` in seconds are for the day it is the heir. An executor shows a sign of life every
     `heartbeat` seconds. The guardian sends a MemoryReport when the RSS of an executor's tree is more than
     `report_above` bytes. `mark` is that of run_mark.py. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is
-    to be again.
+    to be again. `slot_env`: values of environment variables, one for each slot.
     """
 
     run_id: str
@@ -68,6 +68,7 @@ class GuardianSettings(_Record, frozen=True):
     leaf: str | None = None
     mark: int = 0
     pydantic_plugins: str | None = None
+    slot_env: dict[str, list[str]] = {}
 
 
 PLUGINS_VARIABLE = "PYDANTIC_DISABLE_PLUGINS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,10 +38,11 @@ def test_the_parameters_of_a_supervisor_are_the_settings() -> None:
 
 @pytest.mark.parametrize("name", list_settings())
 def test_the_type_of_a_parameter_is_that_of_the_field(name: str) -> None:
-    """But for four: workers may be None (not given), a share of failures is text, and exceptions may be classes."""
+    """But for five: None is no number of workers, failures may be a share, exceptions classes, values any sequence."""
     hints = typing.get_type_hints(SettingsOptions)
     expected: dict[str, typing.Any] = {"workers": int | None, "max_failures": int | str | None}
     expected |= dict.fromkeys(("retry_on", "no_retry_on"), Sequence[str | type[BaseException]] | None)
+    expected["slot_env"] = Mapping[str, Sequence[object] | str]
     assert hints[name] == expected.get(name, Settings.model_fields[name].annotation)
 
 

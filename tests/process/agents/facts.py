@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from runtime import ExecutionState
@@ -27,3 +28,11 @@ def fail_once(task_input: Any, state: ExecutionState) -> dict[str, Any]:
 async def afail_once(task_input: Any, state: ExecutionState) -> dict[str, Any]:
     """Fail at the first attempt."""
     return fail_once(task_input, state)
+
+
+AT_IMPORT = os.environ.get("QM_DEVICE")
+
+
+def device(task_input: Any, state: ExecutionState) -> list[Any]:
+    """Return the slot, and its device when this module was imported and now."""
+    return [state.slot, AT_IMPORT, os.environ.get("QM_DEVICE"), os.environ.get("QM_PORT")]

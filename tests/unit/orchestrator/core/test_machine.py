@@ -373,6 +373,30 @@ def test_a_task_over_its_time_is_asked_then_its_executor_is_taken_down() -> None
     assert world.status(2) == "completed"
 
 
+def test_a_timeout_has_a_grace_of_its_own() -> None:
+    world = started(2, workers=1, timeout=5, timeout_grace=0.3)
+    since = world.now
+    world.now += 5
+    world.tell(stimuli.ProgressSampled([(1, since, world.now)]))
+    world.tick(0.2)
+    assert world.terminated == []
+    world.tick(0.2)
+    assert world.terminated == [0]
+    world.tick(0.8)
+    assert world.killed == []
+    world.tick(0.2)
+    assert world.killed == [0]
+
+
+def test_a_task_that_a_caller_interrupts_for_its_time_has_the_whole_grace() -> None:
+    world = started(2, workers=1, timeout=5, timeout_grace=0.3)
+    world.tell(stimuli.InterruptRequested(TIMEOUT, "k1"))
+    world.tick(0.9)
+    assert world.terminated == []
+    world.tick(0.2)
+    assert world.terminated == [0]
+
+
 def test_the_ladder_of_one_task_goes_on_when_another_one_that_was_asked_has_ended() -> None:
     """Two async tasks were asked to end; one does, the other is stuck: it must not be forgotten."""
     world = started(2, workers=1, concurrency=2, asynchronous=True)
