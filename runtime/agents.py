@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from runtime.agent_arguments import bound_arguments, check_bound, with_placeholders
 from runtime.agent_setup import NO_SETUP, AgentSetup, Initializers, Lifespan, make_setup
 from runtime.agent_signature import FORM, StateArgument, find_state_argument
 from runtime.errors import UsageError
@@ -51,6 +52,7 @@ class AgentInfo:
     options: AgentOptions
     setup: AgentSetup = NO_SETUP
     state_argument: StateArgument = StateArgument.POSITIONAL
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @overload
@@ -74,15 +76,16 @@ def agent(function: Any = None, /, *, lifespan: Any = None, initializer: Any = N
     any callable with the right signature will do. Raises UsageError when it can be called neither with
     `(task_input)` nor with `(task_input, state)`.
 
-    lifespan: a function without arguments that makes a context manager, sync or async. Each executor enters it once,
-    before the first task, and leaves it before it exits; what it yields is `state.resource`.
-    initializer: a function without arguments, or a list of them; each executor calls them once, before the lifespan.
+    lifespan: a function that makes a context manager, sync or async. Each executor enters it once, before the first
+    task, and leaves it before it exits; what it yields is `state.resource`.
+    initializer: a function, or a list of them; each executor calls them once, before the lifespan is entered.
+    Both get those arguments of the agent (`--arg`, or bound by `functools.partial`) that they have a parameter for.
     """
 
     def mark(target: Any) -> Any:
         setattr(target, _OPTIONS, AgentOptions(**options))
         setattr(target, _SETUP, make_setup(lifespan, initializer))
-        describe(target)
+        describe(with_placeholders(target))
         return target
 
     return mark if function is None else mark(function)
@@ -94,6 +97,7 @@ def options_of(target: object) -> AgentOptions:
 
 
 def _marked(target: object) -> object:
+    """Return the callable that was marked: the one inside of a `partial`, unless that was marked itself."""
     while isinstance(target, partial) and not hasattr(target, _OPTIONS):
         target = target.func
     return target
@@ -102,11 +106,13 @@ def _marked(target: object) -> object:
 def describe(target: object) -> AgentInfo:
     """Check that `target` can be an agent. Raises UsageError, in one line, when it cannot."""
     options = options_of(target)
-    name = options.name or getattr(target, "__qualname__", None) or type(target).__name__
+    marked = _marked(target)
+    name = options.name or getattr(marked, "__qualname__", None) or type(marked).__name__
     if not callable(target):
         raise UsageError(f"{target!r:.80} ({type(target).__name__}) is not callable; an agent is {FORM}")
     if inspect.isclass(target):
         raise UsageError(f"{name} is a class; an agent is a callable {FORM}: name an instance or a function")
+    check_bound(target, name)
     state_argument = find_state_argument(target, name)
     call: Any = target
     while isinstance(call, partial):
@@ -119,5 +125,11 @@ def describe(target: object) -> AgentInfo:
             f"{name} is a generator function; an agent returns its result and reports with state.progress or events"
         )
     asynchronous = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(inner)
-    setup = getattr(_marked(target), _SETUP, NO_SETUP)
-    return AgentInfo(name=name, asynchronous=asynchronous, options=options, state_argument=state_argument, setup=setup)
+    return AgentInfo(
+        name=name,
+        asynchronous=asynchronous,
+        options=options,
+        setup=getattr(marked, _SETUP, NO_SETUP),
+        state_argument=state_argument,
+        arguments=bound_arguments(target),
+    )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.arguments import arguments_of
 from orchestrator.cli.exit import errors_in_message, exit_with_result
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.observers import HostObservers
@@ -71,7 +72,7 @@ def retry(
         observers = HostObservers(message, options.probe_port, options.probe_address)
         runner = Runner(found_settings, run_id or name_retry(journal, parent), options, observers, journal)
         begin = partial(runner.begin_retry, parent, failed_tasks(journal, parent, keys))
-        exit_with_result(runner.run(agent_name, begin), exit_options(options, message))
+        exit_with_result(runner.run(agent_name, begin, arguments_of(parent)), exit_options(options, message))
 
 
 def name_retry(journal: Journal, parent: RunRecord) -> str:

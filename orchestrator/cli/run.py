@@ -10,6 +10,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator.cli.arguments import (
+    ArgOption,
+    ConfigOption,
+    arguments_of,
+    check_arguments,
+    describe_agent,
+    read_arguments,
+)
 from orchestrator.cli.exit import ExitOptions, errors_in_message, exit_already_finished, exit_with_result
 from orchestrator.cli.inputs.formats import InputFormat
 from orchestrator.cli.inputs.input_set import InputSet, open_inputs
@@ -31,6 +39,8 @@ from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
 from orchestrator.run_id import check_run_id, new_run_id
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
+
+_OTHER_RUN = "give what it was begun with, or another --run-id"
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +76,8 @@ def run(
             metavar="NAME", help="The field with the priority, a whole number, of an input that is an object."
         ),
     ] = None,
+    arg: ArgOption = None,
+    config: ConfigOption = None,
     run_id: Annotated[
         str | None, typer.Option(help="A name for the run. (default: a timestamp and a random suffix)")
     ] = None,
@@ -100,15 +112,17 @@ def run(
         record = None if journal is None else next((run for run in journal.runs() if run.run_id == run_id), None)
         found_settings = build_settings(settings, record)
         observers = HostObservers(message, options.probe_port, options.probe_address)
-        agent_name = _absolute(agent)
+        agent_name, arguments = _absolute(agent), read_arguments(arg, config)
         inputs = _open(sources, input_format, TaskFields(key_field, priority_field))
         if journal is not None and record is not None:
             make_runner = partial(Runner, found_settings, record.run_id, options, observers, journal, record)
+            check_arguments(record, arguments, _OTHER_RUN, all_given=True)
             _resume_existing(record, journal, agent_name, inputs, make_runner, exit_options(options, message))
         runner = Runner(found_settings, run_id or new_run_id(), options, observers, journal or open_journal())
         runner.labels = labels
         begin = runner.begin_with_files if inputs.is_whole else runner.begin_with_stream
-        ended = runner.run(agent_name, partial(begin, {"agent": agent_name}, inputs))
+        begin_run = partial(begin, describe_agent(agent_name, arguments), inputs)
+        ended = runner.run(agent_name, begin_run, arguments)
         exit_with_result(ended, exit_options(options, message))
 
 
@@ -121,12 +135,15 @@ def resume(
         ),
     ] = None,
     *,
+    arg: ArgOption = None,
+    config: ConfigOption = None,
     options: RunOptions,
     settings: dict[str, Any],
 ) -> None:
     """Resume an interrupted run: completed tasks are kept, and snapshots are passed to the tasks that run again.
 
-    The settings are those of the run, except for those that are given as options.
+    The settings are those of the run, except for those that are given as options. So are the arguments of its agent;
+    others are refused.
     """
     message = TerminationMessage(options.termination_message)
     with errors_in_message(message):
@@ -136,11 +153,14 @@ def resume(
             raise UsageError(f"every run in {journal.location} is over: there is nothing to resume")
         found_settings = build_settings(settings, record)
         agent_name = agent_of(record, journal)
+        advice = "leave --arg and --config out, or begin another run"
+        check_arguments(record, read_arguments(arg, config), advice, all_given=False)
         if record.cwd:
             change_directory(record.cwd)
         observers = HostObservers(message, options.probe_port, options.probe_address)
         runner = Runner(found_settings, record.run_id, options, observers, journal, record)
-        exit_with_result(runner.run(agent_name, partial(runner.resume, record)), exit_options(options, message))
+        ended = runner.run(agent_name, partial(runner.resume, record), arguments_of(record))
+        exit_with_result(ended, exit_options(options, message))
 
 
 def _resume_existing(
@@ -155,7 +175,7 @@ def _resume_existing(
 
     Raises RunMismatchError, before anything is started, when the run was begun with another agent or other inputs.
     """
-    advice = "give what it was begun with, or another --run-id"
+    advice = _OTHER_RUN
     stored = agent_of(record, journal)
     if stored != agent:
         raise RunMismatchError(f"run {record.run_id} was begun with the agent {stored}, not {agent}; {advice}")
@@ -165,7 +185,7 @@ def _resume_existing(
         exit_already_finished(record, journal, options)
     runner = make_runner()
     begin = partial(runner.resume, record, None if record.sealed else rest)
-    exit_with_result(runner.run(agent, begin), options)
+    exit_with_result(runner.run(agent, begin, arguments_of(record)), options)
 
 
 def _compare(run: RunRecord, journal: Journal, inputs: InputSet, given: Iterator[NewTask], advice: str) -> None:

@@ -117,6 +117,10 @@ def _words(parameter: Any, value: Any) -> list[str]:
     if parameter.name in _FORMATTED_BY_CALLER:
         return []
     option = max(parameter.opts, key=len)
+    if isinstance(value, list):
+        return [word for part in value for word in (option, str(part))]
+    if parameter.name == "config":
+        return [option, os.path.abspath(value)]
     if value is True:
         return [option]
     if isinstance(value, list | tuple):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator import hints
+from orchestrator.cli.arguments import agent_source
 from orchestrator.cli.exit import EndedRun, outlive_stack_requests, print_error
 from orchestrator.cli.failures import summarise
 from orchestrator.cli.inputs.input_set import InputSet, batched
@@ -82,7 +83,7 @@ class Runner:
         self._options = options
         self._record = record
 
-    def run(self, agent: str, begin: Callable[[], None]) -> EndedRun:
+    def run(self, agent: str, begin: Callable[[], None], arguments: Mapping[str, Any]) -> EndedRun:
         """Run from the start to the end; `begin` begins or resumes the run once the agent is loaded.
 
         Raises UsageError when the run cannot begin; then no process and no thread of it is left.
@@ -90,18 +91,18 @@ class Runner:
         outlive_stack_requests()
         with self._observers.serving_probes(self.session.run_id, self._log):  # first: nothing has to end if it fails
             self.session.start()
-            result = self._conduct(agent, begin)
+            result = self._conduct(agent, begin, arguments)
         location, run_id = self.journal.location, self.session.run_id
         causes = summarise(location, run_id) if result.view.failed and result.error is None else ()
         return EndedRun(result, run_id, location, self.input_truncated, causes)
 
-    def _conduct(self, agent: str, begin: Callable[[], None]) -> RunResult:
+    def _conduct(self, agent: str, begin: Callable[[], None], arguments: Mapping[str, Any]) -> RunResult:
         session = self.session
         counts = None
         log = self._make_log()  # takes about as long as the guardian's start
         with self.display:
             try:
-                _, loaded = session.register_agent(by_name=True, source=agent.encode())
+                _, loaded = session.register_agent(by_name=True, source=agent_source(agent, arguments))
                 self._await_agent(_shown(agent), loaded.done, log)
                 loaded.result()
                 begin()

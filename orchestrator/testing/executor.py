@@ -274,7 +274,7 @@ class FakeExecutor:
         if not order.by_name:
             agent: Agent = pickling.load(order.source)
             return agent
-        name = order.source.decode()
+        name = order.source.partition(b"\0")[0].decode()
         if name not in self._named_agents:
             raise UsageError(f"the FakeBackend has no agent {name!r}: give it one, FakeBackend(agents={{{name!r}: …}})")
         return self._named_agents[name]

@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import runtime
+from runtime.agent_arguments import select_arguments
 from runtime.agent_setup import name_of
 from runtime.agents import AgentInfo
 from runtime.errors import ExecutionInterrupted, UsageError, error_text
@@ -62,6 +63,7 @@ class _Held:
     """Hold a lifespan that was entered. `leave` leaves it; `agents` are the numbers of those that use it."""
 
     lifespan: Callable[..., Any]
+    arguments: dict[str, Any]
     resource: Any
     leave: Callable[[], object]
     agents: set[int] = field(default_factory=set)
@@ -72,7 +74,7 @@ class Lifespans:
 
     def __init__(self) -> None:
         self._held: list[_Held] = []
-        self._initialized: list[Callable[..., object]] = []
+        self._initialized: list[tuple[Callable[..., object], dict[str, Any]]] = []
         self._phase = _Phase.IDLE
         self._is_in_loop = False
         self._task: asyncio.Task[Any] | None = None
@@ -100,17 +102,21 @@ class Lifespans:
         self._signal = None
         setup, name = info.setup, info.name
         for function in setup.initializers:
-            if not any(function is earlier for earlier in self._initialized):
-                self._attempt(name, "initializer", function, partial(self._initialize, function))
-                self._initialized.append(function)
+            arguments = select_arguments(function, info.arguments)
+            if not any(function is earlier and _are_same(arguments, given) for earlier, given in self._initialized):
+                self._attempt(name, "initializer", function, partial(self._initialize, partial(function, **arguments)))
+                self._initialized.append((function, arguments))
         lifespan = setup.lifespan
         if lifespan is None:
             return None
-        held = next((held for held in self._held if held.lifespan is lifespan), None)
+        arguments = select_arguments(lifespan, info.arguments)
+        entered = (held for held in self._held if held.lifespan is lifespan and _are_same(held.arguments, arguments))
+        held = next(entered, None)
         if held is None:
-            enter = partial(self._enter, lifespan, asynchronous=info.asynchronous)
+            make = partial(lifespan, **arguments) if arguments else lifespan
+            enter = partial(self._enter, make, asynchronous=info.asynchronous)
             resource, leave = self._attempt(name, "lifespan", lifespan, enter)
-            held = _Held(lifespan, resource, leave)
+            held = _Held(lifespan, arguments, resource, leave)
             self._held.append(held)
         held.agents.add(agent)
         return held.resource
@@ -256,6 +262,14 @@ class _LifespanTask:
             self._over.set()
             await asyncio.wait([self._task])
             self._task.result()
+
+
+def _are_same(left: dict[str, Any], right: dict[str, Any]) -> bool:
+    """Return whether two set-ups have the same arguments. Values that cannot be compared differ."""
+    try:
+        return left == right
+    except Exception:  # noqa: BLE001 - arrays and other code of the user
+        return False
 
 
 def _report_failure(name: str, error: BaseException, signal: InterruptSignal | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import os
 import select
 import signal
@@ -16,9 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from runtime import native
 from runtime.agent_signature import with_state
-from runtime.agents import AgentInfo, describe
+from runtime.agents import AgentInfo, describe, options_of
 from runtime.errors import UsageError, error_text
 from runtime.executor.namesakes import explain, step_aside
 from runtime.ipc import pickling
@@ -75,10 +78,11 @@ class InterruptibleImport:
 
 def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
     """Load the agent of a LoadAgent order and check it; it then takes an input and a state. Raises AgentLoadError."""
-    name = hire.source.decode() if hire.by_name else "the agent"
+    source, _, arguments = hire.source.partition(b"\0") if hire.by_name else (hire.source, b"", b"")
+    name = source.decode() if hire.by_name else "the agent"
     try:
         with importing(name.rpartition(":")[0] or name):
-            target = _by_name(name) if hire.by_name else pickling.load(hire.source)
+            target = _with_arguments(_by_name(name), arguments) if hire.by_name else pickling.load(hire.source)
         info = describe(target)
         return with_state(target, info.state_argument), info
     except AgentLoadError:
@@ -88,6 +92,16 @@ def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
     except (KeyboardInterrupt, Exception, SystemExit) as error:
         said = f"cannot load {name}: {_one_line(error)}{explain(error)}"
         raise AgentLoadError(said, traceback.format_exc()) from error
+
+
+def _with_arguments(target: Any, arguments: bytes) -> Any:
+    """Bind the arguments of the run. The module that does is imported where one may be of use: it loads pydantic."""
+    is_plain = not arguments and not any(name in sys.modules for name in ("pydantic", "pydantic_settings"))
+    if is_plain or not callable(target) or inspect.isclass(target):  # describe says what is wrong
+        return target
+    values = msgspec.json.decode(arguments) if arguments else {}
+    name = options_of(target).name or getattr(target, "__qualname__", None) or type(target).__name__
+    return importlib.import_module("runtime.executor.arguments").bind(target, values, name)
 
 
 def _by_name(name: str) -> Any:

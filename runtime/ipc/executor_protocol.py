@@ -28,7 +28,11 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LoadAgent(_Record, frozen=True, tag=1):
-    """An agent that tasks may name from now on. `by_name`: `source` is MODULE:NAME or FILE.py:NAME, else a blob."""
+    """An agent that tasks may name from now on.
+
+    `by_name`: `source` is MODULE:NAME or FILE.py:NAME and, behind a NUL, a JSON object of its arguments, if there are
+    any. Else it is a blob.
+    """
 
     agent: int
     by_name: bool

@@ -15,6 +15,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 HAS_EXAMPLES = {
     "README.md": 3,
+    "docs/arguments.md": 3,
     "docs/lifespan.md": 2,
     "docs/output.md": 2,
     "docs/progress.md": 1,
@@ -97,3 +98,12 @@ def test_the_example_of_a_program_that_watches_its_run(tmp_path: Path) -> None:
     printed = " ".join(run(program, tmp_path))  # by two threads, which may share a line
     assert "45" in printed
     assert "10 of 10, 0 failed, ? left" in printed
+
+
+def test_the_examples_of_arguments(tmp_path: Path) -> None:
+    """The first one is called by the program; the second one by hand, with a model of its own."""
+    agents, configured, program = examples_of("docs/arguments.md")
+    (tmp_path / "agents.py").write_text(agents)
+    assert run(program, tmp_path) == ["1 long", "2 other"]
+    call = "print(classify('word', ExecutionState(), settings=Settings(model='large', threshold=0.01)))"
+    assert run(f"{configured}\n{call}\n", tmp_path) == ["large: True"]
