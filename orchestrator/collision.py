@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from types import ModuleType
 
 _OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runtime")
-_ENTRY = "orchestrator.entry"  # the command loads ours, wherever it is
+_WITHOUT_RUNTIME = frozenset(
+    f"orchestrator.{name}" for name in ("entry", "quick_answers", "version", "help_page")
+)  # the command, up to where it loads ours, wherever it is
 
 
 def find_other_runtime() -> str | None:
@@ -29,7 +31,7 @@ class CollisionFinder:
 
     def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> None:
         """Find no module. Raises ImportError for one of ours beside another `runtime`."""
-        if not name.startswith("orchestrator.") or name == _ENTRY:
+        if not name.startswith("orchestrator.") or name in _WITHOUT_RUNTIME:
             return
         other = find_other_runtime()
         if other is not None:
