@@ -36,7 +36,12 @@ def prune(
     ] = None,
     status: Annotated[
         list[ExecutionStatus] | None,
-        typer.Option("--status", help="Only runs of this status. May be repeated. (default: completed and failed)"),
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only runs of this status: completed, failed or interrupted. May be repeated."
+            " (default: completed and failed)",
+        ),
     ] = None,
     label: LabelFilter = None,
     to_size: Annotated[

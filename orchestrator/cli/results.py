@@ -32,7 +32,11 @@ def results(
     run: RunId = None,
     status: Annotated[
         list[ExecutionStatus] | None,
-        typer.Option("--status", help="Only tasks of this status. May be given more than once."),
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only tasks of this status: completed, failed or interrupted. May be given more than once.",
+        ),
     ] = None,
     key: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Only the task with this key. May be given more than once.")

@@ -57,4 +57,4 @@ def test_the_page_shows_no_kinds_of_flags_and_no_brackets_in_brackets(
     GROUP.main([name, "--help"] if name else ["--help"], prog_name="quiesce", standalone_mode=False)
     page = capsys.readouterr().out
     assert "--help" in page
-    assert not re.search(r"<(bool|str|int|float)|\bBOOLEAN\b|\[\[|\[default:", page), page
+    assert not re.search(r"<(bool|str|int|float|list)|\bBOOLEAN\b|\[\[|\[default:", page), page
