@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -17,6 +18,7 @@ def main() -> None:
     A stop signal that is blocked in the inherited mask is unblocked, because otherwise only SIGKILL would end this
     process. A signal that is ignored stays ignored.
     """
+    gc.disable()  # while modules are imported: they make much, and drop little
     _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -31,7 +33,11 @@ def main() -> None:
     _load_runtime()
     if sys.argv[1:2] == ["probe"]:  # every few seconds: 0.04 s of processor time, instead of 0.4 s with all imports
         sys.exit(importlib.import_module("orchestrator.integrations.probes.client").main(sys.argv[2:]))
-    importlib.import_module("orchestrator.cli").main()
+    if sys.argv[1:2] == ["status"]:
+        importlib.import_module("orchestrator.quick_status").answer(sys.argv[2:])
+    command_line = importlib.import_module("orchestrator.cli")
+    gc.enable()
+    command_line.main()
 
 
 def _load_runtime() -> None:

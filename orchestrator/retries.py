@@ -34,22 +34,6 @@ def number_of_run(journal: Journal, run_id: str) -> int:
         raise
 
 
-def descendants(journal: Journal, run: RunRecord) -> list[RunRecord]:
-    """Return the runs that retry this one, and those that retry them, oldest first."""
-    family = {run.id}
-    found = []
-    for candidate in journal.runs():  # a child is younger than its parent
-        if candidate.parent in family:
-            family.add(candidate.id)
-            found.append(candidate)
-    return found
-
-
-def parent_id(journal: Journal, run: RunRecord) -> str | None:
-    """Return the id of the run that this one retries, None if it retries none."""
-    return next((parent.run_id for parent in journal.runs() if parent.id == run.parent), None)
-
-
 def select_failed(
     journal: Journal, run: RunRecord, *, keys: Collection[str] | None = None, where: str | None = None
 ) -> list[str]:
@@ -61,7 +45,7 @@ def select_failed(
     Raises UsageError if a retry is not over, if a key has not failed, or if the expression is none.
     """
     pattern = _compile(where)
-    children = descendants(journal, run)
+    children = journal.retries(run.id)
     for child in children:
         if not child.ended:
             raise UsageError(
@@ -105,7 +89,7 @@ def merged_results(
     statuses: only outcomes of these.
     """
     best: dict[str, tuple[bool, int]] = {}
-    for child in descendants(journal, run):
+    for child in journal.retries(run.id):
         for outcome in journal.results(child.id, TERMINAL):
             if outcome.ok or not best.get(outcome.key, (False, 0))[0]:
                 best[outcome.key] = outcome.ok, child.id

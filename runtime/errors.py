@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from runtime.interrupt_signal import as_signal
 from runtime.limits import check_seconds
-from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
+from runtime.model import InterruptReason, escape_surrogates
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 E = TypeVar("E", bound=BaseException)
 

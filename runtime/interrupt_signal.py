@@ -8,9 +8,13 @@ what is not understood is replaced by a default, and the original is quoted in t
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
+from runtime import model
+from runtime.model import InterruptReason, escape_surrogates
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 MESSAGE_LIMIT = 10_000
 """Characters of a message that are kept: it is copied into every record of the interrupt."""
@@ -41,7 +45,7 @@ def build_signal(
         known = InterruptReason.CUSTOM
         quoted = f"reason {_text(reason, 200)!r}"
         text = f"{text} ({quoted})" if text else quoted
-    return InterruptSignal(
+    return model.InterruptSignal(
         reason=known,
         message=text,
         triggered_at=triggered_at if isinstance(triggered_at, datetime) else datetime.now(UTC),
@@ -55,18 +59,18 @@ def as_signal(signal: object) -> InterruptSignal:
 
     A subclass may carry fields that no other process can read, and `model_construct` checks nothing.
     """
-    if type(signal) is InterruptSignal and _is_sound(signal):
+    if type(signal) is model.InterruptSignal and _is_sound(signal):
         return signal
-    if not isinstance(signal, InterruptSignal):
+    if not isinstance(signal, model.InterruptSignal):
         return build_signal(InterruptReason.CUSTOM, signal)
-    fields: dict[str, Any] = {name: signal.__dict__.get(name) for name in InterruptSignal.model_fields}
+    fields: dict[str, Any] = {name: signal.__dict__.get(name) for name in model.InterruptSignal.model_fields}
     return build_signal(**fields)
 
 
 def read_signal(text: str | bytes) -> InterruptSignal:
     """Return the InterruptSignal that was written as JSON. One that cannot be read still interrupts. Never raises."""
     try:
-        return InterruptSignal.model_validate_json(text)
+        return model.InterruptSignal.model_validate_json(text)
     except ValueError:
         return build_signal(InterruptReason.CUSTOM, f"a signal that cannot be read: {_text(text, 200)!r}")
 

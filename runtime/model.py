@@ -1,82 +1,35 @@
-"""The records that all processes share. A leaf: of this project it imports `frozen` alone.
+"""The records that all processes share. A leaf: of this project it imports `frozen` and `reasons` alone.
 
-A record is frozen and does nothing; a new state is a new record.
+A record is frozen and does nothing; a new state is a new record. `InterruptSignal` is loaded when it is first used,
+because it loads pydantic: a module that names it in annotations only imports it under TYPE_CHECKING, if commands
+that only read a journal import that module.
 """
 
 from __future__ import annotations
 
+import importlib
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Generic, TypeVar
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from runtime.frozen import FrozenDict, freeze_dict
+from runtime.reasons import InterruptReason as InterruptReason  # noqa: PLC0414 - exported
+from runtime.reasons import escape_surrogates as escape_surrogates  # noqa: PLC0414 - exported
+
+if TYPE_CHECKING:
+    from runtime.signal_record import InterruptSignal as InterruptSignal  # noqa: PLC0414 - exported
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Load InterruptSignal when it is first used (PEP 562)."""
+        if name != "InterruptSignal":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = importlib.import_module("runtime.signal_record").InterruptSignal
+        return globals()[name]
+
 
 T = TypeVar("T")
-
-
-class InterruptReason(StrEnum):
-    """Why work is asked to stop. The order is the code in the shared flag (1 = the first): only append."""
-
-    USER_CANCELLED = "user_cancelled"
-    TIMEOUT = "timeout"
-    RESOURCE_LIMIT = "resource_limit"
-    ERROR_THRESHOLD = "error_threshold"
-    PRIORITY_OVERRIDE = "priority_override"
-    SYSTEM_SHUTDOWN = "system_shutdown"
-    CUSTOM = "custom"
-
-    @property
-    def code(self) -> int:
-        """The non-zero byte that stands for this reason in the interrupt flag."""
-        return _CODES[self]
-
-    @classmethod
-    def from_code(cls, code: int) -> InterruptReason:
-        """Return the reason for a flag byte; CUSTOM for an unknown code (of a newer writer)."""
-        return _REASONS.get(code, cls.CUSTOM)
-
-
-_CODES = {reason: index for index, reason in enumerate(InterruptReason, start=1)}
-_REASONS = {code: reason for reason, code in _CODES.items()}
-
-
-def escape_surrogates(text: str) -> str:
-    """Return text that can be encoded: lone surrogates (of a file name, say) become escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-Text = Annotated[str, AfterValidator(escape_surrogates)]
-
-
-def aware(moment: datetime) -> datetime:
-    """Return the same moment as an aware datetime in UTC; a naive one is taken as UTC."""
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ArithmeticError, TypeError, ValueError):  # beyond the year 9999 or before 1, or a tzinfo that is broken
-        return moment.replace(tzinfo=UTC)
-
-
-Moment = Annotated[datetime, AfterValidator(aware)]
-
-
-class InterruptSignal(BaseModel):
-    """The record that says why something was interrupted.
-
-    `triggered_at` is an aware UTC datetime (a naive one that is handed in counts as UTC). `save_checkpoint` asks the
-    agent to keep its snapshot.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    reason: InterruptReason
-    message: Text = ""
-    triggered_at: Moment = Field(default_factory=lambda: datetime.now(UTC))
-    triggered_by: Text = ""
-    save_checkpoint: bool = True
 
 
 class ExecutionStatus(StrEnum):

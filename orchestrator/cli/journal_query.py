@@ -12,10 +12,11 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from orchestrator.cli import rendering, stdout
+from orchestrator.cli import stdout
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.verbosity import print_traceback
 from orchestrator.journal import Journal, Mode
+from orchestrator.run_text import text
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus
 from runtime.text import printable
@@ -80,7 +81,12 @@ def print_line(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print JSON in UTF-8, independent of the locale."""
-    stdout.write_bytes(rendering.text(value).encode() + b"\n")
+    print_utf8(text(value))
+
+
+def print_utf8(line: str) -> None:
+    """Print a line in UTF-8, independent of the locale."""
+    stdout.write_bytes(line.encode() + b"\n")
 
 
 def print_error(line: str) -> None:

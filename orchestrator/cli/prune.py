@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import rendering
+from orchestrator import run_text
 from orchestrator.cli.journal_query import AsJson, JournalPath, print_error, print_json, print_line, query
 from orchestrator.cli.labels import LabelFilter, has_labels, parse_labels
 from orchestrator.cli.options import seconds, size
@@ -142,8 +142,8 @@ def _report(run: RunRecord, freed: int, *, dry_run: bool, json: bool) -> None:
         print_json({"run_id": run.run_id, "status": run.status, "bytes": freed, "removed": not dry_run})
         return
     verb = "would remove" if dry_run else "removed"
-    ended = rendering.local(run.ended_at or run.created_at)
-    print_line(f"{verb} {printable(run.run_id):24} {rendering.coloured(run.status, 12)} {ended}  {format_size(freed)}")
+    ended = run_text.local(run.ended_at or run.created_at)
+    print_line(f"{verb} {printable(run.run_id):24} {run_text.coloured(run.status, 12)} {ended}  {format_size(freed)}")
 
 
 def _summarise(pruning: _Pruning, *, dry_run: bool) -> None:

@@ -11,11 +11,19 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import rendering
-from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_error, print_json, print_line, query
+from orchestrator import run_text
+from orchestrator.cli.journal_query import (
+    AsJson,
+    JournalPath,
+    RunId,
+    print_error,
+    print_json,
+    print_line,
+    print_utf8,
+    query,
+)
 from orchestrator.cli.labels import LabelFilter, has_labels, parse_labels
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
-from orchestrator.retries import descendants, parent_id
 from runtime.errors import UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE
@@ -43,33 +51,19 @@ def runs(
     """List the runs, oldest first."""
     with query(journal) as opened_journal:
         if not json:
-            print_line(rendering.RUN_HEAD)
+            print_line(run_text.RUN_HEAD)
         wanted = parse_labels(label)
         known_runs = [run for run in opened_journal.runs() if has_labels(run, wanted)]
         for run in known_runs if limit is None else known_runs[max(0, len(known_runs) - limit) :]:
             counts = opened_journal.counts(run.id)
-            print_json(rendering.run_object(run, counts)) if json else print_line(rendering.run_line(run, counts))
+            print_json(run_text.run_object(run, counts)) if json else print_line(run_text.run_line(run, counts))
 
 
 def status(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: AsJson = False) -> None:
     """Show the status of a run: its tasks, its supervisor and what that does now, and the reason for its interrupt."""
     with query(journal) as opened_journal:
-        record = opened_journal.get_run(run)
-        counts = opened_journal.counts(record.id)
-        is_alive = record.owner is not None and record.owner.alive
-        report = opened_journal.progress(record.id) if is_alive else None
-        if json:
-            shown = {**rendering.run_object(record, counts), "progress": rendering.progress_object(report)}
-            retries = [child.run_id for child in descendants(opened_journal, record)]
-            print_json({**shown, "parent": parent_id(opened_journal, record), "retries": retries})
-            return
-        lines = rendering.run_lines(record, counts, opened_journal.location)
-        for line in [*lines, *rendering.progress_lines(report)]:
-            print_line(line)
-        if (parent := parent_id(opened_journal, record)) is not None:
-            print_line(f"retries    {printable(parent)}")
-        for child in descendants(opened_journal, record):
-            print_line(f"retried by {printable(child.run_id)}, {rendering.coloured(child.status)}")
+        for line in run_text.status_lines(opened_journal, run, as_json=json):
+            print_utf8(line) if json else print_line(line)
 
 
 def interrupt(

@@ -2,70 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-import time
 from base64 import b64encode
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
-import typer
 
-from orchestrator.core.progress_report import ProgressReport
 from orchestrator.core.records import RunEvent, TaskOutcome
-from orchestrator.hints import resumption
-from orchestrator.journal import Counts, RunRecord
-from runtime.ipc.codec import JSON
-from runtime.model import ExecutionStatus
-from runtime.terminal import has_colour
-from runtime.text import printable, printable_json
-
-_COLOURS: Final = {
-    ExecutionStatus.COMPLETED: typer.colors.GREEN,
-    ExecutionStatus.FAILED: typer.colors.RED,
-    ExecutionStatus.INTERRUPTED: typer.colors.YELLOW,
-}
-_encode = msgspec.json.Encoder().encode
+from orchestrator.run_text import coloured, iso, local, text
+from runtime.ipc.encodings import JSON
+from runtime.text import printable
 
 # -- objects for --json ------------------------------------------------------------------------------------
-
-
-def run_object(run: RunRecord, counts: Counts) -> dict[str, Any]:
-    """Return a run as an object, for `runs` and `status`."""
-    return {
-        "run_id": run.run_id,
-        "status": run.status,
-        "agent": run.agent,
-        "tasks": {**msgspec.structs.asdict(counts), "total": counts.total},
-        "sealed": run.sealed,
-        "created_at": _iso(run.created_at),
-        "started_at": _iso(run.started_at),
-        "ended_at": _iso(run.ended_at),
-        "signal": None if run.signal is None else run.signal.model_dump(mode="json"),
-        "owner": run.owner,
-        "starts": run.starts,
-        "cwd": run.cwd,
-        "labels": dict(run.labels),
-    }
-
-
-def progress_object(report: ProgressReport | None) -> dict[str, Any] | None:
-    """Return what a living supervisor tells of its run, for `status`; None without one."""
-    if report is None:
-        return None
-    rendered: dict[str, Any] = _progress_module().report_object(report, _iso(report.at))
-    return rendered
-
-
-def progress_lines(report: ProgressReport | None) -> list[str]:
-    """Return the same as lines for people."""
-    return [] if report is None else list(_progress_module().report_lines(report, time.time()))
-
-
-def _progress_module() -> Any:
-    """Import what only a living run needs."""
-    return importlib.import_module("orchestrator.cli.progress_lines")
 
 
 def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:
@@ -84,8 +31,8 @@ def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:
         "error": outcome.error,
         "detail": outcome.detail,
         "attempts": outcome.attempts,
-        "started_at": _iso(outcome.started_at),
-        "ended_at": _iso(outcome.ended_at),
+        "started_at": iso(outcome.started_at),
+        "ended_at": iso(outcome.ended_at),
         "slot": outcome.slot,
         "incarnation": outcome.incarnation,
         "signal": None if outcome.signal is None else outcome.signal.model_dump(mode="json"),
@@ -95,7 +42,7 @@ def outcome_object(outcome: TaskOutcome) -> dict[str, Any]:
 def event_object(event: RunEvent, key: str | None) -> dict[str, Any]:
     """Return an event as an object, for `events`. `key`: that of its task, if it has one."""
     fields = msgspec.structs.asdict(event)
-    return {"seq": event.seq, **fields, "key": key, "at": _iso(event.at), "data": shown_bytes(event.data)}
+    return {"seq": event.seq, **fields, "key": key, "at": iso(event.at), "data": shown_bytes(event.data)}
 
 
 class _Keyed(msgspec.Struct):
@@ -160,60 +107,7 @@ def _blob(data: bytes, encoding: str) -> dict[str, str]:
     return {"$blob": b64encode(data).decode(), "encoding": encoding}
 
 
-def _iso(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
-
-
 # -- text for people ---------------------------------------------------------------------------------------
-
-
-RUN_HEAD: Final = f"{'RUN':24} {'STATUS':12} {'DONE':>9} {'TOTAL':>9} {'FAILED':>7}  CREATED"
-
-
-def run_line(run: RunRecord, counts: Counts) -> str:
-    """Return the line about a run, for the columns of RUN_HEAD."""
-    done = counts.completed + counts.failed
-    numbers = f"{done:9} {counts.total:9} {counts.failed:7}"
-    labels = f"  {labels_text(run)}" if run.labels else ""
-    return f"{printable(run.run_id):24} {coloured(run.status, 12)} {numbers}  {local(run.created_at)}{labels}"
-
-
-def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
-    """Return the lines about one run, with the command that resumes it."""
-    total = str(counts.total) if run.sealed else f"{counts.total} so far"
-    starts = f"{run.starts} start" if run.starts == 1 else f"{run.starts} starts"
-    lines = [
-        f"run        {printable(run.run_id)}",
-        f"status     {coloured(run.status)}{_owner_or_hint(run, journal)}",
-        (
-            f"tasks      {total}: {counts.completed} completed, {counts.failed} failed,"
-            f" {counts.interrupted} interrupted, {counts.pending} pending"
-        ),
-        f"created    {local(run.created_at)}",
-        f"started    {local(run.started_at)} ({starts})",
-        f"ended      {local(run.ended_at)}",
-    ]
-    if run.labels:
-        lines.append(f"labels     {labels_text(run)}")
-    if run.signal is not None:
-        message = f": {printable(run.signal.message)}" if run.signal.message else ""
-        lines.append(f"signal     {run.signal.reason}{message}")
-    return lines
-
-
-def labels_text(run: RunRecord) -> str:
-    """Return the labels of a run on one line."""
-    return printable(" ".join(f"{name}={value}" for name, value in run.labels.items()))
-
-
-def _owner_or_hint(run: RunRecord, journal: str) -> str:
-    """Return what follows the status: the supervisor that executes the run, or how to resume it."""
-    if run.owner is not None and run.owner.alive:
-        return f" (process {run.owner.pid} on {printable(run.owner.host)})"
-    if run.ended or not run.starts:
-        return ""
-    gone = ", but its supervisor is gone" if run.status is ExecutionStatus.STARTED else ""
-    return f"{gone}; to resume: {resumption(run, journal)}"
 
 
 def outcome_line(outcome: TaskOutcome) -> str:
@@ -232,19 +126,3 @@ def event_line(event: RunEvent, key: str | None) -> str:
     address = f" {printable(event.address)}" if event.address else ""
     data = text(shown_bytes(event.data))
     return f"{event.seq:6} {local(event.at)} {printable(event.kind)}{task}{address} {data}"
-
-
-def text(value: Any) -> str:
-    """Return a value as JSON on one line, without control characters."""
-    return printable_json(_encode(value).decode())
-
-
-def local(at: float | None) -> str:
-    """Return a time in the local time zone, to the second."""
-    return "-" if at is None else datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def coloured(state: ExecutionStatus, width: int = 0) -> str:
-    """Return a status, padded to `width`, in its colour on a terminal."""
-    text = f"{state:{width}}"
-    return typer.style(text, fg=_COLOURS.get(state)) if has_colour(sys.stdout) else text

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from orchestrator import run_text
 from orchestrator.cli import rendering
 from orchestrator.core.records import TaskOutcome
 from runtime.errors import UsageError
@@ -88,4 +89,4 @@ def cell(value: Any) -> str:
         value = _decode(value)
     if value is None:
         return ""
-    return value if isinstance(value, str) else rendering.text(value)
+    return value if isinstance(value, str) else run_text.text(value)

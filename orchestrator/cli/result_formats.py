@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import BinaryIO, Final, Protocol
 
+from orchestrator import run_text
 from orchestrator.cli import rendering, stdout
 from orchestrator.cli.result_fields import Field, cell, record_of, usual_fields
 from orchestrator.core.records import TaskOutcome
@@ -76,7 +77,7 @@ class _JsonWriter:
         pass
 
     def write(self, outcome: TaskOutcome) -> None:
-        self._emit(rendering.text(record_of(outcome, self._fields)).encode() + b"\n")
+        self._emit(run_text.text(record_of(outcome, self._fields)).encode() + b"\n")
 
 
 class _CsvWriter:

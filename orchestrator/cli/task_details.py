@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orchestrator import run_text
 from orchestrator.cli import rendering
 from orchestrator.cli.output_rendering import kept_line_object, kept_line_text
 from orchestrator.core.output import KeptLine, OutputChunk
@@ -13,7 +14,7 @@ from orchestrator.core.records import PendingTask, RunEvent, TaskOutcome
 from orchestrator.failures import cause_of
 from orchestrator.journal import Journal, RunRecord
 from runtime.errors import UsageError
-from runtime.ipc.codec import JSON
+from runtime.ipc.encodings import JSON
 from runtime.model import ExecutionStatus
 from runtime.text import printable, printable_lines, shell_word
 
@@ -97,11 +98,11 @@ def details_lines(details: TaskDetails) -> Iterator[str]:
 
 def _heading(details: TaskDetails) -> Iterator[str]:
     task, outcome = details.task, details.outcome
-    status = "pending" if outcome is None else rendering.coloured(outcome.status)
+    status = "pending" if outcome is None else run_text.coloured(outcome.status)
     attempts = f"{details.attempts} attempt{'' if details.attempts == 1 else 's'}"
     yield f"task       {printable(task.key)} (number {task.seq} of run {printable(details.run.run_id)})"
     yield f"status     {status}, {attempts}"
-    yield f"input      {rendering.text(rendering.shown_bytes(task.input, task.encoding))}"
+    yield f"input      {run_text.text(rendering.shown_bytes(task.input, task.encoding))}"
     if task.priority:
         yield f"priority   {task.priority}"
 
@@ -112,12 +113,12 @@ def _outcome_lines(details: TaskDetails) -> Iterator[str]:
         return
     if outcome.started_at is not None and outcome.ended_at is not None:
         seconds = outcome.ended_at - outcome.started_at
-        yield f"started    {rendering.local(outcome.started_at)}, took {seconds:.3f} s"
+        yield f"started    {run_text.local(outcome.started_at)}, took {seconds:.3f} s"
     if outcome.slot is not None:
         yield f"executor   slot {outcome.slot}, incarnation {outcome.incarnation}"
     if outcome.encoded is not None:
         value, kind = rendering.shown_value(outcome)
-        yield f"value      {rendering.text(value)}{f' ({printable(kind)})' if kind else ''}"
+        yield f"value      {run_text.text(value)}{f' ({printable(kind)})' if kind else ''}"
     if details.cause is not None:
         yield f"cause      {printable(details.cause)}"
     if outcome.error:

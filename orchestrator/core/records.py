@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from runtime import model
 from runtime.failure import Failure
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime.model import ExecutionStatus
 
 TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Task states that never change. INTERRUPTED is not one: the task runs again on resume."""
@@ -91,7 +92,7 @@ class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     slot: int | None = None
     incarnation: int | None = None
-    signal: InterruptSignal | None = None
+    signal: model.InterruptSignal | None = None
     projection: bytes | None = None
     failure: Failure | None = None
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 
 import msgspec
 
 from orchestrator.core.output import OutputChunk
-from orchestrator.core.progress_report import ProgressReport
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.journal.contention import Handler
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime import model
+from runtime.model import ExecutionStatus
+
+if TYPE_CHECKING:  # what only a living run needs
+    from orchestrator.core.progress_report import ProgressReport
 
 Mode = Literal["create", "write", "read"]
 """`create` writes, and makes a new journal if there is none; `write` and `read` need one that exists."""
@@ -66,7 +69,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     ended_at: float | None = None
     sealed: bool = False
-    signal: InterruptSignal | None = None
+    signal: model.InterruptSignal | None = None
     starts: int = 0
     owner: Owner | None = None
     parent: int | None = None
@@ -95,7 +98,7 @@ class Counts(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True):
     """A request from outside to stop a living run, or one `task` of it."""
 
-    signal: InterruptSignal
+    signal: model.InterruptSignal
     task: int | None = None
     key: str | None = None
 
@@ -152,6 +155,10 @@ class Journal(Protocol):
         """Return all runs, oldest first."""
         ...
 
+    def retries(self, run: int) -> list[RunRecord]:
+        """Return the runs that retry this one, and those that retry them, oldest first."""
+        ...
+
     def claim(self, run: int, token: str = "") -> RunRecord:
         """Make the caller the run's only supervisor until `release`, `close` or its death.
 
@@ -178,7 +185,7 @@ class Journal(Protocol):
         self,
         run: int,
         status: ExecutionStatus,
-        signal: InterruptSignal | None = None,
+        signal: model.InterruptSignal | None = None,
         events: Sequence[RunEvent] = (),
         *,
         token: str = "",
@@ -323,7 +330,7 @@ class Journal(Protocol):
 
     # -- from outside --------------------------------------------------------------------------------------
 
-    def add_request(self, run: int, signal: InterruptSignal, key: str | None = None) -> Owner | None:
+    def add_request(self, run: int, signal: model.InterruptSignal, key: str | None = None) -> Owner | None:
         """Ask the run's living supervisor to stop it, or one task; return the supervisor.
 
         Returns None, and keeps no request, if there is none. Raises UsageError if no task has this key.

@@ -7,21 +7,20 @@ caller who asks for a result's value (upwards) decodes one.
 
 from __future__ import annotations
 
+import sys
 from math import isfinite
 from typing import Any, Final
 
 import msgspec
-from pydantic import BaseModel
 
 from runtime.errors import DecodeError, ResultError, error_text
 from runtime.ipc import pickling
+from runtime.ipc.encodings import BLOB as BLOB  # noqa: PLC0414 - exported
+from runtime.ipc.encodings import JSON as JSON  # noqa: PLC0414 - exported
 from runtime.ipc.projection import project
 
 MAX_VALUE: Final = 128 << 20
 """Bytes of one encoded value, so that its frame stays well below what the wire carries (wire.MAX_FRAME)."""
-
-JSON: Final = "json"
-BLOB: Final = "pickle"
 
 _DEPTH: Final = 64
 """Levels that JSON carries: far from where a reader deep in his own program meets the end of his stack."""
@@ -29,7 +28,8 @@ _DEPTH: Final = 64
 
 def _encode_more(value: Any) -> Any:
     """Convert a pydantic model for msgspec, which knows dataclasses, sets, tuples, dates and enums itself."""
-    if isinstance(value, BaseModel):
+    pydantic = sys.modules.get("pydantic.main")  # not imported for its own sake: it takes long
+    if pydantic is not None and isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json")
     raise NotImplementedError(f"objects of type {type(value).__name__} are not JSON-able")
 

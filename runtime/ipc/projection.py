@@ -12,6 +12,7 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import importlib
 import ipaddress
 import math
 import pathlib
@@ -26,7 +27,6 @@ from types import MemberDescriptorType
 from typing import Any, Final
 
 import msgspec
-from pydantic import BaseModel, RootModel, SecretBytes, SecretStr
 
 from runtime.ipc.pickling import type_name
 from runtime.model import escape_surrogates
@@ -83,8 +83,10 @@ class _Projector:
             self._open.discard(id(value))
 
     def _by_kind(self, value: Any, depth: int) -> Any:
+        if "pydantic.main" in sys.modules and not _PYDANTIC_KINDS:  # not imported for its own sake: it takes long
+            _add_pydantic()
         for kind in type.__dict__["__mro__"].__get__(type(value)):  # nearest first: an Enum before the str that it is
-            project = _KINDS.get(kind)
+            project = _KINDS.get(kind) or _PYDANTIC_KINDS.get(kind)
             if project is not None:
                 return project(self, value, depth)
         if (numpy := sys.modules.get("numpy")) is not None:
@@ -176,12 +178,13 @@ class _Projector:
 
     # -- objects ------------------------------------------------------------------------------------
 
-    def model(self, value: BaseModel, depth: int) -> Any:
+    def model(self, value: Any, depth: int) -> Any:
         fields = dict(_instance_dict(value))
-        if issubclass(type(value), RootModel):
-            return self.of(fields.get("root"), depth)
         extra = object.__getattribute__(value, "__pydantic_extra__")
         return self.object({**fields, **(extra or {})}.items(), depth)
+
+    def root_model(self, value: Any, depth: int) -> Any:
+        return self.of(dict(_instance_dict(value)).get("root"), depth)
 
     def member(self, value: enum.Enum, depth: int) -> Any:
         return self.of(object.__getattribute__(value, "_value_"), depth)
@@ -271,7 +274,15 @@ _KINDS: Final[dict[type, _Projection]] = {
     ipaddress.IPv4Network: _as_text(ipaddress.IPv4Network.__str__),
     ipaddress.IPv6Network: _as_text(ipaddress.IPv6Network.__str__),
     enum.Enum: _Projector.member,
-    BaseModel: _Projector.model,
-    SecretStr: _as_text(lambda _: "**********"),
-    SecretBytes: _as_text(lambda _: "**********"),
 }
+
+_PYDANTIC_KINDS: Final[dict[type, _Projection]] = {}
+"""Those of pydantic, once some code has imported it: before, no value can be of one."""
+
+
+def _add_pydantic() -> None:
+    pydantic = importlib.import_module("pydantic")
+    _PYDANTIC_KINDS[pydantic.BaseModel] = _Projector.model
+    _PYDANTIC_KINDS[pydantic.RootModel] = _Projector.root_model
+    for kind in (pydantic.SecretStr, pydantic.SecretBytes):
+        _PYDANTIC_KINDS[kind] = _as_text(lambda _: "**********")

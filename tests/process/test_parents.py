@@ -307,7 +307,16 @@ def test_what_only_prints_ends_by_sigpipe_too(words: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["unit a.py:f -i x", "doctor", "doctor --json", "results -j {full}", "runs -j {full}", "--help", "--version"],
+    [
+        "unit a.py:f -i x",
+        "doctor",
+        "doctor --json",
+        "results -j {full}",
+        "runs -j {full}",
+        "status -j {full}",
+        "--help",
+        "--version",
+    ],
 )
 def test_an_output_that_cannot_be_written_is_one_line(full: Path, words: str) -> None:
     """A full disk under `quiesce results >file`: no traceback, and no success."""

@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.journal.base import INVALID
 from runtime.errors import UsageError
-from runtime.ipc.codec import JSON
+from runtime.ipc.encodings import JSON
 
 Number = Annotated[int, msgspec.Meta(ge=1, lt=1 << 62)]
 Time = Annotated[float, msgspec.Meta(ge=0, lt=250_000_000_000)]

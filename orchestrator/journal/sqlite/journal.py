@@ -7,18 +7,16 @@ no other supervisor adds to a run.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
-import socket
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from orchestrator.core import progress_report
 from orchestrator.core.output import OutputChunk
-from orchestrator.core.progress_report import ProgressReport
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.journal.base import Committed, Counts, Mode, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.contention import Handler, wait_at_most
@@ -29,8 +27,12 @@ from orchestrator.journal.sqlite.commits import TASK_STATUSES, CommitWriter
 from orchestrator.journal.sqlite.connection import Database
 from orchestrator.journal.sqlite.locks import PRIVATE
 from orchestrator.journal.sqlite.pages import PageReader
+from runtime import model
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime.model import ExecutionStatus
+
+if TYPE_CHECKING:  # what only a living run needs
+    from orchestrator.core.progress_report import ProgressReport
 
 
 class SqliteJournal:
@@ -96,7 +98,7 @@ class SqliteJournal:
         self._remove_abandoned_drafts()
         with self._db.writing():
             number = self._insert_run(queries.DRAFT_RUN, run_id, agent, config, cwd, parent).id
-            self._db.execute(queries.OWN_RUN, {"run": number, "pid": os.getpid(), "host": socket.gethostname()})
+            self._db.execute(queries.OWN_RUN, {"run": number, "pid": os.getpid(), "host": os.uname().nodename})
             run = self._run(number)
             self._db.locks.claim(number)  # before others can see it: a draft without a lock is abandoned
         try:
@@ -176,8 +178,12 @@ class SqliteJournal:
         """Return all runs, oldest first."""
         return self._fetch_runs(queries.ALL_RUNS)
 
-    def _fetch_runs(self, statement: str) -> list[RunRecord]:
-        return [self._record(row) for row in self._db.fetch_rows(statement, run_rows.RunRow)]
+    def retries(self, run: int) -> list[RunRecord]:
+        """Return the runs that retry this one, and those that retry them, oldest first."""
+        return self._fetch_runs(queries.RETRIES, (run,))
+
+    def _fetch_runs(self, statement: str, parameters: Sequence[int] = ()) -> list[RunRecord]:
+        return [self._record(row) for row in self._db.fetch_rows(statement, run_rows.RunRow, parameters)]
 
     def claim(self, run: int, token: str = "") -> RunRecord:
         """Lock the run and record its supervisor. Raises ClaimedError if another process has the lock."""
@@ -186,7 +192,7 @@ class SqliteJournal:
             raise _claimed(self._run(run), locks.find_owner(run))
         try:
             with self._db.writing():
-                pid, host = os.getpid(), socket.gethostname()
+                pid, host = os.getpid(), os.uname().nodename
                 self._db.execute(queries.CLAIM_RUN, {"run": run, "pid": pid, "host": host, "now": time.time()})
                 if token:
                     self._db.execute(queries.ADD_SUPERVISOR, (run, token, pid, host))
@@ -221,7 +227,7 @@ class SqliteJournal:
         self,
         run: int,
         status: ExecutionStatus,
-        signal: InterruptSignal | None = None,
+        signal: model.InterruptSignal | None = None,
         events: Sequence[RunEvent] = (),
         *,
         token: str = "",
@@ -262,8 +268,11 @@ class SqliteJournal:
     def progress(self, run: int) -> ProgressReport | None:
         """Return the last report."""
         reports = self._db.fetch_values(queries.PROGRESS, str, (run,))
+        if not reports:
+            return None
         with self._db.decoding():
-            return progress_report.decode(reports[0]) if reports else None
+            report: ProgressReport = importlib.import_module("orchestrator.core.progress_report").decode(reports[0])
+            return report
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
@@ -431,7 +440,7 @@ class SqliteJournal:
 
     # -- from outside --------------------------------------------------------------------------------------
 
-    def add_request(self, run: int, signal: InterruptSignal, key: str | None = None) -> Owner | None:
+    def add_request(self, run: int, signal: model.InterruptSignal, key: str | None = None) -> Owner | None:
         """Insert a request to the living supervisor of a run, and return that; None if there is none."""
         with self._db.writing():
             record, task = self._run(run), None
@@ -461,7 +470,7 @@ def _claimed(run: RunRecord, holder: int | None = None) -> ClaimedError:
     owner = run.owner
     if owner is None or holder:
         return ClaimedError(run.run_id, holder or None)
-    return ClaimedError(run.run_id, owner.pid or None, None if owner.host == socket.gethostname() else owner.host)
+    return ClaimedError(run.run_id, owner.pid or None, None if owner.host == os.uname().nodename else owner.host)
 
 
 def _assign_seqs(tasks: Sequence[NewTask], last: int) -> list[int]:

@@ -214,6 +214,12 @@ RUN_BY_ID: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id = ?"
 RUNS_BY_PREFIX: Final = (
     f"SELECT {_RUN_COLUMNS} FROM runs WHERE substr(run_id, 1, length(:prefix)) = :prefix AND ready ORDER BY id"
 )
+RETRIES: Final = f"""
+WITH RECURSIVE family(number) AS (
+    SELECT id FROM runs WHERE parent = ? UNION SELECT id FROM runs JOIN family ON parent = number
+)
+SELECT {_RUN_COLUMNS} FROM runs WHERE id IN family AND ready ORDER BY id
+"""
 LATEST_RUN: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE ready ORDER BY id DESC LIMIT 1"
 RESUMABLE_RUNS: Final = (
     f"SELECT {_RUN_COLUMNS} FROM runs WHERE status NOT IN ('completed', 'failed') AND ready ORDER BY id DESC"

@@ -17,7 +17,7 @@ from orchestrator.journal.sqlite.failure_column import failure_text, read_failur
 from orchestrator.journal.sqlite.layouts import LayoutReader, RecordDecoder
 from orchestrator.journal.sqlite.queries import EVENT_LAYOUT, OUTCOME_LAYOUT
 from runtime.interrupt_signal import read_signal
-from runtime.ipc.codec import JSON
+from runtime.ipc.encodings import JSON
 from runtime.model import ExecutionStatus
 
 decode_seqs = msgspec.json.Decoder(list[Number]).decode

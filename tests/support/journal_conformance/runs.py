@@ -112,6 +112,10 @@ class RunConformance(StoreFixtures):
         with journal.draft("draft", agent=None, parent=child.id):
             pass
         assert [run.parent for run in other.runs()] == [None, parent.id, child.id]
+        journal.create_run("other", agent=None)
+        assert [run.run_id for run in other.retries(parent.id)] == ["child", "draft"]
+        assert [run.run_id for run in other.retries(child.id)] == ["draft"]
+        assert other.retries(child.id + 2) == []
 
     def test_a_run_is_found_by_id_prefix_or_as_the_latest(self, journal: Journal) -> None:
         """An exact id wins over the runs that it begins; a wildcard is only a character."""
