@@ -35,7 +35,7 @@ def run(program: str, folder: Path) -> list[str]:
     script = folder / "program.py"
     script.write_text(program)
     done = subprocess.run(
-        [sys.executable, "-W", "error", script], cwd=folder, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-W", "error", script], cwd=folder, capture_output=True, text=True, timeout=90, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -44,11 +44,12 @@ def run(program: str, folder: Path) -> list[str]:
 def test_every_document_with_examples_is_tested() -> None:
     """That of docs/architecture.md is a fragment: tests/unit/orchestrator/testing has whole ones.
 
-    The first screen of README.md and docs/tutorial.md are followed by tests/process/test_first_screen.py.
+    The first screen of README.md and docs/tutorial.md are followed by tests/process/test_first_screen.py,
+    docs/http.md by tests/process/test_http_document.py.
     """
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]
     with_examples = {str(path.relative_to(ROOT)) for path in documents if BLOCK.search(path.read_text("utf-8"))}
-    elsewhere = {"docs/from-asyncio.md", "docs/library.md", "docs/architecture.md", "docs/tutorial.md"}
+    elsewhere = {"docs/from-asyncio.md", "docs/library.md", "docs/architecture.md", "docs/tutorial.md", "docs/http.md"}
     assert with_examples == {*HAS_EXAMPLES, *elsewhere}
 
 
