@@ -112,7 +112,7 @@ def ask(*words: str) -> str:
 def hosts_said(folder: Path, agent: str, source: str, *words: str) -> list[str]:
     """The warnings, as they come on standard error."""
     line = [*QUIESCE, "unit", agent, "--input", source, *words]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=folder, timeout=30)
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=folder, timeout=90)
     said = [line.removeprefix("quiesce: warning: ") for line in done.stderr.splitlines()]
     return [line for line in said if "is in /tmp" not in line]
 
@@ -203,7 +203,7 @@ def test_systemd_can_read_it(folder: Path, tmp_path: Path) -> None:
     text = render(service(command=words, directory="/", state="quiesce/r", memory_max=1 << 30))
     path = tmp_path / "awkward.service"
     path.write_text(text)
-    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False, timeout=90)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert command_line(words) in text
 
@@ -211,5 +211,5 @@ def test_systemd_can_read_it(folder: Path, tmp_path: Path) -> None:
 def test_the_program_is_this_one() -> None:
     words = run_command.program()
     assert os.path.isabs(words[0])
-    done = subprocess.run([*words, "--version"], capture_output=True, text=True, check=False, cwd="/", timeout=30)
+    done = subprocess.run([*words, "--version"], capture_output=True, text=True, check=False, cwd="/", timeout=90)
     assert done.stdout.startswith("quiesce ")

@@ -152,7 +152,7 @@ class Machine:
 
     @staticmethod
     def _do(*command: str | os.PathLike[str]) -> None:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
         if done.returncode != 0:
             raise RuntimeError(f"{command[0]}: {done.stderr.strip()}")
 

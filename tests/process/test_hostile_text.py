@@ -95,7 +95,7 @@ def test_json_for_machines_and_the_log_of_a_stop(tmp_path: Path) -> None:
             try:
                 post.expect(1, deadline=30)
                 running.send_signal(signal.SIGTERM)
-                out, err = running.communicate(timeout=30)
+                out, err = running.communicate(timeout=90)
             finally:
                 running.kill()
     assert running.returncode == -signal.SIGTERM

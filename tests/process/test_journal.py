@@ -226,6 +226,6 @@ def test_a_copy_in_the_same_process_drops_no_claim(tmp_path: Path) -> None:
         for each in list(path.parent.iterdir()):
             shutil.copy(each, path.parent / f"copy-of-{each.name}")
         command = [sys.executable, "-m", "tests.process.journal_children", "hold_claim", str(path)]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
         assert second.returncode == 1
         assert f"run {run.run_id} is being executed by process {os.getpid()}" in second.stderr

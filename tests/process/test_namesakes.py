@@ -69,7 +69,7 @@ def python(place: Path, *arguments: str, path: str = "") -> str:
     """Run Python in the project; the last line that it writes on standard error."""
     env = environment({"PYTHONPATH": path})
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=env, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=env, timeout=90, check=False)
     assert done.returncode == 1, done
     return done.stderr.splitlines()[-1]
 

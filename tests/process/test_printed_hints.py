@@ -178,6 +178,6 @@ def test_a_word_of_a_command_can_be_typed(word: str) -> None:
     quoted = shell_word(word)
     assert quoted.isprintable()
     typed = subprocess.run(
-        ["bash", "-c", f"printf %s {quoted}"], stdout=subprocess.PIPE, timeout=20, check=True, env={"LC_ALL": "C.UTF-8"}
+        ["bash", "-c", f"printf %s {quoted}"], stdout=subprocess.PIPE, timeout=90, check=True, env={"LC_ALL": "C.UTF-8"}
     )
     assert typed.stdout.decode() == word

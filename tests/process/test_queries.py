@@ -332,7 +332,7 @@ def test_a_task_that_is_over_cannot_be_interrupted(journal: SqliteJournal, path:
 def test_a_standard_output_that_takes_nothing_is_one_line(journal: SqliteJournal, path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         words = [*QUIESCE, "runs", "--journal", str(path)]
-        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=90, check=False)
     assert (done.returncode, done.stderr) == (2, "quiesce: cannot write to standard output: No space left on device\n")
 
 
@@ -347,7 +347,7 @@ def test_a_locale_without_the_characters_is_no_obstacle(tmp_path: Path, options:
         journal.commit(run.id, outcomes=[outcome])
     plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     words = [*QUIESCE, "results", "--journal", str(where), *options]
-    done = subprocess.run(words, capture_output=True, timeout=30, check=False, env=environment(plain))
+    done = subprocess.run(words, capture_output=True, timeout=90, check=False, env=environment(plain))
     assert done.returncode == 0, done.stderr
     assert key in done.stdout.decode()
 
