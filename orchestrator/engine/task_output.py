@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.backends import Backend
 from orchestrator.core.output import AgentOutput, KeptLine, OutputLine
@@ -59,7 +60,7 @@ class TaskOutput:
     def owner(self, slot: int) -> int | None:
         """Return the task that a slot executes, 0 if there is none, None if there are several."""
         task = self._backend.progress(slot).task
-        if task:
+        if task and self._key(slot, task) is not None:
             return task
         begun = [seq for seq, one in self._state.slots[slot].assigned.items() if one.started_at is not None]
         return None if len(begun) > 1 else next(iter(begun), 0)
@@ -84,6 +85,7 @@ class TaskOutput:
             self._ended.popitem(last=False)
 
     def _key(self, slot: int, task: int) -> str | None:
+        """Return the key of a task that the slot has, or of one that has ended. None: it is not known."""
         assignment = self._state.slots[slot].assigned.get(task)
         return self._ended.get(task) if assignment is None else assignment.task.key
 
@@ -91,10 +93,12 @@ class TaskOutput:
 
     def take_line(self, slot: int, stream: str, line: OutputLine) -> None:
         """Pass a line of output on, and keep it for the journal."""
+        if self._key(slot, line.task) is None:  # an agent may write any number to its shared memory, or into its output
+            line = replace(line, task=0)
         kept = KeptLine(time.time(), stream, line.text, line.severity, line.logger)
         assignment = self._state.slots[slot].assigned.get(line.task)
         self._tails.add(line.task, slot, kept, is_again=assignment is None or assignment.attempt > 1)
-        key = self._key(slot, line.task) if line.task else None
+        key = self._key(slot, line.task)
         output = AgentOutput(
             key=key, text=line.text, stream=stream, severity=line.severity, logger=line.logger, at=kept.at, slot=slot,
             task=line.task,

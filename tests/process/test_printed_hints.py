@@ -162,13 +162,15 @@ def test_what_a_program_is_told_of_a_run_of_the_command_line(tmp_path: Path) -> 
 
 
 def test_what_is_said_of_an_array(tmp_path: Path) -> None:
-    source = tmp_path / "a file.json"
+    source = tmp_path / "a file.jsonl"
     source.write_text("[1, 2]\n")
-    done = run_cli("run", agent("plain:double"), "-i", source, "-j", tmp_path / "j.db")
-    found = re.search(r"--input - < .*$", done.stderr.strip())
-    assert found is not None, done
-    assert type_in(f"quiesce run {agent('plain:double')} -j {tmp_path}/j.db {found[0]}", tmp_path).returncode == 0
-    assert look(tmp_path / "j.db").values == {"1": [1, 2, 1, 2]}
+    words = ["run", agent("plain:double"), "-i", str(source), "-j"]
+    done = run_cli(*words, tmp_path / "j.db")
+    as_tasks, as_one = re.findall(r"--input-format \w+", done.stderr)
+    assert run_cli(*words, tmp_path / "tasks.db", *as_tasks.split()).returncode == 0
+    assert look(tmp_path / "tasks.db").values == {"1": 2, "2": 4}
+    assert run_cli(*words, tmp_path / "one.db", *as_one.split()).returncode == 0
+    assert look(tmp_path / "one.db").values == {"1": [1, 2, 1, 2]}
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))

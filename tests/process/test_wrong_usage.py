@@ -54,7 +54,7 @@ def source(tmp_path: Path) -> Path:
         (agent("bad_module:number"), ["int", "not callable"]),
         (agent("bad_module:Class"), ["class"]),
         (agent("bad_module:none"), ["none() takes no input", "agent(task_input, state)"]),
-        (agent("bad_module:keyword"), ["keyword(task", "requires model", "functools.partial"]),
+        (agent("bad_module:keyword"), ["keyword needs the argument model", "--arg model=VALUE"]),
         (agent("bad_module:three"), ["three(task", "requires 3 arguments (task, state, more)", "functools.partial"]),
         (agent("bad_module:generator"), ["generator function"]),
     ],
