@@ -12,8 +12,10 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from orchestrator.core.output import AgentOutput
 from orchestrator.core.records import PendingTask, RunEvent, TaskOutcome
 from orchestrator.journal import Counts, Journal, RunRecord, open_journal
+from orchestrator.kept_output import read_output
 from orchestrator.outcome import Outcome, RunTask
 from orchestrator.retries import merged_results
 from runtime.errors import UsageError
@@ -169,6 +171,26 @@ class RunReader:
             return (event for event in journal.events(record.id, from_seq) if kinds is None or event.kind in kinds)
 
         return self._iterate(select)
+
+    def output(self, key: str | None = None) -> Iterator[AgentOutput]:
+        """Iterate over what tasks printed, logged and warned, as far as the journal keeps it, in that order. Lazy.
+
+        key: only that of this task. Raises KeyError if there is no such task.
+        """
+
+        def read(journal: Journal, record: RunRecord) -> Iterator[AgentOutput]:
+            stored = None if key is None else journal.look_up(record.id, [key]).get(key)
+            if key is not None and stored is None:
+                raise KeyError(f"run {record.run_id} has no task with the key {key!r}")
+            task = None if stored is None else stored.task.seq
+            for chunk, its_key in read_output(journal, record.id, task=task):
+                for line in chunk.lines:
+                    yield AgentOutput(
+                        key=its_key, text=line.text, stream=line.stream, severity=line.severity, logger=line.logger,
+                        at=line.at, slot=chunk.slot, task=chunk.task,
+                    )  # fmt: skip
+
+        return self._iterate(read)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return all tasks as a DataFrame, one a row: key, index, status, attempts, input, value, error, times.

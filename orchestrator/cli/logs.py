@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from orchestrator.cli.events import task_of_key
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, follow, print_json, print_line, query
 from orchestrator.cli.output_rendering import kept_line_object, kept_line_text
-from orchestrator.core.output import KeptLine, OutputChunk
+from orchestrator.core.output import KeptLine
 from orchestrator.journal import DEFAULT_JOURNAL, Journal
+from orchestrator.kept_output import read_output
 from runtime.limits import LARGEST_SIZE
-
-PAGE: Final = 100
-"""Chunks of output whose keys are looked up at once."""
 
 
 class LoggedLine(NamedTuple):
@@ -69,16 +66,10 @@ class OutputReader:
 
     def read(self) -> Iterator[LoggedLine]:
         """Yield the lines that have come since the last call."""
-        chunks = self._journal.output(self._run, self._after, self._task)
-        while page := list(islice(chunks, PAGE)):
-            self._after = page[-1].seq
-            keys = self._journal.keys(self._run, {chunk.task for chunk in page if chunk.task})
-            for chunk in page:
-                yield from _lines(chunk, keys.get(chunk.task))
-
-
-def _lines(chunk: OutputChunk, key: str | None) -> Iterator[LoggedLine]:
-    yield from (LoggedLine(line, key, chunk.task, chunk.slot) for line in chunk.lines)
+        for chunk, key in read_output(self._journal, self._run, self._after, self._task):
+            self._after = chunk.seq
+            for line in chunk.lines:
+                yield LoggedLine(line, key, chunk.task, chunk.slot)
 
 
 def _show(logged: LoggedLine, *, json: bool) -> None:

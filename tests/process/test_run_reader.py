@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from orchestrator import open_run
 from runtime.model import ExecutionStatus
 from tests.process.helpers import jsonl
@@ -16,6 +18,7 @@ from tests.support.wait import wait_until
 AGENT = """
 def work(line, state):
     if line == 2:
+        print("before")
         raise ValueError("no two")
     return {"twice": line * 2}
 """
@@ -45,6 +48,11 @@ def test_a_run_of_the_command_line(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [outcome.value for outcome in run.outcomes("completed")] == [{"twice": 2}, {"twice": 6}]
     assert [event.kind for event in run.events()][-1] == "run.finished"
+    assert [(line.key, line.text, line.stream) for line in run.output()] == [("2", "before", "stdout")]
+    assert [line.text for line in run.output("2")] == ["before"]
+    assert list(run.output("1")) == []
+    with pytest.raises(KeyError, match="no task with the key '9'"):
+        next(run.output("9"))
 
 
 def test_a_run_is_read_while_it_lives_and_after_its_supervisor_was_killed(tmp_path: Path) -> None:
