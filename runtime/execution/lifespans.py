@@ -13,9 +13,7 @@ Agents that name the same function share what it gives. It is left when the last
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -24,24 +22,15 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeVar
 
-import runtime
 from runtime.agent_arguments import select_arguments
 from runtime.agent_setup import name_of
 from runtime.agents import AgentInfo
-from runtime.errors import ExecutionInterrupted, UsageError, error_text
+from runtime.error_line import describe_error
+from runtime.errors import ExecutionInterrupted, UsageError
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
 from runtime.model import InterruptSignal
 
 T = TypeVar("T")
-
-FRAMES = 4
-"""Frames of the user's files that a message shows, at most; the innermost ones."""
-
-_NOT_THE_USERS = (
-    "<frozen ",
-    os.path.dirname(runtime.__file__) + os.sep,
-    *{sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep},
-)
 
 
 class SetupError(UsageError):
@@ -285,14 +274,3 @@ def _report_failure(name: str, error: BaseException, signal: InterruptSignal | N
 async def _call(function: Callable[[], T]) -> T:
     """Call a function inside of the loop: many async libraries make their objects there only."""
     return function()
-
-
-def describe_error(error: BaseException) -> str:
-    """Return an exception on one line, with the frames of the user's files: type, text, and from where to where."""
-    text = error_text(error, 300)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
-    own = [frame for frame in own if f"{os.sep}site-packages{os.sep}" not in frame.filename] or own
-    places = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in own[-FRAMES:]]
-    where = f" ({', '.join(places)})" if places else ""
-    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"

@@ -22,19 +22,13 @@ import msgspec
 from runtime import native
 from runtime.agent_signature import with_state
 from runtime.agents import AgentInfo, describe, options_of
-from runtime.errors import UsageError, error_text
+from runtime.error_line import describe_error
+from runtime.errors import UsageError
 from runtime.executor.namesakes import explain, step_aside
 from runtime.ipc import pickling
 from runtime.ipc.executor_protocol import LoadAgent
 from runtime.ipc.main_module import importing, load_file
 from runtime.ipc.signals import MAIN_THREAD_SIGNALS
-from runtime.user_frames import Frame, select_user_frames
-
-_OURS = ("runtime/executor/loader.py", "runtime/ipc/main_module.py")  # frames that do not help the user
-
-
-_SHOWN_FRAMES = 4
-"""Frames of the user's files in the one line of an agent that cannot be loaded, at most."""
 
 
 class AgentLoadError(UsageError):
@@ -90,7 +84,7 @@ def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
     except UsageError as error:
         raise AgentLoadError(str(error)) from error
     except (KeyboardInterrupt, Exception, SystemExit) as error:
-        said = f"cannot load {name}: {_one_line(error)}{explain(error)}"
+        said = f"cannot load {name}: {describe_error(error)}{explain(error)}"
         raise AgentLoadError(said, traceback.format_exc()) from error
 
 
@@ -161,23 +155,3 @@ def _hint(module: ModuleType, wanted: str) -> str:
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; it has {', '.join(sorted(names)[:8])}{', …' if len(names) > 8 else ''}" if names else ""
-
-
-def _one_line(error: BaseException) -> str:
-    """Return an exception on one line, with the frames of the user's files that led to it, the innermost one last."""
-    text = error_text(error, 300)
-    frames = [
-        Frame(frame.filename, frame.lineno or 0, frame.name)
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen") and not frame.filename.endswith(_OURS)
-    ]
-    places = [_place(frame) for frame in select_user_frames(frames)]
-    if len(places) > _SHOWN_FRAMES:
-        places = [places[0], "…", *places[1 - _SHOWN_FRAMES :]]
-    where = f" ({', '.join(places)})" if places else ""
-    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
-
-
-def _place(frame: Frame) -> str:
-    function = "" if frame.function == "<module>" else f" in {frame.function}"
-    return f"{frame.file}:{frame.line}{function}"
