@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from orchestrator.journal import DEFAULT_JOURNAL, Contention, open_journal
+from orchestrator.config_file import choose_journal
+from orchestrator.journal import Contention, open_journal
 from orchestrator.quick_answers import COMPLETION, print_and_exit
 from orchestrator.run_text import status_lines
-from runtime.errors import QuiesceError
+from runtime.errors import QuiesceError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,11 @@ class StatusArguments:
 
 
 def read_arguments(arguments: Sequence[str]) -> StatusArguments | None:
-    """Return the arguments behind `status`; None if they are not the usual ones."""
-    run, journal, as_json = None, os.environ.get("QUIESCE_JOURNAL") or DEFAULT_JOURNAL, False
+    """Return the arguments behind `status`; None if they are not the usual ones.
+
+    Raises UsageError for a configuration file that cannot be used.
+    """
+    run, journal, as_json = None, None, False
     words = iter(arguments)
     for word in words:
         if word == "--json":
@@ -44,13 +48,18 @@ def read_arguments(arguments: Sequence[str]) -> StatusArguments | None:
             return None
         else:
             run = word
+    if journal is None:
+        journal, _ = choose_journal(None, os.environ)
     sound = journal and not journal.startswith("-") and f"{run}{journal}".isprintable()
     return StatusArguments(run, journal, as_json) if sound else None
 
 
 def answer(arguments: Sequence[str]) -> None:
     """Print the status and exit, or return for the command line to do it."""
-    given = None if COMPLETION in os.environ else read_arguments(arguments)
+    try:
+        given = None if COMPLETION in os.environ else read_arguments(arguments)
+    except UsageError:
+        return
     if given is None:
         return
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in every query (orchestrator/cli/journal_query.py)

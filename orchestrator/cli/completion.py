@@ -21,7 +21,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator.journal import DEFAULT_JOURNAL, Journal, open_journal, wait_at_most
+from orchestrator.config_file import choose_journal
+from orchestrator.journal import Journal, open_journal, wait_at_most
 
 SECONDS: Final = 0.5
 """Seconds that a completion waits for a journal, and after which it reads no further page of keys."""
@@ -111,8 +112,8 @@ def _offer(context: typer.Context, incomplete: str, read: Callable[[Journal], It
     words = _words()
     option = next((word for word in words[:-1] if word in ("-j", "--journal")), None)
     given = context.params.get("journal") if option is None else words[words.index(option) + 1]
-    where = given or os.environ.get("QUIESCE_JOURNAL") or DEFAULT_JOURNAL
     try:
+        where, _ = choose_journal(given, os.environ)
         with open_journal(where, "read", wait_at_most(SECONDS)) as journal:
             return _choose(read(journal), incomplete)
     except Exception:  # noqa: BLE001 - a key press shows no error

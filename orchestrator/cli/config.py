@@ -5,31 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import typer
 
-from orchestrator.cli import setting_sources
+from orchestrator.cli import command_settings, setting_sources
 from orchestrator.cli.journal_query import AsJson, print_json, print_line
-from orchestrator.cli.options import JournalOption, expand
+from orchestrator.cli.options import COMMAND_SETTINGS, expand
 from orchestrator.cli.stdout import die_by_sigpipe, flush
 from orchestrator.config import Settings
+from orchestrator.config_file import DEFAULT, Origin, read_table
 from orchestrator.core.settings import MaxFailures
 from orchestrator.integrations import detect
 from orchestrator.journal import DEFAULT_JOURNAL
 from orchestrator.setting_list import Setting, list_settings
 from runtime.text import printable
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a value comes from: `kind` is option, environment, file, host or default; `place` names it."""
-
-    kind: str
-    place: str
-
-
-DEFAULT = Origin("default", "default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +46,14 @@ def register(app: typer.Typer) -> None:
 
 
 @expand
-def config(*, journal: JournalOption = None, json: AsJson = False, settings: dict[str, Any]) -> None:
+def config(*, json: AsJson = False, given: dict[str, Any], settings: dict[str, Any]) -> None:
     """Show every setting with its value and where that comes from: an option, the environment, a file, or the default.
 
     Give it options of `run` to see what they change.
     """
     die_by_sigpipe()
-    rows = [_journal_row(journal, os.environ), *build_rows(settings, os.environ, detect.granted_seconds())]
+    rows = build_rows(settings, os.environ, detect.granted_seconds())
+    rows += build_command_rows(given, os.environ)
     setting_sources.warn_of_unknown_variables(os.environ)
     if json:
         for row in rows:
@@ -101,18 +93,33 @@ def build_rows(
     return rows
 
 
-def _journal_row(option: str | None, environment: Mapping[str, str]) -> Row:
-    value, origin = option, Origin("option", "--journal")
-    if not value:
-        value, origin = environment.get("QUIESCE_JOURNAL"), Origin("environment", "QUIESCE_JOURNAL")
-    if not value:
-        value, origin = DEFAULT_JOURNAL, DEFAULT
-    return Row("journal", "--journal", "QUIESCE_JOURNAL", value, value, origin)
+def build_command_rows(
+    options: Mapping[str, Any], environment: Mapping[str, str], directory: str = "."
+) -> Iterator[Row]:
+    """Yield a row for each setting of a command. Raises UsageError likewise."""
+    file, _ = read_table(directory)
+    of_file = command_settings.from_file(COMMAND_SETTINGS, directory)
+    given = {**command_settings.from_surroundings(COMMAND_SETTINGS, environment, directory), **options}
+    for name, setting in COMMAND_SETTINGS.items():
+        value, origin = given.get(name, DEFAULT_JOURNAL if name == "journal" else setting.default), DEFAULT
+        if name in options:
+            origin = Origin("option", setting.option)
+        elif environment.get(setting.variable):
+            origin = Origin("environment", setting.variable)
+        elif name in of_file:
+            origin = Origin("file", os.path.join(os.path.abspath(directory), file))
+        yield Row(name, setting.option, setting.variable, _plain(value), setting.show(value), origin)
 
 
 def _row(setting: Setting, value: Any, origin: Origin) -> Row:
-    plain = value.format() if isinstance(value, MaxFailures) else value
-    return Row(setting.name, setting.option, setting.variable, plain, setting.show(value), origin)
+    return Row(setting.name, setting.option, setting.variable, _plain(value), setting.show(value), origin)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    if isinstance(value, Enum):
+        return value.value
+    return value.format() if isinstance(value, MaxFailures) else value
 
 
 def _table(rows: list[Row]) -> Iterator[str]:

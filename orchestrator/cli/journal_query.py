@@ -15,6 +15,7 @@ import typer
 from orchestrator.cli import stdout
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.verbosity import print_traceback
+from orchestrator.config_file import JOURNAL_VARIABLE, choose_journal
 from orchestrator.journal import Journal, Mode
 from orchestrator.run_text import text
 from runtime.errors import QuiesceError, UsageError
@@ -27,9 +28,23 @@ POLL_SECONDS: Final = 0.05
 RunId = Annotated[
     str | None, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one. (default: the latest)")
 ]
+
+
+def _journal(context: typer.Context, value: str) -> str:
+    """Return the journal of the configuration file where neither an option nor the environment names one."""
+    source = context.get_parameter_source("journal")  # its name is compared: typer may bring its own click
+    if source is None or source.name != "DEFAULT" or context.resilient_parsing:
+        return value
+    return choose_journal(None, {})[0]
+
+
 JournalPath = Annotated[
-    str, typer.Option("--journal", "-j", metavar="PATH", envvar="QUIESCE_JOURNAL", help="The journal.")
-]
+    str,
+    typer.Option(
+        "--journal", "-j", metavar="PATH", envvar=JOURNAL_VARIABLE, callback=_journal,
+        help="The journal.",
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 T = TypeVar("T")

@@ -1,20 +1,23 @@
 """Define the options that several commands share, and derive those of the settings from their list.
 
 `expand` completes the signature that typer reads: a parameter `settings` becomes an option for each setting, and a
-parameter `options: RunOptions` an option for each field of RunOptions.
+parameter `options: RunOptions` (or `given`) an option for each field of RunOptions.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, get_args, get_type_hints
 
 import typer
 
+from orchestrator.cli.command_settings import from_surroundings, list_command_settings
 from orchestrator.core.settings import Unit
 from orchestrator.display.choice import ProgressMode
 from orchestrator.setting_list import Setting, list_settings
@@ -54,7 +57,7 @@ class LogFormat(StrEnum):
 
 JournalOption = Annotated[
     str | None,
-    typer.Option("--journal", "-j", metavar="PATH|URL", help="The journal. (default: $QUIESCE_JOURNAL, or quiesce.db)"),
+    typer.Option("--journal", "-j", metavar="PATH|URL", help="The journal. (default: quiesce.db)"),
 ]
 
 
@@ -109,38 +112,66 @@ class RunOptions:
     ] = None
 
 
+COMMAND_SETTINGS: Final = list_command_settings(RunOptions)
+"""Those options of RunOptions that environment and configuration file may give, too, by name."""
+
+
 def expand(
     command: Callable[..., None] | None = None, *, settings: Mapping[str, Setting] | None = None
 ) -> Callable[..., Any]:
     """Decorate a command of typer: expand its parameters `settings` and `options` as the module's text says.
 
-    The command gets `settings`, a dict of the values that were given on the command line, and `options`, a RunOptions.
+    The command gets `settings`, a dict of the values that were given on the command line, and `options`, a RunOptions
+    with what environment and configuration file have, too; or `given`, the values of
+    its fields (of COMMAND_SETTINGS) on the command line.
     `settings` restricts the settings to some of them.
     """
     if command is None:
         return functools.partial(expand, settings=settings)
     offered = list_settings() if settings is None else settings
     own = inspect.signature(command, eval_str=True).parameters
+    takes_options = "options" in own or "given" in own
+    offered_options = [field.name for field in fields(RunOptions)] if "options" in own else list(COMMAND_SETTINGS)
 
     @functools.wraps(command)
     def run_command(**values: Any) -> None:
         given = {name: values.pop(name) for name in offered}
         values["settings"] = {name: value for name, value in given.items() if value is not None and value != []}
+        chosen: dict[str, Any] = {}
+        if takes_options:
+            chosen = {name: values.pop(name) for name in offered_options}
+            chosen = {name: value for name, value in chosen.items() if value is not None}
+        if "given" in own:
+            values["given"] = chosen
         if "options" in own:
-            values["options"] = RunOptions(**{field.name: values.pop(field.name) for field in fields(RunOptions)})
+            values["options"] = RunOptions(**{**from_surroundings(COMMAND_SETTINGS, os.environ), **chosen})
         command(**values)
 
-    parameters = [parameter for name, parameter in own.items() if name not in ("settings", "options")]
-    parameters += _run_parameters() if "options" in own else []
+    parameters = [parameter for name, parameter in own.items() if name not in ("settings", "options", "given")]
+    parameters += _run_parameters(offered_options) if takes_options else []
     parameters += [_setting_parameter(setting) for setting in offered.values()]
     run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run_command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run_command
 
 
-def _run_parameters() -> list[inspect.Parameter]:
+def _run_parameters(names: Collection[str]) -> list[inspect.Parameter]:
+    """Return the parameters of typer for the options of RunOptions. None: not given, where a variable may have it."""
     hints = get_type_hints(RunOptions, include_extras=True)
-    return [_keyword(field.name, hints[field.name], field.default) for field in fields(RunOptions)]
+    return [
+        _run_parameter(field.name, hints[field.name], field.default)
+        for field in fields(RunOptions)
+        if field.name in names
+    ]
+
+
+def _run_parameter(name: str, hint: Any, default: Any) -> inspect.Parameter:
+    if name not in COMMAND_SETTINGS or default is None:
+        return _keyword(name, hint, default)
+    kind, option = get_args(hint)
+    option = copy.copy(option)
+    option.help = f"{option.help} (default: {COMMAND_SETTINGS[name].show(default)})"
+    return _keyword(name, Annotated[kind | None, option], None)
 
 
 def _setting_parameter(setting: Setting) -> inspect.Parameter:

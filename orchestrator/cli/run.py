@@ -30,12 +30,13 @@ from orchestrator.cli.options import RunOptions, expand
 from orchestrator.cli.runner import Runner
 from orchestrator.cli.setting_sources import combine, warn_of_unknown_variables
 from orchestrator.config import Settings
+from orchestrator.config_file import choose_journal
 from orchestrator.core.records import NewTask
 from orchestrator.hints import resumption
 from orchestrator.identity import Comparison, RunMismatchError, compare_in_order
 from orchestrator.integrations import detect
 from orchestrator.integrations.kubernetes.termination import TerminationMessage
-from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
+from orchestrator.journal import Journal, RunRecord
 from orchestrator.run_id import check_run_id, new_run_id
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
@@ -205,10 +206,10 @@ def _compare(run: RunRecord, journal: Journal, inputs: InputSet, given: Iterator
 
 
 def journal_location(journal: str | None) -> str:
-    """Return the location of the journal: the option, the environment, or the default."""
+    """Return the location of the journal: the option, the environment, the configuration file, or the default."""
     if journal == "":
         raise UsageError("--journal is blank: give a path, or leave it out for $QUIESCE_JOURNAL or quiesce.db")
-    return journal or os.environ.get("QUIESCE_JOURNAL") or DEFAULT_JOURNAL
+    return choose_journal(journal, os.environ)[0]
 
 
 def build_settings(given: dict[str, Any], record: RunRecord | None = None) -> Settings:

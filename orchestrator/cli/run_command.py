@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import typer
 
-from orchestrator.cli import run
+from orchestrator.cli import command_settings, run
 from orchestrator.cli.inputs.input_sources import folder_of_pattern
+from orchestrator.cli.options import COMMAND_SETTINGS
 from orchestrator.cli.setting_sources import from_file
 from orchestrator.config import Settings
 from orchestrator.setting_list import list_settings
@@ -76,6 +77,7 @@ def parse(arguments: Sequence[str], name: str, *, remote_paths: bool = False) ->
     with command.make_context(name, list(arguments)) as context:
         parameters = {parameter.name or "": parameter for parameter in command.params}
         given = {key: context.params[key] for key in parameters if _was_given(context.get_parameter_source(key))}
+    given = {**command_settings.from_file(COMMAND_SETTINGS), **given}
     sources = given.get("sources")
     if not sources or "-" in sources:
         raise UsageError(f"{name} needs --input FILE: a service cannot read a stream again when it restarts")

@@ -13,24 +13,23 @@ the shell that it is started from.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.cli.exit import print_error
+from orchestrator.cli.options import COMMAND_SETTINGS
 from orchestrator.config import Settings
+from orchestrator.config_file import read_table
 from orchestrator.setting_list import Setting, list_settings
 from runtime.errors import UsageError
 from runtime.text import printable
 
-OTHER_VARIABLES: Final = frozenset({"QUIESCE_JOURNAL", "QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR"})
-"""Variables of ours that are no settings: the journal of all commands, and the marks of a run's processes."""
+OTHER_VARIABLES: Final = frozenset({"QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR"})
+"""Variables of ours that are no settings: the marks of a run's processes."""
 
 _SIMILAR: Final = 0.85
 """From which likeness on a name is taken for another one, mistyped. All begin alike, so that it is high."""
-
-FILE, PROJECT_FILE = "quiesce.toml", "pyproject.toml"
 
 
 def combine(
@@ -66,13 +65,14 @@ def from_file(directory: str | Path, settings: Mapping[str, Setting] | None = No
 def read_file(directory: str | Path, settings: Mapping[str, Setting] | None = None) -> tuple[str, dict[str, Any]]:
     """Return the name of the configuration file and its settings. Raises UsageError likewise."""
     known = list_settings() if settings is None else settings
-    path, table = _read(Path(directory))
+    path, table = read_table(directory)
+    names = [*known, *COMMAND_SETTINGS]
     for key in table:
-        if key not in known:
-            close = difflib.get_close_matches(key.replace("-", "_"), known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        if key not in names:
+            close = difflib.get_close_matches(key.replace("-", "_"), names, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
             raise UsageError(f"{path}: unknown setting {key!r}; {hint}")
-    return path, {name: _parse(known[name], value, path) for name, value in table.items()}
+    return path, {name: _parse(known[name], value, path) for name, value in table.items() if name in known}
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
@@ -81,6 +81,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     A variable that resembles none may be the user's own. What a run sets for its processes is no setting either.
     """
     variables = {setting.variable for setting in list_settings().values()} | OTHER_VARIABLES
+    variables |= {setting.variable for setting in COMMAND_SETTINGS.values()}
     lines = []
     for name in sorted(environment):
         if name.startswith("QUIESCE_") and name not in variables:
@@ -102,28 +103,3 @@ def _parse(setting: Setting, value: object, source: str) -> Any:
         return setting.parse(value)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
-
-
-def _read(directory: Path) -> tuple[str, dict[str, Any]]:
-    """Return the name and the settings of the configuration file; no settings if there is no file."""
-    for name, keys in ((FILE, ()), (PROJECT_FILE, ("tool", "quiesce"))):
-        table: Any = _load(directory / name)
-        for key in keys:
-            table = table.get(key) if isinstance(table, dict) else None
-        if table is None:
-            continue
-        if not isinstance(table, dict):
-            raise UsageError(f"{name}: {'.'.join(keys)} is not a table")
-        return (f"{name} [{'.'.join(keys)}]" if keys else name), table
-    return FILE, {}
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"cannot read {path.name}: {error.strerror}") from None
-    except ValueError as error:  # no TOML, or no UTF-8
-        raise UsageError(f"{path.name} is not TOML: {error}") from None

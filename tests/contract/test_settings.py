@@ -13,8 +13,8 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 from orchestrator import Supervisor
-from orchestrator.cli import run
-from orchestrator.cli.options import expand
+from orchestrator.cli import command_settings, run
+from orchestrator.cli.options import COMMAND_SETTINGS, expand
 from orchestrator.cli.setting_sources import from_environment, from_file
 from orchestrator.config import Settings, SettingsOptions
 from orchestrator.setting_list import format_table, list_settings
@@ -30,6 +30,16 @@ class MoreSettings(Settings):
 
 def test_the_page_has_the_table() -> None:
     assert format_table() in PAGE.read_text(encoding="utf-8"), f"expected in docs/settings.md:\n{format_table()}"
+
+
+def test_the_page_has_the_settings_of_commands() -> None:
+    table = command_settings.format_table(COMMAND_SETTINGS)
+    assert table in PAGE.read_text(encoding="utf-8"), f"expected in docs/settings.md:\n{table}"
+    assert set(inspect.signature(Supervisor).parameters) >= command_settings.PYTHON
+
+
+def test_no_setting_of_a_command_is_one_of_the_run() -> None:
+    assert not set(COMMAND_SETTINGS) & set(list_settings())
 
 
 def test_the_parameters_of_a_supervisor_are_the_settings() -> None:
@@ -81,4 +91,5 @@ def test_a_new_field_is_an_option_a_variable_a_key_and_a_row(tmp_path: Path) -> 
 
 def test_no_variable_of_a_setting_is_a_mark_of_a_process() -> None:
     variables = {setting.variable for setting in list_settings().values()}
-    assert not variables & {"QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR", "QUIESCE_JOURNAL", "QUIESCE_EVENT"}
+    variables |= {setting.variable for setting in COMMAND_SETTINGS.values()}
+    assert not variables & {"QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR", "QUIESCE_EVENT"}

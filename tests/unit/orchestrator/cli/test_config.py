@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.config import Origin, build_rows
+from orchestrator.cli.config import build_rows
+from orchestrator.config_file import Origin
 from orchestrator.setting_list import list_settings
 from runtime.errors import UsageError
 
