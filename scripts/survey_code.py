@@ -131,4 +131,7 @@ def _extract(revision: str, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & {*sys.argv}:
+        print(__doc__)
+        raise SystemExit
     main(sys.argv[1:])
