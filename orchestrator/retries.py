@@ -25,10 +25,10 @@ BATCH: Final = 500
 """Tasks that are looked up at once."""
 
 
-def number_of_run(journal: Journal, run_id: str) -> int:
-    """Return the number of a run that is to be retried. If there is none, close the journal and raise UsageError."""
+def find_parent(journal: Journal, run_id: str) -> RunRecord:
+    """Return a run that is to be retried. If there is none, close the journal and raise UsageError."""
     try:
-        return journal.get_run(run_id).id
+        return journal.get_run(run_id)
     except QuiesceError:
         journal.close()
         raise

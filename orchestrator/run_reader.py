@@ -103,6 +103,11 @@ class RunReader:
         return self._look(lambda _, record: record.signal)
 
     @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels of the run, by name."""
+        return self._look(lambda _, record: record.labels)
+
+    @property
     def created_at(self) -> float:
         """When the run was created, in Unix seconds."""
         return self._look(lambda _, record: record.created_at)

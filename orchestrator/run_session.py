@@ -81,6 +81,8 @@ class RunSession:
         self.run: RunRecord | None = None
         self.parent: int | None = None
         """The number of the run that a new one retries."""
+        self.labels: Mapping[str, str] = {}
+        """The labels of a new run."""
         self._now = (clock or SystemClock()).monotonic
         self._began = self._now()
         self._log = log
@@ -242,8 +244,10 @@ class RunSession:
             config = self.settings.model_dump(mode="json", exclude=defaults)
             if prepare is None:
                 run = journal.create_run(self.run_id, agent=agent, config=config, cwd=cwd, parent=self.parent)
+                self._label(journal, run)
             else:
                 with journal.draft(self.run_id, agent=agent, config=config, cwd=cwd, parent=self.parent) as run:
+                    self._label(journal, run)
                     prepare(journal, run.id)
             self.resume_run(run)
         elif not is_of_program(existing):
@@ -253,6 +257,10 @@ class RunSession:
             )
         else:
             self.resume_run(existing, again=True)
+
+    def _label(self, journal: Journal, run: RunRecord) -> None:
+        if self.labels:
+            journal.label_run(run.id, self.labels)
 
     def _find_run(self) -> RunRecord | None:
         """Return the run of this id that the journal has."""

@@ -40,18 +40,23 @@ def status_lines(journal: Journal, run: str | None, *, as_json: bool) -> Iterato
     parent, children = _parent_id(journal, record), journal.retries(record.id)
     if as_json:
         shown = {**run_object(record, counts), "progress": progress_object(report)}
-        yield text({**shown, "parent": parent, "retries": [child.run_id for child in children]})
+        pruned = record.pruned_parent is not None
+        yield text(
+            {**shown, "parent": parent, "parent_pruned": pruned, "retries": [child.run_id for child in children]}
+        )
         return
     yield from run_lines(record, counts, journal.location)
     yield from progress_lines(report)
     if parent is not None:
-        yield f"retries    {printable(parent)}"
+        yield f"retries    {printable(parent)}{' (pruned)' if record.pruned_parent else ''}"
     for child in children:
         yield f"retried by {printable(child.run_id)}, {coloured(child.status)}"
 
 
 def _parent_id(journal: Journal, run: RunRecord) -> str | None:
-    """Return the id of the run that this one retries, None if it retries none."""
+    """Return the id of the run that this one retries, also if that was removed; None if it retries none."""
+    if run.pruned_parent is not None:
+        return run.pruned_parent
     if run.parent is None:
         return None
     return next((parent.run_id for parent in journal.runs() if parent.id == run.parent), None)

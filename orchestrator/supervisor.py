@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self, Unpack
@@ -21,9 +21,10 @@ from orchestrator.engine.hub import EventStream
 from orchestrator.engine.signals import reraise
 from orchestrator.feeding.task_feed import TaskFeed
 from orchestrator.journal import open_journal
+from orchestrator.labels import check_labels
 from orchestrator.logging.output_sinks import CallbackOutput, OutputSink, send_to_logging
 from orchestrator.logging.sinks import BufferedLog, LogCallback
-from orchestrator.retries import number_of_run
+from orchestrator.retries import find_parent
 from orchestrator.run_id import check_run_id, new_run_id
 from orchestrator.run_result import RunResult
 from orchestrator.run_session import RunSession
@@ -68,6 +69,7 @@ class Supervisor(TaskIntake):
     journal_group: a new journal is for its group too; else for its owner alone.
     run_id: the run to create, or to resume if the journal has it.
     retry_of: the run of the journal whose failed tasks this one retries (`failed_inputs`); it stays as it is.
+    labels: words by name, by which `quiesce runs --label` finds a new run, besides those of the run that it retries.
     settings: workers, grace, timeout and the others of docs/settings.md, times in seconds and sizes in bytes. What is
     not given has its default: the environment and the configuration file are for the command line only.
     handle_signals: take SIGINT, SIGTERM and SIGHUP over while the block runs (main thread only). When it is left they
@@ -89,6 +91,7 @@ class Supervisor(TaskIntake):
         journal_group: bool = False,
         run_id: str | None = None,
         retry_of: str | None = None,
+        labels: Mapping[str, str] | None = None,
         handle_signals: bool = True,
         log: LogCallback | None = None,
         on_output: Callable[[AgentOutput], None] | None = None,
@@ -108,6 +111,7 @@ class Supervisor(TaskIntake):
         self._view: ProgressView | None = None
         self._where, self._journal_group = journal, journal_group
         self._retry_of = retry_of
+        self._labels = check_labels(labels)
         self._handle_signals = handle_signals
         self._log = log
         self._on_output = on_output
@@ -148,14 +152,16 @@ class Supervisor(TaskIntake):
             raise QuiesceError("a Supervisor is used once; make another one")
         refuse_start_while_importing()
         journal = None if self._where is None else open_journal(self._where, group=self._journal_group)
-        parent = None if journal is None or self._retry_of is None else number_of_run(journal, self._retry_of)
+        parent = None if journal is None or self._retry_of is None else find_parent(journal, self._retry_of)
         held = BufferedLog()
         log = self._log or held
         session = RunSession(
             self._settings, self._run_id, log, journal, handle_signals=self._handle_signals, backend=self._backend,
             outputs=self._outputs(),
         )  # fmt: skip
-        session.parent = parent
+        session.labels = self._labels
+        if parent is not None:
+            session.parent, session.labels = parent.id, {**parent.labels, **self._labels}
         self._feed = TaskFeed(session)
         session.start()
         try:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from orchestrator.journal import RunRecord
+from orchestrator.labels import LONGEST, RESERVED, is_label
 from runtime.errors import UsageError
-
-LONGEST: Final = 200
-"""Characters of a name, and of a value, at most."""
-
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 
 LabelFilter = Annotated[
     list[str] | None,
@@ -27,7 +22,9 @@ def parse_labels(words: Iterable[str] | None) -> dict[str, str]:
     labels: dict[str, str] = {}
     for word in words or ():
         name, separator, value = word.partition("=")
-        if not separator or not _NAME.fullmatch(name) or max(len(name), len(value)) > LONGEST or "\0" in value:
+        if name.startswith(RESERVED):
+            raise UsageError(f"--label {word[:LONGEST]!r}: names that begin with {RESERVED} are quiesce's own")
+        if not separator or not is_label(name, value):
             raise UsageError(
                 f"--label {word[:LONGEST]!r} is no label: write NAME=VALUE, the name of letters, digits and _ . / -,"
                 f" and each of at most {LONGEST} characters"

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.arguments import arguments_of
+from orchestrator.cli.arguments import ArgOption, ConfigOption, arguments_of, describe_agent, read_arguments
 from orchestrator.cli.exit import errors_in_message, exit_with_result
 from orchestrator.cli.journals import open_for_command
+from orchestrator.cli.labels import parse_labels
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import RunOptions, expand
 from orchestrator.cli.run import agent_of, build_settings, change_directory, exit_options, journal_location
@@ -46,13 +47,23 @@ def retry(
     run_id: Annotated[
         str | None, typer.Option(help="A name for the new run. (default: that of the run, and -retry)")
     ] = None,
+    arg: ArgOption = None,
+    config: ConfigOption = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="NAME=VALUE",
+            help="A label of the new run, besides those of the run. May be given more than once.",
+        ),
+    ] = None,
     options: RunOptions,
     settings: dict[str, Any],
 ) -> None:
     """Retry the tasks of a run that failed, in a new run; what the run has recorded stays as it is.
 
-    The settings are those of the run, except for those that are given as options. `quiesce results RUN --with-retries`
-    shows what came of it.
+    Settings, labels and arguments are those of the run, except for those that are given as options.
+    `quiesce results RUN --with-retries` shows what came of it.
     """
     message = TerminationMessage(options.termination_message)
     with errors_in_message(message):
@@ -60,6 +71,7 @@ def retry(
             raise UsageError("--failed means all tasks that failed: leave it out, or --key and --where")
         if run_id is not None:
             check_run_id(run_id)
+        labels, given_arguments = parse_labels(label), read_arguments(arg, config)
         journal = open_for_command(journal_location(options.journal), "write")
         parent = journal.get_run(run)
         agent_name = agent_of(parent, journal)
@@ -71,8 +83,11 @@ def retry(
             change_directory(parent.cwd)
         observers = HostObservers(message, options.probe_port, options.probe_address)
         runner = Runner(found_settings, run_id or name_retry(journal, parent), options, observers, journal)
-        begin = partial(runner.begin_retry, parent, failed_tasks(journal, parent, keys))
-        exit_with_result(runner.run(agent_name, begin, arguments_of(parent)), exit_options(options, message))
+        runner.session.labels = labels
+        arguments = {**arguments_of(parent), **given_arguments}
+        tasks = failed_tasks(journal, parent, keys)
+        begin = partial(runner.begin_retry, parent, describe_agent(agent_name, arguments), tasks)
+        exit_with_result(runner.run(agent_name, begin, arguments), exit_options(options, message))
 
 
 def name_retry(journal: Journal, parent: RunRecord) -> str:

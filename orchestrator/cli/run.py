@@ -120,7 +120,7 @@ def run(
             check_arguments(record, arguments, _OTHER_RUN, all_given=True)
             _resume_existing(record, journal, agent_name, inputs, make_runner, exit_options(options, message))
         runner = Runner(found_settings, run_id or new_run_id(), options, observers, journal or open_journal())
-        runner.labels = labels
+        runner.session.labels = labels
         begin = runner.begin_with_files if inputs.is_whole else runner.begin_with_stream
         begin_run = partial(begin, describe_agent(agent_name, arguments), inputs)
         ended = runner.run(agent_name, begin_run, arguments)

@@ -75,8 +75,6 @@ class Runner:
             files.note = self.session.note
         self.session.while_stopped(self.display.cleared)
         self.session.hub.on_outcomes = FailureWarnings(self._log)
-        self.labels: Mapping[str, str] = {}
-        """The labels of a new run."""
         self.input_error: UsageError | None = None
         self.input_truncated = False
         """Whether the input is a stream that was not read to its end, now or when the run began."""
@@ -188,7 +186,6 @@ class Runner:
         """Begin with all tasks of files. Every mistake in a file is found before any work begins."""
 
         def prepare(journal: Journal, run: int) -> None:
-            self._label(journal, run)
             try:
                 for batch in batched(inputs.tasks()):
                     self.session.raise_if_interrupted()
@@ -200,19 +197,14 @@ class Runner:
         self._require_new_run_id()
         self.session.begin_run(agent, prepare)
 
-    def _label(self, journal: Journal, run: int) -> None:
-        if self.labels:
-            journal.label_run(run, self.labels)
-
     def begin_with_stream(self, agent: dict[str, Any], inputs: InputSet) -> None:
         """Begin with the tasks of a stream: a thread reads them into the journal, so memory does not grow."""
         self._require_new_run_id()
         self.input_truncated = True
         reader = threading.Thread(target=self._feed, args=(inputs,), name="quiesce-input", daemon=True)
 
-        def prepare(journal: Journal, run: int) -> None:
+        def prepare(_journal: Journal, _run: int) -> None:
             """Start the reader, without which there is no run. The tasks that it reads wait for the journal thread."""
-            self._label(journal, run)
             try:
                 reader.start()
             except RuntimeError as error:  # a limit, or a sandbox
@@ -220,7 +212,7 @@ class Runner:
 
         self.session.begin_run(agent, prepare)
 
-    def begin_retry(self, parent: RunRecord, tasks: Iterable[PendingTask]) -> None:
+    def begin_retry(self, parent: RunRecord, agent: dict[str, Any], tasks: Iterable[PendingTask]) -> None:
         """Begin a run with tasks of another one, its parent."""
 
         def prepare(journal: Journal, run: int) -> None:
@@ -231,7 +223,8 @@ class Runner:
 
         self._require_new_run_id()
         self.session.parent = parent.id
-        self.session.begin_run(parent.agent, prepare)
+        self.session.labels = {**parent.labels, **self.session.labels}
+        self.session.begin_run(agent, prepare)
 
     def resume(self, run: RunRecord, rest: Iterator[NewTask] | None = None) -> None:
         """Resume a run. `rest`: the tasks of its input that were not read before."""

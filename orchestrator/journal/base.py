@@ -55,8 +55,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A run in the journal. Times are Unix seconds; `agent` and `config` are what `create_run` was given.
 
     `status` is AWAITING until the first claim, then STARTED, and in the end COMPLETED, FAILED or INTERRUPTED.
-    `sealed`: its input is complete. `starts` counts the claims. `parent`: the run whose failed tasks it retries.
-    `labels`: words by which people find it.
+    `sealed`: its input is complete. `starts` counts the claims. `parent`: the run whose failed tasks it retries, or the
+    parent of that, if that was removed; then `pruned_parent` is its id. `labels`: words by which people find it.
     """
 
     id: int
@@ -74,6 +74,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     owner: Owner | None = None
     parent: int | None = None
     labels: Mapping[str, str] = {}
+    pruned_parent: str | None = None
 
     @property
     def ended(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Supervisor, failed_inputs, results_with_retries
+from orchestrator import Supervisor, failed_inputs, open_run, results_with_retries
 from orchestrator.journal import open_journal
 from runtime.errors import UsageError
 from tests.process.helpers import jsonl
@@ -80,6 +80,60 @@ def test_a_retry_is_a_run_of_what_failed(folder: Path) -> None:
     assert list(results(folder, "r", "--with-retries", "--status", "failed")) == []
     nothing = quiesce(folder, "retry", "r")
     assert (nothing.returncode, nothing.stderr) == (2, "quiesce: run r has no failed task to retry\n")
+
+
+def test_a_retry_may_have_other_arguments_and_settings(tmp_path: Path) -> None:
+    """Those that are not given are the run's; a retry of the retry has what that had."""
+    (tmp_path / "agents.py").write_text(
+        "def work(number, *, limit=3, scale=1):\n"
+        "    if number > limit:\n        raise ValueError(number)\n    return scale * number\n"
+    )
+    source = jsonl(tmp_path / "in.jsonl", range(1, 7))
+    run = ("run", "agents.py:work", "-i", str(source), "--run-id", "r", "-w", "1", "--arg", "scale=10")
+    assert quiesce(tmp_path, *run).returncode == 1
+    assert quiesce(tmp_path, "retry", "r", "--arg", "limit=5", "--retries", "1", "--retry-delay", "0").returncode == 1
+    assert results(tmp_path, "r-retry") == {"4": 40, "5": 50, "6": "ValueError: 6"}
+    (last,) = (found for found in read(tmp_path, "results", "r-retry") if found["key"] == "6")
+    assert last["attempts"] == 2
+    wrong = quiesce(tmp_path, "retry", "r-retry", "--arg", "limits=6")
+    assert (wrong.returncode, wrong.stderr.count("did you mean limit?")) == (2, 1), wrong
+    (tmp_path / "more.toml").write_text("scale = 100\n")
+    assert quiesce(tmp_path, "retry", "r-retry", "--config", "more.toml", "--arg", "limit=6").returncode == 0
+    assert results(tmp_path, "r-retry-retry") == {"6": 600}
+    (status,) = read(tmp_path, "status", "r-retry-retry")
+    assert status["agent"]["args"] == {"limit": 6, "scale": 100}
+
+
+def test_a_retry_inherits_labels(folder: Path) -> None:
+    with open_journal(folder / "j.db") as journal:
+        journal.label_run(journal.get_run("r").id, {"team": "a", "stage": "first"})
+    assert quiesce(folder, "retry", "r", "--label", "stage=second", "--label", "x=1").returncode == 1
+    (status,) = read(folder, "status", "r-retry")
+    assert status["labels"] == {"team": "a", "stage": "second", "x": "1"}
+    bad = quiesce(folder, "retry", "r", "--label", "quiesce/retries=x")
+    assert (bad.returncode, "are quiesce's own" in bad.stderr) == (2, True), bad
+    with Supervisor(workers=1, journal=folder / "j.db", retry_of="r", labels={"y": "2"}, log=quiet) as supervisor:
+        list(supervisor.map(double, [3]))
+    assert dict(open_run(folder / "j.db", supervisor.run_id).labels) == {"team": "a", "stage": "first", "y": "2"}
+    with pytest.raises(UsageError, match="labels: 'a b': 'x' is no label"):
+        Supervisor(labels={"a b": "x"})
+
+
+def test_a_retry_outlives_the_run_that_it_retries(folder: Path) -> None:
+    """Its run's id stays with it, and a family stays one when a run in its middle is removed."""
+    assert quiesce(folder, "retry", "r", "--run-id", "middle").returncode == 1
+    (folder / "even").touch()
+    (folder / "three").touch()
+    assert quiesce(folder, "retry", "middle", "--run-id", "last").returncode == 0
+    assert quiesce(folder, "prune", "middle").returncode == 0
+    assert parents(folder) == {"r": None, "last": 1}
+    assert results(folder, "r", "--with-retries") == {str(n): 10 * n for n in range(1, 7)}
+    assert "retries    middle (pruned)\n" in quiesce(folder, "status", "last").stdout
+    (status,) = read(folder, "status", "last")
+    assert (status["parent"], status["parent_pruned"], status["labels"]) == ("middle", True, {})
+    assert quiesce(folder, "prune", "r").returncode == 0
+    assert parents(folder) == {"last": None}
+    assert "retries    middle (pruned)\n" in quiesce(folder, "status", "last").stdout
 
 
 def test_a_success_is_not_replaced_by_a_later_failure(folder: Path) -> None:

@@ -139,7 +139,7 @@ class SqliteJournal:
                 if now is None or (now.status, now.starts) != (run.status, run.starts):
                     raise UsageError(f"run {run.run_id} has changed meanwhile, and was not removed")
                 self._db.execute(queries.HIDE_RUN, (run.id,))
-                self._db.execute(queries.FORGET_PARENT, (run.id,))
+                self._db.execute(queries.LEAVE_PARENT, {"run": run.id})
             removal.remove_hidden_run(self._db, run.id)
         finally:
             self._db.locks.release(run.id)

@@ -238,7 +238,12 @@ OWN_RUN: Final = "UPDATE runs SET owner_pid = :pid, owner_host = :host WHERE id 
 PUBLISH_RUN: Final = "UPDATE runs SET ready = 1, owner_pid = NULL, owner_host = NULL WHERE id = ?"
 LABEL_RUN: Final = "UPDATE runs SET labels = ? WHERE id = ?"
 HIDE_RUN: Final = "UPDATE runs SET ready = 0 WHERE id = ? AND ready"
-FORGET_PARENT: Final = "UPDATE runs SET parent = NULL WHERE parent = ?"
+LEAVE_PARENT: Final = """
+UPDATE runs SET parent = (SELECT p.parent FROM runs p WHERE p.id = :run),
+    labels = json_insert(labels, '$."quiesce/retries"', (SELECT p.run_id FROM runs p WHERE p.id = :run))
+WHERE parent = :run
+"""
+"""Give the children of a run that is removed to its parent, and keep its id with them."""
 DROP_HIDDEN_RUN: Final = "DELETE FROM runs WHERE id = ? AND NOT ready"
 TABLES_OF_RUNS: Final = """
 SELECT t.name FROM sqlite_schema t

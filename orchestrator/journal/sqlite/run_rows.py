@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -11,6 +11,9 @@ from orchestrator.journal.base import Owner, Request, RunRecord, SupervisorRecor
 from orchestrator.journal.sqlite.columns import Count, Number, Pid, Stored, Time
 from runtime.interrupt_signal import read_signal
 from runtime.model import ExecutionStatus
+
+PRUNED_PARENT: Final = "quiesce/retries"
+"""The label that keeps the id of a removed run in those that retry it: no column has it, and no label of a user."""
 
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -38,6 +41,8 @@ class RunRow(Stored, frozen=True):
 
     def record(self, holder: int | None) -> RunRecord:
         """Return the record. `holder`: the process that holds the run's lock (None: no process, 0: a hidden one)."""
+        labels = _decode_labels(self.labels)
+        pruned_parent = labels.pop(PRUNED_PARENT, None)
         if "\0" in self.run_id or "\0" in self.cwd:
             raise ValueError("a run's name and directory hold no NUL")
         return RunRecord(
@@ -55,7 +60,8 @@ class RunRow(Stored, frozen=True):
             starts=self.starts,
             owner=self._owner(holder),
             parent=self.parent,
-            labels=_decode_labels(self.labels),
+            labels=labels,
+            pruned_parent=pruned_parent,
         )
 
     def _owner(self, holder: int | None) -> Owner | None:
