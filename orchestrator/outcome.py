@@ -11,11 +11,13 @@ from orchestrator.remote_exceptions import exception_of
 from runtime.errors import DecodeError, QuiesceError
 from runtime.ipc.codec import decode, decode_json
 from runtime.model import ExecutionStatus
+from runtime.plain_signal import with_public_signal
 
 R_co = TypeVar("R_co", covariant=True)
 """What the agent returns."""
 
 
+@with_public_signal
 class Outcome(TaskOutcome, Generic[R_co], frozen=True, kw_only=True):
     """How a task ended, for now (interrupted) or for good. Times are Unix seconds.
 

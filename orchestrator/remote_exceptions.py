@@ -22,7 +22,8 @@ from orchestrator.core.records import TaskOutcome
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.failure import Failure, class_name
 from runtime.ipc.plain_values import decode_plain
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.model import ExecutionStatus, InterruptReason
+from runtime.plain_signal import PlainSignal
 
 _CONTROL: Final = (
     SystemExit,
@@ -65,7 +66,7 @@ def exception_of(outcome: TaskOutcome) -> BaseException:
     """Return what to raise for an outcome that is not `ok`; with the remote traceback as its cause."""
     if outcome.status is ExecutionStatus.INTERRUPTED:
         return ExecutionInterrupted(
-            outcome.signal or InterruptSignal(reason=InterruptReason.CUSTOM, message=outcome.error or "")
+            outcome.signal or PlainSignal(reason=InterruptReason.CUSTOM, message=outcome.error or "")
         )
     error = None if outcome.failure is None else rebuild(outcome.failure)
     if error is None:

@@ -20,10 +20,13 @@ from orchestrator.outcome import Outcome, RunTask
 from orchestrator.retries import merged_results
 from runtime.errors import UsageError
 from runtime.limits import LARGEST_SIZE, check_count
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime.model import ExecutionStatus
+from runtime.plain_signal import public
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from runtime.model import InterruptSignal
 
 T = TypeVar("T")
 
@@ -100,7 +103,7 @@ class RunReader:
     @property
     def signal(self) -> InterruptSignal | None:
         """Why the run was stopped, if it was."""
-        return self._look(lambda _, record: record.signal)
+        return public(self._look(lambda _, record: record.signal))
 
     @property
     def labels(self) -> Mapping[str, str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.status import StatusView
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime.model import ExecutionStatus
+from runtime.plain_signal import PlainSignal, public
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,18 @@ class RunResult:
             "pending": view.pending,
             "seconds": round(self.seconds, 3),
         }
+
+
+def public_view(view: StatusView) -> StatusView:
+    """Return the view with an InterruptSignal, which the machinery does without."""
+    return view if view.signal is None else replace(view, signal=public(view.signal))
+
+
+def public_result(result: RunResult) -> RunResult:
+    """Return the result with InterruptSignals, which the machinery does without."""
+    if result.signal is None or not isinstance(result.signal, PlainSignal):
+        return result
+    return replace(result, signal=public(result.signal), view=public_view(result.view))
 
 
 def final_status(view: StatusView, *, has_defect: bool) -> ExecutionStatus:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -47,8 +47,11 @@ from orchestrator.session.agents import AgentRegistry
 from orchestrator.session.last_write import LastWrite
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.ipc import codec
-from runtime.model import ExecutionStatus, InterruptSignal, Severity, escape_surrogates
+from runtime.model import ExecutionStatus, Severity, escape_surrogates
 from runtime.stop_limits import OUTPUT_TIMEOUT
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 SPOOL_AHEAD = 8
 """Batches that may wait to be written; a caller that feeds more is slowed down to the disk's pace."""

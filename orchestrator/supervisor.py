@@ -26,7 +26,7 @@ from orchestrator.logging.output_sinks import CallbackOutput, OutputSink, send_t
 from orchestrator.logging.sinks import BufferedLog, LogCallback
 from orchestrator.retries import find_parent
 from orchestrator.run_id import check_run_id, new_run_id
-from orchestrator.run_result import RunResult
+from orchestrator.run_result import RunResult, public_result, public_view
 from orchestrator.run_session import RunSession
 from orchestrator.setting_list import settings_from_options
 from orchestrator.task_intake import TaskIntake
@@ -34,7 +34,8 @@ from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.ipc.main_module import refuse_start_while_importing
 from runtime.limits import LARGEST_SIZE, check_count, show_value
-from runtime.model import InterruptReason, InterruptSignal, escape_surrogates
+from runtime.model import InterruptReason, escape_surrogates
+from runtime.plain_signal import PlainSignal
 from runtime.stop_limits import CALLBACK_TIMEOUT
 
 
@@ -143,6 +144,8 @@ class Supervisor(TaskIntake):
     @property
     def ending(self) -> RunResult | None:
         """How the run ended: its status, signal, error and last counts. None until the block is left."""
+        if self._ending is not None:
+            self._ending = public_result(self._ending)
         return self._ending
 
     # -- the block ----------------------------------------------------------------------------------
@@ -243,14 +246,14 @@ class Supervisor(TaskIntake):
             session.seal()
         elif not isinstance(error, ExecutionInterrupted):
             session.interrupt(
-                InterruptSignal(
+                PlainSignal(
                     reason=InterruptReason.CUSTOM,
                     message=f"the block was left by {type(error).__name__}",
                     triggered_by="supervisor",
                 )
             )
         else:
-            session.interrupt(error.signal)
+            session.interrupt(error.plain_signal)
 
     def _raise_end(self, ending: RunResult, error: BaseException | None, *, was_there: bool) -> None:
         """Raise the signal again that stopped the run, or the error: all is recorded and released.
@@ -333,7 +336,7 @@ class Supervisor(TaskIntake):
         Counts of tasks, and for each executor its process and its tasks; after the end, how it was last. Times are
         monotonic seconds. Raises QuiesceError before the block.
         """
-        return self._require_session().status
+        return public_view(self._require_session().status)
 
     @property
     def progress(self) -> Progress:

@@ -24,10 +24,12 @@ from orchestrator.outcome import Outcome
 from orchestrator.remote_exceptions import exception_of
 from runtime.interrupt_signal import build_signal
 from runtime.limits import check_seconds
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.model import ExecutionStatus, InterruptReason
 
 if TYPE_CHECKING:
     import asyncio
+
+    from runtime.model import InterruptSignal
 
 R = TypeVar("R")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from runtime.interrupt_signal import as_signal
 from runtime.limits import check_seconds
 from runtime.model import InterruptReason, escape_surrogates
+from runtime.plain_signal import PlainSignal, public
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal
@@ -81,17 +82,23 @@ class ExecutionInterrupted(BaseException):
 
     def __init__(self, signal: InterruptSignal) -> None:
         super().__init__(signal)
-        self.signal = as_signal(signal)
+        self.plain_signal: PlainSignal = as_signal(signal)
+        """The signal as the machinery carries it."""
+
+    @property
+    def signal(self) -> InterruptSignal:
+        """Return the signal that interrupted: why, when and by whom."""
+        return public(self.plain_signal)
 
     @property
     def reason(self) -> InterruptReason:
         """Return the reason of the interrupt."""
-        return self.signal.reason
+        return self.plain_signal.reason
 
     @property
     def message(self) -> str:
         """Return the message that came with the request to stop, possibly empty."""
-        return self.signal.message
+        return self.plain_signal.message
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}" if self.message else str(self.reason)

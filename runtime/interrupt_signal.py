@@ -7,14 +7,14 @@ what is not understood is replaced by a default, and the original is quoted in t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from runtime import model
-from runtime.model import InterruptReason, escape_surrogates
+from runtime.plain_signal import PlainSignal, decode_signal, is_signal, plain
+from runtime.reasons import InterruptReason, escape_surrogates
 
-if TYPE_CHECKING:
-    from runtime.model import InterruptSignal
+FIELDS = ("reason", "message", "triggered_at", "triggered_by", "save_checkpoint")
 
 MESSAGE_LIMIT = 10_000
 """Characters of a message that are kept: it is copied into every record of the interrupt."""
@@ -29,8 +29,8 @@ def build_signal(
     triggered_by: object = "",
     save_checkpoint: object = True,
     triggered_at: object = None,
-) -> InterruptSignal:
-    """Return an InterruptSignal for any arguments. Never raises.
+) -> PlainSignal:
+    """Return a signal for any arguments. Never raises.
 
     reason: an InterruptReason, its value or its name in any case; None is USER_CANCELLED. Anything else is CUSTOM, and
     is quoted in the message.
@@ -45,7 +45,7 @@ def build_signal(
         known = InterruptReason.CUSTOM
         quoted = f"reason {_text(reason, 200)!r}"
         text = f"{text} ({quoted})" if text else quoted
-    return model.InterruptSignal(
+    return PlainSignal(
         reason=known,
         message=text,
         triggered_at=triggered_at if isinstance(triggered_at, datetime) else datetime.now(UTC),
@@ -54,29 +54,30 @@ def build_signal(
     )
 
 
-def as_signal(signal: object) -> InterruptSignal:
-    """Return `signal` itself if it is a sound InterruptSignal, else one that says as much as it does. Never raises.
+def as_signal(signal: object) -> PlainSignal:
+    """Return `signal` as the machinery carries it; if it is not sound, one that says as much as it does. Never raises.
 
     A subclass may carry fields that no other process can read, and `model_construct` checks nothing.
     """
-    if type(signal) is model.InterruptSignal and _is_sound(signal):
+    if isinstance(signal, PlainSignal):
         return signal
-    if not isinstance(signal, model.InterruptSignal):
+    if not is_signal(signal):
         return build_signal(InterruptReason.CUSTOM, signal)
-    fields: dict[str, Any] = {name: signal.__dict__.get(name) for name in model.InterruptSignal.model_fields}
+    fields: dict[str, Any] = {name: signal.__dict__.get(name) for name in FIELDS}
+    if set(signal.__dict__) == set(FIELDS) and _is_sound(fields):
+        return plain(signal)
     return build_signal(**fields)
 
 
-def read_signal(text: str | bytes) -> InterruptSignal:
-    """Return the InterruptSignal that was written as JSON. One that cannot be read still interrupts. Never raises."""
+def read_signal(text: str | bytes) -> PlainSignal:
+    """Return the signal that was written as JSON. One that cannot be read still interrupts. Never raises."""
     try:
-        return model.InterruptSignal.model_validate_json(text)
+        return decode_signal(text)
     except ValueError:
         return build_signal(InterruptReason.CUSTOM, f"a signal that cannot be read: {_text(text, 200)!r}")
 
 
-def _is_sound(signal: InterruptSignal) -> bool:
-    fields = signal.__dict__
+def _is_sound(fields: Mapping[str, Any]) -> bool:
     return (
         type(fields.get("reason")) is InterruptReason
         and isinstance(fields.get("message"), str)

@@ -1,4 +1,4 @@
-"""The records that all processes share. A leaf: of this project it imports `frozen` and `reasons` alone.
+"""The records that all processes share. A leaf: it imports `frozen`, `plain_signal` and `reasons` of this project.
 
 A record is frozen and does nothing; a new state is a new record. `InterruptSignal` is loaded when it is first used,
 because it loads pydantic: a module that names it in annotations only imports it under TYPE_CHECKING, if commands
@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from runtime.frozen import FrozenDict, freeze_dict
+from runtime.plain_signal import with_public_signal
 from runtime.reasons import InterruptReason as InterruptReason  # noqa: PLC0414 - exported
 from runtime.reasons import escape_surrogates as escape_surrogates  # noqa: PLC0414 - exported
 
@@ -88,6 +89,7 @@ class Event:
             object.__setattr__(self, "data", freeze_dict(self.data))
 
 
+@with_public_signal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterruptEvent(Event):
     """Published exactly once for an interrupted execution state; the last thing its streams yield."""
@@ -96,6 +98,7 @@ class InterruptEvent(Event):
     kind: str = "interrupt"
 
 
+@with_public_signal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionResult(Generic[T]):
     """How one execution ended. `execution_time` is in seconds, on the monotonic clock.

@@ -1,4 +1,7 @@
-"""The record that says why something was interrupted. It is pydantic's, whose import takes longer than a query."""
+"""The record that says why something was interrupted. It is pydantic's, whose import takes longer than a query.
+
+The machinery carries `runtime.plain_signal.PlainSignal` instead, and makes this one for those who read it.
+"""
 
 from __future__ import annotations
 

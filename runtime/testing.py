@@ -21,9 +21,13 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from runtime.model import Event, InterruptReason, InterruptSignal
+from runtime.model import Event, InterruptReason
+from runtime.plain_signal import PlainSignal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,7 +124,7 @@ class FakeSupervisorLink:
     def raise_flag(self, signal: InterruptSignal | None = None) -> None:
         """Raise the flag. The first signal stays; without one it is a user's cancellation."""
         if self._signal is None:
-            self._signal = signal or InterruptSignal(reason=InterruptReason.USER_CANCELLED)
+            self._signal = signal or PlainSignal(reason=InterruptReason.USER_CANCELLED)
 
     @property
     def is_raised(self) -> bool:

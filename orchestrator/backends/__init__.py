@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from runtime.ipc.guardian_protocol import Report
-from runtime.model import InterruptSignal
 from runtime.process.usage import ProcessorUse
 
 if TYPE_CHECKING:
     from orchestrator.core.settings import RunSettings
     from orchestrator.journal import SupervisorRecord
     from orchestrator.logging.sinks import LogCallback
+    from runtime.model import InterruptSignal
 
 
 @dataclass(frozen=True, slots=True)

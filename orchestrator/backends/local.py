@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.backends import Channels, Cleanup, SlotProgress, guardian_process, interpreter
 from orchestrator.backends.executor_signals import ExecutorSignals
@@ -42,13 +43,15 @@ from runtime.ipc.guardian_protocol import (
     Sweep,
 )
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
-from runtime.model import InterruptSignal
 from runtime.process import tree, usage
 from runtime.process.oom import OomCounter
 from runtime.stop_limits import (
     GUARDIAN_TIMEOUT_IN_STOP,
     TAKEOVER_SLACK,
 )
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 class LocalBackend:

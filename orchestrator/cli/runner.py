@@ -34,7 +34,8 @@ from orchestrator.retries import renew
 from orchestrator.run_result import RunResult
 from orchestrator.run_session import RunSession
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
-from runtime.model import InterruptReason, InterruptSignal, Severity
+from runtime.model import InterruptReason, Severity
+from runtime.plain_signal import PlainSignal
 from runtime.terminal import has_colour
 
 REFRESH_SECONDS = 0.1
@@ -258,7 +259,7 @@ class Runner:
         except UsageError as error:
             self.input_error = inputs.explain(error) if isinstance(error, DuplicateKeyError) else error
             self.session.interrupt(
-                InterruptSignal(reason=InterruptReason.CUSTOM, message=str(self.input_error), triggered_by="input")
+                PlainSignal(reason=InterruptReason.CUSTOM, message=str(self.input_error), triggered_by="input")
             )
         except QuiesceError:
             pass  # the journal failed: the run ends by itself and says why

@@ -13,7 +13,8 @@ from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.transitions import Intake, SlotState
 from runtime.ipc import executor_protocol
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+from runtime.plain_signal import PlainSignal
 
 PREFETCH = 0.02
 """Seconds of work that an executor may hold in advance, by the average of the tasks so far."""
@@ -153,7 +154,7 @@ class Dispatcher:
             state.emit(SendControl(slot.number, executor_protocol.ReturnTasks(len(slot.assigned))))
             message = f"a task of priority {wanted} waits"
             reason = InterruptReason.PRIORITY_OVERRIDE
-            signal = InterruptSignal(reason=reason, message=message, triggered_by="priority")
+            signal = PlainSignal(reason=reason, message=message, triggered_by="priority")
             self._shutdown.interrupt_task(slot, assignment, signal, now)
 
     # -- taking back --------------------------------------------------------------------------------

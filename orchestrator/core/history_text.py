@@ -12,7 +12,6 @@ import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -23,7 +22,8 @@ from orchestrator.core.settings import RunSettings
 from runtime import failure
 from runtime.capabilities import Missing
 from runtime.ipc import executor_protocol
-from runtime.model import ExecutionStatus, InterruptSignal, Severity
+from runtime.model import ExecutionStatus, Severity
+from runtime.plain_signal import PlainSignal, is_signal
 
 _STRUCTS: dict[str, type[Any]] = {
     name: kind
@@ -51,6 +51,8 @@ def load(text: str) -> tuple[RunSettings, History]:
 
 def render(value: Any, limit: int = sys.maxsize) -> Any:
     """Return a value as JSON can have it. Text and bytes are cut at `limit`; what is not known is shown by `repr`."""
+    if is_signal(value):
+        return {"type": "InterruptSignal", **value.model_dump(mode="json")}
     if isinstance(value, msgspec.Struct):
         hidden = PAYLOADS.get(type(value), ())
         members = {name: getattr(value, name) for name in value.__struct_fields__}
@@ -60,8 +62,6 @@ def render(value: Any, limit: int = sys.maxsize) -> Any:
             else render(member, limit)
             for name, member in members.items()
         }
-    if isinstance(value, InterruptSignal):
-        return {"type": "InterruptSignal", **value.model_dump(mode="json")}
     if type(value).__name__ in _ENUMS:
         return {"type": type(value).__name__, "value": str(value)}
     if isinstance(value, bytes | str):
@@ -99,7 +99,7 @@ def _read(value: Any) -> Any:
     if kind == "frozenset":
         return frozenset(_read(value["items"]))
     if kind == "InterruptSignal":
-        return InterruptSignal(**{**value, "triggered_at": datetime.fromisoformat(value["triggered_at"])})
+        return msgspec.convert(value, PlainSignal)
     return _STRUCTS[kind](**{name: _read(item) for name, item in value.items()})
 
 

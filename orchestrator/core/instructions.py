@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.core.records import TaskOutcome
 from runtime.ipc.executor_protocol import Control, TaskOrder
-from runtime.model import InterruptSignal, Severity
+from runtime.model import Severity
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 class StartExecutor(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from orchestrator.core import stimuli
@@ -12,7 +14,11 @@ from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.verdicts import TaskVerdict, classify_interrupted, make_outcome, signal_of
 from runtime.ipc import executor_protocol
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal, Severity
+from runtime.model import ExecutionStatus, InterruptReason, Severity
+from runtime.plain_signal import PlainSignal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 FOREIGN_SIGTERM_LIMIT = 10
 """How often a task may be ended by a SIGTERM to its executor that is none of ours before it is taken for its sender."""
@@ -194,7 +200,7 @@ class OutcomeTracker:
         ended = failures + state.ended[ExecutionStatus.COMPLETED]
         if status is ExecutionStatus.FAILED and limit is not None and limit.is_exceeded(failures, ended):
             self._shutdown.stop(
-                InterruptSignal(
+                PlainSignal(
                     reason=InterruptReason.ERROR_THRESHOLD,
                     message=f"{failures} tasks failed",
                     triggered_by="max-failures",

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.verdicts import backoff_seconds
 from runtime.failure import Failure
 from runtime.ipc.executor_protocol import TaskDone
 from runtime.limits import LONGEST_SECONDS
-from runtime.model import InterruptSignal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 RETRY_LATER_LIMIT: Final = 100
 """How often a task may ask to be tried later (RetryLater) in one start of its run, before that counts as a failure."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import KillExecutor, PublishNextRung, RaiseFlag, SendControl, TerminateExecutor
@@ -15,8 +16,12 @@ from orchestrator.core.task_queue import CancelledTasks
 from orchestrator.core.transitions import Intake, IntakeEvent
 from orchestrator.core.verdicts import outcome_of_unstarted
 from runtime.ipc import executor_protocol
-from runtime.model import InterruptReason, InterruptSignal, Severity
+from runtime.model import InterruptReason, Severity
+from runtime.plain_signal import PlainSignal
 from runtime.stop_limits import LOOK_SHARE, LOOK_TIMEOUT
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 DEBOUNCE = 0.5
 """Seconds in which a second signal counts as the same press: a terminal and a parent may both send one."""
@@ -46,7 +51,7 @@ class ShutdownController:
         by = f"signal:{stimulus.name}"
         if self._state.phase is Phase.RUNNING:
             reason = InterruptReason.USER_CANCELLED if stimulus.user else InterruptReason.SYSTEM_SHUTDOWN
-            self.stop(InterruptSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=by), now)
+            self.stop(PlainSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=by), now)
         elif self._state.phase in (Phase.STOPPING, Phase.FINISHING):
             self._state.hurried = True
             self._state.log("interrupt.escalated", Severity.WARNING, triggered_by=by)
@@ -78,7 +83,7 @@ class ShutdownController:
     def abort_run(self, problem: str, now: float, reason: InterruptReason = InterruptReason.ERROR_THRESHOLD) -> None:
         """Stop the run with an error: something that it needs is broken."""
         self._state.error = self._state.error or problem
-        self.stop(InterruptSignal(reason=reason, message=problem, triggered_by="supervisor"), now)
+        self.stop(PlainSignal(reason=reason, message=problem, triggered_by="supervisor"), now)
 
     # -- everything ---------------------------------------------------------------------------------
 
@@ -219,7 +224,7 @@ class ShutdownController:
         state = self._state
         if self._ends_at is not None and now >= self._ends_at:
             message = f"the run's deadline of {state.settings.deadline:g} s is over"
-            self.stop(InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="deadline"), now)
+            self.stop(PlainSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="deadline"), now)
         while (due := state.escalation.due) is not None and due <= now:
             self._escalate(now)
         if state.signal is None:

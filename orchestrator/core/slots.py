@@ -6,6 +6,7 @@ import heapq
 import itertools
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from orchestrator.core.ladder import Escalation
 from orchestrator.core.records import PendingTask
@@ -25,7 +26,9 @@ from orchestrator.core.transitions import (
     next_state,
 )
 from runtime.ipc.executor_protocol import TaskDone
-from runtime.model import InterruptSignal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 SHOWN_TASKS = 3
 """Tasks of one executor that people are shown, at most."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.agent_needs import AgentNeeds
 from orchestrator.core.instructions import CommitOutcomes, EmitLog, Instruction
@@ -17,7 +17,10 @@ from orchestrator.core.stop_budget import FittedLadder
 from orchestrator.core.task_queue import TaskQueue
 from runtime.agents import AgentOptions
 from runtime.ipc.executor_protocol import AgentLoaded, LoadAgent
-from runtime.model import ExecutionStatus, InterruptSignal, Severity
+from runtime.model import ExecutionStatus, Severity
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 class SupervisorState:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from orchestrator.core.ladder import Rung
 from orchestrator.core.slots import ExecutorView
-from runtime.model import InterruptSignal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 class Phase(StrEnum):

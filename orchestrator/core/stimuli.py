@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.core.records import NewTask, PendingTask
 from runtime.ipc.executor_protocol import ExecutorRecord
 from runtime.ipc.guardian_protocol import ForkedReport, ReadyReport, StraysReport, SweepReport
-from runtime.model import InterruptSignal, Severity
+from runtime.model import Severity
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 class RunStarted(msgspec.Struct, frozen=True):

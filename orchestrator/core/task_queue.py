@@ -5,14 +5,16 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Container, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from orchestrator.core.instructions import FetchTasks
 from orchestrator.core.records import NewTask, PendingTask, to_pending
 from orchestrator.core.stimuli import TasksAdded
-from runtime.model import InterruptSignal
 
-CancelledTasks = list[tuple[PendingTask, InterruptSignal]]
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
+
+CancelledTasks: TypeAlias = "list[tuple[PendingTask, InterruptSignal]]"
 """Tasks that were cancelled before they were fetched, each with its signal."""
 
 Rank = TypeVar("Rank", int, float)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -12,7 +13,11 @@ from orchestrator.core.stimuli import ExecutorExited
 from orchestrator.units import format_size
 from runtime.errors import ExecutionInterrupted
 from runtime.ipc.executor_protocol import TaskDone
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.model import ExecutionStatus, InterruptReason
+from runtime.plain_signal import decode_signal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 UNKILLABLE = "its executor cannot be killed"
 
@@ -153,4 +158,4 @@ def prolong(record: TaskDone, seconds: float) -> TaskDone:
 
 def signal_of(record: TaskDone) -> InterruptSignal | None:
     """Return the signal that a record gives as its cause: the run's, or one of the task's own (a limit, a checker)."""
-    return InterruptSignal.model_validate_json(record.signal) if record.signal else None
+    return decode_signal(record.signal) if record.signal else None

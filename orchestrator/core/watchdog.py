@@ -16,7 +16,8 @@ from orchestrator.core.status import Phase
 from orchestrator.core.transitions import Intake, IntakeEvent, SlotState
 from orchestrator.units import format_size
 from runtime.ipc import executor_protocol
-from runtime.model import InterruptReason, InterruptSignal, Severity
+from runtime.model import InterruptReason, Severity
+from runtime.plain_signal import PlainSignal
 
 QUIET_SECONDS = 2.0
 """Seconds without a heartbeat after which an executor's processor time is looked at."""
@@ -100,7 +101,7 @@ class Watchdog:
                     continue
                 if now - assignment.started_at - assignment.suspended_seconds >= timeout:
                     message = f"the task took longer than {timeout:g} s"
-                    signal = InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
+                    signal = PlainSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
                     self._shutdown.interrupt_task(slot, assignment, signal, now)
 
     def _check_heartbeat(self, slot: Slot, last: float, now: float) -> None:
@@ -139,7 +140,7 @@ class Watchdog:
             return
         sizes = f"hold {format_size(stimulus.size)}, the limit is {format_size(limit)}"
         message = f"out of memory: the executor and its children {sizes}"
-        signal = InterruptSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by=MEMORY_LIMIT)
+        signal = PlainSignal(reason=InterruptReason.RESOURCE_LIMIT, message=message, triggered_by=MEMORY_LIMIT)
         running = [
             assignment
             for assignment in slot.assigned.values()

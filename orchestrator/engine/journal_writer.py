@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import FetchTasks
@@ -23,7 +23,10 @@ from orchestrator.engine.journal_contention import JournalContention
 from orchestrator.engine.task_store import NOTHING_KNOWN, Known, Post, WriteBatch, committed
 from orchestrator.journal import DuplicateKeyError, Journal, JournalError
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime.model import ExecutionStatus
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 POLL_SECONDS = 0.25
 """Seconds between two looks into the journal for requests from outside."""

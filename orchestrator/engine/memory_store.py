@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import FetchTasks
@@ -12,7 +13,10 @@ from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.task_store import NOTHING_KNOWN, Known, Post, WriteBatch, committed
 from runtime.errors import UsageError
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime.model import ExecutionStatus
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 class MemoryStore:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import FetchTasks
 from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
-from runtime.model import ExecutionStatus, InterruptSignal
+from runtime.model import ExecutionStatus
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 Post = Callable[[stimuli.Stimulus], None]
 """Hand a stimulus to the engine, from any thread."""

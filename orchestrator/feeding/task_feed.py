@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.callbacks import CallbackThread
 from orchestrator.core.records import NewTask
@@ -22,7 +22,9 @@ from orchestrator.feeding.task_builder import GivenTask, TaskBuilder
 from orchestrator.run_session import RunSession
 from orchestrator.task_handle import Handle, new_handle
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import InterruptSignal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 COMPARED_TOGETHER = 512
 """Tasks of a collection that are compared in one go with those that a run has."""

@@ -7,7 +7,7 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.engine.clock import Clock
 from runtime.errors import error_text, find_interrupt
@@ -16,7 +16,10 @@ from runtime.interrupts.interruptible import CancelOnInterrupt
 from runtime.ipc import codec
 from runtime.ipc.executor_protocol import ExecutorRecord, Snapshot, Task, TaskDone, TaskEvent
 from runtime.ipc.failures import describe_failure
-from runtime.model import Event, ExecutionStatus, InterruptSignal
+from runtime.model import Event, ExecutionStatus
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 Agent = Callable[[Any, Any], Any] | Callable[[Any], Any]
 """An agent as users write it."""
@@ -70,7 +73,7 @@ def execute(order: Task, agent: BoundAgent, state: ExecutionState, clock: Clock,
         status, error = ExecutionStatus.FAILED, f"{type(problem).__name__}: {error_text(problem)}"
         if interrupt is not None:
             status, error = ExecutionStatus.INTERRUPTED, str(interrupt)
-            signal = interrupt.signal.model_dump_json().encode()
+            signal = interrupt.plain_signal.model_dump_json().encode()
         else:
             failure = describe_failure(problem)
     data, encoding, projection = encoded

@@ -27,13 +27,13 @@ from runtime.ipc.guardian_protocol import (
     Report,
     SweepReport,
 )
-from runtime.model import InterruptSignal
 from runtime.process.usage import ProcessorUse
 
 if TYPE_CHECKING:
     from orchestrator.core.settings import RunSettings
     from orchestrator.journal import SupervisorRecord
     from orchestrator.logging.sinks import LogCallback
+    from runtime.model import InterruptSignal
 
 JOIN_SECONDS = 5.0
 """Seconds that `close` waits for the threads of all executors."""

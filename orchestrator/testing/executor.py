@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -44,12 +45,16 @@ from runtime.ipc.executor_protocol import (
     TasksReturned,
 )
 from runtime.ipc.frames import VERSION
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+from runtime.plain_signal import PlainSignal, decode_signal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 FIRST_PID = 1_000_000_000
 """Beyond every process id of Linux (2**22), so that no fake one can be mistaken for a real process."""
 
-_KILLED = InterruptSignal(reason=InterruptReason.CUSTOM, message="the fake executor was killed", triggered_by="test")
+_KILLED = PlainSignal(reason=InterruptReason.CUSTOM, message="the fake executor was killed", triggered_by="test")
 
 
 class FakeExecutor:
@@ -203,7 +208,7 @@ class FakeExecutor:
 
     def _interrupt_task(self, order: Interrupt) -> None:
         with self._changed:
-            self._task_signals[order.task] = InterruptSignal.model_validate_json(order.signal)
+            self._task_signals[order.task] = decode_signal(order.signal)
         self._heed(Rung.FLAG)
 
     def _return_tasks(self, count: int) -> None:

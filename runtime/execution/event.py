@@ -17,7 +17,7 @@ import inspect
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from runtime.concurrency.retry import RetryPolicy
 from runtime.errors import ExecutionInterrupted, QuiesceError, error_text, find_interrupt
@@ -25,8 +25,11 @@ from runtime.execution.state import ExecutionState
 from runtime.interrupts.interruptible import CancelOnInterrupt
 from runtime.interrupts.loop_waker import loop_time
 from runtime.interrupts.sleep import sleep_in_loop
-from runtime.model import ExecutionRecord, ExecutionResult, ExecutionStatus, InterruptSignal
+from runtime.model import ExecutionRecord, ExecutionResult, ExecutionStatus
 from runtime.scope import current_address, scope
+
+if TYPE_CHECKING:
+    pass
 
 T = TypeVar("T")
 
@@ -180,14 +183,13 @@ class _Execution(Generic[T]):
         )
 
     def _interrupted(self, interrupted: ExecutionInterrupted) -> ExecutionResult[T]:
-        signal: InterruptSignal = interrupted.signal
         self._state.clear_raised()
         self._record(ExecutionStatus.INTERRUPTED, str(interrupted))
         return ExecutionResult(
             ok=False,
             status=ExecutionStatus.INTERRUPTED,
             error_message=str(interrupted),
-            signal=signal,
+            signal=interrupted.plain_signal,
             execution_time=self._elapsed,
         )
 

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.agent_arguments import select_arguments
 from runtime.agent_setup import name_of
@@ -28,7 +28,9 @@ from runtime.agents import AgentInfo
 from runtime.error_line import describe_error
 from runtime.errors import ExecutionInterrupted, UsageError
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
-from runtime.model import InterruptSignal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 T = TypeVar("T")
 

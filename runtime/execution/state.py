@@ -12,7 +12,7 @@ from _thread import start_new_thread
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from runtime.concurrency.circuit_breaker import CircuitBreaker
@@ -30,16 +30,11 @@ from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false, running
 from runtime.interrupts.sleep import CompletedAwaitable, WakeupFd, sleep_blocking, sleep_in_loop
 from runtime.interrupts.supervisor_link import NullLink, SupervisorLink
 from runtime.limits import check_seconds
-from runtime.model import (
-    ErrorStrategy,
-    Event,
-    ExecutionRecord,
-    InterruptEvent,
-    InterruptReason,
-    InterruptSignal,
-    Severity,
-)
+from runtime.model import ErrorStrategy, Event, ExecutionRecord, InterruptEvent, InterruptReason, Severity
 from runtime.scope import current_address
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 logger = logging.getLogger("quiesce.agent")
 
@@ -375,7 +370,7 @@ class ExecutionState(Interruptible):
 
         True if it will outlive this process. Refused, with False, once an interrupt asked for no checkpoint.
         """
-        signal = self.interrupt_signal
+        signal = self._current_signal()
         if signal is not None and not signal.save_checkpoint:
             return False
         self.snapshot = snapshot

@@ -25,7 +25,7 @@ from runtime.ipc.executor_protocol import Control, Interrupt, ReturnTasks, TaskD
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.frames import FrameReader
 from runtime.ipc.signals import MAIN_THREAD_SIGNALS
-from runtime.model import InterruptSignal
+from runtime.plain_signal import decode_signal
 from runtime.process import descendants, parent_process
 
 ORPHAN_LOOK = 0.25
@@ -139,7 +139,7 @@ class ControlThread:
     def _interrupt(self, order: Interrupt) -> bool:
         """Interrupt the order's task. Return whether it was found, waiting or running."""
         if self._inbox.cancel(order.task, order.attempt):
-            error = str(ExecutionInterrupted(InterruptSignal.model_validate_json(order.signal)))
+            error = str(ExecutionInterrupted(decode_signal(order.signal)))
             self._outbox.send(
                 TaskDone(order.task, "interrupted", None, "", error, None, time.time(), 0.0, order.signal)
             )
@@ -147,7 +147,7 @@ class ControlThread:
             return True
         in_hand = self._inbox.in_progress(order.task, order.attempt)
         if in_hand is not None:
-            self._tasks.interrupt(in_hand, InterruptSignal.model_validate_json(order.signal))
+            self._tasks.interrupt(in_hand, decode_signal(order.signal))
         return in_hand is not None
 
     def _patience(self, flush_in: float | None) -> float:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -51,7 +51,11 @@ from runtime.ipc.executor_protocol import (
 )
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import Inheritance
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+from runtime.plain_signal import PlainSignal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +405,7 @@ async def _noop() -> None:
 
 def _sent_sigterm() -> InterruptSignal:
     """Return the reason of a SIGTERM that is not the supervisor's, or that is for this executor alone."""
-    return InterruptSignal(
+    return PlainSignal(
         reason=InterruptReason.SYSTEM_SHUTDOWN,
         message="the executor was sent SIGTERM",
         triggered_by="signal:SIGTERM",

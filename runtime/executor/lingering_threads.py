@@ -12,15 +12,16 @@ from runtime.executor.outbox import Outbox
 from runtime.executor.running_task import RunningTask
 from runtime.executor.threads import ThreadWatch, names, raise_in, stacks
 from runtime.ipc.executor_protocol import Delayed, ThreadsEnded, ThreadsLeft
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+from runtime.plain_signal import PlainSignal
 
 LINGER_SECONDS = 1.0
 """Seconds that threads may delay the executor's end before they are named in the log."""
 
-_OVER = InterruptSignal(
+_OVER = PlainSignal(
     reason=InterruptReason.CUSTOM, message="the task has ended, and its threads must too", triggered_by="executor"
 )
-_ENDING = InterruptSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="the executor ends", triggered_by="executor")
+_ENDING = PlainSignal(reason=InterruptReason.SYSTEM_SHUTDOWN, message="the executor ends", triggered_by="executor")
 
 
 class LingeringThreads:

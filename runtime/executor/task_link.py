@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import ResultError
 from runtime.executor.outbox import Outbox
 from runtime.ipc import codec
 from runtime.ipc.executor_protocol import Snapshot, TaskEvent
 from runtime.ipc.flag import InterruptFlag
-from runtime.model import Event, InterruptSignal, escape_surrogates
+from runtime.model import Event, escape_surrogates
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 @dataclass(frozen=True, slots=True)

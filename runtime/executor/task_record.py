@@ -40,7 +40,7 @@ def make_interrupted(running: RunningTask, interrupted: ExecutionInterrupted, er
     """Return the record of a task that was interrupted. `error` is what the agent raised."""
     plain = error is interrupted and isinstance(error.__cause__, asyncio.CancelledError | None)
     detail = None if plain else _detail(error)
-    signal = interrupted.signal.model_dump_json().encode()
+    signal = interrupted.plain_signal.model_dump_json().encode()
     return _done(running, ExecutionStatus.INTERRUPTED, error=str(interrupted), detail=detail, signal=signal)
 
 

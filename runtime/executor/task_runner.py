@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runtime import native
 from runtime.errors import ExecutionInterrupted, find_interrupt
@@ -27,8 +27,12 @@ from runtime.interrupts.shield import current_task_or_thread
 from runtime.ipc import codec
 from runtime.ipc.executor_protocol import Task, TaskDone, UpFrame
 from runtime.ipc.frames import pack
-from runtime.model import ExecutionStatus, InterruptReason, InterruptSignal
+from runtime.model import ExecutionStatus, InterruptReason
+from runtime.plain_signal import PlainSignal, decode_signal
 from runtime.stop_limits import REASON_TIMEOUT
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 _UNSET: Final = object()
 
@@ -112,7 +116,7 @@ class TaskRunner:
         Beside tasks that go on, only in threads that are certainly not theirs. Return whether there were any.
         """
         has_raised = False
-        beside = any(one.state.interrupt_signal is None for one in self._running.values())
+        beside = any(not one.state.is_interrupted for one in self._running.values())
         for one in (*self._running.values(), *self.lingering.tasks):
             signal = one.state.settle_signal()
             if signal is None:
@@ -157,9 +161,9 @@ class TaskRunner:
         After a fork the first use of any code copies the memory that it touches: about a millisecond here, which would
         otherwise be part of every executor's answer to a real interrupt.
         """
-        signal = InterruptSignal(reason=InterruptReason.CUSTOM, message="rehearsal")
+        signal = PlainSignal(reason=InterruptReason.CUSTOM, message="rehearsal")
         state = ExecutionState(state_id="rehearsal")
-        state.set_signal(InterruptSignal.model_validate_json(signal.model_dump_json()))
+        state.set_signal(decode_signal(signal.model_dump_json()))
         with suppress(ExecutionInterrupted):
             state.sleep(0)
         running = RunningTask(Task(0, "", 0, 1, b"null", codec.JSON), state, time.time(), time.perf_counter())

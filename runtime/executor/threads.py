@@ -38,11 +38,14 @@ from concurrent.futures import thread as pools
 from contextlib import suppress
 from contextvars import Context, copy_context
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 from runtime.errors import ExecutionInterrupted
-from runtime.model import InterruptSignal, escape_surrogates
+from runtime.model import escape_surrogates
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 _HELPERS = (
     ("multiprocessing/pool.py", ("_handle_workers", "_handle_tasks", "_handle_results")),

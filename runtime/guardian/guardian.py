@@ -59,7 +59,8 @@ from runtime.ipc.guardian_protocol import (
 )
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.limits import clamp_wait
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+from runtime.plain_signal import PlainSignal
 from runtime.process import libc, marks, parent_process, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.executor_process import ExecutorProcess
@@ -358,7 +359,7 @@ class Guardian:
         term_at = began + grace - min(self._graces.term_grace, grace / 2)
         self._flag.set_next_rung(term_at)
         self._flag.raise_all(
-            InterruptSignal(
+            PlainSignal(
                 reason=InterruptReason.SYSTEM_SHUTDOWN, message="the supervisor is gone", triggered_by="guardian"
             )
         )

@@ -9,13 +9,18 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runtime.errors import ExecutionInterrupted
+from runtime.interrupt_signal import as_signal
 from runtime.interrupts.interruptible import Interruptible
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
 from runtime.limits import check_seconds
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+from runtime.plain_signal import PlainSignal, is_signal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 log = logging.getLogger("quiesce.checker")
 
@@ -25,7 +30,7 @@ _MIN_POLL_INTERVAL = 0.01
 _CANCEL_TIMEOUT = 1.0
 """Seconds that an async checker gets to end once its call was cancelled."""
 
-CheckerReply = bool | InterruptSignal | None
+CheckerReply: TypeAlias = "bool | InterruptSignal | None"
 _Outcome = tuple[Any, BaseException | None]
 Checker = Callable[[], CheckerReply] | Callable[[], Awaitable[CheckerReply]]
 
@@ -163,11 +168,11 @@ def _signal(verdict: object) -> InterruptSignal | None:
     if verdict is None or verdict is False:
         return None
     if verdict is True:
-        return InterruptSignal(
+        return PlainSignal(
             reason=InterruptReason.CUSTOM, message="the interrupt checker said so", triggered_by="checker"
         )
-    if isinstance(verdict, InterruptSignal):
-        return verdict
+    if is_signal(verdict):
+        return as_signal(verdict)
     raise TypeError(f"an interrupt checker answers bool, InterruptSignal or None, not {type(verdict).__name__}")
 
 

@@ -28,12 +28,16 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE, check_count, check_seconds
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+from runtime.plain_signal import PlainSignal
 from runtime.process import usage
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 log = logging.getLogger("quiesce.resources")
 
@@ -206,7 +210,7 @@ class ResourceMonitor:
         if used <= self._limit:
             return False
         self._state.set_signal(
-            InterruptSignal(
+            PlainSignal(
                 reason=InterruptReason.RESOURCE_LIMIT,
                 message=f"{used / 2**20:.0f} MiB in use, {self._limit / 2**20:.0f} MiB allowed",
                 triggered_by="resource-monitor",

@@ -13,12 +13,16 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from runtime.interrupt_signal import build_signal
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
 from runtime.interrupts.supervisor_link import SupervisorLink
 from runtime.limits import check_seconds
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 class Deadline:

@@ -28,7 +28,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from weakref import WeakSet
 
 from runtime.errors import ExecutionInterrupted, find_in_chain
@@ -36,7 +36,10 @@ from runtime.interrupt_signal import as_signal
 from runtime.interrupts.loop_waker import LoopWaker, on_readable
 from runtime.interrupts.shield import Shield, Shields, current_task_or_thread
 from runtime.interrupts.supervisor_link import NullLink, SupervisorLink
-from runtime.model import InterruptSignal
+from runtime.plain_signal import public
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 log = logging.getLogger("quiesce.interrupt")
 
@@ -86,6 +89,10 @@ class Interruptible:
     @property
     def interrupt_signal(self) -> InterruptSignal | None:
         """The signal that won, else the one of the source whose flag is raised, else None. Reading changes nothing."""
+        return public(self._current_signal())
+
+    def _current_signal(self) -> InterruptSignal | None:
+        """Return what `interrupt_signal` shows, as it was made: without pydantic, unless a caller made one with it."""
         source = self._raised_source()
         return self._signal_slot.get("signal") if source is None else source.signal()
 

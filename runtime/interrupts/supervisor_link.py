@@ -6,9 +6,12 @@ the same with and without a supervisor.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from runtime.model import Event, InterruptSignal
+from runtime.model import Event
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 
 class SupervisorLink(Protocol):

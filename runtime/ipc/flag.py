@@ -35,9 +35,14 @@ import struct
 import sys
 import tempfile
 import time
+from typing import TYPE_CHECKING
 
 from runtime.limits import MAX_SLOTS
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+from runtime.plain_signal import PlainSignal, decode_signal
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 _RUNG = struct.Struct("=d")
 _LENGTH = struct.Struct("=I")
@@ -218,9 +223,9 @@ class InterruptFlag:
         """Return the signal behind a raised flag; made of the byte's reason alone if the text cannot be read."""
         (length,) = _LENGTH.unpack_from(self._memory, 8)
         try:
-            return InterruptSignal.model_validate_json(self._memory[_SIGNAL_AT : _SIGNAL_AT + length])
+            return decode_signal(self._memory[_SIGNAL_AT : _SIGNAL_AT + length])
         except ValueError:
-            return InterruptSignal(reason=InterruptReason.from_code(self._memory[_FLAGS_AT + slot]))
+            return PlainSignal(reason=InterruptReason.from_code(self._memory[_FLAGS_AT + slot]))
 
     def next_rung_at(self) -> float | None:
         """When the ladder's next rung comes (monotonic seconds), or None."""

@@ -25,6 +25,15 @@ def test_importing_the_state_loads_nothing_heavy() -> None:
     assert "urllib.request" not in done.stdout.split()
 
 
+@pytest.mark.parametrize("module", ["runtime.guardian.main"])
+def test_a_process_starts_without_pydantic(module: str) -> None:
+    """Importing it takes as long as the rest of a start; see runtime/plain_signal.py."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded.isdisjoint({"pydantic", "pydantic_core", "annotated_types"})
+
+
 PURE = """
 import importlib, pkgutil, sys
 import msgspec

@@ -10,6 +10,7 @@ import msgspec
 from pydantic import BaseModel
 
 from orchestrator.core.history import PAYLOAD_LIMIT
+from runtime.plain_signal import PlainSignal
 
 _CACHES = {"_due", "_due_cached"}
 """Members that are computed from others whenever they are asked for: not state."""
@@ -42,7 +43,8 @@ def describe(value: Any, seen: dict[int, tuple[int, Any]] | None = None) -> Any:
     members = _members(value)
     if members is None:
         return ["sequence", *(describe(item, seen) for item in value)]
-    name = "model" if isinstance(value, BaseModel) else type(value).__name__  # a program's settings, or a run's
+    is_model = isinstance(value, BaseModel | PlainSignal)  # a program's settings, or a run's
+    name = "model" if is_model else type(value).__name__
     return [name, *([name, describe(member, seen)] for name, member in members.items())]
 
 
@@ -53,6 +55,8 @@ def _is_frozen(value: Any) -> bool:
 
 
 def _members(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, PlainSignal):
+        return {name: member for name, member in value.model_dump().items() if name != "triggered_at"}
     if isinstance(value, BaseModel):
         return value.model_dump(exclude={"triggered_at"})
     if isinstance(value, msgspec.Struct):

@@ -13,6 +13,7 @@ from runtime.errors import ExecutionInterrupted
 from runtime.execution.state import ExecutionState
 from runtime.interrupt_signal import MESSAGE_LIMIT, TRIGGER_LIMIT, as_signal, build_signal, read_signal
 from runtime.model import InterruptReason, InterruptSignal
+from runtime.plain_signal import public
 
 
 class Silent:
@@ -155,7 +156,7 @@ def test_what_is_tripped_or_raised_becomes_a_sound_signal(signal: Any) -> None:
 
 def test_a_sound_signal_stays_the_same_object() -> None:
     signal = InterruptSignal(reason=InterruptReason.CUSTOM)
-    assert as_signal(signal) is signal
+    assert public(as_signal(signal)) is signal
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", b"\xff", '{"reason": "lunch"}'])

@@ -117,7 +117,8 @@ def test_a_settled_deadline_is_not_replaced_by_a_later_flag() -> None:
     scenario.raise_flag()
     assert settled is not None
     assert settled.reason is InterruptReason.TIMEOUT
-    assert scenario.state.interrupt_signal is settled
+    assert scenario.state.settle_signal() is settled
+    assert scenario.state.interrupt_signal is scenario.state.interrupt_signal == settled
 
 
 def test_settling_without_a_raised_flag_does_nothing() -> None:
