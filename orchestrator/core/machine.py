@@ -109,6 +109,7 @@ class SupervisorStateMachine:
             guardian_protocol.StraysReport: lambda stimulus, _: self._executors.on_strays_found(stimulus),
             guardian_protocol.SweepReport: self._on_sweep_finished,
             stimuli.OutcomesCommitted: self._on_outcomes_committed,
+            stimuli.UndoCommitted: lambda _stimulus, _now: None,
             stimuli.JournalFailed: self._on_journal_failed,
             stimuli.JournalContended: self._on_journal_contended,
             stimuli.JournalAvailable: self._on_journal_available,

@@ -153,6 +153,12 @@ class OutcomesCommitted(msgspec.Struct, frozen=True):
     interrupted: int
 
 
+class UndoCommitted(msgspec.Struct, frozen=True):
+    """The store has undo records with these numbers: they survive what the store survives."""
+
+    numbers: Sequence[int]
+
+
 class JournalFailed(msgspec.Struct, frozen=True):
     """The journal cannot be written any more."""
 
@@ -236,6 +242,7 @@ Stimulus = (
     | GuardianLost
     | MemoryExceeded
     | OutcomesCommitted
+    | UndoCommitted
     | JournalFailed
     | JournalContended
     | JournalAvailable

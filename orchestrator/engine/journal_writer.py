@@ -258,9 +258,13 @@ class JournalWriter:
             events=batch.events,
             attempts=batch.attempts,
             output=batch.output,
+            undo=batch.undo,
+            undo_updates=batch.undo_updates,
         )
         self._hub.publish(result.accepted, batch.events, result.events.start)
         self._done += batch.weight
+        if batch.undo:
+            self._post(stimuli.UndoCommitted([record.number for record in batch.undo]))
         self._post(committed(len(batch.outcomes), result.accepted))  # last: when the engine ends, all was shown
 
     def _write_end(

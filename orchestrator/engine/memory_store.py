@@ -76,6 +76,8 @@ class MemoryStore:
         with self._lock:
             self._keys.difference_update(outcome.key for outcome in batch.outcomes)
         self._hub.publish(batch.outcomes, batch.events, first_seq)
+        if batch.undo:  # the machine and the guardian keep them
+            self._post(stimuli.UndoCommitted([record.number for record in batch.undo]))
         if batch.outcomes:
             self._post(committed(len(batch.outcomes), batch.outcomes))
 

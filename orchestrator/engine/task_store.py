@@ -11,6 +11,7 @@ from orchestrator.core import stimuli
 from orchestrator.core.instructions import FetchTasks
 from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
+from orchestrator.core.undo_records import UndoRecord, UndoUpdate
 from runtime.model import ExecutionStatus
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ class WriteBatch:
     events: list[RunEvent] = field(default_factory=list)
     attempts: dict[int, int] = field(default_factory=dict)
     output: list[OutputChunk] = field(default_factory=list)
+    undo: list[UndoRecord] = field(default_factory=list)
+    undo_updates: list[UndoUpdate] = field(default_factory=list)
     weight: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.snapshots or self.events or self.attempts or self.output)
+        parts = (self.outcomes, self.snapshots, self.events, self.attempts, self.output, self.undo, self.undo_updates)
+        return any(parts)
 
     def add(self, other: WriteBatch) -> None:
         """Join two batches."""
@@ -46,6 +50,8 @@ class WriteBatch:
         self.events.extend(other.events)
         self.attempts.update(other.attempts)
         self.output.extend(other.output)
+        self.undo.extend(other.undo)
+        self.undo_updates.extend(other.undo_updates)
         self.weight += other.weight
 
 
@@ -79,7 +85,7 @@ class TaskStore(Protocol):
         ...
 
     def commit(self, batch: WriteBatch) -> None:
-        """Commit what happened, and publish it. OutcomesCommitted is posted."""
+        """Commit what happened, and publish it. OutcomesCommitted is posted, and UndoCommitted for new undo records."""
         ...
 
     def finish(

@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
+from orchestrator.core.undo_records import UndoRecord, UndoUpdate
 from orchestrator.journal.contention import Handler
 from runtime import model
 from runtime.model import ExecutionStatus
@@ -292,12 +293,30 @@ class Journal(Protocol):
         events: Sequence[RunEvent] = (),
         attempts: Mapping[int, int] | None = None,
         output: Sequence[OutputChunk] = (),
+        undo: Sequence[UndoRecord] = (),
+        undo_updates: Sequence[UndoUpdate] = (),
     ) -> Committed:
         """Make all of this durable in one transaction of a claimed run: it survives a power cut afterwards.
 
         An outcome of a task that is terminal already is left out of `accepted`. `attempts` maps a seq to the
-        attempts used up. A terminal outcome drops its task's snapshot. Raises RuntimeError without a claim, and inside
-        of `transaction`.
+        attempts used up. A terminal outcome drops its task's snapshot. `undo` are new records, whose numbers rise;
+        `undo_updates` apply after them, and change no record that is struck out. Raises RuntimeError without a claim,
+        and inside of `transaction`.
+        """
+        ...
+
+    def undo_records(self, run: int, *, outstanding: bool = False) -> list[UndoRecord]:
+        """Return the undo records of a run by number; with `outstanding` those that are not struck out."""
+        ...
+
+    def last_undo(self, run: int) -> int:
+        """Return the highest number of the run's undo records, 0 if it has none."""
+        ...
+
+    def update_undo(self, run: int, updates: Sequence[UndoUpdate]) -> None:
+        """Change the states of undo records. One that is struck out stays so, hence a second call changes nothing.
+
+        Needs no claim: what is left of a dead supervisor's run reports so what it has undone.
         """
         ...
 

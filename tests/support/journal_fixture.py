@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.core.output import KeptLine, OutputChunk
 from orchestrator.core.records import NewTask, RunEvent, TaskOutcome, TaskSnapshot
 from orchestrator.journal import Journal, open_journal
 from orchestrator.journal.sqlite.queries import APPLICATION_ID, SCHEMA_VERSION
@@ -96,7 +97,9 @@ def fill(journal: Journal) -> None:
             RunEvent(kind="task.ended", at=2.0, task=10, slot=0, incarnation=1),
         ],
         attempts={13: 2},
+        output=[OutputChunk(task=2, lines=[KeptLine(1.25, "stdout", "a\0b"), KeptLine(1.5, "stderr", "c")], slot=1)],
     )
+    journal.label_run(run, {"team": "night"})
     journal.finish_run(run, ExecutionStatus.INTERRUPTED, stop, [RunEvent(kind="run.finished", at=3.0)])
     journal.release(run)
 
@@ -135,6 +138,8 @@ def read_all(journal: Journal) -> list[dict[str, Any]]:
             "results": list(journal.results(run.id)),
             "failed": list(journal.results(run.id, [ExecutionStatus.FAILED])),
             "events": list(journal.events(run.id)),
+            "output": list(journal.output(run.id)),
+            "undo": journal.undo_records(run.id),
             "supervisors": journal.other_supervisors(run.id, ""),
         }
         found.append(msgspec.to_builtins(parts, enc_hook=lambda signal: signal.model_dump(mode="json"), str_keys=True))

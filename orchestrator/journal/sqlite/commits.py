@@ -8,7 +8,8 @@ import msgspec
 
 from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import TERMINAL, RunEvent, TaskOutcome, TaskSnapshot
-from orchestrator.journal.sqlite import output_rows, queries, rows
+from orchestrator.core.undo_records import UndoRecord, UndoUpdate
+from orchestrator.journal.sqlite import output_rows, queries, rows, undo_rows
 from orchestrator.journal.sqlite.batches import split_for_statements
 from orchestrator.journal.sqlite.columns import Count, to_json
 from orchestrator.journal.sqlite.connection import Database
@@ -107,3 +108,10 @@ class CommitWriter:
                 self._db.execute(
                     queries.TRIM_OUTPUT, {"run": run, "task": chunk.task, "first": first, "keep": chunk.keep}
                 )
+
+    def put_undo(self, run: int, records: Sequence[UndoRecord], updates: Sequence[UndoUpdate]) -> None:
+        """Store new undo records, and change the states of those that are not struck out. They are few."""
+        for record in records:
+            self._db.execute(queries.PUT_UNDO, {"run": run, **undo_rows.columns(record)})
+        for update in updates:
+            self._db.execute(queries.UPDATE_UNDO, {"run": run, **undo_rows.changed_columns(update)})

@@ -18,10 +18,11 @@ import msgspec
 
 from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
+from orchestrator.core.undo_records import UndoRecord, UndoUpdate
 from orchestrator.journal.base import Committed, Counts, Mode, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.contention import Handler, wait_at_most
 from orchestrator.journal.errors import ClaimedError, DuplicateKeyError
-from orchestrator.journal.sqlite import batches, queries, removal, rows, run_rows
+from orchestrator.journal.sqlite import batches, queries, removal, rows, run_rows, undo_rows
 from orchestrator.journal.sqlite.columns import Count, escape_surrogates, to_json
 from orchestrator.journal.sqlite.commits import TASK_STATUSES, CommitWriter
 from orchestrator.journal.sqlite.connection import Database
@@ -396,6 +397,8 @@ class SqliteJournal:
         events: Sequence[RunEvent] = (),
         attempts: Mapping[int, int] | None = None,
         output: Sequence[OutputChunk] = (),
+        undo: Sequence[UndoRecord] = (),
+        undo_updates: Sequence[UndoUpdate] = (),
     ) -> Committed:
         """Write all of this in one transaction. Raises RuntimeError without a claim, and inside of `transaction`."""
         if run not in self._claims or self._db.busy:
@@ -409,8 +412,25 @@ class SqliteJournal:
                 self._db.execute(queries.USE_ATTEMPTS, {"run": run, "attempts": to_json(attempts)})
             if output:
                 self._writer.put_output(run, output)
+            self._writer.put_undo(run, undo, undo_updates)
         self._last_event[run] += len(events)
         return Committed(accepted, numbers)
+
+    def undo_records(self, run: int, *, outstanding: bool = False) -> list[UndoRecord]:
+        """Return the undo records of a run by number."""
+        statement = queries.OUTSTANDING_UNDO if outstanding else queries.UNDO
+        found = self._db.fetch_rows(statement, undo_rows.UndoRow, (run,))
+        with self._db.decoding():
+            return [row.record() for row in found]
+
+    def last_undo(self, run: int) -> int:
+        """Return the highest number of the run's undo records."""
+        return self._db.fetch_value(queries.LAST_UNDO, Count, (run,))
+
+    def update_undo(self, run: int, updates: Sequence[UndoUpdate]) -> None:
+        """Change the states of undo records that are not struck out."""
+        with self._db.writing():
+            self._writer.put_undo(run, (), updates)
 
     def last_event(self, run: int) -> int:
         """Return the sequence number of the claimed run's last event."""

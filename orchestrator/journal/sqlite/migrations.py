@@ -85,6 +85,21 @@ STEPS: Final = (
             "progress": "SELECT 0 AS run, '' AS report WHERE 0",
         },
     ),
+    Step(
+        version=8,  # undo records: commands that remove what a task has made outside of its processes
+        statements=(
+            """CREATE TABLE undo(
+                run INTEGER NOT NULL, number INTEGER NOT NULL, task INTEGER NOT NULL, attempt INTEGER NOT NULL,
+                state TEXT NOT NULL, tries INTEGER NOT NULL, at REAL NOT NULL, error TEXT, host TEXT NOT NULL,
+                command TEXT NOT NULL, PRIMARY KEY (run, number)
+            ) WITHOUT ROWID""",
+            "CREATE INDEX undo_outstanding ON undo(run, number) WHERE state IN ('held', 'running')",
+        ),
+        selects={
+            "undo": "SELECT 0 run, 0 number, 0 task, 0 attempt, '' state, 0 tries, 0.0 at, '' error, '' host,"
+            " '' command WHERE 0",
+        },
+    ),
 )
 """All migrations, in order."""
 

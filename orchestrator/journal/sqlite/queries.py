@@ -26,7 +26,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x71756965
 """`quie`: marks an SQLite file as a journal."""
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 """In `user_version`. A change of the schema adds one, and a step to migrations.py."""
 
 OUTCOME_LAYOUT: Final = 3
@@ -158,6 +158,20 @@ CREATE TABLE progress(
     run INTEGER PRIMARY KEY,
     report TEXT NOT NULL
 );
+CREATE TABLE undo(
+    run INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    tries INTEGER NOT NULL,
+    at REAL NOT NULL,
+    error TEXT,
+    host TEXT NOT NULL,
+    command TEXT NOT NULL,
+    PRIMARY KEY (run, number)
+) WITHOUT ROWID;
+CREATE INDEX undo_outstanding ON undo(run, number) WHERE state IN ('held', 'running');
 {name_layouts(*LAYOUTS)};
 """
 
@@ -177,6 +191,12 @@ CREATE TRIGGER outcomes_are_final BEFORE UPDATE ON outcomes WHEN OLD.status IN (
 BEGIN
     SELECT RAISE(ABORT, 'a terminal outcome never changes');
 END""",
+    """
+CREATE VIEW undo_list AS
+    SELECT r.run_id, t.key, u.number, u.attempt, u.state, u.tries, u.at, u.error, u.host,
+        json_extract(u.command, '$.kind') AS kind, json_extract(u.command, '$.name') AS name,
+        json_extract(u.command, '$.argv') AS argv
+    FROM undo u JOIN runs r ON r.id = u.run LEFT JOIN tasks t ON t.run = u.run AND t.seq = u.task""",
     f"""
 CREATE VIEW outcome_list AS
     SELECT r.run_id, t.key, o.seq, o.status,
@@ -434,6 +454,18 @@ SELECT json_group_array(json_array(number, task, slot, first)), json_group_array
 """
 OUTPUT: Final = _OUTPUT.format(which="")
 OUTPUT_OF_TASK: Final = _OUTPUT.format(which="AND task = :task")
+PUT_UNDO: Final = """
+INSERT INTO undo(run, number, task, attempt, state, tries, at, error, host, command)
+VALUES (:run, :number, :task, :attempt, :state, :tries, :at, :error, :host, :command)
+"""
+UPDATE_UNDO: Final = """
+UPDATE undo SET state = :state, tries = :tries, at = :at, error = :error
+WHERE run = :run AND number = :number AND state IN ('held', 'running')
+"""
+_UNDO: Final = "SELECT number, task, attempt, state, tries, at, error, host, command FROM undo WHERE run = ?"
+UNDO: Final = f"{_UNDO} ORDER BY number"
+OUTSTANDING_UNDO: Final = f"{_UNDO} AND state IN ('held', 'running') ORDER BY number"
+LAST_UNDO: Final = "SELECT coalesce(max(number), 0) FROM undo WHERE run = ?"
 STORED_LAYOUTS: Final = "SELECT id, position, name FROM layouts ORDER BY id, position"
 
 # -- from outside ------------------------------------------------------------------------------------------

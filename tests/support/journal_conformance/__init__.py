@@ -10,9 +10,18 @@ from tests.support.journal_conformance.commits import CommitConformance
 from tests.support.journal_conformance.runs import RunConformance
 from tests.support.journal_conformance.stores import NewStore, OpenJournal
 from tests.support.journal_conformance.tasks import TaskConformance
+from tests.support.journal_conformance.undo import UndoConformance
 
-__all__ = ["CommitConformance", "JournalConformance", "NewStore", "OpenJournal", "RunConformance", "TaskConformance"]
+__all__ = [
+    "CommitConformance",
+    "JournalConformance",
+    "NewStore",
+    "OpenJournal",
+    "RunConformance",
+    "TaskConformance",
+    "UndoConformance",
+]
 
 
-class JournalConformance(RunConformance, TaskConformance, CommitConformance):
+class JournalConformance(RunConformance, TaskConformance, CommitConformance, UndoConformance):
     """The whole suite."""

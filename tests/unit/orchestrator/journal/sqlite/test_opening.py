@@ -61,7 +61,7 @@ def _corrupt(path: Path) -> None:
         (lambda path: path.write_bytes(b"\x89PNG" * 5000), "is not a journal: it is another kind of file"),
         (_foreign, "is not a journal: it is another program's SQLite database"),
         (_foreign_with_id, "is not a journal: it is another program's SQLite database"),
-        (_newer, "was written by a newer quiesce: schema 99, this one knows 7;"),
+        (_newer, "was written by a newer quiesce: schema 99, this one knows 8;"),
         (_older, "was written by an older quiesce: schema 1, this one converts from 5 on;"),
         (_corrupt, "the file is corrupt"),
         (lambda path: path.mkdir(), "it is a directory"),
