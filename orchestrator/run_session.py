@@ -25,6 +25,7 @@ from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.core.settings import RunSettings
 from orchestrator.core.status import StatusView
 from orchestrator.descriptions import resumed_log_fields
+from orchestrator.display import text
 from orchestrator.engine.clock import Clock, SystemClock
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.journal_writer import JournalWriter
@@ -158,8 +159,10 @@ class RunSession:
         return self._engine.progress
 
     def _progress_report(self) -> bytes | None:
-        """Return the progress for other processes; None during a stop, which has no time for it."""
-        return None if self.was_interrupted else progress_report.encode(time.time(), self.progress)
+        """Return the progress for other processes, and during a stop what that waits for."""
+        status, now = self.status, self._now()
+        stopping = text.stop_state(status, now) if status.signal is not None else ""
+        return progress_report.encode(time.time(), self.progress, stopping)
 
     def announce(self, tasks: int) -> None:
         """Count tasks that a caller will hand in, so that the total is known before it has. One thread at a time."""

@@ -120,9 +120,20 @@ def outcome_line(outcome: TaskOutcome) -> str:
     return f"{printable(outcome.key):12} {coloured(outcome.status, 12)} {printable(result)}"
 
 
+def _without_detail(data: bytes) -> bytes:
+    """Return the data of an event without a traceback, which `show` and --json have."""
+    if b'"detail"' not in data:
+        return data
+    try:
+        fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return data
+    return msgspec.json.encode({name: value for name, value in fields.items() if name != "detail"})
+
+
 def event_line(event: RunEvent, key: str | None) -> str:
     """Return the line about an event: number, time, kind, the key of its task, address and data."""
     task = f" {printable(key)}" if key is not None else f" task {event.task}" if event.task else ""
     address = f" {printable(event.address)}" if event.address else ""
-    data = text(shown_bytes(event.data))
+    data = text(shown_bytes(_without_detail(event.data)))
     return f"{event.seq:6} {local(event.at)} {printable(event.kind)}{task}{address} {data}"

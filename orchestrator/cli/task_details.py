@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+from msgspec.structs import replace
+
 from orchestrator import run_text
 from orchestrator.cli import rendering
 from orchestrator.cli.output_rendering import kept_line_object, kept_line_text
@@ -20,6 +23,37 @@ from runtime.text import printable, printable_lines, shell_word
 
 SHOWN_EVENTS: Final = 40
 """Events, and lines of output, that are shown to people, the last ones. JSON has all."""
+
+SHOWN_ATTEMPTS: Final = 10
+"""Attempts before the last one that are shown to people, with their tracebacks. JSON has all."""
+
+
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """An attempt after which the task was tried again. `event` says why, and is `at` a time (Unix seconds)."""
+
+    error: str | None = None
+    detail: str | None = None
+    attempt: int | None = None
+    event: str = ""
+    at: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attempt for programs."""
+        return {**msgspec.structs.asdict(self), "at": run_text.iso(self.at)}
+
+
+_FAILED_ATTEMPTS: Final = frozenset({"task.retrying", "task.postponed", "task.crashed", "task.out_of_memory"})
+_decode_attempt = msgspec.json.Decoder(FailedAttempt).decode
+
+
+def _failed_attempt(event: RunEvent) -> FailedAttempt | None:
+    """Return the attempt that an event reports. An attempt that was postponed is none that counts: it has no number."""
+    if event.kind not in _FAILED_ATTEMPTS:
+        return None
+    try:
+        return replace(_decode_attempt(event.data), event=event.kind, at=event.at)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # damaged
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +75,11 @@ class TaskDetails:
     def attempts(self) -> int:
         """Return how many attempts the task has used."""
         return self.task.attempts if self.outcome is None else self.outcome.attempts
+
+    @property
+    def failed_attempts(self) -> list[FailedAttempt]:
+        """Return the attempts before the last one, as far as they failed, oldest first."""
+        return [attempt for attempt in map(_failed_attempt, self.events) if attempt is not None]
 
     @property
     def cause(self) -> str | None:
@@ -78,6 +117,7 @@ def details_object(details: TaskDetails) -> dict[str, Any]:
         "priority": task.priority,
         "input": rendering.shown_bytes(task.input, task.encoding),
         "attempts": details.attempts,
+        "failed_attempts": [attempt.to_dict() for attempt in details.failed_attempts],
         "outcome": None if details.outcome is None else rendering.outcome_object(details.outcome),
         "cause": details.cause,
         "snapshot": None
@@ -91,6 +131,7 @@ def details_object(details: TaskDetails) -> dict[str, Any]:
 def details_lines(details: TaskDetails) -> Iterator[str]:
     """Yield the lines about a task, for `show`. Each part that a task may lack is a function of its own."""
     yield from _heading(details)
+    yield from _attempt_lines(details.failed_attempts)
     yield from _outcome_lines(details)
     yield from _output_lines(details.lines, details.task.key)
     yield from _event_lines(details.events, details.task.key)
@@ -105,6 +146,23 @@ def _heading(details: TaskDetails) -> Iterator[str]:
     yield f"input      {run_text.text(rendering.shown_bytes(task.input, task.encoding))}"
     if task.priority:
         yield f"priority   {task.priority}"
+
+
+def _attempt_lines(attempts: Sequence[FailedAttempt]) -> Iterator[str]:
+    """Yield the errors and tracebacks of the attempts before the last one."""
+    left_out = len(attempts) - SHOWN_ATTEMPTS
+    for number, attempt in enumerate(attempts[-SHOWN_ATTEMPTS:]):
+        if number == 0 and left_out > 0:
+            yield f"           (the last {SHOWN_ATTEMPTS} of {len(attempts)} attempts before; --json has all)"
+        name = f"attempt {attempt.attempt}" if attempt.attempt is not None else attempt.event.removeprefix("task.")
+        yield f"{name:10} {run_text.local(attempt.at)} {printable(attempt.error or '')}"
+        yield from (f"           {line}" for line in _text_lines(attempt.detail))
+    if attempts:
+        yield ""
+
+
+def _text_lines(text: str | None) -> list[str]:
+    return printable_lines(text.rstrip("\n")).split("\n") if text else []
 
 
 def _outcome_lines(details: TaskDetails) -> Iterator[str]:
@@ -125,7 +183,7 @@ def _outcome_lines(details: TaskDetails) -> Iterator[str]:
         yield f"error      {printable(outcome.error)}"
     if outcome.detail:
         yield ""
-        yield from printable_lines(outcome.detail.rstrip("\n")).split("\n")
+        yield from _text_lines(outcome.detail)
 
 
 def _output_lines(lines: Sequence[KeptLine], key: str) -> Iterator[str]:

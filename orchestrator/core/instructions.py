@@ -116,11 +116,12 @@ class SweepWithoutGuardian(msgspec.Struct, frozen=True):
 
 
 class EmitLog(msgspec.Struct, frozen=True):
-    """Write a named log event; `event` ones are also written into the journal's events."""
+    """Write a named log event, which is also written into the journal's events, there with its `detail`."""
 
     name: str
     severity: Severity = Severity.INFO
     fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    detail: str | None = None
 
 
 class StopLoop(msgspec.Struct, frozen=True):

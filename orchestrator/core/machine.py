@@ -361,12 +361,14 @@ class SupervisorStateMachine:
         state.remaining = tuple(stimulus.remaining)  # those that were abandoned on the way may have ended since
         if stimulus.processes:
             state.log("cleanup.strays", Severity.WARNING, count=stimulus.found, processes=list(stimulus.processes))
+        stopped = state.signal is not None
+        elapsed: dict[str, Any] = {"seconds": round(now - self._shutdown.began_at, 3)} if stopped else {}
         state.log(
             "cleanup.verified",
             Severity.ERROR if state.remaining else Severity.INFO,
             found=stimulus.found + self._executors.strays_ended,
             ended=stimulus.ended + self._executors.strays_ended,
             remaining=list(state.remaining),
-            **({"seconds": round(now - self._shutdown.began_at, 3)} if state.signal is not None else {}),
+            **elapsed,
         )
         state.emit(StopLoop())

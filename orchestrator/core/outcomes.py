@@ -30,6 +30,14 @@ SLOW_STOP_SECONDS = 1.0
 """Seconds between an interrupt and the end of its task from which on that is worth a line in the log."""
 
 
+LONGEST_DETAIL = 16 << 10
+"""Characters of the traceback of an attempt that is not the last one, at most, the end of it: there may be many."""
+
+
+def _end_of_detail(record: executor_protocol.TaskDone | None) -> str | None:
+    return None if record is None or not record.detail else record.detail[-LONGEST_DETAIL:]
+
+
 class OutcomeTracker:
     """Decide what becomes of tasks that ended. A final outcome is recorded once."""
 
@@ -105,8 +113,9 @@ class OutcomeTracker:
                 self.record_outcome(assignment, where, ExecutionStatus.FAILED, error, now, record)
         elif self._is_retried(assignment, record):  # while the run stops, too: then at the next start
             self._state.log(
-                "task.retrying", Severity.WARNING, key=assignment.task.key, attempt=assignment.attempt, error=error
-            )
+                "task.retrying", Severity.WARNING, detail=_end_of_detail(record),
+                key=assignment.task.key, attempt=assignment.attempt, error=error,
+            )  # fmt: skip
             delay = retry_delay(self._state.settings, assignment.task.seq, assignment.attempt)
             self.schedule_retry(assignment, now + delay)
         else:
@@ -126,8 +135,8 @@ class OutcomeTracker:
         times = self._state.queue.count_out_of_memory(assignment.task.seq)
         if times > self._state.settings.oom_retries:
             return False
-        fields = {"key": assignment.task.key, "attempt": assignment.attempt, "times": times, "error": error}
-        self._state.log("task.out_of_memory", Severity.WARNING, **fields)
+        key, attempt = assignment.task.key, assignment.attempt
+        self._state.log("task.out_of_memory", Severity.WARNING, key=key, attempt=attempt, times=times, error=error)
         self._state.queue.add_suspects([assignment.task])
         return True
 
@@ -146,8 +155,10 @@ class OutcomeTracker:
         times = self._state.queue.count_postponed(assignment.task.seq)
         if times > RETRY_LATER_LIMIT:
             return False
-        fields = {"key": assignment.task.key, "seconds": seconds, "times": times, "error": record.error}
-        self._state.log("task.postponed", Severity.INFO, **fields)
+        self._state.log(
+            "task.postponed", Severity.INFO, detail=_end_of_detail(record),
+            key=assignment.task.key, seconds=seconds, times=times, error=record.error,
+        )  # fmt: skip
         self._state.queue.retry_at(assignment.task, now + seconds)
         return True
 

@@ -13,16 +13,17 @@ MOST_EXECUTORS = 50
 
 
 class ProgressReport(msgspec.Struct, frozen=True):
-    """Hold how far a run was `at` a time (Unix seconds)."""
+    """Hold how far a run was `at` a time (Unix seconds). `stopping`: during a stop, what that waits for."""
 
     at: float
     progress: Progress
+    stopping: str = ""
 
 
-def encode(at: float, progress: Progress) -> bytes:
+def encode(at: float, progress: Progress, stopping: str = "") -> bytes:
     """Return the report as JSON; a number that JSON does not have is null."""
     shown = replace(progress, executors=progress.executors[:MOST_EXECUTORS])
-    return msgspec.json.encode(ProgressReport(at, shown))
+    return msgspec.json.encode(ProgressReport(at, shown, stopping))
 
 
 def decode(report: str | bytes) -> ProgressReport:

@@ -147,9 +147,9 @@ class SupervisorState:
         """Add an instruction."""
         self._out.append(instruction)
 
-    def log(self, name: str, severity: Severity = Severity.INFO, **fields: Any) -> None:
-        """Add a named log event."""
-        self._out.append(EmitLog(name, severity, fields))
+    def log(self, name: str, severity: Severity = Severity.INFO, *, detail: str | None = None, **fields: Any) -> None:
+        """Add a named log event. `detail`: a field that only the journal keeps, such as a traceback."""
+        self._out.append(EmitLog(name, severity, fields, detail))
 
     def record_outcome(self, outcome: TaskOutcome, agent: int) -> None:
         """Add an outcome of a task of `agent`; all of one step are recorded together."""

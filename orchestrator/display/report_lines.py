@@ -12,7 +12,7 @@ from orchestrator.display import text
 
 def report_object(report: ProgressReport, at: str | None) -> dict[str, Any]:
     """Return a report as an object, for --json; `at`: its time as text. Ages are those of that time."""
-    return {"at": at, **asdict(report.progress)}
+    return {"at": at, **asdict(report.progress), "stopping": report.stopping or None}
 
 
 def report_lines(report: ProgressReport, now: float) -> list[str]:
@@ -20,6 +20,8 @@ def report_lines(report: ProgressReport, now: float) -> list[str]:
     age = max(0.0, now - report.at)
     progress = report.progress
     lines = [f"progress   {' · '.join(text.summary(progress))}"]  # the counts are those of the journal, and newer
+    if report.stopping:
+        lines.insert(0, f"stop       {report.stopping}")
     return lines + [text.executor(_older(executor, age)) for executor in progress.executors]
 
 

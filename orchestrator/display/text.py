@@ -136,16 +136,29 @@ def fields(progress: Progress, *, for_people: bool, long_seconds: float = math.i
 
 def stopping(status: StatusView, now: float) -> str:
     """Return the line about a stop: its reason, the executors that still run, and the next rung."""
+    hint = " (Ctrl-C: now)" if _next_rung(status, now) else ""
+    return f"stopping: {stop_state(status, now)}{hint}"
+
+
+def stop_state(status: StatusView, now: float) -> str:
+    """Return what a stop waits for, and why it takes place."""
     assert status.signal is not None
     reason = single_line(status.signal.message or status.signal.reason.value, WIDEST)
     count = len(status.executors)
-    if status.phase.is_over or not count:
-        return f"stopping: {reason}; all executors are gone, looking for processes that they left"
+    if _is_over(status):
+        return f"{reason}; all executors are gone, looking for processes that they left"
     executors = "1 executor" if count == 1 else f"{count} executors"
-    text = f"stopping: {reason}; waiting for {executors}"
-    if status.next_rung is not None and status.rung in _NEXT:
-        text += f", {_NEXT[status.rung]} in {max(0.0, status.next_rung - (now - status.at)):.0f} s (Ctrl-C: now)"
-    return text
+    return f"{reason}; waiting for {executors}{_next_rung(status, now)}"
+
+
+def _is_over(status: StatusView) -> bool:
+    return status.phase.is_over or not status.executors
+
+
+def _next_rung(status: StatusView, now: float) -> str:
+    if status.next_rung is None or status.rung not in _NEXT or _is_over(status):
+        return ""
+    return f", {_NEXT[status.rung]} in {max(0.0, status.next_rung - (now - status.at)):.0f} s"
 
 
 def loading(agent: str, seconds: float) -> str:

@@ -52,7 +52,7 @@ class Effects:
             instructions.ReportAgent: on_agent,
             instructions.SweepProcesses: self._sweep,
             instructions.SweepWithoutGuardian: lambda _: guardian.sweep_without_guardian(),
-            instructions.EmitLog: lambda order: writes.log(order.name, order.severity, order.fields),
+            instructions.EmitLog: lambda order: writes.log(order.name, order.severity, order.fields, order.detail),
             instructions.StopLoop: lambda _: end(),
         }
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.core import instructions
+from orchestrator.core.line_limit import LineLimit
 from orchestrator.core.records import RunEvent, TaskSnapshot
 from orchestrator.descriptions import event_from_outcome
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
@@ -16,6 +17,9 @@ from orchestrator.engine.task_store import TaskStore, WriteBatch
 from orchestrator.logging.sinks import LogCallback
 from runtime.ipc import codec, executor_protocol
 from runtime.model import Severity
+
+MANY: Final = frozenset({"task.retrying", "task.postponed", "task.crashed", "task.out_of_memory"})
+"""Events that may come for each of many tasks: an endpoint that is down fails them all."""
 
 
 class PendingWrites:
@@ -27,16 +31,24 @@ class PendingWrites:
         self._output_due = 0.0
         self.on_task_log: Callable[[int, executor_protocol.TaskEvent], None] = lambda _slot, _event: None
         """Takes what tasks say by `state.log`, and their slot."""
+        self._limits = {name: LineLimit() for name in MANY}
         self._batch = WriteBatch()
         self._lost_events: Counter[int] = Counter()
         self._dropped_weight = 0
         self.is_dropping_events = False
         """Whether what tasks emit is counted, not kept."""
 
-    def log(self, name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
-        """Write one named event to the log and into the journal."""
-        data = codec.encode_json(dict(fields))  # first: a program's own log may change what it is given
-        self._log(name, severity, fields)
+    def log(self, name: str, severity: Severity, fields: Mapping[str, Any], detail: str | None = None) -> None:
+        """Write one named event to the log and into the journal, which has the detail, too.
+
+        Of what may come for each of many tasks, the log has some lines, with the number of the others as `more`.
+        """
+        kept = dict(fields) if detail is None else {**fields, "detail": detail}
+        data = codec.encode_json(kept)  # first: a program's own log may change what it is given
+        limit = self._limits.get(name)
+        left_out = 0 if limit is None else limit.admit(time.monotonic())
+        if left_out is not None:
+            self._log(name, severity, {**fields, "more": left_out} if left_out else fields)
         slot, incarnation = fields.get("slot"), fields.get("incarnation")
         self._batch.events.append(RunEvent(kind=name, at=time.time(), data=data, slot=slot, incarnation=incarnation))
 

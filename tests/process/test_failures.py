@@ -97,6 +97,57 @@ def test_a_task_is_shown_to_people(folder: Path) -> None:
     assert "value      4" in run_cli("show", "r", "4", "-j", folder / "j.db").stdout.splitlines()
 
 
+def test_every_attempt_is_shown_with_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "agents.py").write_text(
+        "from quiesce import RetryLater\n\n"
+        "def work(number, state):\n"
+        "    if state.attempt == 1:\n        first(number)\n"
+        "    if state.attempt == 2:\n        raise KeyError(number)\n"
+        "    raise ValueError('third')\n\n"
+        "def first(number):\n    raise OSError('down')\n"
+    )
+    source = jsonl(tmp_path / "in.jsonl", [7])
+    done = run_cli(
+        "run", "agents.py:work", "-i", source, "-j", tmp_path / "j.db", "--run-id", "r", "-w", "1",
+        "--retries", "2", "--retry-delay", "0", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done
+    assert "in first" not in done.stderr, "a line of the log has the error alone"
+    (shown,) = query(tmp_path, "show", "r", "1")
+    attempts = shown["failed_attempts"]
+    assert [(found["attempt"], found["event"], found["error"]) for found in attempts] == [
+        (1, "task.retrying", "OSError: down"), (2, "task.retrying", "KeyError: 7"),
+    ]  # fmt: skip
+    assert "in first" in attempts[0]["detail"]
+    assert "in work" in attempts[1]["detail"]
+    assert "ValueError: third" in shown["outcome"]["detail"]
+    lines = run_cli("show", "r", "1", "-j", tmp_path / "j.db").stdout
+    for text in (
+        "attempt 1  ",
+        "    raise OSError('down')\n",
+        "attempt 2  ",
+        "    raise KeyError(number)\n",
+        "'third'",
+    ):
+        assert text in lines, lines
+    for line in run_cli("events", "r", "-j", tmp_path / "j.db").stdout.splitlines():
+        assert "Traceback" not in line
+    events = query(tmp_path, "events", "r", "--kind", "task.retrying")
+    assert "in first" in events[0]["data"]["detail"]
+
+
+def test_many_retries_are_few_lines_and_all_events(tmp_path: Path) -> None:
+    (tmp_path / "agents.py").write_text("def work(number):\n    raise OSError(number)\n")
+    source = jsonl(tmp_path / "in.jsonl", range(300))
+    words = ("run", "agents.py:work", "-i", source, "-j", tmp_path / "j.db", "--run-id", "r", "-w", "2")
+    done = run_cli(*words, "--retries", "1", "--retry-delay", "0", "--log-format", "json", cwd=tmp_path)
+    assert done.returncode == 1, done
+    found = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    retrying = [line for line in found if line["event"] == "task.retrying"]
+    assert 10 <= len(retrying) < 300
+    assert len(query(tmp_path, "events", "r", "--kind", "task.retrying")) == 300
+
+
 def test_lines_of_the_log_about_a_task_are_among_its_events(folder: Path) -> None:
     """Each crash is one; its key is in the data."""
     (shown,) = query(folder, "show", "r", "11")

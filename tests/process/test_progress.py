@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,34 @@ def test_the_status_of_a_living_run_has_its_rate_and_what_is_in_flight(tmp_path:
     assert re.search(r"^progress   .*/.* · ETA .* · 1 failed · 2 in flight$", lines, re.MULTILINE), lines
     assert re.search(r"^  executor 0 \(\d+\): held-\d  4/10  ", lines, re.MULTILINE), lines
     assert status()["progress"] is None
+
+
+def test_the_status_of_a_run_that_stops_says_what_it_waits_for(tmp_path: Path, gate: Gate) -> None:
+    """Newly reported during the stop, with the ages of that time."""
+    source = jsonl(tmp_path / "in.jsonl", [{"key": "a", "deaf": gate.path}])
+    journal = tmp_path / "j.db"
+
+    def status() -> dict[str, Any]:
+        said = run_cli("status", "-j", journal, "--json").stdout  # nothing before there is a journal
+        shown: dict[str, Any] = (json.loads(said)["progress"] if said else None) or {}
+        return shown
+
+    with start_cli("run", WORK, "-i", source, "-j", journal, "-w", "1", "--grace", "1h") as running:
+        wait_until(lambda: status().get("in_flight") == 1, 60, "a report")
+        assert status()["stopping"] is None
+        running.send(signal.SIGTERM)
+        wait_until(lambda: status().get("stopping"), 60, "a report of the stop")
+        first = status()
+        wait_until(lambda: status()["at"] > first["at"], 60, "another report")
+        lines = run_cli("status", "-j", journal).stdout
+        gate.open()
+        assert running.wait().returncode == -signal.SIGTERM
+    assert re.fullmatch(r"received SIGTERM; waiting for 1 executor, SIGTERM in 3\d\d\d s", first["stopping"])
+    assert re.search(
+        r"^stop       received SIGTERM; waiting for 1 executor, SIGTERM in 3\d\d\d s$", lines, re.MULTILINE
+    )
+    assert [task["key"] for executor in first["executors"] for task in executor["tasks"]] == ["a"]
+    assert status() == {}
 
 
 def test_a_supervisor_that_was_killed_has_no_progress(tmp_path: Path, gate: Gate) -> None:

@@ -13,11 +13,13 @@ if "QM_SLOW_IMPORT" in os.environ:
 
 
 def work(task: dict[str, Any], state: ExecutionState) -> str:
-    """Report `done` of `total`, if the task has them; fail, or wait for the gate, if it says so."""
+    """Report `done` of `total`, if the task has them; fail, or wait for a gate, if it says so."""
     if "done" in task:
         state.progress(task["done"], task.get("total"))
     if "error" in task:
         raise ValueError(task["error"])
+    if "deaf" in task:  # to an interrupt: there is no checkpoint
+        wait_for_gate(task["deaf"])
     while "gate" in task and not is_open(task["gate"]):
         state.sleep(0.01)
     return str(task["key"])
