@@ -1,0 +1,59 @@
+"""Call a function in an executor whose arguments and result have large arrays: these do not go through the pipe."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from runtime.ipc import pickling
+from runtime.ipc.shared_arrays import append_array, array_reducer
+from runtime.ipc.shared_memory import SegmentPlace, SharedMemoryLost
+from runtime.process import marks
+
+
+class ResultPlace(NamedTuple):
+    """Where results of `least` bytes and more go: one segment for each slot, since each has one writer at a time."""
+
+    segments: tuple[SegmentPlace, ...]
+    least: int
+
+
+class PackedResult(NamedTuple):
+    """A pickled result; the slot whose segment has its arrays, and where the last one ends, None if it has none."""
+
+    data: bytes
+    slot: int | None
+    end: int | None
+
+
+def call_packed(data: bytes, results: ResultPlace | None) -> Any:
+    """Unpickle a callable, call it, and return its result: packed if there is a place for it.
+
+    Raises what it raises, and SharedMemoryLost if its arrays cannot be opened here: then nothing was called.
+    """
+    result = pickling.load(data)()
+    return result if results is None else _pack(result, results)
+
+
+def _pack(result: Any, results: ResultPlace) -> PackedResult:
+    slot = own_slot()
+    end = None
+
+    def share(array: Any) -> Any:
+        nonlocal end
+        if slot is None or slot >= len(results.segments):
+            return NotImplemented
+        try:
+            reduction, end = append_array(results.segments[slot], array)
+        except (OSError, SharedMemoryLost):  # no memory left, or the caller is gone: by the pipe then
+            return NotImplemented
+        return reduction
+
+    packed = pickling.dump(result, array_reducer(results.least, share, is_result=True))
+    return PackedResult(packed, None if end is None else slot, end)
+
+
+def own_slot() -> int | None:
+    """Return the slot of the executor that this is, None if it is none."""
+    number = os.environ.get(marks.SLOT_VARIABLE, "").partition(".")[0]
+    return int(number) if number.isdigit() else None
