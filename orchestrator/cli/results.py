@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.cli.exit import RESUMABLE
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_error, query
-from orchestrator.cli.result_fields import Field, parse_fields
+from orchestrator.cli.result_fields import Field, Inputs, parse_fields
 from orchestrator.cli.result_files import replaced_file
 from orchestrator.cli.result_follower import ResultFollower
 from orchestrator.cli.result_formats import ResultFormat, format_of_file, make_writer
@@ -70,6 +70,9 @@ def results(
         _check(chosen, output, followed=followed, with_retries=with_retries)
         record = opened_journal.get_run(run)
         outcomes = _Outcomes(opened_journal, record, status, key, with_retries=with_retries)
+        inputs = Inputs(opened_journal, record.id)
+        if columns is not None and any(field.field == "input" for field in columns):
+            columns, outcomes.inputs = inputs.bind(columns), inputs
         if followed:
             _follow(opened_journal, record, outcomes, chosen, columns)
         elif chosen is ResultFormat.PARQUET:
@@ -98,6 +101,8 @@ class _Outcomes:
         self._keys = frozenset(keys or ())
         self.statuses = statuses or None
         self.seqs: list[int] | None = None
+        self.inputs: Inputs | None = None
+        """Where the inputs are read, if they are wanted."""
         if keys:
             known = journal.look_up(run.id, keys)
             missing = next((key for key in keys if key not in known), None)
@@ -107,6 +112,9 @@ class _Outcomes:
 
     def read(self) -> Iterator[TaskOutcome]:
         """Iterate over the outcomes that there are, in the order of the input."""
+        return self._read() if self.inputs is None else self.inputs.ahead(self._read())
+
+    def _read(self) -> Iterator[TaskOutcome]:
         if not self._with_retries:
             return self._journal.results(self._run.id, self.statuses, self.seqs)
         merged = merged_results(self._journal, self._run, self.statuses)

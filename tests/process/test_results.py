@@ -79,6 +79,26 @@ def test_json_lines_with_chosen_fields(path: Path) -> None:
     assert [json.loads(line)["value"] for line in whole.splitlines()] == [*VALUES, None]
 
 
+def test_inputs_beside_values(tmp_path: Path) -> None:
+    """More tasks than are looked up at once, one of them pickled, from a run and from one that retries it."""
+    with SqliteJournal(str(tmp_path / "quiesce.db")) as journal:
+        run = journal.claim(journal.create_run("r", agent={"agent": "m:f"}).id).id
+        tasks = [NewTask(f"k{number}", json.dumps({"n": number}).encode()) for number in range(1, 1200)]
+        journal.add_tasks(run, [*tasks, NewTask("p", b"\x80", "pickle")])
+        journal.seal(run)
+        statuses = [FAILED if seq == 1 else COMPLETED for seq in range(1, 1201)]
+        ended = [TaskOutcome(seq=n, key="", status=status, attempts=1) for n, status in enumerate(statuses, 1)]
+        journal.commit(run, outcomes=ended)
+        journal.finish_run(run, FAILED)
+    words = ("--format", "jsonl", "--fields", "key,input,input.n")
+    for more in ((), ("--with-retries",), ("--follow",)):
+        found = list(map(json.loads, results(tmp_path, *words, *more).splitlines()))
+        assert found[:-1] == [{"key": f"k{n}", "input": {"n": n}, "input.n": n} for n in range(1, 1200)]
+        assert found[-1] == {"key": "p", "input": {"$blob": "gA==", "encoding": "pickle"}, "input.n": None}
+    assert results(tmp_path, "--key", "k7", "--fields", "input.n,key").splitlines()[1].split() == ["7", "k7"]
+    assert "input" not in json.loads(results(tmp_path, "--key", "k7", "--json"))
+
+
 def test_csv(path: Path) -> None:
     rows = list(csv.reader(io.StringIO(results(path, "--format", "csv"), newline="")))
     assert rows[0] == ["key", "status", "value", "error"]
