@@ -22,6 +22,9 @@ OPTIONS = {
     "--version": "Show the version and exit.",
     "--install-completion": "Install completion for the current shell.",
     "--show-completion": "Show completion for the current shell, to copy it or customize the installation.",
+    "--color": "Colours: on a terminal unless NO_COLOR is set, always, or never. (default: auto)",
+    "-q, --quiet": "Only warnings and errors on standard error.",
+    "-v, --verbose": "More on standard error: log lines of level debug, and the traceback of an error.",
     "-h, --help": "Show this message and exit.",
 }
 

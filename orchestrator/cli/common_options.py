@@ -1,6 +1,7 @@
-"""Give each command the options that all have: `--color`, `-q`, `-v` and `--help`.
+"""Give each command the options that all have: `--color`, `-q`, `-v` and `--help`. They may stand before it, too.
 
-They are parsed by typer as the options of a function here, and then belong to every command. Rejected: the same
+They are parsed by typer as the options of a function here, and then belong to every command and to the group of them.
+Rejected: the same
 parameters in the signature of each command, where one of them would soon be missing or mean something else.
 """
 
@@ -17,8 +18,11 @@ from orchestrator.cli.verbosity import Verbosity, choose, current
 from runtime.terminal import ColourMode, choose_colours, chosen_colours
 
 
-def _set_colours(mode: ColourMode) -> ColourMode:
-    choose_colours(mode)
+def _set_colours(context: typer.Context, mode: ColourMode) -> ColourMode:
+    """Choose the colours, unless this is a default: the option may stand before the command."""
+    source = context.get_parameter_source("_color")  # its name is compared: typer may bring its own click
+    if source is not None and source.name != "DEFAULT":
+        choose_colours(mode)
     return mode
 
 
@@ -107,17 +111,13 @@ def _common(
     pass
 
 
-def _only_help(_help: _HelpOption = False) -> None:
-    pass
-
-
 def add(group: Any) -> None:
-    """Add the options to each command of a group, and `--help` to the group itself."""
-    common, only_help = _parameters(_common), _parameters(_only_help)
+    """Add the options to each command of a group, and to the group itself."""
+    common = _parameters(_common)
     for command in group.commands.values():
         taken = {name for parameter in command.params for name in parameter.opts}
         command.params.extend(option for option in common if not taken & set(option.opts))
-    group.params.extend(only_help)
+    group.params.extend(_parameters(_common))
 
 
 def _parameters(function: Any) -> list[Any]:

@@ -57,6 +57,20 @@ def test_a_verbose_error_has_its_traceback_before_its_line(journal: Path, comman
     assert plain.stderr.count("\n") == 1
 
 
+def test_the_options_may_stand_before_the_command(journal: Path) -> None:
+    source = jsonl(journal.parent / "in.jsonl", [1])
+    words = ("run", agent("plain:double"), "-i", source, "-w", "1", "-j", journal, "--run-id")
+    assert run_cli("-q", *words, "before").stderr == ""
+    assert "run.finished" in run_cli("--verbose", *words, "verbose before").stderr
+    assert ESCAPE in run_cli("--color", "always", "status", "-j", journal).stdout
+    assert ESCAPE not in run_cli("--color=always", "status", "-j", journal, "--color", "never").stdout
+    both = run_cli("-q", "status", "-v", "-j", journal)
+    assert (both.returncode, both.stderr.count("\n"), "contradict" in both.stderr) == (2, 1, True), both
+    assert ESCAPE in run_cli("--color", "always", "--help").stdout
+    wrong = run_cli("--color", "pink", "runs")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1), wrong
+
+
 def test_quiet_and_verbose_contradict_each_other(journal: Path) -> None:
     done = run_cli("status", "-q", "-v", "-j", journal)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
