@@ -51,3 +51,4 @@ class SettingsOptions(TypedDict, total=False):
     slot_env: Mapping[str, Sequence[object] | str]
     progress_interval: float | None
     host_grace: float | None
+    stop_on: Sequence[str] | None

@@ -13,6 +13,8 @@ from runtime.plain_signal import PlainSignal, public
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal
 
+ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -27,9 +29,13 @@ class RunResult:
 
     @property
     def signal_name(self) -> str | None:
-        """`SIGTERM` and the like, if an OS signal was the cause."""
+        """The signal to die by: SIGINT, SIGTERM or SIGHUP, if it was the cause.
+
+        Another signal of `stop_on` is a warning of the host: the run is to be resumed.
+        """
         by = self.signal.triggered_by if self.signal is not None else ""
-        return by.removeprefix("signal:") if by.startswith("signal:") else None
+        name = by.removeprefix("signal:")
+        return name if by.startswith("signal:") and name in ENDING_SIGNALS else None
 
     def log_fields(self, run_id: str) -> dict[str, Any]:
         """Return the fields of the log event `run.finished`."""

@@ -91,7 +91,7 @@ class RunSession:
         self._began = self._now()
         self._log = log
         self._outputs = outputs or ()
-        self._signals = SignalPipe() if handle_signals and SignalPipe.is_possible() else None
+        self._signals = SignalPipe(settings.warning_signals) if handle_signals and SignalPipe.is_possible() else None
         self._backend = backend(run_id, settings)
         self._agents = agents = AgentRegistry(self.post, self._stored_agents, self._keep_agent)
         self._engine = Engine(

@@ -22,6 +22,7 @@ from runtime.limits import show_value
 _PARSERS = {Unit.SECONDS: parse_seconds, Unit.BYTES: parse_size}
 _METAVARS = {Unit.SECONDS: "TIME", Unit.BYTES: "SIZE", Unit.FAILURES: "N|P%", Unit.COUNT: "N", Unit.FLAG: ""}
 _METAVARS |= {Unit.SHARE: "SHARE", Unit.NAMES: "NAMES"}
+_METAVARS |= {Unit.SIGNALS: "NAMES", Unit.HOST: "HOST"}
 _METAVARS[Unit.SLOT_ENV] = "NAME=V0,V1,…"
 
 _LIMITS = {Unit.SECONDS, Unit.BYTES, Unit.COUNT, Unit.FAILURES}
@@ -79,8 +80,10 @@ class Setting:
             return [word for text in format_slot_env(parse_slot_env(value)) for word in (self.option, text)]
         if self.unit is Unit.FLAG:
             return [self.option if value else f"--no-{self.option[2:]}"]
-        if self.unit is Unit.NAMES:
-            return [self.option, value if isinstance(value, str) else ",".join(value)]
+        if self.unit in (Unit.NAMES, Unit.SIGNALS):
+            return [self.option, value if isinstance(value, str) else ",".join(value) or "none"]
+        if self.unit is Unit.HOST:
+            return [self.option, value or "off"]
         return [self.option, value.format() if isinstance(value, MaxFailures) else format_number(value)]
 
     def show(self, value: Any) -> str:
@@ -135,6 +138,8 @@ def _show(value: Any, unit: Unit) -> str:
         return value.format()
     if isinstance(value, dict):
         return " ".join(format_slot_env(value)) or "none"
+    if isinstance(value, str):
+        return value
     return format_number(value) if isinstance(value, int | float) else ",".join(map(str, value))
 
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import msgspec
 from orchestrator.backends import interpreter
 from runtime.ipc.flag import anonymous_file
 from runtime.ipc.guardian_protocol import PLUGINS_VARIABLE, GuardianSettings
+from runtime.ipc.signals import signals_of
 from runtime.process import marks, tree
 from runtime.stop_limits import GUARDIAN_EXIT_TIMEOUT
 
@@ -45,7 +46,7 @@ def start(settings: GuardianSettings, inherited: Sequence[int], token: str) -> s
 
     `inherited`: the descriptors of its settings. `token`: what marks the processes of this supervisor.
     """
-    with _anonymous_file(msgspec.msgpack.encode(settings)) as file, _signals_blocked():
+    with _anonymous_file(msgspec.msgpack.encode(settings)) as file, _signals_blocked(settings.warning_signals):
         return subprocess.Popen(
             [*interpreter.command(), "-c", _GUARDIAN, _PACKAGE_ROOT, *interpreter.search_path()],
             stdin=file,
@@ -111,9 +112,12 @@ def _anonymous_file(data: bytes) -> Iterator[int]:
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block the stop signals. The child inherits the mask: none arrives before it has installed its handlers."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
+def _signals_blocked(warnings: Iterable[str]) -> Iterator[None]:
+    """Block the stop signals, and those of these names.
+
+    The child inherits the mask: none arrives before it has installed its handlers.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS.union(signals_of(warnings)))
     try:
         yield
     finally:

@@ -102,6 +102,7 @@ class LocalBackend:
             leaf=self._leftovers.cgroup,
             mark=self._token.mark,
             pydantic_plugins=os.environ.get(PLUGINS_VARIABLE),
+            warning_signals=list(self._settings.warning_signals),
             slot_env={name: list(values) for name, values in self._settings.slot_env.items()},
         )
         inherited = (theirs.fileno(), self._flag.fd, self._wakeup.read_fd, self._wakeup.write_fd)

@@ -14,10 +14,10 @@ from orchestrator.cli import command_settings, setting_sources
 from orchestrator.cli.journal_query import AsJson, print_json, print_line
 from orchestrator.cli.options import COMMAND_SETTINGS, expand
 from orchestrator.cli.stdout import die_by_sigpipe, flush
-from orchestrator.config import Settings
 from orchestrator.config_file import DEFAULT, Origin, read_table
 from orchestrator.core.settings import MaxFailures
 from orchestrator.integrations import detect
+from orchestrator.integrations.detect import HostValue
 from orchestrator.journal import DEFAULT_JOURNAL
 from orchestrator.setting_list import Setting, list_settings
 from runtime.text import printable
@@ -52,7 +52,7 @@ def config(*, json: AsJson = False, given: dict[str, Any], settings: dict[str, A
     Give it options of `run` to see what they change.
     """
     die_by_sigpipe()
-    rows = build_rows(settings, os.environ, detect.granted_seconds())
+    rows = build_rows(settings, os.environ, detect.host_settings())
     rows += build_command_rows(given, os.environ)
     setting_sources.warn_of_unknown_variables(os.environ)
     if json:
@@ -65,19 +65,18 @@ def config(*, json: AsJson = False, given: dict[str, Any], settings: dict[str, A
 
 
 def build_rows(
-    options: Mapping[str, Any], environment: Mapping[str, str], granted: float | None, directory: str = "."
+    options: Mapping[str, Any], environment: Mapping[str, str], found: Mapping[str, HostValue], directory: str = "."
 ) -> list[Row]:
     """Return a row for each setting, in the order of their list.
 
-    granted: what the systemd service grants between SIGTERM and SIGKILL, if there is one.
+    found: what the host has given.
     Raises UsageError for a value that cannot be used, and for an unknown key.
     """
     file, of_file = setting_sources.read_file(directory)
     path = os.path.join(os.path.abspath(directory), file)
     of_environment = setting_sources.from_environment(environment)
     settings = setting_sources.combine(options, None, environment, directory)
-    if settings.host_grace is None and granted is not None:
-        settings = Settings.from_options(**{**dict(settings), "host_grace": granted})
+    settings = detect.add_host_settings(settings, found)
     rows = []
     for setting in list_settings().values():
         origin = DEFAULT
@@ -87,8 +86,8 @@ def build_rows(
             origin = Origin("environment", setting.variable)
         elif setting.name in of_file:
             origin = Origin("file", path)
-        elif setting.name == "host_grace" and granted is not None:
-            origin = Origin("host", "TimeoutStopSec of the systemd service")
+        elif setting.name in found:
+            origin = Origin("host", found[setting.name].origin)
         rows.append(_row(setting, getattr(settings, setting.name), origin))
     return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ from orchestrator import hints
 from orchestrator.cli import verbosity
 from orchestrator.cli.options import LogFormat
 from orchestrator.cli.verbosity import Verbosity
-from orchestrator.engine.signals import exit_by_signal
+from orchestrator.engine.signals import STACKS, exit_by_signal
 from orchestrator.integrations.kubernetes.termination import REASON_LENGTH, TerminationMessage
 from orchestrator.integrations.systemd.notify import notify_already_finished
 from orchestrator.journal import Journal, RunRecord
@@ -174,13 +174,14 @@ def print_error(text: str) -> None:
     standard_error().flush(OUTPUT_TIMEOUT)
 
 
-def outlive_stack_requests() -> None:
-    """Have a SIGUSR1 that comes when the run has ended, and before the process does, change nothing.
+def outlive_stack_requests(warnings: Iterable[str] = ()) -> None:
+    """Have a request for stacks, or a warning of the host, change nothing that comes when the run has ended.
 
-    A handler, not SIG_IGN: what is exec'd would inherit that.
+    The process ends then, too. A handler, not SIG_IGN: what is exec'd would inherit that.
     """
-    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
-        signal.signal(signal.SIGUSR1, lambda *_: None)
+    for signum in (*STACKS, *(signal.Signals[name] for name in warnings if hasattr(signal, name))):
+        if signal.getsignal(signum) is signal.SIG_DFL:
+            signal.signal(signum, lambda *_: None)
 
 
 def exit_now(code: int) -> NoReturn:

@@ -216,9 +216,7 @@ def build_settings(given: dict[str, Any], record: RunRecord | None = None) -> Se
     """Return the settings of a new run, or of one that is resumed; ask the host for its grace. Raises UsageError."""
     settings = combine(given, None if record is None else record.config or {}, os.environ)
     warn_of_unknown_variables(os.environ)
-    if settings.host_grace is None and (granted := detect.granted_seconds()) is not None:
-        return Settings.from_options(**{**dict(settings), "host_grace": granted})
-    return settings
+    return detect.add_host_settings(settings, detect.host_settings())
 
 
 def exit_options(options: RunOptions, message: TerminationMessage) -> ExitOptions:

@@ -87,7 +87,7 @@ class Runner:
 
         Raises UsageError when the run cannot begin; then no process and no thread of it is left.
         """
-        outlive_stack_requests()
+        outlive_stack_requests(self.session.settings.warning_signals)
         with self._observers.serving_probes(self.session.run_id, self._log):  # first: nothing has to end if it fails
             self.session.start()
             result = self._conduct(agent, begin, arguments)

@@ -36,7 +36,7 @@ _ENUMS: dict[str, type[Any]] = {kind.__name__: kind for kind in (ExecutionStatus
 
 def dump(settings: RunSettings, history: History) -> str:
     """Return a history as text."""
-    of_this_host = {"host_grace": settings.host_grace}  # what is not kept with a run
+    of_this_host = {name: getattr(settings, name) for name in ("host_grace", "host_ends_at", "stop_on")}  # not kept
     about = {"settings": settings.model_dump(mode="json") | of_this_host, "dropped": history.dropped}
     lines = [about, *({"at": now, **render(stimulus)} for now, stimulus in history)]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

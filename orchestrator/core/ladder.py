@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -46,6 +47,16 @@ class Ladder:
             Rung.KILL: self.kill_patience,
             Rung.ABANDONED: self.last_look,
         }.get(rung, 0.0)
+
+    def with_seconds(self, seconds: Mapping[Rung, float]) -> Ladder:
+        """Return this ladder with other seconds for some rungs."""
+        names = {
+            Rung.FLAG: "grace",
+            Rung.TERM: "term_grace",
+            Rung.KILL: "kill_patience",
+            Rung.ABANDONED: "last_look",
+        }
+        return replace(self, **{names[rung]: value for rung, value in seconds.items() if rung in names})
 
     @property
     def for_stop(self) -> Ladder:
@@ -93,6 +104,17 @@ class Escalation:
         if self.rung is Rung.NONE:
             return None
         return self.since + sum(self.ladder.seconds(rung) for rung in Rung if rung >= self.rung)
+
+    def shortened(self, now: float, seconds: float) -> Escalation:
+        """Return the escalation whose last rung ends `seconds` after `now`, or before: what is left of each is cut."""
+        ends = self.ends
+        if ends is None or ends - now <= seconds:
+            return self
+        share = max(0.0, seconds) / (ends - now)
+        left = {rung: share * self.ladder.seconds(rung) for rung in Rung if rung > self.rung}
+        spent = now - self.since
+        left[self.rung] = spent + share * max(0.0, self.ladder.seconds(self.rung) - spent)
+        return replace(self, ladder=self.ladder.with_seconds(left))
 
     def next(self, now: float) -> Escalation:
         """Return the escalation one rung further, at `now`. The last rung is its own next."""

@@ -12,8 +12,8 @@ Rules that it keeps:
 - the first signal wins and never changes.
 
 Its parts: executors (their lives), dispatch (tasks to them), outcomes (what becomes of tasks), shutdown (the ladder),
-abandonment (executors that cannot be killed), watchdog (what shared memory shows). Each reads the whole state and
-writes what its own file is about.
+abandonment (executors that cannot be killed), host_end (notices of the host), watchdog (what shared memory shows).
+Each reads the whole state and writes what its own file is about.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from orchestrator.core.abandonment import Abandonment
 from orchestrator.core.dispatch import Dispatcher
 from orchestrator.core.executors import ExecutorLifecycle
 from orchestrator.core.history import History
+from orchestrator.core.host_end import HostEnd
 from orchestrator.core.instructions import (
     Instruction,
     SendOrder,
@@ -79,6 +80,7 @@ class SupervisorStateMachine:
         self._abandonment = Abandonment(state, lost_tasks, self._shutdown)
         self._dispatcher = Dispatcher(state, self._outcomes, self._shutdown, loading)
         self._watchdog = Watchdog(state, self._shutdown, self._executors)
+        self._host_end = HostEnd(state, self._shutdown)
         self._sweep_deadline: float | None = None
         self._commit_deadline: float | None = None
         self._empty_slots = 0
@@ -119,6 +121,9 @@ class SupervisorStateMachine:
             ),
             stimuli.InterruptRequested: self._shutdown.on_interrupt_requested,
             stimuli.OsSignalReceived: self._shutdown.on_os_signal,
+            stimuli.HostEndAnnounced: self._host_end.on_announced,
+            stimuli.HostEndExpected: self._host_end.on_expected,
+            stimuli.HostEndWithdrawn: self._host_end.on_withdrawn,
             stimuli.ProgressSampled: self._watchdog.on_progress,
             stimuli.SuspensionNoticed: self._on_suspension,
             stimuli.MemoryExceeded: self._watchdog.on_memory_exceeded,
@@ -166,7 +171,7 @@ class SupervisorStateMachine:
         if not self._due_cached:  # asked more often than it changes
             times = [*self._shutdown.due(), self._sweep_deadline, self._commit_deadline]
             if self.state.phase is Phase.RUNNING:
-                times += [self.state.queue.due, *self._executors.due(), *self._dispatcher.due()]
+                times += [self.state.queue.due, *self._executors.due(), *self._dispatcher.due(), *self._host_end.due()]
             self._due = min((time for time in times if time is not None), default=None)
             self._due_cached = True
         return self._due
@@ -296,6 +301,7 @@ class SupervisorStateMachine:
 
     def _on_timer(self, _: stimuli.TimerFired, now: float) -> None:
         self._shutdown.on_timer(now)
+        self._host_end.on_timer(now)
         if self._commit_deadline is not None and self._commit_deadline <= now:
             problem = f"the journal did not answer for {JOURNAL_TIMEOUT:g} s; what it has not confirmed may be lost"
             self._on_journal_failed(stimuli.JournalFailed(problem), now)
@@ -342,7 +348,7 @@ class SupervisorStateMachine:
         if request is not None:
             self.state.emit(request)
         self._watchdog.recycle_drained(now)
-        if len(self.state.queue):
+        if len(self.state.queue) and self.state.paused_by is None:
             self._dispatcher.dispatch()
             self._dispatcher.preempt(now)
         self._loading.trim()

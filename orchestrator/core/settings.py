@@ -83,6 +83,38 @@ def _exception_names(value: object) -> object:
     return tuple(names)
 
 
+STOP_SIGNALS = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "XCPU", "PWR")
+"""Signals that `stop_on` may name. The first three stop a run in any case."""
+
+
+def _signal_names(value: object) -> object:
+    """Return the names of signals in a text with commas, without SIG; `none` is no signal. Raises ValueError."""
+    if value is None:
+        return None
+    items = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+    names = [str(item).strip().upper().removeprefix("SIG") for item in items]
+    if names in (["NONE"], []):
+        return ()
+    wrong = next((item for name, item in zip(names, items, strict=True) if name not in STOP_SIGNALS), None)
+    if wrong is not None:
+        raise ValueError(f"{str(wrong)!r} cannot stop a run; give some of {', '.join(STOP_SIGNALS)}, or none")
+    return tuple(dict.fromkeys(names))
+
+
+def _host_name(value: object) -> object:
+    """Return the name of a cloud in lower case; `off` is None. Raises ValueError."""
+    name = value.strip().lower() if isinstance(value, str) else value
+    if name in (None, "off", "none", ""):
+        return None
+    if name not in WATCHED_HOSTS:
+        raise ValueError(f"{value!r} is not a host that can be watched; give {', '.join(WATCHED_HOSTS)} or off")
+    return name
+
+
+WATCHED_HOSTS = ("aws", "gcp", "azure", "auto")
+"""Values of `watch_host`. `auto` finds out which of the others it is."""
+
+
 class Unit(Enum):
     """What the value of a setting is."""
 
@@ -93,6 +125,8 @@ class Unit(Enum):
     FAILURES = "a count, or a percentage like `10%`"
     SHARE = "a number from 0 to 1"
     NAMES = "names of exceptions, separated by commas"
+    SIGNALS = "names of signals, separated by commas, or `none`"
+    HOST = "`aws`, `gcp`, `azure`, `auto`, or `off`"
     SLOT_ENV = "`NAME=V0,V1,…`; in the file and in Python values by name"
 
 
@@ -106,6 +140,9 @@ class ShortOption:
 Bytes = Annotated[int | None, Unit.BYTES]
 ExceptionNames = Annotated[Sequence[str] | None, Unit.NAMES, BeforeValidator(_exception_names)]
 
+SignalNames = Annotated[Sequence[str] | None, Unit.SIGNALS, BeforeValidator(_signal_names)]
+HostName = Annotated[str | None, Unit.HOST, BeforeValidator(_host_name)]
+
 
 class RunSettings(BaseModel):
     """Hold the settings of one run. Times in seconds, sizes in bytes; None = no limit.
@@ -113,8 +150,9 @@ class RunSettings(BaseModel):
     This is the one list of settings (orchestrator/setting_list.py): options, environment variables, the configuration
     file, the parameters of Supervisor and docs/settings.md derive from it. A field without a description is internal.
 
-    `host_grace` is what the host grants between its SIGTERM and its SIGKILL. It is a fact about where this
-    supervisor runs, so it is not kept with the run.
+    `host_grace` is what the host grants between its SIGTERM and its SIGKILL. It, and the fields after it, are facts
+    about where this supervisor runs, so they are not kept with the run. `host_ends_at`: when the host ends this process
+    (monotonic seconds).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -219,8 +257,16 @@ class RunSettings(BaseModel):
         le=LONGEST_SECONDS,
         exclude=True,
         description="Seconds between the host's SIGTERM and SIGKILL; the graces shrink to fit. "
-        "(default: systemd is asked)",
+        "(default: systemd and Slurm are asked)",
     )
+    stop_on: SignalNames = Field(
+        default=None,
+        exclude=True,
+        description="Signals that stop the run, besides INT, TERM and HUP. (default: USR1,USR2 in a job of Slurm, "
+        "else none)",
+    )
+    watch_host: HostName = Field(default=None, exclude=True)
+    host_ends_at: float | None = Field(default=None, exclude=True)
 
     @classmethod
     def from_options(cls, **chosen: Any) -> Self:
@@ -249,6 +295,11 @@ class RunSettings(BaseModel):
         """Return how these graces fit into what the host grants."""
         crowd = max(0, self.workers - FEW_EXECUTORS) * SECONDS_PER_EXECUTOR
         return fit(Ladder(grace, term_grace, self.kill_patience + crowd), self.host_grace)
+
+    @property
+    def warning_signals(self) -> Sequence[str]:
+        """Return the signals (`SIGUSR1`) that only `stop_on` has stop a run: the host's, before it ends the process."""
+        return [f"SIG{name}" for name in self.stop_on or () if name not in STOP_SIGNALS[:3]]
 
     @property
     def heartbeat(self) -> float:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import KillExecutor, PublishNextRung, RaiseFlag, SendControl, TerminateExecutor
-from orchestrator.core.ladder import Escalation, Rung
+from orchestrator.core.ladder import Escalation, Ladder, Rung
 from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
+from orchestrator.core.stop_budget import ladder_of_stop
 from orchestrator.core.task_queue import CancelledTasks
 from orchestrator.core.transitions import Intake, IntakeEvent
 from orchestrator.core.verdicts import outcome_of_unstarted
@@ -51,7 +52,8 @@ class ShutdownController:
         by = f"signal:{stimulus.name}"
         if self._state.phase is Phase.RUNNING:
             reason = InterruptReason.USER_CANCELLED if stimulus.user else InterruptReason.SYSTEM_SHUTDOWN
-            self.stop(PlainSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=by), now)
+            signal = PlainSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=by)
+            self.stop(signal, now, self._ladder_of_signal(stimulus.name, now))
         elif self._state.phase in (Phase.STOPPING, Phase.FINISHING):
             self._state.hurried = True
             self._state.log("interrupt.escalated", Severity.WARNING, triggered_by=by)
@@ -87,8 +89,11 @@ class ShutdownController:
 
     # -- everything ---------------------------------------------------------------------------------
 
-    def stop(self, signal: InterruptSignal, now: float) -> None:
-        """Raise the flag at once, and begin the ladder, which follows by the clock."""
+    def stop(self, signal: InterruptSignal, now: float, ladder: Ladder | None = None) -> None:
+        """Raise the flag at once, and begin the ladder, which follows by the clock.
+
+        `ladder` is the run's, shortened to what is left until the host ends this process, unless it is given.
+        """
         state = self._state
         if state.phase is not Phase.RUNNING:  # also FINISHING: what is complete is not interrupted any more
             return
@@ -96,6 +101,7 @@ class ShutdownController:
         state.phase = Phase.STOPPING
         self.began_at = now
         self._ends_at = None
+        ladder = ladder or ladder_of_stop(state.ladder, state.wanted_ladder, self._seconds_left(now))
         state.emit(RaiseFlag(signal))
         state.log(
             "interrupt.requested",
@@ -105,11 +111,29 @@ class ShutdownController:
             triggered_by=signal.triggered_by,
             executors=len(state.alive),
             running=state.running,
-            grace=state.ladder.grace,
-            term_grace=state.ladder.term_grace,
+            grace=round(ladder.grace, 3),
+            term_grace=round(ladder.term_grace, 3),
         )
-        state.escalation = Escalation(state.ladder.for_stop)
+        state.escalation = Escalation(ladder.for_stop)
         self._escalate(now)
+
+    def _seconds_left(self, now: float) -> float | None:
+        """Return the seconds until the host ends this process; None if that is not known."""
+        ends = self._state.settings.host_ends_at
+        return None if ends is None else ends - now
+
+    def _ladder_of_signal(self, name: str, now: float) -> Ladder:
+        state, left = self._state, self._seconds_left(now)
+        is_warning = name in state.settings.warning_signals
+        return ladder_of_stop(state.ladder, state.wanted_ladder, left, is_warning=is_warning)
+
+    def shorten(self, seconds: float, now: float) -> None:
+        """Have the stop that has begun end within so many seconds."""
+        state = self._state
+        shortened = state.escalation.shortened(now, seconds)
+        if state.phase is Phase.STOPPING and shortened is not state.escalation:
+            state.escalation = shortened
+            state.emit(PublishNextRung(shortened.due))
 
     def finish(self, now: float) -> None:
         """Begin the ladder for executors that do not leave although all is done."""
@@ -215,7 +239,8 @@ class ShutdownController:
 
     def end_of_last_look(self, now: float) -> float:
         """Return until when the last look, which begins now, may wait for processes (monotonic seconds)."""
-        last_look, ends = self._state.ladder.for_stop.last_look, self._state.escalation.ends
+        escalation = self._state.escalation
+        last_look, ends = escalation.ladder.last_look or self._state.ladder.for_stop.last_look, escalation.ends
         begins = now if ends is None else max(now, ends - last_look)
         return min(begins + LOOK_SHARE * last_look, now + LOOK_TIMEOUT)
 

@@ -50,6 +50,8 @@ class SupervisorState:
         self.signal: InterruptSignal | None = None
         self.error: str | None = None
         self.escalation = Escalation(settings.ladder)
+        self.paused_by: str | None = None
+        """Why no task is dispatched although the run goes on."""
         self.to_abandon: list[Slot] = []
         """Slots whose executor is still there at the end of its ladder."""
         self.remaining: Sequence[str] = ()
@@ -94,6 +96,11 @@ class SupervisorState:
     def ladder(self) -> Ladder:
         """Return the run's ladder, with the longest graces that an agent asks for."""
         return self._ladder(list(self.options))
+
+    @property
+    def wanted_ladder(self) -> Ladder:
+        """Return the run's ladder as it was asked for, with the longest graces that an agent asks for."""
+        return self._fit(list(self.options)).wanted
 
     def ladder_for_agent(self, agent: int) -> Ladder:
         """Return the ladder of one executor, a task of which is to end."""

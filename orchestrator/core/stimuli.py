@@ -205,6 +205,29 @@ class OsSignalReceived(msgspec.Struct, frozen=True):
     user: bool
 
 
+class HostEndAnnounced(msgspec.Struct, frozen=True):
+    """The host is taken away in so many seconds. `revocable`: it may still withdraw that."""
+
+    seconds: float
+    message: str
+    triggered_by: str
+    revocable: bool = False
+
+
+class HostEndExpected(msgspec.Struct, frozen=True):
+    """The host may be taken away soon: nothing more should begin on it."""
+
+    message: str
+    triggered_by: str
+
+
+class HostEndWithdrawn(msgspec.Struct, frozen=True):
+    """The host stays: what it announced or expected is not so any more."""
+
+    message: str
+    triggered_by: str
+
+
 class ProgressSampled(msgspec.Struct, frozen=True):
     """Shared memory was read: for each slot its task, since when, the last heartbeat (monotonic seconds).
 
@@ -250,6 +273,9 @@ Stimulus = (
     | HostFailed
     | InterruptRequested
     | OsSignalReceived
+    | HostEndAnnounced
+    | HostEndExpected
+    | HostEndWithdrawn
     | ProgressSampled
     | SuspensionNoticed
     | LogRequested

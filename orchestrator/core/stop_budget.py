@@ -12,6 +12,10 @@ from dataclasses import dataclass, replace
 from orchestrator.core.ladder import Ladder
 from runtime.stop_limits import HOST_MARGIN, LEAST_KILL_TIMEOUT
 
+WARNING_EARLY_BY = 120.0
+"""Seconds that a scheduler's warning may come too early: Slurm's may by a minute (sbatch(1), --signal), and it looks at
+its jobs now and then only."""
+
 
 @dataclass(frozen=True, slots=True)
 class FittedLadder:
@@ -45,6 +49,36 @@ def fit(ladder: Ladder, granted: float | None) -> FittedLadder:
         replace(ladder, grace=ladder.grace * share, term_grace=ladder.term_grace * share, kill_patience=patience),
         granted,
     )
+
+
+def use_up(ladder: Ladder, granted: float) -> FittedLadder:
+    """Return the ladder that ends when the grant does, less the margin: a longer grant lengthens the FLAG rung.
+
+    For a host that is taken away whatever the run does: time that is not used is lost.
+    """
+    fitted = fit(ladder, granted)
+    spare = granted - margin_of(granted) - fitted.ladder.total
+    return replace(fitted, ladder=replace(fitted.ladder, grace=fitted.ladder.grace + max(0.0, spare)))
+
+
+def ladder_of_stop(ladder: Ladder, wanted: Ladder, left: float | None, *, is_warning: bool = False) -> Ladder:
+    """Return the ladder of a stop that begins `left` seconds before the host ends this process; None: not known.
+
+    `ladder` fits into the time between the host's SIGTERM and its SIGKILL, `wanted` is what was asked for. After a
+    warning there is no SIGTERM yet, and all of the time is used: unless more of it is left than a host is early with,
+    because then a person has sent the signal. A time that is over is that of the SIGTERM, which has come.
+    """
+    if left is None or left <= 0:
+        return ladder
+    if not is_warning:
+        return fit(ladder, left).ladder
+    is_of_host = left <= wanted.total + HOST_MARGIN + WARNING_EARLY_BY
+    return (use_up if is_of_host else fit)(wanted, left).ladder
+
+
+def grant_for(ladder: Ladder) -> float:
+    """Return the shortest grant that a ladder fits into with its margin, in seconds."""
+    return min(ladder.total + HOST_MARGIN, ladder.total * 5 / 4)
 
 
 def margin_of(granted: float) -> float:

@@ -31,7 +31,7 @@ from orchestrator.engine.multiplexer import PipeMultiplexer
 from orchestrator.engine.output_tails import OutputTails
 from orchestrator.engine.pending_writes import PendingWrites
 from orchestrator.engine.sampler import Sampler
-from orchestrator.engine.signals import STOPPING, SUSPEND, SignalPipe
+from orchestrator.engine.signals import STACKS, SUSPEND, SignalPipe
 from orchestrator.engine.status_board import Observer, StatusBoard
 from orchestrator.engine.suspension import SupervisorSuspension
 from orchestrator.engine.task_output import TaskOutput
@@ -321,16 +321,20 @@ class Engine:
     def _on_signals(self) -> None:
         assert self._signals is not None
         for signum in self._signals.read():
-            if signum in STOPPING:
+            if signum in self._signals.stopping:
                 self._handle(stimuli.OsSignalReceived(signum.name, signum == signal.SIGINT))
                 self._board.notify()
             elif signum == SUSPEND:
                 self._suspend()
-            elif signum == signal.SIGUSR1:
-                for slot in self._mux.slots:
-                    self._backend.dump_stacks(slot)
-                standard_error().write_line(format_stacks(sys._getframe()))  # noqa: SLF001
-                self._history_file.write(lambda *event: self.post(stimuli.LogRequested(*event)))
+            elif signum in STACKS:
+                self._dump_stacks()
+
+    def _dump_stacks(self) -> None:
+        """Have every executor write its stacks, and write those of this process and the last stimuli."""
+        for slot in self._mux.slots:
+            self._backend.dump_stacks(slot)
+        standard_error().write_line(format_stacks(sys._getframe()))  # noqa: SLF001
+        self._history_file.write(lambda *event: self.post(stimuli.LogRequested(*event)))
 
     def _write_history_of_crash(self) -> None:
         """After a defect, write the last stimuli into a file and log where it is. Wait OUTPUT_TIMEOUT at most."""

@@ -20,7 +20,10 @@ from types import FrameType
 from typing import Any, ClassVar
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that end a run."""
+"""The signals that end a run, whatever `stop_on` says."""
+
+STACKS = (signal.SIGQUIT, signal.SIGUSR1)
+"""The signals that ask for stacks, unless `stop_on` has another use for them."""
 
 SUSPEND = signal.SIGTSTP
 """The signal that suspends a run: Ctrl-Z. Its default action stops this process alone."""
@@ -49,7 +52,10 @@ class SignalPipe:
     _together: ClassVar[threading.Condition] = threading.Condition()
     _ready: ClassVar[set[SignalPipe]] = set()
 
-    def __init__(self) -> None:
+    def __init__(self, stop_on: Iterable[str] = ()) -> None:
+        """Stop on the signals of these names (`SIGUSR1`), too. One that this host does not have never comes."""
+        more = (getattr(signal, name, None) for name in stop_on)
+        self.stopping = frozenset((*STOPPING, *(signum for signum in more if signum is not None)))
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
@@ -73,7 +79,7 @@ class SignalPipe:
     def install(self) -> None:
         """Install the handlers first, then the wake-up descriptor."""
         self.live.append(self)  # first: from the first handler on, a signal is this pipe's too
-        for signum in (*STOPPING, signal.SIGUSR1):
+        for signum in sorted(self.stopping | set(STACKS)):
             before = signal.getsignal(signum)
             if before is not signal.SIG_IGN:
                 self.previous_handlers[signum] = before

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from orchestrator import lazy_imports
+from orchestrator.config import Settings
 from orchestrator.engine.status_board import Observer
+from orchestrator.integrations.slurm.job import WARNINGS
+from orchestrator.integrations.slurm.job_query import JobLimits, current_job
 from orchestrator.integrations.systemd.notify import SdNotifyObserver
 from orchestrator.integrations.systemd.service_query import current_service
 from orchestrator.logging import journald
@@ -17,10 +25,42 @@ def detect_observers() -> list[Observer]:
     return [] if observer is None else [observer]
 
 
-def granted_seconds() -> float | None:
-    """Return the seconds that the host grants between SIGTERM and SIGKILL; None if no limit is known."""
+@dataclass(frozen=True, slots=True)
+class HostValue:
+    """The value of a setting that this host has given, and where it is from, for people."""
+
+    value: Any
+    origin: str
+
+
+def host_settings() -> dict[str, HostValue]:
+    """Return the settings that depend on where this process runs: a job of Slurm, or a service of systemd.
+
+    Blocks for a few seconds at most.
+    """
+    limits = current_job()
+    if limits is not None:
+        return _settings_of_job(limits)
     service = current_service()
-    return service.stop_seconds if service is not None and service.stop_timeout_applies else None
+    if service is None or not service.stop_timeout_applies or service.stop_seconds is None:
+        return {}
+    return {"host_grace": HostValue(service.stop_seconds, "TimeoutStopSec of the systemd service")}
+
+
+def add_host_settings(settings: Settings, found: Mapping[str, HostValue]) -> Settings:
+    """Return the settings, with those that were not given as this host has them."""
+    missing = {name: host.value for name, host in found.items() if getattr(settings, name) is None}
+    return settings.model_copy(update=missing)  # `workers` stays a default, which the journal does not keep
+
+
+def _settings_of_job(limits: JobLimits) -> dict[str, HostValue]:
+    values = {
+        "host_grace": HostValue(limits.kill_wait, "KillWait of Slurm"),
+        "stop_on": HostValue(WARNINGS, "a job of Slurm"),
+    }
+    if limits.seconds_left is not None:
+        values["host_ends_at"] = HostValue(time.monotonic() + limits.seconds_left, "the time limit of the Slurm job")
+    return values
 
 
 def log(

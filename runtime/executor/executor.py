@@ -14,7 +14,7 @@ import asyncio
 import os
 import select
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -63,7 +63,7 @@ class ExecutorConfig:
     """The identity and settings of one executor. `parent_fd` becomes readable when the supervisor dies; may be None.
 
     `pipe_key` is in every frame on its pipes (frames.py). `heartbeat`: seconds between two heartbeats.
-    `environment`: the variables of this slot.
+    `environment`: the variables of this slot. `ignored`: signals that only the supervisor acts on.
     """
 
     slot: int
@@ -76,6 +76,7 @@ class ExecutorConfig:
     pipe_key: int = 0
     heartbeat: float = 1.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    ignored: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Executor:
         self._outbox = outbox
         self._agents: dict[int, LoadedAgent] = {}
         self._lifespans = Lifespans()
-        self.signals = SignalHandlers(flag, place.slot, self._on_term)
+        self.signals = SignalHandlers(flag, place.slot, self._on_term, place.ignored)
         self._tasks = TaskRunner(
             ExecutorResources(
                 run_id=place.run_id,

@@ -7,11 +7,12 @@ import time
 
 # those of `signal` make enums of every answer, which is a sixth of a tiny task
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 from runtime import native
 from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.signals import STACK_DUMP_SIGNALS
 from runtime.stop_limits import TERM_TIMEOUT
 
 _SIGTERM, _SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
@@ -21,14 +22,29 @@ TERM_LOOK = 0.001
 
 
 class SignalHandlers:
-    """`on_term` handles SIGTERM. SIGINT and SIGHUP do nothing: only the supervisor acts on them."""
+    """`on_term` handles SIGTERM. SIGINT, SIGHUP and `ignored` do nothing: only the supervisor acts on them.
 
-    def __init__(self, flag: InterruptFlag, slot: int, on_term: Callable[[int, FrameType | None], None]) -> None:
+    Of `ignored`, those that ask for stacks still do.
+    """
+
+    def __init__(
+        self,
+        flag: InterruptFlag,
+        slot: int,
+        on_term: Callable[[int, FrameType | None], None],
+        ignored: Iterable[int] = (),
+    ) -> None:
         self._flag = flag
         self._slot = slot
         self._on_term = on_term
         # `_ignore` is not SIG_IGN: that would be inherited by what the agent execs
-        self.handlers = {signal.SIGINT: _ignore, signal.SIGHUP: _ignore, signal.SIGTERM: on_term}
+        others = (signum for signum in ignored if signum not in STACK_DUMP_SIGNALS)
+        self.handlers = {
+            signal.SIGINT: _ignore,
+            signal.SIGHUP: _ignore,
+            **{signal.Signals(signum): _ignore for signum in others},
+            signal.SIGTERM: on_term,
+        }
 
     def install(self) -> None:
         """Install the handlers, then unblock the signals, so that none is lost."""

@@ -57,7 +57,7 @@ from runtime.ipc.guardian_protocol import (
     Sweep,
     SweepReport,
 )
-from runtime.ipc.signals import STACK_DUMP_SIGNAL
+from runtime.ipc.signals import STACK_DUMP_SIGNAL, signals_of
 from runtime.limits import clamp_wait
 from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal
@@ -245,6 +245,7 @@ class Guardian:
                 wake_fd=self._settings.wake_read_fd,
                 parent_fd=self._parent,
                 pipe_key=order.pipe_key,
+                ignored=tuple(signals_of(self._settings.warning_signals)),
                 environment={name: values[order.slot] for name, values in self._settings.slot_env.items()},
             )
             code = run_executor(place, self._flag, *fds)

@@ -14,7 +14,7 @@ from runtime.guardian.guardian import Guardian
 from runtime.guardian.sentinel import Sentinel
 from runtime.guardian.stdio import redirect_to_null
 from runtime.ipc.guardian_protocol import PLUGINS_VARIABLE, GuardianSettings
-from runtime.ipc.signals import STACK_DUMP_SIGNALS
+from runtime.ipc.signals import STACK_DUMP_SIGNALS, signals_of
 from runtime.process import libc, marks, parent_process, procfs
 from runtime.process.cgroup import RunCgroup
 from runtime.process.run_mark import set_mark
@@ -38,7 +38,7 @@ def main() -> None:
         os.environ.pop(PLUGINS_VARIABLE, None)
     else:
         os.environ[PLUGINS_VARIABLE] = settings.pydantic_plugins
-    signal.pthread_sigmask(signal.SIG_BLOCK, STACK_DUMP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STACK_DUMP_SIGNALS.union(signals_of(settings.warning_signals)))
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, (signal.SIGCHLD,)
     )  # the program may have blocked it: no exit would be seen

@@ -49,7 +49,8 @@ class GuardianSettings(_Record, frozen=True):
     `grace` and `term_grace` in seconds are for the day it is the heir. An executor shows a sign of life every
     `heartbeat` seconds. The guardian sends a MemoryReport when the RSS of an executor's tree is more than
     `report_above` bytes. `mark` is that of run_mark.py. `pydantic_plugins` is what PYDANTIC_DISABLE_PLUGINS was, and is
-    to be again. `slot_env`: values of environment variables, one for each slot.
+    to be again. `slot_env`: values of environment variables, one for each slot. `warning_signals`: names of signals
+    that stop the run, and that a host may send to each of its processes; only the supervisor acts on them.
     """
 
     run_id: str
@@ -69,6 +70,7 @@ class GuardianSettings(_Record, frozen=True):
     mark: int = 0
     pydantic_plugins: str | None = None
     slot_env: dict[str, list[str]] = {}
+    warning_signals: list[str] = []
 
 
 PLUGINS_VARIABLE = "PYDANTIC_DISABLE_PLUGINS"

@@ -261,6 +261,23 @@ class SupervisorStateMachineRules(RuleBasedStateMachine):
     def everything_is_to_stop(self, stimulus: stimuli.Stimulus) -> None:
         self.world.tell(stimulus)
 
+    @precondition(_alive)
+    @rule(
+        stimulus=st.one_of(
+            st.builds(
+                stimuli.HostEndAnnounced,
+                st.sampled_from([-1.0, 0.0, 1.0, 5.0]),
+                st.just("it goes"),
+                st.just("host:test"),
+                st.booleans(),
+            ),
+            st.just(stimuli.HostEndExpected("perhaps", "host:test")),
+            st.just(stimuli.HostEndWithdrawn("it stays", "host:test")),
+        )
+    )
+    def the_host_gives_notice(self, stimulus: stimuli.Stimulus) -> None:
+        self.world.tell(stimulus)
+
     @precondition(lambda self: not self._alive())
     @rule(
         stimulus=st.sampled_from(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from orchestrator.config import Settings
 from orchestrator.core.ladder import Escalation, Ladder
-from orchestrator.core.stop_budget import explain_shortening, fit, margin_of
+from orchestrator.core.stop_budget import explain_shortening, fit, grant_for, margin_of, use_up
 from runtime.stop_limits import HOST_MARGIN
 
 times = some.floats(0, 1000)
@@ -74,3 +75,31 @@ def test_a_climb_knows_when_its_last_rung_is_over() -> None:
         climb = climb.next(now)
         ends.append(climb.ends)
     assert ends == [117.0, 117.0, 117.0, 117.0]
+
+
+@given(times, times, times, some.floats(0, 5000))
+def test_a_grant_that_is_used_up_is_used_to_its_margin(
+    grace: float, term_grace: float, patience: float, granted: float
+) -> None:
+    ladder = use_up(Ladder(grace, term_grace, patience), granted).ladder
+    assert ladder.total == pytest.approx(granted - margin_of(granted))
+
+
+@given(times, times, times)
+def test_the_shortest_grant_is_enough(grace: float, term_grace: float, patience: float) -> None:
+    ladder = Ladder(grace, term_grace, patience)
+    assert use_up(ladder, grant_for(ladder)).ladder.total == pytest.approx(ladder.total)
+
+
+@given(some.integers(0, 4), some.floats(0, 20), some.floats(0, 40))
+def test_a_climb_is_shortened_to_its_end(steps: int, later: float, seconds: float) -> None:
+    climb = Escalation(Ladder(10, 5, 1, 1))
+    for _ in range(steps):
+        climb = climb.next(100.0)
+    now = 100.0 + later
+    ends, shortened = climb.ends, climb.shortened(now, seconds)
+    assert shortened.rung is climb.rung
+    if ends is None or ends <= now + seconds:
+        assert shortened is climb
+    elif (due := climb.due) is None or due >= now:
+        assert shortened.ends == pytest.approx(now + seconds)

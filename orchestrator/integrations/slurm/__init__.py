@@ -1,0 +1,1 @@
+"""Run within the limits of a Slurm job, and print batch scripts."""
