@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypedDict
 
-from pydantic import Field
-
+from orchestrator.core.checked_record import field
 from orchestrator.core.settings import RunSettings, ShortOption
 from orchestrator.cpus import usable_cpus
 from runtime.limits import MAX_SLOTS
@@ -15,7 +14,7 @@ from runtime.limits import MAX_SLOTS
 class Settings(RunSettings):
     """Hold the settings of one run. Where `workers` is not given, it is the number of processors that we may use."""
 
-    workers: Annotated[int, ShortOption("-w")] = Field(
+    workers: Annotated[int, ShortOption("-w")] = field(
         default_factory=lambda: min(usable_cpus(), MAX_SLOTS),
         ge=1,
         le=MAX_SLOTS,

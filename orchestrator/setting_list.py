@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from pydantic.fields import FieldInfo
-
 from orchestrator.config import Settings, SettingsOptions
+from orchestrator.core.checked_record import RecordField
 from orchestrator.core.settings import MaxFailures, ShortOption, Unit
 from orchestrator.core.slot_environment import format_slot_env, parse_slot_env
 from orchestrator.units import format_number, parse_seconds, parse_size
@@ -120,13 +119,12 @@ def format_table(model: type[Settings] = Settings) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _setting(name: str, field: FieldInfo, model: type[Settings]) -> Setting:
+def _setting(name: str, field: RecordField, model: type[Settings]) -> Setting:
     unit, text = _unit(field), field.description or ""
     if "(default: " not in text:
         text += f" (default: {_show(field.default, unit)})"
     short = next((mark.text for mark in field.metadata if isinstance(mark, ShortOption)), None)
-    minimum = next((mark.ge for mark in field.metadata if hasattr(mark, "ge")), None)
-    return Setting(name, unit, text, minimum, short, model)
+    return Setting(name, unit, text, field.minimum, short, model)
 
 
 def _show(value: Any, unit: Unit) -> str:
@@ -143,7 +141,7 @@ def _show(value: Any, unit: Unit) -> str:
     return format_number(value) if isinstance(value, int | float) else ",".join(map(str, value))
 
 
-def _unit(field: FieldInfo) -> Unit:
+def _unit(field: RecordField) -> Unit:
     """Return the unit of a field: as marked, or by its type (every float is a number of seconds)."""
     types = set(_types(field.annotation))
     by_type = {bool: Unit.FLAG, float: Unit.SECONDS, MaxFailures: Unit.FAILURES}

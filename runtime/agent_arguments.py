@@ -36,6 +36,13 @@ def with_placeholders(target: Any) -> Any:
     return partial(target, **missing) if missing else target
 
 
+def check_required(parameters: Mapping[str, Parameter], bound: Iterable[str], name: str) -> None:
+    """Raise UsageError if an agent requires an argument that is not bound."""
+    for one, described in parameters.items():
+        if described.default is Parameter.empty and one not in bound:
+            raise UsageError(f"{name} needs the argument {one}: give --arg {one}=VALUE")
+
+
 def _is_settable(parameter: Parameter) -> bool:
     has_default = parameter.default is not Parameter.empty
     return parameter.kind is Parameter.KEYWORD_ONLY or (

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
+from orchestrator.core.checked_record import CheckedRecord, Converter, FieldError, field
 from orchestrator.core.ladder import Ladder
 from orchestrator.core.slot_environment import SlotEnv, find_shortage, parse_slot_env
 from orchestrator.core.stop_budget import FittedLadder, fit
@@ -41,13 +40,11 @@ its grace is for its clean-up alone, and its executor does nothing else meanwhil
 """
 
 
-class MaxFailures(BaseModel):
+class MaxFailures(CheckedRecord):
     """Hold how many failed tasks a run bears: a count, or a share of the tasks that ended (percent)."""
 
-    model_config = ConfigDict(frozen=True)
-
-    count: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
-    percent: float | None = Field(default=None, ge=0, le=100)
+    count: int | None = field(default=None, ge=0, le=LARGEST_COUNT)
+    percent: float | None = field(default=None, ge=0, le=100)
 
     def format(self) -> str:
         """Return the text that `parse` reads."""
@@ -138,13 +135,13 @@ class ShortOption:
 
 
 Bytes = Annotated[int | None, Unit.BYTES]
-ExceptionNames = Annotated[Sequence[str] | None, Unit.NAMES, BeforeValidator(_exception_names)]
+ExceptionNames = Annotated[Sequence[str] | None, Unit.NAMES, Converter(_exception_names)]
 
 SignalNames = Annotated[Sequence[str] | None, Unit.SIGNALS, BeforeValidator(_signal_names)]
 HostName = Annotated[str | None, Unit.HOST, BeforeValidator(_host_name)]
 
 
-class RunSettings(BaseModel):
+class RunSettings(CheckedRecord):
     """Hold the settings of one run. Times in seconds, sizes in bytes; None = no limit.
 
     This is the one list of settings (orchestrator/setting_list.py): options, environment variables, the configuration
@@ -155,103 +152,101 @@ class RunSettings(BaseModel):
     (monotonic seconds).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    workers: Annotated[int, ShortOption("-w")] = Field(ge=1, le=MAX_SLOTS)
-    concurrency: int = Field(
+    workers: Annotated[int, ShortOption("-w")] = field(ge=1, le=MAX_SLOTS)
+    concurrency: int = field(
         default=1, ge=1, le=100_000, description="Tasks of an async agent that each executor runs at once."
     )
-    timeout: float | None = Field(
+    timeout: float | None = field(
         default=None,
         gt=0,
         le=LONGEST_SECONDS,
         description="Seconds that one task may take. One that ignores its interrupt ends later: SIGTERM comes after "
         "--timeout-grace, SIGKILL after --term-grace.",
     )
-    timeout_grace: float | None = Field(
+    timeout_grace: float | None = field(
         default=None,
         ge=0,
         le=LONGEST_SECONDS,
         description="Seconds between a task's timeout and SIGTERM to its executor. (default: the grace, 5 at most)",
     )
-    deadline: float | None = Field(
+    deadline: float | None = field(
         default=None, gt=0, le=LONGEST_SECONDS, description="Seconds that the whole run may take."
     )
-    grace: float = Field(
+    grace: float = field(
         default=GRACE, ge=0, le=LONGEST_SECONDS, description="Seconds between the interrupt flag and SIGTERM."
     )
-    term_grace: float = Field(
+    term_grace: float = field(
         default=TERM_GRACE, ge=0, le=LONGEST_SECONDS, description="Seconds between SIGTERM and SIGKILL."
     )
-    kill_patience: float = Field(default=KILL_TIMEOUT, gt=0, le=LONGEST_SECONDS)
-    retries: int = Field(default=0, ge=0, le=LARGEST_COUNT, description="How often a failed task is tried again.")
-    retry_delay: float = Field(
+    kill_patience: float = field(default=KILL_TIMEOUT, gt=0, le=LONGEST_SECONDS)
+    retries: int = field(default=0, ge=0, le=LARGEST_COUNT, description="How often a failed task is tried again.")
+    retry_delay: float = field(
         default=0.2,
         ge=0,
         le=LONGEST_SECONDS,
         description="Seconds before a failed task is tried again; doubled each time.",
     )
-    retry_max_delay: float = Field(
+    retry_max_delay: float = field(
         default=30.0, ge=0, le=LONGEST_SECONDS, description="Seconds before a retry, at most."
     )
-    retry_jitter: Annotated[float, Unit.SHARE] = Field(
+    retry_jitter: Annotated[float, Unit.SHARE] = field(
         default=0.2, ge=0, le=1, description="Share of the delay before a retry that is taken away at random."
     )
-    retry_on: ExceptionNames = Field(
+    retry_on: ExceptionNames = field(
         default=None,
         description="Retry these exceptions and their subclasses only; `timeout` is the limit. (default: all)",
     )
-    no_retry_on: ExceptionNames = Field(default=None, description="Do not retry these exceptions and their subclasses.")
-    oom_retries: int = Field(
+    no_retry_on: ExceptionNames = field(default=None, description="Do not retry these exceptions and their subclasses.")
+    oom_retries: int = field(
         default=1,
         ge=0,
         le=LARGEST_COUNT,
         description="How often a task that ran out of memory is tried again, alone in its executor.",
     )
-    max_failures: MaxFailures | None = Field(
+    max_failures: MaxFailures | None = field(
         default=None, description="Stop the run when more tasks than this have failed."
     )
-    memory_limit: Bytes = Field(
+    memory_limit: Bytes = field(
         default=None, gt=0, le=LARGEST_SIZE, description="Memory that an executor and its children may use."
     )
-    output_tail: Annotated[int, Unit.BYTES] = Field(
+    output_tail: Annotated[int, Unit.BYTES] = field(
         default=16 << 10,
         ge=0,
         le=LARGEST_SIZE,
         description="Bytes of the end of each task's output that the journal keeps; 0: none.",
     )
-    heartbeat_timeout: float | None = Field(
+    heartbeat_timeout: float | None = field(
         default=60.0,
         ge=SHORTEST_HEARTBEAT_TIMEOUT,
         le=LONGEST_SECONDS,
         description="Seconds (0.5 or more) without a heartbeat or use of the processor before an executor is replaced.",
     )
-    max_tasks_per_executor: int | None = Field(
+    max_tasks_per_executor: int | None = field(
         default=None, ge=1, le=LARGEST_COUNT, description="Replace an executor after it has executed this many tasks."
     )
-    max_memory_per_executor: Bytes = Field(
+    max_memory_per_executor: Bytes = field(
         default=None,
         gt=0,
         le=LARGEST_SIZE,
         description="Replace an executor, between two tasks, once it and its children hold this much memory.",
     )
-    crash_limit: int = Field(default=3, ge=1, le=LARGEST_COUNT)
-    preempt: bool = Field(
+    crash_limit: int = field(default=3, ge=1, le=LARGEST_COUNT)
+    preempt: bool = field(
         default=False, description="Let a more urgent task interrupt a less urgent one, which continues later."
     )
-    keep_children: bool = Field(default=False, description="Do not end the processes that an executor leaves behind.")
-    progress_interval: float | None = Field(
+    keep_children: bool = field(default=False, description="Do not end the processes that an executor leaves behind.")
+    progress_interval: float | None = field(
         default=None,
         gt=0,
         le=LONGEST_SECONDS,
         exclude=True,
         description="Seconds between two lines of progress, where there is no live display. (default: 10)",
     )
-    slot_env: Annotated[SlotEnv, Unit.SLOT_ENV, BeforeValidator(parse_slot_env)] = Field(
+    slot_env: Annotated[SlotEnv, Unit.SLOT_ENV, Converter(parse_slot_env)] = field(
         default_factory=dict,
         description="An environment variable with one value for each slot, such as a GPU; repeatable. (default: none)",
     )
-    host_grace: float | None = Field(
+    host_grace: float | None = field(
         default=None,
         gt=0,
         le=LONGEST_SECONDS,
@@ -276,11 +271,8 @@ class RunSettings(BaseModel):
                 raise UsageError(f"{name} = {value}: Input should be a number")
         try:
             settings = cls(**chosen)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            problem = first["msg"].removeprefix("Value error, ")
-            raise UsageError(f"{name} = {show_value(first['input'])}: {problem}") from None
+        except FieldError as error:
+            raise UsageError(f"{error.name} = {show_value(error.value)}: {error.problem}") from None
         shortage = find_shortage(settings.slot_env, settings.workers)
         if shortage is not None:
             raise UsageError(f"slot_env: {shortage}")

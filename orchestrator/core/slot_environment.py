@@ -61,7 +61,7 @@ def _values(name: object, values: Any) -> tuple[str, ...]:
     if isinstance(values, str):
         return _split(values)
     if not isinstance(values, Sequence):
-        raise ValueError(f"the values of {name} are no list")  # noqa: TRY004 - pydantic wants a ValueError
+        raise ValueError(f"the values of {name} are no list")  # noqa: TRY004 - as in every field of a CheckedRecord
     return tuple(_check_value(str(value)) for value in values)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from runtime.agent_arguments import Parameter, settable_parameters, unknown_argument
+from runtime.agent_arguments import Parameter, check_required, settable_parameters, unknown_argument
 from runtime.errors import UsageError
 from runtime.limits import show_value
 
@@ -40,9 +40,7 @@ def bind(target: Callable[..., Any], given: Mapping[str, Any], name: str) -> Cal
             whole = values.get(parameter, default.model_dump() if isinstance(default, BaseModel) else {})
             values[parameter] = {**whole, **fields[parameter]} if isinstance(whole, dict) else whole
     bound = {one: _convert(name, one, hints.get(one), value) for one, value in values.items()}
-    for one, described in parameters.items():
-        if described.default is Parameter.empty and one not in bound:
-            raise UsageError(f"{name} needs the argument {one}: give --arg {one}=VALUE")
+    check_required(parameters, bound, name)
     return partial(target, **bound) if bound else target
 
 

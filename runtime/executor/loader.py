@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from runtime import native
+from runtime.agent_arguments import check_required, settable_parameters
 from runtime.agent_signature import with_state
 from runtime.agents import AgentInfo, describe, options_of
 from runtime.error_line import describe_error
@@ -90,11 +91,14 @@ def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
 
 def _with_arguments(target: Any, arguments: bytes) -> Any:
     """Bind the arguments of the run. The module that does is imported where one may be of use: it loads pydantic."""
-    is_plain = not arguments and not any(name in sys.modules for name in ("pydantic", "pydantic_settings"))
-    if is_plain or not callable(target) or inspect.isclass(target):  # describe says what is wrong
+    if not callable(target) or inspect.isclass(target):  # describe says what is wrong
+        return target
+    name = options_of(target).name or getattr(target, "__qualname__", None) or type(target).__name__
+    if not arguments and "pydantic" not in sys.modules:  # no model whose defaults are to be bound
+        with suppress(TypeError, ValueError):  # a builtin without a signature
+            check_required(settable_parameters(target), (), name)
         return target
     values = msgspec.json.decode(arguments) if arguments else {}
-    name = options_of(target).name or getattr(target, "__qualname__", None) or type(target).__name__
     return importlib.import_module("runtime.executor.arguments").bind(target, values, name)
 
 

@@ -25,7 +25,9 @@ def test_importing_the_state_loads_nothing_heavy() -> None:
     assert "urllib.request" not in done.stdout.split()
 
 
-@pytest.mark.parametrize("module", ["runtime.guardian.main"])
+@pytest.mark.parametrize(
+    "module", ["runtime.guardian.main", "orchestrator.supervisor", "orchestrator.cli", "orchestrator.run_reader"]
+)
 def test_a_process_starts_without_pydantic(module: str) -> None:
     """Importing it takes as long as the rest of a start; see runtime/plain_signal.py."""
     code = f"import sys, {module}; print(*sys.modules)"
@@ -37,9 +39,6 @@ def test_a_process_starts_without_pydantic(module: str) -> None:
 PURE = """
 import importlib, pkgutil, sys
 import msgspec
-from pydantic import BaseModel
-class Model(BaseModel):  # pydantic loads threading, and for its first model socket (importlib.metadata)
-    field: int
 before = set(sys.modules)
 import orchestrator.core
 for module in pkgutil.iter_modules(orchestrator.core.__path__):
@@ -49,7 +48,7 @@ print(*(set(sys.modules) - before))
 
 
 def test_the_core_loads_neither_processes_nor_threads_nor_decoders() -> None:
-    """Beyond what msgspec and pydantic load: the decisions need no more, and can be tested and replayed anywhere."""
+    """Beyond what msgspec loads: the decisions need no more, and can be tested and replayed anywhere."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", PURE], env=environ, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from pydantic import Field
 from typer.testing import CliRunner
 
 from orchestrator import Supervisor
@@ -17,6 +16,7 @@ from orchestrator.cli import command_settings, run
 from orchestrator.cli.options import COMMAND_SETTINGS, expand
 from orchestrator.cli.setting_sources import from_environment, from_file
 from orchestrator.config import Settings, SettingsOptions
+from orchestrator.core.checked_record import field
 from orchestrator.setting_list import format_table, list_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -25,7 +25,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 class MoreSettings(Settings):
     """Settings with one field more."""
 
-    nap_time: float = Field(default=1.5, ge=0, description="Seconds of sleep after lunch.")
+    nap_time: float = field(default=1.5, ge=0, description="Seconds of sleep after lunch.")
 
 
 def test_the_page_has_the_table() -> None:

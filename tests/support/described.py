@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
+from orchestrator.core.checked_record import CheckedRecord
 from orchestrator.core.history import PAYLOAD_LIMIT
 from runtime.plain_signal import PlainSignal
 
@@ -43,12 +44,14 @@ def describe(value: Any, seen: dict[int, tuple[int, Any]] | None = None) -> Any:
     members = _members(value)
     if members is None:
         return ["sequence", *(describe(item, seen) for item in value)]
-    is_model = isinstance(value, BaseModel | PlainSignal)  # a program's settings, or a run's
+    is_model = isinstance(value, BaseModel | CheckedRecord | PlainSignal)  # a program's settings, or a run's
     name = "model" if is_model else type(value).__name__
     return [name, *([name, describe(member, seen)] for name, member in members.items())]
 
 
 def _is_frozen(value: Any) -> bool:
+    if isinstance(value, CheckedRecord):
+        return True
     if isinstance(value, BaseModel):
         return bool(value.model_config.get("frozen"))
     return isinstance(value, msgspec.Struct) and value.__struct_config__.frozen
@@ -57,6 +60,8 @@ def _is_frozen(value: Any) -> bool:
 def _members(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, PlainSignal):
         return {name: member for name, member in value.model_dump().items() if name != "triggered_at"}
+    if isinstance(value, CheckedRecord):
+        return value.model_dump()
     if isinstance(value, BaseModel):
         return value.model_dump(exclude={"triggered_at"})
     if isinstance(value, msgspec.Struct):
