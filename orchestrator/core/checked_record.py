@@ -1,4 +1,4 @@
-"""Frozen records whose fields are checked when one is made, and described for whoever lists them. Pure.
+"""Frozen records whose fields are checked when one is made, and described for help texts and tables. Pure.
 
 Theory. The settings are read at the beginning of every run, and importing pydantic for them takes longer than all else
 that a supervisor imports. What they need of it is small: numbers with bounds, flags, and fields that convert what they

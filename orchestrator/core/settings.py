@@ -137,8 +137,8 @@ class ShortOption:
 Bytes = Annotated[int | None, Unit.BYTES]
 ExceptionNames = Annotated[Sequence[str] | None, Unit.NAMES, Converter(_exception_names)]
 
-SignalNames = Annotated[Sequence[str] | None, Unit.SIGNALS, BeforeValidator(_signal_names)]
-HostName = Annotated[str | None, Unit.HOST, BeforeValidator(_host_name)]
+SignalNames = Annotated[Sequence[str] | None, Unit.SIGNALS, Converter(_signal_names)]
+HostName = Annotated[str | None, Unit.HOST, Converter(_host_name)]
 
 
 class RunSettings(CheckedRecord):
@@ -254,14 +254,14 @@ class RunSettings(CheckedRecord):
         description="Seconds between the host's SIGTERM and SIGKILL; the graces shrink to fit. "
         "(default: systemd and Slurm are asked)",
     )
-    stop_on: SignalNames = Field(
+    stop_on: SignalNames = field(
         default=None,
         exclude=True,
         description="Signals that stop the run, besides INT, TERM and HUP. (default: USR1,USR2 in a job of Slurm, "
         "else none)",
     )
-    watch_host: HostName = Field(default=None, exclude=True)
-    host_ends_at: float | None = Field(default=None, exclude=True)
+    watch_host: HostName = field(default=None, exclude=True)
+    host_ends_at: float | None = field(default=None, exclude=True)
 
     @classmethod
     def from_options(cls, **chosen: Any) -> Self:
