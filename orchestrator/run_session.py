@@ -20,6 +20,7 @@ from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.core import progress_report, stimuli
 from orchestrator.core.instructions import ReportAgent
+from orchestrator.core.ladder import Rung
 from orchestrator.core.progress import Progress
 from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.core.settings import RunSettings
@@ -372,6 +373,10 @@ class RunSession:
                 comparison.refuse_new(task, self._stored + 1, self._stored)
         return known
 
+    def look_up(self, keys: Sequence[str]) -> Known:
+        """Return the tasks with these keys that the run has from an earlier start. Blocking."""
+        return self._store.look_up(keys).result()
+
     def spool(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
         """Hand in tasks. Return a future that is done when they are durable, or fails with UsageError (a duplicate key)
         or JournalError.
@@ -405,9 +410,9 @@ class RunSession:
         """Let the executors leave: there will be no run."""
         self.post(stimuli.InputClosed())
 
-    def interrupt(self, signal: InterruptSignal, task: str | None = None) -> None:
-        """Stop everything, or one task by its key."""
-        self.post(stimuli.InterruptRequested(signal, task))
+    def interrupt(self, signal: InterruptSignal, task: str | None = None, *, rung: Rung = Rung.FLAG) -> None:
+        """Stop everything, at once down to `rung`, or one task by its key."""
+        self.post(stimuli.InterruptRequested(signal, task, rung))
 
     # -- the end ------------------------------------------------------------------------------------
 

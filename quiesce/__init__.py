@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from orchestrator.core.records import RunEvent as RunEvent
     from orchestrator.core.settings import MaxFailures as MaxFailures
     from orchestrator.engine.hub import EventStream as EventStream
+    from orchestrator.futures import CallCrashed as CallCrashed
+    from orchestrator.futures import SupervisedExecutor as SupervisedExecutor
     from orchestrator.identity import RunMismatchError as RunMismatchError
     from orchestrator.journal.base import Counts as Counts
     from orchestrator.outcome import Outcome as Outcome

@@ -63,6 +63,8 @@ class ShutdownController:
         """Stop the run or one task, as the program, the journal or a limit asks."""
         if stimulus.task is None:
             self.stop(stimulus.signal, now)
+            while self._state.phase is Phase.STOPPING and self._state.escalation.rung < stimulus.rung:
+                self._escalate(now)
             return
         for slot in self._state.slots:
             for assignment in slot.assigned.values():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator.core.ladder import Rung
 from orchestrator.core.records import NewTask, PendingTask
 from runtime.ipc.executor_protocol import ExecutorRecord
 from runtime.ipc.guardian_protocol import ForkedReport, ReadyReport, StraysReport, SweepReport
@@ -192,10 +193,14 @@ class HostFailed(msgspec.Struct, frozen=True):
 
 
 class InterruptRequested(msgspec.Struct, frozen=True):
-    """A caller, the journal or a limit asks for a stop, of everything or of one task."""
+    """A caller, the journal or a limit asks for a stop, of everything or of one task.
+
+    `rung`: a stop of everything goes down to this rung of the ladder at once.
+    """
 
     signal: InterruptSignal
     task: str | None = None
+    rung: Rung = Rung.FLAG
 
 
 class OsSignalReceived(msgspec.Struct, frozen=True):

@@ -13,14 +13,14 @@ from runtime import agent_signature
 from runtime.errors import ExecutionInterrupted, ResultError, error_text
 from runtime.executor.running_task import RunningTask
 from runtime.failure import Failure
-from runtime.ipc import codec
+from runtime.ipc import calls, codec
 from runtime.ipc.executor_protocol import TaskDone
 from runtime.ipc.failures import describe_failure
 from runtime.model import ExecutionStatus, escape_surrogates
 
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _DETAIL_LIMIT = 20_000  # characters of a traceback that are kept
-_OWN_FILES: Final = (os.path.dirname(__file__) + os.sep, agent_signature.__file__)
+_OWN_FILES: Final = (os.path.dirname(__file__) + os.sep, agent_signature.__file__, calls.__file__)
 
 
 def make_completed(running: RunningTask, value: Any) -> TaskDone:
@@ -45,11 +45,16 @@ def make_interrupted(running: RunningTask, interrupted: ExecutionInterrupted, er
 
 
 def make_failed(running: RunningTask, error: BaseException) -> TaskDone:
-    """Return the record of a task whose agent raised an error."""
+    """Return the record of a task whose agent raised an error; of a call, with the very exception as a pickle."""
+    encoded: codec.Encoded | None = None
+    if type(error) is calls.CallFailed:
+        encoded = None if error.encoded is None else (error.encoded, codec.BLOB, None)
+        error = error.error
     text = error_text(error)
     name = escape_surrogates(type(error).__name__)
     line = f"{name}: {text}" if text else name
-    return _done(running, ExecutionStatus.FAILED, error=line, detail=_detail(error), failure=describe_failure(error))
+    failure = describe_failure(error)
+    return _done(running, ExecutionStatus.FAILED, encoded, error=line, detail=_detail(error), failure=failure)
 
 
 def _done(
@@ -70,6 +75,8 @@ def _done(
 
 
 def _encode_result(value: Any) -> codec.Encoded:
+    if type(value) is calls.EncodedValue:
+        return value.encoded
     if type(value) not in _PLAIN and (
         inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value)
     ):

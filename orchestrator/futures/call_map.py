@@ -1,0 +1,67 @@
+"""The iterators behind `map`, `imap` and the like: hand calls in, in batches, and yield their values."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from orchestrator.futures.call_future import CallFuture
+from orchestrator.futures.pool import CallPool
+from runtime.ipc.calls import Call, run_chunk
+
+BATCH = 256
+"""Calls that are handed in together."""
+
+Submitted = Iterator[list[CallFuture[Any]]]
+
+
+def make_calls(fn: Callable[..., Any], arguments: Iterable[Sequence[Any]], chunksize: int) -> Iterator[Call]:
+    """Yield the calls of a function, `chunksize` arguments in each."""
+    if chunksize == 1:
+        return ((fn, args, {}) for args in arguments)
+    iterator = iter(arguments)
+    chunks = iter(lambda: tuple(itertools.islice(iterator, chunksize)), ())
+    return ((run_chunk, (fn, chunk), {}) for chunk in chunks)
+
+
+def map_calls(
+    pool: CallPool,
+    fn: Callable[..., Any],
+    arguments: Iterable[Sequence[Any]],
+    chunksize: int,
+    buffersize: int | None,
+    end: float | None,
+) -> Iterator[Any]:
+    """Hand in calls now, all or as many as `buffersize` says, and return the iterator of their values.
+
+    `end`: monotonic seconds after which waiting raises TimeoutError.
+    """
+    calls = make_calls(fn, arguments, chunksize)
+    waiting: deque[CallFuture[Any]] = deque()
+    first = calls if buffersize is None else itertools.islice(calls, buffersize)
+    while batch := list(itertools.islice(first, BATCH)):
+        waiting.extend(pool.submit(batch))
+    rest = iter(()) if buffersize is None else calls
+    values = _values(pool, waiting, rest, end)
+    return values if chunksize == 1 else itertools.chain.from_iterable(values)
+
+
+def _values(pool: CallPool, waiting: deque[CallFuture[Any]], calls: Iterator[Call], end: float | None) -> Iterator[Any]:
+    """Yield values in order; for each that is taken, hand in another call. Left early, cancel the rest."""
+    try:
+        while waiting:
+            future = waiting[0]
+            try:
+                value = future.result(None if end is None else end - time.monotonic())
+            finally:
+                del future  # else an exception's traceback holds the future
+            waiting.popleft()
+            waiting.extend(pool.submit(list(itertools.islice(calls, 1))))
+            yield value
+    finally:
+        for future in waiting:
+            future.cancel()
+        waiting.clear()
