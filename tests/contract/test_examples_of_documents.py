@@ -17,6 +17,7 @@ HAS_EXAMPLES = {
     "README.md": 3,
     "docs/arguments.md": 3,
     "docs/lifespan.md": 2,
+    "docs/logging.md": 1,
     "docs/output.md": 2,
     "docs/progress.md": 1,
     "docs/stopping.md": 1,
@@ -74,6 +75,12 @@ def test_the_example_of_an_agent_that_logs(tmp_path: Path) -> None:
         "2 said: doubling 2",
         "4",
     ]
+
+
+def test_the_example_of_a_program_that_takes_the_log(tmp_path: Path) -> None:
+    (program,) = examples_of("docs/logging.md")
+    lines = run(program, tmp_path)
+    assert sorted(lines) == ["INFO shop 1 says: thinking about 1", "INFO shop run.finished: completed"]
 
 
 def test_the_example_of_an_agent_that_stops_well(tmp_path: Path) -> None:
