@@ -2,6 +2,7 @@
 
 - README.md and its neighbours at the root of the project. Their links lead to files of the checkout, so that they work
   on a forge; here they are led to the pages.
+- The commands, from the commands themselves.
 - The reference: every public name of each package. The packages load their names when they are first used, so the list
   is asked of the packages: a reader of their source would not find it.
 """
@@ -47,6 +48,10 @@ def on_files(files: Files, *, config: Any) -> Files:
     for name, page in PAGES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=link_to_pages(text)))
+    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(ROOT / "scripts"))
+    commands: str = importlib.import_module("command_page").render()
+    files.append(File.generated(config, "reference/commands.md", content=commands))
     for page, text in reference_pages():
         files.append(File.generated(config, page, content=text))
     return files
@@ -65,7 +70,6 @@ def link_to_pages(text: str) -> str:
 
 def reference_pages() -> list[tuple[str, str]]:
     """Return name and text of each page of the reference: a directive of mkdocstrings for each public name."""
-    sys.path.insert(0, str(ROOT))
     pages: list[tuple[str, str]] = []
     described: set[str] = set()
     for package, purpose in REFERENCE.items():
