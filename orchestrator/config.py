@@ -51,3 +51,4 @@ class SettingsOptions(TypedDict, total=False):
     progress_interval: float | None
     host_grace: float | None
     stop_on: Sequence[str] | None
+    watch_host: str | None

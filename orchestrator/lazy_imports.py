@@ -7,6 +7,7 @@ asyncio already.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.logging.sinks import Sink, TimedLog
@@ -25,6 +26,11 @@ def default_log(sink: Sink | None = None, level: Severity = Severity.WARNING) ->
     """Return the log that `orchestrator.logging.setup.default_log` makes."""
     made: TimedLog = importlib.import_module("orchestrator.logging.setup").default_log(sink, level)
     return made
+
+
+def host_watcher(name: str, post: Callable[[Any], None]) -> Any:
+    """Return the `orchestrator.host_watch.watcher.HostWatcher` of these arguments."""
+    return importlib.import_module("orchestrator.host_watch.watcher").HostWatcher(name, post)
 
 
 def asyncio() -> Any:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator import lazy_imports
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
 from orchestrator.core import progress_report, stimuli
@@ -79,6 +80,8 @@ class RunSession:
         outputs: Sequence[OutputSink] | None = None,
     ) -> None:
         check_run_id(run_id)
+        watched = settings.watch_host
+        self._watcher = None if watched is None else lazy_imports.host_watcher(watched, self.post)  # may raise: first
         self.settings = settings
         self.run_id = run_id
         self.hub = Hub()
@@ -123,6 +126,8 @@ class RunSession:
             self._signals.install()
         try:
             self._engine.start(self._store)
+            if self._watcher is not None:
+                self._watcher.start()
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started (a limit, or a sandbox)
             self._backend.close()
             self._release_process_state()
@@ -446,6 +451,8 @@ class RunSession:
 
     def _release_process_state(self) -> None:
         """Release what a process has once: the loop's descriptors, the switch interval, the signal handlers."""
+        if self._watcher is not None:
+            self._watcher.close()
         self._engine.close()
         self._process_state.close()
         if self._signals is not None:

@@ -112,6 +112,9 @@ FAILED_JOURNAL_TIMEOUT: Final = 1.0
 PROBES_CLOSE_TIMEOUT: Final = 1.0
 """End: how long the supervisor waits for the threads that answer HTTP."""
 
+WATCHER_CLOSE_TIMEOUT: Final = 0.2
+"""End: how long the supervisor waits for the thread that watches the host, whose request it has ended."""
+
 # -- the guardian waits for processes ---------------------------------------------------------------
 
 STRAY_GRACE: Final = 0.5

@@ -260,7 +260,11 @@ class RunSettings(CheckedRecord):
         description="Signals that stop the run, besides INT, TERM and HUP. (default: USR1,USR2 in a job of Slurm, "
         "else none)",
     )
-    watch_host: HostName = field(default=None, exclude=True)
+    watch_host: HostName = field(
+        default=None,
+        exclude=True,
+        description="Ask this cloud whether it takes the machine away, and stop the run in time. (default: off)",
+    )
     host_ends_at: float | None = field(default=None, exclude=True)
 
     @classmethod
