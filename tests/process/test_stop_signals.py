@@ -117,9 +117,9 @@ def test_usr1_shows_stacks_unless_it_stops_the_run(tmp_path: Path, monkeypatch: 
     with AnnouncementPipe(tmp_path / "post") as post, hold(tmp_path, "--stop-on", "none", **SLURM) as running:
         post.expect(1)
         running.send(signal.SIGUSR1)
-        running.expect(r"history\.written")
+        running.expect(r"in _dump_stacks")
         running.send(signal.SIGQUIT)
-        running.expect(r"history\.written", count=2)
+        running.expect(r"in _dump_stacks", count=2)
         running.send(signal.SIGTERM)
         done = running.wait()
     assert done.returncode == -signal.SIGTERM, done
