@@ -19,6 +19,8 @@ import msgspec
 from orchestrator import lazy_imports
 from orchestrator.backends import BackendFactory
 from orchestrator.backends.local import LocalBackend
+from orchestrator.control.run_control import RunControl
+from orchestrator.control.server import ControlServer
 from orchestrator.core import progress_report, stimuli
 from orchestrator.core.instructions import ReportAgent
 from orchestrator.core.ladder import Rung
@@ -112,6 +114,7 @@ class RunSession:
         self._handed_in = 0
         self.loading: tuple[str, float] | None = None
         """The agent whose import a caller waits for, and since when (monotonic seconds)."""
+        self._control: ControlServer | None = None
         self._ending: RunResult | None = None
         self._process_state = ExitStack()
 
@@ -135,6 +138,19 @@ class RunSession:
                 self.journal.close()
             reason = error.strerror if isinstance(error, OSError) else None
             raise QuiesceError(f"the guardian cannot be started: {reason or error}") from error
+        if self.journal is None:
+            self._open_control()
+
+    def _open_control(self) -> None:
+        """Listen on the run's control socket. A run that has none goes on: the journal takes requests, too."""
+        location = None if self.journal is None else self.journal.location
+        control = ControlServer(RunControl(self, self.post, self._now), self.hub, location)
+        try:
+            control.start()
+        except QuiesceError as error:
+            self._note("control.unavailable", Severity.INFO, {"error": str(error)})
+        else:
+            self._control = control
 
     def _fail_waiters(self) -> None:
         """Fail every wait, after the end of the loop: nothing can come any more."""
@@ -302,6 +318,7 @@ class RunSession:
             self.journal.release(run.id)
             raise
         self.run = claimed
+        self._open_control()  # not before: the run may be another supervisor's
         counts = self.journal.counts(run.id)
         last = self.journal.last_seq(run.id)
         self.post(stimuli.RunResumed(last, counts.total, counts.completed, counts.failed, by_program=again))
@@ -467,6 +484,8 @@ class RunSession:
         finally:  # also when the program's log raises
             problem = self._write_last(event, ending)
             self.hub.close()
+            if self._control is not None:
+                self._control.close()
         if problem is None:
             return ending
         self._log("journal.failed", Severity.ERROR, {"error": problem})

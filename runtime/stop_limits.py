@@ -115,6 +115,9 @@ PROBES_CLOSE_TIMEOUT: Final = 1.0
 WATCHER_CLOSE_TIMEOUT: Final = 0.2
 """End: how long the supervisor waits for the thread that watches the host, whose request it has ended."""
 
+CONTROL_CLOSE_TIMEOUT: Final = 0.5
+"""End: how long the supervisor waits for the thread of the control socket, which sends clients what they are owed."""
+
 # -- the guardian waits for processes ---------------------------------------------------------------
 
 STRAY_GRACE: Final = 0.5

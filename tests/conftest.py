@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.control_sockets import keep_control_sockets_apart
 from tests.support.dispositions import reset_ignored_signals
 from tests.support.examples import FULL
 from tests.support.private_shm import make_private_shm
@@ -35,6 +36,7 @@ def pytest_configure() -> None:
     """Let programs under test obey the stop signals, and keep their shared memory apart from that of other programs."""
     reset_ignored_signals()
     make_private_shm()
+    keep_control_sockets_apart()
 
 
 def pytest_collection_finish() -> None:

@@ -24,6 +24,7 @@ from orchestrator.cli import (
     retry,
     run,
     service,
+    steering,
     verbosity,
 )
 from orchestrator.cli.exit import USAGE, exit_now, print_error
@@ -41,6 +42,7 @@ app = typer.Typer(
 run.register(app)
 retry.register(app)
 queries.register(app)
+steering.register(app)
 prune.register(app)
 results.register(app)
 events.register(app)

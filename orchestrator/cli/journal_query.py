@@ -6,7 +6,6 @@ import contextlib
 import io
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final, TypeVar
 
@@ -16,6 +15,7 @@ from orchestrator.cli import stdout
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.verbosity import print_traceback
 from orchestrator.config_file import JOURNAL_VARIABLE, choose_journal
+from orchestrator.control.commit_watch import CommitWatch
 from orchestrator.journal import Journal, Mode
 from orchestrator.run_text import text
 from runtime.errors import QuiesceError, UsageError
@@ -69,7 +69,11 @@ def query(where: str, mode: Mode = "read") -> Iterator[Journal]:
 
 
 def follow(journal: Journal, number: int, read_new: Callable[[], Iterable[T]]) -> Iterator[T]:
-    """Yield what `read_new` returns, again after each commit, until the run has ended or its supervisor is gone."""
+    """Yield what `read_new` returns, again after each commit, until the run has ended or its supervisor is gone.
+
+    The run's control socket says when something was committed; without one the journal is asked every POLL_SECONDS.
+    """
+    commits = CommitWatch(journal, number)
     while True:
         version, run = journal.data_version(), next((run for run in journal.runs() if run.id == number), None)
         if run is None:
@@ -83,7 +87,7 @@ def follow(journal: Journal, number: int, read_new: Callable[[], Iterable[T]]) -
             print_error(f"the supervisor of run {run.run_id} is gone: nothing more comes until it is resumed")
             return
         for _ in range(20):  # then check the run all the same: a supervisor that is killed commits nothing
-            time.sleep(POLL_SECONDS)
+            commits.wait(POLL_SECONDS)
             stdout.die_if_closed()
             if journal.data_version() != version:
                 break

@@ -120,6 +120,7 @@ class SupervisorStateMachine:
                 stimulus.problem, now, InterruptReason.RESOURCE_LIMIT
             ),
             stimuli.InterruptRequested: self._shutdown.on_interrupt_requested,
+            stimuli.EscalationRequested: self._shutdown.on_escalation_requested,
             stimuli.OsSignalReceived: self._shutdown.on_os_signal,
             stimuli.HostEndAnnounced: self._host_end.on_announced,
             stimuli.HostEndExpected: self._host_end.on_expected,

@@ -54,13 +54,24 @@ class ShutdownController:
             reason = InterruptReason.USER_CANCELLED if stimulus.user else InterruptReason.SYSTEM_SHUTDOWN
             signal = PlainSignal(reason=reason, message=f"received {stimulus.name}", triggered_by=by)
             self.stop(signal, now, self._ladder_of_signal(stimulus.name, now))
-        elif self._state.phase in (Phase.STOPPING, Phase.FINISHING):
+        else:
+            self._hurry(by, now)
+
+    def on_escalation_requested(self, stimulus: stimuli.EscalationRequested, now: float) -> None:
+        """Skip to the next rung of a stop that goes on."""
+        self._hurry(stimulus.triggered_by, now)
+
+    def _hurry(self, by: str, now: float) -> None:
+        if self._state.phase in (Phase.STOPPING, Phase.FINISHING):
             self._state.hurried = True
             self._state.log("interrupt.escalated", Severity.WARNING, triggered_by=by)
             self._escalate(now)
 
     def on_interrupt_requested(self, stimulus: stimuli.InterruptRequested, now: float) -> None:
-        """Stop the run or one task, as the program, the journal or a limit asks."""
+        """Stop the run, one task, or what one executor executes, as the program, the journal or a limit asks."""
+        if stimulus.slot is not None:
+            self._interrupt_executor(stimulus.slot, stimulus.signal, now)
+            return
         if stimulus.task is None:
             self.stop(stimulus.signal, now)
             while self._state.phase is Phase.STOPPING and self._state.escalation.rung < stimulus.rung:
@@ -78,6 +89,13 @@ class ShutdownController:
             self._state.log(
                 "interrupt.ignored", Severity.WARNING, key=stimulus.task, reason="no such task waits or runs"
             )
+
+    def _interrupt_executor(self, number: int, signal: InterruptSignal, now: float) -> None:
+        """Interrupt every task that an executor executes; those that wait there are executed."""
+        for slot in self._state.slots:
+            if slot.number == number:
+                for assignment in list(slot.assigned.values())[: self._state.concurrency_per_executor]:
+                    self.interrupt_task(slot, assignment, signal, now, requested=True)
 
     def record_cancelled(self, unwanted: CancelledTasks) -> None:
         """Record tasks that were cancelled while they were still in the store, and that have come now."""

@@ -193,7 +193,7 @@ class HostFailed(msgspec.Struct, frozen=True):
 
 
 class InterruptRequested(msgspec.Struct, frozen=True):
-    """A caller, the journal or a limit asks for a stop, of everything or of one task.
+    """A caller, the journal or a limit asks for a stop: of everything, of a task, or of what an executor executes.
 
     `rung`: a stop of everything goes down to this rung of the ladder at once.
     """
@@ -201,6 +201,13 @@ class InterruptRequested(msgspec.Struct, frozen=True):
     signal: InterruptSignal
     task: str | None = None
     rung: Rung = Rung.FLAG
+    slot: int | None = None
+
+
+class EscalationRequested(msgspec.Struct, frozen=True):
+    """Somebody who may steer the run asks for the next rung of the stop that goes on."""
+
+    triggered_by: str
 
 
 class OsSignalReceived(msgspec.Struct, frozen=True):
@@ -277,6 +284,7 @@ Stimulus = (
     | JournalStarved
     | HostFailed
     | InterruptRequested
+    | EscalationRequested
     | OsSignalReceived
     | HostEndAnnounced
     | HostEndExpected

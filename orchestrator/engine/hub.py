@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
@@ -22,6 +23,18 @@ OutcomesListener = Callable[[Sequence[TaskOutcome]], None]
 """Take the outcomes that have just been committed. Called as OutcomeCallback is."""
 
 
+class EventSink(Protocol):
+    """Take events. Called from the store's thread: it must neither block nor raise."""
+
+    def put(self, events: Sequence[RunEvent]) -> None:
+        """Take events that have just been committed."""
+        ...
+
+    def close(self) -> None:
+        """Note that no more come."""
+        ...
+
+
 class Hub:
     """Deliver each outcome to the caller that waits for its key, and events to every subscriber.
 
@@ -32,9 +45,11 @@ class Hub:
         self._lock = threading.Lock()
         self._waiting: dict[str, OutcomeCallback] = {}
         self._abandoned = False
-        self._events: list[EventStream] = []
+        self._events: list[EventSink] = []
         self._closed = False
         self.on_outcomes: OutcomesListener | None = None
+        self.next_seq = 1
+        """The number of the next event; of a run that was resumed it is known from its first event on."""
 
     def add_waiter(self, key: str, sink: OutcomeCallback) -> None:
         """Have `sink` called with the outcome of this key, once. Register before the task is handed in.
@@ -64,6 +79,8 @@ class Hub:
                     sink(outcome)
         if events and self.on_outcomes is not None:  # without events they are those of an earlier start
             self.on_outcomes(outcomes)
+        if events:
+            self.next_seq = first_seq + len(events)  # before anybody is given them: see `attach`
         if events and self._events:
             numbered = [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(events, first_seq)]
             for stream in tuple(self._events):
@@ -76,18 +93,23 @@ class Hub:
         below 1.
         """
         check_count("limit", limit)
-        stream = EventStream(limit, past, self._leave)
+        stream = EventStream(limit, past, self.detach)
+        self.attach(stream)
+        return stream
+
+    def attach(self, sink: EventSink) -> None:
+        """Deliver events to a sink from now on; what comes before `next_seq`, read after this, it may get or not."""
         with self._lock:
             closed = self._closed
             if not closed:
-                self._events.append(stream)
+                self._events.append(sink)
         if closed:
-            stream.close()
-        return stream
+            sink.close()
 
-    def _leave(self, stream: EventStream) -> None:
+    def detach(self, sink: EventSink) -> None:
+        """Deliver no more events to a sink."""
         with self._lock, suppress(ValueError):  # it came after the end
-            self._events.remove(stream)
+            self._events.remove(sink)
 
     def fail_waiters(self) -> None:
         """Answer every wait with None: no outcome can come any more."""
