@@ -122,5 +122,5 @@ class RunControl:
         return Done()
 
     def _limits(self, _: LimitsRequest) -> LimitsReply:
-        settings = self._run.settings.model_dump(mode="json", include=set(LIMITS))
+        settings = {name: value for name, value in self._run.settings.model_dump(mode="json").items() if name in LIMITS}
         return LimitsReply(msgspec.json.encode(settings))

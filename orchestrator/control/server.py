@@ -329,7 +329,7 @@ def _listen(path: str) -> socket.socket:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         listening.bind(temporary)
-        os.chmod(temporary, 0o600)  # before it listens: until then nobody can connect
+        os.chmod(temporary, 0o600)  # before it listens: until then no client can connect
         listening.listen(CLIENTS)
         os.rename(temporary, path)
     except BaseException:
@@ -341,7 +341,7 @@ def _listen(path: str) -> socket.socket:
 
 
 def _remove_dead(folder: str) -> None:
-    """Remove the sockets of supervisors that were killed: nobody listens there. At most CLIENTS are looked at."""
+    """Remove the sockets of supervisors that were killed: no process listens there. At most CLIENTS are looked at."""
     names = [name for name in os.listdir(folder) if name.endswith(".sock")]
     for path in (os.path.join(folder, name) for name in names[:CLIENTS]):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as knocking:

@@ -205,7 +205,7 @@ class InterruptRequested(msgspec.Struct, frozen=True):
 
 
 class EscalationRequested(msgspec.Struct, frozen=True):
-    """Somebody who may steer the run asks for the next rung of the stop that goes on."""
+    """A client of the control socket asks for the next rung of the stop that goes on."""
 
     triggered_by: str
 

@@ -80,7 +80,7 @@ class Hub:
         if events and self.on_outcomes is not None:  # without events they are those of an earlier start
             self.on_outcomes(outcomes)
         if events:
-            self.next_seq = first_seq + len(events)  # before anybody is given them: see `attach`
+            self.next_seq = first_seq + len(events)  # before subscribers get them: see `attach`
         if events and self._events:
             numbered = [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(events, first_seq)]
             for stream in tuple(self._events):
