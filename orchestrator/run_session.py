@@ -5,11 +5,12 @@ Supervisor (for Python) and the command line have this in common. Blocking calls
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -330,6 +331,11 @@ class RunSession:
         self._resumed_by_program = again
         self._stored, self._handed_in = counts.total, 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the run was begun, and `start_tasks` called; always without a journal."""
+        return self.journal is None or self._is_writing
+
     def start_tasks(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Start the tasks of the run that was begun or resumed; once. Blocking; `meanwhile` is called again and again.
 
@@ -431,6 +437,25 @@ class RunSession:
     def cancel_start(self) -> None:
         """Let the executors leave: there will be no run."""
         self.post(stimuli.InputClosed())
+
+    def wait_for(self, future: Future[Any], timeout: float | None = None) -> None:
+        """Wait until a future of the run is done, or for `timeout` seconds. Blocking; drives the loop meanwhile."""
+        if future.done():
+            return
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        Future.add_done_callback(future, lambda _: self._engine.nudge())
+        self._engine.drive_until(future.done, until)
+        if not future.done():
+            with self._engine.follow():
+                wait([future], None if until == math.inf else max(0.0, until - time.monotonic()))
+
+    def drive_until(self, is_done: Callable[[], bool]) -> None:
+        """Drive the loop until `is_done`, for a caller that would wait for that; see `Engine.drive_until`."""
+        self._engine.drive_until(is_done)
+
+    def nudge(self) -> None:
+        """Have a caller in `drive_until` look whether it has what it waits for. From any thread."""
+        self._engine.nudge()
 
     def interrupt(self, signal: InterruptSignal, task: str | None = None, *, rung: Rung = Rung.FLAG) -> None:
         """Stop everything, at once down to `rung`, or one task by its key."""

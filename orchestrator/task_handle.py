@@ -50,6 +50,10 @@ class Owner(Protocol):
         """Return whether an executor has this task."""
         ...
 
+    def wait_until_done(self, future: Future[Any], timeout: float | None) -> None:
+        """Wait until a handle is done, or for `timeout` seconds."""
+        ...
+
     def end_error(self) -> BaseException:
         """Return why no outcome can come any more."""
         ...
@@ -130,7 +134,7 @@ class Handle(Future[R]):
         """
         check_seconds("timeout", timeout, may_be_endless=True)
         with suppress(CancelledError):
-            super().exception(None if timeout == math.inf else timeout)
+            self._wait(timeout)
         return self._require_outcome()
 
     def result(self, timeout: float | None = None) -> R:
@@ -150,10 +154,16 @@ class Handle(Future[R]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end. Return what `result` would raise, or None. Raises CancelledError and TimeoutError as it."""
         check_seconds("timeout", timeout, may_be_endless=True)
-        super().exception(None if timeout == math.inf else timeout)
+        self._wait(timeout)
         if self._outcome is None:
             return self._owner.end_error()
         return self._resolve(self._outcome)[1]
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait for the end. Raises CancelledError, and TimeoutError after `timeout` seconds."""
+        if not self.done():
+            self._owner.wait_until_done(self, None if timeout == math.inf else timeout)
+        super().exception(0)
 
     def add_done_callback(self, fn: Callable[[Self], object]) -> None:
         """Have `fn(handle)` called when the handle is done; at once, in this thread, if it is.

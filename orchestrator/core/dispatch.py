@@ -49,6 +49,8 @@ class Dispatcher:
         if state.queue.has_isolated and self._isolate(takers):
             return
         for left, slot in zip(range(len(takers), 0, -1), takers, strict=True):
+            if not len(state.queue):
+                break
             share = max(width, -(-len(state.queue) // left))
             suspect = None if slot.assigned else state.queue.take_suspect()
             if suspect is not None:
@@ -183,6 +185,7 @@ class Dispatcher:
     def _slots_with_prefetched(self) -> list[Slot]:
         """Return the slots whose executors hold more tasks than they execute, while nothing else waits."""
         state = self._state
+        if len(state.queue):
+            return []
         width = state.concurrency_per_executor
-        rich = [slot for slot in state.slots if len(slot.assigned) > width and not slot.reclaim_pending]
-        return [] if len(state.queue) else rich
+        return [slot for slot in state.slots if len(slot.assigned) > width and not slot.reclaim_pending]

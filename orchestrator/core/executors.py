@@ -248,4 +248,4 @@ class ExecutorLifecycle:
 
     def due(self) -> list[float]:
         """Return when executors may be started again (monotonic seconds)."""
-        return [slot.restart_at for slot in self._state.slots if not slot.is_alive and slot.restart_at]
+        return [slot.restart_at for slot in self._state.slots if slot.restart_at and not slot.is_alive]

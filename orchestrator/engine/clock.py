@@ -37,7 +37,7 @@ class SystemClock:
 
 
 class PauseDetector:
-    """Measure what one thread's loop has lost. Belongs to that thread."""
+    """Measure what one thread's loop has lost. Belongs to that thread; see `move`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -52,6 +52,11 @@ class PauseDetector:
         began, used_before = last
         wanted = max(began, slept_until) if slept_until <= now else now
         return max(0.0, now - wanted - (used - used_before))
+
+    def move(self) -> None:
+        """Go on in the calling thread, which has the loop now: the time since the last turn still counts."""
+        if self._last is not None:
+            self._last = (self._last[0], self._clock.processor_time())
 
     def reset(self) -> None:
         """Count from now on: what was lost before is known."""

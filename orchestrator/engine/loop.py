@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from orchestrator.backends import Backend
 from orchestrator.core import instructions, stimuli
@@ -31,6 +31,7 @@ from orchestrator.engine.multiplexer import PipeMultiplexer
 from orchestrator.engine.output_tails import OutputTails
 from orchestrator.engine.pending_writes import PendingWrites
 from orchestrator.engine.sampler import Sampler
+from orchestrator.engine.seat import Seat
 from orchestrator.engine.signals import STACKS, SUSPEND, SignalPipe
 from orchestrator.engine.status_board import Observer, StatusBoard
 from orchestrator.engine.suspension import SupervisorSuspension
@@ -83,6 +84,8 @@ class Engine:
         self._on_end = on_end
         self._inbox: queue.SimpleQueue[stimuli.Stimulus] = queue.SimpleQueue()
         self._wakeup = Wakeup()
+        self._seat = Seat(self._wakeup.wake)
+        self._driver: int | None = None
         self._turn_lock = threading.Lock()
         self._turning_in: int | None = None
         self._wakeup_at = 0.0
@@ -149,6 +152,40 @@ class Engine:
             if not self._ended and (due is None or due >= self._wakeup_at):
                 return
         self._wakeup.wake()
+        self._seat.ring()
+
+    def drive_until(self, is_done: Callable[[], bool], until: float = math.inf) -> None:
+        """Drive the loop in the calling thread until `is_done`, the end, or `until` (monotonic seconds).
+
+        For a caller that would wait for what the loop brings (seat.py). Returns at once where it cannot drive. What
+        makes `is_done` true outside of a turn calls `nudge`.
+        """
+        if not self._may_turn_here() or self._driver == threading.get_ident():
+            return
+        with self._seat.visit() as is_driver:
+            if is_driver and not self._ended:
+                self._drive(lambda: is_done() or time.monotonic() >= until, until)
+
+    def follow(self) -> AbstractContextManager[None]:
+        """Return a block for a caller that waits without driving."""
+        return self._seat.follow()
+
+    def nudge(self) -> None:
+        """Have a caller that drives the loop look whether it has what it waits for. From any thread."""
+        if self._driver is not None and self._driver != threading.get_ident():
+            self._wakeup.wake()
+
+    def _drive(self, is_left: Callable[[], bool], until: float = math.inf) -> None:
+        """Take turns in the calling thread, which has the seat, until it is to leave that, or the end."""
+        self._driver = threading.get_ident()
+        self._pauses.move()
+        try:
+            while not self._ended and not is_left():
+                self._run_once(until)
+        except BaseException as error:  # noqa: BLE001 - a defect of ours: everything must still be taken down
+            self.error, self._ended = error, True
+        finally:
+            self._driver = None
 
     def _may_turn_here(self) -> bool:
         """Return whether no program's signal handler can raise in the middle of a turn of the calling thread.
@@ -202,9 +239,11 @@ class Engine:
     def _run(self) -> None:
         try:
             while not self._ended:
-                self._run_once()
-        except BaseException as error:  # noqa: BLE001 - a defect of ours: everything must still be taken down
-            self.error = error
+                self._seat.take()
+                try:
+                    self._drive(lambda: self._seat.is_wanted)
+                finally:
+                    self._seat.leave()
         finally:
             self._ended = True
             try:
@@ -223,9 +262,11 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 - as in _run
                 self.error = self.error or error
 
-    def _run_once(self) -> None:
+    def _run_once(self, until: float) -> None:
         with self._turn_lock:
             patience = self._select_timeout()
+        if until < math.inf:
+            patience = min(patience, max(0.0, until - time.monotonic()))
         ready = self._selector.select(clamp_wait(patience))
         with self._turn_lock:
             self._process(ready)
@@ -236,9 +277,9 @@ class Engine:
         try:
             self._notice_pause()
             registered = self._selector.get_map()
-            for key, _ in ready:
-                if registered.get(key.fd) is key:  # one before it may have closed it, and the number be another pipe's
-                    key.data()
+            for number, (key, _) in enumerate(ready):
+                if not number or registered.get(key.fd) is key:  # one before it may have closed it, and the number be
+                    key.data()  # another pipe's
             self._mux.read_events()
             self._read_inbox()
             if self._mux.has_output:
@@ -263,19 +304,19 @@ class Engine:
 
     def _notice_pause(self) -> None:
         """Notice what this process has lost, first in a turn, so that no executor is blamed for it."""
-        if self._thread.ident != threading.get_ident():  # another thread's processor time says nothing of ours
+        if self._driver != threading.get_ident():  # another thread's processor time says nothing of the driver's
             return
         seconds = self._pauses.lost(self._wakeup_at)
         if seconds > self._settings.pause_limit:
             self._handle(stimuli.SuspensionNoticed(seconds))
 
     def _read_inbox(self) -> None:
-        with suppress(queue.Empty):
-            while not self._ended:
-                stimulus = self._inbox.get_nowait()
-                if isinstance(stimulus, stimuli.MemoryExceeded):
-                    self._sample(self._now())  # which tasks are executed now
-                self._handle(stimulus)
+        inbox = self._inbox
+        while not self._ended and not inbox.empty():  # nothing else takes from it
+            stimulus = inbox.get_nowait()
+            if isinstance(stimulus, stimuli.MemoryExceeded):
+                self._sample(self._now())  # which tasks are executed now
+            self._handle(stimulus)
 
     def _select_timeout(self) -> float:
         now = self._now()

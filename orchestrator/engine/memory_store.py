@@ -32,6 +32,8 @@ class MemoryStore:
         self._keys: set[str] = set()
         self._seq = 0
         self._events = 0
+        self._added: Future[None] = Future()
+        self._added.set_result(None)
 
     @property
     def unwritten_bytes(self) -> int:
@@ -46,20 +48,19 @@ class MemoryStore:
 
     def add_tasks(self, tasks: Sequence[NewTask], known: Known = NOTHING_KNOWN) -> Future[None]:
         """Post tasks at once. A key may come again when its first task has ended."""
-        done: Future[None] = Future()
         with self._lock:
             duplicate = next((task.key for task in tasks if task.key in self._keys), None)
             if duplicate is not None:
-                done.set_exception(UsageError(f"duplicate key {duplicate!r}"))
-                return done
+                refused: Future[None] = Future()
+                refused.set_exception(UsageError(f"duplicate key {duplicate!r}"))
+                return refused
             before = self._seq
             for task in tasks:
                 self._keys.add(task.key)
                 self._seq = task.seq or self._seq + 1
             added = stimuli.TasksAdded(before, self._seq, tasks, stored=False)
         self._post(added)
-        done.set_result(None)
-        return done
+        return self._added
 
     def seal(self) -> None:
         """Post that the input is closed."""

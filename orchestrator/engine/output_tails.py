@@ -54,6 +54,11 @@ class OutputTails:
         self.is_resumed = False
         """Whether an earlier start of the run may have committed output of its tasks."""
 
+    @property
+    def has_any(self) -> bool:
+        """Whether something is still to be committed."""
+        return bool(self._waiting)
+
     def add(self, task: int, slot: int, line: KeptLine, *, is_again: bool) -> None:
         """Add a line of a task, 0 for what belongs to none. `is_again`: earlier output of it may be committed."""
         if not self._limit:

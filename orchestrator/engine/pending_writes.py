@@ -100,6 +100,8 @@ class PendingWrites:
 
     def flush(self, store: TaskStore | None, mux: PipeMultiplexer) -> None:
         """Hand what was collected to the store, as one batch; its weight is what `mux` has read for it."""
+        if not self._batch and not self.tails.has_any:
+            return
         now = time.monotonic()
         output = self.tails.take(everything=now >= self._output_due)
         batch, self._batch = self._batch, WriteBatch()

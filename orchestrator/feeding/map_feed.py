@@ -80,9 +80,12 @@ class MapFeed:
         """Wake the caller when tasks could not be written: no outcome of them can come."""
         if spooled.cancelled() or spooled.exception() is not None:
             self._arrived.put(_REFUSED)
+        self._feed.session.nudge()  # there may also be outcomes of an earlier start
 
     def _deliver(self) -> Iterable[Outcome[Any]]:
         """Wait for the next outcome, and return those whose turn has come."""
+        if self._arrived.empty():
+            self._feed.session.drive_until(lambda: not self._arrived.empty())
         index, record = self._arrived.get()
         if record is not None:
             return self._delivery.take(index, record)

@@ -8,13 +8,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.callbacks import CallbackThread
 from orchestrator.core.records import NewTask
-from orchestrator.engine.hub import OutcomeCallback
+from orchestrator.engine.hub import Hub, OutcomeCallback
 from orchestrator.engine.task_store import Known
 from orchestrator.feeding.agent_sources import AgentSources
 from orchestrator.feeding.delivery import Delivery
@@ -65,17 +65,19 @@ class TaskFeed:
         Executors may be busy when others follow; one that cannot be loaded then fails its own tasks.
         """
         name, identity, source = self._sources.encode(agent)
-        number, loaded = self.session.register_agent(by_name=False, source=source, identity=identity)
+        session = self.session
+        number, loaded = session.register_agent(by_name=False, source=source, identity=identity)
         if loaded.done() or not self._first_agent_loaded:
-            self.session.loading = name, time.monotonic()
+            session.loading = name, time.monotonic()
             try:
                 loaded.result()
             finally:
-                self.session.loading = None
+                session.loading = None
         self._first_agent_loaded = True
-        with self._lock:
-            self.session.begin_run({"name": name})
-            self.session.start_tasks()
+        if not session.has_begun:
+            with self._lock:
+                session.begin_run({"name": name})
+                session.start_tasks()
         return number
 
     @contextmanager
@@ -130,10 +132,11 @@ class TaskFeed:
 
     def hand_in(self, tasks: Sequence[NewTask], sinks: Iterable[OutcomeCallback]) -> Future[None]:
         """Compare tasks, wait for their outcomes, and spool them. Return the future of that."""
+        session = self.session
         with self._lock:
-            known = self.session.compare(tasks)
-            self.wait_for(tasks, sinks)
-            return self.spool(tasks, known)
+            known = session.compare(tasks)
+            self._wait_for(session.hub, tasks, sinks)
+            return self._spool(session, tasks, known)
 
     def submit(self, agent: int, task_input: Any, key: str | None = None, priority: int = 0) -> Handle[Any]:
         """Hand in one task. Return the handle of its result."""
@@ -142,12 +145,23 @@ class TaskFeed:
             task = self.builder.task(agent, task_input, key, priority=priority)
             handle, settle = new_handle(task.key, task_input, self)
             unwritten.append(self.hand_in([task], [settle]))
+            self.wait_until_done(unwritten[-1], None)
             unwritten[-1].result()
         return handle
 
+    def wait_until_done(self, future: Future[Any], timeout: float | None) -> None:
+        """Wait until a future of this run is done, or for `timeout` seconds."""
+        if self.is_forked:
+            wait([future], timeout)
+        else:
+            self._session.wait_for(future, timeout)
+
     def wait_for(self, tasks: Sequence[NewTask], sinks: Iterable[OutcomeCallback]) -> None:
         """Wait for all of these tasks, each with its sink, or, when a key is refused, for none."""
-        hub = self.session.hub
+        self._wait_for(self.session.hub, tasks, sinks)
+
+    @staticmethod
+    def _wait_for(hub: Hub, tasks: Sequence[NewTask], sinks: Iterable[OutcomeCallback]) -> None:
         for number, (task, sink) in enumerate(zip(tasks, sinks, strict=True)):
             try:
                 hub.add_waiter(task.key, sink)
@@ -158,8 +172,12 @@ class TaskFeed:
 
     def spool(self, tasks: Sequence[NewTask], known: Known) -> Future[None]:
         """Hand in tasks as RunSession.spool does. Those that cannot be written are not waited for any more."""
-        hub = self.session.hub
-        spooled = self.session.spool(tasks, known)
+        return self._spool(self.session, tasks, known)
+
+    @staticmethod
+    def _spool(session: RunSession, tasks: Sequence[NewTask], known: Known) -> Future[None]:
+        hub = session.hub
+        spooled = session.spool(tasks, known)
 
         def forget(done: Future[None]) -> None:
             if done.cancelled() or done.exception() is not None:

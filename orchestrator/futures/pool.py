@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -266,6 +266,14 @@ class CallPool:
         """Stop every call, and let all futures raise BrokenProcessPool with this text."""
         self._broken = self._broken or text
         self.interrupt(_signal(text))
+
+    def wait_until_done(self, future: Future[Any], timeout: float | None) -> None:
+        """Wait until a future of this pool is done, or for `timeout` seconds."""
+        session = self._session
+        if session is None or self._pid != os.getpid():
+            wait([future], timeout)
+        else:
+            session.wait_for(future, timeout)
 
     def wait(self) -> None:
         """Wait for the end of the run. A Ctrl-C of the program's own interrupts the calls, and is raised at the end."""

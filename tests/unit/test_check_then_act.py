@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from typing import Any
 
@@ -89,6 +90,9 @@ class NoRun:
 
     def is_running(self, key: str) -> bool:
         return False
+
+    def wait_until_done(self, future: concurrent.futures.Future[Any], timeout: float | None) -> None:
+        concurrent.futures.wait([future], timeout)
 
     def end_error(self) -> BaseException:
         return QuiesceError("the supervisor has ended")

@@ -264,3 +264,54 @@ def test_a_caller_who_is_cancelled_does_not_cancel_the_task(running: Supervisor)
         assert await handle == 1
 
     asyncio.run(main())
+
+
+def waits_and_fails(_input: int, state: Any) -> None:
+    waits(0, state)
+    raise ValueError("no")
+
+
+def test_the_thread_that_waits_for_a_result_drives_the_loop() -> None:
+    GATE.clear()
+    log_threads: dict[str, int] = {}
+
+    def log(name: str, _severity: object, _fields: object) -> None:
+        log_threads[name] = threading.get_ident()
+
+    with Supervisor(
+        workers=1, retries=1, retry_delay=0, log=log, handle_signals=False, backend=FakeBackend()
+    ) as supervisor:
+        handle = supervisor.submit(waits_and_fails, 1)
+        follower = threading.Thread(target=handle.outcome)
+        caller = threading.Thread(target=handle.outcome)
+        caller.start()
+        engine = supervisor._require_session()._engine
+        wait_until(lambda: engine._driver == caller.ident)
+        follower.start()  # it waits without driving
+        GATE.set()
+        caller.join(PATIENCE)
+        follower.join(PATIENCE)
+        assert not caller.is_alive()
+        assert not follower.is_alive()
+        assert handle.outcome().attempts == 2
+        assert supervisor.submit(double, 2).result() == 4  # in the main thread, whose signal handlers are not ours
+    assert log_threads["task.retrying"] == caller.ident
+
+
+def test_the_time_limit_of_a_wait_holds_while_the_caller_drives(running: Supervisor) -> None:
+    handle = running.submit(waits, 1)
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            handle.result(timeout=0.01)
+        except TimeoutError as error:
+            errors.append(error)
+
+    caller = threading.Thread(target=wait)
+    caller.start()
+    caller.join(PATIENCE)
+    assert errors
+    assert not handle.done()
+    GATE.set()
+    assert handle.result() == 1

@@ -21,6 +21,17 @@ class ThreadClock:
         return self.used
 
 
+def test_a_pause_is_noticed_by_the_thread_that_takes_the_loop_over() -> None:
+    clock = ThreadClock()
+    pauses = PauseDetector(clock)
+    pauses.move()  # nothing was measured yet
+    assert pauses.lost(0.0) == 0.0
+    clock.now += 30  # in which no thread had the loop
+    clock.used = 500.0  # another thread's clock
+    pauses.move()
+    assert abs(pauses.lost(0.0) - 30.0) < 1e-9
+
+
 def test_a_pause_is_told_from_sleep_and_from_work() -> None:
     clock = ThreadClock()
     pauses = PauseDetector(clock)
