@@ -48,6 +48,13 @@ class SettingsOptions(TypedDict, total=False):
     preempt: bool
     keep_children: bool
     slot_env: Mapping[str, Sequence[object] | str]
+    stop_signal: str
+    ok_codes: Sequence[int] | str
+    retry_codes: Sequence[int] | str | None
+    delay: float
+    load: str | float | None
+    memfree: int | None
+    halt: str | None
     progress_interval: float | None
     host_grace: float | None
     stop_on: Sequence[str] | None

@@ -23,6 +23,9 @@ OUT_OF_MEMORY: Final = "out of memory"
 LONGEST_CAUSE: Final = 200
 """Characters of a cause without an exception."""
 
+_COMMAND_ERRORS: Final = frozenset({"CommandFailed"})
+"""The error of commands, with the one below it (runtime/command/record.py)."""
+
 _EXCEPTION: Final = re.compile(r"^([^\W\d][\w.]*)(?::|$)")
 
 
@@ -97,6 +100,8 @@ def cause_of(outcome: TaskOutcome) -> Cause:
     error = outcome.error or ""
     if outcome.signal is not None:
         return Cause(OUT_OF_MEMORY if outcome.signal.triggered_by == MEMORY_LIMIT else outcome.signal.reason.value)
+    if outcome.failure is not None and outcome.failure.is_of(_COMMAND_ERRORS):
+        return Cause(command_cause(error, outcome.key))
     if outcome.failure is not None:
         return Cause(outcome.failure.type, outcome.failure.frame)
     match = _EXCEPTION.match(error) if outcome.detail else None
@@ -104,6 +109,17 @@ def cause_of(outcome: TaskOutcome) -> Cause:
         return Cause(single_line(error.partition(" (")[0] or "no error", LONGEST_CAUSE))
     frames = select_user_frames(frames_in_text(outcome.detail or ""))
     return Cause(match[1], frames[-1] if frames else None)
+
+
+def command_cause(error: str, key: str) -> str:
+    """Return why a command failed: its exit code or signal, and the last line that it wrote to standard error.
+
+    The input's own text in that line is shown as {}, so that commands that failed alike are one group.
+    """
+    end, separator, line = error.partition(": ")
+    if key:
+        line = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "{}", line)
+    return single_line(end + separator + line, LONGEST_CAUSE)
 
 
 def tasks(count: int) -> str:

@@ -66,7 +66,8 @@ SPOOL_AHEAD = 8
 class RunSession:
     """Conduct one run. Call `start`, then `register_agent`, `begin_run`, `start_tasks`, `spool`, `seal`, and `finish`.
 
-    backend, clock: see Supervisor; a test gives its own.
+    backend, clock: see Supervisor; a test gives its own. recorded: the settings that the journal keeps, if they differ
+    from those of this start.
     """
 
     def __init__(
@@ -81,11 +82,13 @@ class RunSession:
         backend: BackendFactory = LocalBackend,
         clock: Clock | None = None,
         outputs: Sequence[OutputSink] | None = None,
+        recorded: RunSettings | None = None,
     ) -> None:
         check_run_id(run_id)
         watched = settings.watch_host
         self._watcher = None if watched is None else lazy_imports.host_watcher(watched, self.post)  # may raise: first
         self.settings = settings
+        self._recorded = recorded or settings
         self.run_id = run_id
         self.hub = Hub()
         self.journal = journal
@@ -269,8 +272,8 @@ class RunSession:
             cwd = os.getcwd()
             if escape_surrogates(cwd) != cwd:
                 raise UsageError(f"the working directory {cwd!r} is not text in UTF-8: start the run from another one")
-            defaults = {"workers"} - self.settings.model_fields_set  # a later start may have other processors
-            config = self.settings.model_dump(mode="json", exclude=defaults)
+            defaults = {"workers"} - self._recorded.model_fields_set  # a later start may have other processors
+            config = self._recorded.model_dump(mode="json", exclude=defaults)
             if prepare is None:
                 run = journal.create_run(self.run_id, agent=agent, config=config, cwd=cwd, parent=self.parent)
                 self._label(journal, run)

@@ -22,7 +22,9 @@ _PARSERS = {Unit.SECONDS: parse_seconds, Unit.BYTES: parse_size}
 _METAVARS = {Unit.SECONDS: "TIME", Unit.BYTES: "SIZE", Unit.FAILURES: "N|P%", Unit.COUNT: "N", Unit.FLAG: ""}
 _METAVARS |= {Unit.SHARE: "SHARE", Unit.NAMES: "NAMES"}
 _METAVARS |= {Unit.SIGNALS: "NAMES", Unit.HOST: "HOST"}
+_METAVARS |= {Unit.SIGNAL: "SIGNAL", Unit.CODES: "CODES", Unit.LOAD: "N|P%", Unit.HALT: "WHEN,WHAT=N|P%"}
 _METAVARS[Unit.SLOT_ENV] = "NAME=V0,V1,…"
+_TEXTS = {Unit.SIGNAL, Unit.LOAD, Unit.HALT}
 
 _LIMITS = {Unit.SECONDS, Unit.BYTES, Unit.COUNT, Unit.FAILURES}
 
@@ -79,10 +81,12 @@ class Setting:
             return [word for text in format_slot_env(parse_slot_env(value)) for word in (self.option, text)]
         if self.unit is Unit.FLAG:
             return [self.option if value else f"--no-{self.option[2:]}"]
-        if self.unit in (Unit.NAMES, Unit.SIGNALS):
-            return [self.option, value if isinstance(value, str) else ",".join(value) or "none"]
+        if self.unit in (Unit.NAMES, Unit.SIGNALS, Unit.CODES):
+            return [self.option, value if isinstance(value, str) else ",".join(map(str, value)) or "none"]
         if self.unit is Unit.HOST:
             return [self.option, value or "off"]
+        if self.unit in _TEXTS:
+            return [self.option, str(value)]
         return [self.option, value.format() if isinstance(value, MaxFailures) else format_number(value)]
 
     def show(self, value: Any) -> str:

@@ -1,7 +1,8 @@
 """Define the options that several commands share, and derive those of the settings from their list.
 
 `expand` completes the signature that typer reads: a parameter `settings` becomes an option for each setting, and a
-parameter `options: RunOptions` (or `given`) an option for each field of RunOptions.
+parameter whose type is a dataclass (`options: RunOptions`) an option for each of its fields; so does `given` for those
+of RunOptions that may stand in the environment.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar, get_args, get_type_hints
 
@@ -119,11 +120,11 @@ COMMAND_SETTINGS: Final = list_command_settings(RunOptions)
 def expand(
     command: Callable[..., None] | None = None, *, settings: Mapping[str, Setting] | None = None
 ) -> Callable[..., Any]:
-    """Decorate a command of typer: expand its parameters `settings` and `options` as the module's text says.
+    """Decorate a command of typer: expand its parameters `settings` and those that are groups of options.
 
     The command gets `settings`, a dict of the values that were given on the command line, and `options`, a RunOptions
     with what environment and configuration file have, too; or `given`, the values of
-    its fields (of COMMAND_SETTINGS) on the command line.
+    its fields (of COMMAND_SETTINGS) on the command line. A parameter of another dataclass is a record of its options.
     `settings` restricts the settings to some of them.
     """
     if command is None:
@@ -132,11 +133,18 @@ def expand(
     own = inspect.signature(command, eval_str=True).parameters
     takes_options = "options" in own or "given" in own
     offered_options = [field.name for field in fields(RunOptions)] if "options" in own else list(COMMAND_SETTINGS)
+    groups: dict[str, Any] = {
+        name: parameter.annotation
+        for name, parameter in own.items()
+        if name != "options" and is_dataclass(parameter.annotation)
+    }
 
     @functools.wraps(command)
     def run_command(**values: Any) -> None:
         given = {name: values.pop(name) for name in offered}
         values["settings"] = {name: value for name, value in given.items() if value is not None and value != []}
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         chosen: dict[str, Any] = {}
         if takes_options:
             chosen = {name: values.pop(name) for name in offered_options}
@@ -147,7 +155,9 @@ def expand(
             values["options"] = RunOptions(**{**from_surroundings(COMMAND_SETTINGS, os.environ), **chosen})
         command(**values)
 
-    parameters = [parameter for name, parameter in own.items() if name not in ("settings", "options", "given")]
+    expanded = {"settings", "options", "given", *groups}
+    parameters = [parameter for name, parameter in own.items() if name not in expanded]
+    parameters += [parameter for group in groups.values() for parameter in _group_parameters(group)]
     parameters += _run_parameters(offered_options) if takes_options else []
     parameters += [_setting_parameter(setting) for setting in offered.values()]
     run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -172,6 +182,9 @@ def _run_parameter(name: str, hint: Any, default: Any) -> inspect.Parameter:
     option = copy.copy(option)
     option.help = f"{option.help} (default: {COMMAND_SETTINGS[name].show(default)})"
     return _keyword(name, Annotated[kind | None, option], None)
+def _group_parameters(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [_keyword(field.name, hints[field.name], field.default) for field in fields(group)]
 
 
 def _setting_parameter(setting: Setting) -> inspect.Parameter:

@@ -112,7 +112,7 @@ def _blob(data: bytes, encoding: str) -> dict[str, str]:
 
 def outcome_line(outcome: TaskOutcome) -> str:
     """Return the line about an outcome: key, status, and the value or the error."""
-    if outcome.encoded is not None:
+    if outcome.encoded is not None and outcome.ok:
         value, kind = shown_value(outcome)
         result = text(value) if kind is None else f"{text(value)} ({kind})"
     else:

@@ -8,12 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.arguments import ArgOption, ConfigOption, arguments_of, describe_agent, read_arguments
+from orchestrator.cli.commands.options import CommandOutputOptions
 from orchestrator.cli.exit import errors_in_message, exit_with_result
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.labels import parse_labels
 from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import RunOptions, expand
-from orchestrator.cli.run import agent_of, build_settings, change_directory, exit_options, journal_location
+from orchestrator.cli.run import (
+    agent_of,
+    build_settings,
+    change_directory,
+    command_of,
+    exit_options,
+    journal_location,
+)
 from orchestrator.cli.runner import Runner
 from orchestrator.integrations.kubernetes.termination import TerminationMessage
 from orchestrator.journal import Journal, RunRecord
@@ -57,6 +65,7 @@ def retry(
             help="A label of the new run, besides those of the run. May be given more than once.",
         ),
     ] = None,
+    output_options: CommandOutputOptions,
     options: RunOptions,
     settings: dict[str, Any],
 ) -> None:
@@ -82,7 +91,11 @@ def retry(
         if parent.cwd:
             change_directory(parent.cwd)
         observers = HostObservers(message, options.probe_port, options.probe_address)
-        runner = Runner(found_settings, run_id or name_retry(journal, parent), options, observers, journal)
+        name = run_id or name_retry(journal, parent)
+        command = command_of(parent, output_options, found_settings, name, journal, agent_name)
+        if command is not None and given_arguments:
+            raise UsageError("--arg and --config are for agents: a command has its words")
+        runner = Runner(found_settings, name, options, observers, journal, command=command)
         runner.session.labels = labels
         arguments = {**arguments_of(parent), **given_arguments}
         tasks = failed_tasks(journal, parent, keys)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, NoReturn
 
+import msgspec
 import typer
 
 from orchestrator.cli.arguments import (
@@ -17,6 +18,16 @@ from orchestrator.cli.arguments import (
     check_arguments,
     describe_agent,
     read_arguments,
+)
+from orchestrator.cli.commands.command_run import CommandRun
+from orchestrator.cli.commands.options import CommandOptions, CommandOutputOptions, refuse_without_command
+from orchestrator.cli.commands.parsing import CommandLine, CommandWordsGiven, given_command
+from orchestrator.cli.commands.resuming import check_command, new_tasks, recorded_spec
+from orchestrator.cli.commands.starting import (
+    open_command_inputs,
+    print_commands,
+    read_spec,
+    refuse_command_settings,
 )
 from orchestrator.cli.exit import ExitOptions, errors_in_message, exit_already_finished, exit_with_result
 from orchestrator.cli.inputs.formats import InputFormat
@@ -38,6 +49,7 @@ from orchestrator.integrations import detect
 from orchestrator.integrations.kubernetes.termination import TerminationMessage
 from orchestrator.journal import Journal, RunRecord
 from orchestrator.run_id import check_run_id, new_run_id
+from runtime.command.spec import COMMAND_AGENT, CommandSpec, to_arguments
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
 
@@ -46,13 +58,20 @@ _OTHER_RUN = "give what it was begun with, or another --run-id"
 
 def register(app: typer.Typer) -> None:
     """Add the two commands to an app."""
-    app.command()(run)
-    app.command()(resume)
+    app.command(cls=CommandLine)(run)
+    app.command(cls=CommandLine)(resume)
 
 
 @expand
 def run(
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="package.module:name or path/to/file.py:name")],
+    context: typer.Context,
+    agent: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="AGENT",
+            help="package.module:name or path/to/file.py:name; or none, and a command behind -- (docs/commands.md)",
+        ),
+    ] = None,
     *,
     sources: Annotated[
         list[str] | None,
@@ -94,10 +113,12 @@ def run(
         bool,
         typer.Option("--journal-group", help="Let the group, too, use a new journal. (default: its owner alone)"),
     ] = False,
+    command_options: CommandOptions,
+    output_options: CommandOutputOptions,
     options: RunOptions,
     settings: dict[str, Any],
 ) -> None:
-    """Run an agent over a batch of inputs, in supervised processes.
+    """Run an agent, or a command, over a batch of inputs, in supervised processes.
 
     Ctrl-C, SIGTERM, SIGHUP or a limit stops the run in order; `quiesce resume` continues it.
     """
@@ -106,20 +127,33 @@ def run(
         if run_id is not None:
             check_run_id(run_id)
         labels = parse_labels(label)
-        if or_resume and (run_id is None or not sources or STREAM in sources):
+        given = given_command(context)
+        spec = None if given is None else read_spec(given, command_options)
+        _check_what(agent, spec, command_options, output_options, settings)
+        is_repeatable = bool(given is not None and given.lists) or bool(sources and STREAM not in sources)
+        if or_resume and (run_id is None or not is_repeatable):
             raise UsageError("--or-resume needs --run-id ID and --input FILE: a stream cannot be read a second time")
+        read_inputs = partial(_open, given, command_options, sources, input_format, (key_field, priority_field))
+        if spec is not None and command_options.dry_run:
+            print_commands(spec, read_inputs())
+            return
         open_journal = partial(open_for_command, journal_location(options.journal), group=journal_group)
         journal = open_journal() if or_resume else None
         record = None if journal is None else next((run for run in journal.runs() if run.run_id == run_id), None)
         found_settings = build_settings(settings, record)
         observers = HostObservers(message, options.probe_port, options.probe_address)
-        agent_name, arguments = _absolute(agent), read_arguments(arg, config)
-        inputs = _open(sources, input_format, TaskFields(key_field, priority_field))
+        agent_name, arguments = _agent_and_arguments(agent, spec, arg, config)
+        inputs = read_inputs()
         if journal is not None and record is not None:
-            make_runner = partial(Runner, found_settings, record.run_id, options, observers, journal, record)
-            check_arguments(record, arguments, _OTHER_RUN, all_given=True)
-            _resume_existing(record, journal, agent_name, inputs, make_runner, exit_options(options, message))
-        runner = Runner(found_settings, run_id or new_run_id(), options, observers, journal or open_journal())
+            command = _command_run(spec, output_options, found_settings, record.run_id, journal)
+            make_runner = partial(Runner, found_settings, record.run_id, options, observers, journal, record, command)
+            if spec is None:
+                check_arguments(record, arguments, _OTHER_RUN, all_given=True)
+            _resume_existing(record, journal, agent_name, spec, inputs, make_runner, exit_options(options, message))
+        journal = journal or open_journal()
+        name = run_id or new_run_id()
+        command = _command_run(spec, output_options, found_settings, name, journal)
+        runner = Runner(found_settings, name, options, observers, journal, command=command)
         runner.session.labels = labels
         begin = runner.begin_with_files if inputs.is_whole else runner.begin_with_stream
         begin_run = partial(begin, describe_agent(agent_name, arguments), inputs)
@@ -127,8 +161,44 @@ def run(
         exit_with_result(ended, exit_options(options, message))
 
 
+def _check_what(
+    agent: str | None,
+    spec: CommandSpec | None,
+    command_options: CommandOptions,
+    output_options: CommandOutputOptions,
+    settings: Mapping[str, Any],
+) -> None:
+    """Raise UsageError unless there is either an agent or a command, with the options that it may have."""
+    if agent is not None and spec is not None:
+        raise UsageError(f"give an agent ({agent}) or a command behind --, not both")
+    if agent is None and spec is None:
+        raise UsageError("give an AGENT, or a command behind --: quiesce run AGENT …, quiesce run … -- COMMAND")
+    if spec is None:
+        refuse_without_command(command_options, output_options)
+        refuse_command_settings(settings)
+    elif "concurrency" in settings:
+        raise UsageError("--concurrency is for async agents: --workers N (-j N) is how many commands run at once")
+
+
+def _command_run(
+    spec: CommandSpec | None, output: CommandOutputOptions, settings: Settings, run_id: str, journal: Journal
+) -> CommandRun | None:
+    return None if spec is None else CommandRun(spec, output, settings, run_id, journal.location)
+
+
+def command_of(
+    record: RunRecord, output: CommandOutputOptions, settings: Settings, run_id: str, journal: Journal, agent: str
+) -> CommandRun | None:
+    """Return what Runner needs to know of the command of an existing run; None for an agent. Raises UsageError."""
+    if agent != COMMAND_AGENT:
+        refuse_without_command(output)
+        return None
+    return _command_run(recorded_spec(record), output, settings, run_id, journal)
+
+
 @expand
 def resume(
+    context: typer.Context,
     run_id: Annotated[
         str | None,
         typer.Argument(
@@ -138,13 +208,14 @@ def resume(
     *,
     arg: ArgOption = None,
     config: ConfigOption = None,
+    output_options: CommandOutputOptions,
     options: RunOptions,
     settings: dict[str, Any],
 ) -> None:
     """Resume an interrupted run: completed tasks are kept, and snapshots are passed to the tasks that run again.
 
-    The settings are those of the run, except for those that are given as options. So are the arguments of its agent;
-    others are refused.
+    The settings are those of the run, except for those that are given as options. So are the arguments of its agent,
+    or its command; others are refused.
     """
     message = TerminationMessage(options.termination_message)
     with errors_in_message(message):
@@ -158,16 +229,31 @@ def resume(
         check_arguments(record, read_arguments(arg, config), advice, all_given=False)
         if record.cwd:
             change_directory(record.cwd)
+        given = given_command(context)
+        if given is not None:
+            _check_given(record, agent_name, given)
+        command = command_of(record, output_options, found_settings, record.run_id, journal, agent_name)
         observers = HostObservers(message, options.probe_port, options.probe_address)
-        runner = Runner(found_settings, record.run_id, options, observers, journal, record)
+        runner = Runner(found_settings, record.run_id, options, observers, journal, record, command)
         ended = runner.run(agent_name, partial(runner.resume, record), arguments_of(record))
         exit_with_result(ended, exit_options(options, message))
+
+
+def _check_given(record: RunRecord, agent: str, given: CommandWordsGiven) -> None:
+    """Raise UsageError if `resume` was given another command than that of the run, or inputs."""
+    if given.lists:
+        raise UsageError("resume takes no inputs: a run has its own; for new ones: run --or-resume")
+    if agent != COMMAND_AGENT:
+        raise RunMismatchError(f"run {record.run_id} was begun with the agent {agent}, not with a command")
+    stored = recorded_spec(record)
+    check_command(record, msgspec.structs.replace(stored, words=list(given.words)), "leave the command out")
 
 
 def _resume_existing(
     record: RunRecord,
     journal: Journal,
     agent: str,
+    spec: CommandSpec | None,
     inputs: InputSet,
     make_runner: Callable[[], Runner],
     options: ExitOptions,
@@ -180,12 +266,19 @@ def _resume_existing(
     stored = agent_of(record, journal)
     if stored != agent:
         raise RunMismatchError(f"run {record.run_id} was begun with the agent {stored}, not {agent}; {advice}")
-    rest = inputs.tasks()
-    _compare(record, journal, inputs, rest, advice)
+    rest: Iterator[NewTask] | None = None
+    if spec is not None:
+        check_command(record, spec, advice)
+        new = new_tasks(record, journal, inputs, advice)
+        rest = iter(new) if new or not record.sealed else None
+    else:
+        unread = inputs.tasks()
+        _compare(record, journal, inputs, unread, advice)
+        rest = None if record.sealed else unread
     if record.ended:
         exit_already_finished(record, journal, options)
     runner = make_runner()
-    begin = partial(runner.resume, record, None if record.sealed else rest)
+    begin = partial(runner.resume, record, rest)
     exit_with_result(runner.run(agent, begin, arguments_of(record)), options)
 
 
@@ -224,10 +317,30 @@ def exit_options(options: RunOptions, message: TerminationMessage) -> ExitOption
     return ExitOptions(message, options.log_format, options.as_json, options.interrupted_exit_code)
 
 
-def _open(names: Sequence[str] | None, chosen: InputFormat | None, fields: TaskFields) -> InputSet:
+def _open(
+    given: CommandWordsGiven | None,
+    options: CommandOptions,
+    names: Sequence[str] | None,
+    chosen: InputFormat | None,
+    fields: tuple[str | None, str | None],
+) -> InputSet:
+    """Open the inputs. `fields`: those of the key and the priority. Raises UsageError."""
+    if given is not None:
+        return open_command_inputs(given, options, names, chosen, fields)
     if not names and sys.stdin.isatty():
         raise UsageError("there is no input: give --input FILE, or --input - for standard input")
-    return open_inputs(names or [STREAM], chosen, fields)
+    return open_inputs(names or [STREAM], chosen, TaskFields(*fields))
+
+
+def _agent_and_arguments(
+    agent: str | None, spec: CommandSpec | None, arg: Sequence[str] | None, config: str | None
+) -> tuple[str, dict[str, Any]]:
+    """Return what the journal keeps as the agent of the run and its arguments. Raises UsageError."""
+    if spec is None:
+        return _absolute(agent or ""), read_arguments(arg, config)
+    if arg or config:
+        raise UsageError("--arg and --config are for agents: a command has its words")
+    return COMMAND_AGENT, to_arguments(spec)
 
 
 def _absolute(agent: str) -> str:

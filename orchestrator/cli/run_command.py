@@ -78,6 +78,8 @@ def parse(arguments: Sequence[str], name: str, *, remote_paths: bool = False) ->
         parameters = {parameter.name or "": parameter for parameter in command.params}
         given = {key: context.params[key] for key in parameters if _was_given(context.get_parameter_source(key))}
     given = {**command_settings.from_file(COMMAND_SETTINGS), **given}
+    if not given.get("agent"):
+        raise UsageError(f"{name} needs an AGENT")
     sources = given.get("sources")
     if not sources or "-" in sources:
         raise UsageError(f"{name} needs --input FILE: a service cannot read a stream again when it restarts")

@@ -6,13 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from orchestrator import hints
 from orchestrator.cli.arguments import agent_source
+from orchestrator.cli.commands.command_run import CommandLogOutput, CommandRun
 from orchestrator.cli.exit import EndedRun, outlive_stack_requests, print_error
 from orchestrator.cli.failures import summarise
 from orchestrator.cli.inputs.input_set import InputSet, batched
@@ -20,7 +21,7 @@ from orchestrator.cli.observers import HostObservers
 from orchestrator.cli.options import LogFormat, RunOptions
 from orchestrator.cli.verbosity import log_level, quieter_progress
 from orchestrator.config import Settings
-from orchestrator.core.records import NewTask, PendingTask
+from orchestrator.core.records import NewTask, PendingTask, TaskOutcome
 from orchestrator.display.base import Display, PlainDisplay
 from orchestrator.display.choice import choose_display
 from orchestrator.display.failures import FailureWarnings
@@ -59,8 +60,10 @@ class Runner:
         observers: HostObservers,
         journal: Journal,
         record: RunRecord | None = None,
+        command: CommandRun | None = None,
     ) -> None:
         self._log = BufferedLog()
+        self._command = command
         for_people = options.log_format is LogFormat.CONSOLE
         interval = settings.progress_interval or PROGRESS_SECONDS
         mode = quieter_progress(options.progress)
@@ -68,14 +71,17 @@ class Runner:
         self.journal = journal
         self._observers = observers
         files = None if options.output is None else OutputFiles(options.output)
-        outputs: list[OutputSink] = [LogOutput(self._log), *([] if files is None else [files])]
+        log_output = LogOutput(self._log) if command is None else CommandLogOutput(self._log)
+        outputs: list[OutputSink] = [log_output, *([] if files is None else [files])]
         self.session = RunSession(
-            settings, run_id, self._log, journal, observers=observers.all(self._guardian_pid), outputs=outputs
-        )
+            settings if command is None else command.session_settings, run_id, self._log, journal,
+            observers=observers.all(self._guardian_pid), outputs=outputs, recorded=settings,
+        )  # fmt: skip
         if files is not None:
             files.note = self.session.note
         self.session.while_stopped(self.display.cleared)
-        self.session.hub.on_outcomes = FailureWarnings(self._log)
+        self._warn = FailureWarnings(self._log)
+        self.session.hub.on_outcomes = self._on_outcomes
         self.input_error: UsageError | None = None
         self.input_truncated = False
         """Whether the input is a stream that was not read to its end, now or when the run began."""
@@ -101,10 +107,12 @@ class Runner:
         log = self._make_log()  # takes about as long as the guardian's start
         with self.display:
             try:
-                _, loaded = session.register_agent(by_name=True, source=agent_source(agent, arguments))
+                source = agent_source(agent, arguments) if self._command is None else self._command.source
+                _, loaded = session.register_agent(by_name=True, source=source)
                 self._await_agent(_shown(agent), loaded.done, log)
                 loaded.result()
                 begin()
+                self._begin_command()
                 self._log.release(log)
                 with suppress(QuiesceError):  # the run failed meanwhile: its result says why
                     session.start_tasks(self._draw)
@@ -117,6 +125,8 @@ class Runner:
             self._log.release(log)
             self._draw_until_end()
             result = session.finish()
+            if self._command is not None:
+                self._command.finish(is_interrupted=result.signal is not None)
         if self.input_error is not None:
             self._show_traceback(_shown(agent), self.input_error, log)
             raise self.input_error
@@ -124,6 +134,16 @@ class Runner:
             view = replace(result.view, accepted=counts.total, completed=counts.completed, failed=counts.failed)
             result = replace(result, view=view)
         return result
+
+    def _on_outcomes(self, outcomes: Sequence[TaskOutcome]) -> None:
+        self._warn(outcomes)
+        if self._command is not None:
+            self._command.on_outcomes(outcomes)
+
+    def _begin_command(self) -> None:
+        """Begin to print what commands write; those that ended in an earlier start have been printed."""
+        if self._command is not None and self.session.run is not None:
+            self._command.begin(self.journal.ended_tasks(self.session.run.id), self.display.cleared)
 
     def _show_traceback(self, agent: str, error: UsageError, log: TimedLog) -> None:
         """Show where an agent failed that cannot be loaded, if debug lines are wanted: its error is one line."""
@@ -231,6 +251,8 @@ class Runner:
         """Resume a run. `rest`: the tasks of its input that were not read before."""
 
         def complete(journal: Journal, number: int) -> None:
+            if run.sealed:  # inputs that were added since
+                journal.unseal(number)
             for batch in batched(rest or iter(())):
                 self.session.raise_if_interrupted()
                 journal.add_tasks(number, batch)

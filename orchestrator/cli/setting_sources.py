@@ -25,8 +25,13 @@ from orchestrator.setting_list import Setting, list_settings
 from runtime.errors import UsageError
 from runtime.text import printable
 
-OTHER_VARIABLES: Final = frozenset({"QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR"})
-"""Variables of ours that are no settings: the marks of a run's processes."""
+OTHER_VARIABLES: Final = frozenset(
+    {
+        "QUIESCE_RUN_ID", "QUIESCE_SLOT", "QUIESCE_SUPERVISOR", "QUIESCE_KEY", "QUIESCE_ATTEMPT",
+        "QUIESCE_SNAPSHOT_DIR", "QUIESCE_STOP_FILE", "QUIESCE_TASK",
+    }
+)  # fmt: skip
+"""Variables of ours that are no settings: the marks of a run's processes, and what its commands are given."""
 
 _SIMILAR: Final = 0.85
 """From which likeness on a name is taken for another one, mistyped. All begin alike, so that it is high."""

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Annotated, Any, Self
 
 from orchestrator.core.checked_record import CheckedRecord, Converter, FieldError, field
+from orchestrator.core.command_settings import check_halt, parse_codes, parse_load, parse_signal
 from orchestrator.core.ladder import Ladder
 from orchestrator.core.slot_environment import SlotEnv, find_shortage, parse_slot_env
 from orchestrator.core.stop_budget import FittedLadder, fit
@@ -125,6 +126,10 @@ class Unit(Enum):
     SIGNALS = "names of signals, separated by commas, or `none`"
     HOST = "`aws`, `gcp`, `azure`, `auto`, or `off`"
     SLOT_ENV = "`NAME=V0,V1,…`; in the file and in Python values by name"
+    SIGNAL = "the name of a signal: `TERM`, `INT`, `USR1`"
+    CODES = "exit codes and ranges: `0,1,64-78`"
+    LOAD = "a number, or a share of the processors like `90%`"
+    HALT = "`now` or `soon`, a comma, `fail`, `success` or `done`, `=`, a count or a percentage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,14 @@ ExceptionNames = Annotated[Sequence[str] | None, Unit.NAMES, Converter(_exceptio
 
 SignalNames = Annotated[Sequence[str] | None, Unit.SIGNALS, Converter(_signal_names)]
 HostName = Annotated[str | None, Unit.HOST, Converter(_host_name)]
+StopSignal = Annotated[str, Unit.SIGNAL, Converter(parse_signal)]
+Codes = Annotated[Sequence[int], Unit.CODES, Converter(parse_codes)]
+OptionalCodes = Annotated[Sequence[int] | None, Unit.CODES, Converter(parse_codes)]
+Load = Annotated[str | None, Unit.LOAD, Converter(parse_load)]
+HaltCondition = Annotated[str | None, Unit.HALT, Converter(check_halt)]
+
+OF_COMMANDS = ("stop_signal", "ok_codes", "retry_codes", "delay", "load", "memfree", "halt")
+"""Settings that only runs of commands have (docs/commands.md). Others refuse them."""
 
 
 class RunSettings(CheckedRecord):
@@ -235,6 +248,28 @@ class RunSettings(CheckedRecord):
         default=False, description="Let a more urgent task interrupt a less urgent one, which continues later."
     )
     keep_children: bool = field(default=False, description="Do not end the processes that an executor leaves behind.")
+    stop_signal: StopSignal = field(
+        default="TERM", description="Of commands: the signal to a command's process group when a stop begins."
+    )
+    ok_codes: Codes = field(default=(0,), description="Of commands: exit codes that mean success.")
+    retry_codes: OptionalCodes = field(
+        default=None,
+        description="Of commands: exit codes that --retries tries again; 128 + n for signal n. (default: all others)",
+    )
+    delay: float = field(
+        default=0, ge=0, le=LONGEST_SECONDS, description="Of commands: seconds between the starts of two commands."
+    )
+    load: Load = field(
+        default=None, description="Of commands: start none while so many processes of the host run or want to."
+    )
+    memfree: Bytes = field(
+        default=None, gt=0, le=LARGEST_SIZE, description="Of commands: start none while the host has less free memory."
+    )
+    halt: HaltCondition = field(
+        default=None,
+        description="Of commands: stop the run at so many failures, successes or ends; `soon` waits for what runs. "
+        "(default: never)",
+    )
     progress_interval: float | None = field(
         default=None,
         gt=0,

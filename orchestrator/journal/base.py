@@ -266,6 +266,10 @@ class Journal(Protocol):
         """Return the seq of the run's last task, 0 if it has none."""
         ...
 
+    def unseal(self, run: int) -> None:
+        """Let a run that is not over take further tasks again, until it is sealed once more."""
+        ...
+
     def seal(self, run: int) -> None:
         """Record that the input is complete: the run takes no more tasks."""
         ...

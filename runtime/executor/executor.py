@@ -38,6 +38,7 @@ from runtime.executor.task_link import ExecutorResources
 from runtime.executor.task_runner import TaskRunner
 from runtime.executor.threads import give_context_to_pools
 from runtime.heap import trim_heap
+from runtime.interrupts import term_rung
 from runtime.ipc.executor_protocol import (
     AgentLoaded,
     AgentLoadFailed,
@@ -143,6 +144,7 @@ class Executor:
                 return
             raise ExecutionInterrupted(signal)
         if is_rung:
+            term_rung.announce()
             # threads that were ended by force may leave locks held: this executor takes no more tasks
             self._asked_to_end = self._tasks.raise_in_threads() or self._asked_to_end
             self._wake_main()

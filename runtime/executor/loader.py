@@ -23,6 +23,7 @@ from runtime import native
 from runtime.agent_arguments import check_required, settable_parameters
 from runtime.agent_signature import with_state
 from runtime.agents import AgentInfo, describe, options_of
+from runtime.command.spec import COMMAND_AGENT
 from runtime.error_line import describe_error
 from runtime.errors import UsageError
 from runtime.executor.namesakes import explain, step_aside
@@ -77,7 +78,7 @@ def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
     name = source.decode() if hire.by_name else "the agent"
     try:
         with importing(name.rpartition(":")[0] or name):
-            target = _with_arguments(_by_name(name), arguments) if hire.by_name else pickling.load(hire.source)
+            target = _load_by_name(name, arguments) if hire.by_name else pickling.load(hire.source)
         info = describe(target)
         return with_state(target, info.state_argument), info
     except AgentLoadError:
@@ -87,6 +88,12 @@ def load(hire: LoadAgent) -> tuple[Callable[[Any, Any], Any], AgentInfo]:
     except (KeyboardInterrupt, Exception, SystemExit) as error:
         said = f"cannot load {name}: {describe_error(error)}{explain(error)}"
         raise AgentLoadError(said, traceback.format_exc()) from error
+
+
+def _load_by_name(name: str, arguments: bytes) -> Any:
+    if name == COMMAND_AGENT:  # imported where it is wanted only: most executors run agents of their user
+        return importlib.import_module("runtime.command.agent").load(arguments)
+    return _with_arguments(_by_name(name), arguments)
 
 
 def _with_arguments(target: Any, arguments: bytes) -> Any:

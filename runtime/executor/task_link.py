@@ -41,7 +41,7 @@ class TaskLink:
         self.flag: object = cell.raised
         self._wake_fd = wake_fd
         self._cell = cell
-        self._task = task
+        self._task = self.task = task
         self._attempt = attempt
         self._next_event = 0.0
         self._is_whole = False

@@ -9,7 +9,10 @@ import time
 import traceback
 from typing import Any, Final
 
+import msgspec
+
 from runtime import agent_signature
+from runtime.command.record import CommandFailed, CommandInterrupted
 from runtime.errors import ExecutionInterrupted, ResultError, error_text
 from runtime.executor.running_task import RunningTask
 from runtime.failure import Failure
@@ -41,7 +44,8 @@ def make_interrupted(running: RunningTask, interrupted: ExecutionInterrupted, er
     plain = error is interrupted and isinstance(error.__cause__, asyncio.CancelledError | None)
     detail = None if plain else _detail(error)
     signal = interrupted.plain_signal.model_dump_json().encode()
-    return _done(running, ExecutionStatus.INTERRUPTED, error=str(interrupted), detail=detail, signal=signal)
+    kept = codec.encode_for_readers(interrupted.value) if isinstance(interrupted, CommandInterrupted) else None
+    return _done(running, ExecutionStatus.INTERRUPTED, kept, error=str(interrupted), detail=detail, signal=signal)
 
 
 def make_failed(running: RunningTask, error: BaseException) -> TaskDone:
@@ -54,6 +58,10 @@ def make_failed(running: RunningTask, error: BaseException) -> TaskDone:
     name = escape_surrogates(type(error).__name__)
     line = f"{name}: {text}" if text else name
     failure = describe_failure(error)
+    if isinstance(error, CommandFailed):  # its line says all, and its record is kept: what it wrote, what it has used
+        encoded = codec.encode_for_readers(error.value)
+        failure = msgspec.structs.replace(failure, frame=None, arguments=None)
+        return _done(running, ExecutionStatus.FAILED, encoded, error=text, failure=failure)
     return _done(running, ExecutionStatus.FAILED, encoded, error=line, detail=_detail(error), failure=failure)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from orchestrator.cli.inputs.entries import InvalidInputError
 from orchestrator.cli.inputs.formats import InputFormat
 from orchestrator.cli.inputs.input_sources import STREAM, Source, find_sources
-from orchestrator.cli.inputs.naming import TaskFields
+from orchestrator.cli.inputs.naming import TaskFields, TaskNames
 from orchestrator.core.records import NewTask
 from orchestrator.journal import DuplicateKeyError
 from runtime.errors import UsageError
@@ -26,7 +26,7 @@ class InputSet:
     A task without a key is named by its place, with several sources also by the name of its source.
     """
 
-    def __init__(self, sources: Sequence[Source], fields: TaskFields = TaskFields()) -> None:
+    def __init__(self, sources: Sequence[Source], fields: TaskNames = TaskFields()) -> None:
         self._sources = sources
         self._fields = fields
         self._begun: list[tuple[int, Source]] = []  # the last seq before each source that was begun
@@ -114,7 +114,7 @@ class InputSet:
         return UsageError(f"{self.place(error.seq)}: duplicate key {error.key!r}, which {first} has{unnamed}")
 
 
-def open_inputs(names: Sequence[str], chosen: InputFormat | None, fields: TaskFields) -> InputSet:
+def open_inputs(names: Sequence[str], chosen: InputFormat | None, fields: TaskNames) -> InputSet:
     """Find the inputs of a command. Raises UsageError, before anything is started, for what cannot be read."""
     if list(names).count(STREAM) > 1:
         raise UsageError("--input - is given twice: standard input can be read once")

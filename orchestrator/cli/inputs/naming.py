@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from orchestrator.cli.inputs.entries import Entry, InvalidInputError
 from orchestrator.core.records import MAX_PRIORITY, NewTask
 
 DEFAULT_FIELD = "key"
 """The field of an object that names its task, if it has one and --key-field gives no other."""
+
+
+class TaskNames(Protocol):
+    """What makes tasks of inputs. `key`: the field that names them, if one was chosen."""
+
+    @property
+    def key(self) -> str | None:
+        """Return the name of the field, None if any input will do."""
+        ...
+
+    def task(self, entry: Entry, prefix: str, seq: int) -> NewTask:
+        """Return the task of an input. Raises InvalidInputError for a key or a priority that is none."""
+        ...
 
 
 class TaskFields(NamedTuple):

@@ -371,6 +371,11 @@ class SqliteJournal:
                 return DuplicateKeyError(task.key, task.seq, first)
         return None
 
+    def unseal(self, run: int) -> None:
+        """Let a run that is not over take further tasks."""
+        with self._db.writing():
+            self._db.execute(queries.UNSEAL_RUN, (run,))
+
     def seal(self, run: int) -> None:
         """Mark the run's input as complete."""
         with self._db.writing():

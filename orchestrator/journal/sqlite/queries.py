@@ -307,6 +307,7 @@ ADD_SUPERVISOR: Final = "INSERT OR IGNORE INTO supervisors(run, token, pid, host
 OTHER_SUPERVISORS: Final = "SELECT token, pid, host FROM supervisors WHERE run = ? AND token <> ?"
 REMOVE_SUPERVISOR: Final = "DELETE FROM supervisors WHERE run = ? AND token = ?"
 SEAL_RUN: Final = "UPDATE runs SET sealed = 1 WHERE id = ?"
+UNSEAL_RUN: Final = "UPDATE runs SET sealed = 0 WHERE id = ? AND status NOT IN ('completed', 'failed')"
 COUNTS: Final = """
 SELECT coalesce(sum(n), 0) - (SELECT count(*) FROM outcomes WHERE run = :run) AS pending,
     (SELECT count(*) FROM outcomes WHERE run = :run AND status = 'completed') AS completed,
