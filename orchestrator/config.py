@@ -49,10 +49,10 @@ class SettingsOptions(TypedDict, total=False):
     keep_children: bool
     slot_env: Mapping[str, Sequence[object] | str]
     stop_signal: str
-    ok_codes: Sequence[int] | str
-    retry_codes: Sequence[int] | str | None
+    ok_codes: Sequence[int]
+    retry_codes: Sequence[int] | None
     delay: float
-    load: str | float | None
+    load: str | None
     memfree: int | None
     halt: str | None
     progress_interval: float | None

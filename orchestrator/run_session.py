@@ -464,6 +464,10 @@ class RunSession:
         """Stop everything, at once down to `rung`, or one task by its key."""
         self.post(stimuli.InterruptRequested(signal, task, rung))
 
+    def drain(self, signal: InterruptSignal) -> None:
+        """Begin no further task, and stop everything once those that run have ended."""
+        self.post(stimuli.InterruptRequested(signal, when_idle=True))
+
     # -- the end ------------------------------------------------------------------------------------
 
     def join(self, timeout: float | None = None) -> bool:

@@ -182,6 +182,8 @@ def _run_parameter(name: str, hint: Any, default: Any) -> inspect.Parameter:
     option = copy.copy(option)
     option.help = f"{option.help} (default: {COMMAND_SETTINGS[name].show(default)})"
     return _keyword(name, Annotated[kind | None, option], None)
+
+
 def _group_parameters(group: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [_keyword(field.name, hints[field.name], field.default) for field in fields(group)]

@@ -143,7 +143,7 @@ class Runner:
     def _begin_command(self) -> None:
         """Begin to print what commands write; those that ended in an earlier start have been printed."""
         if self._command is not None and self.session.run is not None:
-            self._command.begin(self.journal.ended_tasks(self.session.run.id), self.display.cleared)
+            self._command.begin(self.session, self.journal.ended_tasks(self.session.run.id), self.display.cleared)
 
     def _show_traceback(self, agent: str, error: UsageError, log: TimedLog) -> None:
         """Show where an agent failed that cannot be loaded, if debug lines are wanted: its error is one line."""

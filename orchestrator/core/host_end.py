@@ -8,6 +8,8 @@ that end meanwhile are done, and the run is interrupted when its ladder just fit
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from orchestrator.core import stimuli
 from orchestrator.core.instructions import SendControl
 from orchestrator.core.shutdown import ShutdownController
@@ -18,6 +20,9 @@ from runtime.ipc import executor_protocol
 from runtime.model import InterruptReason, Severity
 from runtime.plain_signal import PlainSignal
 
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
+
 
 class HostEnd:
     """Pause and resume the dispatching, and stop the run, as the host announces, expects or withdraws its end."""
@@ -27,6 +32,7 @@ class HostEnd:
         self._shutdown = shutdown
         self._announced: tuple[float, stimuli.HostEndAnnounced] | None = None
         """A notice that may be withdrawn, and when the host ends by it (monotonic seconds)."""
+        self._drain_signal: InterruptSignal | None = None
 
     def on_announced(self, stimulus: stimuli.HostEndAnnounced, now: float) -> None:
         """Stop the run; or only its dispatching, while the host may withdraw the notice and there is time."""
@@ -56,10 +62,22 @@ class HostEnd:
         """Resume the dispatching. A stop that has begun goes on: tasks were interrupted already."""
         state = self._state
         self._announced = None
-        if state.paused_by is not None:
+        if state.paused_by is not None and self._drain_signal is None:
             state.paused_by = None
             if state.phase is Phase.RUNNING:
                 state.log("dispatch.resumed", message=stimulus.message, triggered_by=stimulus.triggered_by)
+
+    def drain(self, signal: InterruptSignal) -> None:
+        """Begin nothing more, and stop once nothing runs. The first signal wins."""
+        self._drain_signal = self._drain_signal or signal
+        self._pause(signal.message, signal.triggered_by)
+
+    def stop_if_drained(self, now: float) -> bool:
+        """Stop the run if nothing more is to begin in it and nothing runs. Return whether it did."""
+        if self._drain_signal is None or any(slot.assigned for slot in self._state.slots):
+            return False
+        self._shutdown.stop(self._drain_signal, now)
+        return True
 
     def due(self) -> list[float]:
         """Return when the run is to be stopped because of a notice (monotonic seconds)."""

@@ -119,7 +119,7 @@ class SupervisorStateMachine:
             stimuli.HostFailed: lambda stimulus, now: self._shutdown.abort_run(
                 stimulus.problem, now, InterruptReason.RESOURCE_LIMIT
             ),
-            stimuli.InterruptRequested: self._shutdown.on_interrupt_requested,
+            stimuli.InterruptRequested: self._on_interrupt_requested,
             stimuli.EscalationRequested: self._shutdown.on_escalation_requested,
             stimuli.OsSignalReceived: self._shutdown.on_os_signal,
             stimuli.HostEndAnnounced: self._host_end.on_announced,
@@ -322,7 +322,7 @@ class SupervisorStateMachine:
         if state.phase is Phase.RUNNING:
             if state.is_complete:
                 self._finish(now)
-            else:
+            elif not self._host_end.stop_if_drained(now):
                 self._schedule(now)
         if state.phase not in (Phase.STOPPING, Phase.FINISHING) or self._has_executors():
             return
@@ -353,6 +353,12 @@ class SupervisorStateMachine:
             self._dispatcher.dispatch()
             self._dispatcher.preempt(now)
         self._loading.trim()
+
+    def _on_interrupt_requested(self, stimulus: stimuli.InterruptRequested, now: float) -> None:
+        if stimulus.when_idle:
+            self._host_end.drain(stimulus.signal)
+        else:
+            self._shutdown.on_interrupt_requested(stimulus, now)
 
     def _finish(self, now: float) -> None:
         """Let every executor go: all tasks are done."""

@@ -195,6 +195,8 @@ class HostFailed(msgspec.Struct, frozen=True):
 class InterruptRequested(msgspec.Struct, frozen=True):
     """A caller, the journal or a limit asks for a stop: of everything, of a task, or of what an executor executes.
 
+    when_idle: begin nothing more, and stop everything once nothing runs.
+
     `rung`: a stop of everything goes down to this rung of the ladder at once.
     """
 
@@ -202,6 +204,7 @@ class InterruptRequested(msgspec.Struct, frozen=True):
     task: str | None = None
     rung: Rung = Rung.FLAG
     slot: int | None = None
+    when_idle: bool = False
 
 
 class EscalationRequested(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runtime.agents import AgentOptions
 from runtime.command import launch, spec
@@ -39,8 +39,12 @@ from runtime.command.stopping import CommandStop, StopFile
 from runtime.command.words import CommandWords, TaskPlace, elements, field_text
 from runtime.errors import UsageError
 from runtime.execution.state import ExecutionState
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
 from runtime.trace_ids import traceparent
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 SNAPSHOTS, STOPS, OUTPUTS = "snapshots", "stops", "output"
 """Folders below the run's own: snapshots of tasks, stop files, and output that is too long for a record."""
@@ -138,7 +142,7 @@ class CommandAgent:
             stop_file.remove()
             with suppress(OSError):  # it has something: that is for the next attempt
                 os.rmdir(snapshot)
-        if os.path.exists(snapshot):
+        if os.access(snapshot, os.F_OK):
             shutil.rmtree(snapshot, ignore_errors=True)
         return value
 
@@ -188,7 +192,7 @@ class CommandAgent:
                 else:
                     await asyncio.wait({ended, timed_out}, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                signal = task.state.interrupt_signal
+                signal = task.state.settle_signal()
                 if signal is None:
                     raise
                 if ended.done():  # it had ended before: nothing was cut short
@@ -199,7 +203,7 @@ class CommandAgent:
                 return None
             await CommandStop(setup, family, stop_file, ended, task.state, timed_out=True).run()
             message = f"the task took longer than {setup.timeout:g} s"
-            return InterruptSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
+            return PlainSignal(reason=InterruptReason.TIMEOUT, message=message, triggered_by="timeout")
         finally:
             if timer is not None:
                 timer.cancel()

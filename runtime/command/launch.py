@@ -63,7 +63,7 @@ def keep_descriptors() -> None:
     with suppress(OSError):
         for name in os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"):
             with suppress(OSError):  # the listing's own
-                if int(name) > 2:  # noqa: PLR2004 - the standard streams
+                if int(name) > 2:
                     os.set_inheritable(int(name), False)
 
 

@@ -117,7 +117,7 @@ class CommandStop:
                 try:
                     await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 except asyncio.CancelledError:
-                    if self._state.interrupt_signal is None:
+                    if self._state.settle_signal() is None:
                         raise
                 if term is not None and term.done():
                     break

@@ -67,8 +67,11 @@ def test_a_command_knows_its_task_and_has_nothing_of_the_executor(here: Path) ->
     assert ended.returncode == 0, ended
     said = json.loads(ended.stdout)
     assert said["environment"] == {
-        "QUIESCE_RUN_ID": "r1", "QUIESCE_KEY": "k 1", "QUIESCE_ATTEMPT": "1", "TRACEPARENT": traceparent("r1", "k 1", 1),
-    }  # fmt: skip
+        "QUIESCE_RUN_ID": "r1",
+        "QUIESCE_KEY": "k 1",
+        "QUIESCE_ATTEMPT": "1",
+        "TRACEPARENT": traceparent("r1", "k 1", 1),
+    }
     assert said["stdin"] == "from\nthe input"
     assert said["is_folder"]
     assert said["group"]

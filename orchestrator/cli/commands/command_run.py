@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final
 from urllib.parse import quote
 
+from orchestrator.cli.commands.halting import HaltWatch
 from orchestrator.cli.commands.joblog import JobLog
 from orchestrator.cli.commands.options import CommandOutputOptions
 from orchestrator.cli.commands.printer import CommandPrinter
@@ -19,6 +20,7 @@ from orchestrator.core.records import TaskOutcome
 from orchestrator.core.settings import LONGEST_TIMEOUT_GRACE
 from orchestrator.cpus import usable_cpus
 from orchestrator.logging.output_sinks import LogOutput
+from orchestrator.run_session import RunSession
 from runtime.command.signal_names import signal_number
 from runtime.command.spec import COMMAND_AGENT, CommandSetup, CommandSpec, encode
 from runtime.errors import UsageError
@@ -40,6 +42,7 @@ class CommandRun:
         self._folder = os.path.join(self._base, quote(run_id, safe="").replace(".", "%2E", 1))
         self._results = None if output.results is None else os.path.abspath(output.results)
         self._stop_signal = _signal(settings.stop_signal)
+        self._halt = HaltWatch(settings.halt)
         self._around: Callable[[], AbstractContextManager[object]] = nullcontext
         if settings.retry_codes is not None and not settings.retries:
             raise UsageError("--retry-codes says what --retries tries again: give --retries N, too")
@@ -101,14 +104,18 @@ class CommandRun:
 
     # -- the life of the run ------------------------------------------------------------------------
 
-    def begin(self, ended: Collection[int], around: Callable[[], AbstractContextManager[object]]) -> None:
+    def begin(
+        self, session: RunSession, ended: Collection[int], around: Callable[[], AbstractContextManager[object]]
+    ) -> None:
         """Begin to print. `ended`: the tasks of earlier starts. `around`: makes room on the terminal."""
         self._around = around
+        self._halt.begin(session)
         self._printer.start(ended)
 
     def on_outcomes(self, outcomes: Sequence[TaskOutcome]) -> None:
         """Take outcomes that have just been committed. Never waits."""
         self._printer.put(outcomes)
+        self._halt.count(outcomes)
 
     def finish(self, *, is_interrupted: bool) -> None:
         """Print what is left, and remove the files that are of no use any more. Snapshots stay."""

@@ -48,5 +48,5 @@ def test_halt(text: str, completed: int, failed: int, total: int, reached: bool)
 def test_halts_that_are_none() -> None:
     assert parse_halt("never") is None
     for wrong in ("fail=1", "now", "later,fail=1", "now,fail=0", "now,fail=1.5", "now,fail=101%"):
-        with pytest.raises(ValueError, match="is not like|whole number"):
+        with pytest.raises(ValueError, match=r"is not like|whole number"):
             parse_halt(wrong)

@@ -173,3 +173,26 @@ def test_a_warning_may_have_more_time_than_a_sigterm() -> None:
     world.tell(stimuli.OsSignalReceived("SIGUSR1", user=False))
     assert bound(world) == 97
     wind_up(world)
+
+
+def test_a_run_that_is_drained_stops_when_its_last_task_has_ended() -> None:
+    world = started(6)
+    world.tell(stimuli.InterruptRequested(STOP, when_idle=True))
+    world.tell(stimuli.HostEndWithdrawn("it stays", HOST))  # of another matter
+    assert not world.flags
+    world.end_task(0, "completed")
+    assert not world.executors[0].tasks
+    assert not world.flags
+    world.end_task(1, "completed")
+    assert world.flags
+    assert world.machine.state.signal is not None
+    wind_up(world)
+
+
+def test_a_drained_run_whose_last_tasks_were_running_is_complete() -> None:
+    world = started(2)
+    world.tell(stimuli.InterruptRequested(STOP, when_idle=True))
+    for slot in (0, 1):
+        world.end_task(slot, "completed")
+    wind_up(world)
+    assert not world.flags
