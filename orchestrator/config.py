@@ -32,6 +32,7 @@ class SettingsOptions(TypedDict, total=False):
     deadline: float | None
     grace: float
     term_grace: float
+    undo_timeout: float
     retries: int
     retry_delay: float
     retry_max_delay: float

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator import lazy_imports
-from orchestrator.backends import BackendFactory
+from orchestrator.backends import BackendFactory, guardian_process
 from orchestrator.backends.local import LocalBackend
 from orchestrator.control.run_control import RunControl
 from orchestrator.control.server import ControlServer
@@ -53,6 +53,7 @@ from orchestrator.session.agents import AgentRegistry
 from orchestrator.session.last_write import LastWrite
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.ipc import codec
+from runtime.ipc.guardian_protocol import UndoJournal
 from runtime.model import ExecutionStatus, Severity, escape_surrogates
 from runtime.stop_limits import OUTPUT_TIMEOUT
 
@@ -360,12 +361,27 @@ class RunSession:
         for supervisor in self.journal.other_supervisors(self.run.id, self._backend.token):
             if self._backend.wait_for_previous(supervisor, self._note, check):
                 self.journal.remove_supervisor(self.run.id, supervisor.token)
+        self._recall_undo(self.journal, self.run)
         try:
             self._store.start(self.journal, self.run.id)
         except JournalError as error:
             self.post(stimuli.HostFailed(str(error)))
             raise
         self._is_writing = True
+
+    def _recall_undo(self, journal: Journal, run: RunRecord) -> None:
+        """Hand the machine the undo records that earlier starts have left, and where the heir is to write."""
+        records = journal.undo_records(run.id, outstanding=True)
+        here = [record for record in records if record.is_for(os.uname().nodename)]
+        self.post(
+            stimuli.UndoJournalOpened(
+                UndoJournal(guardian_process.undo_recorder(), os.fsencode(journal.location), run.id),
+                journal.last_undo(run.id),
+                here,
+                journal.keys(run.id, {record.task for record in here}) if here else {},
+                [record for record in records if record not in here],
+            )
+        )
 
     def _on_contention(self, contention: Contention) -> None:
         """Report that another process has the journal locked, while the journal's thread does not have it yet."""

@@ -8,17 +8,18 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from orchestrator.core.undo_records import UndoRecord, describe
 from orchestrator.hints import resumption
 from orchestrator.journal import Counts, Journal, RunRecord
 from runtime.model import ExecutionStatus
 from runtime.terminal import has_colour
-from runtime.text import printable, printable_json
+from runtime.text import printable, printable_json, shell_word
 
 if TYPE_CHECKING:  # what only a living run needs
     from orchestrator.core.progress_report import ProgressReport
@@ -28,6 +29,9 @@ _COLOURS: Final = {  # of the terminal: ECMA-48, SGR
     ExecutionStatus.FAILED: 31,
     ExecutionStatus.INTERRUPTED: 33,
 }
+SHOWN_UNDO: Final = 10
+"""Undo records that are shown to people. JSON has all."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,14 +42,17 @@ def status_lines(journal: Journal, run: str | None, *, as_json: bool) -> Iterato
     is_alive = record.owner is not None and record.owner.alive
     report = journal.progress(record.id) if is_alive else None
     parent, children = _parent_id(journal, record), journal.retries(record.id)
+    undo = journal.undo_records(record.id, outstanding=True)
     if as_json:
         shown = {**run_object(record, counts), "progress": progress_object(report)}
+        shown["undo"] = [undo_object(each) for each in undo]
         pruned = record.pruned_parent is not None
         yield text(
             {**shown, "parent": parent, "parent_pruned": pruned, "retries": [child.run_id for child in children]}
         )
         return
     yield from run_lines(record, counts, journal.location)
+    yield from undo_lines(undo, record, journal.location)
     yield from progress_lines(report)
     if parent is not None:
         yield f"retries    {printable(parent)}{' (pruned)' if record.pruned_parent else ''}"
@@ -131,6 +138,44 @@ def run_lines(run: RunRecord, counts: Counts, journal: str) -> list[str]:
         message = f": {printable(run.signal.message)}" if run.signal.message else ""
         lines.append(f"signal     {run.signal.reason}{message}")
     return lines
+
+
+def undo_object(record: UndoRecord) -> dict[str, Any]:
+    """Return an undo record as an object, without its environment, which may be secret."""
+    command = record.command
+    return {
+        "number": record.number,
+        "task": record.task,
+        "attempt": record.attempt,
+        "kind": command.kind,
+        "name": command.name,
+        "command": command.argv,
+        "host": record.host,
+        "state": record.state,
+        "tries": record.tries,
+        "error": record.error,
+        "at": iso(record.at),
+    }
+
+
+def undo_line(record: UndoRecord) -> str:
+    """Return the line about an undo record."""
+    tries = "" if not record.tries else f", {record.tries} tr{'y' if record.tries == 1 else 'ies'}"
+    error = "" if record.error is None else f": {record.error}"
+    return printable(
+        f"{record.command.kind}, {record.state}{tries}, on {record.host}: {describe(record.command)}{error}"
+    )
+
+
+def undo_lines(records: Sequence[UndoRecord], run: RunRecord, journal: str) -> Iterator[str]:
+    """Yield the lines about undo records that are not struck out, with the command that runs them."""
+    for record in records[:SHOWN_UNDO]:
+        yield f"undo       {undo_line(record)}"
+    if len(records) > SHOWN_UNDO:
+        yield f"undo       {len(records) - SHOWN_UNDO} more"
+    if records and not (run.owner is not None and run.owner.alive):
+        words = ["quiesce", "clean", shell_word(run.run_id), "--journal", shell_word(journal)]
+        yield f"           to undo: {printable(' '.join(words))}"
 
 
 def labels_text(run: RunRecord) -> str:

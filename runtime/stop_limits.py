@@ -57,6 +57,11 @@ HOST_MARGIN: Final = 3.0
 SERVICE_MARGIN: Final = 10.0
 """Journal and end: how long beyond the ladder systemd is asked for more time (EXTEND_TIMEOUT_USEC)."""
 
+UNDO_TIMEOUT: Final = 30.0
+"""Run: what one start of an undo command may take, and what the end of a run that was not stopped waits for undo
+commands. The default of the setting `undo_timeout`. In a stop they have what the ladder leaves until the last look, and
+without a supervisor what the grace leaves, and STRAY_GRACE."""
+
 # -- the supervisor waits for the guardian ----------------------------------------------------------
 
 SWEEP_TIMEOUT: Final = 5.0
@@ -160,6 +165,10 @@ DESCENDANTS_TIMEOUT: Final = 0.3
 
 SENTINEL_REAP_TIMEOUT: Final = 0.25
 """Look: how long the guardian waits for the end of the sentinel, which it has killed."""
+
+UNDO_KILL_TIMEOUT: Final = 0.2
+"""Look: how long the guardian waits for the ends of undo commands that it has killed, because a stop leaves them no
+more time."""
 
 # -- one executor -----------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from runtime.ipc.undo import UndoCommand
+from runtime.ipc.undo_tickets import UndoTicket, UndoTickets
 from runtime.model import Event, InterruptReason
 from runtime.plain_signal import PlainSignal
 
@@ -109,7 +111,8 @@ def _run(main: Callable[[], Coroutine[Any, Any, T]], loop_factory: Callable[[], 
 class FakeSupervisorLink:
     """A supervised place without a supervisor: `ExecutionState(host=FakeSupervisorLink())`.
 
-    Raise its flag with `raise_flag`, as a supervisor would. `events` and `snapshots` hold what the state sent up.
+    Raise its flag with `raise_flag`, as a supervisor would. `events` and `snapshots` hold what the state sent up,
+    `undo` the undo records that are outstanding, and `undone` those that a supervisor would have run.
     """
 
     def __init__(self, wake_fd: int | None = None) -> None:
@@ -118,6 +121,9 @@ class FakeSupervisorLink:
         self.rung_at: float | None = None
         self.events: list[Event] = []
         self.snapshots: list[Any] = []
+        self.undo: dict[int, UndoCommand] = {}
+        self.undone: list[UndoCommand] = []
+        self._tickets = UndoTickets()
         self._wake_fd = wake_fd
         self._signal: InterruptSignal | None = None
 
@@ -156,6 +162,24 @@ class FakeSupervisorLink:
         """Keep the snapshot in `snapshots`, as durable as a journal would: True."""
         self.snapshots.append(snapshot)
         return True
+
+    @property
+    def task_number(self) -> int:
+        """Return 1: the first task of a run."""
+        return 1
+
+    def defer_undo(self, command: UndoCommand) -> UndoTicket:
+        """Keep the undo record in `undo`, by number, as durable as a journal would."""
+        ticket = self._tickets.issue(self.task_number)
+        self.undo[ticket.number] = command
+        ticket.accept()
+        return ticket
+
+    def release_undo(self, ticket: UndoTicket, *, kept: bool) -> None:
+        """Strike the record out: move it to `undone` unless the resource is kept. Nothing is run."""
+        command = self.undo.pop(ticket.number)
+        if not kept:
+            self.undone.append(command)
 
 
 class _Truth:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from runtime.ipc.guardian_protocol import Report
+from runtime.ipc.guardian_protocol import Report, UndoOrder
 from runtime.process.usage import ProcessorUse
 
 if TYPE_CHECKING:
@@ -173,6 +173,15 @@ class Backend(Protocol):
 
     def resume(self) -> None:
         """Continue the processes that `suspend` has stopped."""
+        ...
+
+    # -- undo records ---------------------------------------------------------------------------------
+
+    def order_undo(self, order: UndoOrder) -> None:
+        """Have the guardian keep an undo record, run its command, or forget it; or tell it where the heir writes.
+
+        HoldUndo is answered by an UndoKeptReport, RunUndo by an UndoReport. A new guardian knows of none.
+        """
         ...
 
     # -- the end --------------------------------------------------------------------------------------

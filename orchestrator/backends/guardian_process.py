@@ -24,12 +24,12 @@ _BLOCKED_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 _PACKAGE_ROOT = str(Path(tree.__file__).parents[2])
-_GUARDIAN = """\
+_PROGRAM = """\
 import sys
 home, *more = sys.argv[1:]
 own = sys.path[not sys.flags.safe_path:]
 sys.path[:] = [home, *own, *(path for path in more if path not in own)]
-from runtime.guardian.main import main
+from {module} import main
 main()
 """
 """Not `-m`: that would look into the working directory first, where a user may have a `runtime` of their own.
@@ -48,13 +48,23 @@ def start(settings: GuardianSettings, inherited: Sequence[int], token: str) -> s
     """
     with _anonymous_file(msgspec.msgpack.encode(settings)) as file, _signals_blocked(settings.warning_signals):
         return subprocess.Popen(
-            [*interpreter.command(), "-c", _GUARDIAN, _PACKAGE_ROOT, *interpreter.search_path()],
+            _command("runtime.guardian.main"),
             stdin=file,
             stdout=subprocess.DEVNULL,
             pass_fds=inherited,
             start_new_session=True,
             env=_environment(settings.run_id, token),
         )
+
+
+def undo_recorder() -> list[bytes]:
+    """Return the command that writes into a journal what the heir of this supervisor has undone."""
+    return [os.fsencode(word) for word in _command("orchestrator.undo_recorder")]
+
+
+def _command(module: str) -> list[str]:
+    program = _PROGRAM.format(module=module)
+    return [*interpreter.command(), "-c", program, _PACKAGE_ROOT, *interpreter.search_path()]
 
 
 def check_descriptor_passing(sender: socket.socket, receiver: socket.socket) -> None:

@@ -41,6 +41,7 @@ from runtime.ipc.guardian_protocol import (
     Report,
     Signal,
     Sweep,
+    UndoOrder,
 )
 from runtime.ipc.signals import STACK_DUMP_SIGNAL
 from runtime.process import tree, usage
@@ -285,6 +286,10 @@ class LocalBackend:
     def dump_stacks(self, slot: int) -> None:
         """Order the guardian to request the stacks: it can where C code holds the GIL, too."""
         self._order(Signal(slot, self._incarnations.get(slot, 0), STACK_DUMP_SIGNAL), optional=True)
+
+    def order_undo(self, order: UndoOrder) -> None:
+        """Send it to the guardian."""
+        self._order(order)
 
     # -- the end ------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from orchestrator.cli import (
+    clean,
     common_options,
     completion,
     config,
@@ -43,6 +44,7 @@ run.register(app)
 retry.register(app)
 queries.register(app)
 steering.register(app)
+clean.register(app)
 prune.register(app)
 results.register(app)
 events.register(app)

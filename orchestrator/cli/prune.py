@@ -18,7 +18,7 @@ from orchestrator.journal import DEFAULT_JOURNAL, ClaimedError, Journal, RunReco
 from orchestrator.units import format_size
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus
-from runtime.text import printable
+from runtime.text import printable, shell_word
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +50,13 @@ def prune(
             parser=size, metavar="SIZE", help="Stop when the journal's content is this small, for example 1GB."
         ),
     ] = None,
+    with_undo: Annotated[
+        bool,
+        typer.Option(
+            "--with-undo",
+            help="Remove also runs with outstanding undo records: what is known of their resources is lost.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
     vacuum: Annotated[
         bool, typer.Option("--vacuum/--no-vacuum", help="Give the space back to the file system. (default: vacuum)")
@@ -65,7 +72,7 @@ def prune(
         raise UsageError("say what to remove: run ids, --older-than, --status, --label or --to-size")
     with query(journal, "read" if dry_run else "write") as opened_journal:
         choice = _Choice(older_than, frozenset(status or ()), parse_labels(label), frozenset(run or ()))
-        pruning = _Pruning(opened_journal, to_size, dry_run=dry_run)
+        pruning = _Pruning(opened_journal, to_size, with_undo=with_undo, dry_run=dry_run)
         for removed, freed in pruning.remove(choice.runs(opened_journal)):
             _report(removed, freed, dry_run=dry_run, json=json)
         if pruning.count and vacuum and not dry_run:
@@ -111,7 +118,8 @@ class _Choice:
 class _Pruning:
     """Remove runs until the journal is small enough, and count them."""
 
-    def __init__(self, journal: Journal, goal: int | None, *, dry_run: bool) -> None:
+    def __init__(self, journal: Journal, goal: int | None, *, with_undo: bool, dry_run: bool) -> None:
+        self._with_undo = with_undo
         self._journal = journal
         self._goal = goal
         self._dry_run = dry_run
@@ -123,6 +131,8 @@ class _Pruning:
         for run in runs:
             if self._goal is not None and self.after <= self._goal:
                 return
+            if self._has_undo(run):
+                continue
             freed = self._journal.used_size(run.id)
             if self._dry_run:
                 self.after = max(0, self.after - freed)
@@ -135,6 +145,16 @@ class _Pruning:
                 self.after = self._journal.used_size()
             self.count += 1
             yield run, freed
+
+    def _has_undo(self, run: RunRecord) -> bool:
+        """Return whether a run has outstanding undo records: then it stays, unless it is named with --with-undo."""
+        count = 0 if self._with_undo else len(self._journal.undo_records(run.id, outstanding=True))
+        if count:
+            print_error(
+                f"run {run.run_id} stays: it has {count} outstanding undo record{'' if count == 1 else 's'};"
+                f" run `quiesce clean {shell_word(run.run_id)}` first, or give --with-undo"
+            )
+        return bool(count)
 
 
 def _report(run: RunRecord, freed: int, *, dry_run: bool, json: bool) -> None:

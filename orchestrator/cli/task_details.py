@@ -14,6 +14,7 @@ from orchestrator.cli import rendering
 from orchestrator.cli.output_rendering import kept_line_object, kept_line_text
 from orchestrator.core.output import KeptLine, OutputChunk
 from orchestrator.core.records import PendingTask, RunEvent, TaskOutcome
+from orchestrator.core.undo_records import UndoRecord
 from orchestrator.failures import cause_of
 from orchestrator.journal import Journal, RunRecord
 from runtime.errors import UsageError
@@ -65,6 +66,7 @@ class TaskDetails:
     outcome: TaskOutcome | None
     events: Sequence[RunEvent]
     output: Sequence[OutputChunk] = ()
+    undo: Sequence[UndoRecord] = ()
 
     @property
     def lines(self) -> list[KeptLine]:
@@ -99,7 +101,8 @@ def read_details(journal: Journal, run: RunRecord, key: str) -> TaskDetails:
         (found for found in journal.results(run.id, [ExecutionStatus.INTERRUPTED]) if found.seq == task.seq), None
     )
     events = [event for event in journal.events(run.id) if _is_about(event, task)]
-    return TaskDetails(run, task, outcome, events, list(journal.output(run.id, task=task.seq)))
+    undo = [record for record in journal.undo_records(run.id) if record.task == task.seq]
+    return TaskDetails(run, task, outcome, events, list(journal.output(run.id, task=task.seq)), undo)
 
 
 def _is_about(event: RunEvent, task: PendingTask) -> bool:
@@ -123,6 +126,7 @@ def details_object(details: TaskDetails) -> dict[str, Any]:
         "snapshot": None
         if task.snapshot is None
         else rendering.shown_bytes(task.snapshot, task.snapshot_encoding or JSON),
+        "undo": [run_text.undo_object(record) for record in details.undo],
         "output": [kept_line_object(line) for line in details.lines],
         "events": [rendering.event_object(event, task.key) for event in details.events],
     }
@@ -133,6 +137,8 @@ def details_lines(details: TaskDetails) -> Iterator[str]:
     yield from _heading(details)
     yield from _attempt_lines(details.failed_attempts)
     yield from _outcome_lines(details)
+    for record in details.undo:
+        yield f"undo       {run_text.undo_line(record)}"
     yield from _output_lines(details.lines, details.task.key)
     yield from _event_lines(details.events, details.task.key)
 

@@ -22,6 +22,7 @@ from orchestrator.core import stimuli
 from orchestrator.core.records import NewTask, PendingTask, TaskOutcome
 from runtime.failure import Failure
 from runtime.ipc import executor_protocol
+from runtime.ipc.undo import UndoCommand
 
 MAX_STIMULI = 1000
 """Stimuli that are kept."""
@@ -140,7 +141,7 @@ def _shorten_records(stimulus: stimuli.RecordsReceived) -> tuple[stimuli.Stimulu
             is_bare = record.error is None and record.detail is None and record.projection is None
             if is_bare and (value is None or len(value) <= PAYLOAD_LIMIT):
                 continue
-        elif type(record) not in PAYLOADS:
+        elif type(record) not in PAYLOADS and type(record) is not executor_protocol.UndoDeferred:
             continue
         return msgspec.structs.replace(stimulus, records=list(map(_shorten, records))), len(records)
     return stimulus, len(records)
@@ -170,9 +171,25 @@ def _shorten(item: Any) -> Any:
         payload = getattr(item, name)
         if payload is not None and len(payload) > PAYLOAD_LIMIT:
             item = msgspec.structs.replace(item, **{name: _cut(payload)})
+    if type(item) is executor_protocol.UndoDeferred:
+        return msgspec.structs.replace(item, command=without_environment(item.command))
     if type(item) is executor_protocol.TaskDone and item.failure is not None:
         return msgspec.structs.replace(item, failure=_shorten(item.failure))
     return item
+
+
+def _shorten_undo(stimulus: stimuli.UndoJournalOpened) -> tuple[stimuli.Stimulus, int]:
+    """Return a stimulus without the environments of the commands, and without the place of the journal."""
+    records = [
+        msgspec.structs.replace(record, command=without_environment(record.command)) for record in stimulus.records
+    ]
+    journal = msgspec.structs.replace(stimulus.journal, location=b"")
+    return msgspec.structs.replace(stimulus, journal=journal, records=records), len(records) or 1
+
+
+def without_environment(command: UndoCommand) -> UndoCommand:
+    """Return an undo command without its environment: it decides nothing, and may be secret."""
+    return msgspec.structs.replace(command, env={})
 
 
 def _cut(payload: bytes | str) -> bytes | str:
@@ -185,4 +202,5 @@ _SHORTEN: dict[type, Callable[[Any], tuple[stimuli.Stimulus, int]]] = {
     stimuli.TasksRecalled: _shorten_pending_tasks,
     stimuli.TasksFetched: _shorten_pending_tasks,
     stimuli.RecordsReceived: _shorten_records,
+    stimuli.UndoJournalOpened: _shorten_undo,
 }

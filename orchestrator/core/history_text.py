@@ -16,22 +16,23 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core import records, stimuli
+from orchestrator.core import records, stimuli, undo_records
 from orchestrator.core.history import PAYLOADS, Entry, History, OmittedBytes, OmittedText
 from orchestrator.core.settings import RunSettings
+from orchestrator.core.undo_records import UndoState
 from runtime import failure
 from runtime.capabilities import Missing
-from runtime.ipc import executor_protocol
+from runtime.ipc import executor_protocol, guardian_protocol, undo
 from runtime.model import ExecutionStatus, Severity
 from runtime.plain_signal import PlainSignal, is_signal
 
 _STRUCTS: dict[str, type[Any]] = {
     name: kind
-    for module in (stimuli, records, executor_protocol, failure)
+    for module in (stimuli, records, undo_records, executor_protocol, guardian_protocol, undo, failure)
     for name, kind in inspect.getmembers(module, inspect.isclass)
     if issubclass(kind, msgspec.Struct)
 }
-_ENUMS: dict[str, type[Any]] = {kind.__name__: kind for kind in (ExecutionStatus, Severity, Missing)}
+_ENUMS: dict[str, type[Any]] = {kind.__name__: kind for kind in (ExecutionStatus, Severity, Missing, UndoState)}
 
 
 def dump(settings: RunSettings, history: History) -> str:

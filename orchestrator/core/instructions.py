@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator.core.records import TaskOutcome
+from orchestrator.core.undo_records import UndoState
 from runtime.ipc.executor_protocol import Control, TaskOrder
+from runtime.ipc.guardian_protocol import UndoOrder
+from runtime.ipc.undo import UndoCommand
 from runtime.model import Severity
 
 if TYPE_CHECKING:
@@ -90,6 +93,30 @@ class CommitAttempts(msgspec.Struct, frozen=True):
     attempts: Mapping[int, int]
 
 
+class CommitUndo(msgspec.Struct, frozen=True):
+    """Commit an undo record that a task waits for. Answered by UndoCommitted."""
+
+    number: int
+    task: int
+    attempt: int
+    command: UndoCommand
+
+
+class UpdateUndo(msgspec.Struct, frozen=True):
+    """Keep the state of an undo record."""
+
+    number: int
+    state: UndoState
+    tries: int
+    error: str | None = None
+
+
+class OrderUndo(msgspec.Struct, frozen=True):
+    """Send the guardian an order about undo records."""
+
+    order: UndoOrder
+
+
 class SetJournalDeadline(msgspec.Struct, frozen=True):
     """Let nothing wait for the journal any longer than until `at` (monotonic seconds)."""
 
@@ -140,6 +167,9 @@ Instruction = (
     | FetchTasks
     | CommitOutcomes
     | CommitAttempts
+    | CommitUndo
+    | UpdateUndo
+    | OrderUndo
     | SetJournalDeadline
     | ReportAgent
     | SweepProcesses

@@ -45,6 +45,7 @@ from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase, StatusView
 from orchestrator.core.task_reports import TaskReports
 from orchestrator.core.transitions import SlotState
+from orchestrator.core.undo import UndoLedger
 from orchestrator.core.watchdog import Watchdog
 from runtime.capabilities import losses
 from runtime.ipc import executor_protocol, guardian_protocol
@@ -81,6 +82,8 @@ class SupervisorStateMachine:
         self._dispatcher = Dispatcher(state, self._outcomes, self._shutdown, loading)
         self._watchdog = Watchdog(state, self._shutdown, self._executors)
         self._host_end = HostEnd(state, self._shutdown)
+        self._undo = UndoLedger(state)
+        self._undo_deadline: float | None = None
         self._sweep_deadline: float | None = None
         self._commit_deadline: float | None = None
         self._empty_slots = 0
@@ -111,7 +114,10 @@ class SupervisorStateMachine:
             guardian_protocol.StraysReport: lambda stimulus, _: self._executors.on_strays_found(stimulus),
             guardian_protocol.SweepReport: self._on_sweep_finished,
             stimuli.OutcomesCommitted: self._on_outcomes_committed,
-            stimuli.UndoCommitted: lambda _stimulus, _now: None,
+            stimuli.UndoCommitted: self._undo.on_committed,
+            stimuli.UndoJournalOpened: self._undo.on_journal_opened,
+            guardian_protocol.UndoKeptReport: self._undo.on_kept,
+            guardian_protocol.UndoReport: self._undo.on_report,
             stimuli.JournalFailed: self._on_journal_failed,
             stimuli.JournalContended: self._on_journal_contended,
             stimuli.JournalAvailable: self._on_journal_available,
@@ -147,6 +153,8 @@ class SupervisorStateMachine:
             executor_protocol.ThreadsEnded: self._task_reports.on_threads_ended,
             executor_protocol.LoopBlocked: self._task_reports.on_loop_blocked,
             executor_protocol.Delayed: self._executors.on_delayed,
+            executor_protocol.UndoDeferred: self._undo.on_deferred,
+            executor_protocol.UndoReleased: self._undo.on_released,
         }
 
     # -- the engine's side --------------------------------------------------------------------------
@@ -159,6 +167,9 @@ class SupervisorStateMachine:
         self._handlers[type(stimulus)](stimulus, now)
         if self.state.to_abandon:
             self._abandonment.abandon_due(now)
+        if self._undo:
+            self._undo.release_ended(now)
+            self._undo.start_due(now)
         self.state.flush_outcomes()
         if self.state.phase is not Phase.RUNNING or type(stimulus) not in _NON_ACTIONABLE_STIMULI:
             self._advance(now)
@@ -170,7 +181,9 @@ class SupervisorStateMachine:
         if self.state.phase is Phase.ENDED:
             return None
         if not self._due_cached:  # asked more often than it changes
-            times = [*self._shutdown.due(), self._sweep_deadline, self._commit_deadline]
+            times = [*self._shutdown.due(), self._sweep_deadline, self._commit_deadline, self._undo_deadline]
+            if self.state.phase is not Phase.SWEEPING:
+                times.append(self._undo.due)
             if self.state.phase is Phase.RUNNING:
                 times += [self.state.queue.due, *self._executors.due(), *self._dispatcher.due(), *self._host_end.due()]
             self._due = min((time for time in times if time is not None), default=None)
@@ -238,6 +251,7 @@ class SupervisorStateMachine:
 
     def _on_guardian_lost(self, _: stimuli.GuardianLost, now: float) -> None:
         self._abandonment.on_guardian_lost()
+        self._undo.on_guardian_lost(now)
         self._executors.on_guardian_lost(now)
 
     def _on_guardian_ready(self, stimulus: guardian_protocol.ReadyReport, _now: float) -> None:
@@ -250,6 +264,7 @@ class SupervisorStateMachine:
                 "host.degraded", Severity.WARNING, missing=list(map(str, stimulus.missing)), consequences=consequences
             )
         self._is_host_known = True
+        self._undo.on_guardian_ready()
 
     def _on_outcomes_committed(self, stimulus: stimuli.OutcomesCommitted, _now: float) -> None:
         self._outcomes.on_committed(stimulus)
@@ -326,6 +341,8 @@ class SupervisorStateMachine:
                 self._schedule(now)
         if state.phase not in (Phase.STOPPING, Phase.FINISHING) or self._has_executors():
             return
+        if self._waits_for_undo(now):
+            return
         if state.uncommitted and not state.journal_broken:
             self._wait_for_journal(now)
         else:
@@ -335,6 +352,12 @@ class SupervisorStateMachine:
             state.phase = Phase.SWEEPING
             self._sweep_deadline = now + SWEEP_TIMEOUT
             state.emit(SweepProcesses(self._shutdown.end_of_last_look(now)))
+
+    def _waits_for_undo(self, now: float) -> bool:
+        """Whether undo commands run, or are to run, and the end of the run has time for them."""
+        deadline = self._shutdown.end_of_undo(now) if self._undo.is_awaited else None
+        self._undo_deadline = None if deadline is None or deadline <= now else deadline
+        return self._undo_deadline is not None
 
     def _has_executors(self) -> bool:
         """Whether an executor is left, now that none is started any more. Each slot is found empty only once."""
@@ -376,12 +399,16 @@ class SupervisorStateMachine:
             state.log("cleanup.strays", Severity.WARNING, count=stimulus.found, processes=list(stimulus.processes))
         stopped = state.signal is not None
         elapsed: dict[str, Any] = {"seconds": round(now - self._shutdown.began_at, 3)} if stopped else {}
+        self._undo.log_outstanding()
+        severity = Severity.WARNING if self._undo else Severity.INFO
         state.log(
             "cleanup.verified",
-            Severity.ERROR if state.remaining else Severity.INFO,
+            Severity.ERROR if state.remaining else severity,
             found=stimulus.found + self._executors.strays_ended,
             ended=stimulus.ended + self._executors.strays_ended,
             remaining=list(state.remaining),
+            undone=self._undo.struck_out,
+            undo_outstanding=len(self._undo.outstanding),
             **elapsed,
         )
         state.emit(StopLoop())

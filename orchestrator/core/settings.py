@@ -16,7 +16,7 @@ from orchestrator.core.stop_budget import FittedLadder, fit
 from runtime.errors import UsageError
 from runtime.failure import class_name
 from runtime.limits import LARGEST_COUNT, LARGEST_SIZE, LONGEST_SECONDS, MAX_SLOTS, show_value
-from runtime.stop_limits import FEW_EXECUTORS, GRACE, KILL_TIMEOUT, SECONDS_PER_EXECUTOR, TERM_GRACE
+from runtime.stop_limits import FEW_EXECUTORS, GRACE, KILL_TIMEOUT, SECONDS_PER_EXECUTOR, TERM_GRACE, UNDO_TIMEOUT
 
 SHORTEST_HEARTBEAT_TIMEOUT = 0.5
 """Seconds: a busy host may well keep an executor waiting for a fifth of that, and a heartbeat must not be late then."""
@@ -190,6 +190,13 @@ class RunSettings(CheckedRecord):
     )
     term_grace: float = field(
         default=TERM_GRACE, ge=0, le=LONGEST_SECONDS, description="Seconds between SIGTERM and SIGKILL."
+    )
+    undo_timeout: float = field(
+        default=UNDO_TIMEOUT,
+        gt=0,
+        le=LONGEST_SECONDS,
+        description="Seconds that one start of an undo command may take, and that the end of a run that was not "
+        "stopped waits for such commands.",
     )
     kill_patience: float = field(default=KILL_TIMEOUT, gt=0, le=LONGEST_SECONDS)
     retries: int = field(default=0, ge=0, le=LARGEST_COUNT, description="How often a failed task is tried again.")

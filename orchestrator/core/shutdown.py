@@ -36,6 +36,7 @@ class ShutdownController:
         self._last_signal_at: float | None = None
         self._ends_at: float | None = None
         self.began_at = 0.0
+        self._undo_began_at: float | None = None
 
     # -- causes -------------------------------------------------------------------------------------
 
@@ -263,6 +264,19 @@ class ShutdownController:
         last_look, ends = escalation.ladder.last_look or self._state.ladder.for_stop.last_look, escalation.ends
         begins = now if ends is None else max(now, ends - last_look)
         return min(begins + LOOK_SHARE * last_look, now + LOOK_TIMEOUT)
+
+    def end_of_undo(self, now: float) -> float:
+        """Return until when the end of the run may wait for undo commands, once no executor is left.
+
+        In a stop until the last look, which is part of the bound; else for `undo_timeout`, unless a signal hurries it.
+        """
+        state = self._state
+        if state.signal is not None:
+            ends = state.escalation.ends
+            return now if ends is None else ends - state.ladder.for_stop.last_look
+        if self._undo_began_at is None:
+            self._undo_began_at = now
+        return now if state.hurried else self._undo_began_at + state.settings.undo_timeout
 
     def on_timer(self, now: float) -> None:
         """Apply what is due: the deadline of the run, rungs of the stop, rungs of single executors."""

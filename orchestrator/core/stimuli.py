@@ -14,8 +14,17 @@ import msgspec
 
 from orchestrator.core.ladder import Rung
 from orchestrator.core.records import NewTask, PendingTask
+from orchestrator.core.undo_records import UndoRecord
 from runtime.ipc.executor_protocol import ExecutorRecord
-from runtime.ipc.guardian_protocol import ForkedReport, ReadyReport, StraysReport, SweepReport
+from runtime.ipc.guardian_protocol import (
+    ForkedReport,
+    ReadyReport,
+    StraysReport,
+    SweepReport,
+    UndoJournal,
+    UndoKeptReport,
+    UndoReport,
+)
 from runtime.model import Severity
 
 if TYPE_CHECKING:
@@ -160,6 +169,20 @@ class UndoCommitted(msgspec.Struct, frozen=True):
     numbers: Sequence[int]
 
 
+class UndoJournalOpened(msgspec.Struct, frozen=True):
+    """The run has a journal: the heir writes into it as `journal` says, and `last` is the last record's number.
+
+    `records` are outstanding from earlier starts; `keys` has the keys of their tasks. Those `elsewhere` were made on
+    other hosts, and do not run here.
+    """
+
+    journal: UndoJournal
+    last: int
+    records: Sequence[UndoRecord]
+    keys: Mapping[int, str]
+    elsewhere: Sequence[UndoRecord] = ()
+
+
 class JournalFailed(msgspec.Struct, frozen=True):
     """The journal cannot be written any more."""
 
@@ -281,6 +304,7 @@ Stimulus = (
     | MemoryExceeded
     | OutcomesCommitted
     | UndoCommitted
+    | UndoJournalOpened
     | JournalFailed
     | JournalContended
     | JournalAvailable
@@ -300,4 +324,6 @@ Stimulus = (
     | ForkedReport
     | StraysReport
     | SweepReport
+    | UndoKeptReport
+    | UndoReport
 )

@@ -7,13 +7,12 @@ may exist.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from runtime.ipc.undo import UndoCommand
+from runtime.ipc.undo import UndoCommand, UndoResult
 
 
 class UndoState(StrEnum):
@@ -73,6 +72,13 @@ class UndoUpdate(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def outstanding(records: Sequence[UndoRecord]) -> list[UndoRecord]:
-    """Return the records that are not struck out."""
-    return [record for record in records if record.is_outstanding]
+def state_after(result: UndoResult) -> UndoState:
+    """Return the state of a record after one start of its command."""
+    if not result.done:
+        return UndoState.HELD
+    return UndoState.UNDONE if result.found else UndoState.ABSENT
+
+
+def describe(command: UndoCommand) -> str:
+    """Return a command for people."""
+    return " ".join(command.argv)

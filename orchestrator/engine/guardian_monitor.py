@@ -24,6 +24,8 @@ from runtime.ipc.guardian_protocol import (
     Report,
     StraysReport,
     SweepReport,
+    UndoKeptReport,
+    UndoReport,
 )
 from runtime.model import Severity
 from runtime.stop_limits import GUARDIAN_LOSS_TIMEOUT, GUARDIAN_TIMEOUT, GUARDIAN_TIMEOUT_IN_STOP
@@ -109,7 +111,7 @@ class GuardianMonitor:
             self._on_report(report)
 
     def _on_report(self, report: Report) -> None:
-        if isinstance(report, ReadyReport | ForkedReport | StraysReport):
+        if isinstance(report, ReadyReport | ForkedReport | StraysReport | UndoKeptReport | UndoReport):
             self._handle(report)
         elif isinstance(report, ExitedReport):
             self._on_exit(report)

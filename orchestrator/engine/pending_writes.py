@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any, Final
 from orchestrator.core import instructions
 from orchestrator.core.line_limit import LineLimit
 from orchestrator.core.records import RunEvent, TaskSnapshot
+from orchestrator.core.undo_records import UndoRecord, UndoUpdate
 from orchestrator.descriptions import event_from_outcome
 from orchestrator.engine.multiplexer import RECORD_WEIGHT, PipeMultiplexer
 from orchestrator.engine.output_tails import COMMIT_SECONDS, OutputTails
@@ -60,6 +62,19 @@ class PendingWrites:
     def add_attempts(self, order: instructions.CommitAttempts) -> None:
         """Add the attempts that tasks have used up."""
         self._batch.attempts.update(order.attempts)
+
+    def add_undo(self, order: instructions.CommitUndo) -> None:
+        """Add an undo record."""
+        record = UndoRecord(
+            number=order.number, task=order.task, attempt=order.attempt, command=order.command,
+            host=os.uname().nodename, at=time.time(),
+        )  # fmt: skip
+        self._batch.undo.append(record)
+
+    def add_undo_update(self, order: instructions.UpdateUndo) -> None:
+        """Add a change of an undo record."""
+        update = UndoUpdate(order.number, order.state, order.tries, time.time(), order.error)
+        self._batch.undo_updates.append(update)
 
     def add_records(
         self, slot: int, incarnation: int, records: Sequence[executor_protocol.ExecutorRecord]

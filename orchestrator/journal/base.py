@@ -171,6 +171,10 @@ class Journal(Protocol):
         """
         ...
 
+    def lock(self, run: int) -> AbstractContextManager[None]:
+        """Keep supervisors from a run for the block, without a start of it. Raises ClaimedError if one has it."""
+        ...
+
     def release(self, run: int) -> None:
         """Release a claim. Has no effect if there is none."""
         ...

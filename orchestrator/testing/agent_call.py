@@ -14,8 +14,18 @@ from runtime.errors import error_text, find_interrupt
 from runtime.execution.state import ExecutionState
 from runtime.interrupts.interruptible import CancelOnInterrupt
 from runtime.ipc import codec
-from runtime.ipc.executor_protocol import ExecutorRecord, Snapshot, Task, TaskDone, TaskEvent
+from runtime.ipc.executor_protocol import (
+    ExecutorRecord,
+    Snapshot,
+    Task,
+    TaskDone,
+    TaskEvent,
+    UndoDeferred,
+    UndoReleased,
+)
 from runtime.ipc.failures import describe_failure
+from runtime.ipc.undo import UndoCommand
+from runtime.ipc.undo_tickets import UndoTicket, UndoTickets
 from runtime.model import Event, ExecutionStatus
 
 if TYPE_CHECKING:
@@ -34,6 +44,9 @@ class Sender(Protocol):
     def send(self, record: ExecutorRecord) -> None:
         """Send one record up. Raises ExecutionInterrupted when the executor was killed."""
         ...
+
+    undo: UndoTickets
+    """The undo records that wait for their answers."""
 
     reported: dict[tuple[int, int], tuple[float, float | None]]
 
@@ -120,6 +133,21 @@ class _Link:
         """Keep it in the executor; there is an event each time."""
         self._sender.reported[self._task, self._attempt] = done, total
         return True
+
+    @property
+    def task_number(self) -> int:
+        """Return the number of the task in its run."""
+        return self._task
+
+    def defer_undo(self, command: UndoCommand) -> UndoTicket:
+        """Send an undo record up, and return a ticket for the answer."""
+        ticket = self._sender.undo.issue(self._task)
+        self._sender.send(UndoDeferred(self._task, ticket.number, command))
+        return ticket
+
+    def release_undo(self, ticket: UndoTicket, *, kept: bool) -> None:
+        """Send up that a resource is to be undone, or is kept."""
+        self._sender.send(UndoReleased(self._task, ticket.number, kept))
 
     def save_snapshot(self, snapshot: Any) -> bool:
         """Send a snapshot up."""

@@ -19,14 +19,21 @@ from orchestrator.testing.agent_call import Agent
 from orchestrator.testing.clock import ManualClock
 from orchestrator.testing.executor import FIRST_PID, FakeExecutor
 from runtime.ipc.guardian_protocol import (
+    DropUndo,
     ExitedReport,
     ForkedReport,
     HaltedReport,
+    HoldUndo,
     Pong,
     ReadyReport,
     Report,
+    RunUndo,
     SweepReport,
+    UndoKeptReport,
+    UndoOrder,
+    UndoReport,
 )
+from runtime.ipc.undo import UndoResult
 from runtime.process.usage import ProcessorUse
 
 if TYPE_CHECKING:
@@ -72,6 +79,14 @@ class FakeBackend:
         """The supervisors that were waited for."""
         self.oom_kill_count = 0
         """Processes that the host has killed for want of memory so far."""
+        self.undo_held: dict[int, HoldUndo] = {}
+        """The undo records that the guardian keeps, by number."""
+        self.undo_runs: list[list[str]] = []
+        """The undo commands that were started, in order."""
+        self.undo_results: deque[UndoResult] = deque()
+        """How the next ones end; all others succeed."""
+        self.hold_undo = False
+        """Whether undo commands hang: none that is started from now on ends."""
         self._executors: dict[int, FakeExecutor] = {}
         self._all_executors: list[FakeExecutor] = []
         self._lock = threading.Lock()
@@ -133,6 +148,12 @@ class FakeBackend:
             if self._wake is not None:
                 with suppress(BlockingIOError):  # full: it is readable
                     os.write(self._wake[1], b"!")
+
+    def _run_undo(self, order: RunUndo) -> None:
+        self.undo_runs.append(order.command.argv)
+        if not self.hold_undo:
+            result = self.undo_results.popleft() if self.undo_results else UndoResult(done=True)
+            self.report(UndoReport(order.number, result))
 
     # -- Backend --------------------------------------------------------------------------------------
 
@@ -275,6 +296,16 @@ class FakeBackend:
 
     def dump_stacks(self, slot: int) -> None:
         """Do nothing: the stacks of this process's threads are a debugger's to show."""
+
+    def order_undo(self, order: UndoOrder) -> None:
+        """Keep records in `undo_held`, and "run" commands: they are in `undo_runs`, and end as `undo_results` says."""
+        if isinstance(order, HoldUndo):
+            self.undo_held[order.number] = order
+            self.report(UndoKeptReport(order.number))
+        elif isinstance(order, RunUndo):
+            self._run_undo(order)
+        elif isinstance(order, DropUndo):
+            self.undo_held.pop(order.number, None)
 
     def suspend(self) -> None:
         """Report that all is stopped. Threads are not."""

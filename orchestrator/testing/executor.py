@@ -43,8 +43,10 @@ from runtime.ipc.executor_protocol import (
     TaskOrder,
     Tasks,
     TasksReturned,
+    UndoHeld,
 )
 from runtime.ipc.frames import VERSION
+from runtime.ipc.undo_tickets import UndoTickets
 from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal, decode_signal
 
@@ -77,6 +79,7 @@ class FakeExecutor:
         self.orders: list[TaskOrder | Control] = []
         """Every order that it has read."""
         self.reported: dict[tuple[int, int], tuple[float, float | None]] = {}
+        self.undo = UndoTickets()
         """What tasks, by their attempts, gave to `state.progress` last."""
         self._named_agents = agents
         self._clock = clock
@@ -201,6 +204,8 @@ class FakeExecutor:
             self._interrupt_task(order)
         elif isinstance(order, ReturnTasks):
             self._return_tasks(order.count)
+        elif isinstance(order, UndoHeld):
+            self.undo.accept(order.task, order.number)
         else:
             with self._changed:
                 self._waiting.extend(order.tasks if isinstance(order, Tasks) else [order])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import logging
 import math
+import os
 import time
 import uuid
 from _thread import start_new_thread
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +21,7 @@ from runtime.concurrency.circuit_breaker import CircuitBreaker
 from runtime.concurrency.parallel import ParallelExecutionManager
 from runtime.concurrency.retry import RetryPolicy
 from runtime.events.bus import EventBus
+from runtime.execution.external import ExternalResource, UndoOptions, make_resource, resource_name
 from runtime.execution.generators import GeneratorRegistry, KillReport, ManagedGenerator
 from runtime.frozen import freeze_dict
 from runtime.interrupt_signal import build_signal
@@ -377,6 +380,71 @@ class ExecutionState(Interruptible):
         self._snapshot_saved = True
         return self.host.save_snapshot(snapshot)
 
+    # -- outside of the process ---------------------------------------------------------------------
+
+    def unique_name(self, prefix: str = "q") -> str:
+        """Return a name for an external resource that no other attempt of any task has: `q-RUN-TASK-ATTEMPT-N`.
+
+        It has letters, digits, `.`, `_` and `-` only, as containers, volumes and hosts allow them.
+        """
+        number = next(self._once.setdefault("names", itertools.count(1)))
+        return resource_name(prefix, self.run_id or self.state_id, self.host.task_number, self.attempt, number)
+
+    def external(
+        self,
+        kind: str,
+        undo: Sequence[str],
+        *,
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        absent_codes: Sequence[int] = (),
+        anywhere: bool = False,
+    ) -> ExternalResource:
+        """Return a context manager, sync or async, of a resource that `undo`, a command and its arguments, removes.
+
+        Entering it returns when the undo is in the journal and the guardian has it, and makes nothing itself: make the
+        resource in the block. Leaving it has the undo run, unless `keep` was called on what `as` gives. If the block is
+        not left (a kill, a crash, a power cut), the undo runs all the same: docs/undo.md.
+
+        `env`: variables for the command, besides those that say where programs and their servers are (PATH, HOME,
+        DOCKER_HOST and the like). `cwd`: its folder (default: this process's). `timeout`: seconds that each start of it
+        may take (default: the setting `undo_timeout`). `absent_codes`: exit codes that mean that there is nothing to
+        remove. `anywhere`: it reaches the resource from every host; else it runs on this one alone. Raises TypeError or
+        ValueError for a command that no process could be started with.
+        """
+        options = UndoOptions(name, env, cwd, timeout, absent_codes, anywhere)
+        return make_resource(self, kind, undo, options)
+
+    def defer_undo(
+        self,
+        undo: Sequence[str],
+        *,
+        kind: str = "resource",
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        absent_codes: Sequence[int] = (),
+        anywhere: bool = False,
+    ) -> ExternalResource:
+        """Keep a command that runs when this task has ended, however it does. Returns when it is kept.
+
+        `await state.defer_undo(...)` in an event loop; plain `state.defer_undo(...)` in sync code, which blocks. The
+        rest is as in `external`. `keep()` of what it returns strikes it out, `undo()` runs it before the task ends.
+        """
+        options = UndoOptions(name, env, cwd, timeout, absent_codes, anywhere)
+        resource = make_resource(self, kind, undo, options)
+        self._once.setdefault("deferred", []).append(resource)
+        return resource.hold() if running_loop() is None else resource
+
+    def _undo_here(self) -> None:
+        """Undo what was deferred, if no supervisor does that."""
+        for resource in self._once.pop("deferred", []):
+            if resource.is_local:
+                resource.undo()
+
     # -- children -----------------------------------------------------------------------------------
 
     def parallel(
@@ -472,6 +540,8 @@ class ExecutionState(Interruptible):
         if self._once.setdefault("closer", closer) is not closer:
             return
         self.cancel_timeout()
+        if "deferred" in self._once:
+            self._undo_here()
         if self._flag:
             self._publish_interrupt()
         if self._registry is not None and self._registry.names and running_loop() is not None:

@@ -21,7 +21,7 @@ from runtime.executor.loop_watch import BLOCKED_SECONDS
 from runtime.executor.outbox import Outbox
 from runtime.executor.requested_stacks import write_requested_stacks
 from runtime.executor.task_runner import TaskRunner
-from runtime.ipc.executor_protocol import Control, Interrupt, ReturnTasks, TaskDone, TasksReturned
+from runtime.ipc.executor_protocol import Control, Interrupt, ReturnTasks, TaskDone, TasksReturned, UndoHeld
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.frames import FrameReader
 from runtime.ipc.signals import MAIN_THREAD_SIGNALS
@@ -132,6 +132,8 @@ class ControlThread:
         if isinstance(order, Interrupt):
             if not self._interrupt(order):
                 self._pending_interrupts[order] = time.monotonic() + EARLY_SECONDS
+        elif isinstance(order, UndoHeld):
+            self._tasks.undo.accept(order.task, order.number)
         elif isinstance(order, ReturnTasks):
             self._outbox.send(TasksReturned(self._inbox.revoke(order.count)))
             self._wake_main()

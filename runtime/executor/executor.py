@@ -52,6 +52,7 @@ from runtime.ipc.executor_protocol import (
 )
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import Inheritance
+from runtime.ipc.undo_tickets import UndoTickets
 from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal
 
@@ -112,6 +113,7 @@ class Executor:
                 raised=self._flag_byte,
                 wake_fd=place.wake_fd,
                 outbox=outbox,
+                undo=UndoTickets(),
             ),
             self.signals.is_term_coming,
         )

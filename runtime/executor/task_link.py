@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from runtime.errors import ResultError
 from runtime.executor.outbox import Outbox
 from runtime.ipc import codec
-from runtime.ipc.executor_protocol import Snapshot, TaskEvent
+from runtime.ipc.executor_protocol import Snapshot, TaskEvent, UndoDeferred, UndoReleased
 from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.undo import UndoCommand
+from runtime.ipc.undo_tickets import UndoTicket, UndoTickets
 from runtime.model import Event, escape_surrogates
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class ExecutorResources:
     raised: object
     wake_fd: int
     outbox: Outbox
+    undo: UndoTickets
 
 
 EVENT_SECONDS = 1.0
@@ -89,3 +92,18 @@ class TaskLink:
         """Send a snapshot up; it is handed back when the task runs again."""
         self._cell.outbox.send(Snapshot(self._task, *codec.encode_for_readers(snapshot)))
         return True
+
+    @property
+    def task_number(self) -> int:
+        """Return the number of the task in its run."""
+        return self._task
+
+    def defer_undo(self, command: UndoCommand) -> UndoTicket:
+        """Send an undo record up; the ticket says when the supervisor, its journal and the guardian have it."""
+        ticket = self._cell.undo.issue(self._task)
+        self._cell.outbox.send(UndoDeferred(self._task, ticket.number, command))
+        return ticket
+
+    def release_undo(self, ticket: UndoTicket, *, kept: bool) -> None:
+        """Send up that a resource is to be undone, or is kept."""
+        self._cell.outbox.send(UndoReleased(self._task, ticket.number, kept))

@@ -49,6 +49,7 @@ class TaskRunner:
 
     def __init__(self, cell: ExecutorResources, is_term_coming: Callable[[], bool]) -> None:
         self._cell = cell
+        self.undo = cell.undo
         self._is_term_coming = is_term_coming
         self._running: dict[int, RunningTask] = {}
         self._sync: RunningTask | None = None  # for code that runs in a context of its own (contextvars, greenlets)

@@ -34,6 +34,7 @@ from runtime.guardian.stdio import StdioKeeper, redirect_to_null
 from runtime.guardian.strays import StrayReaper
 from runtime.guardian.supervisor_socket import SupervisorSocket
 from runtime.guardian.suspension import Suspension
+from runtime.guardian.undo_runner import UndoRunner
 from runtime.ipc.executor_protocol import BROKEN
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import (
@@ -56,15 +57,17 @@ from runtime.ipc.guardian_protocol import (
     StraysReport,
     Sweep,
     SweepReport,
+    UndoOrder,
 )
 from runtime.ipc.signals import STACK_DUMP_SIGNAL, signals_of
 from runtime.limits import clamp_wait
 from runtime.model import InterruptReason
+from runtime.native import is_readable
 from runtime.plain_signal import PlainSignal
 from runtime.process import libc, marks, parent_process, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.executor_process import ExecutorProcess
-from runtime.stop_limits import STRAY_GRACE, SWEEP_END_TIMEOUT
+from runtime.stop_limits import STRAY_GRACE, SWEEP_END_TIMEOUT, UNDO_KILL_TIMEOUT
 
 NO_PROCESS = 71
 """Exit code (EX_OSERR, sysexits.h) that is reported for an executor that the host had no process for."""
@@ -117,6 +120,7 @@ class Guardian:
         )
         self._children = ChildWatch(self._selector)
         self._socket = SupervisorSocket(settings.socket_fd, self._selector)
+        self._undo = UndoRunner(self._selector, self._socket.report)
         self._parent = parent
         if parent is not None:  # what the supervisor has forked keeps its socket open
             self._selector.register(parent, selectors.EVENT_READ)
@@ -140,11 +144,12 @@ class Guardian:
                     self.is_supervised = False
                 elif events & selectors.EVENT_WRITE:
                     self._socket.flush()
-                elif not self._serve():
+                elif not self._undo.read(key.fd) and not self._serve():
                     return
             if time.monotonic() >= self._reap_at:
                 self._reap()
             self._stray_reaper.kill_due()
+            self._undo.act_on_time()
             self._measure()
         self._shut_down_orphaned_run()
 
@@ -175,7 +180,11 @@ class Guardian:
             self.is_clean = not self._sweep(kill_by=time.monotonic()).remaining
 
     def _execute(self, order: Order, fds: list[int]) -> None:
-        if isinstance(order, Fork):
+        if isinstance(order, UndoOrder):
+            self._undo.execute(order)
+        elif isinstance(order, Halt | Continue):
+            self._suspend_or_resume(order)
+        elif isinstance(order, Fork):
             self._fork(order, fds)
         elif isinstance(order, Signal):
             self._signal(order)
@@ -189,15 +198,18 @@ class Guardian:
                 self._sentinel.set_grace(order.grace)
         elif isinstance(order, Ping):
             self._socket.report(Pong(order.number))
-        elif isinstance(order, Halt):
+
+    def _suspend_or_resume(self, order: Halt | Continue) -> None:
+        if isinstance(order, Halt):
             self._socket.report(HaltedReport(self._suspension.suspend(self._sentinel_pid)))
-        elif isinstance(order, Continue):
+        else:
             self._suspension.resume()
 
     def _seconds_until_due(self) -> float | None:
         """Return the seconds until something is due (a SIGKILL, a measurement, a reaping), or None."""
         reap_at = self._reap_at if self._must_reap else None
-        times = [at for at in (self._stray_reaper.due, self._measure_at, reap_at) if at is not None]
+        due = (self._stray_reaper.due, self._measure_at, reap_at, self._undo.due)
+        times = [at for at in due if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     # -- starting -----------------------------------------------------------------------------------
@@ -233,7 +245,7 @@ class Guardian:
             self._selector.close()
             self._socket.close()
             others = [] if self._sentinel is None else [self._sentinel.fd]
-            for fd in (*others, self._settings.wake_write_fd, *self._output):
+            for fd in (*others, self._settings.wake_write_fd, *self._output, *self._undo.fds):
                 os.close(fd)
             place = ExecutorConfig(
                 slot=order.slot,
@@ -283,6 +295,7 @@ class Guardian:
                 libc.stop_tracing(pid, os.WSTOPSIG(status))
                 continue
             self._stray_reaper.reaped(pid)
+            self._undo.reaped(pid, status)
             if pid == self._sentinel_pid and self._sentinel is not None:
                 self._sentinel.reaped()
             child = self._executors.pop(pid, None)
@@ -295,7 +308,7 @@ class Guardian:
         """End the strays of these executors, and report their exits."""
         scale = 1 if sys.platform == "darwin" else 1024  # getrusage(2): kibibytes on Linux
         began = time.monotonic()
-        left = self._stray_reaper.find_strays([child for child, *_ in dead], self._executors)
+        left = self._stray_reaper.find_strays([child for child, *_ in dead], {*self._executors, *self._undo.pids})
         now = time.monotonic()
         self._reap_at = now + min(LONGEST_REAP_PAUSE, REAP_PAUSE * (now - began))
         for child, code, rusage in dead:
@@ -305,6 +318,7 @@ class Guardian:
             self._socket.report(
                 ExitedReport(child.slot, child.incarnation, child.pid, code, now - child.since, max_rss)
             )
+            self._undo.on_executor_gone(child.slot, child.incarnation)
 
     def _end_strays(self, child: ExecutorProcess, left: list[tree.Process]) -> None:
         if left:
@@ -340,7 +354,15 @@ class Guardian:
         self._suspension.resume()
         self._end_sentinel()
         self._reap()
+        self._end_undo_commands()
         return self._stray_reaper.sweep(self._executors, self._wait, kill_by, until)
+
+    def _end_undo_commands(self) -> None:
+        """Kill the undo commands that still run, so that the sweep does not take them for something left behind."""
+        self._undo.cut_off()
+        until = time.monotonic() + UNDO_KILL_TIMEOUT
+        while self._undo.pids and (left := until - time.monotonic()) > 0:
+            self._wait(left)
 
     def _end_sentinel(self) -> None:
         """End the sentinel: from now on the guardian itself ends what is left."""
@@ -352,7 +374,9 @@ class Guardian:
 
         The flag rung has at least half of the grace; SIGTERM and SIGKILL follow.
         """
+        self._take_last_undo_orders()
         self._leave_supervisor()
+        self._undo.become_heir()
         self._suspension.resume()
         self._output.listen()
         self._measure_at = None
@@ -375,7 +399,32 @@ class Guardian:
             child.kill(self._flag)
         if self._settings.keep_children:  # the sweep ends no process then
             self._wait_for_executors(time.monotonic() + SWEEP_END_TIMEOUT)
+        self._undo_all(until=began + grace + STRAY_GRACE)
         self._sweep(kill_by=began + grace + STRAY_GRACE)
+
+    def _take_last_undo_orders(self) -> None:
+        """Read the undo records that the supervisor has sent before it died: their resources may exist."""
+        while is_readable(self._socket.fileno()) and (read := self._socket.read()) is not None:
+            orders, fds = read
+            for order in orders:
+                if isinstance(order, UndoOrder):
+                    self._undo.execute(order)
+            for fd in fds:
+                os.close(fd)
+
+    def _undo_all(self, until: float) -> None:
+        """Run what is left to undo. It takes no longer than the end of the orphaned run may."""
+        self._wait_for_executors(min(until, time.monotonic() + SWEEP_END_TIMEOUT))  # their SIGKILL is on its way
+        self._undo.run_all()
+        while self._undo.is_busy and (left := until - time.monotonic()) > 0:
+            due = self._undo.due
+            self._wait(left if due is None else max(0.0, min(left, due - time.monotonic())))
+            self._undo.act_on_time()
+
+    def record_undone(self) -> None:
+        """Become the program that records what was undone after the supervisor's death. Return if there is none."""
+        if not self.is_supervised:
+            self._undo.record_and_exit()
 
     def _leave_supervisor(self) -> None:
         """Stop listening to the supervisor: to its socket, and to its end."""
@@ -387,6 +436,7 @@ class Guardian:
         while self._executors and (left := until - time.monotonic()) > 0:
             due_in = self._seconds_until_due()
             self._wait(left if due_in is None else min(left, due_in))
+            self._undo.act_on_time()
             if self._executors:  # without executors the sweep does it, for all at once
                 self._stray_reaper.kill_due()
 
@@ -395,7 +445,7 @@ class Guardian:
         for key, events in self._selector.select(clamp_wait(seconds)):
             if events & selectors.EVENT_WRITE:
                 self._socket.flush()
-            else:
+            elif not self._undo.read(key.fd):
                 self._output.discard(key.fd)
         self._children.drain()
         self._reap()

@@ -63,6 +63,7 @@ def main() -> None:
         leaf.leave()
         timeout = CGROUP_TIMEOUT if guardian.is_supervised else ORPHANED_CGROUP_TIMEOUT
         leaf.remove(timeout if guardian.is_clean else 0.0)
+    guardian.record_undone()
     os._exit(0)
 
 

@@ -26,6 +26,10 @@ class SupervisorSocket:
         self._interest = selectors.EVENT_READ
         selector.register(self._socket, self._interest)
 
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._socket.fileno()
+
     def read(self) -> tuple[list[Order], list[int]] | None:
         """Return one frame's orders and the descriptors that came with it, or None if the supervisor is gone."""
         try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runtime.ipc.undo import UndoCommand
+from runtime.ipc.undo_tickets import UndoTicket
 from runtime.model import Event
 
 if TYPE_CHECKING:
@@ -44,6 +46,19 @@ class SupervisorLink(Protocol):
         """Keep a snapshot beyond this process. Return whether it will outlive the process."""
         ...
 
+    @property
+    def task_number(self) -> int:
+        """Return the number of the task in its run; 0 without a run."""
+        ...
+
+    def defer_undo(self, command: UndoCommand) -> UndoTicket | None:
+        """Send an undo record to where it is kept; None where there is no such place."""
+        ...
+
+    def release_undo(self, ticket: UndoTicket, *, kept: bool) -> None:
+        """Have a record undone now, or struck out because its resource is kept."""
+        ...
+
 
 class NullLink:
     """The link of a state without a supervisor: nothing interrupts it from outside, nothing is sent."""
@@ -72,3 +87,15 @@ class NullLink:
     def save_snapshot(self, snapshot: Any) -> bool:
         """Return False: the snapshot is kept in the state only."""
         return False
+
+    @property
+    def task_number(self) -> int:
+        """Return 0: there is no run."""
+        return 0
+
+    def defer_undo(self, command: UndoCommand) -> UndoTicket | None:
+        """Return None: there is no supervisor that could keep it."""
+        return None
+
+    def release_undo(self, ticket: UndoTicket, *, kept: bool) -> None:
+        """Do nothing: no record was sent."""

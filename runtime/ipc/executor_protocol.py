@@ -6,7 +6,7 @@ results, snapshots, event data) stay encoded bytes, which the supervisor passes 
 Three channels, each one way, in the frames of frames.py:
 
     tasks    supervisor -> executor   LoadAgent, Drop, Tasks, FinishAndExit  read by the executor's main thread
-    control  supervisor -> executor   Interrupt, ReturnTasks             read by a thread; EOF = the supervisor is gone
+    control  supervisor -> executor   Interrupt, ReturnTasks, UndoHeld   read by a thread; EOF = the supervisor is gone
     events   executor -> supervisor   frames of `UpFrame`, numbered from 1 for each incarnation
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from runtime.failure import Failure
+from runtime.ipc.undo import UndoCommand
 
 BROKEN = 70
 """Exit code (EX_SOFTWARE, sysexits.h) of an executor that cannot go on: something happened to its pipes."""
@@ -78,6 +79,13 @@ class Interrupt(_Record, frozen=True, tag=11):
     task: int
     attempt: int
     signal: bytes
+
+
+class UndoHeld(_Record, frozen=True, tag=13):
+    """The undo record `number` of a task is kept: the resource may be made now."""
+
+    task: int
+    number: int
 
 
 class ReturnTasks(_Record, frozen=True, tag=12):
@@ -203,8 +211,24 @@ class Delayed(_Record, frozen=True, tag=33):
     stack: str
 
 
+class UndoDeferred(_Record, frozen=True, tag=34):
+    """A task is about to make an external resource, and waits for UndoHeld. `number` is the executor's own."""
+
+    task: int
+    number: int
+    command: UndoCommand
+
+
+class UndoReleased(_Record, frozen=True, tag=35):
+    """A task has no use for a resource any more: it is to be undone now; or it stays on purpose (`kept`)."""
+
+    task: int
+    number: int
+    kept: bool = False
+
+
 TaskOrder = LoadAgent | Drop | Tasks | FinishAndExit
-Control = Interrupt | ReturnTasks
+Control = Interrupt | ReturnTasks | UndoHeld
 ExecutorRecord = (
     Ready
     | AgentLoaded
@@ -219,6 +243,8 @@ ExecutorRecord = (
     | ThreadsEnded
     | LoopBlocked
     | Delayed
+    | UndoDeferred
+    | UndoReleased
 )
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from runtime.errors import WireError
 
-VERSION = 5
+VERSION = 6
 """Both sides must agree; Ready carries it."""
 
 MAX_FRAME = 512 * 1024 * 1024

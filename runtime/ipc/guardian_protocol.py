@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from runtime.capabilities import Missing
+from runtime.ipc.undo import UndoCommand, UndoResult
 
 EXECUTOR_FDS = 5
 """An executor's: tasks (read), control (read), events (write), stdout (write), stderr (write)."""
@@ -128,6 +129,65 @@ class Continue(_Record, frozen=True, tag=7):
     """Continue those that Halt has stopped."""
 
 
+class HoldUndo(_Record, frozen=True, tag=9):
+    """Keep an undo record for the day the guardian is the heir; answer with an UndoKeptReport.
+
+    `slot` and `incarnation` are the executor's that has made the resource; -1 for none that is alive.
+    """
+
+    number: int
+    slot: int
+    incarnation: int
+    command: UndoCommand
+    tries: int = 0
+
+
+class RunUndo(_Record, frozen=True, tag=20):
+    """Start the command of a record, for the `tries`-th time; answered by an UndoReport."""
+
+    number: int
+    command: UndoCommand
+    tries: int = 1
+
+
+class DropUndo(_Record, frozen=True, tag=21):
+    """Forget an undo record: it is struck out."""
+
+    number: int
+
+
+class UndoJournal(_Record, frozen=True, tag=22):
+    """Say where the heir is to write what it has undone: `argv` starts the program that does.
+
+    It reads an UndoReceipt from its standard input.
+    """
+
+    argv: list[bytes]
+    location: bytes
+    run: int
+
+
+class UndoReceipt(_Record, frozen=True):
+    """What the heir of a dead supervisor has done, for the journal: results by number of the record, and tries."""
+
+    location: bytes
+    run: int
+    results: list[tuple[int, int, UndoResult]]
+
+
+class UndoKeptReport(_Record, frozen=True, tag=23):
+    """The guardian holds an undo record."""
+
+    number: int
+
+
+class UndoReport(_Record, frozen=True, tag=24):
+    """One start of an undo command has ended."""
+
+    number: int
+    result: UndoResult
+
+
 class HaltedReport(_Record, frozen=True, tag=17):
     """The answer to Halt: how many processes were stopped."""
 
@@ -203,5 +263,17 @@ class SweepReport(_Record, frozen=True, tag=14):
     processes: list[str] = []
 
 
-Order = Fork | Signal | KillTree | Sweep | Graces | Halt | Continue | Ping
-Report = ReadyReport | Pong | ForkedReport | ExitedReport | MemoryReport | StraysReport | SweepReport | HaltedReport
+UndoOrder = HoldUndo | RunUndo | DropUndo | UndoJournal
+Order = Fork | Signal | KillTree | Sweep | Graces | Halt | Continue | Ping | UndoOrder
+Report = (
+    ReadyReport
+    | Pong
+    | ForkedReport
+    | ExitedReport
+    | MemoryReport
+    | StraysReport
+    | SweepReport
+    | HaltedReport
+    | UndoKeptReport
+    | UndoReport
+)

@@ -83,7 +83,7 @@ def test_the_page_has_the_events_of_the_code() -> None:
 def test_no_other_document_names_an_event_that_is_not_there() -> None:
     """Examples show events, too. `task.cancel` and the like are asyncio's, `task.key` and the like the library's."""
     subjects = "|".join(sorted({name.partition(".")[0] for name in CODE}))
-    like_an_event = re.compile(rf"(?<![\w./-])(?:{subjects})\.(?!py\b)[a-z_]+\b(?![(./])")
+    like_an_event = re.compile(rf"(?<![\w./-])(?:{subjects})\.(?!(?:py|md)\b)[a-z_]+\b(?![(./])")
     known = {*CODE, *EVENTS_OF_TASKS}
     of_programs = {ROOT / "docs" / "from-asyncio.md", ROOT / "docs" / "library.md"}
     documents = {ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")} - of_programs

@@ -207,6 +207,17 @@ class SqliteJournal:
         self._claims.add(run)
         return self._run(run)
 
+    @contextlib.contextmanager
+    def lock(self, run: int) -> Iterator[None]:
+        """Hold the run's lock for the block."""
+        locks = self._db.locks
+        if not locks.claim(run):
+            raise _claimed(self._run(run), locks.find_owner(run))
+        try:
+            yield
+        finally:
+            locks.release(run)
+
     def release(self, run: int) -> None:
         """Unlock the run, if this connection has claimed it."""
         if run in self._claims:

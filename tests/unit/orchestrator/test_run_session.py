@@ -42,7 +42,9 @@ def test_a_run_executes_its_tasks_and_ends() -> None:
         result = run.finish()
     assert (result.status, result.view.completed) == (ExecutionStatus.COMPLETED, 3)
     assert sorted(outcome.encoded or b"" for outcome in run.outcomes.values() if outcome) == [b'"aa"', b'"bb"', b'"cc"']
-    assert run.log.named("cleanup.verified") == [{"found": 0, "ended": 0, "remaining": []}]
+    assert run.log.named("cleanup.verified") == [
+        {"found": 0, "ended": 0, "remaining": [], "undone": 0, "undo_outstanding": 0}
+    ]
 
 
 def test_a_guardian_that_cannot_be_started_is_an_error_and_nothing_is_left() -> None:

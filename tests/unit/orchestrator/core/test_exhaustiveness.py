@@ -14,7 +14,14 @@ from orchestrator.core import instructions, stimuli
 from orchestrator.core.machine import SupervisorStateMachine
 from orchestrator.engine.effects import Effects
 from runtime.ipc.executor_protocol import ExecutorRecord, TaskEvent
-from runtime.ipc.guardian_protocol import ForkedReport, ReadyReport, StraysReport, SweepReport
+from runtime.ipc.guardian_protocol import (
+    ForkedReport,
+    ReadyReport,
+    StraysReport,
+    SweepReport,
+    UndoKeptReport,
+    UndoReport,
+)
 
 
 def records_of(module: ModuleType) -> set[Any]:
@@ -25,7 +32,7 @@ def records_of(module: ModuleType) -> set[Any]:
 
 def test_every_stimulus_and_record_of_an_executor_has_a_handler() -> None:
     machine = SupervisorStateMachine(Settings.from_options(workers=1))
-    reports = {ReadyReport, ForkedReport, StraysReport, SweepReport}
+    reports = {ReadyReport, ForkedReport, StraysReport, SweepReport, UndoKeptReport, UndoReport}
     assert set(get_args(stimuli.Stimulus)) == records_of(stimuli) | reports == set(machine._handlers)
     events = {TaskEvent}  # which the multiplexer sends to the journal
     assert set(machine._record_handlers) == set(get_args(ExecutorRecord)) - events

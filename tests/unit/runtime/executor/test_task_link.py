@@ -13,6 +13,7 @@ from runtime.execution.state import ExecutionState
 from runtime.executor.outbox import Outbox
 from runtime.executor.task_link import ExecutorResources, TaskLink
 from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.undo_tickets import UndoTickets
 
 
 class Executor:
@@ -23,7 +24,7 @@ class Executor:
         os.set_blocking(self.reader, False)
         self.flag = InterruptFlag(1)
         self.outbox = Outbox(self._writer)
-        cell = ExecutorResources("run", 0, self.flag, False, -1, self.outbox)
+        cell = ExecutorResources("run", 0, self.flag, False, -1, self.outbox, UndoTickets())
         self.state = ExecutionState(state_id="run:k", host=TaskLink(cell, 3, 1, None))
 
     def sent(self) -> bytes:
