@@ -446,12 +446,12 @@ class RunSession:
             future.result()
         return count
 
-    def seal(self) -> None:
-        """Close the input: the run ends when all tasks are done."""
-        if self._resumed_by_program and self._handed_in < self._stored:
+    def seal(self, *, for_good: bool = True) -> None:
+        """Close the input: the run ends when all tasks are done. Unless `for_good`, a later start may add more."""
+        if for_good and self._resumed_by_program and self._handed_in < self._stored:
             fields = {"run": self.run_id, "tasks": self._stored - self._handed_in}
             self._note("run.tasks_left", Severity.WARNING, fields)
-        self._store.seal()
+        self._store.seal(for_good=for_good)
 
     def cancel_start(self) -> None:
         """Let the executors leave: there will be no run."""
@@ -478,7 +478,7 @@ class RunSession:
 
     def interrupt(self, signal: InterruptSignal, task: str | None = None, *, rung: Rung = Rung.FLAG) -> None:
         """Stop everything, at once down to `rung`, or one task by its key."""
-        self.post(stimuli.InterruptRequested(signal, task, rung))
+        self.post(stimuli.InterruptRequested(signal, task, int(rung)))
 
     def drain(self, signal: InterruptSignal) -> None:
         """Begin no further task, and stop everything once those that run have ended."""

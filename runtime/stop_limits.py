@@ -176,6 +176,10 @@ ABANDON_TIMEOUT: Final = 10.0
 """Run: the least `kill_patience` of one executor's own ladder: large memory takes seconds to unmap, and no end is
 reported while the guardian is held. An executor that is given up costs its task the retries."""
 
+LEAVE_TIMEOUT: Final = 2.0
+"""Run: how long an executor that leaves because its work is done has for its exit hooks before SIGTERM, at least. A
+grace of 0 is for work that is to end at once; this one has ended."""
+
 TERM_TIMEOUT: Final = 5.0
 """Run: how long an executor waits between two tasks for a SIGTERM that the guardian has announced."""
 

@@ -140,13 +140,13 @@ class ExecutorLifecycle:
         """Ask one executor to finish and exit. The ladder ends it if it does not."""
         self._state.emit(SendOrder(slot.number, executor_protocol.FinishAndExit()))
         slot.apply(SlotEvent.LEAVE)
-        slot.escalation = Escalation(self._state.ladder.for_executor, Rung.FLAG, now)
+        slot.escalation = Escalation(self._state.ladder.for_leaving.for_executor, Rung.FLAG, now)
 
     def on_leaving(self, slot: Slot, _record: executor_protocol.Leaving, now: float) -> None:
         """Note that an executor takes no more work. Code of agents may hang at its exit: the ladder bounds that."""
         slot.apply(SlotEvent.LEAVE)
         if self._state.phase is Phase.RUNNING:  # else the one of all is on its way
-            slot.escalation = slot.escalation or Escalation(self._state.ladder.for_executor, Rung.FLAG, now)
+            slot.escalation = slot.escalation or Escalation(self._state.ladder.for_leaving.for_executor, Rung.FLAG, now)
 
     def on_delayed(self, slot: Slot, record: executor_protocol.Delayed, _now: float) -> None:
         """Log that an executor would exit, and waits for threads that its agents have left."""

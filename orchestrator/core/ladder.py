@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from runtime.stop_limits import ABANDON_TIMEOUT, GRACE, KILL_SHARE, KILL_TIMEOUT, TERM_GRACE
+from runtime.stop_limits import ABANDON_TIMEOUT, GRACE, KILL_SHARE, KILL_TIMEOUT, LEAVE_TIMEOUT, TERM_GRACE
 
 
 class Rung(IntEnum):
@@ -68,6 +68,11 @@ class Ladder:
     def for_executor(self) -> Ladder:
         """Return the ladder of one executor while the run continues: only its own slot waits for its end."""
         return replace(self, kill_patience=max(self.kill_patience, ABANDON_TIMEOUT))
+
+    @property
+    def for_leaving(self) -> Ladder:
+        """Return the ladder of executors whose work is done: they have time for their exit, whatever the grace is."""
+        return replace(self, grace=max(self.grace, LEAVE_TIMEOUT))
 
     @property
     def total(self) -> float:

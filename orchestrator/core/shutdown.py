@@ -160,7 +160,7 @@ class ShutdownController:
         """Begin the ladder for executors that do not leave although all is done."""
         self._state.phase = Phase.FINISHING
         self._ends_at = None
-        self._state.escalation = Escalation(self._state.ladder, Rung.FLAG, now)
+        self._state.escalation = Escalation(self._state.ladder.for_leaving, Rung.FLAG, now)
 
     def _escalate(self, now: float) -> None:
         """Apply the next rung to all executors that are left."""

@@ -225,7 +225,7 @@ class InterruptRequested(msgspec.Struct, frozen=True):
 
     signal: InterruptSignal
     task: str | None = None
-    rung: Rung = Rung.FLAG
+    rung: int = int(Rung.FLAG)
     slot: int | None = None
     when_idle: bool = False
 

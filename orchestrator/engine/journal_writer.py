@@ -112,9 +112,9 @@ class JournalWriter:
             self.fail_pending(self._closed_error)
         return done
 
-    def seal(self) -> None:
+    def seal(self, *, for_good: bool = True) -> None:
         """Queue the end of the input, behind the last task."""
-        self._queue.put(_Job(self._close_input))
+        self._queue.put(_Job(self._close_input if for_good else lambda _: self._post(stimuli.InputClosed())))
 
     def fetch(self, request: FetchTasks) -> None:
         """Queue the request; it is answered when what was ordered before is committed."""

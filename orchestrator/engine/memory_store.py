@@ -62,7 +62,7 @@ class MemoryStore:
         self._post(added)
         return self._added
 
-    def seal(self) -> None:
+    def seal(self, *, for_good: bool = True) -> None:
         """Post that the input is closed."""
         self._post(stimuli.InputClosed())
 

@@ -76,8 +76,11 @@ class TaskStore(Protocol):
         """Return the tasks with these keys that the run has from before."""
         ...
 
-    def seal(self) -> None:
-        """Close the input: no more tasks will come. InputClosed is posted."""
+    def seal(self, *, for_good: bool = True) -> None:
+        """Close the input: no more tasks will come. InputClosed is posted.
+
+        `for_good`: at later starts neither.
+        """
         ...
 
     def fetch(self, request: FetchTasks) -> None:

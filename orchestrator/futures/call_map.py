@@ -49,18 +49,24 @@ def map_calls(
     return values if chunksize == 1 else itertools.chain.from_iterable(values)
 
 
+def _result(future: CallFuture[Any], end: float | None) -> Any:
+    """Wait for a value; cancel the call if it does not come. Keeps nothing alive when an exception leaves it."""
+    try:
+        try:
+            return future.result(None if end is None else end - time.monotonic())
+        finally:
+            future.cancel()
+    finally:
+        del future
+
+
 def _values(pool: CallPool, waiting: deque[CallFuture[Any]], calls: Iterator[Call], end: float | None) -> Iterator[Any]:
     """Yield values in order; for each that is taken, hand in another call. Left early, cancel the rest."""
     try:
         while waiting:
-            future = waiting[0]
-            try:
-                value = future.result(None if end is None else end - time.monotonic())
-            finally:
-                del future  # else an exception's traceback holds the future
-            waiting.popleft()
-            waiting.extend(pool.submit(list(itertools.islice(calls, 1))))
-            yield value
+            if more := list(itertools.islice(calls, 1)):
+                waiting.extend(pool.submit(more))
+            yield _result(waiting.popleft(), end)  # no variable keeps it while the caller has it
     finally:
         for future in waiting:
             future.cancel()

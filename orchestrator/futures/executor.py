@@ -25,7 +25,7 @@ from runtime.interrupt_signal import build_signal
 from runtime.ipc.calls import make_call_agent
 from runtime.limits import MAX_SLOTS, show_value
 from runtime.model import InterruptReason
-from runtime.stop_limits import GRACE, TERM_GRACE
+from runtime.stop_limits import TERM_GRACE
 
 T = TypeVar("T")
 
@@ -51,7 +51,8 @@ class SupervisedExecutor(Executor):
     key: with a journal: what lets the same program, started again, get the results that it has. A string is the id of
     the run, and calls are known by function and arguments. A function `key(*args, **kwargs)` returns a call's name.
     run_id: the id of the run, where `key` is a function. Default: made of the name of the program.
-    grace, term_grace: seconds between an interrupt, SIGTERM and SIGKILL.
+    grace, term_grace: seconds between an interrupt, SIGTERM and SIGKILL. No grace by default: a plain function has no
+    checkpoints, so it would go on through all of it. SIGTERM raises ExecutionInterrupted in it: its `finally` runs.
     timeout: seconds that one call may take; its future then raises TimeoutError.
     retries: how often a call that raised, or whose process died, is made again.
     on_crash: "task": a process that dies costs its call; "pool": the executor is broken, as the standard library's.
@@ -72,7 +73,7 @@ class SupervisedExecutor(Executor):
         journal: str | os.PathLike[str] | None = None,
         key: str | KeyFunction | None = None,
         run_id: str | None = None,
-        grace: float = GRACE,
+        grace: float = 0.0,
         term_grace: float = TERM_GRACE,
         timeout: float | None = None,
         retries: int = 0,

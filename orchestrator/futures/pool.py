@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,7 @@ class CallPool:
     def _start(self) -> RunSession:
         """Start the run. Call it once, with the lock."""
         refuse_start_while_importing()
+        source = codec.encode_blob(self._agent)
         journal = None if self._where is None else open_journal(self._where)
         output = CallbackOutput(forward_output, log_to_logging)
         session = RunSession(
@@ -94,7 +96,6 @@ class CallPool:
         )  # fmt: skip
         session.start()
         try:
-            source = codec.encode_blob(self._agent)
             self._number, loaded = session.register_agent(by_name=False, source=source, identity=AGENT_IDENTITY)
             loaded.add_done_callback(self._on_loaded)
             session.begin_run({"name": AGENT_NAME})
@@ -232,7 +233,7 @@ class CallPool:
             was_closed, self._is_closed = self._is_closed, True
             session = self._session
         if session is not None and not was_closed:
-            session.seal()
+            session.seal(for_good=False)
 
     def cancel_waiting(self) -> None:
         """Cancel every call that has not begun."""
@@ -321,7 +322,7 @@ def _signal(message: str) -> PlainSignal:
 
 def settle_all(pools: Iterable[CallPool]) -> None:
     """Finish the work of executors at the interpreter's end."""
-    for pool in pools:
-        pool.close()
-    for pool in pools:
-        pool.wait()
+    with ExitStack() as waits:  # each is waited for, whatever the others raise
+        for pool in pools:
+            pool.close()
+            waits.callback(pool.wait)

@@ -18,7 +18,7 @@ import socket
 import sys
 import weakref
 from collections.abc import Callable
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 import cloudpickle
@@ -97,6 +97,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return _reduce_function(obj, place)
         if type(obj) is memoryview:
             return _reduce_memoryview(obj)
+        if type(obj) is MethodType and _is_found_by_name(obj):
+            return getattr, (obj.__self__, obj.__func__.__name__)
         reduced = super().reducer_override(obj)
         if issubclass(type(obj), type) and isinstance(reduced, tuple) and len(reduced) == 6:  # a class by value
             _complete.add(obj)
@@ -186,6 +188,14 @@ class _Completion:
         if made not in _complete:
             self._fill(made, state)
             _complete.add(made)
+
+
+def _is_found_by_name(method: MethodType) -> bool:
+    """Return whether a method is what its object has under its name. cloudpickle sends class methods by value."""
+    try:
+        return bool(getattr(method.__self__, method.__func__.__name__, None) == method)
+    except Exception:  # noqa: BLE001 - the object's own `__getattr__` or `__eq__`
+        return False
 
 
 def _reduce_memoryview(view: memoryview) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from orchestrator.core.status import Phase
 from orchestrator.core.transitions import SlotState
 from runtime.ipc import executor_protocol, frames
 from runtime.model import InterruptReason, InterruptSignal
+from runtime.stop_limits import LEAVE_TIMEOUT
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 
 TIMEOUT = InterruptSignal(reason=InterruptReason.TIMEOUT, message="too long", triggered_by="timeout")
@@ -410,11 +411,13 @@ def test_the_ladder_of_one_task_goes_on_when_another_one_that_was_asked_has_ende
 
 
 def test_an_executor_that_leaves_is_seen_to_its_end() -> None:
-    """It says Bye and then hangs in what runs at its exit."""
-    world = started(2, workers=1)
+    """It says Bye and then hangs in what runs at its exit. It has time for that, also where the grace is 0."""
+    world = started(2, workers=1, grace=0.0)
     back, world.executors[0].tasks = world.executors[0].tasks, []
     world.hear(0, executor_protocol.TasksReturned(back), executor_protocol.Leaving())
-    world.tick(2.5)
+    world.tick(0.9 * LEAVE_TIMEOUT)
+    assert not world.killed
+    world.tick(0.2 * LEAVE_TIMEOUT + world.machine.state.settings.term_grace)
     assert world.killed == [0]
 
 

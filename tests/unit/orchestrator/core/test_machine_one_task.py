@@ -14,6 +14,7 @@ from orchestrator.core.records import NewTask, PendingTask
 from orchestrator.core.settings import MaxFailures
 from runtime.ipc import executor_protocol, frames, guardian_protocol
 from runtime.model import InterruptReason, InterruptSignal
+from runtime.stop_limits import LEAVE_TIMEOUT
 from tests.unit.orchestrator.core.simulated_run import STOP, SimulatedRun
 from tests.unit.orchestrator.core.test_machine import TIMEOUT, started, wind_up
 
@@ -402,5 +403,5 @@ def test_at_the_end_of_a_run_there_is_one_ladder() -> None:
     world = started(1, workers=1)
     world.end_task(0, "completed")
     world.hear(0, executor_protocol.Leaving())
-    world.tick(1.5)
+    world.tick(1.1 * LEAVE_TIMEOUT)
     assert world.terminated == [0]
