@@ -126,6 +126,8 @@ def _one_line(error: Any) -> str:
     text = " ".join(str(error.format_message()).split()).removesuffix(".")
     for ours, theirs in _CLEARER.items():
         text = text.replace(theirs, ours)
+    if "extra argument" in text and error.ctx is not None and error.ctx.info_name == "run":
+        text += "; files with inputs are given by --input FILE"
     return text if error.ctx is None else f"{text}; see {error.ctx.command_path} --help"
 
 

@@ -32,6 +32,8 @@ RunId = Annotated[
 
 def _journal(context: typer.Context, value: str) -> str:
     """Return the journal of the configuration file where neither an option nor the environment names one."""
+    if not value.strip() and not context.resilient_parsing:
+        raise UsageError("--journal is blank: give a path, or leave it out for $QUIESCE_JOURNAL or quiesce.db")
     source = context.get_parameter_source("journal")  # its name is compared: typer may bring its own click
     if source is None or source.name != "DEFAULT" or context.resilient_parsing:
         return value

@@ -43,10 +43,10 @@ def runs(
     json: AsJson = False,
 ) -> None:
     """List the runs, oldest first."""
+    wanted = parse_labels(label)
     with query(journal) as opened_journal:
         if not json:
             print_line(run_text.RUN_HEAD)
-        wanted = parse_labels(label)
         known_runs = [run for run in opened_journal.runs() if has_labels(run, wanted)]
         for run in known_runs if limit is None else known_runs[max(0, len(known_runs) - limit) :]:
             counts = opened_journal.counts(run.id)

@@ -132,6 +132,15 @@ class Unit(Enum):
     HALT = "`now` or `soon`, a comma, `fail`, `success` or `done`, `=`, a count or a percentage"
 
 
+def _plain(problem: str) -> str:
+    """Return what is wrong with a value in the words of the command line, and not of a library that has inputs."""
+    if problem.startswith("Input should be a valid integer"):
+        return "it must be a whole number"
+    return problem.replace(
+        "Input should be a valid number, unable to parse string as a number", "it must be a number"
+    ).replace("Input should be", "it must be")
+
+
 @dataclass(frozen=True, slots=True)
 class ShortOption:
     """Mark a field that has a short option too."""
@@ -314,11 +323,11 @@ class RunSettings(CheckedRecord):
         """Make settings of options. Raises UsageError, one line that names the option and what is wrong with it."""
         for name, value in chosen.items():
             if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
-                raise UsageError(f"{name} = {value}: Input should be a number")
+                raise UsageError(f"{name} = {value}: it must be a number")
         try:
             settings = cls(**chosen)
         except FieldError as error:
-            raise UsageError(f"{error.name} = {show_value(error.value)}: {error.problem}") from None
+            raise UsageError(f"{error.name} = {show_value(error.value)}: {_plain(error.problem)}") from None
         shortage = find_shortage(settings.slot_env, settings.workers)
         if shortage is not None:
             raise UsageError(f"slot_env: {shortage}")

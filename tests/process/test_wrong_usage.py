@@ -207,7 +207,28 @@ def test_a_resume_of_nothing(tmp_path: Path, source: Path) -> None:
         (["--run-id", ""], ["run id", "blank"]),
         (["--run-id", "\udcff"], ["argument", "UTF-8"]),
         (["--nonsense"], ["No such option: --nonsense"]),
-        (["again"], ["extra argument", "again"]),
+        (["again"], ["extra argument", "again", "--input FILE"]),
+        (["-i", ""], ["an --input is blank"]),
+        (["-i", "-", "-i", "-"], ["--input - is given twice"]),
+        (["--key-field", ""], ["--key-field is blank"]),
+        (["--key-field", "nope"], ["line 1: no object, so it has no field"]),
+        (["--config", "none.json"], ["--config none.json: No such file"]),
+        (["--config", "none.yaml"], ["its name must end in .json or .toml"]),
+        (["--arg", "=1"], ["--arg =1: give NAME=VALUE"]),
+        (["--arg", "x=1"], ["has no argument 'x'; it takes none"]),
+        (["--slot-env", "X"], ["slot_env", "one value for each slot"]),
+        (["--slot-env", "X=1", "-w", "3"], ["X has 1 value for 3 workers"]),
+        (["--retry-on", "1x"], ["'1x' is not the name of an exception"]),
+        (["--retry-jitter", "2"], ["retry_jitter = '2': it must be less than or equal to 1"]),
+        (["--output", "/dev/null"], ["--output /dev/null: the directory cannot be made"]),
+        (["--probe-address", "nowhere.invalid", "--probe-port", "0"], ["cannot serve the probes on nowhere.invalid"]),
+        (["--interrupted-exit-code", "300"], ["it must be at most 255"]),
+        (["--or-resume"], ["--or-resume needs --run-id ID"]),
+        (["--label", "x"], ["'x' is no label"]),
+        (["--label", "quiesce/retries=x"], ["are quiesce's own"]),
+        (["--output-tail", "lots"], ["'lots' is not a size"]),
+        (["--grace", "1w"], ["'1w' is not a time"]),
+        (["--progress-interval", "0"], ["progress_interval = 0.0: it must be greater than 0"]),
     ],
 )
 def test_options_that_are_none(tmp_path: Path, source: Path, options: list[str], words: list[str]) -> None:
@@ -273,10 +294,47 @@ def test_a_search_path_that_is_no_text_reaches_the_agent(tmp_path: Path, source:
         (["run"], "AGENT"),
         (["events", "--from", "x"], "--from"),
         (["events", "--from", "99999999999999999999"], "--from"),
+        (["show", "r"], "Missing argument 'KEY'"),
+        (["retry"], "Missing argument 'RUN'"),
+        (["statsu"], "Did you mean 'status'"),
+        (["interrupt", "r", "--reason", "bored"], "'bored' is not one of"),
+        (["prune", "--older-than", "yesterday"], "'yesterday' is not a time"),
+        (["prune", "--to-size", "big"], "'big' is not a size"),
+        (["runs", "--limit", "-3"], "it must be at least 0"),
+        (["results", "--format", "xml"], "'xml' is not one of"),
+        (["logs", "--tail", "x"], "it must be a whole number"),
+        (["manifest", "a.py:f", "-i", "in.jsonl"], "Missing option '--image'"),
     ],
 )
 def test_commands_that_are_none(arguments: list[str], word: str) -> None:
     refused(run_cli(*arguments), word, "--help")
+
+
+def test_the_same_input_twice(tmp_path: Path, source: Path) -> None:
+    done = run_cli("run", DOUBLE, "-i", source, "-i", source, "-j", tmp_path / "j.db")
+    refused(done, "in.jsonl is given twice: its tasks would have the same keys")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["runs", "-j", ""], "--journal is blank"),
+        (["status", "-j", ""], "--journal is blank"),
+        (["runs", "--label", "x"], "'x' is no label"),
+        (["prune"], "say what to remove"),
+        (["results", "--follow", "-o", "x"], "--follow prints outcomes as they come"),
+        (["results", "--follow", "--with-retries"], "needs all of its retries"),
+        (["results", "--format", "parquet"], "--format parquet needs --output FILE"),
+        (["results", "--fields", "key,vlaue"], "did you mean value?"),
+        (["results", "--output", "/nope/x.csv"], "cannot write /nope/x.csv"),
+        (["retry", "r"], "has no failed task to retry"),
+        (["show", "r", "9"], "run r has no task '9'"),
+    ],
+)
+def test_queries_that_are_none(tmp_path: Path, source: Path, arguments: list[str], words: str) -> None:
+    """None of them prints a part of an answer first."""
+    assert run_cli("run", DOUBLE, "-i", source, "-w", "1", "--run-id", "r", "-q", cwd=tmp_path).returncode == 0
+    refused(run_cli(*arguments, cwd=tmp_path), words)
 
 
 def test_a_grace_of_nothing_is_a_grace(tmp_path: Path, source: Path) -> None:

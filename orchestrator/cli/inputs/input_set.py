@@ -118,6 +118,13 @@ def open_inputs(names: Sequence[str], chosen: InputFormat | None, fields: TaskNa
     """Find the inputs of a command. Raises UsageError, before anything is started, for what cannot be read."""
     if list(names).count(STREAM) > 1:
         raise UsageError("--input - is given twice: standard input can be read once")
+    if any(not name.strip() for name in names):
+        raise UsageError("an --input is blank: give the name of a file, or - for standard input")
+    twice = next((name for name in names if list(names).count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--input {twice} is given twice: its tasks would have the same keys")
+    if fields.key is not None and not fields.key.strip():
+        raise UsageError("--key-field is blank: give the name of a field")
     sources = list(find_sources(names, chosen))
     if len(sources) == 1:
         sources[0].refuse_empty()
