@@ -25,6 +25,7 @@ from orchestrator.cli import (
     retry,
     run,
     service,
+    slurm,
     steering,
     verbosity,
 )
@@ -53,6 +54,7 @@ failures.register(app)
 config.register(app)
 kubernetes.register(app)
 service.register(app)
+slurm.register(app)
 
 
 _ClickException: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

@@ -16,13 +16,14 @@ from orchestrator.cli.options import LogFormat
 from orchestrator.cli.verbosity import Verbosity
 from orchestrator.engine.signals import STACKS, exit_by_signal
 from orchestrator.integrations.kubernetes.termination import REASON_LENGTH, TerminationMessage
+from orchestrator.integrations.slurm.requeue import requeue_job
 from orchestrator.integrations.systemd.notify import notify_already_finished
 from orchestrator.journal import Journal, RunRecord
 from orchestrator.logging.sinks import DescriptorSink, standard_error
 from orchestrator.run_result import RunResult
 from runtime.errors import QuiesceError
 from runtime.ipc.codec import encode_json
-from runtime.model import ExecutionStatus
+from runtime.model import ExecutionStatus, InterruptReason
 from runtime.stop_limits import OUTPUT_TIMEOUT
 from runtime.text import printable, printable_json, printable_lines, single_line
 
@@ -96,12 +97,14 @@ class ExitOptions:
     """How the command ends: where it reports the result, and with which exit status.
 
     interrupted_exit_code: the exit status of an interrupted run; None: death by the signal, or RESUMABLE.
+    requeues: how often Slurm may restart the job of this process.
     """
 
     message: TerminationMessage
     log_format: LogFormat
     as_json: bool
     interrupted_exit_code: int | None
+    requeues: int = 0
 
     def report(self, text: str, summary: dict[str, Any]) -> None:
         """Report the end: `text` for people and the host, `summary` on standard output if JSON was requested."""
@@ -126,6 +129,9 @@ def exit_with_result(run: EndedRun, options: ExitOptions) -> NoReturn:
         exit_now(0)
     if result.status is ExecutionStatus.FAILED:
         exit_now(FAILED)
+    by_user = result.signal is not None and result.signal.reason is InterruptReason.USER_CANCELLED
+    if result.signal_name is None and not by_user and (problem := requeue_job(options.requeues)) is not None:
+        print_error(f"quiesce: {problem}")
     if options.interrupted_exit_code is not None:
         exit_now(options.interrupted_exit_code)
     if result.signal_name is not None:

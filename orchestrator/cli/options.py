@@ -23,6 +23,7 @@ from orchestrator.core.settings import Unit
 from orchestrator.display.choice import ProgressMode
 from orchestrator.setting_list import Setting, list_settings
 from orchestrator.units import parse_seconds, parse_size
+from runtime.limits import LARGEST_COUNT
 from runtime.model import Severity
 
 T = TypeVar("T")
@@ -111,6 +112,16 @@ class RunOptions:
             min=0, max=255, help="Exit with this code when interrupted, instead of dying by the signal, or with 75."
         ),
     ] = None
+    slurm_requeue: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=LARGEST_COUNT,
+            metavar="N",
+            help="When a warning of Slurm or a limit has stopped the run, requeue its job, which Slurm has restarted "
+            "fewer than N times.",
+        ),
+    ] = 0
 
 
 COMMAND_SETTINGS: Final = list_command_settings(RunOptions)

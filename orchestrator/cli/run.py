@@ -314,7 +314,9 @@ def build_settings(given: dict[str, Any], record: RunRecord | None = None) -> Se
 
 def exit_options(options: RunOptions, message: TerminationMessage) -> ExitOptions:
     """Return how a command with these options ends."""
-    return ExitOptions(message, options.log_format, options.as_json, options.interrupted_exit_code)
+    return ExitOptions(
+        message, options.log_format, options.as_json, options.interrupted_exit_code, options.slurm_requeue
+    )
 
 
 def _open(

@@ -26,6 +26,7 @@ from orchestrator.display.base import Display, PlainDisplay
 from orchestrator.display.choice import choose_display
 from orchestrator.display.failures import FailureWarnings
 from orchestrator.integrations import detect
+from orchestrator.integrations.slurm.job import read_job
 from orchestrator.journal import Counts, DuplicateKeyError, Journal, RunRecord
 from orchestrator.logging.output_files import OutputFiles
 from orchestrator.logging.output_sinks import LogOutput, OutputSink
@@ -96,6 +97,7 @@ class Runner:
         outlive_stack_requests(self.session.settings.warning_signals)
         with self._observers.serving_probes(self.session.run_id, self._log):  # first: nothing has to end if it fails
             self.session.start()
+            self._note_job()
             result = self._conduct(agent, begin, arguments)
         location, run_id = self.journal.location, self.session.run_id
         causes = summarise(location, run_id) if result.view.failed and result.error is None else ()
@@ -144,6 +146,13 @@ class Runner:
         """Begin to print what commands write; those that ended in an earlier start have been printed."""
         if self._command is not None and self.session.run is not None:
             self._command.begin(self.session, self.journal.ended_tasks(self.session.run.id), self.display.cleared)
+
+    def _note_job(self) -> None:
+        """Log the job of Slurm that this process belongs to, if it does."""
+        job = read_job(os.environ)
+        if job is not None:
+            fields = {"job": job.id, "restarts": job.restarts, "array_task": job.array_task}
+            self.session.note("host.job", Severity.INFO, fields)
 
     def _show_traceback(self, agent: str, error: UsageError, log: TimedLog) -> None:
         """Show where an agent failed that cannot be loaded, if debug lines are wanted: its error is one line."""
