@@ -154,6 +154,10 @@ class FakeSupervisorLink:
         """Keep the event in `events`."""
         self.events.append(event)
 
+    def emit_plain(self, kind: str, data: dict[str, Any], address: str) -> bool:
+        """Return False: every event goes through `emit`."""
+        return False
+
     def report_progress(self, done: float, total: float | None) -> bool:
         """Return True: every call becomes an event."""
         return True

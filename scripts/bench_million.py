@@ -11,95 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO
 
-from bench import SCRIPTS
+from bench.long_run import measure
 
-QUIESCE = [str(Path(sys.executable).with_name("quiesce"))]
 BUDGET_MB = 100
-_LOOK_EVERY = 0.1  # seconds
-_SETTLED_AFTER = 15_000  # lines written: more than a pipe holds, so the supervisor has begun to work
-
-
-@dataclass
-class Memory:
-    """Resident memory of a process in MB: when it had settled, and at most."""
-
-    settled: float = 0.0
-    peak: float = 0.0
-    samples: list[float] = field(default_factory=list)
-
-    def look(self, pid: int, *, settled: bool) -> None:
-        """Take one sample, unless the process has gone."""
-        try:
-            with open(f"/proc/{pid}/status") as file:
-                sizes = dict(line.split(":", 1) for line in file if line.startswith(("VmRSS", "VmHWM")))
-        except OSError:
-            return
-        if "VmRSS" in sizes:
-            now = int(sizes["VmRSS"].split()[0]) / 1024
-            self.peak = max(self.peak, int(sizes["VmHWM"].split()[0]) / 1024)
-            self.samples.append(now)
-            if settled and not self.settled:
-                self.settled = now
-
-
-class Feeder(threading.Thread):
-    """Write one number a line until there are enough or the reader is gone."""
-
-    def __init__(self, pipe: IO[bytes], tasks: int) -> None:
-        super().__init__(daemon=True)
-        self._pipe = pipe
-        self._tasks = tasks
-        self.written = 0
-
-    def run(self) -> None:
-        try:
-            with self._pipe:
-                for start in range(0, self._tasks, 1000):
-                    numbers = range(start, min(start + 1000, self._tasks))
-                    self._pipe.write(b"".join(b"%d\n" % number for number in numbers))
-                    self.written += len(numbers)
-        except BrokenPipeError:
-            return
-
-
-def run(tasks: int, workers: int, journal: str) -> tuple[int, float, Memory]:
-    """One run; its exit code, its seconds and the supervisor's memory."""
-    command = [*QUIESCE, "run", f"{SCRIPTS}/bench/tasks.py:tiny", "--input", "-", "--workers", str(workers)]
-    command += ["--journal", journal, "--progress", "off", "--run-id", "million"]
-    memory = Memory()
-    began = time.monotonic()
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as popen:
-        assert popen.stdin is not None
-        feeder = Feeder(popen.stdin, tasks)
-        feeder.start()
-        while True:
-            memory.look(popen.pid, settled=feeder.written >= _SETTLED_AFTER)
-            try:
-                code = popen.wait(_LOOK_EVERY)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        popen.stdin = None  # closed by the feeder, not here
-        feeder.join()
-    return code, time.monotonic() - began, memory
-
-
-def completed(journal: str) -> int:
-    """How many results the journal hands out."""
-    command = [*QUIESCE, "results", "million", "--journal", journal, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as popen:
-        assert popen.stdout is not None
-        return sum(b'"completed"' in line for line in popen.stdout)
 
 
 def main() -> int:
@@ -109,11 +24,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="quiesce-bench-") as folder:
-        journal = os.path.join(folder, "million.db")
-        code, seconds, memory = run(options.tasks, options.workers, journal)
-        count = completed(journal)
-        size = os.path.getsize(journal) / 1e6 if os.path.exists(journal) else 0.0
+    run = measure(options.tasks, options.workers)
+    code, seconds, memory, count, size = run.code, run.seconds, run.memory, run.results, run.journal_mb
     growth = memory.peak - memory.settled
     found = {
         "tasks": options.tasks,

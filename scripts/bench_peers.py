@@ -2,7 +2,8 @@
 
     python scripts/bench_peers.py [--only NAME] [--quick] [--json]
 
-NAME is wake, gone, start, tasks, trip, events or crash. Peers are from `pip install --group bench`; one that is missing
+NAME is wake, gone, start, tasks, batches, trip, idle, events, crash or million. At the end stands one table of what
+was aimed at: what was measured, kept or missed. Peers are from `pip install --group bench`; one that is missing
 is skipped with a line. `--quick` is a smoke test with few rounds: its numbers mean little. Ratios travel between
 machines; absolute numbers do not.
 """
@@ -19,7 +20,7 @@ import time
 from types import FrameType
 
 from bench.budgets import BUDGETS
-from bench.report import Table
+from bench.report import Table, summary
 from bench.run import FULL, QUICK
 
 
@@ -38,15 +39,18 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     out = sys.stderr if options.json else sys.stdout
     print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}", file=out, flush=True)
+    all_tables: list[Table] = []
     for name in options.only or BUDGETS:
         began = time.monotonic()
         found = BUDGETS[name](QUICK if options.quick else FULL)
         tables: list[Table] = found if isinstance(found, list) else [found]
+        all_tables += tables
         for table in tables:
             print(f"\n{table}", file=out, flush=True)
             if options.json:
                 print(json.dumps({"budget": name, **table.as_json()}), flush=True)
         print(f"  (measured in {time.monotonic() - began:.0f} s)", file=out, flush=True)
+    print(f"\n{summary(all_tables)}", file=out, flush=True)
     return 0
 
 

@@ -335,6 +335,8 @@ class ExecutionState(Interruptible):
 
     def emit(self, kind: str, /, **data: Any) -> None:
         """Publish an event, from any thread, with a frozen copy of `data` (see `runtime.frozen`)."""
+        if self._bus is None and self.host.emit_plain(kind, data, current_address()):
+            return
         self._send(Event(kind=kind, data=data, address=current_address(), state_id=self.state_id))
 
     def _send(self, event: Event) -> None:

@@ -38,6 +38,10 @@ class SupervisorLink(Protocol):
         """Send an event to the supervisor."""
         ...
 
+    def emit_plain(self, kind: str, data: dict[str, Any], address: str) -> bool:
+        """Send an event of now without an Event being made. Return False where `emit` has to do it."""
+        ...
+
     def report_progress(self, done: float, total: float | None) -> bool:
         """Show how far the execution is; never waits. Return whether an event should say so, too."""
         ...
@@ -79,6 +83,10 @@ class NullLink:
 
     def emit(self, event: Event) -> None:
         """Drop the event: there is no supervisor."""
+
+    def emit_plain(self, kind: str, data: dict[str, Any], address: str) -> bool:
+        """Return False."""
+        return False
 
     def report_progress(self, done: float, total: float | None) -> bool:
         """Return True: there is only the event."""

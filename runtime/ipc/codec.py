@@ -66,7 +66,7 @@ def encode(value: Any) -> tuple[bytes, str]:
     Equal plain values (JSON's own types) have equal bytes, if the keys of their dicts have the same order; of pickles
     that is not promised. Raises ResultError when there is no way.
     """
-    data = _encode_exactly(value)
+    data = encode_plain(value)
     encoding = JSON
     if data is None:
         data, encoding = encode_blob(value), BLOB
@@ -89,8 +89,8 @@ def too_large(size: int) -> str:
 _ATOMS: Final = frozenset({str, int, bool, type(None)})
 
 
-def _encode_exactly(value: Any) -> bytes | None:
-    """JSON that comes back as exactly this value; None if there is none."""
+def encode_plain(value: Any) -> bytes | None:
+    """Return the JSON that comes back as exactly this value; None if there is none."""
     try:
         return _encoder.encode(value) if _is_plain(value, _DEPTH) else None
     except (ValueError, OverflowError):  # a lone surrogate, an endless integer

@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bench.child import COMMIT
 from bench.contenders import CONTENDERS, available
 from bench.flow import KINDS as FLOWS
-from bench.report import Table, best, percentile
+from bench.long_run import long_runs
+from bench.report import Goal, Table, best, percentile
 from bench.run import Answer, Scale, Stood, ask, in_turns, stand_and_fall
 from bench.wake import KINDS
 
 OURS = "quiesce"
 WITH_JOURNAL = "quiesce + journal"
+EXECUTOR = "quiesce executor"
 FLOOR = "bare pipes"
+FORK, FORKSERVER = "multiprocess.Pool", "multiprocess.Pool forkserver"
 PEERS = ("concurrent.futures", "multiprocess.Pool", "pebble", "mpire", "loky", "joblib")
 
 
@@ -42,6 +46,9 @@ def wake_up(scale: Scale) -> Table:
         "ms",
         "<= 1.5 x a byte in a shared pipe with poll(); in asyncio <= 3 x; it wakes once: fresh beside fresh",
         yardstick="pipe and poll(), a fresh fork",
+        goals=[
+            Goal("flag raised -> 8 blocked executors notice, p50", "<= 1.5 x", "quiesce, blocked in state.sleep", 1.5)
+        ],
     )
     kinds = [kind for kind in KINDS if not kind.startswith(OURS) or available(OURS)]
     asked = in_turns(kinds, scale.rounds * 3, lambda kind: ask("bench.wake", kind, workers=8, limit=30))
@@ -80,13 +87,17 @@ def gone(scale: Scale) -> Table:
 
 def start(scale: Scale) -> list[Table]:
     """From exec of the interpreter to the first result, and to many executors at work."""
-    names = present([OURS, "multiprocess.Pool", "multiprocess.Pool forkserver", "loky"])
-    one = Table("Start: exec -> first result, 2 executors (s)", "s", "<= 0.4 s", yardstick="multiprocess.Pool")
+    names = present([OURS, FORK, FORKSERVER, "loky"])
+    one = Table(
+        "Start: exec -> first result, 2 executors (s)", "s", "<= 1.3 x the forkserver pool", yardstick=FORKSERVER
+    )
+    one.goals.append(Goal("exec -> first result", "<= 1.3 x the forkserver pool", OURS, 1.3))
     for name, results in in_turns(names, scale.rounds, first_result).items():
         table_row(one, name, results)
     many = Table(
-        f"Start: exec -> {scale.many} executors at work (s)", "s", "<= 1 s with 64", yardstick="multiprocess.Pool"
+        f"Start: exec -> {scale.many} executors at work (s)", "s", "<= 2 x multiprocess by fork", yardstick=FORK
     )
+    many.goals.append(Goal(f"{scale.many} executors at work", "<= 2 x multiprocess by fork", OURS, 2.0))
 
     def ready(name: str) -> Stood:
         return stand_and_fall(name, scale.many, scale.limit, fall=False)
@@ -114,11 +125,15 @@ def table_row(table: Table, name: str, answers: Sequence[Answer], word: str = "s
 def tiny_tasks(scale: Scale) -> Table:
     """Tiny tasks one by one, 2 executors."""
     table = Table(
-        "Tiny tasks one by one, 2 executors (tasks/s; ours with the journal on is the budget's line)",
+        "Tiny tasks one by one, 2 executors (tasks/s)",
         "/s",
-        ">= 3 x the best pool, then >= 5 x",
+        "journal off >= 8 x, on >= 5 x the best pool",
+        goals=[
+            Goal("tiny tasks one by one, journal off", ">= 8 x the best pool", OURS, 8.0, at_most=False),
+            Goal("tiny tasks one by one, journal on", ">= 5 x the best pool", WITH_JOURNAL, 5.0, at_most=False),
+        ],
     )
-    names = present([WITH_JOURNAL, OURS, *PEERS, FLOOR])
+    names = present([WITH_JOURNAL, OURS, EXECUTOR, *PEERS, FLOOR])
 
     def measure(name: str) -> Answer:
         tasks = scale.tasks // 10 if name == "joblib" else scale.tasks
@@ -132,8 +147,16 @@ def tiny_tasks(scale: Scale) -> Table:
 
 def round_trip(scale: Scale) -> Table:
     """One task there and back."""
-    table = Table("One task there and back, journal off (median, µs)", "µs", "<= 0.5 x the best pool")
-    names = present([OURS, WITH_JOURNAL, *PEERS, FLOOR])
+    table = Table(
+        "One task there and back (median, µs)",
+        "µs",
+        "journal off <= 0.7 x the best pool, on <= 1.2 x one synchronous SQLite commit of the same bytes",
+        goals=[
+            Goal("one task there and back, journal off", "<= 0.7 x the best pool", OURS, 0.7),
+            Goal("the same, journal on", "<= 1.2 x one SQLite commit", WITH_JOURNAL, 1.2, base=COMMIT),
+        ],
+    )
+    names = [*present([OURS, WITH_JOURNAL, EXECUTOR, *PEERS, FLOOR]), COMMIT]
 
     def measure(name: str) -> Answer:
         trips = scale.trips // 10 if name == "joblib" else scale.trips
@@ -143,6 +166,62 @@ def round_trip(scale: Scale) -> Table:
         table_row(table, name, answers, "microseconds")
     table.yardstick = best(table, PEERS, highest=False)
     return table
+
+
+BATCH = 64
+"""Tasks in one message where a pool is asked for batches."""
+
+
+def batches(scale: Scale) -> Table:
+    """Tiny tasks by each pool's own batching."""
+    table = Table(
+        f"Tiny tasks by map(chunksize={BATCH}), 2 executors (tasks/s)",
+        "/s",
+        ">= the best pool's own batching",
+        goals=[Goal(f"map(chunksize={BATCH})", ">= the best pool's batching", EXECUTOR, 1.0, at_most=False)],
+    )
+    peers = [peer for peer in PEERS if peer != "joblib"]  # which has no batches of results that come in order
+    names = present([EXECUTOR, *peers])
+
+    def measure(name: str) -> Answer:
+        return ask("bench.child", name, mode="batched", workers=2, tasks=scale.tasks * 10, size=BATCH)
+
+    for name, answers in in_turns(names, scale.rounds, measure).items():
+        table_row(table, name, answers, "rate")
+    table.yardstick = best(table, peers, highest=True)
+    return table
+
+
+def idle(scale: Scale) -> list[Table]:
+    """Memory of idle executors, and what an idle run uses."""
+    memory = Table(
+        "PSS of an idle executor, 8 of them (MB)",
+        "MB",
+        "<= multiprocess by fork + 2 MB",
+        yardstick=FORK,
+        goals=[Goal("PSS per idle executor, 8 of them", "<= multiprocess by fork + 2 MB", OURS, 1.0, plus=2.0)],
+    )
+
+    def size(name: str) -> Answer:
+        return ask("bench.child", name, mode="memory", workers=8)
+
+    for name, answers in in_turns(present([OURS, FORK, FORKSERVER]), scale.rounds, size).items():
+        table_row(memory, name, answers, "megabytes")
+    workers = scale.many
+    share = Table(f"Idle run of {workers} executors: processor time of all processes (share of one core)", "", "< 0.01")
+    share.goals.append(
+        Goal(f"idle run of {workers} executors: processor time", "< 1 % of a core", OURS, 0.01, base=None)
+    )
+    woken = Table(f"Idle run of {workers} executors: wake-ups of the busiest process (1/s)", "/s", "<= 4/s")
+    woken.goals.append(Goal("the same: wake-ups of the busiest process", "<= 4/s", OURS, 4.0, base=None))
+
+    def rest(name: str) -> Answer:
+        return ask("bench.child", name, mode="idle", workers=workers, settle=scale.limit / 5, seconds=scale.limit / 3)
+
+    for name, answers in in_turns(present([OURS]), max(1, scale.rounds // 2), rest).items():
+        table_row(share, name, answers, "share")
+        table_row(woken, name, answers, "wakeups")
+    return [memory, share, woken]
 
 
 def crash(scale: Scale) -> Table:
@@ -177,6 +256,7 @@ def events(scale: Scale) -> Table:
         "/s",
         ">= 3 x Pipe and connection.wait",
         yardstick="Pipe and connection.wait",
+        goals=[Goal("events from 8 executors, each flushed at once", ">= 3 x Pipe + wait", OURS, 3.0, at_most=False)],
     )
 
     def measure(kind: str) -> Answer:
@@ -192,7 +272,10 @@ BUDGETS: dict[str, Callable[[Scale], Any]] = {
     "gone": gone,
     "start": start,
     "tasks": tiny_tasks,
+    "batches": batches,
     "trip": round_trip,
+    "idle": idle,
     "events": events,
     "crash": crash,
+    "million": lambda scale: long_runs(scale.longest),
 }

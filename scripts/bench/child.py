@@ -14,8 +14,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from bench.commits import OneCommit
 from bench.contenders import CONTENDERS, Contender
 from bench.tasks import die_once, stand, tiny
+
+COMMIT = "one SQLite commit"
 
 
 def say(**words: Any) -> None:
@@ -42,6 +45,36 @@ def round_trip(pool: Contender, order: dict[str, Any]) -> None:
         pool.call(tiny, number)
         times.append(time.perf_counter() - began)
     say(microseconds=statistics.median(times) * 1e6)
+
+
+def batched(pool: Contender, order: dict[str, Any]) -> None:
+    """Tasks a second, many in one message by the pool's own means."""
+    for _ in pool.batched(tiny, range(200), order["size"]):
+        pass
+    began = time.perf_counter()
+    got = sum(1 for _ in pool.batched(tiny, range(order["tasks"]), order["size"]))
+    say(rate=got / (time.perf_counter() - began), got=got)
+
+
+def memory(pool: Contender, order: dict[str, Any]) -> None:
+    """MB of PSS that an idle worker has, on average, after each has worked."""
+    import psutil  # noqa: PLC0415 - it would be part of every contender's start
+
+    for _ in pool.each(tiny, range(200)):
+        pass
+    sizes = [psutil.Process(pid).memory_full_info().pss for pid in pool.pids()]
+    say(megabytes=statistics.mean(sizes) / 1e6, workers=len(sizes))
+
+
+def idle(pool: Contender, order: dict[str, Any]) -> None:
+    """Measure what all processes of a pool use while there is nothing to do."""
+    from bench.idle import processes_of, used_while_idle  # noqa: PLC0415 - as above
+
+    for _ in pool.each(tiny, range(4 * pool.workers)):
+        pass
+    time.sleep(order["settle"])
+    used = used_while_idle(processes_of(), order["seconds"])
+    say(share=used.processor_share, wakeups=used.most_wakeups, processes=used.processes)
 
 
 def first(pool: Contender, order: dict[str, Any]) -> None:
@@ -78,6 +111,9 @@ def standing(pool: Contender, order: dict[str, Any]) -> None:
 MODES: dict[str, Callable[[Contender, dict[str, Any]], None]] = {
     "throughput": throughput,
     "round_trip": round_trip,
+    "batched": batched,
+    "memory": memory,
+    "idle": idle,
     "first": first,
     "crash": crash,
     "stand": standing,
@@ -91,7 +127,7 @@ def end(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     mode, name, order = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    pool = CONTENDERS[name](order["workers"])
+    pool = (OneCommit if name == COMMIT else CONTENDERS[name])(order["workers"])
     if not name.startswith("quiesce"):  # our supervisor handles its signals itself
         signal.signal(signal.SIGTERM, end)
     try:

@@ -12,8 +12,9 @@ import multiprocessing
 import os
 import struct
 import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 Work = Callable[..., Any]
@@ -39,6 +40,14 @@ class Contender(ABC):
     def stop(self) -> None:
         """Stop now, whatever runs, the way its documents suggest for SIGTERM."""
 
+    def batched(self, work: Work, values: Sequence[Any], size: int) -> Iterator[Any]:
+        """Many tasks, `size` of them in one message, by the pool's own means; results in order."""
+        raise NotImplementedError(f"{type(self).__name__} has no batches")
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the workers."""
+        raise NotImplementedError(f"{type(self).__name__} does not tell its workers")
+
 
 class _FutureLike(Contender):
     """A pool with `submit` as in concurrent.futures."""
@@ -58,6 +67,9 @@ class _FutureLike(Contender):
                 yield future.result()
             except Exception:
                 continue
+
+    def batched(self, work: Work, values: Sequence[Any], size: int) -> Iterator[Any]:
+        yield from self.pool.map(work, values, chunksize=size)
 
 
 class Futures(_FutureLike):
@@ -101,6 +113,9 @@ class Pebble(_FutureLike):
     def submit(self, work: Work, value: Any) -> Any:
         return self.pool.schedule(work, args=[value])
 
+    def batched(self, work: Work, values: Sequence[Any], size: int) -> Iterator[Any]:
+        yield from self.pool.map(work, values, chunksize=size).result()
+
     def stop(self) -> None:
         self.pool.stop()
         self.pool.join()
@@ -123,6 +138,12 @@ class Pool(Contender):
 
     def each(self, work: Work, values: Iterable[Any]) -> Iterator[Any]:
         yield from self.pool.imap_unordered(work, values, chunksize=1)
+
+    def batched(self, work: Work, values: Sequence[Any], size: int) -> Iterator[Any]:
+        yield from self.pool.imap(work, values, chunksize=size)
+
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.pool._pool]  # noqa: SLF001 - it has no public word for them
 
     def stop(self) -> None:
         self.pool.terminate()
@@ -152,6 +173,9 @@ class Mpire(Contender):
     def each(self, work: Work, values: Iterable[Any]) -> Iterator[Any]:
         # A one-tuple keeps mpire from spreading a dict over keyword arguments.
         yield from self.pool.imap_unordered(work, [(value,) for value in values], chunk_size=1)
+
+    def batched(self, work: Work, values: Sequence[Any], size: int) -> Iterator[Any]:
+        yield from self.pool.imap(work, [(value,) for value in values], chunk_size=size)
 
     def stop(self) -> None:
         self.pool.terminate()
@@ -202,6 +226,11 @@ class Quiesce(Contender):
             if outcome.ok:
                 yield outcome.value
 
+    def pids(self) -> list[int]:
+        while len(pids := [executor.pid for executor in self.pool.status.executors if executor.pid]) < self.workers:
+            time.sleep(0.05)  # the status is renewed a few times a second
+        return pids
+
     def stop(self) -> None:
         self.pool.__exit__(*sys.exc_info())
 
@@ -212,6 +241,21 @@ class QuiesceJournal(Quiesce):
     def __init__(self, workers: int) -> None:
         self.journal = os.path.join(os.environ["BENCH_FOLDER"], "bench.db")
         super().__init__(workers)
+
+
+class QuiesceExecutor(_FutureLike):
+    """This project's concurrent.futures.Executor."""
+
+    needs = "orchestrator.futures"
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        from orchestrator.futures import SupervisedExecutor  # noqa: PLC0415
+
+        self.pool = SupervisedExecutor(workers)
+
+    def stop(self) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
 
 
 class BarePipes(Contender):
@@ -271,6 +315,7 @@ class BarePipes(Contender):
 CONTENDERS: dict[str, type[Contender]] = {
     "quiesce": Quiesce,
     "quiesce + journal": QuiesceJournal,
+    "quiesce executor": QuiesceExecutor,
     "multiprocess.Pool": Pool,
     "multiprocess.Pool forkserver": ForkserverPool,
     "concurrent.futures": Futures,

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from bench.tasks import chatter
+from bench.tasks import chatter, event_data
 
 Heard = Iterator[tuple[int, int, float]]
 """Who, the number of its event, and when it was sent (Unix seconds)."""
@@ -29,11 +29,10 @@ _READ = 1 << 18
 
 
 class Note(msgspec.Struct, array_like=True):
-    """What the floor's frames hold: as much as an event needs at least."""
+    """What the floor's frames hold."""
 
-    who: int
-    n: int
     at: float
+    data: msgspec.Raw
 
 
 def supervised(executors: int, events: int, journal: str | None = None) -> Heard:
@@ -61,7 +60,7 @@ def journalled(executors: int, events: int) -> Heard:
 
 def _through_pipe(end: Any, who: int, events: int) -> None:
     for number in range(events):
-        end.send({"who": who, "n": number, "at": time.time()})
+        end.send({"at": time.time(), **event_data(who, number)})
     end.close()
 
 
@@ -90,7 +89,7 @@ def piped(executors: int, events: int) -> Heard:
 
 def _through_queue(queue: Any, who: int, events: int) -> None:
     for number in range(events):
-        queue.put({"who": who, "n": number, "at": time.time()})
+        queue.put({"at": time.time(), **event_data(who, number)})
 
 
 def queued(executors: int, events: int) -> Heard:
@@ -115,7 +114,7 @@ def framed(executors: int, events: int) -> Heard:
         if os.fork() == 0:
             encode = msgspec.msgpack.Encoder().encode
             for number in range(events):
-                data = encode(Note(who, number, time.time()))
+                data = encode(Note(time.time(), msgspec.Raw(encode(event_data(who, number)))))
                 os.write(write, _HEADER.pack(len(data)) + data)
             os._exit(0)
         os.close(write)
@@ -124,17 +123,18 @@ def framed(executors: int, events: int) -> Heard:
     decode = msgspec.msgpack.Decoder(Note).decode
     while rests:
         for fd, _ in poll.poll():
-            data = os.read(fd, _READ)
-            if not data:
+            chunk = os.read(fd, _READ)
+            if not chunk:
                 poll.unregister(fd)
                 os.close(fd)
                 del rests[fd]
                 continue
-            text, at = rests[fd] + data, 0
+            text, at = rests[fd] + chunk, 0
             while at + 4 <= len(text) and at + 4 + (size := _HEADER.unpack_from(text, at)[0]) <= len(text):
                 note = decode(text[at + 4 : at + 4 + size])
+                data = msgspec.msgpack.decode(note.data)
                 at += 4 + size
-                yield note.who, note.n, note.at
+                yield data["who"], data["n"], note.at
             rests[fd] = text[at:]
     for _ in range(executors):
         os.wait()

@@ -17,6 +17,22 @@ class Row:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What a row is to reach: at most (or at least) `limit` times the row `base`, and `plus` more.
+
+    `base`: empty for the table's yardstick, None where `limit` stands for itself.
+    """
+
+    what: str
+    aim: str
+    row: str
+    limit: float
+    at_most: bool = True
+    base: str | None = ""
+    plus: float = 0.0
+
+
 @dataclass
 class Table:
     """One budget: its rows in one unit, and what a ratio above 1 means."""
@@ -26,6 +42,22 @@ class Table:
     budget: str
     rows: list[Row] = field(default_factory=list)
     yardstick: str = ""
+    goals: list[Goal] = field(default_factory=list)
+
+    def verdict(self, goal: Goal) -> tuple[str, str, str, str]:
+        """Return what was aimed at, the aim, what was measured, and whether that keeps it."""
+        value, name = self.value(goal.row), self.yardstick if goal.base == "" else goal.base
+        base = 1.0 if name is None else self.value(name)
+        if value is None or not base:
+            return goal.what, goal.aim, "-", "not measured"
+        bound = goal.limit * base + goal.plus
+        is_kept = value <= bound if goal.at_most else value >= bound
+        measured = f"{value:,.4g} {self.unit}"
+        if name is not None and goal.plus:
+            measured = f"{value - base:+,.3g} {self.unit} ({name})"
+        elif name is not None:
+            measured = f"{value / base:.2f} x {name}"
+        return goal.what, goal.aim, measured, "kept" if is_kept else "missed"
 
     def add(self, name: str, values: Sequence[float], note: str = "") -> None:
         """Return a row with the median of several rounds, and their spread."""
@@ -52,6 +84,15 @@ class Table:
             ratio = f"{row.value / base:8.2f} x {self.yardstick}" if row.value is not None and base else ""
             lines.append(f"  {row.name:{width}} {value}  {ratio}  {row.note}".rstrip())
         return "\n".join(lines)
+
+
+def summary(tables: Sequence[Table]) -> str:
+    """Return the goals of all tables as one table: each with its aim, what was measured, kept or missed."""
+    head = ("what", "aim", "measured", "")
+    lines = [head, *(table.verdict(goal) for table in tables for goal in table.goals)]
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    texts = ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([texts[0], "-" * (sum(widths) + 6), *texts[1:]])
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -30,10 +30,11 @@ class Scale:
     executors: int
     many: int
     limit: float
+    longest: int
 
 
-FULL = Scale(rounds=5, tasks=10_000, trips=500, executors=32, many=64, limit=15.0)
-QUICK = Scale(rounds=1, tasks=500, trips=50, executors=8, many=8, limit=3.0)
+FULL = Scale(rounds=5, tasks=10_000, trips=500, executors=32, many=64, limit=15.0, longest=1_000_000)
+QUICK = Scale(rounds=1, tasks=500, trips=50, executors=8, many=8, limit=3.0, longest=1_000)
 
 
 @dataclass

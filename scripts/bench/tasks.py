@@ -24,6 +24,11 @@ def tiny(number: int, state: ExecutionState | None = None) -> int:
     return number + 1
 
 
+def large(number: int, state: ExecutionState | None = None) -> str:
+    """Return 10 KB."""
+    return f"{number:010}" * 1000
+
+
 def stand(path: str, state: ExecutionState | None = None) -> None:
     """Take hold of the proof at `path`, then wait for as long as one lets us: a cooperative task, doing nothing."""
     fd = os.open(path, os.O_WRONLY)
@@ -36,10 +41,21 @@ def stand(path: str, state: ExecutionState | None = None) -> None:
             state.sleep(120)
 
 
+def event_data(who: int, number: int) -> dict[str, Any]:
+    """Return the data of an event: about 180 bytes of JSON, nested as those of agents are."""
+    return {
+        "who": who,
+        "n": number,
+        "call": {"tool": "search", "arguments": {"query": "how to stop", "limit": 10}, "ok": True},
+        "usage": {"prompt": 1200, "completion": 85, "cached": None},
+        "path": ["plan", "act"],
+    }
+
+
 def chatter(order: dict[str, int], state: ExecutionState) -> None:
     """Emit many events, numbered from 0, each sent at once."""
     for number in range(order["events"]):
-        state.emit("n", who=order["who"], n=number)
+        state.emit("n", **event_data(order["who"], number))
 
 
 def die_once(order: dict[str, Any], state: ExecutionState | None = None) -> int:

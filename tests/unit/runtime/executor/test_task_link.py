@@ -1,19 +1,26 @@
-"""What a task reports of its progress: into shared memory each time, and now and then as an event."""
+"""What a task reports of its progress, into shared memory each time and now and then as an event; and its events."""
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
+import math
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from runtime.errors import ResultError
 from runtime.execution.state import ExecutionState
 from runtime.executor.outbox import Outbox
 from runtime.executor.task_link import ExecutorResources, TaskLink
+from runtime.ipc.executor_protocol import TaskEvent, UpFrame
 from runtime.ipc.flag import InterruptFlag
+from runtime.ipc.frames import FrameReader
 from runtime.ipc.undo_tickets import UndoTickets
+from runtime.model import Event
 
 
 class Executor:
@@ -33,6 +40,11 @@ class Executor:
             return os.read(self.reader, 1 << 20)
         except BlockingIOError:
             return b""
+
+    def events(self) -> list[TaskEvent]:
+        """The events that have come since the last call."""
+        frames = FrameReader[UpFrame](UpFrame).feed(self.sent())
+        return [record for frame in frames for record in frame.records if isinstance(record, TaskEvent)]
 
     def fill_pipe(self) -> None:
         fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, 4096)
@@ -92,3 +104,40 @@ def test_a_full_pipe_holds_nobody_up(executor: Executor) -> None:
 def test_what_is_no_number_is_an_event_only(executor: Executor) -> None:
     executor.state.progress("most", "all")  # type: ignore[arg-type]
     assert b'"most"' in executor.sent()
+
+
+PLAIN: list[dict[str, Any]] = [
+    {},
+    {"text": "é", "number": 1, "ratio": 0.5, "flag": True, "nothing": None},
+    {"call": {"arguments": [1, {"deep": ["x"]}]}, "path": ["plan", "act"]},
+]
+OTHER: list[dict[str, Any]] = [
+    {"when": dt.datetime(2026, 11, 27, tzinfo=dt.UTC)},
+    {"pair": (1, 2), "set": {3}, "bytes": b"x"},
+    {"by number": {1: "one"}},
+    {"ratio": math.inf},
+    {"object": object},
+]
+
+
+@pytest.mark.parametrize("data", PLAIN + OTHER)
+def test_plain_data_is_sent_as_a_frozen_copy_of_it_would_be(executor: Executor, data: dict[str, Any]) -> None:
+    executor.state.emit("kind", **data)
+    (sent,) = executor.events()
+    executor.state.host.emit(Event(kind="kind", data=data, at=sent.at))
+    assert executor.events() == [sent]
+    assert executor.state.host.emit_plain("kind", data, "") is (data in PLAIN)
+
+
+def test_an_event_of_text_that_is_no_unicode_is_refused_and_breaks_nothing(executor: Executor) -> None:
+    with pytest.raises(ResultError):
+        executor.state.emit("kind", text="\ud800")
+    executor.state.emit("kind", text="a")
+    assert [event.data for event in executor.events()] == [b'{"text":"a"}']
+
+
+def test_what_is_in_an_event_is_what_it_was_when_it_was_emitted(executor: Executor) -> None:
+    path = ["plan"]
+    executor.state.emit("kind", path=path)
+    path.append("act")
+    assert [event.data for event in executor.events()] == [b'{"path":["plan"]}']
