@@ -35,7 +35,8 @@ def main() -> None:
         sys.exit(importlib.import_module("orchestrator.integrations.probes.client").main(sys.argv[2:]))
     if sys.argv[1:2] == ["status"]:
         importlib.import_module("orchestrator.quick_status").answer(sys.argv[2:])
-    command_line = importlib.import_module("orchestrator.cli")
+    importlib.import_module("orchestrator.cli.quick_command").answer(sys.argv[1:])
+    command_line = importlib.import_module("orchestrator.cli.command_line")
     gc.enable()
     command_line.main()
 

@@ -1,9 +1,9 @@
 """Make the page that `quiesce --help` shows from the text of the modules of `orchestrator/cli`, without loading them.
 
 Loading them imports typer, rich and pydantic, which takes twenty times as long as printing the page. The convention
-that makes this possible: `cli/__init__.py` has a line `module.register(app)` for each module, whose `register` has a
-line `app.command(...)(function)` for each command, or `for command in (function, function):`. A contract test compares
-the page with the commands that typer has.
+that makes this possible: `cli/command_line.py` has a line `module.register(app)` for each module, whose `register` has
+a line `app.command(...)(function)` for each command, or `for command in (function, function):`. A contract test
+compares the page with the commands that typer has.
 
 Rejected: a page that is kept as a file (every new command made it wrong), and `ast` (it takes longer than the rest).
 """
@@ -37,7 +37,7 @@ _COMMANDS = re.compile(r"app\.command\(.*\)\((\w+)\)$|for command in \(([^)]*)\)
 def render() -> str | None:
     """Return the page, in ASCII of 80 columns for every terminal; None if the modules do not keep the convention."""
     commands: dict[str, str] = {}
-    package = _read("cli/__init__.py")
+    package = _read("cli/command_line.py")
     for module in _MODULE.findall(package):
         text = _read(f"cli/{module}.py")
         for function in _find_functions(text):

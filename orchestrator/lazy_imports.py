@@ -1,7 +1,6 @@
-"""Load slow modules on first use: while the guardian starts, which takes as long as loading them.
+"""Load modules on first use: while the guardian starts, which takes as long as loading them.
 
-structlog (with rich) and asyncio are a third of the supervisor's imports. Callers have started the guardian, or have
-asyncio already.
+Callers have started the guardian, or have asyncio already.
 """
 
 from __future__ import annotations

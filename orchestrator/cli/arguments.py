@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import typer
 
+from orchestrator.cli.declare import Option
 from orchestrator.identity import RunMismatchError, shorten
 from orchestrator.journal import RunRecord
 from runtime.errors import UsageError
@@ -21,14 +21,14 @@ from runtime.ipc import codec
 
 ArgOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--arg",
         metavar="NAME=VALUE",
         help="An argument of the agent; VALUE is JSON, else text. Repeatable; it wins over --config.",
     ),
 ]
 ConfigOption = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="Arguments of the agent: a file of JSON or TOML.")
+    str | None, Option("--config", metavar="FILE", help="Arguments of the agent: a file of JSON or TOML.")
 ]
 
 _encode = msgspec.json.Encoder(order="sorted").encode

@@ -6,16 +6,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Annotated, Final
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Final
 
 from orchestrator.cli import rendering
+from orchestrator.cli.declare import Option
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, follow, print_json, print_line, query
 from orchestrator.core.records import RunEvent
 from orchestrator.journal import DEFAULT_JOURNAL, Journal
 from runtime.errors import UsageError
 from runtime.limits import LARGEST_SIZE
+
+if TYPE_CHECKING:
+    import typer
 
 PAGE: Final = 500
 """Events whose keys are looked up at once."""
@@ -32,18 +34,18 @@ def register(app: typer.Typer) -> None:
 def events(
     run: RunId = None,
     followed: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print new events as they come, until the run has ended.")
+        bool, Option("--follow", "-f", help="Print new events as they come, until the run has ended.")
     ] = False,
     first: Annotated[
-        int, typer.Option("--from", metavar="SEQ", min=1, max=LARGEST_SIZE, help="Begin with the event of this number.")
+        int, Option("--from", metavar="SEQ", min=1, max=LARGEST_SIZE, help="Begin with the event of this number.")
     ] = 1,
     kind: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help="Only events of this kind, for example 'task.*'. May be repeated."),
+        Option(metavar="KIND", help="Only events of this kind, for example 'task.*'. May be repeated."),
     ] = None,
-    key: Annotated[str | None, typer.Option(metavar="KEY", help="Only events of the task with this key.")] = None,
+    key: Annotated[str | None, Option(metavar="KEY", help="Only events of the task with this key.")] = None,
     tail: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=LARGEST_SIZE, help="Only the last N; new ones with --follow.")
+        int | None, Option(metavar="N", min=0, max=LARGEST_SIZE, help="Only the last N; new ones with --follow.")
     ] = None,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,

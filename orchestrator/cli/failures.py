@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Annotated, Final
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Final
 
 from orchestrator import hints
+from orchestrator.cli.declare import Argument
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_json, print_line, query
 from orchestrator.cli.task_details import details_lines, details_object, read_details
 from orchestrator.failures import FailureGroup, FailureGroups, group_failures, summary_lines, tasks
@@ -16,6 +15,9 @@ from orchestrator.journal import DEFAULT_JOURNAL, RunRecord, open_journal, wait_
 from runtime.errors import QuiesceError
 from runtime.model import ExecutionStatus
 from runtime.text import printable
+
+if TYPE_CHECKING:
+    import typer
 
 SUMMARY_SECONDS: Final = 1.0
 """Seconds that the end of a run spends at most on finding out why tasks failed."""
@@ -44,8 +46,8 @@ def failures(run: RunId = None, journal: JournalPath = DEFAULT_JOURNAL, json: As
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one.")],
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The key of a task.")],
+    run: Annotated[str, Argument(metavar="RUN", help="A run id, or a unique beginning of one.")],
+    key: Annotated[str, Argument(metavar="KEY", help="The key of a task.")],
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
 ) -> None:

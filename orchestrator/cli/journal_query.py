@@ -7,11 +7,10 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any, Final, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from orchestrator.cli import stdout
+from orchestrator.cli.declare import Argument, Exit, Option
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.verbosity import print_traceback
 from orchestrator.config_file import JOURNAL_VARIABLE, choose_journal
@@ -22,32 +21,35 @@ from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus
 from runtime.text import printable
 
+if TYPE_CHECKING:
+    pass
+
 POLL_SECONDS: Final = 0.05
 """Seconds between two checks for new commits; a check costs a few microseconds."""
 
 RunId = Annotated[
-    str | None, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one. (default: the latest)")
+    str | None, Argument(metavar="RUN", help="A run id, or a unique beginning of one. (default: the latest)")
 ]
 
 
-def _journal(context: typer.Context, value: str) -> str:
-    """Return the journal of the configuration file where neither an option nor the environment names one."""
-    if not value.strip() and not context.resilient_parsing:
+def _refuse_blank(value: str) -> None:
+    if not value.strip():
         raise UsageError("--journal is blank: give a path, or leave it out for $QUIESCE_JOURNAL or quiesce.db")
-    source = context.get_parameter_source("journal")  # its name is compared: typer may bring its own click
-    if source is None or source.name != "DEFAULT" or context.resilient_parsing:
-        return value
+
+
+def _journal() -> str:
+    """Return the journal of the configuration file, or the default."""
     return choose_journal(None, {})[0]
 
 
 JournalPath = Annotated[
     str,
-    typer.Option(
-        "--journal", "-j", metavar="PATH", envvar=JOURNAL_VARIABLE, callback=_journal,
+    Option(
+        "--journal", "-j", metavar="PATH", envvar=JOURNAL_VARIABLE, check=_refuse_blank, default_from=_journal,
         help="The journal.",
     ),
 ]  # fmt: skip
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON, one object a line.")]
 
 T = TypeVar("T")
 
@@ -67,7 +69,7 @@ def query(where: str, mode: Mode = "read") -> Iterator[Journal]:
     except QuiesceError as error:
         print_traceback(error)
         print_error(str(error))
-        raise typer.Exit(2) from None
+        raise Exit(2) from None
 
 
 def follow(journal: Journal, number: int, read_new: Callable[[], Iterable[T]]) -> Iterator[T]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from orchestrator.cli import stdout
+from orchestrator.cli.declare import Option
 from orchestrator.cli.exit import print_error
 from orchestrator.cli.run_command import RunCommand, parse
 from orchestrator.integrations.kubernetes.manifest import (
@@ -30,30 +31,28 @@ PROBE_PORT = 8080
 DEFAULT_JOURNAL = "/data/quiesce.db"
 EVERYWHERE = "*"
 
-ImageOption = Annotated[str, typer.Option(help="The image: quiesce, the agent, and what it needs (see Containerfile).")]
+ImageOption = Annotated[str, Option(help="The image: quiesce, the agent, and what it needs (see Containerfile).")]
 NameOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME", help="The name of the Job and the id of the run. (default: the name of the input file)"
-    ),
+    Option(metavar="NAME", help="The name of the Job and the id of the run. (default: the name of the input file)"),
 ]
-PodOption = Annotated[bool, typer.Option("--pod", help="Print a plain Pod, for `podman play kube`.")]
-NamespaceOption = Annotated[str | None, typer.Option(metavar="NAME", help="The namespace.")]
+PodOption = Annotated[bool, Option("--pod", help="Print a plain Pod, for `podman play kube`.")]
+NamespaceOption = Annotated[str | None, Option(metavar="NAME", help="The namespace.")]
 ClaimOption = Annotated[
     str | None,
-    typer.Option(metavar="CLAIM", help="Keep the journal on this volume claim. (default: a new one is printed)"),
+    Option(metavar="CLAIM", help="Keep the journal on this volume claim. (default: a new one is printed)"),
 ]
-SizeOption = Annotated[str, typer.Option(metavar="QUANTITY", help="The size of a new claim.")]
+SizeOption = Annotated[str, Option(metavar="QUANTITY", help="The size of a new claim.")]
 SecretOption = Annotated[
-    str | None, typer.Option(metavar="NAME/KEY", help="Take the journal's URL from a secret, instead of a volume.")
+    str | None, Option(metavar="NAME/KEY", help="Take the journal's URL from a secret, instead of a volume.")
 ]
 ConfigMapOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Mount a config map at /input, for --input /input/KEY.")
+    str | None, Option(metavar="NAME", help="Mount a config map at /input, for --input /input/KEY.")
 ]
-CpuOption = Annotated[str | None, typer.Option(metavar="QUANTITY", help="Processor time to request, like 2 or 500m.")]
-MemoryOption = Annotated[str | None, typer.Option(metavar="QUANTITY", help="Memory to request, like 2Gi.")]
-UserOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="The user and group id to run as.")]
-BackoffOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="How often a failed Pod is replaced.")]
+CpuOption = Annotated[str | None, Option(metavar="QUANTITY", help="Processor time to request, like 2 or 500m.")]
+MemoryOption = Annotated[str | None, Option(metavar="QUANTITY", help="Memory to request, like 2Gi.")]
+UserOption = Annotated[int, Option(min=1, max=2**31 - 1, help="The user and group id to run as.")]
+BackoffOption = Annotated[int, Option(min=0, max=2**31 - 1, help="How often a failed Pod is replaced.")]
 
 
 def register(app: typer.Typer) -> None:

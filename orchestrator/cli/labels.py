@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated
 
-import typer
-
+from orchestrator.cli.declare import Option
 from orchestrator.journal import RunRecord
 from orchestrator.labels import LONGEST, RESERVED, is_label
 from runtime.errors import UsageError
 
 LabelFilter = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="NAME=VALUE", help="Only runs with this label. May be given more than once."),
+    Option("--label", metavar="NAME=VALUE", help="Only runs with this label. May be given more than once."),
 ]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
-
+from orchestrator.cli.declare import Option
 from orchestrator.cli.events import task_of_key
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, follow, print_json, print_line, query
 from orchestrator.cli.output_rendering import kept_line_object, kept_line_text
@@ -15,6 +14,9 @@ from orchestrator.core.output import KeptLine
 from orchestrator.journal import DEFAULT_JOURNAL, Journal
 from orchestrator.kept_output import read_output
 from runtime.limits import LARGEST_SIZE
+
+if TYPE_CHECKING:
+    import typer
 
 
 class LoggedLine(NamedTuple):
@@ -33,13 +35,13 @@ def register(app: typer.Typer) -> None:
 
 def logs(
     run: RunId = None,
-    key: Annotated[str | None, typer.Option(metavar="KEY", help="Only the output of the task with this key.")] = None,
+    key: Annotated[str | None, Option(metavar="KEY", help="Only the output of the task with this key.")] = None,
     followed: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print new output as it is committed, until the run has ended.")
+        bool, Option("--follow", "-f", help="Print new output as it is committed, until the run has ended.")
     ] = False,
     tail: Annotated[
         int | None,
-        typer.Option(metavar="N", min=0, max=LARGEST_SIZE, help="Only the last N lines; new ones with --follow."),
+        Option(metavar="N", min=0, max=LARGEST_SIZE, help="Only the last N lines; new ones with --follow."),
     ] = None,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,

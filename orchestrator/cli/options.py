@@ -7,24 +7,25 @@ of RunOptions that may stand in the environment.
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeVar, get_args, get_type_hints
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args, get_type_hints
 
 from orchestrator.cli.command_settings import from_surroundings, list_command_settings
+from orchestrator.cli.declare import Option
 from orchestrator.core.settings import Unit
 from orchestrator.display.choice import ProgressMode
 from orchestrator.setting_list import Setting, list_settings
 from orchestrator.units import parse_seconds, parse_size
 from runtime.limits import LARGEST_COUNT
 from runtime.model import Severity
+
+if TYPE_CHECKING:
+    pass
 
 T = TypeVar("T")
 
@@ -33,21 +34,8 @@ PROBE_ADDRESS = "127.0.0.1"
 _PANEL = "Settings, also in the environment or in quiesce.toml (docs/settings.md)"
 
 
-def option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return a parser for typer from one that raises ValueError."""
-
-    @functools.wraps(parse)
-    def parse_option(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-
-    return parse_option
-
-
-seconds = option_parser(parse_seconds)
-size = option_parser(parse_size)
+seconds = parse_seconds
+size = parse_size
 
 
 class LogFormat(StrEnum):
@@ -59,7 +47,7 @@ class LogFormat(StrEnum):
 
 JournalOption = Annotated[
     str | None,
-    typer.Option("--journal", "-j", metavar="PATH|URL", help="The journal. (default: quiesce.db)"),
+    Option("--journal", "-j", metavar="PATH|URL", help="The journal. (default: quiesce.db)"),
 ]
 
 
@@ -70,7 +58,7 @@ class RunOptions:
     journal: JournalOption = None
     probe_port: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=0,
             max=65535,
             metavar="PORT",
@@ -78,43 +66,43 @@ class RunOptions:
         ),
     ] = None
     probe_address: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Address of the probes; * is every interface, for a kubelet.")
+        str, Option(metavar="ADDRESS", help="Address of the probes; * is every interface, for a kubelet.")
     ] = PROBE_ADDRESS
     termination_message: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="PATH",
             help="Write how the run ended to this file (4 KiB at most). (default: /dev/termination-log, if it exists)",
         ),
     ] = None
-    log_format: Annotated[LogFormat, typer.Option(help="Log lines for people or for programs.")] = LogFormat.CONSOLE
+    log_format: Annotated[LogFormat, Option(help="Log lines for people or for programs.")] = LogFormat.CONSOLE
     log_level: Annotated[
         Severity | None,
-        typer.Option(help="The least severe lines to show. (default: info; warning under a live display)"),
+        Option(help="The least severe lines to show. (default: info; warning under a live display)"),
     ] = None
     progress: Annotated[
         ProgressMode,
-        typer.Option(
+        Option(
             help="on: a live display on standard error; plain: a line every --progress-interval; off: neither; "
             "auto: on if that is a terminal, else plain."
         ),
     ] = ProgressMode.AUTO
     output: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Write all that each task prints and logs to a file of its own in DIR."),
+        Option(metavar="DIR", help="Write all that each task prints and logs to a file of its own in DIR."),
     ] = None
     as_json: Annotated[
-        bool, typer.Option("--json", help="At the end, print how the run ended as one JSON object on standard output.")
+        bool, Option("--json", help="At the end, print how the run ended as one JSON object on standard output.")
     ] = False
     interrupted_exit_code: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=0, max=255, help="Exit with this code when interrupted, instead of dying by the signal, or with 75."
         ),
     ] = None
     slurm_requeue: Annotated[
         int,
-        typer.Option(
+        Option(
             min=0,
             max=LARGEST_COUNT,
             metavar="N",
@@ -190,8 +178,7 @@ def _run_parameter(name: str, hint: Any, default: Any) -> inspect.Parameter:
     if name not in COMMAND_SETTINGS or default is None:
         return _keyword(name, hint, default)
     kind, option = get_args(hint)
-    option = copy.copy(option)
-    option.help = f"{option.help} (default: {COMMAND_SETTINGS[name].show(default)})"
+    option = option.with_help(f"{option.help} (default: {COMMAND_SETTINGS[name].show(default)})")
     return _keyword(name, Annotated[kind | None, option], None)
 
 
@@ -212,8 +199,8 @@ def _setting_parameter(setting: Setting) -> inspect.Parameter:
     elif setting.unit is Unit.COUNT:
         kind, more = int, {"min": setting.minimum, "metavar": setting.metavar}
     else:
-        kind, more = str, {"parser": option_parser(setting.read), "metavar": setting.metavar}
-    option = typer.Option(*names, help=setting.help, rich_help_panel=_PANEL, **more)
+        kind, more = str, {"parser": setting.read, "metavar": setting.metavar}
+    option = Option(*names, help=setting.help, rich_help_panel=_PANEL, **more)
     return _keyword(setting.name, Annotated[kind | None, option], None)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator import run_text
+from orchestrator.cli.declare import Argument, Option
 from orchestrator.cli.journal_query import AsJson, JournalPath, print_error, print_json, print_line, query
 from orchestrator.cli.labels import LabelFilter, has_labels, parse_labels
 from orchestrator.cli.options import seconds, size
@@ -20,6 +19,9 @@ from runtime.errors import UsageError
 from runtime.model import ExecutionStatus
 from runtime.text import printable, shell_word
 
+if TYPE_CHECKING:
+    import typer
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
@@ -27,16 +29,14 @@ def register(app: typer.Typer) -> None:
 
 
 def prune(
-    run: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN", help="Run ids. (default: chosen by the options)")
-    ] = None,
+    run: Annotated[list[str] | None, Argument(metavar="RUN", help="Run ids. (default: chosen by the options)")] = None,
     older_than: Annotated[
         Any,
-        typer.Option(parser=seconds, metavar="TIME", help="Only runs that ended longer ago, for example 30d or 12h."),
+        Option(parser=seconds, metavar="TIME", help="Only runs that ended longer ago, for example 30d or 12h."),
     ] = None,
     status: Annotated[
         list[ExecutionStatus] | None,
-        typer.Option(
+        Option(
             "--status",
             metavar="STATUS",
             help="Only runs of this status: completed, failed or interrupted. May be repeated."
@@ -46,20 +46,18 @@ def prune(
     label: LabelFilter = None,
     to_size: Annotated[
         Any,
-        typer.Option(
-            parser=size, metavar="SIZE", help="Stop when the journal's content is this small, for example 1GB."
-        ),
+        Option(parser=size, metavar="SIZE", help="Stop when the journal's content is this small, for example 1GB."),
     ] = None,
     with_undo: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--with-undo",
             help="Remove also runs with outstanding undo records: what is known of their resources is lost.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
     vacuum: Annotated[
-        bool, typer.Option("--vacuum/--no-vacuum", help="Give the space back to the file system. (default: vacuum)")
+        bool, Option("--vacuum/--no-vacuum", help="Give the space back to the file system. (default: vacuum)")
     ] = True,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,

@@ -6,11 +6,10 @@ With --json they print one object a line, otherwise plain columns, coloured on a
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from orchestrator import run_text
+from orchestrator.cli.declare import Option
 from orchestrator.cli.journal_query import (
     AsJson,
     JournalPath,
@@ -24,6 +23,9 @@ from orchestrator.cli.labels import LabelFilter, has_labels, parse_labels
 from orchestrator.journal import DEFAULT_JOURNAL
 from runtime.limits import LARGEST_SIZE
 
+if TYPE_CHECKING:
+    import typer
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
@@ -36,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def runs(
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=LARGEST_SIZE, help="Only the latest N. (default: all)")
+        int | None, Option(metavar="N", min=0, max=LARGEST_SIZE, help="Only the latest N. (default: all)")
     ] = None,
     label: LabelFilter = None,
     journal: JournalPath = DEFAULT_JOURNAL,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from orchestrator.cli.declare import Exit, Option
 from orchestrator.cli.exit import RESUMABLE
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_error, query
 from orchestrator.cli.result_fields import Field, Inputs, parse_fields
@@ -22,6 +21,9 @@ from orchestrator.retries import merged_results
 from runtime.errors import UsageError
 from runtime.model import ExecutionStatus
 
+if TYPE_CHECKING:
+    import typer
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
@@ -32,33 +34,33 @@ def results(
     run: RunId = None,
     status: Annotated[
         list[ExecutionStatus] | None,
-        typer.Option(
+        Option(
             "--status",
             metavar="STATUS",
             help="Only tasks of this status: completed, failed or interrupted. May be given more than once.",
         ),
     ] = None,
     key: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Only the task with this key. May be given more than once.")
+        list[str] | None, Option(metavar="KEY", help="Only the task with this key. May be given more than once.")
     ] = None,
     form: Annotated[
         ResultFormat | None,
-        typer.Option("--format", help="How outcomes are written. (default: table; with --output by its extension)"),
+        Option("--format", help="How outcomes are written. (default: table; with --output by its extension)"),
     ] = None,
     fields: Annotated[
         str | None,
-        typer.Option(metavar="NAME,…", help="The fields to write, for example key,value.name,error. (default: all)"),
+        Option(metavar="NAME,…", help="The fields to write, for example key,value.name,error. (default: all)"),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write a file, which is complete or is not there."),
+        Option("--output", "-o", metavar="FILE", help="Write a file, which is complete or is not there."),
     ] = None,
     followed: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print outcomes as they are recorded, until the run is over.")
+        bool, Option("--follow", "-f", help="Print outcomes as they are recorded, until the run is over.")
     ] = False,
     with_retries: Annotated[
         bool,
-        typer.Option("--with-retries", help="Of a task that was retried, the latest success (or else the latest end)."),
+        Option("--with-retries", help="Of a task that was retried, the latest success (or else the latest end)."),
     ] = False,
     journal: JournalPath = DEFAULT_JOURNAL,
     json: AsJson = False,
@@ -164,4 +166,4 @@ def _follow(
     ended = journal.get_run(run.run_id)
     if not ended.ended:
         print_error(f"run {run.run_id} is not over: to resume it: {resumption(ended, journal.location)}")
-        raise typer.Exit(RESUMABLE)
+        raise Exit(RESUMABLE)

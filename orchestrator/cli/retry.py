@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator.cli.arguments import ArgOption, ConfigOption, arguments_of, describe_agent, read_arguments
 from orchestrator.cli.commands.options import CommandOutputOptions
+from orchestrator.cli.declare import Argument, Option
 from orchestrator.cli.exit import errors_in_message, exit_with_result
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.labels import parse_labels
@@ -29,6 +28,9 @@ from orchestrator.retries import failed_tasks, select_failed
 from orchestrator.run_id import LONGEST_RUN_ID, check_run_id, new_run_id
 from runtime.errors import UsageError
 
+if TYPE_CHECKING:
+    import typer
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
@@ -37,29 +39,25 @@ def register(app: typer.Typer) -> None:
 
 @expand
 def retry(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique beginning of one.")],
+    run: Annotated[str, Argument(metavar="RUN", help="A run id, or a unique beginning of one.")],
     *,
     failed: Annotated[
         bool,
-        typer.Option("--failed", help="Retry all tasks that failed. This is what happens without --key and --where."),
+        Option("--failed", help="Retry all tasks that failed. This is what happens without --key and --where."),
     ] = False,
     key: Annotated[
-        list[str] | None, typer.Option("--key", metavar="KEY", help="Only the task of this key. May be repeated.")
+        list[str] | None, Option("--key", metavar="KEY", help="Only the task of this key. May be repeated.")
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option(
-            "--where", metavar="REGEX", help="Only tasks whose error or cause (`quiesce failures`) matches this."
-        ),
+        Option("--where", metavar="REGEX", help="Only tasks whose error or cause (`quiesce failures`) matches this."),
     ] = None,
-    run_id: Annotated[
-        str | None, typer.Option(help="A name for the new run. (default: that of the run, and -retry)")
-    ] = None,
+    run_id: Annotated[str | None, Option(help="A name for the new run. (default: that of the run, and -retry)")] = None,
     arg: ArgOption = None,
     config: ConfigOption = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--label",
             metavar="NAME=VALUE",
             help="A label of the new run, besides those of the run. May be given more than once.",

@@ -6,10 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
-import typer
 
 from orchestrator.cli.arguments import (
     ArgOption,
@@ -21,7 +20,7 @@ from orchestrator.cli.arguments import (
 )
 from orchestrator.cli.commands.command_run import CommandRun
 from orchestrator.cli.commands.options import CommandOptions, CommandOutputOptions, refuse_without_command
-from orchestrator.cli.commands.parsing import CommandLine, CommandWordsGiven, given_command
+from orchestrator.cli.commands.parsing import CommandWordsGiven, given_command
 from orchestrator.cli.commands.resuming import check_command, new_tasks, recorded_spec
 from orchestrator.cli.commands.starting import (
     open_command_inputs,
@@ -29,6 +28,7 @@ from orchestrator.cli.commands.starting import (
     read_spec,
     refuse_command_settings,
 )
+from orchestrator.cli.declare import Argument, Context, Option
 from orchestrator.cli.exit import ExitOptions, errors_in_message, exit_already_finished, exit_with_result
 from orchestrator.cli.inputs.formats import InputFormat
 from orchestrator.cli.inputs.input_set import InputSet, open_inputs
@@ -53,21 +53,24 @@ from runtime.command.spec import COMMAND_AGENT, CommandSpec, to_arguments
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
 
+if TYPE_CHECKING:
+    from orchestrator.cli.command_line import App
+
 _OTHER_RUN = "give what it was begun with, or another --run-id"
 
 
-def register(app: typer.Typer) -> None:
+def register(app: App) -> None:
     """Add the two commands to an app."""
-    app.command(cls=CommandLine)(run)
-    app.command(cls=CommandLine)(resume)
+    app.command(takes_command=True)(run)
+    app.command(takes_command=True)(resume)
 
 
 @expand
 def run(
-    context: typer.Context,
+    context: Context,
     agent: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="AGENT",
             help="package.module:name or path/to/file.py:name; or none, and a command behind -- (docs/commands.md)",
         ),
@@ -75,7 +78,7 @@ def run(
     *,
     sources: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--input",
             "-i",
             metavar="FILE|FOLDER|PATTERN|-",
@@ -84,34 +87,30 @@ def run(
         ),
     ] = None,
     input_format: Annotated[
-        InputFormat | None, typer.Option(help="How inputs are read. (default: by the extension, else jsonl)")
+        InputFormat | None, Option(help="How inputs are read. (default: by the extension, else jsonl)")
     ] = None,
     key_field: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help='The field whose value is the key of a task. (default: "key", if it exists)'),
+        Option(metavar="NAME", help='The field whose value is the key of a task. (default: "key", if it exists)'),
     ] = None,
     priority_field: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="The field with the priority, a whole number, of an input that is an object."
-        ),
+        Option(metavar="NAME", help="The field with the priority, a whole number, of an input that is an object."),
     ] = None,
     arg: ArgOption = None,
     config: ConfigOption = None,
-    run_id: Annotated[
-        str | None, typer.Option(help="A name for the run. (default: a timestamp and a random suffix)")
-    ] = None,
+    run_id: Annotated[str | None, Option(help="A name for the run. (default: a timestamp and a random suffix)")] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A label by which the run is found. May be given more than once."),
+        Option(metavar="NAME=VALUE", help="A label by which the run is found. May be given more than once."),
     ] = None,
     or_resume: Annotated[
         bool,
-        typer.Option("--or-resume", help="Resume the run of --run-id if it exists; do nothing if it is over."),
+        Option("--or-resume", help="Resume the run of --run-id if it exists; do nothing if it is over."),
     ] = False,
     journal_group: Annotated[
         bool,
-        typer.Option("--journal-group", help="Let the group, too, use a new journal. (default: its owner alone)"),
+        Option("--journal-group", help="Let the group, too, use a new journal. (default: its owner alone)"),
     ] = False,
     command_options: CommandOptions,
     output_options: CommandOutputOptions,
@@ -198,10 +197,10 @@ def command_of(
 
 @expand
 def resume(
-    context: typer.Context,
+    context: Context,
     run_id: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="RUN", help="The run, or a unique beginning of its id. (default: the latest that is not over)"
         ),
     ] = None,

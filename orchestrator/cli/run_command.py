@@ -19,6 +19,7 @@ from typing import Any, Final
 import typer
 
 from orchestrator.cli import command_settings, run
+from orchestrator.cli.declare import for_typer
 from orchestrator.cli.inputs.input_sources import folder_of_pattern
 from orchestrator.cli.options import COMMAND_SETTINGS
 from orchestrator.cli.setting_sources import from_file
@@ -72,7 +73,7 @@ def parse(arguments: Sequence[str], name: str, *, remote_paths: bool = False) ->
     Raises UsageError and the exceptions of click.
     """
     app = typer.Typer(add_completion=False)
-    app.command()(run.run)
+    app.command()(for_typer(run.run))
     command = typer.main.get_command(app)
     with command.make_context(name, list(arguments)) as context:
         parameters = {parameter.name or "": parameter for parameter in command.params}

@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from orchestrator.cli import run_command, stdout
+from orchestrator.cli.declare import Argument, Exit, Option
 from orchestrator.cli.exit import print_error
 from orchestrator.cli.options import JournalOption, expand, seconds, size
 from orchestrator.cli.run import journal_location
@@ -36,26 +37,22 @@ from runtime.text import printable, printable_json
 
 UserOption = Annotated[
     str | None,
-    typer.Option(help="User that runs the service. (default: you; for root, the owner of the journal's directory)"),
+    Option(help="User that runs the service. (default: you; for root, the owner of the journal's directory)"),
 ]
-DirectoryOption = Annotated[str, typer.Option(help="Working directory of the service.")]
+DirectoryOption = Annotated[str, Option(help="Working directory of the service.")]
 WritableOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATH", help="A directory that agents write to. May be given more than once."),
+    Option(metavar="PATH", help="A directory that agents write to. May be given more than once."),
 ]
 MemoryMaxOption = Annotated[
     int | None,
-    typer.Option(
-        parser=size, metavar="SIZE", help="Memory of the whole service. (default: workers * --memory-limit + 256M)"
-    ),
+    Option(parser=size, metavar="SIZE", help="Memory of the whole service. (default: workers * --memory-limit + 256M)"),
 ]
 WatchdogOption = Annotated[
     float,
-    typer.Option(
-        parser=seconds, metavar="TIME", help="Restart the service when its loop is stuck for this long; 0: never."
-    ),
+    Option(parser=seconds, metavar="TIME", help="Restart the service when its loop is stuck for this long; 0: never."),
 ]
-RestartOption = Annotated[float, typer.Option(parser=seconds, metavar="TIME", help="Seconds before a restart.")]
+RestartOption = Annotated[float, Option(parser=seconds, metavar="TIME", help="Seconds before a restart.")]
 
 _HOMES = ("/home/", "/root/", "/run/user/")
 _PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - directories that a service has for itself
@@ -135,7 +132,7 @@ _DOCTOR_SETTINGS = {
 def doctor(
     *,
     journal: JournalOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
+    json: Annotated[bool, Option("--json", help="Print the findings as one JSON object.")] = False,
     settings: dict[str, Any],
 ) -> None:
     """Check this host: what works, what is degraded, and how to repair it.
@@ -152,15 +149,15 @@ def doctor(
         stdout.print_all(printable_json(msgspec.json.encode(report).decode()) + "\n")
     else:
         stdout.print_all("".join(f"{line}\n" for line in _render_findings(findings)))
-    raise typer.Exit(verdict.exit_code)
+    raise Exit(verdict.exit_code)
 
 
 def probe(
-    port: Annotated[int, typer.Argument(metavar="PORT", help="The --probe-port of the run.")],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="/livez, /readyz or /startupz.")],
+    port: Annotated[int, Argument(metavar="PORT", help="The --probe-port of the run.")],
+    path: Annotated[str, Argument(metavar="PATH", help="/livez, /readyz or /startupz.")],
 ) -> None:
     """Query a health probe of a run on this host or in this container; exit with 0 for yes, 1 for no."""
-    raise typer.Exit(client.main([str(port), path]))
+    raise Exit(client.main([str(port), path]))
 
 
 def _render_findings(findings: Sequence[Finding]) -> Iterator[str]:

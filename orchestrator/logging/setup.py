@@ -1,18 +1,20 @@
-"""Render log events as lines with structlog, for people or as JSON. docs/log-events.md lists the supervisor's events.
+"""Render log events as lines, for people or as JSON, as structlog does. docs/log-events.md lists the events.
 
-Imported while the guardian starts, because importing structlog takes longer than importing the rest of the supervisor.
+structlog itself is loaded for a program that has configured it, and for a rare line with fields of its own kind.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
+from orchestrator.logging.console_lines import EVENT_WIDTH, SPECIAL, coloured_line, json_line, plain_line
 from orchestrator.logging.output_text import OUTPUT_EVENT, output_text
 from orchestrator.logging.sinks import BackgroundLog, Sink, TimedLog, standard_error
 from runtime.model import Severity
@@ -70,27 +72,35 @@ def make_log(
 
 def _json_renderer() -> Render:
     """Return a renderer of JSON in ASCII, which has no control characters."""
-    dump = structlog.processors.JSONRenderer(default=str)
 
     def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
         stamp = datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-        return str(dump(None, name, {**fields, "event": name, "level": level, "timestamp": stamp}))
+        return json_line(name, level, stamp, fields)
 
     return render
 
 
 def _console_renderer(*, colors: bool) -> Render:
-    """Return a renderer for people. The only escape codes in its lines are structlog's colours."""
-    show = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False)
+    """Return a renderer for people. The only escape codes in its lines are those of colours."""
+    make_line = coloured_line if colors else plain_line
 
     def render(name: str, level: str, at: float, fields: Mapping[str, Any]) -> str:
         if name == OUTPUT_EVENT:
             return output_text(fields, level, colors=colors)
         shown = {key: printable_value(value) for key, value in fields.items()}
         stamp = time.strftime("%H:%M:%S", time.localtime(at))
-        return str(show(None, name, {**shown, "event": name, "level": level, "timestamp": stamp}))
+        if not SPECIAL.isdisjoint(shown):
+            show = _structlog_renderer(colors=colors)
+            return str(show(None, name, {**shown, "event": name, "level": level, "timestamp": stamp}))
+        return make_line(name, level, stamp, shown)
 
     return render
+
+
+@functools.cache
+def _structlog_renderer(*, colors: bool) -> Any:
+    dev: Any = importlib.import_module("structlog").dev
+    return dev.ConsoleRenderer(colors=colors, pad_event_to=EVENT_WIDTH, sort_keys=False)
 
 
 def default_log(sink: Sink | None = None, level: Severity = Severity.WARNING) -> TimedLog:
@@ -98,7 +108,8 @@ def default_log(sink: Sink | None = None, level: Severity = Severity.WARNING) ->
 
     sink: where these lines go, if not to standard error. level: the least severe ones.
     """
-    if structlog.is_configured():
+    structlog: Any = sys.modules.get("structlog")  # a program that has configured it has imported it
+    if structlog is not None and structlog.is_configured():
         return BackgroundLog(_adapter(structlog.get_logger("quiesce")))
     return make_log(sink or standard_error(), "console", level)
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from orchestrator import Supervisor
 from orchestrator.cli import command_settings, run
+from orchestrator.cli.command_line import App
 from orchestrator.cli.options import COMMAND_SETTINGS, expand
 from orchestrator.cli.setting_sources import from_environment, from_file
 from orchestrator.config import Settings, SettingsOptions
@@ -72,12 +72,12 @@ def test_run_and_resume_have_an_option_for_each_setting(command: object) -> None
 def test_a_new_field_is_an_option_a_variable_a_key_and_a_row(tmp_path: Path) -> None:
     settings = list_settings(MoreSettings)
     seen = []
-    app = typer.Typer()
+    app = App()
 
-    @app.command()
-    @expand(settings=settings)
     def show(settings: dict[str, object]) -> None:
         seen.append(settings)
+
+    app.command()(expand(show, settings=settings))
 
     assert CliRunner().invoke(app, ["--nap-time", "2m"]).exit_code == 0
     assert CliRunner().invoke(app, []).exit_code == 0

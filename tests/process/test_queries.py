@@ -26,8 +26,8 @@ COMMAND = (
     sys.executable,
     "-c",
     (
-        "import typer; from orchestrator.cli import events, queries, results\n"
-        "app = typer.Typer(pretty_exceptions_enable=False)\n"
+        "from orchestrator.cli import events, queries, results; from orchestrator.cli.command_line import App\n"
+        "app = App(pretty_exceptions_enable=False)\n"
         "queries.register(app); results.register(app); events.register(app); app()"
     ),
 )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import typer.core
-
+from orchestrator.cli.declare import Context
 from orchestrator.cpus import usable_cpus
 from runtime.errors import UsageError
 from runtime.limits import MAX_SLOTS
 
 SEPARATOR: Final = "--"
-_KEY: Final = "quiesce.command"
+KEY: Final = "quiesce.command"
 _LISTS: Final = frozenset({":::", ":::+", "::::", "::::+"})
 _JOBS: Final = re.compile(r"([+-]?)(\d+)(%?)")
 
@@ -36,25 +35,9 @@ class CommandWordsGiven(NamedTuple):
     lists: Sequence[InputList] = ()
 
 
-class CommandLine(typer.core.TyperCommand):
-    """A command of the command line that may have a command of the user behind `--`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words before `--`; keep those behind it for `given_command`."""
-        if SEPARATOR in args:
-            at = args.index(SEPARATOR)
-            ctx.meta[_KEY] = split_command(args[at + 1 :])
-            args = with_jobs(args[:at])
-        return super().parse_args(ctx, args)
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the words of the usage line."""
-        return [*super().collect_usage_pieces(ctx), "[-- COMMAND [ARG]... [::: INPUT...]]"]
-
-
-def given_command(context: typer.Context) -> CommandWordsGiven | None:
+def given_command(context: Context) -> CommandWordsGiven | None:
     """Return the command behind `--`; None if there was no `--`."""
-    found = context.meta.get(_KEY)
+    found = context.meta.get(KEY)
     return found if isinstance(found, CommandWordsGiven) else None
 
 
