@@ -25,7 +25,8 @@ _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAME
 
 _PACKAGE_ROOT = str(Path(tree.__file__).parents[2])
 _PROGRAM = """\
-import sys
+import gc, sys
+gc.disable()
 home, *more = sys.argv[1:]
 own = sys.path[not sys.flags.safe_path:]
 sys.path[:] = [home, *own, *(path for path in more if path not in own)]

@@ -32,8 +32,8 @@ class Context:
 class Parameter:
     """Describe a parameter of a command: its names, and what else typer is to know of it (`metavar`, `help`, …).
 
-    parser: makes the value of the word; raises ValueError. check: raises UsageError for a value. default_from: makes the value where neither an option nor
-    the variable `envvar` has one.
+    parser: makes the value of the word; raises ValueError. check: raises UsageError for a value that is none.
+    default_from: makes the value where neither an option nor the variable `envvar` has one.
     """
 
     kind = ""
@@ -70,8 +70,7 @@ class Parameter:
     def with_help(self, text: str) -> Self:
         """Return the parameter with another help text."""
         more = {**self.more, "help": text}
-        functions = {"parser": self.parser, "check": self.check, "default_from": self.default_from}
-        return type(self)(*self.names, **functions, **more)
+        return type(self)(*self.names, parser=self.parser, check=self.check, default_from=self.default_from, **more)
 
     def for_typer(self) -> Any:
         """Return typer's description of this parameter."""

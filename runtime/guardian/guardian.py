@@ -64,7 +64,7 @@ from runtime.limits import clamp_wait
 from runtime.model import InterruptReason
 from runtime.native import is_readable
 from runtime.plain_signal import PlainSignal
-from runtime.process import libc, marks, parent_process, tree, usage
+from runtime.process import libc, marks, parent_process, psutil_later, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.executor_process import ExecutorProcess
 from runtime.stop_limits import STRAY_GRACE, SWEEP_END_TIMEOUT, UNDO_KILL_TIMEOUT
@@ -74,6 +74,9 @@ NO_PROCESS = 71
 
 MEMORY_SECONDS = 0.25
 """Seconds between two measurements of memory, when there is a limit."""
+
+WARM_UP_SECONDS = 1.0
+"""Seconds from the first executor on after which psutil is loaded: not while executors start."""
 
 REAP_BATCH = 1024
 """Upper bound of the children that are reaped in one pass of the loop."""
@@ -110,6 +113,8 @@ class Guardian:
         self.is_clean = True
         """Whether the sweep has left no process."""
         self._suspension = Suspension()
+        self._warm_at: float | None = math.inf
+        """When psutil is loaded: not yet known before the first executor, None once it is."""
         self._measure_at: float | None = None if settings.report_above is None else 0.0
         self._selector = selectors.DefaultSelector()
         self._output = StdioKeeper(self._selector)
@@ -151,6 +156,7 @@ class Guardian:
             self._stray_reaper.kill_due()
             self._undo.act_on_time()
             self._measure()
+            self._warm_up()
         self._shut_down_orphaned_run()
 
     def _serve(self) -> bool:
@@ -208,9 +214,15 @@ class Guardian:
     def _seconds_until_due(self) -> float | None:
         """Return the seconds until something is due (a SIGKILL, a measurement, a reaping), or None."""
         reap_at = self._reap_at if self._must_reap else None
-        due = (self._stray_reaper.due, self._measure_at, reap_at, self._undo.due)
+        due = (self._stray_reaper.due, self._measure_at, self._warm_at, reap_at, self._undo.due)
         times = [at for at in due if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _warm_up(self) -> None:
+        """Load what the end of the run may need, while there are descriptors and time for it."""
+        if self._warm_at is not None and time.monotonic() >= self._warm_at:
+            psutil_later.load()
+            self._warm_at = None
 
     # -- starting -----------------------------------------------------------------------------------
 
@@ -232,6 +244,8 @@ class Guardian:
             self._output.close(output)
             self._socket.report(ExitedReport(order.slot, order.incarnation, 0, NO_PROCESS, 0.0, 0))
             return
+        if self._warm_at == math.inf:
+            self._warm_at = time.monotonic() + WARM_UP_SECONDS
         self._executors[pid] = child = ExecutorProcess(order.slot, order.incarnation, pid, output)
         self._by_slot[order.slot, order.incarnation] = child
         self._socket.report(ForkedReport(order.slot, order.incarnation, pid))

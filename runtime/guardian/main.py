@@ -46,6 +46,7 @@ def main() -> None:
     parent = parent_process.open_parent_pidfd()
     leaf = RunCgroup(settings.leaf) if settings.leaf is not None else None
     leaf = leaf if leaf is not None and leaf.create() else None
+    gc.enable()  # not while modules are imported: they make much, and drop little
     gc.collect()
     gc.freeze()  # what is warm stays shared with every executor
     is_marked = set_mark(settings.mark)

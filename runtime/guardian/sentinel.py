@@ -25,7 +25,7 @@ from contextlib import suppress
 
 from runtime.guardian.stdio import redirect_to_null
 from runtime.native import is_readable
-from runtime.process import marked_processes, tree
+from runtime.process import marked_processes, psutil_later, tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
 from runtime.stop_limits import CGROUP_TIMEOUT, SENTINEL_END_TIMEOUT, SENTINEL_MARGIN, SENTINEL_REAP_TIMEOUT
@@ -130,6 +130,7 @@ class _SentinelProcess:
     def run(self) -> None:
         """Wait for the supervisor's death, then for the guardian's end or the end of its time; then end everything."""
         self._wait_for_supervisor()
+        psutil_later.load()
         end = time.monotonic() + self._grace + SENTINEL_MARGIN
         while (left := end - time.monotonic()) > 0 and not is_readable(self._guardian_fd, min(left, _LOOK)):
             self._signal_guardian(signal.SIGCONT)  # it may have been stopped

@@ -9,10 +9,9 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-import psutil
-
 from runtime.process import environments, procfs
 from runtime.process.marks import SUPERVISOR_VARIABLE, variable_of
+from runtime.process.psutil_later import psutil
 from runtime.process.run_mark import has_mark
 from runtime.process.tree import Process, processes, start_time
 from runtime.stop_limits import ENVIRONMENTS_TIMEOUT, PREVIOUS_SEARCH_TIMEOUT

@@ -6,10 +6,9 @@ import ctypes
 import os
 from contextlib import suppress
 
-import psutil
-
 from runtime.process import procfs
 from runtime.process.libc import LIBC
+from runtime.process.psutil_later import psutil
 
 RUN_VARIABLE = "QUIESCE_RUN_ID"
 """Environment variable of every process of a run, so that strays can be found as a last resort."""

@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-
-import psutil
+from typing import TypeAlias
 
 from runtime.model import escape_surrogates
 from runtime.process import procfs, unlisted
+from runtime.process.psutil_later import psutil
 from runtime.process.unlisted import HAS_WAITID, UnlistedProcess, is_child
 
-Process = psutil.Process | UnlistedProcess
+Process: TypeAlias = "psutil.Process | UnlistedProcess"
 """A process: pid and create time, or a child or pidfd."""
 
 

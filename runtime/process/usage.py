@@ -6,9 +6,8 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-import psutil
-
 from runtime.process import procfs
+from runtime.process.psutil_later import psutil
 from runtime.process.tree import children
 
 
