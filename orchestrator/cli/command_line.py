@@ -14,7 +14,6 @@ from orchestrator.cli import (
     common_options,
     completion,
     config,
-    declare,
     events,
     failures,
     help_texts,
@@ -29,24 +28,12 @@ from orchestrator.cli import (
     slurm,
     steering,
 )
-from orchestrator.cli.commands.parser import CommandLine
 from orchestrator.cli.exit import USAGE, exit_now, print_error
 from orchestrator.cli.mistakes import mistakes_in_one_line
+from orchestrator.cli.typer_app import App
 from orchestrator.version import VERSION
 from runtime.errors import UsageError
 from runtime.model import escape_surrogates
-
-
-class App(typer.Typer):
-    """An app whose commands declare their parameters by `declare`."""
-
-    def command(self, *names: Any, takes_command: bool = False, **more: Any) -> Any:
-        """Decorate a command, as typer does. takes_command: it may have a command of the user behind `--`."""
-        if takes_command:
-            more["cls"] = CommandLine
-        decorate = super().command(*names, **more)
-        return lambda command: decorate(declare.for_typer(command))
-
 
 app = App(
     name="quiesce",

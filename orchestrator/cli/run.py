@@ -54,7 +54,7 @@ from runtime.errors import UsageError
 from runtime.model import escape_surrogates
 
 if TYPE_CHECKING:
-    from orchestrator.cli.command_line import App
+    from orchestrator.cli.typer_app import App
 
 _OTHER_RUN = "give what it was begun with, or another --run-id"
 

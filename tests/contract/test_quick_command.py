@@ -42,7 +42,7 @@ def by_typer(name: str, words: list[str]) -> dict[str, Any] | None:
 def without_nothing(values: dict[str, Any] | None) -> dict[str, Any]:
     """A list that is empty is one that was not given."""
     assert values is not None
-    return {name: None if value == [] else value for name, value in values.items()}
+    return {name: None if value == [] else value for name, value in values.items() if name != "context"}
 
 
 USUAL = [
@@ -82,7 +82,8 @@ def test_usual_arguments_mean_what_they_mean_to_typer(
 
 
 UNUSUAL = [
-    ("run", []),
+    ("run", ["m:f", "-j", "4"]),
+    ("run", ["--", "true"]),
     ("run", ["--help"]),
     ("run", ["m:f", "-q"]),
     ("run", ["m:f", "more"]),

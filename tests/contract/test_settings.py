@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from orchestrator import Supervisor
 from orchestrator.cli import command_settings, run
-from orchestrator.cli.command_line import App
 from orchestrator.cli.options import COMMAND_SETTINGS, expand
 from orchestrator.cli.setting_sources import from_environment, from_file
+from orchestrator.cli.typer_app import App
 from orchestrator.config import Settings, SettingsOptions
 from orchestrator.core.checked_record import field
 from orchestrator.setting_list import format_table, list_settings

@@ -26,9 +26,9 @@ COMMAND = (
     sys.executable,
     "-c",
     (
-        "from orchestrator.cli import events, queries, results; from orchestrator.cli.command_line import App\n"
+        "from orchestrator.cli import events, queries, results, steering; from orchestrator.cli.typer_app import App\n"
         "app = App(pretty_exceptions_enable=False)\n"
-        "queries.register(app); results.register(app); events.register(app); app()"
+        "queries.register(app); steering.register(app); results.register(app); events.register(app); app()"
     ),
 )
 AT = datetime(2030, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC).timestamp()
