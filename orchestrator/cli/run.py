@@ -171,7 +171,9 @@ def _check_what(
     if agent is not None and spec is not None:
         raise UsageError(f"give an agent ({agent}) or a command behind --, not both")
     if agent is None and spec is None:
-        raise UsageError("give an AGENT, or a command behind --: quiesce run AGENT …, quiesce run … -- COMMAND")
+        raise UsageError(
+            "give an AGENT, or a command behind --: quiesce run AGENT …, quiesce run … -- COMMAND; see quiesce run --help"
+        )
     if spec is None:
         refuse_without_command(command_options, output_options)
         refuse_command_settings(settings)
