@@ -23,7 +23,7 @@ class Exit(Exception):
 
 
 class Context:
-    """What a command is told of how it was called, beside its parameters: typer's context has more."""
+    """How a command was called, for those that need more than its parameters: typer's context has more."""
 
     def __init__(self) -> None:
         self.meta: dict[str, Any] = {}

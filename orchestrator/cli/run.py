@@ -172,7 +172,8 @@ def _check_what(
         raise UsageError(f"give an agent ({agent}) or a command behind --, not both")
     if agent is None and spec is None:
         raise UsageError(
-            "give an AGENT, or a command behind --: quiesce run AGENT …, quiesce run … -- COMMAND; see quiesce run --help"
+            "give an AGENT, or a command behind --: quiesce run AGENT …, quiesce run … -- COMMAND"
+            "; see quiesce run --help"
         )
     if spec is None:
         refuse_without_command(command_options, output_options)
