@@ -18,6 +18,7 @@ HAS_EXAMPLES = {
     "docs/arguments.md": 3,
     "docs/lifespan.md": 2,
     "docs/logging.md": 1,
+    "docs/models.md": 1,
     "docs/output.md": 2,
     "docs/progress.md": 1,
     "docs/stopping.md": 1,
@@ -81,6 +82,12 @@ def test_the_example_of_a_program_that_takes_the_log(tmp_path: Path) -> None:
     (program,) = examples_of("docs/logging.md")
     lines = run(program, tmp_path)
     assert sorted(lines) == ["INFO shop 1 says: thinking about 1", "INFO shop run.finished: completed"]
+
+
+def test_the_example_of_models_arrays_and_exceptions_prints_what_the_page_says(tmp_path: Path) -> None:
+    (program,) = examples_of("docs/models.md")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert run(program, tmp_path) == page.partition("```output\n")[2].partition("\n```")[0].splitlines()
 
 
 def test_the_example_of_an_agent_that_stops_well(tmp_path: Path) -> None:
