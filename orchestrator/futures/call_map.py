@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, cast
 
 from orchestrator.futures.call_future import CallFuture
 from orchestrator.futures.pool import CallPool
@@ -15,7 +17,8 @@ from runtime.ipc.calls import Call, run_chunk
 BATCH = 256
 """Calls that are handed in together."""
 
-Submitted = Iterator[list[CallFuture[Any]]]
+AHEAD = 1024
+"""Calls that `imap` and `imap_unordered` have on the way, at most."""
 
 
 def make_calls(fn: Callable[..., Any], arguments: Iterable[Sequence[Any]], chunksize: int) -> Iterator[Call]:
@@ -71,3 +74,42 @@ def _values(pool: CallPool, waiting: deque[CallFuture[Any]], calls: Iterator[Cal
         for future in waiting:
             future.cancel()
         waiting.clear()
+
+
+def map_unordered(
+    pool: CallPool, fn: Callable[..., Any], arguments: Iterable[Sequence[Any]], chunksize: int, buffersize: int
+) -> Iterator[Any]:
+    """Hand in as many calls as `buffersize` says, and return the iterator of their values as they come."""
+    calls = make_calls(fn, arguments, chunksize)
+    arrived: queue.SimpleQueue[CallFuture[Any]] = queue.SimpleQueue()
+    waiting: set[CallFuture[Any]] = set()
+    _hand_in(pool, list(itertools.islice(calls, buffersize)), waiting, arrived)
+    values = _arriving(pool, calls, waiting, arrived)
+    return values if chunksize == 1 else itertools.chain.from_iterable(values)
+
+
+def _hand_in(
+    pool: CallPool, calls: list[Call], waiting: set[CallFuture[Any]], arrived: queue.SimpleQueue[CallFuture[Any]]
+) -> None:
+    if calls:
+        futures = pool.submit(calls)
+        waiting.update(futures)
+        for future in futures:
+            Future.add_done_callback(future, cast("Any", arrived.put))  # it does not block: it needs no thread of its own
+
+
+def _arriving(
+    pool: CallPool,
+    calls: Iterator[Call],
+    waiting: set[CallFuture[Any]],
+    arrived: queue.SimpleQueue[CallFuture[Any]],
+) -> Iterator[Any]:
+    try:
+        while waiting:
+            future = arrived.get()
+            waiting.discard(future)
+            _hand_in(pool, list(itertools.islice(calls, 1)), waiting, arrived)
+            yield future.result()
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -17,7 +17,7 @@ from orchestrator.core.ladder import Rung
 from orchestrator.futures import interpreter_end
 from orchestrator.futures.call_future import CallFuture
 from orchestrator.futures.call_keys import CallNamer, KeyFunction, program_run_id
-from orchestrator.futures.call_map import map_calls
+from orchestrator.futures.call_map import AHEAD, map_calls, map_unordered
 from orchestrator.futures.pool import CallPool
 from orchestrator.run_id import check_run_id, new_run_id
 from runtime.errors import UsageError
@@ -138,14 +138,32 @@ class SupervisedExecutor(Executor):
         arguments make one call, which saves time for tiny functions. Raises TimeoutError while iterating when a value
         is not there `timeout` seconds after this call; what `fn` raises; ValueError for a chunksize below 1.
         """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+        _check_sizes(chunksize, buffersize)
+        interpreter_end.refuse_at_end()
         end = None if timeout is None else timeout + time.monotonic()
         return map_calls(self._pool, fn, zip(*iterables), chunksize, buffersize, end)  # noqa: B905 - as map does
+
+    def imap(
+        self, fn: Callable[[Any], T], iterable: Iterable[Any], chunksize: int = 1, *, buffersize: int = AHEAD
+    ) -> Iterator[T]:
+        """Yield `fn(item)` in the order of the items, as `multiprocessing.Pool.imap`; they are read as they are needed.
+
+        At most `buffersize` calls are on the way. Else as `map`.
+        """
+        return self.map(fn, iterable, chunksize=chunksize, buffersize=buffersize)
+
+    def imap_unordered(
+        self, fn: Callable[[Any], T], iterable: Iterable[Any], chunksize: int = 1, *, buffersize: int = AHEAD
+    ) -> Iterator[T]:
+        """Yield `fn(item)` as soon as each is there, whatever their order. Else as `imap`."""
+        _check_sizes(chunksize, buffersize)
+        interpreter_end.refuse_at_end()
+        return map_unordered(self._pool, fn, zip(iterable), chunksize, buffersize)
+
+    def starmap(self, fn: Callable[..., T], iterable: Iterable[Iterable[Any]], chunksize: int = 1) -> list[T]:
+        """Return the list of `fn(*arguments)`, as `multiprocessing.Pool.starmap`. Raises as `map`."""
+        _check_sizes(chunksize, None)
+        return list(map_calls(self._pool, fn, map(tuple, iterable), chunksize, None, None))
 
     # -- the end --------------------------------------------------------------------------------------
 
@@ -208,6 +226,16 @@ def _check_arguments(max_workers: object, initializer: object, max_tasks_per_chi
             raise ValueError("max_tasks_per_child must be >= 1")
     if on_crash not in ("task", "pool"):
         raise UsageError(f"on_crash = {show_value(on_crash)}: give 'task' or 'pool'")
+
+
+def _check_sizes(chunksize: int, buffersize: object) -> None:
+    """Raise ValueError or TypeError as Executor.map does."""
+    if chunksize < 1:
+        raise ValueError("chunksize must be >= 1.")
+    if buffersize is not None and not isinstance(buffersize, int):
+        raise TypeError("buffersize must be an integer or None")
+    if buffersize is not None and buffersize < 1:
+        raise ValueError("buffersize must be None or > 0")
 
 
 def _check_journal(journal: object, key: object, run_id: object) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,23 @@ def test_arguments_are_checked_as_the_standard_library_checks_them() -> None:
         SupervisedExecutor(1, initializer=1)  # type: ignore[arg-type]
     with SupervisedExecutor(1) as executor, pytest.raises(ValueError, match="chunksize must be >= 1"):
         executor.map(identity, [1], chunksize=0)
+
+
+def test_the_maps_of_multiprocessing(executor: SupervisedExecutor) -> None:
+    expected = [number * 3 for number in range(100)]
+    assert list(executor.imap(partial(operator.mul, 3), range(100))) == expected
+    assert sorted(executor.imap_unordered(partial(operator.mul, 3), iter(range(100)), chunksize=7)) == expected
+    assert executor.starmap(pow, [(2, 3), [3, 2]]) == [8, 9]
+
+
+def test_imap_unordered_yields_what_is_ready_first(executor: SupervisedExecutor, tmp_path: Path) -> None:
+    values = executor.imap_unordered(wait_for, [str(tmp_path / "a"), "/"], buffersize=2)
+    assert next(values) == "/"
+    (tmp_path / "a").write_text("")
+    assert next(values) == str(tmp_path / "a")
+
+
+def wait_for(path: str) -> str:
+    while not Path(path).exists():
+        time.sleep(0.005)
+    return path
