@@ -95,7 +95,7 @@ def _hand_in(
         futures = pool.submit(calls)
         waiting.update(futures)
         for future in futures:
-            Future.add_done_callback(future, cast("Any", arrived.put))  # it does not block: it needs no thread of its own
+            Future.add_done_callback(future, cast("Any", arrived.put))  # it does not block: no thread of its own
 
 
 def _arriving(

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import sys
 
-from bench.contenders import CONTENDERS, Contender, Futures, Quiesce
+from bench.contenders import CONTENDERS, Contender, Futures, Quiesce, QuiesceExecutor
 
 GRACE = 1.0
 """Seconds of grace, and again of term grace, that our supervisor is given."""
@@ -49,8 +49,25 @@ class Ours(Quiesce):
         self.pool.__exit__(*sys.exc_info())
 
 
+class OurExecutor(QuiesceExecutor):
+    """Our executor, with a journal, stopped by the signals as a Supervisor is."""
+
+    def __init__(self, workers: int) -> None:
+        Contender.__init__(self, workers)
+        from orchestrator.futures import SupervisedExecutor  # noqa: PLC0415 - as above
+
+        journal = os.path.join(os.environ["BENCH_FOLDER"], "journal.db")
+        self.pool = SupervisedExecutor(
+            workers, journal=journal, key="compare", grace=GRACE, term_grace=GRACE, handle_signals=True
+        )
+
+    def stop(self) -> None:
+        self.pool.__exit__(*sys.exc_info())
+
+
 PEERS: dict[str, type[Contender]] = {
     "quiesce": Ours,
+    "quiesce executor": OurExecutor,
     "concurrent.futures spawn": Spawned,
     "concurrent.futures forkserver": Forkserved,
     "multiprocess.Pool": CONTENDERS["multiprocess.Pool"],
