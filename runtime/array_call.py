@@ -35,6 +35,28 @@ def call_packed(data: bytes, results: ResultPlace | None) -> Any:
     return result if results is None else _pack(result, results)
 
 
+class StoredCall:
+    """One call as a journal keeps it: pickled, its large arrays named by their content.
+
+    It has the name of the function that it calls, for logs and keys.
+    """
+
+    def __init__(self, module: str, name: str, data: bytes) -> None:
+        self.__module__, self.__qualname__ = module, name
+        self._data = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredCall, (self.__module__, self.__qualname__, self._data)
+
+    def __call__(self, _content: str) -> Any:
+        """Return what the only call of a batch returns. Raises as `call_packed` does.
+
+        The argument is the hash of what is called: calls of one name differ by it.
+        """
+        (result,) = pickling.load(self._data)()
+        return result
+
+
 def _pack(result: Any, results: ResultPlace) -> PackedResult:
     slot = own_slot()
     end = None

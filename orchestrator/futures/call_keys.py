@@ -40,7 +40,7 @@ class CallNamer:
     @property
     def compares(self) -> bool:
         """Whether a stored call of the same name may be another one, because the program chose the name."""
-        return self._key is not None
+        return self._key is not None and not getattr(self._key, "is_by_content", False)
 
     def name(self, call: Call) -> str:
         """Return the key of a call's task. Raises UsageError, and what the program's function raises."""

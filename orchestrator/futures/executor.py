@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from types import TracebackType
@@ -56,6 +56,7 @@ class SupervisedExecutor(Executor):
     timeout: seconds that one call may take; its future then raises TimeoutError.
     retries: how often a call that raised, or whose process died, is made again.
     on_crash: "task": a process that dies costs its call; "pool": the executor is broken, as the standard library's.
+    slot_env: environment variables with a value for each process, set before it imports anything of the program.
     handle_signals: take SIGINT, SIGTERM and SIGHUP over from the first call to the end of `shutdown`; only where both
     are made in the main thread.
 
@@ -78,6 +79,7 @@ class SupervisedExecutor(Executor):
         timeout: float | None = None,
         retries: int = 0,
         on_crash: OnCrash = "task",
+        slot_env: Mapping[str, Sequence[object] | str] | None = None,
         handle_signals: bool = False,
     ) -> None:
         _check_arguments(max_workers, initializer, max_tasks_per_child, on_crash)
@@ -90,7 +92,7 @@ class SupervisedExecutor(Executor):
         options: dict[str, Any] = {} if max_workers is None else {"workers": max_workers}
         settings = Settings.from_options(
             **options, max_tasks_per_executor=max_tasks_per_child, grace=grace, term_grace=term_grace, timeout=timeout,
-            retries=retries, crash_limit=retries + 1, oom_retries=retries,
+            retries=retries, crash_limit=retries + 1, oom_retries=retries, slot_env=slot_env or {},
         )  # fmt: skip
         if run_id is None:
             run_id = key if isinstance(key, str) else new_run_id() if key is None else program_run_id()

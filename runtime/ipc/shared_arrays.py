@@ -17,7 +17,15 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
-from runtime.ipc.shared_memory import SegmentPlace, map_segment, next_page, open_segment, read_at, write_at
+from runtime.ipc.shared_memory import (
+    SegmentPlace,
+    find_segment,
+    map_segment,
+    next_page,
+    open_segment,
+    read_at,
+    write_at,
+)
 
 _ACCESS: Final = {"r": mmap.ACCESS_READ, "r+": mmap.ACCESS_WRITE, "w+": mmap.ACCESS_WRITE, "c": mmap.ACCESS_COPY}
 
@@ -102,6 +110,15 @@ def open_array(place: SegmentPlace, layout: Layout, mode: str) -> Any:
     """Return the array that is a whole segment. Raises SharedMemoryLost."""
     memory = map_segment(place, _ACCESS[mode])
     return _as_memmap(memory, layout, mode, f"{_PROC}{place.pid}/fd/{place.fd}", 0)
+
+
+def open_named_array(name: str, layout: Layout, mode: str) -> Any:
+    """Return the array that is a whole segment of the program, found by its name. Raises SharedMemoryLost.
+
+    So what a journal keeps of a call does not say where an array is in this start of the program.
+    """
+    parent = importlib.import_module("multiprocessing").parent_process()
+    return open_array(find_segment(os.getpid() if parent is None else parent.pid, name), layout, mode)
 
 
 def append_array(place: SegmentPlace, array: Any) -> tuple[Any, int]:

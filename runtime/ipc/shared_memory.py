@@ -52,13 +52,15 @@ class SegmentPlace(NamedTuple):
 class Segment:
     """Own one piece of shared memory: it is released when the last reference to this object goes.
 
+    `name` is what `find_segment` looks for; no other process can open it by that alone.
+
     Raises OSError where there is none to be had: no memory, too many segments, a host without /proc.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "quiesce-shared") -> None:
         self._fd = -1
         _check_room()
-        self._fd = anonymous_file("quiesce-shared")
+        self._fd = anonymous_file(name)
         _live.add(id(self))
         self._inode = os.fstat(self._fd).st_ino
         self._pid = os.getpid()
@@ -111,6 +113,20 @@ def open_segment(place: SegmentPlace, *, to_write: bool = False) -> int:
         os.close(fd)
         raise SharedMemoryLost(f"{path} is another file by now")
     return fd
+
+
+def find_segment(pid: int, name: str) -> SegmentPlace:
+    """Return the place of a segment of a process by its name. Raises SharedMemoryLost."""
+    directory, wanted = f"/proc/{pid}/fd", f"/memfd:{name} (deleted)"
+    try:
+        for fd in os.listdir(directory):
+            with suppress(OSError):  # closed meanwhile
+                if os.readlink(f"{directory}/{fd}") == wanted:
+                    status = os.stat(f"{directory}/{fd}")
+                    return SegmentPlace(pid, int(fd), status.st_ino, status.st_size)
+    except OSError as error:
+        raise SharedMemoryLost(f"{directory} cannot be read: {error.strerror}") from error
+    raise SharedMemoryLost(f"process {pid} shares no memory named {name}")
 
 
 def map_segment(place: SegmentPlace, access: int) -> mmap.mmap:
