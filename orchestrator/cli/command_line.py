@@ -26,6 +26,7 @@ from orchestrator.cli import (
     run,
     service,
     slurm,
+    stacks,
     steering,
 )
 from orchestrator.cli.exit import USAGE, exit_now, print_error
@@ -56,6 +57,7 @@ config.register(app)
 kubernetes.register(app)
 service.register(app)
 slurm.register(app)
+stacks.register(app)
 
 
 _ClickException: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

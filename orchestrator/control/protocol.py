@@ -60,7 +60,16 @@ class LimitsRequest(msgspec.Struct, frozen=True, tag="limits"):
     """Ask for the limits of the run. The reply is LimitsReply."""
 
 
-Request = StatusRequest | InterruptRequest | EscalateRequest | SubscribeRequest | LimitsRequest
+class StacksRequest(msgspec.Struct, frozen=True, tag="stacks"):
+    """Write the stacks of all processes to the log of the run."""
+
+    triggered_by: str = ""
+
+
+RunRequest = StatusRequest | InterruptRequest | EscalateRequest | LimitsRequest | StacksRequest
+"""Requests that the run answers."""
+
+Request = RunRequest | SubscribeRequest
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

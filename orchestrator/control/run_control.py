@@ -16,6 +16,8 @@ from orchestrator.control.protocol import (
     LimitsRequest,
     RemainingExecutor,
     Reply,
+    RunRequest,
+    StacksRequest,
     StatusReply,
     StatusRequest,
     StopReport,
@@ -68,6 +70,7 @@ class RunControl:
             InterruptRequest: self._interrupt,
             EscalateRequest: self._escalate,
             LimitsRequest: self._limits,
+            StacksRequest: self._stacks,
         }
 
     @property
@@ -75,7 +78,7 @@ class RunControl:
         """The id of the run."""
         return self._run.run_id
 
-    def answer(self, request: StatusRequest | InterruptRequest | EscalateRequest | LimitsRequest) -> Reply:
+    def answer(self, request: RunRequest) -> Reply:
         """Answer a request. Raises UsageError for one that makes no sense now."""
         return self._answers[type(request)](request)
 
@@ -119,6 +122,10 @@ class RunControl:
         if self._run.status.phase not in (Phase.STOPPING, Phase.FINISHING):
             raise UsageError(f"run {self.run_id} is not being stopped: interrupt it first")
         self._post(stimuli.EscalationRequested(escape_surrogates(request.triggered_by)))
+        return Done()
+
+    def _stacks(self, request: StacksRequest) -> Done:
+        self._post(stimuli.StacksRequested(escape_surrogates(request.triggered_by)))
         return Done()
 
     def _limits(self, _: LimitsRequest) -> LimitsReply:

@@ -25,15 +25,12 @@ from orchestrator.control.protocol import (
     VERSION,
     Done,
     Ended,
-    EscalateRequest,
     Events,
     Gap,
-    InterruptRequest,
-    LimitsRequest,
     Refused,
     Reply,
     Request,
-    StatusRequest,
+    RunRequest,
     SubscribeRequest,
     Welcome,
 )
@@ -67,7 +64,7 @@ class Controlled(Protocol):
         """The id of the run."""
         ...
 
-    def answer(self, request: StatusRequest | InterruptRequest | EscalateRequest | LimitsRequest) -> Reply:
+    def answer(self, request: RunRequest) -> Reply:
         """Hand a request to the run, or answer it."""
         ...
 

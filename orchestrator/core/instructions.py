@@ -142,6 +142,10 @@ class SweepWithoutGuardian(msgspec.Struct, frozen=True):
     """Kill the guardian, which does not answer, end all that it watched, and answer with a SweepReport."""
 
 
+class WriteStacks(msgspec.Struct, frozen=True):
+    """Have every process write its stacks, and the last stimuli written."""
+
+
 class EmitLog(msgspec.Struct, frozen=True):
     """Write a named log event, which is also written into the journal's events, there with its `detail`."""
 
@@ -174,6 +178,7 @@ Instruction = (
     | ReportAgent
     | SweepProcesses
     | SweepWithoutGuardian
+    | WriteStacks
     | EmitLog
     | StopLoop
 )

@@ -34,6 +34,7 @@ from orchestrator.core.instructions import (
     StopLoop,
     SweepProcesses,
     SweepWithoutGuardian,
+    WriteStacks,
 )
 from orchestrator.core.loading import Loading
 from orchestrator.core.lost_tasks import LostTasks
@@ -58,6 +59,7 @@ _NON_ACTIONABLE_STIMULI = frozenset(
         guardian_protocol.ReadyReport,
         guardian_protocol.ForkedReport,
         stimuli.LogRequested,
+        stimuli.StacksRequested,
         stimuli.JournalContended,
         stimuli.JournalAvailable,
     }
@@ -128,6 +130,7 @@ class SupervisorStateMachine:
             stimuli.InterruptRequested: self._on_interrupt_requested,
             stimuli.EscalationRequested: self._shutdown.on_escalation_requested,
             stimuli.OsSignalReceived: self._shutdown.on_os_signal,
+            stimuli.StacksRequested: self._on_stacks_requested,
             stimuli.HostEndAnnounced: self._host_end.on_announced,
             stimuli.HostEndExpected: self._host_end.on_expected,
             stimuli.HostEndWithdrawn: self._host_end.on_withdrawn,
@@ -314,6 +317,10 @@ class SupervisorStateMachine:
             self._sweep_deadline += stimulus.seconds
         if self._commit_deadline is not None:
             self._commit_deadline += stimulus.seconds
+
+    def _on_stacks_requested(self, stimulus: stimuli.StacksRequested, _now: float) -> None:
+        self.state.log("stacks.requested", triggered_by=stimulus.triggered_by)
+        self.state.emit(WriteStacks())
 
     def _on_timer(self, _: stimuli.TimerFired, now: float) -> None:
         self._shutdown.on_timer(now)

@@ -243,6 +243,12 @@ class OsSignalReceived(msgspec.Struct, frozen=True):
     user: bool
 
 
+class StacksRequested(msgspec.Struct, frozen=True):
+    """A caller asks for the stacks of all processes."""
+
+    triggered_by: str
+
+
 class HostEndAnnounced(msgspec.Struct, frozen=True):
     """The host is taken away in so many seconds. `revocable`: it may still withdraw that."""
 
@@ -313,6 +319,7 @@ Stimulus = (
     | InterruptRequested
     | EscalationRequested
     | OsSignalReceived
+    | StacksRequested
     | HostEndAnnounced
     | HostEndExpected
     | HostEndWithdrawn

@@ -26,6 +26,7 @@ class Effects:
         post: Post,
         on_agent: Callable[[instructions.ReportAgent], None],
         end: Callable[[], None],
+        write_stacks: Callable[[], None],
         now: Callable[[], float],
     ) -> None:
         self._backend = backend
@@ -55,6 +56,7 @@ class Effects:
             instructions.ReportAgent: on_agent,
             instructions.SweepProcesses: self._sweep,
             instructions.SweepWithoutGuardian: lambda _: guardian.sweep_without_guardian(),
+            instructions.WriteStacks: lambda _: write_stacks(),
             instructions.EmitLog: lambda order: writes.log(order.name, order.severity, order.fields, order.detail),
             instructions.StopLoop: lambda _: end(),
         }

@@ -21,7 +21,7 @@ from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.journal_contention import JournalContention
 from orchestrator.engine.task_store import NOTHING_KNOWN, Known, Post, WriteBatch, committed
-from orchestrator.journal import DuplicateKeyError, Journal, JournalError
+from orchestrator.journal import DuplicateKeyError, Journal, JournalError, is_stacks_request
 from runtime.errors import QuiesceError, UsageError
 from runtime.model import ExecutionStatus
 
@@ -298,12 +298,18 @@ class JournalWriter:
                 journal.report_progress(self._run, report)
 
     def _poll_requests(self, journal: Journal, seen: int) -> int:
-        """Post what `quiesce interrupt` has written. Another connection's commit changes the data version."""
+        """Post what `quiesce interrupt` and `quiesce stacks` have written.
+
+        Another connection's commit changes the data version.
+        """
         try:
             version = journal.data_version()
             if version != seen:
                 for request in journal.take_requests(self._run):
-                    self._post(stimuli.InterruptRequested(request.signal, request.key))
+                    if is_stacks_request(request.signal):
+                        self._post(stimuli.StacksRequested(request.signal.message))
+                    else:
+                        self._post(stimuli.InterruptRequested(request.signal, request.key))
         except QuiesceError as error:
             self._fail(error, None)
             return seen

@@ -111,7 +111,15 @@ class Engine:
             self._now,
         )
         self._effects = Effects(
-            backend, mux, guardian, writes, post=self.post, on_agent=on_agent, end=self._finish, now=self._now
+            backend,
+            mux,
+            guardian,
+            writes,
+            post=self.post,
+            on_agent=on_agent,
+            end=self._finish,
+            write_stacks=self._dump_stacks,
+            now=self._now,
         )
         self._ended = False
         self._finished = threading.Event()

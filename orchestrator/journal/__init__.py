@@ -8,6 +8,7 @@ from typing import Final
 from orchestrator.journal.base import Committed, Counts, Journal, Mode, Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.contention import Contention, ContentionError, Handler, wait_at_most
 from orchestrator.journal.errors import ClaimedError, DuplicateKeyError, JournalError
+from orchestrator.journal.requests import is_stacks_request, stacks_request
 from orchestrator.journal.sqlite.journal import SqliteJournal
 from orchestrator.journal.sqlite.locks import GROUP, PRIVATE
 from runtime.errors import UsageError
@@ -31,8 +32,10 @@ __all__ = [
     "Request",
     "RunRecord",
     "SupervisorRecord",
+    "is_stacks_request",
     "open_journal",
     "path_of",
+    "stacks_request",
     "unsupported_reason",
     "wait_at_most",
 ]

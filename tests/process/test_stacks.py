@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.control import address
 from tests.process.helpers import agent, jsonl, look
-from tests.support.cli import start_cli
+from tests.support.cli import Running, run_cli, start_cli
 from tests.support.sync import AnnouncementPipe
 
 
@@ -42,6 +43,40 @@ def test_an_executor_whose_lock_is_held_shows_who_holds_it(tmp_path: Path, name:
     log = stacks_at_stop(tmp_path, name, pause=pause)
     assert len(re.findall(r"in hold_lock\b", log)) == 1, log
     assert "Fatal Python error" not in log
+
+
+def run_of_two_threads(tmp_path: Path, post: AnnouncementPipe) -> Running:
+    source = jsonl(tmp_path / "in.jsonl", [{"post": post.path}])
+    words = ("run", agent("busy:wait_beside_thread"), "-i", source, "-w", "1", "-j", tmp_path / "j.db")
+    return start_cli(*words, "--run-id", "r", "--grace", "0.2", "--term-grace", "5")
+
+
+@pytest.mark.parametrize("has_socket", [True, False], ids=["by the socket", "by the journal"])
+def test_another_terminal_asks_for_the_stacks_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_socket: bool
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # the histories are there
+    elsewhere = {} if has_socket else {address.FOLDER_VARIABLE: str(tmp_path / "elsewhere")}
+    with AnnouncementPipe(tmp_path / "post") as post, run_of_two_threads(tmp_path, post) as running:
+        post.expect(1, deadline=60)
+        asked = run_cli("stacks", "r", "-j", tmp_path / "j.db", env=elsewhere)
+        assert (asked.returncode, f"process {running.pid}" in asked.stdout) == (0, True), asked
+        running.expect("in wait_in_thread", deadline=60)
+        running.expect("in _dump_stacks", deadline=60)
+        running.expect("history.written", deadline=60)
+        assert "interrupt.requested" not in running.stderr
+        running.send(signal.SIGTERM)
+        running.wait(60)
+    (request,) = look(tmp_path / "j.db").named("stacks.requested")
+    assert request["triggered_by"].startswith("quiesce stacks, process ")
+
+
+def test_a_run_that_is_over_has_no_stacks(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [1])
+    run_cli("run", agent("parents:quick"), "-i", source, "-w", "1", "-j", tmp_path / "j.db", "--run-id", "r")
+    done = run_cli("stacks", "r", "-j", tmp_path / "j.db")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done
+    assert "no living supervisor has run r" in done.stderr
 
 
 def test_an_executor_at_work_shows_its_threads_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,5 +40,5 @@ def test_every_stimulus_and_record_of_an_executor_has_a_handler() -> None:
 
 def test_every_instruction_has_an_effect() -> None:
     part: Any = Mock()
-    effects = Effects(part, part, part, part, post=part, on_agent=part, end=part, now=part)
+    effects = Effects(part, part, part, part, post=part, on_agent=part, end=part, write_stacks=part, now=part)
     assert set(get_args(instructions.Instruction)) == records_of(instructions) == set(effects._performers)
