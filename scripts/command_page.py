@@ -31,7 +31,7 @@ EXIT_CODES = """
 def render() -> str:
     """Return the page."""
     group: Any = build()
-    parts = ["# Commands", group.help, _table(group.params)]
+    parts = ["# The command line", group.help, _table(group.params)]
     for name, command in group.commands.items():
         parts += [f"## quiesce {name}", f"`{_usage(name, command)}`", _text(inspect.cleandoc(command.help or ""))]
         parts.append(_table([parameter for parameter in command.params if not _is_common(parameter, group)]))

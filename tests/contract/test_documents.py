@@ -74,3 +74,12 @@ def test_the_options_that_documents_name_exist() -> None:
         if option not in known and not any(option in program for program in programs)
     ]
     assert unknown == []
+
+
+def test_the_readme_and_the_site_lead_to_every_page() -> None:
+    """A page of the decisions is led to by their list."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    assert [page for page in pages if f"](docs/{page})" not in readme] == []
+    assert [page for page in pages if f": {page}\n" not in site] == []
