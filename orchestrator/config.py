@@ -52,6 +52,7 @@ class SettingsOptions(TypedDict, total=False):
     stop_signal: str
     ok_codes: Sequence[int]
     retry_codes: Sequence[int] | None
+    container_undo: bool
     delay: float
     load: str | None
     memfree: int | None

@@ -159,7 +159,7 @@ OptionalCodes = Annotated[Sequence[int] | None, Unit.CODES, Converter(parse_code
 Load = Annotated[str | None, Unit.LOAD, Converter(parse_load)]
 HaltCondition = Annotated[str | None, Unit.HALT, Converter(check_halt)]
 
-OF_COMMANDS = ("stop_signal", "ok_codes", "retry_codes", "delay", "load", "memfree", "halt")
+OF_COMMANDS = ("stop_signal", "ok_codes", "retry_codes", "delay", "load", "memfree", "halt", "container_undo")
 """Settings that only runs of commands have (docs/commands.md). Others refuse them."""
 
 
@@ -271,6 +271,11 @@ class RunSettings(CheckedRecord):
     retry_codes: OptionalCodes = field(
         default=None,
         description="Of commands: exit codes that --retries tries again; 128 + n for signal n. (default: all others)",
+    )
+    container_undo: bool = field(
+        default=True,
+        description="Of commands: name and label the container of `docker run` and `podman run`, and remove it at the "
+        "end of its task (docs/undo.md).",
     )
     delay: float = field(
         default=0, ge=0, le=LONGEST_SECONDS, description="Of commands: seconds between the starts of two commands."

@@ -8,6 +8,7 @@ and what it has detached are gone is known before its task is over.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import os
 import resource
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.agents import AgentOptions
-from runtime.command import launch, spec
+from runtime.command import containers, launch, spec
 from runtime.command.family import MARK, Family
 from runtime.command.output_files import OutputFile, results_folder
 from runtime.command.record import (
@@ -38,6 +39,7 @@ from runtime.command.start_gate import StartGate
 from runtime.command.stopping import CommandStop, StopFile
 from runtime.command.words import CommandWords, TaskPlace, elements, field_text
 from runtime.errors import UsageError
+from runtime.execution.external import ExternalResource
 from runtime.execution.state import ExecutionState
 from runtime.plain_signal import PlainSignal
 from runtime.reasons import InterruptReason
@@ -131,7 +133,10 @@ class CommandAgent:
         try:
             streams += [OutputFile(folder), OutputFile(folder)]
             environment = self._environment(task, snapshot, stop_file.path)
-            value = await self._execute(task, words, environment, input_fd, streams, stop_file)
+            container = self._plan_container(task, words)
+            words = words if container is None else container.argv
+            async with contextlib.nullcontext() if container is None else self._undo_of(task, container):
+                value = await self._execute(task, words, environment, input_fd, streams, stop_file)
         except OSError as error:  # a full disk, a folder that is gone
             raise CommandFailed(f"its output cannot be kept: {error.strerror}: {error.filename or folder}") from None
         finally:
@@ -209,6 +214,16 @@ class CommandAgent:
                 timer.cancel()
             loop.remove_reader(handle)
             os.close(handle)
+
+    def _plan_container(self, task: _Task, words: list[str]) -> containers.ContainerRun | None:
+        if not self._setup.container_undo:  # a script of --shell begins with the shell
+            return None
+        return containers.plan(words, task.state.run_id or "", task.state.unique_name)
+
+    @staticmethod
+    def _undo_of(task: _Task, container: containers.ContainerRun) -> ExternalResource:
+        """Return the block in which a container may exist: its removal is in the journal before the command starts."""
+        return task.state.external("container", container.undo, name=container.name)
 
     # -- what a command is given ----------------------------------------------------------------------
 

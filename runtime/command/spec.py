@@ -33,6 +33,7 @@ class CommandSetup(msgspec.Struct, frozen=True, kw_only=True):
     folder: where the files of the run's commands are (snapshots, stop files, long output). results: the folder of
     --results. workers: commands at once. grace, term_grace, timeout_grace: those of the ladder, for one command.
     tail: bytes of the end of each stream that `quiesce logs` has. printed: the output is to be printed as a whole.
+    container_undo: name containers that commands make, and remove them at the end of the task.
     """
 
     folder: str
@@ -52,6 +53,7 @@ class CommandSetup(msgspec.Struct, frozen=True, kw_only=True):
     slot_env: Mapping[str, Sequence[str]] = {}
     tail: int = 16 << 10
     keep_children: bool = False
+    container_undo: bool = True
 
 
 class _Arguments(msgspec.Struct, frozen=True):

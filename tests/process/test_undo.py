@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -302,3 +303,45 @@ def test_twenty_that_hang_extend_no_stop(tmp_path: Path, engine: StubEngine, pos
     assert done.returncode == 0, done
     assert is_each_removed_once(engine), engine.calls
     assert run_cli("prune", "r", "-j", journal).returncode == 0
+
+
+# -- commands ------------------------------------------------------------------------------------------------
+
+_DOCKER = """#!/bin/sh
+echo "$*" >> "{calls}"
+[ "$1" = run ] && [ "{how}" = wait ] && exec sleep 60
+exit 0
+"""
+
+
+@pytest.mark.parametrize("how", ["end", "wait"])
+def test_a_command_that_runs_a_container(tmp_path: Path, how: str) -> None:
+    calls = tmp_path / "calls"
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(_DOCKER.format(calls=calls, how=how))
+    docker.chmod(0o755)
+    environment = {"PATH": f"{docker.parent}:{os.environ['PATH']}"}
+    words = ["run", "-j", "1", "--journal", str(tmp_path / "j.db"), "--run-id", "r", "--grace", "20"]
+    command = [*QUIESCE, *words, "--", "docker", "-D", "run", "--rm", "image", "{}", ":::", "a"]
+    with Running(command, env=environment, cwd=tmp_path) as running:
+        if how == "wait":
+            wait_until(calls.exists, what="the container")
+            running.send(signal.SIGTERM)
+        ended = running.wait()
+    assert calls.read_text().splitlines() == [
+        "-D run --name q-r-1-1-1 --label quiesce.run=r --init --rm image a",
+        "-D rm -fv q-r-1-1-1",
+    ], ended
+    assert [(each.command.name, each.state) for each in undo_of(tmp_path)] == [("q-r-1-1-1", UndoState.UNDONE)]
+
+
+def test_containers_of_commands_are_left_alone_where_that_is_wanted(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(_DOCKER.format(calls=tmp_path / "calls", how="end"))
+    docker.chmod(0o755)
+    words = ("--journal", tmp_path / "j.db", "--run-id", "r", "--no-container-undo")
+    done = run_cli("run", *words, "--", docker, "run", "-d", "image", ":::", "a", cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert (tmp_path / "calls").read_text() == "run -d image a\n"
+    assert undo_of(tmp_path) == []

@@ -100,6 +100,7 @@ class CommandRun:
             slot_env={name: list(map(str, values)) for name, values in settings.slot_env.items()},
             tail=settings.output_tail,
             keep_children=settings.keep_children,
+            container_undo=settings.container_undo,
         )
 
     # -- the life of the run ------------------------------------------------------------------------
