@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator import run_text
+from orchestrator.cli.commands import folders
 from orchestrator.cli.declare import Argument, Option
 from orchestrator.cli.journal_query import AsJson, JournalPath, print_error, print_json, print_line, query
 from orchestrator.cli.labels import LabelFilter, has_labels, parse_labels
@@ -140,6 +141,7 @@ class _Pruning:
                 except ClaimedError as error:
                     print_error(str(error))
                     continue
+                folders.remove(self._journal.location, run.run_id)
                 self.after = self._journal.used_size()
             self.count += 1
             yield run, freed

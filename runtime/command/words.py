@@ -20,7 +20,7 @@ from runtime.command.shell_words import Context, ContextReader, has_parameters, 
 from runtime.errors import UsageError
 
 _PLACE: Final = re.compile(r"\{(?:(?P<mark>[#%])|(?P<name>\d+|[^\W\d][\w-]*)?(?P<form>/\.|//|/|\.)?)\}")
-_EXTENSION: Final = re.compile(r"\.[^/.]+\Z")
+_EXTENSION: Final = re.compile(r"\.[^/.]*\Z")
 _encode = msgspec.json.Encoder().encode
 
 SHELL: Final = "/bin/sh"

@@ -257,6 +257,34 @@ def test_what_a_command_leaves_in_its_group_is_ended_with_it(here: Path) -> None
     assert ended.returncode == 0, ended
 
 
+def test_commands_of_a_killed_executor_end_and_run_again(here: Path) -> None:
+    """Each of them once more, alone, because one of them may have killed it; the executor's death is in the log."""
+    script = """
+    echo x >>"tries-$1"
+    test "$(wc -l <"tries-$1")" -gt 1 && exit 0
+    echo $PPID >"parent-$1"; sleep 989
+    """
+    words = ("run", "-j", "2", "--run-id", "r", "--", "sh", "-c", script, "sh", "{}", ":::", "a", "b")
+    with start_cli(*words) as running:
+        parents = [here / f"parent-{name}" for name in "ab"]
+        wait_until(lambda: all(path.exists() and path.read_text().strip() for path in parents))
+        os.kill(int(parents[0].read_text()), signal.SIGKILL)
+        ended = running.wait()
+        assert ended.returncode == 0, ended
+        assert not [process for process in running.tree() if "sleep" in process.name()]
+    assert "SIGKILL" in ended.stderr
+    assert look(here / "quiesce.db").statuses() == {"a": "completed", "b": "completed"}
+
+
+def test_prune_removes_the_snapshots_of_a_run(here: Path) -> None:
+    script = "echo x >$QUIESCE_SNAPSHOT_DIR/kept; exit 1"
+    assert run("-q", "--run-id", "a/../r", "--", "sh", "-c", script, "sh", "{}", ":::", "a").returncode in (1, 2)
+    run("-q", "--run-id", "r.1", "--", "sh", "-c", script, "sh", "{}", ":::", "a")
+    assert list((here / "quiesce.db.commands").rglob("kept"))
+    assert run_cli("prune", "--status", "failed").returncode == 0
+    assert not (here / "quiesce.db.commands").exists()
+
+
 # -- resuming by input ---------------------------------------------------------------------------------------
 
 

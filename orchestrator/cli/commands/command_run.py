@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
-from urllib.parse import quote
 
+from orchestrator.cli.commands import folders
 from orchestrator.cli.commands.halting import HaltWatch
 from orchestrator.cli.commands.joblog import JobLog
 from orchestrator.cli.commands.options import CommandOutputOptions
@@ -38,8 +38,8 @@ class CommandRun:
     ) -> None:
         self._spec = spec
         self._settings = settings
-        self._base = f"{os.path.abspath(journal)}.commands"
-        self._folder = os.path.join(self._base, quote(run_id, safe="").replace(".", "%2E", 1))
+        self._place = journal, run_id
+        self._folder = folders.run_folder(journal, run_id)
         self._results = None if output.results is None else os.path.abspath(output.results)
         self._stop_signal = _signal(settings.stop_signal)
         self._halt = HaltWatch(settings.halt)
@@ -123,9 +123,7 @@ class CommandRun:
         self._printer.finish(OUTPUT_TIMEOUT if is_interrupted else None)
         for name in ("stops", "output"):
             shutil.rmtree(os.path.join(self._folder, name), ignore_errors=True)
-        for path in (os.path.join(self._folder, "snapshots"), self._folder, self._base):
-            with suppress(OSError):  # snapshots, or other runs
-                os.rmdir(path)
+        folders.remove_if_empty(*self._place)
 
 
 class CommandLogOutput(LogOutput):
