@@ -3,7 +3,8 @@
     scripts/compare_commands [--commands N] [--rounds R] [--only stops|cost] [--markdown]
 
 Stops: two commands of a kind run, then the tool's main process gets TERM or KILL. Two seconds after its end the
-processes that are left are counted, and killed. quiesce gets a grace of one second for each rung.
+processes that are left are counted, and killed. quiesce gets a grace of one second for each rung, GNU parallel a second
+TERM.
 
 Cost: N times `true`, two at once, by each tool in turn; the median of R rounds. quiesce has its journal on, and its
 start is part of its time. Memory is the peak of the supervisor and of the executor in the first and in the last
@@ -43,6 +44,9 @@ KINDS = {
 }
 """What a command does, and how many processes called sleep it then has."""
 
+SECOND_TERM = 0.5
+"""Seconds until GNU parallel is sent a second SIGTERM, which it needs to stop what runs."""
+
 SETTLE = 2.0
 """Seconds between the end of a tool and the count of what is left."""
 
@@ -75,6 +79,9 @@ def left_after(tool: str, kind: str, number: signal.Signals) -> int:
                     raise SystemExit(f"{tool} did not start its commands")
                 time.sleep(0.05)
             running.send_signal(number)
+            if tool == "parallel" and number == signal.SIGTERM:  # the first one only stops it from beginning more
+                time.sleep(SECOND_TERM)
+                running.send_signal(number)
             running.wait(60)
             time.sleep(SETTLE)
             left = procs.processes_with(mark)

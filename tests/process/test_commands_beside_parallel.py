@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(PARALLEL is None, reason="GNU parallel is not in
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory; GNU parallel asks nobody for a citation."""
+    """The working directory; GNU parallel asks for no citation."""
     (tmp_path / ".parallel").mkdir()
     (tmp_path / ".parallel" / "will-cite").touch()
     monkeypatch.setenv("PARALLEL_HOME", str(tmp_path / ".parallel"))
@@ -127,7 +128,7 @@ def test_the_job_log(here: Path) -> None:
     ended = ours("--timeout", "2", "--joblog", "ours", "--", "sh", "-c", script, "sh", "{}", *inputs)
     assert ended.returncode == 1
     mine, other = jobs(here / "ours"), jobs(here / "theirs")
-    assert mine[:4] == other[:3] + [mine[3]]
+    assert mine[:4] == [*other[:3], mine[3]]
     assert mine[0] == other[0]
     assert mine[3][4:] == ["0", "9"] or other[3][4:] == mine[3][4:]  # a kill below the shell of GNU parallel
     assert mine[4][4:] == other[4][4:] == ["-1", "15"]
@@ -169,7 +170,7 @@ def test_delay(here: Path) -> None:
         ours("-j4", "--delay", "0.3", "--shell", "--", f"{stamp}; : {{}}", ":::", "a", "b", "c").stdout.splitlines(),
     ):
         at = sorted(map(float, lines or ["0", "1", "2"]))
-        assert all(after - before > 0.2 for before, after in zip(at, at[1:], strict=False))
+        assert all(after - before > 0.2 for before, after in pairwise(at))
 
 
 def test_load_and_free_memory_hold_back_until_they_allow_it(here: Path) -> None:
