@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from orchestrator import lazy_imports
 from orchestrator.backends import BackendFactory
@@ -22,7 +22,8 @@ from orchestrator.engine.signals import reraise
 from orchestrator.feeding.task_feed import TaskFeed
 from orchestrator.journal import open_journal
 from orchestrator.labels import check_labels
-from orchestrator.logging.output_sinks import CallbackOutput, OutputSink, send_to_logging
+from orchestrator.logging.output_files import OutputFiles
+from orchestrator.logging.output_sinks import CallbackOutput, LogOutput, OutputSink, send_to_logging
 from orchestrator.logging.sinks import BufferedLog, LogCallback
 from orchestrator.retries import find_parent
 from orchestrator.run_id import check_run_id, new_run_id
@@ -34,17 +35,19 @@ from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.ipc.main_module import refuse_start_while_importing
 from runtime.limits import LARGEST_SIZE, check_count, show_value
-from runtime.model import InterruptReason, escape_surrogates
+from runtime.model import InterruptReason, Severity, escape_surrogates
 from runtime.plain_signal import PlainSignal
 from runtime.stop_limits import CALLBACK_TIMEOUT
 
 
 def _check_rest(
-    journal: object, *, journal_group: object, handle_signals: object, log: object, on_output: object
+    journal: object, *, journal_group: object, handle_signals: object, log: object, on_output: object, output: object
 ) -> None:
     """Raise UsageError for an argument beside the settings that has a wrong type."""
     if not isinstance(journal, str | os.PathLike | None):
         raise UsageError(f"journal = {show_value(journal)}: give a path, or None")
+    if not isinstance(output, str | os.PathLike | None) or output == "":
+        raise UsageError(f"output = {show_value(output)}: give the path of a directory, or None")
     for name, flag in [("journal_group", journal_group), ("handle_signals", handle_signals)]:
         if not isinstance(flag, bool):
             raise UsageError(f"{name} = {show_value(flag)}: give True or False")
@@ -78,6 +81,7 @@ class Supervisor(TaskIntake):
     log: where log events go.
     on_output: called with what agents print and log, on a thread of its own. By default that is events
     `executor.output` of `log` if there is one, else records of the logger `quiesce.agent` (docs/output.md).
+    output: a directory, into which all that each task prints and logs is written, to a file of its own.
     progress: True shows how far the run is: live on a terminal and in a notebook, else by a line now and then; a
     callable gets a Progress every second, from a thread of its own (docs/progress.md).
     backend: what makes the place where executors run (default: this machine; a test: orchestrator.testing.FakeBackend).
@@ -96,6 +100,7 @@ class Supervisor(TaskIntake):
         handle_signals: bool = True,
         log: LogCallback | None = None,
         on_output: Callable[[AgentOutput], None] | None = None,
+        output: str | os.PathLike[str] | None = None,
         progress: bool | ProgressCallback = False,
         backend: BackendFactory | None = None,
         **settings: Unpack[SettingsOptions],
@@ -103,7 +108,10 @@ class Supervisor(TaskIntake):
         self._settings = settings_from_options(settings)
         self._run_id = new_run_id() if run_id is None else run_id
         check_run_id(self._run_id)
-        _check_rest(journal, journal_group=journal_group, handle_signals=handle_signals, log=log, on_output=on_output)
+        _check_rest(
+            journal, journal_group=journal_group, handle_signals=handle_signals, log=log, on_output=on_output,
+            output=output,
+        )  # fmt: skip
         if retry_of is not None and journal is None:
             raise UsageError(f"retry_of = {show_value(retry_of)}: give the journal that has this run")
         if not isinstance(progress, bool) and not callable(progress):
@@ -116,6 +124,7 @@ class Supervisor(TaskIntake):
         self._handle_signals = handle_signals
         self._log = log
         self._on_output = on_output
+        self._output = output
         self._backend = backend or LocalBackend
         self._feed: TaskFeed | None = None
         self._ending: RunResult | None = None
@@ -154,13 +163,14 @@ class Supervisor(TaskIntake):
         if self._feed is not None:
             raise QuiesceError("a Supervisor is used once; make another one")
         refuse_start_while_importing()
+        outputs = self._outputs()
         journal = None if self._where is None else open_journal(self._where, group=self._journal_group)
         parent = None if journal is None or self._retry_of is None else find_parent(journal, self._retry_of)
         held = BufferedLog()
         log = self._log or held
         session = RunSession(
             self._settings, self._run_id, log, journal, handle_signals=self._handle_signals, backend=self._backend,
-            outputs=self._outputs(),
+            outputs=outputs,
         )  # fmt: skip
         session.labels = self._labels
         if parent is not None:
@@ -179,11 +189,20 @@ class Supervisor(TaskIntake):
             raise
         return self
 
-    def _outputs(self) -> list[OutputSink] | None:
-        """Return where agents' output goes; None: to the log."""
+    def _outputs(self) -> list[OutputSink]:
+        """Return where agents' output goes. Raises UsageError for a directory that cannot be made."""
+
+        def note(name: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+            self._require_session().note(name, severity, fields)
+
+        shown: OutputSink = CallbackOutput(self._on_output or send_to_logging, note)
         if self._on_output is None and self._log is not None:
-            return None
-        return [CallbackOutput(self._on_output or send_to_logging, lambda *event: self._require_session().note(*event))]
+            shown = LogOutput(self._log)
+        if self._output is None:
+            return [shown]
+        files = OutputFiles(os.fspath(self._output))
+        files.note = note
+        return [shown, files]
 
     def _finish_session(self) -> RunResult:
         """Wait for the end of the run, and of what shows it."""

@@ -19,7 +19,7 @@ from runtime.limits import show_value
 
 _OF_ONE_CALL: Final = frozenset({"as_json"})
 
-PYTHON: Final = frozenset({"journal", "progress"})
+PYTHON: Final = frozenset({"journal", "progress", "output"})
 """Those that are parameters of Supervisor, too."""
 
 

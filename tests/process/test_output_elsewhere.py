@@ -86,6 +86,22 @@ def test_a_function_that_raises_is_reported_once_and_ends_nothing() -> None:
         Supervisor(on_output=3)  # type: ignore[arg-type]
 
 
+def say(number: int) -> None:
+    print("says", number)
+
+
+def test_a_program_has_files_too(tmp_path: Path) -> None:
+    """Beside a callback, and beside a log."""
+    for name, more in (("callback", {"on_output": lambda _: None}), ("log", {"log": lambda *_: None})):
+        with Supervisor(workers=1, output=tmp_path / name, **more) as supervisor:
+            list(supervisor.map(say, [7], keys=["a/b"]))
+        assert (tmp_path / name / "a%2Fb.log").read_text() == "says 7\n"
+    with pytest.raises(UsageError, match="the directory cannot be made"), Supervisor(output="/dev/null"):
+        pass
+    with pytest.raises(UsageError, match="output = 3: give the path of a directory"):
+        Supervisor(output=3)  # type: ignore[arg-type]
+
+
 def test_output_is_logged_without_a_function(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="quiesce.agent"), Supervisor(workers=1) as supervisor:
         supervisor.submit(prints.counts, {"count": 1}, key="one").result()
