@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -27,6 +26,7 @@ from orchestrator.futures.call_future import CallFuture, new_call_future
 from orchestrator.futures.call_keys import CallNamer
 from orchestrator.futures.program_output import forward_output, log_to_logging
 from orchestrator.futures.resumption import find_stored
+from orchestrator.futures.spooler import Spooler
 from orchestrator.journal import open_journal
 from orchestrator.logging.output_sinks import CallbackOutput
 from orchestrator.run_session import RunSession
@@ -73,6 +73,7 @@ class CallPool:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._session: RunSession | None = None
+        self._spooler: Spooler
         self._number = 0
         self._futures: dict[str, CallFuture[Any]] = {}
         self._broken: str | None = None
@@ -104,6 +105,7 @@ class CallPool:
             session.interrupt(_signal(f"the executor could not start: {type(error).__name__}"))
             session.finish()
             raise
+        self._spooler = Spooler(session, self._on_refused)
         threading.Thread(target=self._wait_for_end, name="quiesce-futures", daemon=True).start()
         return session
 
@@ -130,9 +132,7 @@ class CallPool:
             tasks = [task for task in given if isinstance(task, NewTask)]
         futures = [self._expect(session, task) for task in given]
         if tasks:
-            spooled = session.spool(tasks, known)
-            if not spooled.done() or spooled.exception() is not None:
-                spooled.add_done_callback(partial(self._on_spooled, [task.key for task in tasks]))
+            self._spooler.put(tasks, known)
         return futures
 
     def _expect(self, session: RunSession, task: NewTask | BaseException) -> CallFuture[Any]:
@@ -156,16 +156,14 @@ class CallPool:
         except ResultError as error:
             return error.__cause__ or error
 
-    def _on_spooled(self, keys: list[str], spooled: Future[None]) -> None:
+    def _on_refused(self, tasks: Sequence[NewTask], error: BaseException) -> None:
         """Fail the futures of calls that could not be written."""
-        error = spooled.exception()
-        if error is not None:
-            for key in keys:
-                future = self._futures.pop(key, None)
-                if self._session is not None:
-                    self._session.hub.remove_waiter(key)
-                if future is not None:
-                    future.fail(error)
+        for task in tasks:
+            future = self._futures.pop(task.key, None)
+            if self._session is not None:
+                self._session.hub.remove_waiter(task.key)
+            if future is not None:
+                future.fail(error)
 
     def _require_session(self) -> RunSession:
         if self._pid != os.getpid():
@@ -233,7 +231,7 @@ class CallPool:
             was_closed, self._is_closed = self._is_closed, True
             session = self._session
         if session is not None and not was_closed:
-            session.seal(for_good=False)
+            self._spooler.seal()
 
     def cancel_waiting(self) -> None:
         """Cancel every call that has not begun."""

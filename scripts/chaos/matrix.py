@@ -137,7 +137,7 @@ def _lines(path: Path) -> int:
 
 def _kept(peer: str, folder: Path) -> int:
     """Return what the user has in the end: what the program wrote as it came; with quiesce, what the journal has."""
-    if peer != "quiesce":
+    if not peer.startswith("quiesce"):
         return _lines(folder / "kept")
     with open_journal(os.fspath(folder / "journal.db"), "read") as journal:
         return sum(1 for _ in journal.results(journal.get_run("compare").id, [ExecutionStatus.COMPLETED]))

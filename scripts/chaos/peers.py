@@ -50,16 +50,14 @@ class Ours(Quiesce):
 
 
 class OurExecutor(QuiesceExecutor):
-    """Our executor, with a journal, stopped by the signals as a Supervisor is."""
+    """Our executor, with a journal, in the program of concurrent.futures: it takes no signals, the program does."""
 
     def __init__(self, workers: int) -> None:
         Contender.__init__(self, workers)
         from orchestrator.futures import SupervisedExecutor  # noqa: PLC0415 - as above
 
         journal = os.path.join(os.environ["BENCH_FOLDER"], "journal.db")
-        self.pool = SupervisedExecutor(
-            workers, journal=journal, key="compare", grace=GRACE, term_grace=GRACE, handle_signals=True
-        )
+        self.pool = SupervisedExecutor(workers, journal=journal, key="compare", grace=GRACE, term_grace=GRACE)
 
     def stop(self) -> None:
         self.pool.__exit__(*sys.exc_info())

@@ -48,11 +48,20 @@ def test_every_document_with_examples_is_tested() -> None:
 
     The first screen of README.md and docs/tutorial.md are followed by tests/process/test_first_screen.py,
     docs/http.md by tests/process/test_http_document.py, docs/notebooks.md by tests/process/test_notebooks.py,
-    docs/from-joblib.md by tests/process/test_joblib.py.
+    docs/from-joblib.md by tests/process/test_joblib.py, docs/from-process-pools.md by test_from_process_pools.py.
     """
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]
     with_examples = {str(path.relative_to(ROOT)) for path in documents if BLOCK.search(path.read_text("utf-8"))}
-    names = ("from-asyncio", "library", "architecture", "tutorial", "http", "notebooks", "from-joblib")
+    names = (
+        "from-asyncio",
+        "library",
+        "architecture",
+        "tutorial",
+        "http",
+        "notebooks",
+        "from-joblib",
+        "from-process-pools",
+    )
     elsewhere = {f"docs/{name}.md" for name in names}
     assert with_examples == {*HAS_EXAMPLES, *elsewhere}
 
