@@ -19,11 +19,12 @@ class ResultPlace(NamedTuple):
 
 
 class PackedResult(NamedTuple):
-    """A pickled result; the slot whose segment has its arrays, and where the last one ends, None if it has none."""
+    """A pickled result; the slot whose segment has its arrays, and from where to where. No slot: it has none."""
 
     data: bytes
     slot: int | None
-    end: int | None
+    start: int = 0
+    end: int = 0
 
 
 def call_packed(data: bytes, results: ResultPlace | None) -> Any:
@@ -59,20 +60,20 @@ class StoredCall:
 
 def _pack(result: Any, results: ResultPlace) -> PackedResult:
     slot = own_slot()
-    end = None
+    ranges: list[range] = []
 
     def share(array: Any) -> Any:
-        nonlocal end
         if slot is None or slot >= len(results.segments):
             return NotImplemented
         try:
-            reduction, end = append_array(results.segments[slot], array)
+            reduction, written = append_array(results.segments[slot], array)
         except (OSError, SharedMemoryLost):  # no memory left, or the caller is gone: by the pipe then
             return NotImplemented
+        ranges.append(written)
         return reduction
 
     packed = pickling.dump(result, array_reducer(results.least, share, is_result=True))
-    return PackedResult(packed, None if end is None else slot, end)
+    return PackedResult(packed, slot, ranges[0].start, ranges[-1].stop) if ranges else PackedResult(packed, None)
 
 
 def own_slot() -> int | None:

@@ -12,15 +12,15 @@ from runtime.ipc.shared_memory import Segment
 class ResultMemory:
     """Own one segment for each slot. Its executor appends arrays; they are copied out, and their pages given back.
 
-    An executor has one task at a time, and one segment has one executor at a time. So what is before the last array
-    that was read belongs to an attempt that failed, and is given back with it.
+    An executor has one task at a time, and one segment has one executor at a time, so each has one writer. Results are
+    read in any order, by any thread, and each gives back its own pages only. What an attempt wrote that failed
+    afterwards is given back with the segment.
 
     Raises OSError where there is no shared memory to be had.
     """
 
     def __init__(self, slots: int, least: int) -> None:
         self._segments = [Segment() for _ in range(slots)]
-        self._read_to = [0] * slots
         self._least = least
 
     @property
@@ -33,14 +33,8 @@ class ResultMemory:
         try:
             return pickling.load(result.data)
         finally:
-            if result.slot is not None and result.end is not None:
-                self._give_back(result.slot, result.end)
-
-    def _give_back(self, slot: int, end: int) -> None:
-        start = self._read_to[slot]
-        if end > start:
-            self._segments[slot].discard(start, end)
-            self._read_to[slot] = end
+            if result.slot is not None:
+                self._segments[result.slot].discard(result.start, result.end)
 
 
 def make_result_memory(slots: int, least: int | None) -> ResultMemory | None:

@@ -121,8 +121,8 @@ def open_named_array(name: str, layout: Layout, mode: str) -> Any:
     return open_array(find_segment(os.getpid() if parent is None else parent.pid, name), layout, mode)
 
 
-def append_array(place: SegmentPlace, array: Any) -> tuple[Any, int]:
-    """Write an array behind what a segment of another process has. Return the reduction that reads it, and its end.
+def append_array(place: SegmentPlace, array: Any) -> tuple[Any, range]:
+    """Write an array behind what a segment of another process has. Return the reduction that reads it, and its bytes.
 
     Raises SharedMemoryLost or OSError.
     """
@@ -133,7 +133,7 @@ def append_array(place: SegmentPlace, array: Any) -> tuple[Any, int]:
         end = write_at(fd, memoryview(flat), start)
     finally:
         os.close(fd)
-    return (read_array, (place, start, layout)), end
+    return (read_array, (place, start, layout)), range(start, end)
 
 
 def read_array(place: SegmentPlace, start: int, layout: Layout) -> Any:
