@@ -14,7 +14,10 @@ from orchestrator.cli import stdout
 from orchestrator.cli.declare import Option
 from orchestrator.cli.exit import print_error
 from orchestrator.cli.run_command import RunCommand, parse
+from orchestrator.core.stop_budget import fit
 from orchestrator.integrations.kubernetes.manifest import (
+    INDEX,
+    SPOT_GRACE,
     USER,
     Deployment,
     JournalVolume,
@@ -52,6 +55,22 @@ ConfigMapOption = Annotated[
 CpuOption = Annotated[str | None, Option(metavar="QUANTITY", help="Processor time to request, like 2 or 500m.")]
 MemoryOption = Annotated[str | None, Option(metavar="QUANTITY", help="Memory to request, like 2Gi.")]
 UserOption = Annotated[int, Option(min=1, max=2**31 - 1, help="The user and group id to run as.")]
+SpotOption = Annotated[
+    bool,
+    typer.Option("--spot", help="Run on nodes that the cloud may take away: the graces fit into the 15 s of GKE Spot."),
+]
+IndexedOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=2**31 - 1,
+        metavar="N",
+        help="Print an indexed Job: N Pods, each a run; %a in --input is its index.",
+    ),
+]
+ParallelismOption = Annotated[
+    int | None, typer.Option(min=1, max=2**31 - 1, metavar="N", help="Pods of an indexed Job at a time. (default: all)")
+]
 BackoffOption = Annotated[int, Option(min=0, max=2**31 - 1, help="How often a failed Pod is replaced.")]
 
 
@@ -75,6 +94,9 @@ def manifest(
     memory: MemoryOption = None,
     user: UserOption = USER,
     backoff_limit: BackoffOption = 6,
+    spot: SpotOption = False,
+    indexed: IndexedOption = None,
+    parallelism: ParallelismOption = None,
 ) -> None:
     """Print a Kubernetes Job for `quiesce run AGENT …`: give the agent and the options of `run` as well.
 
@@ -82,15 +104,17 @@ def manifest(
     """
     command = parse(context.args, "quiesce manifest", remote_paths=True)
     given = command.given
-    name = _dns_name(name or command.run_id)
+    part_of_input = os.path.basename(command.sources[0]).partition(".")[0] if indexed is not None else None
+    name = _dns_name(name or given.get("run_id") or (part_of_input or command.run_id).replace(INDEX, ""))
     journal = _journal(command.journal, name, journal_claim, journal_size, journal_secret)
     if journal.claim is not None:
         _refuse_taken(journal.directory, config_map)
-    grace = _grace(command)
+    _check_indexed(command, indexed, parallelism, pod=pod)
+    grace = _grace(command, spot=spot)
     deployment = Deployment(
         name=name,
         image=image,
-        command=_words(command, name, grace, journal),
+        command=_words(command, name, grace, journal, is_indexed=indexed is not None),
         grace=grace,
         probe_port=_probe_port(command, pod=pod),
         journal=journal,
@@ -101,18 +125,45 @@ def manifest(
         interrupted_exit_code=given.get("interrupted_exit_code"),
         resources={key: value for key, value in (("cpu", cpu), ("memory", memory)) if value is not None},
         termination_message=given.get("termination_message") or DEFAULT_PATH,
+        spot=spot,
+        indexes=indexed,
+        parallelism=parallelism,
     )
     documents = pod_documents(deployment) if pod else job_documents(deployment)
     use = "podman play kube FILE" if pod else "kubectl apply -f FILE"
     stdout.print_all(f"# Use: {use}. What the fields mean for a run: docs/kubernetes.md\n" + dump(*documents))
 
 
-def _grace(command: RunCommand) -> int:
-    """Return terminationGracePeriodSeconds: --host-grace, else what the ladder needs."""
-    granted = command.settings.host_grace
-    if granted is not None:
-        return math.ceil(granted)
-    return grace_seconds(command.settings.fit(command.settings.grace, command.settings.term_grace).needed)
+def _grace(command: RunCommand, *, spot: bool) -> int:
+    """Return terminationGracePeriodSeconds: --host-grace, else what the ladder needs; SPOT_GRACE at most on Spot nodes.
+
+    Print a warning if the graces do not fit into that.
+    """
+    settings = command.settings
+    if settings.host_grace is not None:
+        return math.ceil(settings.host_grace)
+    needed = grace_seconds(settings.fit(settings.grace, settings.term_grace).needed)
+    if not spot or needed <= SPOT_GRACE:
+        return needed
+    fitted = fit(settings.ladder, SPOT_GRACE)
+    print_error(
+        f"quiesce: warning: a Spot node gives a Pod {SPOT_GRACE} s, and the ladder needs {needed} s: shortened to "
+        f"{fitted.ladder.grace:.3g} + {fitted.ladder.term_grace:.3g} s; lower --grace and --term-grace, or give "
+        f"--host-grace where the node grants more"
+    )
+    return SPOT_GRACE
+
+
+def _check_indexed(command: RunCommand, indexed: int | None, parallelism: int | None, *, pod: bool) -> None:
+    """Raise UsageError for options that contradict each other, and if all indexes would do the same."""
+    if indexed is None:
+        if parallelism is not None:
+            raise UsageError("--parallelism is about the Pods of an indexed Job: give --indexed N, too")
+        return
+    if pod:
+        raise UsageError("--pod prints one Pod: leave out --indexed")
+    if not any(INDEX in source for source in command.sources):
+        raise UsageError(f"--indexed: every Pod would have the same input; write {INDEX} in an --input")
 
 
 def _probe_port(command: RunCommand, *, pod: bool) -> int:
@@ -137,7 +188,9 @@ def _refuse_taken(directory: str, config_map: str | None) -> None:
         raise UsageError(f"--journal {directory}/…: {directory} {taken[directory]}; choose another directory")
 
 
-def _words(command: RunCommand, name: str, grace: int, journal: JournalVolume) -> list[str]:
+def _words(
+    command: RunCommand, name: str, grace: int, journal: JournalVolume, *, is_indexed: bool = False
+) -> list[str]:
     """Return the command of the container: the given words, and the options that a Pod needs beside them."""
     needed = {
         "host_grace": ["--host-grace", str(grace)],
@@ -147,9 +200,12 @@ def _words(command: RunCommand, name: str, grace: int, journal: JournalVolume) -
         "progress": ["--progress", "plain"],
     }
     arguments = ["quiesce", "run", command.agent, *command.input_words]
-    arguments += ["--run-id", command.given.get("run_id") or name, "--or-resume"]
+    run_id = command.given.get("run_id") or name
+    part = f"-{INDEX}" if is_indexed else ""
+    arguments += ["--run-id", run_id if INDEX in run_id else run_id + part, "--or-resume"]
     if journal.secret is None:
-        arguments += ["--journal", command.journal or DEFAULT_JOURNAL]
+        stem, extension = os.path.splitext(DEFAULT_JOURNAL)
+        arguments += ["--journal", command.journal or f"{stem}{part}{extension}"]
     added = [word for option, pair in needed.items() if option not in command.given for word in pair]
     return [*arguments, *command.options, *added]
 

@@ -66,6 +66,10 @@ def action_on(job: Any, code: int) -> str | None:
         ("--config-map", "tasks", "--cpu", "500m", "--memory", "2Gi", "--backoff-limit", "0", "--user", "1000"),
         ("--journal-claim", "mine", "--interrupted-exit-code", "0"),
         ("--interrupted-exit-code", "1"),
+        ("--spot",),
+        ("--spot", "--pod"),
+        ("--indexed", "8", "--parallelism", "2", "--input", "/input/part-%a.jsonl"),
+        ("--indexed", "8", "--interrupted-exit-code", "1", "--input", "/input/part-%a.jsonl", "--spot"),
     ],
 )
 def test_the_api_accepts_it(version: str, words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +107,67 @@ def test_an_interrupted_exit_code_of_ones_own_is_counted(code: int, capsys: pyte
     job = last(capsys, "--interrupted-exit-code", str(code))
     assert action_on(job, code) == (None if code == 0 else "Count")
     assert action_on(job, 143) is None
+
+
+def test_a_pod_on_a_spot_node_has_its_15_seconds(capfd: pytest.CaptureFixture[str]) -> None:
+    app(["manifest", "--image", "i", "--spot", *COMMAND], standalone_mode=False)
+    printed = capfd.readouterr()
+    job = list(yaml.safe_load_all(printed.out))[-1]
+    assert pod_of(job)["terminationGracePeriodSeconds"] == 15
+    assert option(job, "--host-grace") == "15"
+    assert "gives a Pod 15 s" in printed.err
+    assert len(printed.err.splitlines()) == 1
+    settings = Settings(host_grace=15)
+    assert settings.ladder.total <= 12
+    keys = {term["key"] for term in pod_of(job)["tolerations"]}
+    terms = pod_of(job)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert {each["matchExpressions"][0]["key"] for each in terms["nodeSelectorTerms"]} == keys
+    assert "cloud.google.com/gke-spot" in keys
+
+
+@pytest.mark.parametrize(
+    ("words", "grace"),
+    [(("--grace", "5", "--term-grace", "2"), 14), (("--host-grace", "60"), 60), (("--grace", "0"), 12)],
+)
+def test_graces_that_fit_on_a_spot_node_are_kept(
+    words: Sequence[str], grace: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    app(["manifest", "--image", "i", "--spot", *words, *COMMAND], standalone_mode=False)
+    printed = capfd.readouterr()
+    assert pod_of(list(yaml.safe_load_all(printed.out))[-1])["terminationGracePeriodSeconds"] == grace
+    assert printed.err == ""
+
+
+PART = ("app.agents:summarise", "--input", "/input/part-%a.jsonl")
+
+
+def test_each_index_has_its_input_run_journal_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    claim, job = documents(capsys, "--indexed", "8", "--parallelism", "3", "--backoff-limit", "2", command=PART)
+    spec = job["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 8, 3)
+    assert spec["backoffLimitPerIndex"] == 2
+    assert "backoffLimit" not in spec
+    index = "$(JOB_COMPLETION_INDEX)"
+    assert option(job, "--input") == f"/input/part-{index}.jsonl"
+    assert option(job, "--run-id") == f"part-{index}"
+    assert option(job, "--journal") == f"/data/quiesce-{index}.db"
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert {code: action_on(job, code) for code in (1, 2, 75, 143, 137)} == {
+        1: "FailIndex", 2: "FailJob", 75: "Count", 143: "Ignore", 137: None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--indexed", "2", *COMMAND), "every Pod would have the same input"),
+        (("--parallelism", "2", *COMMAND), "give --indexed N, too"),
+        (("--indexed", "2", "--pod", *PART), "prints one Pod"),
+    ],
+)
+def test_an_indexed_job_that_makes_no_sense_is_refused(words: Sequence[str], why: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(why)):
+        app(["manifest", "--image", "i", *words], standalone_mode=False)
 
 
 @pytest.mark.parametrize("words", [(), ("--interrupted-exit-code", "0"), ("--interrupted-exit-code", "143")])

@@ -22,6 +22,21 @@ KUBELET_SIGNAL_DELAY: Final = 2
 
 CONTAINER: Final = "supervisor"
 
+SPOT_GRACE: Final = 15
+"""Seconds that a kubelet of GKE gives a Pod on a Spot node, whatever its terminationGracePeriodSeconds (GKE: Spot VMs).
+"""
+
+INDEX: Final = "%a"
+"""Stands for the completion index in a word of the command of an indexed Job."""
+
+_SPOT_LABELS: Final = {
+    "cloud.google.com/gke-spot": "true",
+    "eks.amazonaws.com/capacityType": "SPOT",
+    "karpenter.sh/capacity-type": "spot",
+    "kubernetes.azure.com/scalesetpriority": "spot",
+}
+"""What the nodes are labelled, and often tainted, with that the clouds may take away."""
+
 _ENDS_BY_SIGNAL: Final = (129, 130, 143)
 """Exit codes 128 + SIGHUP, SIGINT, SIGTERM: a stop was requested."""
 
@@ -52,7 +67,11 @@ class JournalVolume:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Description of what runs, and where. `grace`: seconds from SIGTERM to SIGKILL. `resources`: the requests."""
+    """Description of what runs, and where. `grace`: seconds from SIGTERM to SIGKILL. `resources`: the requests.
+
+    `spot`: on nodes that the cloud may take away. `indexes`: so many Pods, each with the part of the work that INDEX in
+    its command names, `parallelism` at a time; None: one Pod.
+    """
 
     name: str
     image: str
@@ -67,6 +86,9 @@ class Deployment:
     interrupted_exit_code: int | None = None
     resources: Mapping[str, str] | None = None
     termination_message: str = "/dev/termination-log"
+    spot: bool = False
+    indexes: int | None = None
+    parallelism: int | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for a word that Kubernetes would refuse, or read as another one."""
@@ -90,18 +112,29 @@ def grace_seconds(needed: float) -> int:
 
 def job_documents(deployment: Deployment) -> list[Value]:
     """Return the documents: a new claim for the journal, if there is one, and the Job."""
+    is_indexed = deployment.indexes is not None
     spec: dict[str, Value] = {
-        "backoffLimit": deployment.backoff_limit,
-        "completions": 1,
-        "parallelism": 1,
+        **_completions(deployment),
         "podReplacementPolicy": "Failed",  # never two supervisors at once on one journal
-        "podFailurePolicy": {"rules": _rules(deployment.interrupted_exit_code)},
+        "podFailurePolicy": {"rules": _rules(deployment.interrupted_exit_code, is_indexed=is_indexed)},
         "template": {"metadata": _template_metadata(deployment), "spec": _pod_spec(deployment)},
     }
     return [
         *_claims(deployment),
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": _metadata(deployment), "spec": spec},
     ]
+
+
+def _completions(deployment: Deployment) -> dict[str, Value]:
+    """Return how many Pods do the work, and how often one of them is replaced."""
+    if deployment.indexes is None:
+        return {"backoffLimit": deployment.backoff_limit, "completions": 1, "parallelism": 1}
+    return {
+        "completionMode": "Indexed",
+        "completions": deployment.indexes,
+        "parallelism": min(deployment.indexes, deployment.parallelism or deployment.indexes),
+        "backoffLimitPerIndex": deployment.backoff_limit,  # one index that fails again and again ends no other one
+    }
 
 
 def pod_documents(deployment: Deployment) -> list[Value]:
@@ -111,15 +144,18 @@ def pod_documents(deployment: Deployment) -> list[Value]:
     return [*_claims(deployment), {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}]
 
 
-def _rules(interrupted_exit_code: int | None) -> list[Value]:
+def _rules(interrupted_exit_code: int | None, *, is_indexed: bool = False) -> list[Value]:
     """Return the rules of podFailurePolicy. The first match counts; no match (137, 139: a crash) is a failure."""
     ignored = list(_ENDS_BY_SIGNAL) if interrupted_exit_code is None else []
     counted = [75] if interrupted_exit_code is None else [interrupted_exit_code]
     final = [code for code in (1, 2) if code not in counted]  # some tasks failed for good; wrong usage
     rules: list[Value] = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "FailJob", "onExitCodes": _codes(final)},
     ]
+    if is_indexed:  # failed tasks are a matter of their index; wrong usage is the same for all
+        rules += [{"action": "FailIndex" if code == 1 else "FailJob", "onExitCodes": _codes([code])} for code in final]
+    else:
+        rules.append({"action": "FailJob", "onExitCodes": _codes(final)})
     if ignored:
         rules.append({"action": "Ignore", "onExitCodes": _codes(ignored)})
     if any(counted):  # 0 is not a failure, and the API refuses a rule without values
@@ -154,6 +190,7 @@ def _template_metadata(deployment: Deployment) -> dict[str, Value]:
 
 def _pod_spec(deployment: Deployment, *, plain: bool = False) -> dict[str, Value]:
     return {
+        **(_placement() if deployment.spot and not plain else {}),
         "restartPolicy": "Never",  # a podFailurePolicy asks for it: each try is a new Pod
         "terminationGracePeriodSeconds": deployment.grace,
         "automountServiceAccountToken": False,
@@ -171,6 +208,21 @@ def _pod_spec(deployment: Deployment, *, plain: bool = False) -> dict[str, Value
     }
 
 
+def _placement() -> dict[str, Value]:
+    """Return the affinity to nodes that the cloud may take away, whichever it is, and the tolerations of their taints.
+
+    The terms of a required affinity are alternatives.
+    """
+    terms: list[Value] = [
+        {"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]} for key, value in _SPOT_LABELS.items()
+    ]
+    tolerations: list[Value] = [
+        {"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"} for key, value in _SPOT_LABELS.items()
+    ]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return {"affinity": {"nodeAffinity": required}, "tolerations": tolerations}
+
+
 def _container(deployment: Deployment, *, plain: bool) -> dict[str, Value]:
     more: dict[str, Value] = {}
     if not plain:  # they only inform, and podman refuses them together with the host's network
@@ -181,7 +233,7 @@ def _container(deployment: Deployment, *, plain: bool) -> dict[str, Value]:
         "name": CONTAINER,
         "image": deployment.image,
         # exec form: no shell in front that would keep SIGTERM to itself. A kubelet expands $(NAME), podman does not
-        "command": [word if plain else word.replace("$", "$$") for word in deployment.command],
+        "command": [word if plain else _expandable(word, deployment) for word in deployment.command],
         "env": _environment(deployment),
         **_probes(deployment, by_exec=plain),
         "terminationMessagePath": deployment.termination_message,
@@ -195,6 +247,12 @@ def _container(deployment: Deployment, *, plain: bool) -> dict[str, Value]:
         **more,
         "volumeMounts": _mounts(deployment),
     }
+
+
+def _expandable(word: str, deployment: Deployment) -> str:
+    """Return a word as the kubelet expands it: nothing of it, but the completion index of an indexed Job."""
+    text = word.replace("$", "$$")
+    return text if deployment.indexes is None else text.replace(INDEX, "$(JOB_COMPLETION_INDEX)")
 
 
 def _environment(deployment: Deployment) -> list[Value]:
@@ -258,6 +316,7 @@ def _volumes(deployment: Deployment) -> list[Value]:
 def _claims(deployment: Deployment) -> list[Value]:
     if deployment.journal.claim is None or deployment.journal.size is None:
         return []
-    spec: Value = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": deployment.journal.size}}}
+    mode = "ReadWriteOnce" if deployment.indexes is None else "ReadWriteMany"  # Pods on several nodes
+    spec: Value = {"accessModes": [mode], "resources": {"requests": {"storage": deployment.journal.size}}}
     metadata = {**_metadata(deployment), "name": deployment.journal.claim}
     return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}]
