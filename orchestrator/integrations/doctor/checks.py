@@ -255,6 +255,34 @@ def _manager(facts: HostFacts, plan: Plan) -> Finding:
     return Finding(name, CheckStatus.WORKS, f"{where}; {limit}")
 
 
+def _parent(facts: HostFacts, plan: Plan) -> Finding:
+    """Compare the graces with what the parent is known to wait, unless the user has said it, or systemd has."""
+    parent = facts.started_by
+    name = "parent"
+    if parent is None or plan.granted is not None:
+        found = "none that is known to send SIGKILL" if parent is None else f"{parent.name}; --host-grace counts"
+        return Finding(name, CheckStatus.WORKS, found)
+    found = f"{parent.name}: {parent.stop}"
+    if parent.seconds is None:
+        return Finding(name, CheckStatus.WORKS, found)
+    fitted = stop_budget.fit(plan.ladder, parent.seconds)
+    found = f"{found}; {parent.seconds:g} s for a stop, {fitted.needed:g} s needed"
+    if not fitted.fits:
+        return Finding(name, CheckStatus.DEGRADED, found, _lower(plan, parent.seconds))
+    if parent.short is not None and not stop_budget.fit(plan.ladder, parent.short).fits:
+        return Finding(name, CheckStatus.DEGRADED, found, f"on a Spot node: {_lower(plan, parent.short)}")
+    return Finding(name, CheckStatus.WORKS, found)
+
+
+def _lower(plan: Plan, seconds: float) -> str:
+    """Return graces that fit into so many seconds, and the option that has the run do it by itself."""
+    ladder = stop_budget.fit(plan.ladder, seconds).ladder
+    return (
+        f"{seconds:g} s are too short for the graces: --grace {ladder.grace:.3g} --term-grace {ladder.term_grace:.3g} "
+        f"fits, or --host-grace {seconds:g}"
+    )
+
+
 def _terminal(facts: HostFacts, _plan: Plan) -> Finding:
     found = "yes: a live display" if facts.terminal else "no: plain log lines"
     return Finding("terminal", CheckStatus.WORKS, found)
@@ -299,5 +327,5 @@ def _journal_warning(kind: str, free: int | None, found: str) -> Finding:
 
 _CHECKS: Final[tuple[Callable[[HostFacts, Plan], Finding], ...]] = (
     _system, _python, _start, _memory_file, _containment, _visibility, _prctl, _pidfd, _role, _signals, _files,
-    _processes, _memory, _manager, _terminal, _journal,
+    _processes, _memory, _manager, _parent, _terminal, _journal,
 )  # fmt: skip

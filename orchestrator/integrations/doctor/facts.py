@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.integrations.doctor.parents import Parent
 from orchestrator.integrations.systemd.service import ServiceProperties
 from runtime.capabilities import Visibility
 
@@ -46,3 +47,4 @@ class HostFacts:
     terminal: bool
     disk: Disk | None
     refused: str = ""
+    started_by: Parent | None = None

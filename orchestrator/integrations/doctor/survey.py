@@ -9,14 +9,17 @@ import resource
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from orchestrator.integrations.doctor.facts import Disk, HostFacts
+from orchestrator.integrations.doctor.parents import SLURM, Parent, recognise
+from orchestrator.integrations.slurm.job_query import current_job
 from orchestrator.integrations.systemd.service_query import current_service
 from orchestrator.journal import open_journal, path_of
 from runtime.errors import QuiesceError
-from runtime.process import procfs
+from runtime.process import procfs, tree
 from runtime.process.cgroup import RunCgroup
 
 _PR_GET_CHILD_SUBREAPER: Final = 37
@@ -48,6 +51,7 @@ def collect_facts(journal: str) -> HostFacts:
         parent=_read(f"/proc/{os.getppid()}/comm").strip() if procfs.VISIBILITY.is_usable else "",
         ignored=tuple(signum.name for signum in _STOPS if signal.getsignal(signum) is signal.SIG_IGN),
         service=current_service(),
+        started_by=_started_by(),
         notified="NOTIFY_SOCKET" in os.environ,
         terminal=os.isatty(2),
         disk=None if path is None else _disk(os.path.abspath(path)),
@@ -56,6 +60,29 @@ def collect_facts(journal: str) -> HostFacts:
 
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _started_by() -> Parent | None:
+    """Return what has started this process. Of Slurm, its own KillWait."""
+    no_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    cgroups, is_pid1 = _read("/proc/self/cgroup"), os.getpid() == 1
+    found = recognise(os.environ, _ancestors(), cgroups, is_pid1=is_pid1, no_hangup=no_hangup)
+    if found is SLURM and (limits := current_job()) is not None:
+        return replace(found, seconds=limits.kill_wait)
+    return found
+
+
+def _ancestors() -> list[list[str]]:
+    """Return the command lines of the ancestors of this process, its parent's first; none without /proc."""
+    lines: list[list[str]] = []
+    pid: int | None = os.getppid()
+    while procfs.VISIBILITY.is_usable and pid and len(lines) < _MOST_ANCESTORS:
+        lines.append(_read(f"/proc/{pid}/cmdline").split("\0")[:-1])
+        pid = tree.parent_of(pid)
+    return lines
+
+
+_MOST_ANCESTORS: Final = 50
 
 
 def _limits(which: int) -> tuple[int | None, int | None]:

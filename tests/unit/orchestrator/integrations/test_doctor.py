@@ -45,7 +45,7 @@ def test_a_good_host_works() -> None:
     found = run_checks(GOOD, PLAN)
     assert worst(found) is CheckStatus.WORKS
     assert not any(each.remedy for each in found)
-    assert len({each.name for each in found}) == len(found) == 16
+    assert len({each.name for each in found}) == len(found) == 17
 
 
 @pytest.mark.parametrize(
