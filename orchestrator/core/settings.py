@@ -278,7 +278,7 @@ class RunSettings(CheckedRecord):
         "end of its task (docs/undo.md).",
     )
     delay: float = field(
-        default=0, ge=0, le=LONGEST_SECONDS, description="Of commands: seconds between the starts of two commands."
+        default=0.0, ge=0, le=LONGEST_SECONDS, description="Of commands: seconds between the starts of two commands."
     )
     load: Load = field(
         default=None, description="Of commands: start none while so many processes of the host run or want to."
