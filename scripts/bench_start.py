@@ -1,4 +1,4 @@
-"""What small commands cost: `--version`, `--help`, `status` and a run of five lines.
+"""What small commands cost: `--version`, `--help`, `status`, the other queries, and a run of five lines.
 
     python scripts/bench_start.py [--rounds N]
 
@@ -26,6 +26,8 @@ from pathlib import Path
 from bench.report import Table
 
 AGENT = "def work(number):\n    return number * number\n"
+
+QUERIES = (["runs"], ["results"], ["events"], ["failures"], ["logs"], ["show", "kept", "1"])
 
 POOL = """
 import json, sys
@@ -87,6 +89,10 @@ def commands() -> list[Contestant]:
         Contestant("quiesce --version", [quiesce, "--version"], bare, 4),
         Contestant("quiesce --help", [quiesce, "--help"], bare, 4),
         Contestant("quiesce status", [quiesce, "status", "--journal", "kept.db"], bare, 6),
+        *(
+            Contestant(f"quiesce {' '.join(words)}", [quiesce, *words, "--journal", "kept.db"], bare, 10)
+            for words in QUERIES
+        ),
     ]
 
 
@@ -110,7 +116,12 @@ def prepare(folder: Path) -> None:
     (folder / "agents.py").write_text(AGENT)
     (folder / "pool.py").write_text(POOL)
     (folder / "inputs.jsonl").write_text("1\n2\n3\n4\n5\n")
-    subprocess.run([*runs()[1].command, "--journal", "kept.db"], cwd=folder, stderr=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [*runs()[1].command, "--journal", "kept.db", "--run-id", "kept"],
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
 
 
 def measure(all_of_them: Sequence[Contestant], folder: Path, rounds: int) -> Mapping[str, Best]:

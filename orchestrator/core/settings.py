@@ -28,6 +28,9 @@ LONGEST_HEARTBEAT = 1.0
 LONGEST_SAMPLE = 0.25
 """Seconds between two looks at shared memory (time limits, heartbeats, the display), at most."""
 
+LONGEST_IDLE_SAMPLE = 0.5
+"""Seconds between two of these looks while no task is executed, at most."""
+
 LONGEST_LAPSE = 1.0
 """How many seconds later than it wanted the supervisor's loop runs again, without having worked, before that counts as
 a pause, at most: it was stopped or frozen, and perhaps the whole run was."""
@@ -362,6 +365,11 @@ class RunSettings(CheckedRecord):
     def sample_interval(self) -> float:
         """Return the seconds between two samples: a busy executor is sampled twice before it counts as silent."""
         return self._within_silence(LONGEST_SAMPLE, 1 / 8)
+
+    @property
+    def idle_sample_interval(self) -> float:
+        """Return the seconds between two samples while no task is executed: an idle run wakes seldom."""
+        return self._within_silence(LONGEST_IDLE_SAMPLE, 1 / 8)
 
     @property
     def pause_limit(self) -> float:

@@ -329,6 +329,7 @@ class Engine:
     def _select_timeout(self) -> float:
         now = self._now()
         due = self.machine.due()
+        self._sampler.hasten(now)
         self._wakeup_at = min(self._sampler.due_at, self.suspension.stops_at, math.inf if due is None else due)
         if self._mux.has_output:
             return 0.0

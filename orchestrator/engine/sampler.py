@@ -17,11 +17,23 @@ class Sampler:
         self._machine = machine
         self.due_at = 0.0
         """When the next sample is due, in the loop's monotonic seconds."""
+        self._is_slow = False
+
+    def hasten(self, now: float) -> None:
+        """Bring the next sample forward if there is work again. Called in each turn of the loop."""
+        if self._is_slow and self._is_busy():
+            self._is_slow = False
+            self.due_at = min(self.due_at, now + self._machine.settings.sample_interval)
+
+    def _is_busy(self) -> bool:
+        state = self._machine.state
+        return state.running > 0 or state.signal is not None
 
     def take(self, now: float) -> stimuli.ProgressSampled:
         """Return what is seen now."""
         settings = self._machine.settings
-        self.due_at = now + settings.sample_interval
+        self._is_slow = not self._is_busy()
+        self.due_at = now + (settings.idle_sample_interval if self._is_slow else settings.sample_interval)
         progress = [self._backend.progress(slot) for slot in range(settings.workers)]
         if self._mux.paused:  # an executor that cannot write cannot be blamed for its silence
             progress = [slot._replace(heartbeat_at=now) for slot in progress]
