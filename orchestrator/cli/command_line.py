@@ -29,7 +29,8 @@ from orchestrator.cli import (
     stacks,
     steering,
 )
-from orchestrator.cli.exit import USAGE, exit_now, print_error
+from orchestrator.cli.exit import exit_now, print_error
+from orchestrator.cli.exit_codes import USAGE
 from orchestrator.cli.mistakes import mistakes_in_one_line
 from orchestrator.cli.typer_app import App
 from orchestrator.version import VERSION

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from orchestrator import hints
 from orchestrator.cli import verbosity
+from orchestrator.cli.exit_codes import FAILED, RESUMABLE
 from orchestrator.cli.options import LogFormat
 from orchestrator.cli.verbosity import Verbosity
 from orchestrator.engine.signals import STACKS, exit_by_signal
@@ -26,11 +27,6 @@ from runtime.ipc.codec import encode_json
 from runtime.model import ExecutionStatus, InterruptReason
 from runtime.stop_limits import OUTPUT_TIMEOUT
 from runtime.text import printable, printable_json, printable_lines, single_line
-
-FAILED = 1
-USAGE = 2
-RESUMABLE = 75
-"""EX_TEMPFAIL (sysexits.h): try again later, with `quiesce resume`."""
 
 INPUT_TRUNCATED = "the input was a stream that was not read to its end: what was not read is not part of the run"
 

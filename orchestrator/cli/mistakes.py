@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from orchestrator.cli import verbosity
-from orchestrator.cli.exit import USAGE, exit_now, print_error
+from orchestrator.cli.exit_codes import USAGE
 from runtime.errors import QuiesceError
 
 
@@ -18,13 +20,19 @@ def mistakes_in_one_line() -> Iterator[None]:
         yield
     except QuiesceError as error:
         verbosity.print_traceback(error)
-        print_error(f"quiesce: {error}")
-        exit_now(USAGE)
+        _exit(f"quiesce: {error}")
     except FileNotFoundError:
         if _cwd_exists():
             raise
-        print_error("quiesce: the working directory was removed: change to one that exists")
-        exit_now(USAGE)
+        _exit("quiesce: the working directory was removed: change to one that exists")
+
+
+def _exit(line: str) -> NoReturn:
+    """Print a line and exit. The module that does is loaded only now: no query needs more of it."""
+    ending = importlib.import_module("orchestrator.cli.exit")
+    ending.print_error(line)
+    ending.exit_now(USAGE)
+    raise AssertionError("unreachable: exit_now ends the process")
 
 
 def _cwd_exists() -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args, get_
 from orchestrator.cli.command_settings import from_surroundings, list_command_settings
 from orchestrator.cli.declare import Option
 from orchestrator.core.settings import Unit
-from orchestrator.display.choice import ProgressMode
+from orchestrator.display.progress_mode import ProgressMode
 from orchestrator.setting_list import Setting, list_settings
 from orchestrator.units import parse_seconds, parse_size
 from runtime.limits import LARGEST_COUNT

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.cli.declare import Exit, Option
-from orchestrator.cli.exit import RESUMABLE
+from orchestrator.cli.exit_codes import RESUMABLE
 from orchestrator.cli.journal_query import AsJson, JournalPath, RunId, print_error, query
 from orchestrator.cli.result_fields import Field, Inputs, parse_fields
 from orchestrator.cli.result_files import replaced_file

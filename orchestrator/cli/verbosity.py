@@ -13,7 +13,7 @@ import traceback
 from enum import Enum
 from typing import Final
 
-from orchestrator.display.choice import ProgressMode
+from orchestrator.display.progress_mode import ProgressMode
 from runtime.model import Severity
 
 

@@ -5,19 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from enum import StrEnum
 
 from orchestrator.display.base import Display, PlainDisplay
+from orchestrator.display.progress_mode import ProgressMode
 from orchestrator.logging.sinks import LogCallback
-
-
-class ProgressMode(StrEnum):
-    """How progress is shown."""
-
-    AUTO = "auto"
-    ON = "on"
-    PLAIN = "plain"
-    OFF = "off"
 
 
 def is_live(mode: ProgressMode) -> bool:

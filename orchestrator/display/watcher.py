@@ -12,10 +12,11 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.records import TaskOutcome
 from orchestrator.core.status import StatusView
 from orchestrator.display.base import Display
-from orchestrator.display.choice import ProgressMode, choose_display, is_live
+from orchestrator.display.choice import choose_display, is_live
 from orchestrator.display.failures import FailureWarnings
 from orchestrator.display.notebook import NotebookDisplay, is_notebook
 from orchestrator.display.printed import PrintedText
+from orchestrator.display.progress_mode import ProgressMode
 from orchestrator.logging.sinks import LogCallback, Sink
 from runtime.errors import error_text
 from runtime.model import Severity

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import build
-from orchestrator.cli.exit import RESUMABLE, USAGE
+from orchestrator.cli.exit_codes import RESUMABLE, USAGE
 from tests.support.cli import ROOT
 
 PAGE = str(runpy.run_path(str(ROOT / "scripts" / "command_page.py"))["render"]())
