@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from orchestrator.core.undo_records import UndoRecord, UndoState, UndoUpdate, state_after
 from orchestrator.journal import Journal
-from runtime.ipc.undo import UndoResult, retry_delay
+from runtime.ipc.undo import UndoResult, may_start, retry_delay
 from runtime.process.undo_process import UndoProcess
 from runtime.stop_limits import UNDO_TIMEOUT
 
@@ -49,21 +49,35 @@ class UndoCleaner:
         return self._left
 
     def _start_due(self) -> None:
-        """Start what is due. Of records with the same command one runs at a time."""
+        """Start what is due, of a task the last first. Of records with the same command one runs at a time."""
         now, busy = time.monotonic(), [record.command.argv for record, _ in self._running.values()]
-        for waiting in tuple(self._waiting):
-            due_at, attempt, record = waiting
-            if due_at > now or len(self._running) >= AT_ONCE or record.command.argv in busy:
+        later: dict[tuple[int, int], list[float | None]] = {}
+        began = {record.number: process.began for process, (record, _) in self._running.items()}
+        waiting = {record.number: (due_at, attempt, record) for due_at, attempt, record in self._waiting}
+        records = [record for record, _ in self._running.values()] + [record for *_, record in waiting.values()]
+        for record in sorted(records, key=lambda record: record.number, reverse=True):
+            of_task = later.setdefault((record.task, record.attempt), [])
+            if record.number in began:
+                of_task.append(began[record.number])
                 continue
-            self._waiting.remove(waiting)
-            busy.append(record.command.argv)
-            record = replace(record, tries=record.tries + 1)
-            self._update(record, UndoState.RUNNING)
-            try:
-                process = UndoProcess(record.number, record.command, record.command.timeout or UNDO_TIMEOUT)
-            except OSError as error:
-                self._conclude(record, attempt, UndoResult(done=False, error=f"it cannot be started: {error.strerror}"))
-                continue
+            due_at, attempt, _ = waiting[record.number]
+            is_free = len(self._running) < AT_ONCE and record.command.argv not in busy
+            if due_at <= now and is_free and may_start(of_task, now):
+                self._waiting.remove(waiting[record.number])
+                busy.append(record.command.argv)
+                of_task.append(now)
+                self._start(record, attempt)
+            elif attempt == 1:
+                of_task.append(None)
+
+    def _start(self, record: UndoRecord, attempt: int) -> None:
+        record = replace(record, tries=record.tries + 1)
+        self._update(record, UndoState.RUNNING)
+        try:
+            process = UndoProcess(record.number, record.command, record.command.timeout or UNDO_TIMEOUT)
+        except OSError as error:
+            self._conclude(record, attempt, UndoResult(done=False, error=f"it cannot be started: {error.strerror}"))
+        else:
             self._running[process] = record, attempt
 
     def _wait(self) -> None:

@@ -172,7 +172,8 @@ class SupervisorStateMachine:
             self._abandonment.abandon_due(now)
         if self._undo:
             self._undo.release_ended(now)
-            self._undo.start_due(now)
+            if self.state.phase not in (Phase.SWEEPING, Phase.ENDED):  # then the guardian takes no more orders
+                self._undo.start_due(now)
         self.state.flush_outcomes()
         if self.state.phase is not Phase.RUNNING or type(stimulus) not in _NON_ACTIONABLE_STIMULI:
             self._advance(now)

@@ -7,6 +7,7 @@ Rules that it keeps:
   for one window: if guardian, supervisor or host dies between a success and the commit that strikes it out, it runs
   again;
 - a record whose resource cannot exist, because its task still waits, is struck out without a run;
+- of what one task has made, the last is removed first: it may use what was there before;
 - while a resource may be in use, no other record with the very same command runs; and a task waits with a resource
   for the end of such a command that runs. So a name may be used again.
 
@@ -15,6 +16,7 @@ The end of a run waits for undo commands, but never longer than a stop may last 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -27,7 +29,7 @@ from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.undo_records import UndoState, describe, state_after
 from runtime.ipc import executor_protocol, guardian_protocol
-from runtime.ipc.undo import UndoCommand, check, retry_delay
+from runtime.ipc.undo import ORDER_SECONDS, UndoCommand, check, may_start, retry_delay
 from runtime.model import Severity
 
 MAX_RUNNING: Final = 64
@@ -70,7 +72,14 @@ class _Entry:
     stage: Stage = Stage.STORING
     tries: int = 0
     due_at: float = 0.0
+    started_at: float = 0.0
     error: str = ""
+    is_tried: bool = False
+
+    @property
+    def is_being_removed(self) -> bool:
+        """Whether its command runs, or is to run for the first time."""
+        return self.stage is Stage.RUNNING or (self.stage is Stage.DUE and not self.is_tried)
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -88,6 +97,7 @@ class UndoLedger:
         self._journal: guardian_protocol.UndoJournal | None = None
         self._is_guardian_told = False
         self._has_guardian = True
+        self._looked_at = -math.inf
         self.struck_out = 0
         """Records that were struck out, and not because their resource is kept."""
 
@@ -140,7 +150,9 @@ class UndoLedger:
         if self._journal is not None and not self._is_guardian_told:
             self._is_guardian_told = True
             self._state.emit(OrderUndo(self._journal))
-        order = guardian_protocol.HoldUndo(entry.number, entry.slot, entry.incarnation, entry.command, entry.tries)
+        order = guardian_protocol.HoldUndo(
+            entry.number, entry.slot, entry.incarnation, entry.command, entry.tries, entry.task
+        )
         self._state.emit(OrderUndo(order))
 
     def on_kept(self, report: guardian_protocol.UndoKeptReport, _now: float) -> None:
@@ -151,8 +163,8 @@ class UndoLedger:
             self._let_go_on()
 
     def _let_go_on(self) -> None:
-        """Let those tasks make their resources whose command does not run for another record."""
-        running = {entry.argv for entry in self._entries.values() if entry.stage is Stage.RUNNING}
+        """Let those tasks make their resources whose command neither runs nor is about to run for another record."""
+        running = {entry.argv for entry in self._entries.values() if entry.is_being_removed}
         for entry in self._entries.values():
             if entry.stage is Stage.WAITING and entry.argv not in running:
                 entry.stage = Stage.OPEN
@@ -224,19 +236,30 @@ class UndoLedger:
     # -- running ------------------------------------------------------------------------------------
 
     def start_due(self, now: float) -> None:
-        """Run the commands that are due."""
+        """Run the commands that are due: of what one task has made, the last first."""
+        self._looked_at = now
         if not self._has_guardian:
             return
         running = sum(entry.stage is Stage.RUNNING for entry in self._entries.values())
         busy = {entry.argv for entry in self._entries.values() if entry.stage in (Stage.OPEN, Stage.RUNNING)}
-        for entry in self._entries.values():
-            if entry.stage is Stage.DUE and entry.due_at <= now and running < MAX_RUNNING and entry.argv not in busy:
+        later: dict[tuple[int, int], list[float | None]] = {}
+        for entry in reversed(self._entries.values()):
+            of_task = later.setdefault((entry.task, entry.attempt), [])
+            is_due = entry.stage is Stage.DUE and entry.due_at <= now
+            if is_due and running < MAX_RUNNING and entry.argv not in busy and may_start(of_task, now):
                 running += 1
                 busy.add(entry.argv)
-                entry.stage = Stage.RUNNING
-                entry.tries += 1
-                self._state.emit(UpdateUndo(entry.number, UndoState.RUNNING, entry.tries))
-                self._state.emit(OrderUndo(guardian_protocol.RunUndo(entry.number, entry.command, entry.tries)))
+                self._start(entry, now)
+            if entry.stage is Stage.RUNNING:
+                of_task.append(entry.started_at)
+            elif entry.stage is Stage.DUE and not entry.is_tried:
+                of_task.append(None)
+
+    def _start(self, entry: _Entry, now: float) -> None:
+        entry.stage, entry.started_at = Stage.RUNNING, now
+        entry.tries += 1
+        self._state.emit(UpdateUndo(entry.number, UndoState.RUNNING, entry.tries))
+        self._state.emit(OrderUndo(guardian_protocol.RunUndo(entry.number, entry.command, entry.tries)))
 
     def on_report(self, report: guardian_protocol.UndoReport, now: float) -> None:
         """Strike a record out whose command has succeeded, or try it again later."""
@@ -249,6 +272,7 @@ class UndoLedger:
         else:
             delay = retry_delay(entry.tries)
             entry.stage, entry.due_at, entry.error = Stage.DUE, now + delay, result.error
+            entry.is_tried = True
             self._state.emit(UpdateUndo(entry.number, UndoState.HELD, entry.tries, result.error))
             fields = {"error": result.error, "tries": entry.tries, "seconds": result.seconds}
             if result.is_cut_off:
@@ -302,7 +326,12 @@ class UndoLedger:
         """Return when the next command is to be started (monotonic seconds)."""
         if not self._has_guardian:
             return None
-        return min((entry.due_at for entry in self._entries.values() if entry.stage is Stage.DUE), default=None)
+        entries = self._entries.values()
+        times = [entry.due_at for entry in entries if entry.stage is Stage.DUE]
+        if times:
+            times += [entry.started_at + ORDER_SECONDS for entry in entries if entry.stage is Stage.RUNNING]
+        # what was due and did not start waits for a report, after which it is looked at again
+        return min((time for time in times if time > self._looked_at), default=None)
 
     def log_outstanding(self) -> None:
         """Log what the run leaves behind."""

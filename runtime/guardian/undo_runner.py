@@ -9,6 +9,7 @@ runs once more, and finds nothing to remove: see docs/undo.md.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 import msgspec
+from msgspec.structs import replace
 
 from runtime.ipc.flag import anonymous_file
 from runtime.ipc.guardian_protocol import (
@@ -29,7 +31,7 @@ from runtime.ipc.guardian_protocol import (
     UndoReceipt,
     UndoReport,
 )
-from runtime.ipc.undo import UndoResult, retry_delay
+from runtime.ipc.undo import ORDER_SECONDS, UndoResult, may_start, retry_delay
 from runtime.process.undo_process import UndoProcess
 from runtime.stop_limits import UNDO_TIMEOUT
 
@@ -51,6 +53,7 @@ class UndoRunner:
         self._due: dict[int, float] = {}
         self._results: dict[int, tuple[int, UndoResult]] = {}
         self._journal: UndoJournal | None = None
+        self._looked_at = -math.inf
 
     # -- orders -------------------------------------------------------------------------------------
 
@@ -61,7 +64,7 @@ class UndoRunner:
             self._report(UndoKeptReport(order.number))
         elif isinstance(order, RunUndo):
             held = self._held.get(order.number) or HoldUndo(order.number, -1, -1, order.command)
-            self._held[order.number] = HoldUndo(order.number, held.slot, held.incarnation, order.command, order.tries)
+            self._held[order.number] = replace(held, tries=order.tries)
             self._start(order.number)
         elif isinstance(order, DropUndo):
             self._held.pop(order.number, None)
@@ -122,16 +125,27 @@ class UndoRunner:
     def due(self) -> float | None:
         """Return when the next command is over its limit, or is to be started (monotonic seconds)."""
         times = [*(process.limit for process in self._running.values()), *self._due.values()]
-        return min(times, default=None)
+        if self._due:
+            times += [process.began + ORDER_SECONDS for process in self._running.values()]
+        return min((time for time in times if time > self._looked_at), default=None)
 
     def act_on_time(self) -> None:
-        """Kill the commands that are over their limits, and start those that are due."""
-        now = time.monotonic()
+        """Kill the commands that are over their limits, and start those that are due: of a task, the last first."""
+        self._looked_at = now = time.monotonic()
         for process in self._running.values():
             if process.limit <= now:
                 process.expire()
-        for number in [number for number, at in self._due.items() if at <= now]:
-            self._try(number)
+        later: dict[int, list[float | None]] = {}
+        began = {process.number: process.began for process in self._running.values()}
+        for number in sorted({*self._due, *began}, reverse=True):
+            of_task = later.setdefault(self._held[number].task, [])
+            if number in began:
+                of_task.append(began[number])
+            elif self._due[number] <= now and may_start(of_task, now):
+                self._try(number)
+                of_task.append(now)
+            elif number not in self._results:
+                of_task.append(None)
 
     def cut_off(self) -> None:
         """Kill every command that runs: the time is over."""
@@ -158,13 +172,13 @@ class UndoRunner:
 
     def _try_all(self, numbers: Iterable[int]) -> None:
         running = {process.number for process in self._running.values()}
-        for number in list(numbers):
-            if number not in running and number not in self._due:
-                self._try(number)
+        now = time.monotonic()
+        self._due |= {number: now for number in numbers if number not in running and number not in self._due}
+        self.act_on_time()
 
     def _try(self, number: int) -> None:
         held = self._held[number]
-        self._held[number] = HoldUndo(number, held.slot, held.incarnation, held.command, held.tries + 1)
+        self._held[number] = replace(held, tries=held.tries + 1)
         self._start(number)
 
     @property

@@ -130,7 +130,7 @@ class Continue(_Record, frozen=True, tag=7):
 
 
 class HoldUndo(_Record, frozen=True, tag=9):
-    """Keep an undo record for the day the guardian is the heir; answer with an UndoKeptReport.
+    """Keep an undo record of a task for the day the guardian is the heir; answer with an UndoKeptReport.
 
     `slot` and `incarnation` are the executor's that has made the resource; -1 for none that is alive.
     """
@@ -140,6 +140,7 @@ class HoldUndo(_Record, frozen=True, tag=9):
     incarnation: int
     command: UndoCommand
     tries: int = 0
+    task: int = 0
 
 
 class RunUndo(_Record, frozen=True, tag=20):

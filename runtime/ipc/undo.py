@@ -6,7 +6,7 @@ The records that carry it: executor_protocol.py, guardian_protocol.py, and the j
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,6 +19,10 @@ MAX_BYTES: Final = 1 << 15
 FIRST_DELAY: Final = 1.0
 LONGEST_DELAY: Final = 60.0
 """Seconds until an undo that did not succeed is tried again: the first time, and at most. Each is twice the last."""
+
+ORDER_SECONDS: Final = 1.0
+"""Seconds that a resource waits for the removal of those that its task has made after it. They may use it, as a
+container uses a volume; but one that hangs must not keep the others from being removed."""
 
 ENVIRONMENT: Final = re.compile(
     r"PATH|HOME|USER|LOGNAME|TMPDIR|XDG_(RUNTIME_DIR|CONFIG_HOME|DATA_HOME)|KUBECONFIG|REGISTRY_AUTH_FILE"
@@ -143,6 +147,15 @@ def judge(command: UndoCommand, code: int, output: str, seconds: float) -> UndoR
     how = f"exit code {code}" if code > 0 else f"signal {-code}"
     lines = output.strip().splitlines()
     return UndoResult(done=False, error=f"{how}: {lines[-1].strip()[:500]}" if lines else how, seconds=seconds)
+
+
+def may_start(later: Iterable[float | None], now: float) -> bool:
+    """Return whether an undo may start at `now`, beside those of what its task has made later.
+
+    `later`: for each of these since when its command runs; None: it has not been started yet. Those that have ended,
+    and those that are to be tried again, are not among them.
+    """
+    return all(since is not None and since + ORDER_SECONDS <= now for since in later)
 
 
 def retry_delay(tries: int) -> float:

@@ -36,8 +36,8 @@ class UndoProcess:
         self.number = number
         self.command = command
         self.timeout = timeout
-        self._began = time.monotonic()
-        self.limit = self._began + timeout
+        self.began = time.monotonic()
+        self.limit = self.began + timeout
         self._tail = b""
         self._killed = ""
         self._is_cut_off = False
@@ -89,7 +89,7 @@ class UndoProcess:
         """Return how it ended, when it was reaped with this status. A grandchild may hold the pipe open."""
         self.read()
         os.close(self.fd)
-        seconds = round(time.monotonic() - self._began, 3)
+        seconds = round(time.monotonic() - self.began, 3)
         code = os.waitstatus_to_exitcode(status)
         result = judge(self.command, code, self._tail.decode(errors="replace"), seconds)
         if result.done or not self._killed or code != -signal.SIGKILL:
