@@ -32,7 +32,7 @@ from orchestrator.engine.output_tails import OutputTails
 from orchestrator.engine.pending_writes import PendingWrites
 from orchestrator.engine.sampler import Sampler
 from orchestrator.engine.seat import Seat
-from orchestrator.engine.signals import STACKS, SUSPEND, SignalPipe
+from orchestrator.engine.signals import STACKS, SUSPEND, SignalPipe, has_foreign_handler
 from orchestrator.engine.status_board import Observer, StatusBoard
 from orchestrator.engine.suspension import SupervisorSuspension
 from orchestrator.engine.task_output import TaskOutput
@@ -195,12 +195,13 @@ class Engine:
         finally:
             self._driver = None
 
-    def _may_turn_here(self) -> bool:
-        """Return whether no program's signal handler can raise in the middle of a turn of the calling thread.
+    @staticmethod
+    def _may_turn_here() -> bool:
+        """Return whether no signal handler of the program's own can raise in the middle of a turn of the caller.
 
-        One can in the main thread, unless the handlers are ours.
+        One can in the main thread: that of Ctrl-C, unless the handlers are ours, or one that ends a wait by SIGALRM.
         """
-        return self._signals is not None or threading.current_thread() is not threading.main_thread()
+        return threading.current_thread() is not threading.main_thread() or not has_foreign_handler()
 
     def note_resumed(self) -> None:
         """Note that the run has output of an earlier start."""

@@ -14,6 +14,9 @@ import ctypes
 import os
 import signal
 import threading
+
+# that of `signal` makes an enum of every answer
+from _signal import getsignal  # type: ignore[import-not-found]
 from collections import Counter
 from collections.abc import Iterable
 from types import FrameType
@@ -27,6 +30,8 @@ STACKS = (signal.SIGQUIT, signal.SIGUSR1)
 
 SUSPEND = signal.SIGTSTP
 """The signal that suspends a run: Ctrl-Z. Its default action stops this process alone."""
+
+_SIGNALS = tuple(sorted(map(int, signal.valid_signals())))
 
 _SIGACTION_SIZE = 512
 """Bytes, more than any libc's struct sigaction."""
@@ -196,6 +201,15 @@ os.register_at_fork(after_in_child=_disown_in_fork)
 def _unblock(signals: Iterable[int]) -> set[int]:
     """Unblock signals in this thread. Return what was blocked. Those that were pending arrive now."""
     return {int(signum) for signum in signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)}
+
+
+def has_foreign_handler() -> bool:
+    """Return whether the program has a handler of its own, which may raise anywhere in the main thread's code."""
+    for signum in _SIGNALS:
+        handler = getsignal(signum)
+        if handler is not _handler and callable(handler):
+            return True
+    return False
 
 
 def _handler(signum: int, _frame: FrameType | None) -> None:

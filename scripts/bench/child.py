@@ -18,8 +18,6 @@ from bench.commits import OneCommit
 from bench.contenders import CONTENDERS, Contender
 from bench.tasks import die_once, stand, tiny
 
-COMMIT = "one SQLite commit"
-
 
 def say(**words: Any) -> None:
     print(json.dumps(words), flush=True)
@@ -77,6 +75,19 @@ def idle(pool: Contender, order: dict[str, Any]) -> None:
     say(share=used.processor_share, wakeups=used.most_wakeups, processes=used.processes)
 
 
+def durable_trip(pool: Contender, order: dict[str, Any]) -> None:
+    """One durable task there and back and one commit of SQLite, in turns: a disk has moods that last for seconds."""
+    commit = OneCommit(1)
+    times: dict[str, list[float]] = {"trip": [], "commit": []}
+    for number in range(50 + order["tasks"]):
+        for name, contender in (("trip", pool), ("commit", commit)):
+            began = time.perf_counter()
+            contender.call(tiny, number)
+            times[name].append(time.perf_counter() - began)
+    commit.stop()
+    say(**{name: statistics.median(taken[50:]) * 1e6 for name, taken in times.items()})
+
+
 def first(pool: Contender, order: dict[str, Any]) -> None:
     """Print a line at the first result; the parent measures the time."""
     pool.call(tiny, 1)
@@ -111,6 +122,7 @@ def standing(pool: Contender, order: dict[str, Any]) -> None:
 MODES: dict[str, Callable[[Contender, dict[str, Any]], None]] = {
     "throughput": throughput,
     "round_trip": round_trip,
+    "durable_trip": durable_trip,
     "batched": batched,
     "memory": memory,
     "idle": idle,
@@ -127,7 +139,7 @@ def end(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     mode, name, order = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    pool = (OneCommit if name == COMMIT else CONTENDERS[name])(order["workers"])
+    pool = CONTENDERS[name](order["workers"])
     if not name.startswith("quiesce"):  # our supervisor handles its signals itself
         signal.signal(signal.SIGTERM, end)
     try:

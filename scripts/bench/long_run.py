@@ -66,7 +66,7 @@ class Feeder(threading.Thread):
 def run(tasks: int, workers: int, journal: str, agent: str = "tiny") -> tuple[int, float, Memory]:
     """One run of an agent of tasks.py; its exit code, its seconds and the supervisor's memory."""
     command = [*QUIESCE, "run", f"{SCRIPTS}/bench/tasks.py:{agent}", "--input", "-", "--workers", str(workers)]
-    command += ["--journal", journal, "--progress", "off", "--run-id", "million"]
+    command += ["--journal", journal, "--progress", "off", "--run-id", "million", "-q"]
     memory = Memory()
     began = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.PIPE) as popen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -315,3 +316,46 @@ def test_the_time_limit_of_a_wait_holds_while_the_caller_drives(running: Supervi
     assert not handle.done()
     GATE.set()
     assert handle.result() == 1
+
+
+class Alarm(Exception):
+    """What a program's own handler raises."""
+
+
+def test_a_handler_of_the_program_that_raises_ends_its_wait_and_not_the_run() -> None:
+    def raise_alarm(_signum: int, _frame: object) -> None:
+        raise Alarm
+
+    GATE.clear()
+    before = signal.signal(signal.SIGALRM, raise_alarm)
+    try:
+        with Supervisor(workers=1, log=RecordedLog(), backend=FakeBackend()) as supervisor:
+            handle = supervisor.submit(waits, 5)
+            for _ in range(3):
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                with pytest.raises(Alarm):
+                    handle.result()
+            GATE.set()
+            assert handle.result() == 5
+            assert supervisor.submit(double, 4).result() == 8
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_main_thread_drives_when_all_handlers_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.engine.loop.has_foreign_handler", lambda: False)  # pytest's time limit has one
+    GATE.clear()
+    with Supervisor(workers=1, log=RecordedLog(), backend=FakeBackend()) as supervisor:
+        handle = supervisor.submit(waits, 5)
+        engine = supervisor._require_session()._engine
+
+        def open_gate() -> None:
+            wait_until(lambda: engine._driver == threading.main_thread().ident)
+            GATE.set()
+
+        helper = threading.Thread(target=open_gate)
+        helper.start()
+        assert handle.result(PATIENCE) == 5
+        helper.join(PATIENCE)
+        assert not helper.is_alive()
