@@ -101,12 +101,15 @@ class CallPool:
             loaded.add_done_callback(self._on_loaded)
             session.begin_run({"name": AGENT_NAME})
             session.start_tasks()
+            self._spooler = Spooler(session, self._on_refused)
+            threading.Thread(target=self._wait_for_end, name="quiesce-futures", daemon=True).start()
         except BaseException as error:
             session.interrupt(_signal(f"the executor could not start: {type(error).__name__}"))
             session.finish()
+            if type(error) is RuntimeError:  # no thread can be started
+                self._broken = f"the executor could not start: {error}"
+                raise BrokenProcessPool(self._broken) from error
             raise
-        self._spooler = Spooler(session, self._on_refused)
-        threading.Thread(target=self._wait_for_end, name="quiesce-futures", daemon=True).start()
         return session
 
     def _on_loaded(self, loaded: Future[Any]) -> None:
