@@ -6,10 +6,13 @@ carries wherever there is one.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runtime.interrupt_signal import build_signal
-from runtime.model import InterruptReason, InterruptSignal
+from runtime.model import InterruptReason
+
+if TYPE_CHECKING:
+    from runtime.model import InterruptSignal
 
 _STACKS: Final = "quiesce:stacks"
 """In place of what has triggered it: no interrupt has that."""
