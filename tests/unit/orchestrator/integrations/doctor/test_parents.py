@@ -15,7 +15,7 @@ from orchestrator.integrations.doctor.checks import CheckStatus, Finding, Plan, 
 from orchestrator.integrations.doctor.parents import Parent, recognise
 from tests.unit.orchestrator.integrations.test_doctor import GOOD
 
-PAGE = Path(__file__).parents[4] / "docs" / "hosts.md"
+PAGE = Path(__file__).parents[5] / "docs" / "hosts.md"
 
 
 def found(
