@@ -20,7 +20,7 @@ from orchestrator.cli.arguments import (
 )
 from orchestrator.cli.commands.command_run import CommandRun
 from orchestrator.cli.commands.options import CommandOptions, CommandOutputOptions, refuse_without_command
-from orchestrator.cli.commands.parsing import CommandWordsGiven, given_command
+from orchestrator.cli.commands.parsing import CommandWordsGiven, dashed_run_id, given_command
 from orchestrator.cli.commands.resuming import check_command, new_tasks, recorded_spec
 from orchestrator.cli.commands.starting import (
     open_command_inputs,
@@ -220,6 +220,9 @@ def resume(
     or its command; others are refused.
     """
     message = TerminationMessage(options.termination_message)
+    given = given_command(context)
+    if run_id is None and (run_id := dashed_run_id(given)) is not None:
+        given = None
     with errors_in_message(message):
         journal = open_for_command(journal_location(options.journal), "write")
         record = journal.get_run(run_id) if run_id is not None else journal.latest_resumable()
@@ -231,7 +234,6 @@ def resume(
         check_arguments(record, read_arguments(arg, config), advice, all_given=False)
         if record.cwd:
             change_directory(record.cwd)
-        given = given_command(context)
         if given is not None:
             _check_given(record, agent_name, given)
         command = command_of(record, output_options, found_settings, record.run_id, journal, agent_name)

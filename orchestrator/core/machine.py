@@ -277,6 +277,8 @@ class SupervisorStateMachine:
         )
 
     def _on_journal_failed(self, stimulus: stimuli.JournalFailed, now: float) -> None:
+        if self.state.journal_broken:  # the store gives up at the moment at which it is given up
+            return
         self.state.journal_broken = True
         self.state.log("journal.failed", Severity.ERROR, error=stimulus.problem)
         self._shutdown.abort_run(stimulus.problem, now, InterruptReason.RESOURCE_LIMIT)

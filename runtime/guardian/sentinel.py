@@ -31,6 +31,8 @@ from runtime.process.descendants import end_repeatedly
 from runtime.stop_limits import CGROUP_TIMEOUT, SENTINEL_END_TIMEOUT, SENTINEL_MARGIN, SENTINEL_REAP_TIMEOUT
 
 _LOOK = 0.25
+WARM_UP_SECONDS = 1.0
+"""Seconds after which psutil is loaded: not while executors start."""
 _GRACE = struct.Struct("=d")
 
 
@@ -130,7 +132,7 @@ class _SentinelProcess:
     def run(self) -> None:
         """Wait for the supervisor's death, then for the guardian's end or the end of its time; then end everything."""
         self._wait_for_supervisor()
-        psutil_later.load()
+        psutil_later.load()  # where it died within WARM_UP_SECONDS
         end = time.monotonic() + self._grace + SENTINEL_MARGIN
         while (left := end - time.monotonic()) > 0 and not is_readable(self._guardian_fd, min(left, _LOOK)):
             self._signal_guardian(signal.SIGCONT)  # it may have been stopped
@@ -140,11 +142,16 @@ class _SentinelProcess:
         poll = select.poll()
         poll.register(self._supervisor_fd, select.POLLIN)
         poll.register(self._grace_fd, select.POLLIN)
+        warm_at: float | None = time.monotonic() + WARM_UP_SECONDS
         while True:
-            ready = [fd for fd, _ in poll.poll()]
+            ready = [fd for fd, _ in poll.poll(None if warm_at is None else 1000 * WARM_UP_SECONDS)]
             if self._supervisor_fd in ready:
                 return
-            self._read_grace(poll)
+            if warm_at is not None and time.monotonic() >= warm_at:  # a host in need may have no room for it later
+                psutil_later.load()
+                warm_at = None
+            if self._grace_fd in ready:
+                self._read_grace(poll)
 
     def _read_grace(self, poll: select.poll) -> None:
         data = b""

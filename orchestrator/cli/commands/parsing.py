@@ -41,6 +41,13 @@ def given_command(context: Context) -> CommandWordsGiven | None:
     return found if isinstance(found, CommandWordsGiven) else None
 
 
+def dashed_run_id(command: CommandWordsGiven | None) -> str | None:
+    """Return the single word behind `--` if it begins with a dash: a run's id there, because no command is named so."""
+    if command is None or command.lists or len(command.words) != 1 or not command.words[0].startswith("-"):
+        return None
+    return command.words[0]
+
+
 def split_command(words: Sequence[str]) -> CommandWordsGiven:
     """Return the command, and the lists behind it: GNU parallel's `:::` and `::::`, with `+` for a linked one."""
     starts = [number for number, word in enumerate(words) if word in _LISTS]

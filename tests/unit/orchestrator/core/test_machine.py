@@ -325,8 +325,10 @@ def test_a_journal_that_fails_ends_the_run_without_waiting_for_it() -> None:
     for slot in (0, 1):
         world.leave(slot)
     assert world.sweeps == 1
+    world.tell(stimuli.JournalFailed("it gave no answer"))
     world.answer_sweep()
     assert world.machine.state.error == "the disk is full"
+    assert [log.fields["error"] for log in world.named("journal.failed")] == ["the disk is full"]
 
 
 @pytest.mark.parametrize(("limit", "stops_after"), [(0, 1), (3, 4)])
