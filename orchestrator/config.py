@@ -23,7 +23,10 @@ class Settings(RunSettings):
 
 
 class SettingsOptions(TypedDict, total=False):
-    """Parameters of Supervisor that are settings: for type checkers and editors. A test compares it with Settings."""
+    """Parameters of Supervisor that are settings: for type checkers and editors. A test compares it with Settings.
+
+    Those of commands (OF_COMMANDS) are none: a Supervisor has agents.
+    """
 
     workers: int | None
     concurrency: int
@@ -49,14 +52,6 @@ class SettingsOptions(TypedDict, total=False):
     preempt: bool
     keep_children: bool
     slot_env: Mapping[str, Sequence[object] | str]
-    stop_signal: str
-    ok_codes: Sequence[int]
-    retry_codes: Sequence[int] | None
-    container_undo: bool
-    delay: float
-    load: str | None
-    memfree: int | None
-    halt: str | None
     progress_interval: float | None
     host_grace: float | None
     stop_on: Sequence[str] | None

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from orchestrator.config import Settings, SettingsOptions
 from orchestrator.core.checked_record import RecordField
-from orchestrator.core.settings import MaxFailures, ShortOption, Unit
+from orchestrator.core.settings import OF_COMMANDS, MaxFailures, ShortOption, Unit
 from orchestrator.core.slot_environment import format_slot_env, parse_slot_env
 from orchestrator.units import format_number, parse_seconds, parse_size
 from runtime.errors import UsageError
@@ -105,6 +105,9 @@ def settings_from_options(options: SettingsOptions) -> Settings:
     unknown = next((name for name in options if name not in list_settings()), None)
     if unknown is not None:
         raise TypeError(f"Supervisor() got an unexpected keyword argument {unknown!r}")
+    of_commands = next((name for name in options if name in OF_COMMANDS), None)
+    if of_commands is not None:
+        raise UsageError(f"{of_commands} is for commands (`quiesce run … -- COMMAND`): a Supervisor has none")
     values: dict[str, Any] = dict(options)
     if values.get("max_failures") is not None:
         values["max_failures"] = MaxFailures.parse(values["max_failures"], "max_failures")

@@ -53,7 +53,7 @@ class ExecutorSignals:
             if process is None or not tree.pid_exists(process.pid):
                 continue
             if signum == signal.SIGTERM:
-                process.terminate(self._flag)
+                process.terminate(self._flag, with_stacks=True)
             else:
                 process.kill(self._flag)
 

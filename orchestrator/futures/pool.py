@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -34,7 +34,7 @@ from runtime.errors import ExecutionInterrupted, QuiesceError, ResultError
 from runtime.ipc import codec
 from runtime.ipc.calls import AGENT_NAME, Call, CallAgent
 from runtime.ipc.main_module import refuse_start_while_importing
-from runtime.model import InterruptReason
+from runtime.model import InterruptReason, Severity
 from runtime.plain_signal import PlainSignal
 from runtime.stop_limits import CALLBACK_TIMEOUT
 
@@ -92,7 +92,7 @@ class CallPool:
         journal = None if self._where is None else open_journal(self._where)
         output = CallbackOutput(forward_output, log_to_logging)
         session = RunSession(
-            self.settings, self.run_id, log_to_logging, journal,
+            self.settings, self.run_id, self._log, journal,
             handle_signals=self._handle_signals, outputs=[output],
         )  # fmt: skip
         session.start()
@@ -111,6 +111,12 @@ class CallPool:
                 raise BrokenProcessPool(self._broken) from error
             raise
         return session
+
+    def _log(self, event: str, severity: Severity, fields: Mapping[str, Any]) -> None:
+        """Log an event; a process that ended by itself breaks the pool if it is to be as the standard library's."""
+        log_to_logging(event, severity, fields)
+        if self._breaks_on_crash and event == "executor.exited" and severity is Severity.WARNING:
+            self.break_down("a process in the process pool was terminated abruptly")
 
     def _on_loaded(self, loaded: Future[Any]) -> None:
         """Break the pool if its executors cannot be set up: the initializer has failed."""

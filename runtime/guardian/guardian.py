@@ -287,7 +287,7 @@ class Guardian:
         if child is None:
             return
         if order.signum == signal.SIGTERM:
-            child.terminate(self._flag)
+            child.terminate(self._flag, with_stacks=self._graces.grace > 0)  # without a grace nothing could react
         elif order.signum == STACK_DUMP_SIGNAL:
             child.request_stacks(self._flag)
         else:
@@ -406,7 +406,7 @@ class Guardian:
             os.write(self._settings.wake_write_fd, b"!")
         self._wait_for_executors(term_at)
         for child in list(self._executors.values()):
-            child.terminate(self._flag)
+            child.terminate(self._flag, with_stacks=grace > 0)
         self._wait_for_executors(began + grace)
         self._end_sentinel()
         for child in list(self._executors.values()):

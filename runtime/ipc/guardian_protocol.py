@@ -93,7 +93,7 @@ class Signal(_Record, frozen=True, tag=2):
     """Signal an executor.
 
     STACK_DUMP_SIGNAL: have it write its Python stacks, by that signal only if it runs no Python code.
-    SIGTERM: mark the TERM rung in the flag, ask for the stacks, then SIGTERM and SIGCONT.
+    SIGTERM: mark the TERM rung in the flag, ask for the stacks if there was a grace, then SIGTERM and SIGCONT.
     """
 
     slot: int

@@ -43,16 +43,17 @@ class ExecutorProcess:
         with suppress(OSError):  # it is gone, or (setuid) may not be signalled
             libc.signal_thread(self.pid, self.pid, signum)
 
-    def terminate(self, flag: InterruptFlag) -> None:
+    def terminate(self, flag: InterruptFlag, *, with_stacks: bool) -> None:
         """Execute the TERM rung: mark it in the flag, ask for the stacks, send SIGTERM and SIGCONT.
 
-        Before SIGTERM it is asked for its stacks. The mark comes first of all: either signal can end a system call of
-        the agent's C code, and what that then returns must not pass for a result (TaskRunner). A stopped process takes
-        no SIGTERM before SIGCONT.
+        Before SIGTERM it is asked for its stacks, if these say what did not react in time. The mark comes first of
+        all: either signal can end a system call of the agent's C code, and what that then returns must not pass for a
+        result (TaskRunner). A stopped process takes no SIGTERM before SIGCONT.
         """
         flag.mark_term(self.slot)
         self._snapshot_descendants()
-        self.request_stacks(flag)
+        if with_stacks:
+            self.request_stacks(flag)
         for signum in (signal.SIGTERM, signal.SIGCONT):
             self.signal(signum)
 

@@ -17,7 +17,9 @@ from orchestrator.cli.setting_sources import from_environment, from_file
 from orchestrator.cli.typer_app import App
 from orchestrator.config import Settings, SettingsOptions
 from orchestrator.core.checked_record import field
+from orchestrator.core.settings import OF_COMMANDS
 from orchestrator.setting_list import format_table, list_settings
+from runtime.errors import UsageError
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -43,10 +45,10 @@ def test_no_setting_of_a_command_is_one_of_the_run() -> None:
 
 
 def test_the_parameters_of_a_supervisor_are_the_settings() -> None:
-    assert set(SettingsOptions.__annotations__) == set(list_settings())
+    assert set(SettingsOptions.__annotations__) == set(list_settings()) - set(OF_COMMANDS)
 
 
-@pytest.mark.parametrize("name", list_settings())
+@pytest.mark.parametrize("name", sorted(set(list_settings()) - set(OF_COMMANDS)))
 def test_the_type_of_a_parameter_is_that_of_the_field(name: str) -> None:
     """But for five: None is no number of workers, failures may be a share, exceptions classes, values any sequence."""
     hints = typing.get_type_hints(SettingsOptions)
@@ -61,6 +63,12 @@ def test_an_unknown_parameter_is_a_type_error() -> None:
         Supervisor(worker=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="kill_patience"):
         Supervisor(kill_patience=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", OF_COMMANDS)
+def test_what_only_commands_have_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"{name} is for commands \(`quiesce run … -- COMMAND`\)"):
+        Supervisor(**{name: 1})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("command", [run.run, run.resume])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.futures import SupervisedExecutor
+from orchestrator.run_session import RunSession
 from tests.process.agents import pool_program
 from tests.support.cli import ROOT, Completed, Running
 from tests.support.eof import ExitDetector
+from tests.support.sync import AnnouncementPipe
+from tests.support.wait import wait_until
 
 WAIT = 60.0
 
@@ -121,6 +125,28 @@ def test_submit_after_shutdown_is_refused_and_a_second_shutdown_is_none() -> Non
     executor.shutdown(cancel_futures=True)
     with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
         executor.submit(pow, 2, 5)
+
+
+def test_a_pool_is_broken_by_the_death_of_an_idle_process_if_it_is_to_be(tmp_path: Path) -> None:
+    with AnnouncementPipe(tmp_path / "post") as post:
+        executor = SupervisedExecutor(2, on_crash="pool")
+        waiting = executor.submit(pool_program.announce_and_sleep, post.path)
+        (busy,) = post.expect()
+        session = executor._pool.session
+        assert session is not None
+        wait_until(lambda: len(_pids(session)) == 2, WAIT, what="both processes")
+        (idle,) = _pids(session) - {int(busy)}
+        os.kill(idle, signal.SIGKILL)
+        with pytest.raises(BrokenProcessPool):
+            waiting.result(WAIT)
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(pow, 2, 5)
+        executor.shutdown()
+
+
+def _pids(session: RunSession) -> set[int]:
+    """Return the processes that are ready for calls."""
+    return {view.pid for view in session.status.executors if view.pid is not None and view.state == "ready"}
 
 
 def test_a_pool_is_broken_by_a_crash_if_it_is_to_be() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.futures import SupervisedExecutor
 from tests.support.eof import hold
+from tests.support.sync import announce
 
 PATH = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(os.devnull)
 
@@ -19,6 +20,11 @@ def hang(path: str) -> None:
     hold(path)
     while True:
         time.sleep(0.01)
+
+
+def announce_and_sleep(post: str) -> None:
+    announce(post, str(os.getpid()))
+    time.sleep(1000)
 
 
 def note(path: str, value: int) -> int:
