@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from orchestrator.journal import DEFAULT_JOURNAL
 from runtime.errors import UsageError
@@ -19,8 +20,7 @@ FILE, PROJECT_FILE = "quiesce.toml", "pyproject.toml"
 JOURNAL_VARIABLE: Final = "QUIESCE_JOURNAL"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a value comes from: `kind` is option, environment, file, host or default; `place` names it."""
 
     kind: str

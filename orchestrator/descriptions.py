@@ -11,7 +11,7 @@ from orchestrator.core.records import RunEvent, TaskOutcome
 from orchestrator.journal import Counts, RunRecord
 from runtime.ipc import codec
 from runtime.ipc.executor_protocol import BROKEN
-from runtime.model import ExecutionStatus, Severity
+from runtime.statuses import ExecutionStatus, Severity
 
 
 def event_from_outcome(outcome: TaskOutcome) -> RunEvent:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.logging.sinks import Sink, TimedLog
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 
 def make_log(sink: Sink, log_format: str, level: Severity, *, colors: bool, output_level: Severity | None) -> TimedLog:

@@ -10,8 +10,8 @@ from orchestrator.core.records import PendingTask, TaskOutcome
 from orchestrator.remote_exceptions import exception_of
 from runtime.errors import DecodeError, QuiesceError
 from runtime.ipc.codec import decode, decode_json
-from runtime.model import ExecutionStatus
 from runtime.plain_signal import with_public_signal
+from runtime.statuses import ExecutionStatus
 
 R_co = TypeVar("R_co", covariant=True)
 """What the agent returns."""

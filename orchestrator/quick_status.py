@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
+
+import msgspec
 
 from orchestrator.config_file import choose_journal
 from orchestrator.journal import Contention, open_journal
@@ -21,8 +22,7 @@ from orchestrator.run_text import status_lines
 from runtime.errors import QuiesceError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class StatusArguments:
+class StatusArguments(msgspec.Struct, frozen=True):
     """The arguments of `quiesce status`."""
 
     run: str | None

@@ -22,8 +22,9 @@ from orchestrator.core.records import TaskOutcome
 from runtime.errors import ExecutionInterrupted, QuiesceError
 from runtime.failure import Failure, class_name
 from runtime.ipc.plain_values import decode_plain
-from runtime.model import ExecutionStatus, InterruptReason
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus
 
 _CONTROL: Final = (
     SystemExit,

@@ -19,7 +19,7 @@ from orchestrator.hints import resumption
 from orchestrator.journal import Journal, RunRecord, open_journal
 from runtime.errors import QuiesceError, UsageError
 from runtime.ipc import codec
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 BATCH: Final = 500
 """Tasks that are looked up at once."""

@@ -6,7 +6,7 @@ import secrets
 import time
 
 from runtime.errors import UsageError
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 LONGEST_RUN_ID = 150
 """Bytes of a run id: with what is added to it, it names a cgroup, and a name in a file system has at most 255."""

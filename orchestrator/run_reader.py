@@ -20,8 +20,8 @@ from orchestrator.outcome import Outcome, RunTask
 from orchestrator.retries import merged_results
 from runtime.errors import UsageError
 from runtime.limits import LARGEST_SIZE, check_count
-from runtime.model import ExecutionStatus
 from runtime.plain_signal import public
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.status import StatusView
-from runtime.model import ExecutionStatus
 from runtime.plain_signal import PlainSignal, public
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

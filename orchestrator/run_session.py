@@ -54,7 +54,8 @@ from orchestrator.session.last_write import LastWrite
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.ipc import codec
 from runtime.ipc.guardian_protocol import UndoJournal
-from runtime.model import ExecutionStatus, Severity, escape_surrogates
+from runtime.reasons import escape_surrogates
+from runtime.statuses import ExecutionStatus, Severity
 from runtime.stop_limits import OUTPUT_TIMEOUT
 
 if TYPE_CHECKING:

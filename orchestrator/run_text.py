@@ -17,7 +17,7 @@ import msgspec
 from orchestrator.core.undo_records import UndoRecord, describe
 from orchestrator.hints import resumption
 from orchestrator.journal import Counts, Journal, RunRecord
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 from runtime.terminal import has_colour
 from runtime.text import printable, printable_json, shell_word
 

@@ -35,8 +35,9 @@ from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.ipc.main_module import refuse_start_while_importing
 from runtime.limits import LARGEST_SIZE, check_count, show_value
-from runtime.model import InterruptReason, Severity, escape_surrogates
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason, escape_surrogates
+from runtime.statuses import Severity
 from runtime.stop_limits import CALLBACK_TIMEOUT
 
 

@@ -24,7 +24,8 @@ from orchestrator.outcome import Outcome
 from orchestrator.remote_exceptions import exception_of
 from runtime.interrupt_signal import build_signal
 from runtime.limits import check_seconds
-from runtime.model import ExecutionStatus, InterruptReason
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     import asyncio

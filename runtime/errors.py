@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from runtime.interrupt_signal import as_signal
 from runtime.limits import check_seconds
-from runtime.model import InterruptReason, escape_surrogates
 from runtime.plain_signal import PlainSignal, public
+from runtime.reasons import InterruptReason, escape_surrogates
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

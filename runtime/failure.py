@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 from runtime.user_frames import Frame
 
 LONGEST_NAME: Final = 1000

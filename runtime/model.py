@@ -1,4 +1,5 @@
-"""The records that all processes share. A leaf: it imports `frozen`, `plain_signal` and `reasons` of this project.
+"""The records that all processes share. A leaf: it imports `frozen`, `plain_signal`, `reasons` and
+`statuses` of this project.
 
 A record is frozen and does nothing; a new state is a new record. `InterruptSignal` is loaded when it is first used,
 because it loads pydantic: a module that names it in annotations only imports it under TYPE_CHECKING, if commands
@@ -7,16 +8,18 @@ that only read a journal import that module.
 
 from __future__ import annotations
 
-import importlib
 import time
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from runtime import plain_signal
 from runtime.frozen import FrozenDict, freeze_dict
 from runtime.plain_signal import with_public_signal
 from runtime.reasons import InterruptReason as InterruptReason  # noqa: PLC0414 - exported
 from runtime.reasons import escape_surrogates as escape_surrogates  # noqa: PLC0414 - exported
+from runtime.statuses import ErrorStrategy as ErrorStrategy  # noqa: PLC0414 - exported
+from runtime.statuses import ExecutionStatus as ExecutionStatus  # noqa: PLC0414 - exported
+from runtime.statuses import Severity as Severity  # noqa: PLC0414 - exported
 
 if TYPE_CHECKING:
     from runtime.signal_record import InterruptSignal as InterruptSignal  # noqa: PLC0414 - exported
@@ -26,46 +29,10 @@ else:
         """Load InterruptSignal when it is first used (PEP 562)."""
         if name != "InterruptSignal":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = importlib.import_module("runtime.signal_record").InterruptSignal
-        return globals()[name]
+        return plain_signal.InterruptSignal
 
 
 T = TypeVar("T")
-
-
-class ExecutionStatus(StrEnum):
-    """The state of one execution."""
-
-    STARTED = "started"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    AWAITING = "awaiting"
-    HUMAN_INTERVENTION = "human_intervention"
-    RECOVERED = "recovered"
-    INTERRUPTED = "interrupted"
-    CANCELLING = "cancelling"
-    RETRYING = "retrying"
-
-
-class ErrorStrategy(StrEnum):
-    """What a parallel group does about a child that fails. An interrupt is no failure: it ends every group."""
-
-    FAIL_FAST = "fail_fast"
-    """The first failure cancels the others and is raised."""
-    FAIL_SLOW = "fail_slow"
-    """All run to their end; then an ExceptionGroup of the failures is raised."""
-    COLLECT = "collect"
-    """All run to their end; a failure stands among the results, as its exception."""
-
-
-class Severity(StrEnum):
-    """How much a log line matters."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-    CRITICAL = "critical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,11 +24,18 @@ from runtime.reasons import InterruptReason, aware, escape_surrogates
 C = TypeVar("C")
 
 if TYPE_CHECKING:
-    from runtime.signal_record import InterruptSignal
+    from runtime.signal_record import InterruptSignal as InterruptSignal  # noqa: PLC0414 - exported
 
     class PlainSignal(InterruptSignal):
         """An InterruptSignal that pydantic did not make."""
 else:
+
+    def __getattr__(name: str) -> Any:
+        """Load InterruptSignal when it is first used (PEP 562)."""
+        if name != "InterruptSignal":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = importlib.import_module("runtime.signal_record").InterruptSignal
+        return globals()[name]
 
     class PlainSignal(msgspec.Struct, frozen=True, dict=True, kw_only=True, forbid_unknown_fields=True, eq=False):
         """An InterruptSignal that pydantic did not make. It has those methods of the model that the machinery uses."""

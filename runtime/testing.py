@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from runtime.ipc.undo import UndoCommand
 from runtime.ipc.undo_tickets import UndoTicket, UndoTickets
-from runtime.model import Event, InterruptReason
+from runtime.model import Event
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

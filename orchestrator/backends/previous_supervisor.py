@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from orchestrator.backends.run_token import RunToken
 from orchestrator.journal import SupervisorRecord
 from orchestrator.logging.sinks import LogCallback
-from runtime.model import Severity
 from runtime.process import marked_processes, marks, tree
 from runtime.process.cgroup import RunCgroup
 from runtime.process.descendants import end_repeatedly
+from runtime.statuses import Severity
 from runtime.stop_limits import CGROUP_TIMEOUT, PREVIOUS_END_TIMEOUT
 
 LOOK_SECONDS = 0.05

@@ -17,7 +17,7 @@ from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
 from orchestrator.undo_cleaning import UndoCleaner
 from runtime.ipc.undo import UndoResult
 from runtime.limits import LARGEST_COUNT
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.stop_limits import TAKEOVER_SLACK
 from runtime.text import printable
 

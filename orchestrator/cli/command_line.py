@@ -35,7 +35,7 @@ from orchestrator.cli.mistakes import mistakes_in_one_line
 from orchestrator.cli.typer_app import App
 from orchestrator.version import VERSION
 from runtime.errors import UsageError
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 app = App(
     name="quiesce",

@@ -24,7 +24,8 @@ from orchestrator.logging.sinks import DescriptorSink, standard_error
 from orchestrator.run_result import RunResult
 from runtime.errors import QuiesceError
 from runtime.ipc.codec import encode_json
-from runtime.model import ExecutionStatus, InterruptReason
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus
 from runtime.stop_limits import OUTPUT_TIMEOUT
 from runtime.text import printable, printable_json, printable_lines, single_line
 

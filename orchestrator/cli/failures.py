@@ -13,7 +13,7 @@ from orchestrator.cli.task_details import details_lines, details_object, read_de
 from orchestrator.failures import FailureGroup, FailureGroups, group_failures, summary_lines, tasks
 from orchestrator.journal import DEFAULT_JOURNAL, RunRecord, open_journal, wait_at_most
 from runtime.errors import QuiesceError
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 from runtime.text import printable
 
 if TYPE_CHECKING:

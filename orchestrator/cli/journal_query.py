@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import signal
 import sys
@@ -14,15 +15,14 @@ from orchestrator.cli.declare import Argument, Exit, Option
 from orchestrator.cli.journals import open_for_command
 from orchestrator.cli.verbosity import print_traceback
 from orchestrator.config_file import JOURNAL_VARIABLE, choose_journal
-from orchestrator.control.commit_watch import CommitWatch
 from orchestrator.journal import Journal, Mode
 from orchestrator.run_text import text
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 from runtime.text import printable
 
-if TYPE_CHECKING:
-    pass
+if TYPE_CHECKING:  # what only a follower needs
+    from orchestrator.control.commit_watch import CommitWatch
 
 POLL_SECONDS: Final = 0.05
 """Seconds between two checks for new commits; a check costs a few microseconds."""
@@ -77,7 +77,7 @@ def follow(journal: Journal, number: int, read_new: Callable[[], Iterable[T]]) -
 
     The run's control socket says when something was committed; without one the journal is asked every POLL_SECONDS.
     """
-    commits = CommitWatch(journal, number)
+    commits: CommitWatch = importlib.import_module("orchestrator.control.commit_watch").CommitWatch(journal, number)
     while True:
         version, run = journal.data_version(), next((run for run in journal.runs() if run.id == number), None)
         if run is None:

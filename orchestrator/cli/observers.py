@@ -14,7 +14,7 @@ from orchestrator.integrations.kubernetes.termination import TerminationMessage
 from orchestrator.integrations.pid1 import Reaper, is_pid1
 from orchestrator.logging.sinks import LogCallback
 from runtime.errors import UsageError
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 if TYPE_CHECKING:
     from orchestrator.integrations.probes.server import Probes

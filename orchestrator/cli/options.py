@@ -22,7 +22,7 @@ from orchestrator.display.progress_mode import ProgressMode
 from orchestrator.setting_list import Setting, list_settings
 from orchestrator.units import parse_seconds, parse_size
 from runtime.limits import LARGEST_COUNT
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 if TYPE_CHECKING:
     pass

@@ -17,7 +17,7 @@ from orchestrator.core.records import TERMINAL
 from orchestrator.journal import DEFAULT_JOURNAL, ClaimedError, Journal, RunRecord
 from orchestrator.units import format_size
 from runtime.errors import UsageError
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 from runtime.text import printable, shell_word
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Final
 from orchestrator.cli.journal_query import follow
 from orchestrator.core.records import TERMINAL, TaskOutcome
 from orchestrator.journal import Journal
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 AT_ONCE: Final = 1000
 """Outcomes that are read at once."""

@@ -19,7 +19,7 @@ from orchestrator.hints import resumption
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, RunRecord
 from orchestrator.retries import merged_results
 from runtime.errors import UsageError
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     import typer

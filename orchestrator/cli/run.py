@@ -51,7 +51,7 @@ from orchestrator.journal import Journal, RunRecord
 from orchestrator.run_id import check_run_id, new_run_id
 from runtime.command.spec import COMMAND_AGENT, CommandSpec, to_arguments
 from runtime.errors import UsageError
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 if TYPE_CHECKING:
     from orchestrator.cli.typer_app import App

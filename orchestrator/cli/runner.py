@@ -36,8 +36,9 @@ from orchestrator.retries import renew
 from orchestrator.run_result import RunResult
 from orchestrator.run_session import RunSession
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
-from runtime.model import InterruptReason, Severity
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
+from runtime.statuses import Severity
 from runtime.terminal import has_colour
 
 REFRESH_SECONDS = 0.1

@@ -18,7 +18,7 @@ from orchestrator.journal import DEFAULT_JOURNAL, Journal, Owner, RunRecord
 from runtime.errors import UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.limits import MAX_SLOTS
-from runtime.model import InterruptReason
+from runtime.reasons import InterruptReason
 from runtime.text import printable
 
 

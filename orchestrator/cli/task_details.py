@@ -19,7 +19,7 @@ from orchestrator.failures import cause_of
 from orchestrator.journal import Journal, RunRecord
 from runtime.errors import UsageError
 from runtime.ipc.encodings import JSON
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 from runtime.text import printable, printable_lines, shell_word
 
 SHOWN_EVENTS: Final = 40

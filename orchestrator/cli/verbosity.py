@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 from orchestrator.display.progress_mode import ProgressMode
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 
 class Verbosity(Enum):

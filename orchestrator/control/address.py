@@ -2,7 +2,8 @@
 
 A service and a terminal of the same user do not have the same environment: `XDG_RUNTIME_DIR` is set in one of them
 only. So the first of a fixed list of folders is used that can be, and a client looks in all of them. The name of the
-socket is a digest of the journal's place and the run's id, because a path has room for 107 bytes there (unix(7)).
+socket is made of checksums of the journal's place and of the run's id, because a path has room for 107 bytes there
+(unix(7)). Where two runs have the same, the later one has the socket: `Welcome` says whose it is.
 
 Rejected: names in the abstract namespace, which every user of the host can connect to; a path beside the journal, which
 may be on a file system that has no sockets, or too long.
@@ -10,7 +11,7 @@ may be on a file system that has no sockets, or too long.
 
 from __future__ import annotations
 
-import hashlib
+import binascii
 import os
 import stat
 from collections.abc import Iterator
@@ -36,8 +37,8 @@ def folders() -> Iterator[str]:
 def socket_name(location: str | None, run_id: str) -> str:
     """Return the file name of a run's socket. `location`: the journal's place, None without a journal."""
     place = "" if location is None else os.path.realpath(location)
-    digest = hashlib.sha256(f"{place}\0{run_id}".encode(errors="surrogateescape")).hexdigest()
-    return f"{digest[:32]}.sock"
+    checksums = (binascii.crc32(text.encode(errors="surrogateescape")) for text in (place, run_id))
+    return f"{'-'.join(f'{checksum:08x}' for checksum in checksums)}.sock"
 
 
 def make_folder() -> str:

@@ -18,7 +18,8 @@ from orchestrator.core.slots import Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.transitions import SlotState
-from runtime.model import InterruptReason, Severity
+from runtime.reasons import InterruptReason
+from runtime.statuses import Severity
 
 MOST_ABANDONED = 5
 """Abandoned executors that a run bears at a time; as many as it has workers, if those are more."""

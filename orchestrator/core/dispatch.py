@@ -13,8 +13,8 @@ from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.transitions import Intake, SlotState
 from runtime.ipc import executor_protocol
-from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
 
 PREFETCH = 0.02
 """Seconds of work that an executor may hold in advance, by the average of the tasks so far."""

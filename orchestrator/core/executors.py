@@ -18,7 +18,7 @@ from orchestrator.core.transitions import AgentLoading, LoadingEvent, SlotEvent,
 from orchestrator.core.verdicts import backoff_seconds, startup_failure_message
 from runtime.agents import AgentOptions
 from runtime.ipc import executor_protocol, frames, guardian_protocol
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 START_FAILURES = 5
 """Executors that may die in a row before one is ready; then the environment is broken and the run ends."""

@@ -23,8 +23,8 @@ from orchestrator.core.undo_records import UndoState
 from runtime import failure
 from runtime.capabilities import Missing
 from runtime.ipc import executor_protocol, guardian_protocol, undo
-from runtime.model import ExecutionStatus, Severity
 from runtime.plain_signal import PlainSignal, is_signal
+from runtime.statuses import ExecutionStatus, Severity
 
 _STRUCTS: dict[str, type[Any]] = {
     name: kind

@@ -17,8 +17,9 @@ from orchestrator.core.state import SupervisorState
 from orchestrator.core.status import Phase
 from orchestrator.core.stop_budget import grant_for, margin_of, use_up
 from runtime.ipc import executor_protocol
-from runtime.model import InterruptReason, Severity
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
+from runtime.statuses import Severity
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -12,7 +12,7 @@ from orchestrator.core.undo_records import UndoState
 from runtime.ipc.executor_protocol import Control, TaskOrder
 from runtime.ipc.guardian_protocol import UndoOrder
 from runtime.ipc.undo import UndoCommand
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -19,7 +19,7 @@ from orchestrator.core.verdicts import (
     status_of_unkillable,
     unkillable_message,
 )
-from runtime.model import ExecutionStatus, Severity
+from runtime.statuses import ExecutionStatus, Severity
 
 
 class LostTasks:

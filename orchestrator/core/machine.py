@@ -50,7 +50,8 @@ from orchestrator.core.undo import UndoLedger
 from orchestrator.core.watchdog import Watchdog
 from runtime.capabilities import losses
 from runtime.ipc import executor_protocol, guardian_protocol
-from runtime.model import ExecutionStatus, InterruptReason, Severity
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus, Severity
 from runtime.stop_limits import JOURNAL_TIMEOUT, SWEEP_TIMEOUT
 
 _NON_ACTIONABLE_STIMULI = frozenset(

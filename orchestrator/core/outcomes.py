@@ -14,8 +14,9 @@ from orchestrator.core.slots import Assignment, Slot
 from orchestrator.core.state import SupervisorState
 from orchestrator.core.verdicts import TaskVerdict, classify_interrupted, make_outcome, signal_of
 from runtime.ipc import executor_protocol
-from runtime.model import ExecutionStatus, InterruptReason, Severity
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus, Severity
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

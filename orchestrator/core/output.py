@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 
 class OutputLine(msgspec.Struct, frozen=True):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from runtime import model
+from runtime import plain_signal
 from runtime.failure import Failure
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 TERMINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """Task states that never change. INTERRUPTED is not one: the task runs again on resume."""
@@ -92,7 +92,7 @@ class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     slot: int | None = None
     incarnation: int | None = None
-    signal: model.InterruptSignal | None = None
+    signal: plain_signal.InterruptSignal | None = None
     projection: bytes | None = None
     failure: Failure | None = None
 

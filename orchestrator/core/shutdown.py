@@ -17,8 +17,9 @@ from orchestrator.core.task_queue import CancelledTasks
 from orchestrator.core.transitions import Intake, IntakeEvent
 from orchestrator.core.verdicts import outcome_of_unstarted
 from runtime.ipc import executor_protocol
-from runtime.model import InterruptReason, Severity
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
+from runtime.statuses import Severity
 from runtime.stop_limits import LOOK_SHARE, LOOK_TIMEOUT
 
 if TYPE_CHECKING:

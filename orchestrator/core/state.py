@@ -17,7 +17,7 @@ from orchestrator.core.stop_budget import FittedLadder
 from orchestrator.core.task_queue import TaskQueue
 from runtime.agents import AgentOptions
 from runtime.ipc.executor_protocol import AgentLoaded, LoadAgent
-from runtime.model import ExecutionStatus, Severity
+from runtime.statuses import ExecutionStatus, Severity
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

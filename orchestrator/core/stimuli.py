@@ -25,7 +25,7 @@ from runtime.ipc.guardian_protocol import (
     UndoKeptReport,
     UndoReport,
 )
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

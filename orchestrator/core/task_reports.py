@@ -14,7 +14,7 @@ from orchestrator.core.status import Phase
 from orchestrator.core.transitions import AssignmentEvent, AssignmentState, Intake, SlotState
 from orchestrator.core.verdicts import is_over_limit, prolong, signal_of
 from runtime.ipc import executor_protocol
-from runtime.model import ExecutionStatus, Severity
+from runtime.statuses import ExecutionStatus, Severity
 
 
 class TaskReports:

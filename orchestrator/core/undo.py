@@ -30,7 +30,7 @@ from orchestrator.core.state import SupervisorState
 from orchestrator.core.undo_records import UndoState, describe, state_after
 from runtime.ipc import executor_protocol, guardian_protocol
 from runtime.ipc.undo import ORDER_SECONDS, UndoCommand, check, may_start, retry_delay
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 MAX_RUNNING: Final = 64
 """Undo commands that run at once. Many, so that those that hang keep none of the others waiting."""

@@ -13,8 +13,9 @@ from orchestrator.core.stimuli import ExecutorExited
 from orchestrator.units import format_size
 from runtime.errors import ExecutionInterrupted
 from runtime.ipc.executor_protocol import TaskDone
-from runtime.model import ExecutionStatus, InterruptReason
 from runtime.plain_signal import decode_signal
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -16,8 +16,9 @@ from orchestrator.core.status import Phase
 from orchestrator.core.transitions import Intake, IntakeEvent, SlotState
 from orchestrator.units import format_size
 from runtime.ipc import executor_protocol
-from runtime.model import InterruptReason, Severity
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
+from runtime.statuses import Severity
 
 QUIET_SECONDS = 2.0
 """Seconds without a heartbeat after which an executor's processor time is looked at."""

@@ -10,7 +10,7 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.status import StatusView
 from orchestrator.display import text
 from orchestrator.logging.sinks import LogCallback, Sink, standard_error
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 FIRST_SECONDS = 2.0
 """Seconds until the first line: a run that is over by then needs none."""

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.core.line_limit import LineLimit
 from orchestrator.core.records import TaskOutcome
 from orchestrator.logging.sinks import LogCallback
-from runtime.model import ExecutionStatus, Severity
+from runtime.statuses import ExecutionStatus, Severity
 from runtime.text import single_line
 
 LONGEST_ERROR = 500

@@ -19,7 +19,7 @@ from orchestrator.display.printed import PrintedText
 from orchestrator.display.progress_mode import ProgressMode
 from orchestrator.logging.sinks import LogCallback, Sink
 from runtime.errors import error_text
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.stop_limits import OUTPUT_TIMEOUT
 
 DRAW_SECONDS = 0.1

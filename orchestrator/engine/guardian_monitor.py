@@ -27,7 +27,7 @@ from runtime.ipc.guardian_protocol import (
     UndoKeptReport,
     UndoReport,
 )
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.stop_limits import GUARDIAN_LOSS_TIMEOUT, GUARDIAN_TIMEOUT, GUARDIAN_TIMEOUT_IN_STOP
 
 NAMED = 20

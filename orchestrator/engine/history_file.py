@@ -12,7 +12,7 @@ from orchestrator.core import history_text
 from orchestrator.core.history import History
 from orchestrator.core.settings import RunSettings
 from orchestrator.logging.sinks import LogCallback
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 
 class HistoryFile:

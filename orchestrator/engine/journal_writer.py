@@ -23,7 +23,7 @@ from orchestrator.engine.journal_contention import JournalContention
 from orchestrator.engine.task_store import NOTHING_KNOWN, Known, Post, WriteBatch, committed
 from orchestrator.journal import DuplicateKeyError, Journal, JournalError, is_stacks_request
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -42,8 +42,8 @@ from orchestrator.logging.output_sinks import LogOutput, OutputSink
 from orchestrator.logging.sinks import LogCallback, standard_error
 from runtime.ipc import executor_protocol
 from runtime.limits import clamp_wait
-from runtime.model import Severity
 from runtime.stacks import format_stacks
+from runtime.statuses import Severity
 from runtime.stop_limits import LAST_OUTPUT_TIMEOUT, LAST_OUTPUT_TIMEOUT_IN_STOP, OUTPUT_TIMEOUT
 
 CONGESTED_SECONDS = 0.02

@@ -13,7 +13,7 @@ from orchestrator.core.records import NewTask, RunEvent
 from orchestrator.engine.hub import Hub
 from orchestrator.engine.task_store import NOTHING_KNOWN, Known, Post, WriteBatch, committed
 from runtime.errors import UsageError
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -18,7 +18,7 @@ from orchestrator.engine.output_tails import COMMIT_SECONDS, OutputTails
 from orchestrator.engine.task_store import TaskStore, WriteBatch
 from orchestrator.logging.sinks import LogCallback
 from runtime.ipc import codec, executor_protocol
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 MANY: Final = frozenset({"task.retrying", "task.postponed", "task.crashed", "task.out_of_memory"})
 """Events that may come for each of many tasks: an endpoint that is down fails them all."""

@@ -17,7 +17,7 @@ from orchestrator.engine.output_tails import OutputTails
 from orchestrator.logging.output_sinks import OutputSink
 from orchestrator.logging.output_stream import Lost
 from runtime.ipc.executor_protocol import ExecutorRecord, TaskDone, TaskEvent
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 REMEMBERED: Final = 10_000
 """Keys of tasks that have ended, whose output may still come."""

@@ -12,7 +12,7 @@ from orchestrator.core.instructions import FetchTasks
 from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.core.undo_records import UndoRecord, UndoUpdate
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.core.records import MAX_PRIORITY, NewTask
 from runtime.errors import UsageError
 from runtime.ipc import codec
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 
 def _check(key: object, priority: object) -> None:

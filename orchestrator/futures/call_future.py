@@ -18,7 +18,8 @@ from orchestrator.task_handle import Handle, Owner
 from runtime.errors import DecodeError
 from runtime.interrupt_signal import build_signal
 from runtime.ipc.codec import decode
-from runtime.model import ExecutionStatus, InterruptReason
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus
 
 R = TypeVar("R")
 

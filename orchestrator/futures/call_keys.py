@@ -19,7 +19,7 @@ from runtime.failure import MAIN_NAMES
 from runtime.ipc import codec
 from runtime.ipc.calls import Call
 from runtime.ipc.pickling import dump
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 KeyFunction = Callable[..., str]
 """Return the name of a call from its arguments: `key(*args, **kwargs)`."""

@@ -24,7 +24,7 @@ from runtime.errors import UsageError
 from runtime.interrupt_signal import build_signal
 from runtime.ipc.calls import make_call_agent
 from runtime.limits import MAX_SLOTS, show_value
-from runtime.model import InterruptReason
+from runtime.reasons import InterruptReason
 from runtime.stop_limits import TERM_GRACE
 
 T = TypeVar("T")

@@ -34,8 +34,9 @@ from runtime.errors import ExecutionInterrupted, QuiesceError, ResultError
 from runtime.ipc import codec
 from runtime.ipc.calls import AGENT_NAME, Call, CallAgent
 from runtime.ipc.main_module import refuse_start_while_importing
-from runtime.model import InterruptReason, Severity
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
+from runtime.statuses import Severity
 from runtime.stop_limits import CALLBACK_TIMEOUT
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from orchestrator.core.output import AgentOutput
 from orchestrator.logging.output_sinks import send_to_logging
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 _LEVELS: Final = {Severity.CRITICAL: logging.CRITICAL, Severity.ERROR: logging.ERROR, Severity.WARNING: logging.INFO}
 """An executor says by its futures what has become of calls: a warning of the supervisor's is information here."""

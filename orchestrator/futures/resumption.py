@@ -11,7 +11,7 @@ from orchestrator.futures.call_keys import function_name
 from orchestrator.identity import RunMismatchError
 from orchestrator.run_session import RunSession
 from runtime.ipc.codec import decode
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 
 def find_stored(

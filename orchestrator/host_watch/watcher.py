@@ -19,7 +19,7 @@ from orchestrator.host_watch.gcp import GcpHost
 from orchestrator.host_watch.metadata_client import Endpoint, MetadataClient, parse_endpoint
 from orchestrator.host_watch.notices import CALM, CloudHost, Notice, UnusableAnswerError, news
 from runtime.errors import UsageError
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.stop_limits import WATCHER_CLOSE_TIMEOUT
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0

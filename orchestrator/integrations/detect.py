@@ -16,7 +16,7 @@ from orchestrator.integrations.systemd.notify import SdNotifyObserver
 from orchestrator.integrations.systemd.service_query import current_service
 from orchestrator.logging import journald
 from orchestrator.logging.sinks import BackgroundLog, Sink, TimedLog
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 
 def detect_observers() -> list[Observer]:

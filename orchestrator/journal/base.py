@@ -17,8 +17,8 @@ from orchestrator.core.output import OutputChunk
 from orchestrator.core.records import NewTask, PendingTask, RunEvent, StoredTask, TaskOutcome, TaskSnapshot
 from orchestrator.core.undo_records import UndoRecord, UndoUpdate
 from orchestrator.journal.contention import Handler
-from runtime import model
-from runtime.model import ExecutionStatus
+from runtime import plain_signal
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:  # what only a living run needs
     from orchestrator.core.progress_report import ProgressReport
@@ -70,7 +70,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     ended_at: float | None = None
     sealed: bool = False
-    signal: model.InterruptSignal | None = None
+    signal: plain_signal.InterruptSignal | None = None
     starts: int = 0
     owner: Owner | None = None
     parent: int | None = None
@@ -100,7 +100,7 @@ class Counts(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True):
     """A request from outside to stop a living run, or one `task` of it."""
 
-    signal: model.InterruptSignal
+    signal: plain_signal.InterruptSignal
     task: int | None = None
     key: str | None = None
 
@@ -191,7 +191,7 @@ class Journal(Protocol):
         self,
         run: int,
         status: ExecutionStatus,
-        signal: model.InterruptSignal | None = None,
+        signal: plain_signal.InterruptSignal | None = None,
         events: Sequence[RunEvent] = (),
         *,
         token: str = "",
@@ -358,7 +358,7 @@ class Journal(Protocol):
 
     # -- from outside --------------------------------------------------------------------------------------
 
-    def add_request(self, run: int, signal: model.InterruptSignal, key: str | None = None) -> Owner | None:
+    def add_request(self, run: int, signal: plain_signal.InterruptSignal, key: str | None = None) -> Owner | None:
         """Ask the run's living supervisor to stop it, or one task; return the supervisor.
 
         Returns None, and keeps no request, if there is none. Raises UsageError if no task has this key.

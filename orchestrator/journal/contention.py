@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from orchestrator.journal.errors import JournalError
 
@@ -24,8 +25,7 @@ class ContentionError(JournalError):
     """The journal is whole, but another process keeps it locked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contention:
+class Contention(msgspec.Struct, frozen=True):
     """A wait for the journal at `location`, which has lasted for `seconds`. `over`: it has just ended.
 
     `finder` returns the processes that have it locked, by pid; 0 is a process of another container.

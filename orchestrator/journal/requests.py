@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from runtime.interrupt_signal import build_signal
-from runtime.model import InterruptReason
+from runtime.reasons import InterruptReason
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

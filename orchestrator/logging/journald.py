@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from orchestrator.logging.sinks import LogCallback
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.stop_limits import OUTPUT_TIMEOUT
 
 SOCKET: Final = "/run/systemd/journal/socket"

@@ -6,7 +6,7 @@ import msgspec
 
 from orchestrator.core.output import OutputLine
 from runtime.ipc.output_frames import OutputRecord, decode_record
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 LINE_LIMIT = 1 << 16
 """Bytes after which an unfinished line is a line, and characters after which the rest of a record is dropped."""

@@ -13,7 +13,7 @@ from orchestrator.background import Background
 from orchestrator.core.output import AgentOutput
 from orchestrator.logging.output_sinks import Note
 from runtime.errors import UsageError
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.stop_limits import OUTPUT_TIMEOUT
 
 LONGEST_NAME: Final = 150

@@ -10,7 +10,7 @@ from orchestrator.background import Background
 from orchestrator.core.output import AgentOutput
 from orchestrator.logging.output_text import output_text
 from orchestrator.logging.sinks import Buffer, LogCallback, buffer_of
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.stop_limits import OUTPUT_TIMEOUT
 
 Note = Callable[[str, Severity, Mapping[str, Any]], None]

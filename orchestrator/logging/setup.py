@@ -17,7 +17,7 @@ from typing import Any
 from orchestrator.logging.console_lines import EVENT_WIDTH, SPECIAL, coloured_line, json_line, plain_line
 from orchestrator.logging.output_text import OUTPUT_EVENT, output_text
 from orchestrator.logging.sinks import BackgroundLog, Sink, TimedLog, standard_error
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.text import printable_value
 
 _LEVELS = {severity: logging.getLevelName(severity.name) for severity in Severity}

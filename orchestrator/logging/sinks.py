@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from orchestrator.background import Background
-from runtime.model import Severity
+from runtime.statuses import Severity
 from runtime.stop_limits import OUTPUT_TIMEOUT
 
 __all__ = ["BackgroundLog", "Buffer", "BufferedLog", "DescriptorSink", "LogCallback", "Sink", "TimedLog"]

@@ -26,7 +26,8 @@ from runtime.ipc.executor_protocol import (
 from runtime.ipc.failures import describe_failure
 from runtime.ipc.undo import UndoCommand
 from runtime.ipc.undo_tickets import UndoTicket, UndoTickets
-from runtime.model import Event, ExecutionStatus
+from runtime.model import Event
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -47,8 +47,8 @@ from runtime.ipc.executor_protocol import (
 )
 from runtime.ipc.frames import VERSION
 from runtime.ipc.undo_tickets import UndoTickets
-from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal, decode_signal
+from runtime.reasons import InterruptReason
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

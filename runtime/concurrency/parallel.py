@@ -17,7 +17,7 @@ from runtime.concurrency.group_runner import GroupRunner
 from runtime.concurrency.retry import RetryPolicy
 from runtime.interrupts.interruptible import Interruptible
 from runtime.limits import check_count, check_seconds
-from runtime.model import ErrorStrategy
+from runtime.statuses import ErrorStrategy
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -25,8 +25,9 @@ from runtime.execution.state import ExecutionState
 from runtime.interrupts.interruptible import CancelOnInterrupt
 from runtime.interrupts.loop_waker import loop_time
 from runtime.interrupts.sleep import sleep_in_loop
-from runtime.model import ExecutionRecord, ExecutionResult, ExecutionStatus
+from runtime.model import ExecutionRecord, ExecutionResult
 from runtime.scope import current_address, scope
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     pass

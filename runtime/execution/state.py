@@ -33,8 +33,10 @@ from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false, running
 from runtime.interrupts.sleep import CompletedAwaitable, WakeupFd, sleep_blocking, sleep_in_loop
 from runtime.interrupts.supervisor_link import NullLink, SupervisorLink
 from runtime.limits import check_seconds
-from runtime.model import ErrorStrategy, Event, ExecutionRecord, InterruptEvent, InterruptReason, Severity
+from runtime.model import Event, ExecutionRecord, InterruptEvent
+from runtime.reasons import InterruptReason
 from runtime.scope import current_address
+from runtime.statuses import ErrorStrategy, Severity
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

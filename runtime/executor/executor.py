@@ -53,8 +53,8 @@ from runtime.ipc.executor_protocol import (
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.guardian_protocol import Inheritance
 from runtime.ipc.undo_tickets import UndoTickets
-from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -12,8 +12,8 @@ from runtime.executor.outbox import Outbox
 from runtime.executor.running_task import RunningTask
 from runtime.executor.threads import ThreadWatch, names, raise_in, stacks
 from runtime.ipc.executor_protocol import Delayed, ThreadsEnded, ThreadsLeft
-from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
 
 LINGER_SECONDS = 1.0
 """Seconds that threads may delay the executor's end before they are named in the log."""

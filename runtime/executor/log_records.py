@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TextIO
 
 from runtime.executor.task_output import record_level, stream_of
-from runtime.model import Severity
+from runtime.statuses import Severity
 
 _PLAIN: Final = logging.Formatter()
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "message"}

@@ -14,7 +14,8 @@ from runtime.ipc.executor_protocol import Snapshot, TaskEvent, UndoDeferred, Und
 from runtime.ipc.flag import InterruptFlag
 from runtime.ipc.undo import UndoCommand
 from runtime.ipc.undo_tickets import UndoTicket, UndoTickets
-from runtime.model import Event, escape_surrogates
+from runtime.model import Event
+from runtime.reasons import escape_surrogates
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final
 from runtime import native
 from runtime.ipc import output_frames
 from runtime.ipc.output_frames import OutputRecord
-from runtime.model import Severity, escape_surrogates
+from runtime.reasons import escape_surrogates
+from runtime.statuses import Severity
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -19,7 +19,8 @@ from runtime.failure import Failure
 from runtime.ipc import calls, codec
 from runtime.ipc.executor_protocol import TaskDone
 from runtime.ipc.failures import describe_failure
-from runtime.model import ExecutionStatus, escape_surrogates
+from runtime.reasons import escape_surrogates
+from runtime.statuses import ExecutionStatus
 
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _DETAIL_LIMIT = 20_000  # characters of a traceback that are kept

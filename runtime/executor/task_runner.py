@@ -27,8 +27,9 @@ from runtime.interrupts.shield import current_task_or_thread
 from runtime.ipc import codec
 from runtime.ipc.executor_protocol import Task, TaskDone, UpFrame
 from runtime.ipc.frames import pack
-from runtime.model import ExecutionStatus, InterruptReason
 from runtime.plain_signal import PlainSignal, decode_signal
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus
 from runtime.stop_limits import REASON_TIMEOUT
 
 if TYPE_CHECKING:

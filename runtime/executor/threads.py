@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 from runtime.errors import ExecutionInterrupted
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

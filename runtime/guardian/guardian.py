@@ -61,12 +61,12 @@ from runtime.ipc.guardian_protocol import (
 )
 from runtime.ipc.signals import STACK_DUMP_SIGNAL, signals_of
 from runtime.limits import clamp_wait
-from runtime.model import InterruptReason
 from runtime.native import is_readable
 from runtime.plain_signal import PlainSignal
 from runtime.process import libc, marks, parent_process, psutil_later, tree, usage
 from runtime.process.cgroup import RunCgroup
 from runtime.process.executor_process import ExecutorProcess
+from runtime.reasons import InterruptReason
 from runtime.stop_limits import STRAY_GRACE, SWEEP_END_TIMEOUT, UNDO_KILL_TIMEOUT
 
 NO_PROCESS = 71

@@ -16,8 +16,8 @@ from runtime.interrupt_signal import as_signal
 from runtime.interrupts.interruptible import Interruptible
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
 from runtime.limits import check_seconds
-from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal, is_signal
+from runtime.reasons import InterruptReason
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from runtime.interrupt_signal import build_signal
 from runtime.limits import LARGEST_SIZE, check_count, check_seconds
-from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal
 from runtime.process import usage
+from runtime.reasons import InterruptReason
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -19,7 +19,7 @@ from runtime.interrupt_signal import build_signal
 from runtime.interrupts.loop_waker import call_soon_threadsafe_or_false
 from runtime.interrupts.supervisor_link import SupervisorLink
 from runtime.limits import check_seconds
-from runtime.model import InterruptReason
+from runtime.reasons import InterruptReason
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

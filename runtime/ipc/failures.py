@@ -8,7 +8,7 @@ from typing import Any
 from runtime.errors import RetryLater
 from runtime.failure import LONGEST_NAME, Failure, class_name
 from runtime.ipc.plain_values import encode_plain
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 from runtime.user_frames import Frame, select_user_frames
 
 MAX_FRAMES = 1000

@@ -38,8 +38,8 @@ import time
 from typing import TYPE_CHECKING
 
 from runtime.limits import MAX_SLOTS
-from runtime.model import InterruptReason
 from runtime.plain_signal import PlainSignal, decode_signal
+from runtime.reasons import InterruptReason
 
 if TYPE_CHECKING:
     from runtime.model import InterruptSignal

@@ -29,7 +29,7 @@ from typing import Any, Final
 import msgspec
 
 from runtime.ipc.pickling import type_name
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 SIZE: Final = 1 << 20
 """Characters of a projection, roughly."""

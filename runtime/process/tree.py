@@ -19,10 +19,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
-from runtime.model import escape_surrogates
 from runtime.process import procfs, unlisted
 from runtime.process.psutil_later import psutil
 from runtime.process.unlisted import HAS_WAITID, UnlistedProcess, is_child
+from runtime.reasons import escape_surrogates
 
 Process: TypeAlias = "psutil.Process | UnlistedProcess"
 """A process: pid and create time, or a child or pidfd."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from orchestrator.core.command_settings import Halt, HaltCount, parse_halt
 from orchestrator.core.records import TaskOutcome
 from orchestrator.run_session import RunSession
-from runtime.model import ExecutionStatus, InterruptReason
 from runtime.plain_signal import PlainSignal
+from runtime.reasons import InterruptReason
+from runtime.statuses import ExecutionStatus
 
 
 class HaltWatch:

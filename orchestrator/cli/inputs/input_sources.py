@@ -18,7 +18,7 @@ from orchestrator.cli.inputs.entries import Entries, Entry
 from orchestrator.cli.inputs.formats import READERS, InputFormat, Reader, format_of_json, format_of_name
 from runtime.errors import UsageError
 from runtime.ipc.codec import encode_json
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 STREAM: Final = "-"
 """The name of standard input."""

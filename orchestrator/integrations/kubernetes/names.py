@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from runtime.errors import UsageError
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")

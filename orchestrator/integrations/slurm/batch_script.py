@@ -15,7 +15,7 @@ from typing import Final
 from orchestrator.core.ladder import Ladder
 from orchestrator.core.stop_budget import describe_rungs
 from runtime.errors import UsageError
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 from runtime.stop_limits import HOST_MARGIN
 
 ARRAY_TASK: Final = "%a"

@@ -14,7 +14,7 @@ from orchestrator.core import stop_budget
 from orchestrator.core.ladder import Ladder
 from orchestrator.units import format_number
 from runtime.errors import UsageError
-from runtime.model import escape_surrogates
+from runtime.reasons import escape_surrogates
 from runtime.stop_limits import HOST_MARGIN
 
 WATCHDOG_SECONDS: Final = 30.0

@@ -13,7 +13,7 @@ from orchestrator.journal.sqlite import output_rows, queries, rows, undo_rows
 from orchestrator.journal.sqlite.batches import split_for_statements
 from orchestrator.journal.sqlite.columns import Count, to_json
 from orchestrator.journal.sqlite.connection import Database
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 TASK_STATUSES = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.INTERRUPTED)
 """The statuses that an outcome can have."""

@@ -28,9 +28,9 @@ from orchestrator.journal.sqlite.commits import TASK_STATUSES, CommitWriter
 from orchestrator.journal.sqlite.connection import Database
 from orchestrator.journal.sqlite.locks import PRIVATE
 from orchestrator.journal.sqlite.pages import PageReader
-from runtime import model
+from runtime import plain_signal
 from runtime.errors import QuiesceError, UsageError
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 if TYPE_CHECKING:  # what only a living run needs
     from orchestrator.core.progress_report import ProgressReport
@@ -239,7 +239,7 @@ class SqliteJournal:
         self,
         run: int,
         status: ExecutionStatus,
-        signal: model.InterruptSignal | None = None,
+        signal: plain_signal.InterruptSignal | None = None,
         events: Sequence[RunEvent] = (),
         *,
         token: str = "",
@@ -476,7 +476,7 @@ class SqliteJournal:
 
     # -- from outside --------------------------------------------------------------------------------------
 
-    def add_request(self, run: int, signal: model.InterruptSignal, key: str | None = None) -> Owner | None:
+    def add_request(self, run: int, signal: plain_signal.InterruptSignal, key: str | None = None) -> Owner | None:
         """Insert a request to the living supervisor of a run, and return that; None if there is none."""
         with self._db.writing():
             record, task = self._run(run), None

@@ -18,7 +18,7 @@ from orchestrator.journal.sqlite.layouts import LayoutReader, RecordDecoder
 from orchestrator.journal.sqlite.queries import EVENT_LAYOUT, OUTCOME_LAYOUT
 from runtime.interrupt_signal import read_signal
 from runtime.ipc.encodings import JSON
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 decode_seqs = msgspec.json.Decoder(list[Number]).decode
 

@@ -10,7 +10,7 @@ import msgspec
 from orchestrator.journal.base import Owner, Request, RunRecord, SupervisorRecord
 from orchestrator.journal.sqlite.columns import Count, Number, Pid, Stored, Time
 from runtime.interrupt_signal import read_signal
-from runtime.model import ExecutionStatus
+from runtime.statuses import ExecutionStatus
 
 PRUNED_PARENT: Final = "quiesce/retries"
 """The label that keeps the id of a removed run in those that retry it: no column has it, and no label of a user."""
