@@ -452,7 +452,10 @@ class RunSession:
         if for_good and self._resumed_by_program and self._handed_in < self._stored:
             fields = {"run": self.run_id, "tasks": self._stored - self._handed_in}
             self._note("run.tasks_left", Severity.WARNING, fields)
-        self._store.seal(for_good=for_good)
+        if self.has_begun:
+            self._store.seal(for_good=for_good)
+        else:  # no task was handed in, and so there is no run whose end the store could write
+            self.cancel_start()
 
     def cancel_start(self) -> None:
         """Let the executors leave: there will be no run."""

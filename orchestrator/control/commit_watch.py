@@ -19,7 +19,10 @@ class CommitWatch:
         if run is not None and run.owner is not None and run.owner.alive:
             self._client = connect(journal.location, run.run_id)
         if self._client is not None:
-            self._client.subscribe()
+            try:
+                self._client.subscribe()
+            except QuiesceError:  # the supervisor was killed just now
+                self._leave()
 
     def wait(self, seconds: float) -> None:
         """Return after the next commit, or after so many seconds."""

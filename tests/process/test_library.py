@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing.spawn
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from orchestrator import Supervisor
 from runtime.errors import ExecutionInterrupted, QuiesceError, UsageError
 from runtime.model import ExecutionStatus, InterruptReason
+from tests.process.helpers import runs_in
 from tests.support.cli import environment, run_cli
 from tests.support.wait import wait_until
 
@@ -276,12 +278,24 @@ def test_types_travel_by_value_where_there_is_no_file() -> None:
     assert done.stdout.splitlines()[1:] == ["True"], done.stdout
 
 
+@pytest.mark.parametrize("with_journal", [True, False])
+def test_a_block_without_a_task_ends(tmp_path: Path, with_journal: bool) -> None:
+    """With a journal it waited for ever: there was no run that could have been sealed."""
+    journal = tmp_path / "runs.db" if with_journal else None
+    with Supervisor(workers=1, journal=journal, log=quiet) as supervisor:
+        pass
+    assert supervisor.ending is not None
+    assert supervisor.ending.status == "completed"
+    assert runs_in(tmp_path / "runs.db") == 0
+
+
 def test_a_supervisor_that_cannot_start_leaves_the_process_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sys.getswitchinterval(), signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch, pytest.raises(QuiesceError, match="guardian cannot be started: No such file"):
         patch.setattr(sys, "executable", str(tmp_path / "no-python"))
+        patch.setattr(multiprocessing.spawn, "_python_exe", str(tmp_path / "no-python"))  # it is asked first
         with Supervisor(workers=1, journal=tmp_path / "runs.db", log=quiet):
             pass
     assert (sys.getswitchinterval(), signal.getsignal(signal.SIGTERM)) == before

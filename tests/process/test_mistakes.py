@@ -85,7 +85,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["manifest", "agents.py:work", "-i", "in.jsonl"], "Missing option '--image'"),
     (["manifest", "agents.py:work", "-i", "in.jsonl", "--image", "x", "-j", "rel.db"], "needs an absolute path"),
     (["probe", "8080"], "probe needs a port and a path"),
-    (["stats"], "No such command 'stats'. Did you mean 'status'?"),
+    (["stats"], "No such command 'stats'. Did you mean 'status', 'stacks'?"),
 ]
 
 
