@@ -18,7 +18,9 @@ else:
         """Give the attributes of psutil."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(importlib.import_module("psutil"), name)
+            found = getattr(importlib.import_module("psutil"), name)
+            setattr(self, name, found)  # a search among thousands of processes asks for it thousands of times
+            return found
 
     psutil = _Psutil()
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import psutil
 import pytest
 
-from runtime.process import marked_processes
+from runtime.process import marked_processes, psutil_later
 
 
 def _list_nothing() -> list[int]:
@@ -13,6 +12,6 @@ def _list_nothing() -> list[int]:
 
 
 def test_nobody_is_found_where_no_process_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "pids", _list_nothing)
+    monkeypatch.setattr(psutil_later.psutil, "pids", _list_nothing)
     assert marked_processes.of_supervisor("1-0") == []
     assert marked_processes.of_predecessor("1-0", 0) == []
