@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.journal_query import AsJson, JournalPath, print_error, print_json, print_line, query
+from orchestrator.cli.asking import ask_supervisor, report_request
+from orchestrator.cli.journal_query import AsJson, JournalPath, query
 from orchestrator.control.client import connect
 from orchestrator.control.protocol import StacksRequest
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, Owner, RunRecord, stacks_request
@@ -31,13 +32,8 @@ def stacks(
     with query(journal, "write") as opened_journal:
         record = opened_journal.get_run(run)
         owner = _ask(opened_journal, record, f"quiesce stacks, process {os.getpid()}")
-        if json:
-            print_json({"run_id": record.run_id, "requested": owner is not None, "owner": owner})
-        elif owner is not None:
-            print_line(f"asked process {owner.pid} to write the stacks of run {printable(record.run_id)} to its log")
-        if owner is None:
-            print_error(f"no living supervisor has run {record.run_id}: there are no stacks")
-            raise typer.Exit(1)
+        wish = f"write the stacks of run {printable(record.run_id)} to its log"
+        report_request(record, owner, wish, "there are no stacks", json=json)
 
 
 def _ask(journal: Journal, run: RunRecord, trigger: str) -> Owner | None:
@@ -45,6 +41,4 @@ def _ask(journal: Journal, run: RunRecord, trigger: str) -> Owner | None:
     client = connect(journal.location, run.run_id)
     if client is None:
         return journal.add_request(run.id, stacks_request(trigger))
-    with client:
-        client.ask(StacksRequest(trigger))
-        return Owner(client.welcome.pid, os.uname().nodename, alive=True)
+    return ask_supervisor(client, StacksRequest(trigger))

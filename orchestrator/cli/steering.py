@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.journal_query import AsJson, JournalPath, print_error, print_json, print_line, query
-from orchestrator.control.client import ControlClient, connect
+from orchestrator.cli.asking import ask_supervisor, report_request
+from orchestrator.cli.journal_query import AsJson, JournalPath, query
+from orchestrator.control.client import connect
 from orchestrator.control.protocol import EscalateRequest, InterruptRequest
 from orchestrator.journal import DEFAULT_JOURNAL, Journal, Owner, RunRecord
 from runtime.errors import UsageError
@@ -53,26 +54,14 @@ def interrupt(
         client = connect(opened_journal.location, record.run_id)
         owner: Owner | None
         if client is not None:
-            owner = _ask(client, EscalateRequest(trigger) if escalate else request)
+            owner = ask_supervisor(client, EscalateRequest(trigger) if escalate else request)
         elif escalate or executor is not None:
             option = "--escalate" if escalate else "--executor"
             raise UsageError(f"{option} needs the control socket of run {record.run_id}, and there is none here")
         else:
             owner = opened_journal.add_request(record.id, build_signal(reason, message, trigger), task)
-        if json:
-            print_json({"run_id": record.run_id, "requested": owner is not None, "owner": owner})
-        elif owner is not None:
-            print_line(f"asked process {owner.pid} to {_wish(record, task, executor, escalate=escalate)}")
-        if owner is None:
-            print_error(f"no living supervisor has run {record.run_id}: nothing to interrupt")
-            raise typer.Exit(1)
-
-
-def _ask(client: ControlClient, request: InterruptRequest | EscalateRequest) -> Owner:
-    """Send a request, and return the supervisor that has it."""
-    with client:
-        client.ask(request)
-        return Owner(client.welcome.pid, os.uname().nodename, alive=True)
+        wish = _wish(record, task, executor, escalate=escalate)
+        report_request(record, owner, wish, "nothing to interrupt", json=json)
 
 
 def _wish(run: RunRecord, task: str | None, executor: int | None, *, escalate: bool) -> str:

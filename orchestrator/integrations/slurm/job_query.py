@@ -1,13 +1,12 @@
-"""Ask Slurm for the limits of the job of this process. Each command may take ASK_SECONDS."""
+"""Ask Slurm for the limits of the job of this process. Each command may take two seconds (host_command.py)."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from dataclasses import dataclass
-from typing import Final
 
+from orchestrator.integrations.host_command import ask_host
 from orchestrator.integrations.slurm.job import (
     DEFAULT_KILL_WAIT,
     SlurmJob,
@@ -15,9 +14,6 @@ from orchestrator.integrations.slurm.job import (
     parse_time_left,
     read_job,
 )
-
-ASK_SECONDS: Final = 2.0
-"""Seconds that a command of Slurm may take to answer: its controller may be overloaded, or away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +36,5 @@ def current_job() -> JobLimits | None:
     if job.ends_at is not None:
         left: float | None = max(0.0, job.ends_at - time.time())
     else:
-        left = parse_time_left(_ask("squeue", "-h", "-j", job.id, "-o", "%L"))
-    return JobLimits(job, left, parse_kill_wait(_ask("scontrol", "show", "config")) or DEFAULT_KILL_WAIT)
-
-
-def _ask(*command: str) -> str:
-    """Return the output of a command of Slurm; nothing if it fails or takes too long."""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=ASK_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+        left = parse_time_left(ask_host("squeue", "-h", "-j", job.id, "-o", "%L"))
+    return JobLimits(job, left, parse_kill_wait(ask_host("scontrol", "show", "config")) or DEFAULT_KILL_WAIT)
